@@ -1,0 +1,165 @@
+//! The schema of a kind: one type for built-in kinds (generated statics) and custom resources (made at run time).
+//!
+//! Decoding, defaulting, pruning, strategic merge, server-side apply, OpenAPI and `explain` all walk this one tree;
+//! nothing beside it knows the fields of a kind. It is data: it reads no clock, does no IO, and holds no sentences
+//! (descriptions are looked up by definition name, where they are asked for).
+
+use std::borrow::Cow;
+use std::ops::Deref;
+use std::sync::Arc;
+
+/// A part of a schema: a generated static, or a node of a custom resource that is freed with it.
+#[derive(Debug)]
+pub enum Ref<T: 'static> {
+    Static(&'static T),
+    Shared(Arc<T>),
+}
+
+impl<T> Clone for Ref<T> {
+    fn clone(&self) -> Self {
+        match self {
+            Ref::Static(it) => Ref::Static(it),
+            Ref::Shared(it) => Ref::Shared(it.clone()),
+        }
+    }
+}
+
+impl<T> Deref for Ref<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        match self {
+            Ref::Static(it) => it,
+            Ref::Shared(it) => it,
+        }
+    }
+}
+
+/// One place in an object: what may stand there and, for custom resources, what else must hold.
+#[derive(Debug, Clone)]
+pub struct Node {
+    pub shape: Shape,
+    /// Value validations of a structural schema; built-in kinds have none (their hooks validate).
+    pub rules: Option<Ref<Rules>>,
+}
+
+/// The JSON type of a place, as Go's API types see it.
+#[derive(Debug, Clone)]
+pub enum Shape {
+    /// Any JSON value: `RawExtension`, `JSON`, or `x-kubernetes-preserve-unknown-fields` without a type.
+    Any,
+    Bool,
+    Int32,
+    Int64,
+    Float,
+    String,
+    /// base64 in JSON, `[]byte` in Go.
+    Bytes,
+    /// RFC 3339 in whole seconds (`metav1.Time`).
+    Time,
+    /// RFC 3339 with microseconds (`metav1.MicroTime`).
+    MicroTime,
+    /// Go's duration text (`metav1.Duration`).
+    Duration,
+    Quantity,
+    IntOrString,
+    Struct(Ref<Struct>),
+    Map(Ref<Node>),
+    List(Ref<Node>),
+}
+
+/// A Go struct or a structural schema's object with `properties`.
+#[derive(Debug)]
+pub struct Struct {
+    /// The definition's name in OpenAPI, `io.k8s.api.apps.v1.Deployment`; empty inside custom resources.
+    pub name: Cow<'static, str>,
+    /// Sorted by JSON name.
+    pub fields: Cow<'static, [Field]>,
+    /// Keeps fields that it does not name (custom resources with preserve-unknown-fields).
+    pub open: bool,
+}
+
+/// One field of a struct, with everything that the struct tag and the markers of the API say about it.
+#[derive(Debug, Clone)]
+pub struct Field {
+    pub name: Cow<'static, str>,
+    pub node: Node,
+    pub required: bool,
+    pub emit: Emit,
+    /// The topology for server-side apply (`x-kubernetes-list-type`, `-map-type`).
+    pub topology: Topology,
+    /// `patchStrategy` and `patchMergeKey` of a strategic merge patch.
+    pub strategy: Strategy,
+    /// The default as JSON text.
+    pub default: Option<Cow<'static, str>>,
+    /// The field number in protobuf; 0 where there is none.
+    pub tag: u32,
+}
+
+/// Whether an empty value shows in an answer, and so who owns it (omitempty and pointers of the Go type).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Emit {
+    /// No `omitempty`, not a pointer: an absent value becomes the empty one (`""`, `0`, `{}`; null for nil slices, maps and pointers).
+    Always,
+    /// `omitempty` on a value: an empty one (`""`, 0, false, an empty list or map) is dropped; a struct is always kept.
+    NotEmpty,
+    /// A pointer with `omitempty`: kept when present, whatever it holds.
+    Present,
+}
+
+/// How fields are owned and merged below this one (server-side apply).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Topology {
+    /// Structs and maps are owned field by field; scalars have no parts.
+    Granular,
+    /// Owned and replaced as a whole. The default of lists.
+    Atomic,
+    /// A list of scalars without order of ownership.
+    Set,
+    /// A list of structs, found by these fields.
+    Keyed(Cow<'static, [Cow<'static, str>]>),
+}
+
+/// How a strategic merge patch treats this field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Strategy {
+    /// Lists are replaced, structs and maps merged.
+    Default,
+    /// A list of scalars that is merged as a set.
+    MergeSet,
+    /// A list of structs merged by this key; `retainKeys` where the API says `merge,retainKeys`.
+    Merge { key: Cow<'static, str>, retain_keys: bool },
+    /// `retainKeys` on a struct.
+    RetainKeys,
+    /// `replace` on a struct or map.
+    Replace,
+}
+
+/// Value validations of OpenAPI v3 and the extensions of structural schemas (KEP-95 apiextensions).
+#[derive(Debug, Default)]
+pub struct Rules {
+    pub nullable: bool,
+    pub embedded_resource: bool,
+    pub minimum: Option<f64>,
+    pub exclusive_minimum: bool,
+    pub maximum: Option<f64>,
+    pub exclusive_maximum: bool,
+    pub multiple_of: Option<f64>,
+    pub min_length: Option<u64>,
+    pub max_length: Option<u64>,
+    pub pattern: Option<regex::Regex>,
+    pub format: Option<String>,
+    pub min_items: Option<u64>,
+    pub max_items: Option<u64>,
+    pub unique_items: bool,
+    pub min_properties: Option<u64>,
+    pub max_properties: Option<u64>,
+    pub required: Vec<String>,
+    pub allowed: Option<Vec<serde_json::Value>>,
+    pub all_of: Vec<Rules>,
+    pub any_of: Vec<Rules>,
+    pub exactly_one_of: Vec<Rules>,
+    pub not: Option<Box<Rules>>,
+    /// Rules of named properties, inside `allOf`, `anyOf`, `oneOf` and `not`, where no shape is given.
+    pub properties: Vec<(String, Rules)>,
+    pub items: Option<Box<Rules>>,
+}
