@@ -1,22 +1,49 @@
-//! The revisioned store: one ordered log of changes, an index of the newest state, and watches from any retained revision.
+//! The revisioned store: one ordered log of changes, an index of the newest state, and watches.
 //!
-//! It knows keys and bytes, never kinds. Revision N is resourceVersion N: one sequence for everything. A write is
-//! acknowledged when it is durable (group commit: many writers, one fsync). The trait leaves room for a real etcd.
+//! It knows keys and bytes, never kinds. Revision N is resourceVersion N: one sequence for
+//! everything, never reused, never going back. A write is acknowledged when it is durable (group
+//! commit: many writers, one fsync), and only then does anybody see it. Memory holds the newest
+//! record of each key and a window of recent events; older revisions come from the log until
+//! compaction drops them.
+//!
+//! Everything above the log (conflicts, index, window, watches, compaction) exists once, in this
+//! crate's engine; an engine is only a different log below it: SQLite ([`open`]) or
+//! memory ([`memory`]), later a real etcd.
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use std::sync::Arc;
 
+mod check;
+mod engine;
+mod facets;
+mod select;
+mod stats;
+mod watch;
+
+pub use check::OpenError;
+pub use engine::{Clock, Options, memory, open};
+pub use facets::{facet_is, facets};
+pub use select::{Facet, Scope};
+pub use stats::{Histogram, Stats};
+pub use watch::{Watch, WatchError, WatchItem};
+
 /// A position in the log. 0 is "before everything"; every committed record has its own.
+///
+/// An empty store is at revision 1, because to a client resourceVersion 0 means "any".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Revision(pub u64);
 
-/// `resource/namespace/name`, for example `deployments.apps/default/web` or `nodes//n1`; ordered as etcd orders its keys.
+/// `resource/namespace/name`, for example `deployments.apps/default/web` or `nodes//n1`; ordered
+/// as etcd orders its keys.
 pub type Key = Arc<str>;
 
-/// What the index and the watches may select on without reading the body: labels, selectable fields, owner UIDs.
+/// What the index and the watches may select on without reading the body: labels, selectable
+/// fields, owner UIDs.
 ///
-/// Names are prefixed by their sort: `l:app`, `f:spec.nodeName`, `o` (owner UID, several). Sorted by name, then value.
-pub type Facets = Arc<[(Box<str>, Box<str>)]>;
+/// Names are prefixed by their sort: `l:app`, `f:spec.nodeName`, `o` (owner UID, several). Sorted
+/// by name, then value, without repetition; [`facets`] makes one so.
+pub type Facets = Arc<[Facet]>;
 
 /// One object at one revision.
 #[derive(Debug)]
@@ -36,8 +63,26 @@ pub struct Record {
 pub enum Write {
     /// Creates or replaces. `expect`: `None` must not exist, `Some(r)` must exist at revision r.
     Put { key: Key, expect: Option<Revision>, body: Bytes, generation: u32, facets: Facets },
-    /// Deletes what is at revision `expect`. `last`: the body that watchers get, when it differs from the stored one.
+    /// Deletes what is at revision `expect`. `last`: the body that watchers get, when it differs
+    /// from the stored one.
     Delete { key: Key, expect: Revision, last: Option<Bytes> },
+}
+
+impl Write {
+    pub fn key(&self) -> &Key {
+        match self {
+            Write::Put { key, .. } | Write::Delete { key, .. } => key,
+        }
+    }
+}
+
+/// What one write of a batch became.
+#[derive(Debug, Clone)]
+pub struct Committed {
+    /// The revision of this write.
+    pub revision: Revision,
+    /// The new record; of a delete, the last one (its own revision is that of its last put).
+    pub record: Arc<Record>,
 }
 
 /// What happened to one key.
@@ -48,17 +93,120 @@ pub struct Event {
     pub key: Key,
     /// `None` when it was created by this change.
     pub old: Option<Arc<Record>>,
-    /// `None` when it was deleted by this change; `old` is then the last body (with the delete's revision to be spliced in).
+    /// `None` when it was deleted by this change; `old` is then the last body (with the delete's
+    /// revision to be spliced in).
     pub new: Option<Arc<Record>>,
 }
 
-/// Why a commit did not happen. Nothing of the batch was written.
-#[derive(Debug, thiserror::Error)]
+/// Why a commit did not happen. Nothing of the batch was written (`Stopped`: the outcome is
+/// unknown until the store is opened again).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommitError {
     #[error("key {key} is at revision {actual:?}, the write expected {expected:?}")]
     Conflict { key: Key, expected: Option<Revision>, actual: Option<Revision> },
+    #[error("key {key} occurs twice in one batch: split the batch")]
+    Twice { key: Key },
     #[error("the disk is full: free space below the data folder; deletes still work")]
     Full,
-    #[error("the store stopped after a failed write and must be opened again: {0}")]
+    #[error("the store stopped and must be opened again: {0}")]
     Stopped(Arc<str>),
+}
+
+/// Why a list or a watch cannot be answered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    #[error("revision {asked:?} has been compacted, the oldest retained is {oldest:?}: list anew")]
+    Compacted { asked: Revision, oldest: Revision },
+    #[error("revision {asked:?} is in the future, the newest is {current:?}: wait for it")]
+    Future { asked: Revision, current: Revision },
+    #[error("the store stopped and must be opened again: {0}")]
+    Stopped(Arc<str>),
+}
+
+/// Which records, from where, as of when.
+#[derive(Debug, Clone, Default)]
+pub struct ListRequest {
+    pub scope: Scope,
+    /// Only records with exactly this facet (an index lookup).
+    pub facet: Option<Facet>,
+    /// Only keys after this one: the last key of the page before.
+    pub after: Option<Key>,
+    /// At most so many; `None` is all.
+    pub limit: Option<usize>,
+    /// The snapshot at this revision; `None` is the newest state.
+    pub at: Option<Revision>,
+}
+
+/// A page of a snapshot, in key order.
+#[derive(Debug)]
+pub struct Listed {
+    pub records: Vec<Arc<Record>>,
+    /// The revision of the snapshot; a watch from here sees everything that came after.
+    pub revision: Revision,
+    /// How many more records match behind this page; 0 on the last one.
+    pub remaining: usize,
+}
+
+/// Where a watch begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WatchStart {
+    /// With the current state: each record as [`WatchItem::Initial`], then
+    /// [`WatchItem::InitialEnd`], then every event after that.
+    Initial,
+    /// With the next event.
+    Now,
+    /// With the first event after this revision.
+    After(Revision),
+}
+
+#[derive(Debug, Clone)]
+pub struct WatchRequest {
+    pub scope: Scope,
+    /// Only events whose old or new record has exactly this facet.
+    pub facet: Option<Facet>,
+    pub start: WatchStart,
+}
+
+/// The contract that the server is written against; `Arc<dyn Store>` is how it travels.
+///
+/// Reads of the newest state are synchronous, from memory. Futures do not borrow the store. They
+/// need no particular runtime.
+pub trait Store: Send + Sync {
+    /// Writes a batch in one transaction, at most one write per key. Each write gets a revision of
+    /// its own, consecutive, in the order of the batch. When this returns `Ok`, the batch is
+    /// durable and visible. Dropping the future leaves it open whether the batch is written.
+    fn commit(&self, writes: Vec<Write>)
+    -> BoxFuture<'static, Result<Vec<Committed>, CommitError>>;
+
+    /// The newest record of a key.
+    fn get(&self, key: &str) -> Option<Arc<Record>>;
+
+    /// A page of the newest state, or of the snapshot at a retained revision.
+    fn list(&self, request: ListRequest) -> BoxFuture<'static, Result<Listed, ReadError>>;
+
+    /// Events in strict revision order, none left out.
+    fn watch(&self, request: WatchRequest) -> Result<Watch, ReadError>;
+
+    /// The newest visible revision. For an engine in this process that is the newest one there is,
+    /// so a read after this call is linearizable.
+    fn current(&self) -> Revision;
+
+    /// The oldest revision at which a list, and after which a watch, is still answered.
+    fn oldest_retained(&self) -> Revision;
+
+    /// Waits until `revision` is visible to get, list and watch.
+    fn wait_for(&self, revision: Revision) -> BoxFuture<'static, Result<(), ReadError>>;
+
+    /// Drops what only revisions before `oldest` need. The store does this by itself by age
+    /// ([`Options::keep`]); a `oldest` beyond the current revision compacts to the current one.
+    fn compact(&self, oldest: Revision) -> BoxFuture<'static, Result<(), CommitError>>;
+
+    /// Figures for metrics; cheap enough for every scrape.
+    fn stats(&self) -> Stats;
+
+    /// Resolves when the store stopped, by itself or by `close`, with the reason.
+    fn stopped(&self) -> BoxFuture<'static, Arc<str>>;
+
+    /// Finishes the queued commits, then closes the log; watches end.
+    fn close(&self) -> BoxFuture<'static, ()>;
 }
