@@ -2,4 +2,17 @@
 //!
 //! Pure: no IO, no async, no clock, no randomness. Everything that serves, stores or reacts reads these tables.
 
+pub mod errors;
+pub mod kind;
+pub mod kinds;
+pub mod meta;
+pub mod names;
+pub mod object;
+pub mod registry;
 pub mod schema;
+pub mod status;
+pub mod table;
+pub mod wire;
+
+pub use object::Object;
+pub use status::Status;

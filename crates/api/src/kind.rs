@@ -1,0 +1,390 @@
+//! Kind: everything that Skiff knows about one resource of the API, built in or custom, as one value.
+//!
+//! Routes, discovery, OpenAPI, columns, RBAC names and store keys are read off kinds. A Kind is a *face* of a stored
+//! resource: two faces with the same `storage` (Event in two groups, the versions of a custom resource) share objects.
+
+use crate::errors::Errors;
+use crate::object::Object;
+use crate::schema::{Ref, Struct};
+use serde_json::Value;
+use std::borrow::Cow;
+
+/// A name: a constant of a built-in kind, or owned by a custom one.
+pub type Name = Cow<'static, str>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    Cluster,
+    Namespaced,
+}
+
+/// The verbs of the API, as discovery and RBAC name them (the connect verbs are `Get` and `Create` there).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    Get,
+    List,
+    Watch,
+    Create,
+    Update,
+    Patch,
+    Delete,
+    DeleteCollection,
+}
+
+impl Verb {
+    pub const ALL: &'static [Verb] = &[
+        Verb::Create,
+        Verb::Delete,
+        Verb::DeleteCollection,
+        Verb::Get,
+        Verb::List,
+        Verb::Patch,
+        Verb::Update,
+        Verb::Watch,
+    ];
+    pub const CREATE: &'static [Verb] = &[Verb::Create];
+    pub const PART: &'static [Verb] = &[Verb::Get, Verb::Patch, Verb::Update];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Verb::Get => "get",
+            Verb::List => "list",
+            Verb::Watch => "watch",
+            Verb::Create => "create",
+            Verb::Update => "update",
+            Verb::Patch => "patch",
+            Verb::Delete => "delete",
+            Verb::DeleteCollection => "deletecollection",
+        }
+    }
+}
+
+/// An entry below an object, `/pods/web/log`.
+#[derive(Debug, Clone)]
+pub struct Subresource {
+    pub name: Name,
+    pub does: Does,
+    pub verbs: &'static [Verb],
+    /// Group, version and kind of its body, where that is not the parent's.
+    pub body: Option<(&'static str, &'static str, &'static str)>,
+}
+
+/// What an entry below an object does.
+#[derive(Debug, Clone)]
+pub enum Does {
+    /// Reads the parent and writes one part of it (`status`, `spec.finalizers`): all else stays as it is.
+    Part { part: &'static [&'static str], keeps: &'static [&'static str] },
+    /// Shows the parent as autoscaling/v1 Scale.
+    Scale(ScalePaths),
+    /// Takes a body and does one thing (binding, eviction, token).
+    Act,
+    /// Leads to the node that runs the pod (exec, attach, log, port-forward), or through it (proxy).
+    Connect,
+}
+
+/// Where a Scale finds its numbers (`x.spec.replicas`), dotted.
+#[derive(Debug, Clone)]
+pub struct ScalePaths {
+    pub spec: Name,
+    pub status: Name,
+    /// A LabelSelector or, for custom resources, its text form.
+    pub selector: Option<Name>,
+}
+
+/// The usual status entry: takes `status`, keeps the rest but metadata.
+pub fn status() -> Subresource {
+    let does = Does::Part { part: &["status"], keeps: &[] };
+    Subresource { name: "status".into(), does, verbs: Verb::PART, body: None }
+}
+
+/// The usual scale entry of `spec.replicas`.
+pub fn scale() -> Subresource {
+    let paths = ScalePaths {
+        spec: "spec.replicas".into(),
+        status: "status.replicas".into(),
+        selector: Some("spec.selector".into()),
+    };
+    Subresource {
+        name: "scale".into(),
+        does: Does::Scale(paths),
+        verbs: Verb::PART,
+        body: Some(("autoscaling", "v1", "Scale")),
+    }
+}
+
+/// An entry that takes a body of another kind and does one thing.
+pub fn act(name: &'static str, body: (&'static str, &'static str, &'static str)) -> Subresource {
+    Subresource { name: name.into(), does: Does::Act, verbs: Verb::CREATE, body: Some(body) }
+}
+
+/// An entry that streams from the node.
+pub fn connect(name: &'static str, verbs: &'static [Verb], body: &'static str) -> Subresource {
+    Subresource { name: name.into(), does: Does::Connect, verbs, body: Some(("", "v1", body)) }
+}
+
+/// What a kind does beyond its schema. Pure; what needs state is an admission plugin of the server.
+#[derive(Clone, Copy)]
+pub struct Hooks {
+    /// Fills what the schema's defaults cannot say. Idempotent.
+    pub default: fn(&mut Object),
+    /// Before validation: sets and keeps what users may not write. `old` is `None` on create.
+    pub prepare: fn(&mut Object, Option<&Object>),
+    pub validate: fn(&Object, Option<&Object>, &mut Errors),
+    /// Validates a write through a `Part` entry instead of `validate`; the name of the entry comes first.
+    pub validate_part: fn(&str, &Object, &Object, &mut Errors),
+    /// Warnings for the user of a create or update.
+    pub warn: fn(&Object, Option<&Object>) -> Vec<String>,
+    /// Whether `new` differs from `old` so that `metadata.generation` goes up; `None` counts nothing.
+    pub generation: Option<fn(&Object, &Object) -> bool>,
+}
+
+impl Hooks {
+    pub const NONE: Hooks = Hooks {
+        default: |_| {},
+        prepare: |_, _| {},
+        validate: |_, _, _| {},
+        validate_part: |_, _, _, _| {},
+        warn: |_, _| Vec::new(),
+        generation: None,
+    };
+
+    /// `generation` for kinds that count changes of `spec`.
+    pub fn spec_changed(new: &Object, old: &Object) -> bool {
+        new.at("spec") != old.at("spec")
+    }
+}
+
+impl std::fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hooks")
+    }
+}
+
+/// One column of `kubectl get`.
+#[derive(Debug, Clone)]
+pub struct Column {
+    pub name: Name,
+    /// `string`, `integer`, `number`, `boolean` or `date`.
+    pub sort: Name,
+    /// `name` for the column that `-o name` reads.
+    pub format: Name,
+    /// 0 shows always, 1 with `-o wide`.
+    pub priority: i64,
+    pub description: Name,
+    pub cell: Cell,
+}
+
+/// How a column comes out of an object.
+#[derive(Clone)]
+pub enum Cell {
+    /// A dotted path; absent shows as `<none>` in text columns.
+    Path(Name),
+    /// kubectl's JSONPath (custom resources).
+    JsonPath(Name),
+    /// A small function of the object and the time in seconds since the epoch.
+    With(fn(&Object, i64) -> Value),
+    /// How long ago the time at this path was.
+    Age(Name),
+}
+
+impl std::fmt::Debug for Cell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Cell::Path(path) => write!(f, "Path({path})"),
+            Cell::JsonPath(path) => write!(f, "JsonPath({path})"),
+            Cell::With(_) => f.write_str("With(..)"),
+            Cell::Age(path) => write!(f, "Age({path})"),
+        }
+    }
+}
+
+/// A column that always shows.
+pub fn column(name: &'static str, cell: Cell) -> Column {
+    let sort = if matches!(cell, Cell::Age(_)) { "date" } else { "string" };
+    Column {
+        name: name.into(),
+        sort: sort.into(),
+        format: if name == "Name" { "name".into() } else { "".into() },
+        priority: 0,
+        description: "".into(),
+        cell,
+    }
+}
+
+/// A column of `-o wide`.
+pub fn wide(name: &'static str, cell: Cell) -> Column {
+    Column { priority: 1, ..column(name, cell) }
+}
+
+/// A column of whole numbers.
+pub fn number(name: &'static str, cell: Cell) -> Column {
+    Column { sort: "integer".into(), ..column(name, cell) }
+}
+
+/// The first column of nearly every kind.
+pub fn name_column() -> Column {
+    column("Name", Cell::Path("metadata.name".into()))
+}
+
+/// The last column of nearly every kind.
+pub fn age_column() -> Column {
+    Column { sort: "string".into(), ..column("Age", Cell::Age("metadata.creationTimestamp".into())) }
+}
+
+/// Between this face and the stored one.
+#[derive(Debug, Clone, Copy)]
+pub struct Convert {
+    pub to_stored: fn(&mut Object),
+    pub from_stored: fn(&mut Object),
+}
+
+/// How names of this kind are checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NameRule {
+    /// RFC 1123 subdomain: most kinds.
+    Subdomain,
+    /// RFC 1123 label: Namespace.
+    Label,
+    /// RFC 1035 label: Service.
+    Label1035,
+    /// One path segment: RBAC.
+    Segment,
+}
+
+/// Where the objects of a kind are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    /// In the store.
+    Stored,
+    /// Nowhere: a create is answered at once (reviews).
+    Answered,
+}
+
+/// One kind of the API. See the exemplar `kinds/core/configmap.rs`.
+#[derive(Debug, Clone)]
+pub struct Kind {
+    pub group: Name,
+    pub version: Name,
+    pub kind: Name,
+    pub list_kind: Name,
+    pub plural: Name,
+    pub singular: Name,
+    pub short: Vec<Name>,
+    pub categories: Vec<Name>,
+    pub scope: Scope,
+    pub schema: Ref<Struct>,
+    pub backend: Backend,
+    pub verbs: &'static [Verb],
+    pub subresources: Vec<Subresource>,
+    pub columns: Vec<Column>,
+    pub name_rule: NameRule,
+    /// Dotted paths that field selectors may name besides `metadata.name` and `metadata.namespace`.
+    pub selectable: Vec<Name>,
+    /// The stored resource, `deployments.apps`: the first part of the store's keys.
+    pub storage: Name,
+    /// Between this face and the stored one; `None` when they differ in nothing but apiVersion.
+    pub convert: Option<Convert>,
+    pub hooks: Hooks,
+    /// A custom resource: its schema has rules, strategic merge patches are refused.
+    pub custom: bool,
+    /// Deletion waits for `deletionGracePeriodSeconds` (pods).
+    pub graceful: bool,
+    /// A delete answers with the object that went, instead of a Status.
+    pub shows_deleted: bool,
+    /// Updates must name the revision that they are based on.
+    pub conditional: bool,
+    /// An update of what does not exist creates it.
+    pub creates_on_update: bool,
+    /// The generation of the schema that bodies are written under.
+    pub generation: u32,
+}
+
+impl Kind {
+    /// A namespaced, stored kind with all verbs; `api_version` is `group/version` or `v1`.
+    ///
+    /// # Panics
+    /// When `schema` is no definition of the generated table: a mistake in the list of kinds, found by its self-test.
+    pub fn new(
+        api_version: &'static str,
+        kind: &'static str,
+        plural: &'static str,
+        schema: &'static str,
+    ) -> Kind {
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let found = crate::schema::builtin(schema);
+        let storage = if group.is_empty() { plural.into() } else { format!("{plural}.{group}") };
+        Kind {
+            group: group.into(),
+            version: version.into(),
+            kind: kind.into(),
+            list_kind: format!("{kind}List").into(),
+            plural: plural.into(),
+            singular: kind.to_lowercase().into(),
+            short: Vec::new(),
+            categories: Vec::new(),
+            scope: Scope::Namespaced,
+            schema: Ref::Static(found.unwrap_or_else(|| panic!("no definition {schema}"))),
+            backend: Backend::Stored,
+            verbs: Verb::ALL,
+            subresources: Vec::new(),
+            columns: vec![name_column(), age_column()],
+            name_rule: NameRule::Subdomain,
+            selectable: Vec::new(),
+            storage: storage.into(),
+            convert: None,
+            hooks: Hooks::NONE,
+            custom: false,
+            graceful: false,
+            shows_deleted: false,
+            conditional: false,
+            creates_on_update: false,
+            generation: 1,
+        }
+    }
+
+    /// `apps/v1`, `v1`.
+    pub fn api_version(&self) -> String {
+        api_version(&self.group, &self.version)
+    }
+
+    /// What its refusals are about.
+    pub fn about(&self) -> crate::status::About<'_> {
+        crate::status::About { group: &self.group, resource: &self.plural }
+    }
+
+    /// What its validation errors are about: upstream names the kind there.
+    pub fn about_kind(&self) -> crate::status::About<'_> {
+        crate::status::About { group: &self.group, resource: &self.kind }
+    }
+
+    /// The key of an object in the store.
+    pub fn key(&self, namespace: &str, name: &str) -> String {
+        format!("{}/{namespace}/{name}", self.storage)
+    }
+
+    /// The prefix of all keys, or of those of one namespace (not empty).
+    pub fn prefix(&self, namespace: &str) -> String {
+        if namespace.is_empty() {
+            format!("{}/", self.storage)
+        } else {
+            format!("{}/{namespace}/", self.storage)
+        }
+    }
+
+    pub fn subresource(&self, name: &str) -> Option<&Subresource> {
+        self.subresources.iter().find(|s| s.name == name)
+    }
+
+    pub fn has_status(&self) -> bool {
+        self.subresource("status").is_some()
+    }
+
+    pub fn namespaced(&self) -> bool {
+        self.scope == Scope::Namespaced
+    }
+}
+
+/// `group/version`, or the version alone for the core group.
+pub fn api_version(group: &str, version: &str) -> String {
+    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+}

@@ -1,0 +1,6 @@
+//! The core group, `/api/v1`.
+
+pub mod configmap;
+pub mod namespace;
+pub mod secret;
+pub mod serviceaccount;

@@ -1,0 +1,170 @@
+//! The metadata that all objects share: its validation on create and update (API reference: ObjectMeta).
+
+use crate::errors::{Errors, Path};
+use crate::kind::{Kind, NameRule, Scope};
+use crate::names;
+use crate::object::{Object, texts};
+use serde_json::Value;
+
+/// All annotations of one object together.
+const ANNOTATIONS_MOST: usize = 256 * 1024;
+
+/// What is wrong with a name under this rule.
+pub fn check_name(rule: NameRule, name: &str) -> Vec<String> {
+    match rule {
+        NameRule::Subdomain => names::subdomain(name),
+        NameRule::Label => names::label(name),
+        NameRule::Label1035 => names::label1035(name),
+        NameRule::Segment => names::segment(name),
+    }
+}
+
+/// Validates the metadata of a new object.
+pub fn validate_create(kind: &Kind, new: &Object, errors: &mut Errors) {
+    let meta = Path::new("metadata");
+    let (name, generate) = (new.name(), new.text("metadata.generateName"));
+    if !generate.is_empty() {
+        // A generated name is the prefix and five characters: a trailing dash becomes inner.
+        let probe = match generate.strip_suffix('-') {
+            Some(stem) => format!("{stem}a"),
+            None => generate.to_owned(),
+        };
+        for why in check_name(kind.name_rule, &probe) {
+            errors.invalid(&meta.child("generateName"), generate, &why);
+        }
+    }
+    if name.is_empty() {
+        errors.required(&meta.child("name"), "name or generateName is required");
+    } else {
+        for why in check_name(kind.name_rule, name) {
+            errors.invalid(&meta.child("name"), name, &why);
+        }
+    }
+    match kind.scope {
+        Scope::Namespaced if new.namespace().is_empty() => {
+            errors.required(&meta.child("namespace"), "");
+        }
+        Scope::Namespaced => {
+            for why in names::label(new.namespace()) {
+                errors.invalid(&meta.child("namespace"), new.namespace(), &why);
+            }
+        }
+        Scope::Cluster if !new.namespace().is_empty() => {
+            errors.forbidden(&meta.child("namespace"), "not allowed on this type");
+        }
+        Scope::Cluster => {}
+    }
+    validate_shared(&meta, new, errors);
+}
+
+/// Validates the metadata of a changed object: what may not change, and the rest as on create.
+pub fn validate_update(new: &Object, old: &Object, errors: &mut Errors) {
+    let meta = Path::new("metadata");
+    for field in ["name", "namespace", "uid", "creationTimestamp"] {
+        let path = format!("metadata.{field}");
+        if new.at(&path) != old.at(&path) {
+            let value = new.at(&path).cloned().unwrap_or(Value::Null);
+            errors.invalid(&meta.child(field), value, "field is immutable");
+        }
+    }
+    if old.deleting() {
+        let added: Vec<&str> =
+            new.finalizers().filter(|f| !old.finalizers().any(|o| o == *f)).collect();
+        if !added.is_empty() {
+            let why = format!(
+                "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+                added.iter().map(|f| format!("{f:?}")).collect::<Vec<_>>().join(", ")
+            );
+            errors.forbidden(&meta.child("finalizers"), &why);
+        }
+    }
+    validate_shared(&meta, new, errors);
+}
+
+fn validate_shared(meta: &Path, new: &Object, errors: &mut Errors) {
+    if let Some(value) = new.at("metadata.generation").filter(|v| v.as_i64() < Some(0)) {
+        let why = "must be greater than or equal to 0";
+        errors.invalid(&meta.child("generation"), value.clone(), why);
+    }
+    validate_labels(&meta.child("labels"), new.map("metadata.labels"), errors);
+    validate_annotations(&meta.child("annotations"), new.map("metadata.annotations"), errors);
+    validate_owners(&meta.child("ownerReferences"), new.list("metadata.ownerReferences"), errors);
+    for (index, finalizer) in new.finalizers().enumerate() {
+        validate_finalizer(&meta.child("finalizers").index(index), finalizer, errors);
+    }
+    let (orphan, foreground) = ("orphan", "foregroundDeletion");
+    if new.finalizers().any(|f| f == orphan) && new.finalizers().any(|f| f == foreground) {
+        let why = format!("finalizer {orphan} and {foreground} cannot be both set");
+        let value = new.at("metadata.finalizers").cloned().unwrap_or(Value::Null);
+        errors.invalid(&meta.child("finalizers"), value, &why);
+    }
+}
+
+/// Validates a map of labels anywhere.
+pub fn validate_labels(path: &Path, labels: &serde_json::Map<String, Value>, errors: &mut Errors) {
+    for (key, value) in texts(labels) {
+        for why in names::qualified(key) {
+            errors.invalid(path, key, &why);
+        }
+        for why in names::label_value(value) {
+            errors.invalid(&path.key(key), value, &why);
+        }
+    }
+}
+
+/// Validates a map of annotations anywhere.
+pub fn validate_annotations(path: &Path, map: &serde_json::Map<String, Value>, errors: &mut Errors) {
+    let mut size = 0;
+    for (key, value) in texts(map) {
+        for why in names::qualified(&key.to_lowercase()) {
+            errors.invalid(path, key, &why);
+        }
+        size += key.len() + value.len();
+    }
+    if size > ANNOTATIONS_MOST {
+        errors.too_long(path, ANNOTATIONS_MOST);
+    }
+}
+
+fn validate_owners(path: &Path, owners: &[Value], errors: &mut Errors) {
+    let text = |owner: &Value, key: &str| {
+        owner.get(key).and_then(Value::as_str).unwrap_or("").to_owned()
+    };
+    let mut controller: Option<String> = None;
+    for (index, owner) in owners.iter().enumerate() {
+        let here = path.index(index);
+        for (key, why) in [
+            ("apiVersion", "version must not be empty"),
+            ("kind", "must not be empty"),
+            ("name", "must not be empty"),
+            ("uid", "must not be empty"),
+        ] {
+            if text(owner, key).is_empty() {
+                errors.invalid(&here.child(key), "", why);
+            }
+        }
+        if owner.get("controller") == Some(&Value::Bool(true)) {
+            if let Some(first) = &controller {
+                let why = format!(
+                    "Only one reference can have Controller set to true. Found \"true\" in references for {first} \
+                     and {}",
+                    text(owner, "kind") + "/" + &text(owner, "name")
+                );
+                errors.invalid(path, Value::Array(owners.to_vec()), &why);
+            }
+            controller = Some(text(owner, "kind") + "/" + &text(owner, "name"));
+        }
+    }
+}
+
+/// The finalizers that need no prefix.
+const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
+
+fn validate_finalizer(path: &Path, finalizer: &str, errors: &mut Errors) {
+    for why in names::qualified(finalizer) {
+        errors.invalid(path, finalizer, &why);
+    }
+    if !finalizer.contains('/') && !STANDARD_FINALIZERS.contains(&finalizer) {
+        errors.invalid(path, finalizer, "name is neither a standard finalizer name nor is it fully qualified");
+    }
+}

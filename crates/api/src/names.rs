@@ -1,0 +1,145 @@
+//! The grammar of names, labels and keys, with the sentences that tell users what a valid one is
+//! (API concepts page "Object Names and IDs"; RFC 1123, RFC 1035).
+
+/// Longest label value, label name and RFC 1123 label.
+pub const LABEL_MOST: usize = 63;
+/// Longest RFC 1123 subdomain.
+pub const SUBDOMAIN_MOST: usize = 253;
+
+const LABEL_WHY: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and \
+                         must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex \
+                         used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
+const SUBDOMAIN_WHY: &str =
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start \
+     and end with an alphanumeric character (e.g. 'example.com', regex used for validation is \
+     '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+const LABEL1035_WHY: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with \
+                             an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or \
+                             'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
+const QUALIFIED_WHY: &str = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with \
+                             an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for \
+                             validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
+const VALUE_WHY: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or \
+                         '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or \
+                         'my_value',  or '12345', regex used for validation is \
+                         '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
+
+/// What is wrong with an RFC 1123 label; nothing when it is valid.
+pub fn label(text: &str) -> Vec<String> {
+    let mut wrong = too_long(text, LABEL_MOST);
+    if !is_label(text) {
+        wrong.push(LABEL_WHY.into());
+    }
+    wrong
+}
+
+/// What is wrong with an RFC 1123 subdomain.
+pub fn subdomain(text: &str) -> Vec<String> {
+    let mut wrong = too_long(text, SUBDOMAIN_MOST);
+    if !is_subdomain(text) {
+        wrong.push(SUBDOMAIN_WHY.into());
+    }
+    wrong
+}
+
+/// What is wrong with an RFC 1035 label.
+pub fn label1035(text: &str) -> Vec<String> {
+    let mut wrong = too_long(text, LABEL_MOST);
+    if !is_label(text) || !text.starts_with(|c: char| c.is_ascii_lowercase()) {
+        wrong.push(LABEL1035_WHY.into());
+    }
+    wrong
+}
+
+/// What is wrong with a name that must fit into one path segment.
+pub fn segment(text: &str) -> Vec<String> {
+    if text == "." || text == ".." {
+        return vec![format!("may not be '{text}'")];
+    }
+    ["/", "%"]
+        .iter()
+        .filter(|part| text.contains(**part))
+        .map(|part| format!("may not contain '{part}'"))
+        .collect()
+}
+
+/// What is wrong with a label or annotation key (`prefix/name`).
+pub fn qualified(text: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let name = match text.split('/').collect::<Vec<_>>()[..] {
+        [name] => name,
+        [prefix, name] => {
+            if prefix.is_empty() {
+                wrong.push("prefix part must be non-empty".into());
+            } else {
+                wrong.extend(subdomain(prefix).into_iter().map(|w| format!("prefix part {w}")));
+            }
+            name
+        }
+        _ => {
+            let why = QUALIFIED_WHY;
+            return vec![format!(
+                "a valid label key or annotation key {why} with an optional DNS subdomain prefix and '/' (e.g. \
+                 'example.com/MyName')"
+            )
+            .replace("a valid label key or annotation key must", "a qualified name must")];
+        }
+    };
+    if name.is_empty() {
+        wrong.push("name part must be non-empty".into());
+    } else if name.len() > LABEL_MOST {
+        wrong.push(format!("name part must be no more than {LABEL_MOST} bytes"));
+    }
+    if !is_qualified_name(name) {
+        wrong.push(format!("name part {QUALIFIED_WHY}"));
+    }
+    wrong
+}
+
+/// What is wrong with a label value.
+pub fn label_value(text: &str) -> Vec<String> {
+    let mut wrong = too_long(text, LABEL_MOST);
+    if !text.is_empty() && !is_qualified_name(text) {
+        wrong.push(VALUE_WHY.into());
+    }
+    wrong
+}
+
+fn too_long(text: &str, most: usize) -> Vec<String> {
+    if text.len() > most { vec![format!("must be no more than {most} bytes")] } else { Vec::new() }
+}
+
+pub fn is_label(text: &str) -> bool {
+    let edge = |c: Option<u8>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+    let inner = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+    edge(text.bytes().next()) && edge(text.bytes().last()) && text.bytes().all(inner)
+}
+
+pub fn is_subdomain(text: &str) -> bool {
+    text.split('.').all(is_label)
+}
+
+fn is_qualified_name(text: &str) -> bool {
+    let edge = |c: Option<u8>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    let inner = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
+    edge(text.bytes().next()) && edge(text.bytes().last()) && text.bytes().all(inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_told_apart() {
+        assert!(label("a-1").is_empty() && !label("A").is_empty() && !label("a-").is_empty());
+        assert!(subdomain("a.b-c").is_empty() && !subdomain("a..b").is_empty());
+        assert!(label1035("a1").is_empty() && !label1035("1a").is_empty());
+        assert!(segment("system:node").is_empty());
+        assert_eq!(segment("a/b"), ["may not contain '/'"]);
+        assert!(qualified("example.com/Name_1").is_empty() && qualified("a").is_empty());
+        assert_eq!(qualified("/a"), ["prefix part must be non-empty"]);
+        assert_eq!(qualified("a b").len(), 1);
+        assert!(label_value("").is_empty());
+        assert_eq!(label_value(&"a".repeat(64)), ["must be no more than 63 bytes"]);
+    }
+}

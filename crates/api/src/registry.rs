@@ -1,0 +1,104 @@
+//! The registry: which kinds are served right now. Built-ins and custom resources in one snapshot, swapped as a whole.
+
+use crate::kind::Kind;
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock};
+
+/// The kinds at one moment.
+#[derive(Debug, Default)]
+pub struct Registry {
+    kinds: Vec<Arc<Kind>>,
+    by_path: HashMap<String, usize>,
+    by_kind: HashMap<String, usize>,
+    /// Counts swaps, so that derived documents (discovery, OpenAPI) know when they are stale.
+    pub generation: u64,
+}
+
+impl Registry {
+    /// `kinds` in discovery's order: built-ins in the order of KINDS, then custom ones by group.
+    pub fn new(kinds: Vec<Arc<Kind>>, generation: u64) -> Registry {
+        let mut registry = Registry { generation, ..Registry::default() };
+        for (index, kind) in kinds.iter().enumerate() {
+            registry.by_path.insert(path_key(&kind.group, &kind.version, &kind.plural), index);
+            registry.by_kind.insert(path_key(&kind.group, &kind.version, &kind.kind), index);
+        }
+        registry.kinds = kinds;
+        registry
+    }
+
+    pub fn kinds(&self) -> &[Arc<Kind>] {
+        &self.kinds
+    }
+
+    /// By group, version and plural.
+    pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Kind>> {
+        self.by_path.get(&path_key(group, version, plural)).map(|i| &self.kinds[*i])
+    }
+
+    /// By group, version and kind.
+    pub fn find_kind(&self, group: &str, version: &str, kind: &str) -> Option<&Arc<Kind>> {
+        self.by_kind.get(&path_key(group, version, kind)).map(|i| &self.kinds[*i])
+    }
+
+    /// The first face of a resource in this group, whatever its version.
+    pub fn find_in_group(&self, group: &str, plural: &str) -> Option<&Arc<Kind>> {
+        self.kinds.iter().find(|k| k.group == group && k.plural == plural)
+    }
+
+    /// One face for each stored resource, for those who walk all objects (garbage collector, namespaces).
+    pub fn storages(&self) -> impl Iterator<Item = &Arc<Kind>> {
+        let mut seen = std::collections::HashSet::new();
+        self.kinds
+            .iter()
+            .filter(|k| k.backend == crate::kind::Backend::Stored)
+            .filter(move |k| seen.insert(k.storage.clone()))
+    }
+}
+
+fn path_key(group: &str, version: &str, name: &str) -> String {
+    format!("{group}/{version}/{name}")
+}
+
+/// The current registry, shared by everybody who serves or reads kinds.
+#[derive(Clone)]
+pub struct Kinds(Arc<RwLock<Arc<Registry>>>);
+
+impl Kinds {
+    /// The built-in kinds alone.
+    pub fn builtin() -> Kinds {
+        let kinds = crate::kinds::KINDS.iter().map(|kind| Arc::new(kind())).collect();
+        Kinds(Arc::new(RwLock::new(Arc::new(Registry::new(kinds, 1)))))
+    }
+
+    /// The snapshot of now.
+    pub fn now(&self) -> Arc<Registry> {
+        self.0.read().expect("no holder of this lock panics").clone()
+    }
+
+    /// Replaces all custom kinds by these.
+    pub fn set_custom(&self, custom: Vec<Arc<Kind>>) {
+        let mut current = self.0.write().expect("no holder of this lock panics");
+        let mut kinds: Vec<_> = current.kinds.iter().filter(|k| !k.custom).cloned().collect();
+        kinds.extend(custom);
+        *current = Arc::new(Registry::new(kinds, current.generation + 1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn the_table_of_kinds_is_sound() {
+        let kinds = Kinds::builtin().now();
+        let mut paths = HashSet::new();
+        for kind in kinds.kinds() {
+            assert!(paths.insert((&kind.group, &kind.version, &kind.plural)), "{} twice", kind.plural);
+            assert!(!kind.columns.is_empty(), "{} has no column", kind.kind);
+            if kind.backend == crate::kind::Backend::Stored {
+                assert_eq!(kind.columns[0].name == "Name" || kind.kind == "Event", true, "{}", kind.kind);
+            }
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Status: every refusal of the API as one value, with code, reason and message as users and client libraries know them
+//! (API reference: `Status` of meta/v1). The code of an error is decided here and nowhere else.
+
+use crate::errors::Errors;
+use serde_json::{Value, json};
+
+/// A refusal. The wire form is `to_json`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Status {
+    pub code: u16,
+    pub reason: &'static str,
+    pub message: String,
+    pub details: Option<Value>,
+}
+
+/// The resource (or kind) that a refusal is about: group and plural (or kind) name.
+#[derive(Debug, Clone, Copy)]
+pub struct About<'a> {
+    pub group: &'a str,
+    pub resource: &'a str,
+}
+
+impl About<'_> {
+    /// `pods`, `deployments.apps`.
+    pub fn qualified(&self) -> String {
+        if self.group.is_empty() {
+            self.resource.to_owned()
+        } else {
+            format!("{}.{}", self.resource, self.group)
+        }
+    }
+
+    fn details(&self, name: &str) -> Value {
+        let mut details = json!({});
+        for (key, value) in [("name", name), ("group", self.group), ("kind", self.resource)] {
+            if !value.is_empty() {
+                details[key] = value.into();
+            }
+        }
+        details
+    }
+}
+
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Status {}
+
+impl Status {
+    pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Status {
+        Status { code, reason, message: message.into(), details: None }
+    }
+
+    pub fn not_found(about: About, name: &str) -> Status {
+        let message = format!("{} \"{name}\" not found", about.qualified());
+        Status { details: Some(about.details(name)), ..Status::new(404, "NotFound", message) }
+    }
+
+    /// The path leads nowhere.
+    pub fn no_such_path() -> Status {
+        let message = "the server could not find the requested resource";
+        Status { details: Some(json!({})), ..Status::new(404, "NotFound", message) }
+    }
+
+    pub fn already_exists(about: About, name: &str) -> Status {
+        let message = format!("{} \"{name}\" already exists", about.qualified());
+        Status { details: Some(about.details(name)), ..Status::new(409, "AlreadyExists", message) }
+    }
+
+    pub fn conflict(about: About, name: &str, why: &str) -> Status {
+        let message =
+            format!("Operation cannot be fulfilled on {} \"{name}\": {why}", about.qualified());
+        Status { details: Some(about.details(name)), ..Status::new(409, "Conflict", message) }
+    }
+
+    /// The write was based on a revision that is no longer the newest.
+    pub fn modified(about: About, name: &str) -> Status {
+        let why = "the object has been modified; please apply your changes to the latest version and \
+                   try again";
+        Status::conflict(about, name, why)
+    }
+
+    pub fn forbidden(about: About, name: &str, why: &str) -> Status {
+        let message = match (about.resource, name) {
+            ("", _) => format!("forbidden: {why}"),
+            (_, "") => format!("{} is forbidden: {why}", about.qualified()),
+            _ => format!("{} \"{name}\" is forbidden: {why}", about.qualified()),
+        };
+        Status { details: Some(about.details(name)), ..Status::new(403, "Forbidden", message) }
+    }
+
+    pub fn unauthorized() -> Status {
+        Status::new(401, "Unauthorized", "Unauthorized")
+    }
+
+    /// Validation failed. `about.resource` is the kind here, as upstream has it.
+    pub fn invalid(about: About, name: &str, errors: &Errors) -> Status {
+        let message = format!("{} \"{name}\" is invalid: {}", about.qualified(), errors.text());
+        let mut details = about.details(name);
+        details["causes"] = errors
+            .iter()
+            .map(|e| json!({"reason": e.sort.reason(), "message": e.body, "field": e.field}))
+            .collect();
+        Status { details: Some(details), ..Status::new(422, "Invalid", message) }
+    }
+
+    pub fn bad_request(message: impl Into<String>) -> Status {
+        Status::new(400, "BadRequest", message)
+    }
+
+    pub fn method_not_allowed() -> Status {
+        let message = "the server does not allow this method on the requested resource";
+        Status { details: Some(json!({})), ..Status::new(405, "MethodNotAllowed", message) }
+    }
+
+    pub fn not_acceptable() -> Status {
+        let accepted = "only the following media types are accepted: application/json, application/yaml";
+        Status::new(406, "NotAcceptable", accepted)
+    }
+
+    pub fn unsupported_media(accepted: &str) -> Status {
+        let message = format!(
+            "the body of the request was in an unknown format - accepted media types include: {accepted}"
+        );
+        Status::new(415, "UnsupportedMediaType", message)
+    }
+
+    pub fn too_large(most: usize) -> Status {
+        let message = format!("Request entity too large: limit is {most}");
+        Status { details: Some(json!({})), ..Status::new(413, "RequestEntityTooLarge", message) }
+    }
+
+    pub fn expired(message: impl Into<String>) -> Status {
+        Status::new(410, "Expired", message)
+    }
+
+    pub fn too_many_requests(message: impl Into<String>, retry_after_s: u32) -> Status {
+        Status {
+            details: Some(json!({"retryAfterSeconds": retry_after_s})),
+            ..Status::new(429, "TooManyRequests", message)
+        }
+    }
+
+    pub fn internal(why: impl std::fmt::Display) -> Status {
+        let message = format!("Internal error occurred: {why}");
+        let details = json!({"causes": [{"message": why.to_string()}]});
+        Status { details: Some(details), ..Status::new(500, "InternalError", message) }
+    }
+
+    pub fn unavailable(message: impl Into<String>) -> Status {
+        Status::new(503, "ServiceUnavailable", message)
+    }
+
+    pub fn timeout(message: impl Into<String>) -> Status {
+        Status::new(504, "Timeout", message)
+    }
+
+    /// The `Status` object.
+    pub fn to_json(&self) -> Value {
+        let mut status = json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+            "message": self.message, "reason": self.reason, "code": self.code,
+        });
+        if let Some(details) = &self.details {
+            status["details"] = details.clone();
+        }
+        status
+    }
+
+    /// Reads the wire form back (the HTTPS client).
+    pub fn from_json(value: &Value) -> Option<Status> {
+        let text = |key: &str| value.get(key).and_then(Value::as_str);
+        if text("kind") != Some("Status") {
+            return None;
+        }
+        Some(Status {
+            code: u16::try_from(value.get("code")?.as_u64()?).ok()?,
+            reason: REASONS.iter().find(|r| Some(**r) == text("reason")).copied().unwrap_or(""),
+            message: text("message").unwrap_or("").to_owned(),
+            details: value.get("details").cloned(),
+        })
+    }
+}
+
+/// The reasons that a client may act on.
+const REASONS: &[&str] = &[
+    "AlreadyExists", "BadRequest", "Conflict", "Expired", "Forbidden", "Gone", "InternalError", "Invalid",
+    "MethodNotAllowed", "NotAcceptable", "NotFound", "RequestEntityTooLarge", "ServiceUnavailable",
+    "Timeout", "TooManyRequests", "Unauthorized", "UnsupportedMediaType",
+];

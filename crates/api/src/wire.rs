@@ -1,0 +1,242 @@
+//! The wire as data: what a caller hands to the server, and what comes back, whether through a socket or in process.
+//!
+//! Callers in the process carry trees in and shared bytes out; the HTTP rim reads and writes the same values. Neither
+//! `server` nor `client` knows the other: both know this.
+
+use crate::status::Status;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use http::{HeaderMap, Method, StatusCode};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// Who calls.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct User {
+    pub name: String,
+    pub uid: String,
+    pub groups: Vec<String>,
+    pub extra: Vec<(String, Vec<String>)>,
+}
+
+impl User {
+    /// A service account of the cluster, with the groups that it always has.
+    pub fn service_account(namespace: &str, name: &str) -> User {
+        User {
+            name: format!("system:serviceaccount:{namespace}:{name}"),
+            groups: vec![
+                "system:serviceaccounts".into(),
+                format!("system:serviceaccounts:{namespace}"),
+                "system:authenticated".into(),
+            ],
+            ..User::default()
+        }
+    }
+
+    /// A user of the cluster's own parts, by name and groups.
+    pub fn system(name: &str, groups: &[&str]) -> User {
+        let mut groups: Vec<String> = groups.iter().map(|g| (*g).to_owned()).collect();
+        groups.push("system:authenticated".into());
+        User { name: name.into(), groups, ..User::default() }
+    }
+}
+
+/// How the caller proved who it is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Peer {
+    /// A part of this process, under the identity it was assembled with.
+    Local(Arc<User>),
+    /// A connection; its verified client certificate names a user, or a header does.
+    Remote { certificate: Option<Arc<User>>, address: std::net::SocketAddr },
+}
+
+/// The body of a request.
+#[derive(Debug, Clone)]
+pub enum Payload {
+    None,
+    Bytes(Bytes),
+    /// From a caller in the process: already a tree.
+    Tree(Value),
+}
+
+/// One request.
+pub struct Call {
+    pub method: Method,
+    /// The path as sent, still percent-encoded.
+    pub path: String,
+    /// Without the question mark.
+    pub query: String,
+    pub headers: HeaderMap,
+    pub payload: Payload,
+    pub peer: Peer,
+    /// Present when the connection can be upgraded (WebSocket).
+    pub upgrade: Option<Upgrade>,
+}
+
+/// A connection that becomes a plain stream of bytes once the 101 answer is out.
+pub type Upgrade = BoxFuture<'static, Result<Box<dyn Duplex>, std::io::Error>>;
+
+/// A stream in both directions.
+pub trait Duplex: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin {}
+impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// What comes back.
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Body,
+}
+
+/// The body of an answer. Objects are shared bytes: the rim splices heads and revisions in.
+pub enum Body {
+    Bytes(Bytes),
+    Object(Stored),
+    List(List),
+    Watch(BoxStream<'static, Frame>),
+    /// Pieces of unknown number (logs).
+    Stream(BoxStream<'static, Result<Bytes, std::io::Error>>),
+    /// 101: this runs once the connection is a stream.
+    Upgraded(BoxFuture<'static, ()>),
+}
+
+/// An encoded object: `body` begins with `{"metadata":{` and lacks apiVersion, kind and resourceVersion.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// `"apiVersion":"v1","kind":"Pod",`
+    pub head: Arc<str>,
+    pub revision: u64,
+    pub body: Bytes,
+}
+
+/// Every body begins so.
+pub const BODY_START: &str = "{\"metadata\":{";
+
+impl Stored {
+    /// Appends the whole object.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        self.write_with(&self.head, out);
+    }
+
+    /// Appends the object as an item of a typed list: without apiVersion and kind.
+    pub fn write_item(&self, out: &mut Vec<u8>) {
+        self.write_with("", out);
+    }
+
+    fn write_with(&self, head: &str, out: &mut Vec<u8>) {
+        out.reserve(self.body.len() + head.len() + 64);
+        out.push(b'{');
+        out.extend_from_slice(head.as_bytes());
+        out.extend_from_slice(&BODY_START.as_bytes()[1..]);
+        out.extend_from_slice(b"\"resourceVersion\":\"");
+        out.extend_from_slice(self.revision.to_string().as_bytes());
+        let rest = &self.body[BODY_START.len()..];
+        out.extend_from_slice(if rest.first() == Some(&b'}') { b"\"" } else { b"\"," });
+        out.extend_from_slice(rest);
+    }
+
+    /// The whole object as bytes.
+    pub fn bytes(&self) -> Bytes {
+        let mut out = Vec::new();
+        self.write(&mut out);
+        out.into()
+    }
+
+    /// The whole object as a tree.
+    ///
+    /// # Errors
+    /// When the stored body is no JSON: the store is corrupt.
+    pub fn tree(&self) -> Result<Value, serde_json::Error> {
+        serde_json::from_slice(&self.bytes())
+    }
+}
+
+/// A list of objects at one revision.
+#[derive(Debug)]
+pub struct List {
+    /// `"apiVersion":"v1","kind":"PodList",`
+    pub head: Arc<str>,
+    pub revision: u64,
+    pub items: Vec<Stored>,
+    /// Where the next page begins; empty at the end.
+    pub next: String,
+    /// How many are left behind this page, when that is known.
+    pub remaining: Option<u64>,
+    /// Items carry apiVersion and kind (custom resources).
+    pub headed_items: bool,
+}
+
+/// One message of a watch.
+#[derive(Debug, Clone)]
+pub enum Frame {
+    Added(Stored),
+    Modified(Stored),
+    Deleted(Stored),
+    /// Everything up to this revision was sent. `initial_end` closes the initial events of a WatchList.
+    Bookmark { head: Arc<str>, revision: u64, initial_end: bool },
+    /// The watch ends with a refusal (410).
+    Error(Status),
+    /// A rendition: the type (`ADDED`, ...) and the encoded object.
+    Other(&'static str, Bytes),
+}
+
+impl Answer {
+    pub fn new(status: StatusCode, body: Body) -> Answer {
+        Answer { status, headers: HeaderMap::new(), body }
+    }
+
+    /// A JSON document.
+    pub fn json(status: StatusCode, value: &Value) -> Answer {
+        Answer::new(status, Body::Bytes(value.to_string().into())).typed("application/json")
+    }
+
+    /// Plain text.
+    pub fn text(status: StatusCode, text: impl Into<Bytes>) -> Answer {
+        Answer::new(status, Body::Bytes(text.into())).typed("text/plain; charset=utf-8")
+    }
+
+    /// Sets the content type.
+    pub fn typed(mut self, media_type: &'static str) -> Answer {
+        self.headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(media_type));
+        self
+    }
+}
+
+impl From<Status> for Answer {
+    fn from(status: Status) -> Answer {
+        let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut answer = Answer::json(code, &status.to_json());
+        if let Some(after) = status.details.as_ref().and_then(|d| d.get("retryAfterSeconds"))
+            && let Ok(value) = after.to_string().parse()
+        {
+            answer.headers.insert(http::header::RETRY_AFTER, value);
+        }
+        answer
+    }
+}
+
+/// The server as everybody else sees it: one call in, one answer out. `main` hands it to the in-process transport.
+pub trait Serve: Send + Sync {
+    fn serve(&self, call: Call) -> BoxFuture<'_, Answer>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_and_revisions_are_spliced_in() {
+        let stored = Stored {
+            head: "\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",".into(),
+            revision: 7,
+            body: Bytes::from_static(b"{\"metadata\":{\"name\":\"a\"},\"data\":{}}"),
+        };
+        let text = String::from_utf8(stored.bytes().to_vec()).expect("it is text");
+        assert_eq!(
+            text,
+            "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"resourceVersion\":\"7\",\
+             \"name\":\"a\"},\"data\":{}}"
+        );
+        assert_eq!(stored.tree().expect("it is JSON")["metadata"]["resourceVersion"], "7");
+    }
+}
