@@ -1,1 +1,78 @@
-//! skiff-server.
+//! The API server: one pipeline for every request, whoever sends it. The only crate that touches the store.
+//!
+//! `Server` is a plain value over the store, the kinds and the World; `http` is its rim. It never decides what a kind
+//! means (that is `api`), and never reacts to objects (those are the loops, which come in through the pipeline).
+
+pub mod accept;
+pub mod admission;
+pub mod answered;
+pub mod authenticate;
+pub mod authorize;
+mod codec;
+mod connect;
+mod delete;
+mod discovery;
+mod facets;
+mod health;
+pub mod http;
+mod impersonate;
+pub mod keys;
+pub mod limit;
+mod metrics;
+mod openapi;
+mod paths;
+mod pipeline;
+mod read;
+pub mod ready;
+mod render;
+pub mod request;
+mod scale;
+mod select;
+pub mod token;
+pub mod url;
+mod watch;
+mod write;
+
+use futures_util::future::BoxFuture;
+use skiff_api::registry::Kinds;
+use skiff_api::wire::{Answer, Call, Serve};
+use skiff_base::World;
+use skiff_store::Store;
+use std::sync::Arc;
+
+/// The server. Everything in it is shared; `Arc<Server>` is how it travels.
+pub struct Server {
+    pub world: World,
+    pub store: Arc<dyn Store>,
+    pub kinds: Kinds,
+    pub authenticator: authenticate::Authenticator,
+    pub authorizer: authorize::Authorizer,
+    pub limits: limit::Limits,
+    pub ready: ready::Ready,
+    /// `host:port`, as discovery tells it to clients.
+    pub address: String,
+    pub build: Build,
+}
+
+/// Which build this is, for `/version`.
+#[derive(Debug, Clone)]
+pub struct Build {
+    pub commit: &'static str,
+    pub date: &'static str,
+    pub compiler: &'static str,
+    pub arch: &'static str,
+}
+
+/// The server as callers see it.
+pub struct Entry(pub Arc<Server>);
+
+impl Serve for Entry {
+    fn serve(&self, call: Call) -> BoxFuture<'_, Answer> {
+        Box::pin(async move {
+            match pipeline::run(&self.0, call).await {
+                Ok(answer) => answer,
+                Err(status) => status.into(),
+            }
+        })
+    }
+}

@@ -1,0 +1,291 @@
+//! The delete bracket: preconditions, grace, finalizers and propagation (API reference: DeleteOptions).
+//!
+//! A delete validates no update, so that what became invalid can still be deleted.
+
+use crate::Server;
+use crate::admission::{self, Attributes};
+use crate::codec;
+use crate::request::Request;
+use crate::select::Selection;
+use http::StatusCode;
+use serde_json::{Value, json};
+use skiff_api::Status;
+use skiff_api::errors::{Errors, Path};
+use skiff_api::kind::Kind;
+use skiff_api::object::Object;
+use skiff_api::status::About;
+use skiff_api::wire::{Answer, Body, List, Payload, Stored};
+use skiff_store::{CommitError, ListRequest, Record, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often a delete starts again when somebody else wrote in between.
+const TRIES: usize = 8;
+const ORPHAN: &str = "orphan";
+const FOREGROUND: &str = "foregroundDeletion";
+
+/// Whether nothing holds a deleted object any more: no finalizer, no grace.
+pub fn finished(kind: &Kind, object: &Object) -> bool {
+    let held = object.finalizers().next().is_some()
+        || (kind.plural == "namespaces" && kind.group.is_empty() && !object.list("spec.finalizers").is_empty());
+    object.deleting() && !held && object.int("metadata.deletionGracePeriodSeconds").unwrap_or(0) == 0
+}
+
+/// The options of a delete, from the body or the query.
+#[derive(Debug, Default, Clone)]
+struct Options {
+    grace_s: Option<i64>,
+    propagation: Option<String>,
+    uid: Option<String>,
+    revision: Option<String>,
+    orphan: Option<bool>,
+    dry_run: bool,
+}
+
+/// DELETE of one object.
+pub async fn delete(server: &Arc<Server>, request: &Request) -> Result<Answer, Status> {
+    let options = options(request)?;
+    let name = request.resource.name.clone();
+    let gone = delete_one(server, request, &request.key(), &name, &options).await?;
+    let code = match (&gone.object, options.orphan) {
+        (_, Some(false)) if !gone.removed => StatusCode::ACCEPTED,
+        _ => StatusCode::OK,
+    };
+    if !gone.removed || request.kind.shows_deleted {
+        return Ok(Answer::new(code, Body::Object(gone.object)));
+    }
+    let mut details = json!({"name": name, "kind": request.kind.plural, "uid": gone.uid});
+    if !request.kind.group.is_empty() {
+        details["group"] = json!(request.kind.group);
+    }
+    let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
+                        "details": details});
+    Ok(Answer::json(code, &status))
+}
+
+/// DELETE of all objects that the selectors match; each as if it were deleted alone.
+pub async fn delete_collection(server: &Arc<Server>, request: &Request) -> Result<Answer, Status> {
+    let options = options(request)?;
+    let selection = Selection::of(request)?;
+    let asked = ListRequest {
+        scope: selection.scope(&request.kind, &request.resource.namespace),
+        facet: selection.facet(),
+        ..ListRequest::default()
+    };
+    let listed = server.store.list(asked).await.map_err(|e| crate::read::read_error(e, false))?;
+    let mut items = Vec::new();
+    for record in listed.records.iter().filter(|record| selection.matches(record)) {
+        let name = record.key.rsplit('/').next().unwrap_or("").to_owned();
+        match delete_one(server, request, &record.key, &name, &options).await {
+            Ok(gone) => items.push(gone.object),
+            Err(status) if status.code == 404 => {}
+            Err(status) => return Err(status),
+        }
+    }
+    Ok(Answer::new(
+        StatusCode::OK,
+        Body::List(List {
+            head: crate::read::list_head(&request.kind),
+            revision: server.store.current().0,
+            items,
+            next: String::new(),
+            remaining: None,
+            headed_items: request.kind.custom,
+        }),
+    ))
+}
+
+struct Gone {
+    object: Stored,
+    uid: String,
+    /// It is gone, and not merely being deleted.
+    removed: bool,
+}
+
+async fn delete_one(
+    server: &Arc<Server>,
+    request: &Request,
+    key: &str,
+    name: &str,
+    options: &Options,
+) -> Result<Gone, Status> {
+    let kind = &*request.kind;
+    let not_found = || Status::not_found(kind.about(), name);
+    let mut last = None;
+    for _ in 0..TRIES {
+        let record = server.store.get(key).ok_or_else(not_found)?;
+        let old = codec::tree(server, kind, &record)?;
+        check_preconditions(kind, &old, options)?;
+        let mut attributes = Attributes::of(request, false, name);
+        attributes.namespace = old.namespace();
+        admission::validate_delete(server, &attributes, &old).await?;
+        let mut new = old.clone();
+        plan(server, kind, &mut new, options);
+        let removed = finished(kind, &new);
+        let uid = old.uid().to_owned();
+        match commit(server, request, &record, new, removed, options).await {
+            Ok(object) => {
+                return Ok(Gone { object, uid, removed });
+            }
+            Err(CommitError::Conflict { .. }) => last = Some(Status::modified(kind.about(), name)),
+            Err(other) => return Err(crate::write::commit_refusal(&other)),
+        }
+    }
+    Err(last.expect("the loop runs at least once, and leaves a refusal when it does not return"))
+}
+
+async fn commit(
+    server: &Arc<Server>,
+    request: &Request,
+    record: &Record,
+    new: Object,
+    removed: bool,
+    options: &Options,
+) -> Result<Stored, CommitError> {
+    let kind = &*request.kind;
+    let body = codec::body(kind, &new);
+    let stored = |revision| Stored { head: crate::read::head(kind), revision, body: body.clone() };
+    let unchanged = !removed && record.body == body;
+    if options.dry_run || request.dry_run() || unchanged {
+        return Ok(stored(record.revision.0));
+    }
+    let (key, expect) = (record.key.clone(), record.revision);
+    let write = if removed {
+        Write::Delete { key, expect, last: Some(body.clone()) }
+    } else {
+        let facets = crate::facets::of(kind, &new);
+        Write::Put { key, expect: Some(expect), body: body.clone(), generation: kind.generation, facets }
+    };
+    let mut writes = vec![write];
+    if removed {
+        admission::release(server, kind, &new, &mut writes);
+    }
+    let committed = server.store.commit(writes).await?;
+    Ok(stored(committed.first().map_or(record.revision, |c| c.revision).0))
+}
+
+/// Marks an object as deleted: when, with how much grace, and what must happen first.
+fn plan(server: &Server, kind: &Kind, object: &mut Object, options: &Options) {
+    let mut finalizers: Vec<String> = object.finalizers().map(str::to_owned).collect();
+    let wanted = match (options.propagation.as_deref(), options.orphan) {
+        (Some("Orphan"), _) | (None, Some(true)) => Some(ORPHAN),
+        (Some("Foreground"), _) => Some(FOREGROUND),
+        (Some("Background"), _) | (None, Some(false)) => None,
+        // Nothing was said: finalizers that are there already stay.
+        _ => finalizers.iter().find_map(|f| [ORPHAN, FOREGROUND].into_iter().find(|k| k == f)),
+    };
+    finalizers.retain(|f| f != ORPHAN && f != FOREGROUND);
+    finalizers.extend(wanted.map(str::to_owned));
+    match finalizers.is_empty() {
+        true => drop(object.remove("metadata.finalizers")),
+        false => object.set("metadata.finalizers", finalizers),
+    }
+    let grace_s = grace(kind, object, options);
+    let now = server.world.now();
+    if object.deleting() {
+        let before = object.int("metadata.deletionGracePeriodSeconds").unwrap_or(0);
+        if grace_s < before {
+            let began = object.text("metadata.deletionTimestamp").parse().unwrap_or(now);
+            let began: skiff_base::Time = began - Duration::from_secs(before.max(0) as u64);
+            let until = (began + Duration::from_secs(grace_s as u64)).max(now);
+            object.set("metadata.deletionTimestamp", codec::time(until));
+            object.set("metadata.deletionGracePeriodSeconds", grace_s);
+        }
+        return;
+    }
+    let until = now + Duration::from_secs(grace_s as u64);
+    object.set("metadata.deletionTimestamp", codec::time(until));
+    object.set("metadata.deletionGracePeriodSeconds", grace_s);
+    if let Some(generation) = object.int("metadata.generation") {
+        object.set("metadata.generation", generation + 1);
+    }
+    if kind.plural == "namespaces" && kind.group.is_empty() {
+        object.remove("metadata.deletionGracePeriodSeconds");
+        object.set("status.phase", "Terminating");
+    }
+}
+
+/// How long a pod has to end: what was asked for, else what it says; nothing when nothing of it runs.
+fn grace(kind: &Kind, object: &Object, options: &Options) -> i64 {
+    if !kind.graceful {
+        return 0;
+    }
+    let ended = matches!(object.text("status.phase"), "Failed" | "Succeeded");
+    if object.text("spec.nodeName").is_empty() || ended {
+        return 0;
+    }
+    match options.grace_s.or(object.int("spec.terminationGracePeriodSeconds")) {
+        Some(negative) if negative < 0 => 1,
+        Some(seconds) => seconds,
+        None => 30,
+    }
+}
+
+fn check_preconditions(kind: &Kind, old: &Object, options: &Options) -> Result<(), Status> {
+    let conflict = |what: &str, wanted: &str, found: &str| {
+        let why =
+            format!("the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). The object might have been deleted and then recreated");
+        Err(Status::conflict(kind.about(), old.name(), &why))
+    };
+    match (&options.uid, &options.revision) {
+        (Some(uid), _) if uid != old.uid() => conflict("UID", uid, old.uid()),
+        (_, Some(revision)) if revision != old.resource_version() => {
+            let found = old.resource_version();
+            let why = format!(
+                "the ResourceVersion in the precondition ({revision}) does not match the ResourceVersion in record \
+                 ({found}). The object might have been modified"
+            );
+            Err(Status::conflict(kind.about(), old.name(), &why))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Reads the options, and refuses what contradicts itself.
+fn options(request: &Request) -> Result<Options, Status> {
+    let body = match &request.payload {
+        Payload::Bytes(bytes) if !bytes.is_empty() => codec::read_any(request)?,
+        Payload::Tree(tree) => tree.clone(),
+        _ => Value::Null,
+    };
+    let text = |path| skiff_api::object::at(&body, path).and_then(Value::as_str).map(str::to_owned);
+    let query = |key: &str| request.query.get(key).map(str::to_owned);
+    let grace = match query("gracePeriodSeconds") {
+        Some(text) => Some(text.parse().map_err(|_| {
+            Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))
+        })?),
+        None => None,
+    };
+    let options = Options {
+        grace_s: body.get("gracePeriodSeconds").and_then(Value::as_i64).or(grace),
+        propagation: text("propagationPolicy").or_else(|| query("propagationPolicy")),
+        uid: text("preconditions.uid"),
+        revision: text("preconditions.resourceVersion"),
+        orphan: body
+            .get("orphanDependents")
+            .and_then(Value::as_bool)
+            .or_else(|| query("orphanDependents").map(|t| t == "true")),
+        dry_run: body.get("dryRun").and_then(Value::as_array).is_some_and(|list| !list.is_empty()),
+    };
+    check_options(&options)?;
+    request.check_options()?;
+    Ok(options)
+}
+
+fn check_options(options: &Options) -> Result<(), Status> {
+    let mut errors = Errors::new();
+    let path = Path::new("propagationPolicy");
+    if options.propagation.is_some() && options.orphan.is_some() {
+        let why = "orphanDependents and deletionPropagation cannot be both set";
+        errors.invalid(&path, json!(options.propagation), why);
+    }
+    if let Some(policy) = &options.propagation
+        && !["Foreground", "Background", "Orphan"].contains(&&**policy)
+    {
+        errors.not_supported(&path, &**policy, &["Foreground", "Background", "Orphan", "nil"]);
+    }
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(Status::invalid(About { group: "meta.k8s.io", resource: "DeleteOptions" }, "", &errors))
+}

@@ -1,0 +1,244 @@
+//! Discovery: which groups, versions and resources there are, read off the registry, plain and aggregated
+//! (API concepts page "Aggregated Discovery"; KEP-3352).
+
+use crate::Server;
+use http::StatusCode;
+use serde_json::{Value, json};
+use skiff_api::Status;
+use skiff_api::kind::{Kind, Subresource, Verb, api_version};
+use skiff_api::registry::Registry;
+use skiff_api::wire::Answer;
+use std::sync::Arc;
+
+/// `/api`, `/apis`, a group, or a group's version.
+pub fn answer(server: &Arc<Server>, accept: &str, parts: &[&str]) -> Result<Answer, Status> {
+    let registry = server.kinds.now();
+    let aggregated = aggregated_type(accept);
+    match (parts, aggregated) {
+        (["api"], Some(media)) => Ok(all(&registry, |group| group.is_empty()).typed(media)),
+        (["apis"], Some(media)) => Ok(all(&registry, |group| !group.is_empty()).typed(media)),
+        (["api"], None) => Ok(Answer::json(
+            StatusCode::OK,
+            &json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs":
+                    [{"clientCIDR": "0.0.0.0/0", "serverAddress": server.address}]}),
+        )),
+        (["apis"], None) => {
+            let groups: Vec<Value> = groups(&registry)
+                .into_iter()
+                .filter(|group| !group.is_empty())
+                .map(|group| group_entry(&registry, group))
+                .collect();
+            Ok(document("APIGroupList", json!({"groups": groups})))
+        }
+        (["apis", group], _) if groups(&registry).contains(group) => {
+            Ok(document("APIGroup", group_entry(&registry, group)))
+        }
+        (["api", version], _) => resources(&registry, "", version),
+        (["apis", group, version], _) => resources(&registry, group, version),
+        _ => Err(Status::no_such_path()),
+    }
+}
+
+/// All discovery paths and the others that stand alone, for `GET /`.
+pub fn paths(server: &Server) -> Vec<String> {
+    let registry = server.kinds.now();
+    let mut paths: Vec<String> = [
+        "/.well-known/openid-configuration", "/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v3",
+        "/openid/v1/jwks", "/readyz", "/version",
+    ]
+    .map(String::from)
+    .into();
+    for kind in registry.kinds() {
+        if !kind.group.is_empty() {
+            paths.push(format!("/apis/{}", kind.group));
+        }
+        let root = if kind.group.is_empty() { "/api" } else { "/apis" };
+        paths.push(format!("{root}/{}", kind.api_version()));
+    }
+    paths.sort();
+    paths.dedup();
+    paths
+}
+
+fn aggregated_type(accept: &str) -> Option<&'static str> {
+    accept.split(',').find_map(|entry| {
+        let has = |part: &str| entry.split(';').any(|p| p.trim() == part);
+        if !has("g=apidiscovery.k8s.io") || !has("as=APIGroupDiscoveryList") || !has("application/json") {
+            return None;
+        }
+        has("v=v2").then_some("application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList")
+    })
+}
+
+/// The groups in the registry's order.
+fn groups(registry: &Registry) -> Vec<&str> {
+    let mut groups: Vec<&str> = Vec::new();
+    for kind in registry.kinds() {
+        if !groups.contains(&&*kind.group) {
+            groups.push(&kind.group);
+        }
+    }
+    groups
+}
+
+/// The versions of a group, the preferred one first.
+fn versions<'a>(registry: &'a Registry, group: &str) -> Vec<&'a str> {
+    let mut versions: Vec<&str> = Vec::new();
+    for kind in registry.kinds().iter().filter(|kind| kind.group == group) {
+        if !versions.contains(&&*kind.version) {
+            versions.push(&kind.version);
+        }
+    }
+    versions.sort_by_key(|version| version_order(version));
+    versions
+}
+
+/// Kubernetes' order of versions: GA before beta before alpha, the higher number first.
+pub fn version_order(version: &str) -> (u8, std::cmp::Reverse<(u64, u64)>, String) {
+    let split = |rest: &str| -> Option<(u64, u8, u64)> {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let major = rest[..digits].parse().ok()?;
+        match &rest[digits..] {
+            "" => Some((major, 0, 0)),
+            beta if beta.starts_with("beta") => Some((major, 1, beta[4..].parse().ok()?)),
+            alpha if alpha.starts_with("alpha") => Some((major, 2, alpha[5..].parse().ok()?)),
+            _ => None,
+        }
+    };
+    match version.strip_prefix('v').and_then(split) {
+        Some((major, rank, minor)) => (rank, std::cmp::Reverse((major, minor)), String::new()),
+        None => (3, std::cmp::Reverse((0, 0)), version.to_owned()),
+    }
+}
+
+fn group_entry(registry: &Registry, group: &str) -> Value {
+    let versions: Vec<Value> = versions(registry, group)
+        .into_iter()
+        .map(|version| json!({"groupVersion": api_version(group, version), "version": version}))
+        .collect();
+    json!({"name": group, "preferredVersion": versions[0], "versions": versions})
+}
+
+fn document(kind: &str, mut body: Value) -> Answer {
+    body["kind"] = kind.into();
+    body["apiVersion"] = "v1".into();
+    Answer::json(StatusCode::OK, &body)
+}
+
+/// The kinds of one version, in the order of their plural names.
+fn sorted<'a>(registry: &'a Registry, group: &str, version: &str) -> Vec<&'a Arc<Kind>> {
+    let mut kinds: Vec<&Arc<Kind>> =
+        registry.kinds().iter().filter(|k| k.group == group && k.version == version).collect();
+    kinds.sort_by(|a, b| a.plural.cmp(&b.plural));
+    kinds
+}
+
+fn resources(registry: &Registry, group: &str, version: &str) -> Result<Answer, Status> {
+    let kinds = sorted(registry, group, version);
+    if kinds.is_empty() {
+        return Err(Status::no_such_path());
+    }
+    let mut list = Vec::new();
+    for kind in kinds {
+        let verbs = verbs(kind.verbs);
+        let mut entry = json!({"name": kind.plural, "singularName": kind.singular,
+            "namespaced": kind.namespaced(), "kind": kind.kind, "verbs": verbs});
+        add_names(&mut entry, kind);
+        if kind.backend == skiff_api::kind::Backend::Stored {
+            entry["storageVersionHash"] = storage_hash(kind).into();
+        }
+        if !kind.verbs.is_empty() {
+            list.push(entry);
+        }
+        let mut subresources: Vec<&Subresource> = kind.subresources.iter().collect();
+        subresources.sort_by(|a, b| a.name.cmp(&b.name));
+        for sub in subresources {
+            let mut entry = json!({"name": format!("{}/{}", kind.plural, sub.name), "singularName": "",
+                "namespaced": kind.namespaced(), "kind": kind.kind, "verbs": verbs_of(sub)});
+            if let Some((group, version, body)) = sub.body {
+                entry["kind"] = body.into();
+                if (group, version) != (&*kind.group, &*kind.version) {
+                    entry["group"] = group.into();
+                    entry["version"] = version.into();
+                }
+            }
+            list.push(entry);
+        }
+    }
+    let body = json!({"groupVersion": api_version(group, version), "resources": list});
+    Ok(document("APIResourceList", body))
+}
+
+fn verbs(verbs: &[Verb]) -> Vec<&'static str> {
+    let mut names: Vec<&str> = verbs.iter().map(|verb| verb.name()).collect();
+    names.sort_unstable();
+    names
+}
+
+fn verbs_of(sub: &Subresource) -> Vec<&'static str> {
+    verbs(sub.verbs)
+}
+
+fn add_names(entry: &mut Value, kind: &Kind) {
+    if !kind.short.is_empty() {
+        entry["shortNames"] = json!(kind.short);
+    }
+    if !kind.categories.is_empty() {
+        entry["categories"] = json!(kind.categories);
+    }
+}
+
+/// A tag of the version that is stored, so that clients notice when it changes.
+fn storage_hash(kind: &Kind) -> String {
+    use base64::Engine;
+    let text = format!("{}/{}/{}", kind.group, kind.version, kind.kind);
+    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    base64::engine::general_purpose::STANDARD.encode(&digest.as_ref()[..8])
+}
+
+/// The aggregated document of all groups that `wanted` takes.
+fn all(registry: &Registry, wanted: impl Fn(&str) -> bool) -> Answer {
+    let items: Vec<Value> = groups(registry)
+        .into_iter()
+        .filter(|group| wanted(group))
+        .map(|group| {
+            let versions: Vec<Value> = versions(registry, group)
+                .into_iter()
+                .map(|version| {
+                    let resources: Vec<Value> =
+                        sorted(registry, group, version).into_iter().map(|kind| aggregated(kind)).collect();
+                    json!({"version": version, "resources": resources, "freshness": "Current"})
+                })
+                .collect();
+            json!({"metadata": {"name": group, "creationTimestamp": null}, "versions": versions})
+        })
+        .collect();
+    let body = json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2",
+                      "metadata": {}, "items": items});
+    Answer::json(StatusCode::OK, &body)
+}
+
+fn aggregated(kind: &Kind) -> Value {
+    let gvk = |group: &str, version: &str, kind: &str| json!({"group": group, "version": version, "kind": kind});
+    let own = gvk(&kind.group, &kind.version, &kind.kind);
+    let mut subresources: Vec<&Subresource> = kind.subresources.iter().collect();
+    subresources.sort_by(|a, b| a.name.cmp(&b.name));
+    let subs: Vec<Value> = subresources
+        .into_iter()
+        .map(|sub| {
+            let response = match sub.body {
+                Some((group, version, body)) => gvk(group, version, body),
+                None => own.clone(),
+            };
+            json!({"subresource": sub.name, "responseKind": response, "verbs": verbs_of(sub)})
+        })
+        .collect();
+    let scope = if kind.namespaced() { "Namespaced" } else { "Cluster" };
+    let mut entry = json!({"resource": kind.plural, "responseKind": own, "scope": scope,
+        "singularResource": kind.singular, "verbs": verbs(kind.verbs)});
+    add_names(&mut entry, kind);
+    if !subs.is_empty() {
+        entry["subresources"] = subs.into();
+    }
+    entry
+}

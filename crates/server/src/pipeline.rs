@@ -1,0 +1,146 @@
+//! The pipeline: every request goes through these stages, in this order, whoever sends it.
+//!
+//! authenticate, impersonate, limit, authorize, resolve the kind, then one bracket (read, write, delete, connect,
+//! answer), then encode. This file is the table of contents; each stage is a file of its own.
+
+use crate::Server;
+use crate::accept::Accept;
+use crate::authorize::Attributes;
+use crate::request::Request;
+use crate::url::{self, Query, Resource, Target};
+use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT, WARNING};
+use http::{HeaderMap, HeaderValue};
+use skiff_api::Status;
+use skiff_api::kind::{Backend, Does, Verb};
+use skiff_api::status::About;
+use skiff_api::wire::{Answer, Call, User};
+use std::sync::{Arc, Mutex};
+
+/// The stages of one call.
+pub async fn run(server: &Arc<Server>, call: Call) -> Result<Answer, Status> {
+    let user = server.authenticator.authenticate(&call).await?;
+    let user = crate::impersonate::impersonate(&server.authorizer, user, &call.headers)?;
+    let query = Query::parse(&call.query);
+    match url::parse(&call.path) {
+        Target::Path(path) => {
+            let _place = server.limits.enter(crate::limit::Sort::Short)?;
+            authorize(server, &user, &path_attributes(&call, &path))?;
+            crate::paths::answer(server, &call, &path, &query).await
+        }
+        Target::Resource(resource) => run_resource(server, user, query, resource, call).await,
+    }
+}
+
+async fn run_resource(
+    server: &Arc<Server>,
+    user: User,
+    query: Query,
+    resource: Resource,
+    mut call: Call,
+) -> Result<Answer, Status> {
+    let verb = url::verb(&call.method, &resource, query.flag("watch"))
+        .ok_or_else(Status::method_not_allowed)?;
+    let _place = server.limits.enter(crate::limit::sort_of(verb, &resource))?;
+    authorize(server, &user, &attributes(&resource, verb, &query))?;
+    let registry = server.kinds.now();
+    let kind = registry
+        .find(&resource.group, &resource.version, &resource.plural)
+        .filter(|kind| kind.namespaced() || resource.namespace.is_empty() || kind.plural == "namespaces")
+        .ok_or_else(Status::no_such_path)?
+        .clone();
+    let header = |name| call.headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok()).unwrap_or("");
+    let request = Request {
+        verb,
+        accept: Accept::parse(header(ACCEPT))?,
+        content_type: header(CONTENT_TYPE).to_owned(),
+        user_agent: header(USER_AGENT).to_owned(),
+        payload: std::mem::replace(&mut call.payload, skiff_api::wire::Payload::None),
+        warnings: Mutex::new(Vec::new()),
+        user,
+        resource,
+        kind,
+        registry,
+        query,
+    };
+    let answer = bracket(server, &request, call).await?;
+    let mut answer = crate::render::encode(server, &request, answer)?;
+    add_warnings(&request, &mut answer.headers);
+    Ok(answer)
+}
+
+/// The bracket that a verb leads to: the one place where verbs part.
+async fn bracket(server: &Arc<Server>, request: &Request, call: Call) -> Result<Answer, Status> {
+    let kind = &request.kind;
+    if !request.resource.subresource.is_empty() {
+        let entry = kind.subresource(&request.resource.subresource).ok_or_else(Status::no_such_path)?;
+        return match &entry.does {
+            Does::Connect => crate::connect::connect(server, request, call).await,
+            _ if !entry.verbs.contains(&request.verb) => Err(Status::method_not_allowed()),
+            Does::Act => crate::answered::act(server, request).await,
+            Does::Scale(_) | Does::Part { .. } => match request.verb {
+                Verb::Get => crate::read::get(server, request).await,
+                _ => crate::write::write(server, request).await,
+            },
+        };
+    }
+    if !kind.verbs.contains(&request.verb) {
+        return Err(Status::method_not_allowed());
+    }
+    if kind.backend == Backend::Answered {
+        return crate::answered::create(server, request).await;
+    }
+    match request.verb {
+        Verb::Get => crate::read::get(server, request).await,
+        Verb::List => crate::read::list(server, request).await,
+        Verb::Watch => crate::watch::watch(server, request).await,
+        Verb::Create | Verb::Update | Verb::Patch => crate::write::write(server, request).await,
+        Verb::Delete => crate::delete::delete(server, request).await,
+        Verb::DeleteCollection => crate::delete::delete_collection(server, request).await,
+    }
+}
+
+fn authorize(server: &Server, user: &User, attributes: &Attributes) -> Result<(), Status> {
+    let refused = match server.authorizer.decide(user, attributes) {
+        Ok(()) => return Ok(()),
+        Err(why) => why,
+    };
+    let about = About { group: &attributes.group, resource: &attributes.resource };
+    Err(Status::forbidden(about, &attributes.name, &refused))
+}
+
+fn attributes(resource: &Resource, verb: Verb, query: &Query) -> Attributes {
+    let named = query.get("fieldSelector").and_then(|s| s.strip_prefix("metadata.name="));
+    let name = match named {
+        // A list or watch of exactly one object is authorized as that object's.
+        Some(name) if resource.name.is_empty() && !name.contains([',', '=']) => name,
+        _ => &resource.name,
+    };
+    Attributes {
+        verb: verb.name().into(),
+        group: resource.group.clone(),
+        version: resource.version.clone(),
+        resource: resource.plural.clone(),
+        subresource: resource.subresource.clone(),
+        name: name.into(),
+        namespace: resource.namespace.clone(),
+        path: None,
+    }
+}
+
+fn path_attributes(call: &Call, path: &str) -> Attributes {
+    let verb = match call.method.as_str() {
+        "HEAD" => "head".into(),
+        method => method.to_lowercase(),
+    };
+    Attributes { verb, path: Some(path.to_owned()), ..Attributes::default() }
+}
+
+/// Code 299, and the agent that warns is not named (`-`), as API clients expect it.
+fn add_warnings(request: &Request, headers: &mut HeaderMap) {
+    for text in request.warnings.lock().expect("no holder of this lock panics").iter() {
+        let quoted = text.replace('\\', "\\\\").replace('"', "\\\"").replace(['\n', '\r'], " ");
+        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
+            headers.append(WARNING, value);
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! GET and LIST: records of the store become answers, whole or page by page, at the newest or a named revision
+//! (API concepts page "Resource versions", "Retrieving large results sets in chunks").
+
+use crate::Server;
+use crate::request::Request;
+use crate::select::Selection;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::StatusCode;
+use serde_json::{Value, json};
+use skiff_api::Status;
+use skiff_api::kind::{Does, Kind};
+use skiff_api::object::Object;
+use skiff_api::wire::{Answer, Body, List, Stored};
+use skiff_store::{ListRequest, ReadError, Record, Revision};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a read waits for a revision that is not there yet.
+const FUTURE_WAIT: Duration = Duration::from_secs(3);
+/// How many records are looked at before a page with a selector is given out to the scheduler again.
+const CHUNK: usize = 500;
+
+/// GET of one object, or of a part of it.
+pub async fn get(server: &Arc<Server>, request: &Request) -> Result<Answer, Status> {
+    if let Some(revision) = revision_option(request, "resourceVersion")? {
+        wait_for(server, revision).await?;
+    }
+    let record = server.store.get(&request.key()).ok_or_else(|| request.not_found())?;
+    let stored = stored(server, &request.kind, &record)?;
+    let entry = request.kind.subresource(&request.resource.subresource);
+    if let Some(Does::Scale(paths)) = entry.map(|e| &e.does) {
+        let object = Object::new(stored.tree().map_err(Status::internal)?);
+        return Ok(Answer::json(StatusCode::OK, crate::scale::show(&object, paths).value()));
+    }
+    Ok(Answer::new(StatusCode::OK, Body::Object(stored)))
+}
+
+/// LIST, filtered and paged.
+pub async fn list(server: &Arc<Server>, request: &Request) -> Result<Answer, Status> {
+    let selection = Selection::of(request)?;
+    let limit = number_option(request, "limit")?.filter(|n| *n > 0);
+    let (at, after) = start(server, request, limit).await?;
+    let mut page = Page { at, after, ..Page::default() };
+    page.fill(server, request, &selection, limit).await?;
+    let next = match page.more {
+        true => continue_token(&request.kind, page.revision, page.after.as_deref().unwrap_or("")),
+        false => String::new(),
+    };
+    let items = page.records.iter().map(|r| stored(server, &request.kind, r)).collect::<Result<_, _>>()?;
+    Ok(Answer::new(
+        StatusCode::OK,
+        Body::List(List {
+            head: list_head(&request.kind),
+            revision: page.revision.0,
+            items,
+            next,
+            remaining: (page.more && selection.is_everything()).then_some(page.remaining as u64),
+            headed_items: request.kind.custom,
+        }),
+    ))
+}
+
+/// A page while it is filled.
+#[derive(Default)]
+struct Page {
+    at: Option<Revision>,
+    after: Option<Arc<str>>,
+    revision: Revision,
+    records: Vec<Arc<Record>>,
+    more: bool,
+    remaining: usize,
+}
+
+impl Page {
+    /// Reads the store in chunks until the page is full or the records end. All chunks are of one snapshot.
+    async fn fill(
+        &mut self,
+        server: &Server,
+        request: &Request,
+        selection: &Selection,
+        limit: Option<usize>,
+    ) -> Result<(), Status> {
+        loop {
+            let wanted = limit.map(|limit| match selection.is_everything() {
+                true => limit - self.records.len(),
+                false => CHUNK,
+            });
+            let listed = server
+                .store
+                .list(ListRequest {
+                    scope: selection.scope(&request.kind, &request.resource.namespace),
+                    facet: selection.facet(),
+                    after: self.after.clone(),
+                    limit: wanted,
+                    at: self.at,
+                })
+                .await
+                .map_err(|error| read_error(error, request.query.get("continue").is_some()))?;
+            self.revision = listed.revision;
+            self.remaining = listed.remaining;
+            self.more = listed.remaining > 0;
+            for record in listed.records {
+                if limit.is_some_and(|limit| self.records.len() >= limit) {
+                    self.more = true;
+                    return Ok(());
+                }
+                self.after = Some(record.key.clone());
+                if selection.matches(&record) {
+                    self.records.push(record);
+                }
+            }
+            let full = limit.is_none_or(|limit| self.records.len() >= limit);
+            if full || !self.more {
+                return Ok(());
+            }
+            self.at = Some(self.revision);
+        }
+    }
+}
+
+/// Where a list begins: at a snapshot, behind the page before.
+async fn start(
+    server: &Server,
+    request: &Request,
+    limit: Option<usize>,
+) -> Result<(Option<Revision>, Option<Arc<str>>), Status> {
+    let revision = revision_option(request, "resourceVersion")?;
+    let matching = request.query.get("resourceVersionMatch");
+    check_match(request, matching)?;
+    if let Some(token) = request.query.get("continue") {
+        if revision.is_some_and(|r| r.0 != 0) {
+            let why = "specifying resource version is not allowed when using continue";
+            return Err(Status::bad_request(why));
+        }
+        return read_token(&request.kind, token);
+    }
+    let Some(revision) = revision.filter(|r| r.0 > 0) else { return Ok((None, None)) };
+    wait_for(server, revision).await?;
+    let exact = matching == Some("Exact") || (matching.is_none() && limit.is_some());
+    Ok((exact.then_some(revision), None))
+}
+
+/// The rules of `resourceVersionMatch` on lists (API reference: ListOptions).
+fn check_match(request: &Request, matching: Option<&str>) -> Result<(), Status> {
+    let Some(matching) = matching else { return Ok(()) };
+    let mut errors = skiff_api::errors::Errors::new();
+    let path = skiff_api::errors::Path::new("resourceVersionMatch");
+    let revision = request.query.get("resourceVersion");
+    if request.query.get("continue").is_some() {
+        errors.forbidden(&path, "resourceVersionMatch is forbidden when continue is provided");
+    }
+    if revision.is_none() {
+        errors.forbidden(&path, "resourceVersionMatch is forbidden unless resourceVersion is provided");
+    }
+    match matching {
+        "Exact" if revision == Some("0") => {
+            let why = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
+            errors.forbidden(&path, why);
+        }
+        "Exact" | "NotOlderThan" => {}
+        other => errors.not_supported(&path, other, &["Exact", "NotOlderThan", ""]),
+    }
+    if errors.is_empty() { Ok(()) } else { Err(list_options_invalid(&errors)) }
+}
+
+/// The refusal of list or watch options.
+pub fn list_options_invalid(errors: &skiff_api::errors::Errors) -> Status {
+    let about = skiff_api::status::About { group: "meta.k8s.io", resource: "ListOptions" };
+    Status::invalid(about, "", errors)
+}
+
+/// A number in the query, in Go's words when it is none.
+pub fn number_option(request: &Request, key: &str) -> Result<Option<usize>, Status> {
+    let Some(text) = request.query.get(key) else { return Ok(None) };
+    match text.parse::<i64>() {
+        Ok(number) => Ok(usize::try_from(number).ok()),
+        Err(_) => Err(Status::bad_request(format!(
+            "strconv.ParseInt: parsing {text:?}: invalid syntax"
+        ))),
+    }
+}
+
+/// A revision in the query; 0 is "any".
+pub fn revision_option(request: &Request, key: &str) -> Result<Option<Revision>, Status> {
+    let Some(text) = request.query.get(key) else { return Ok(None) };
+    match text.parse() {
+        Ok(number) => Ok(Some(Revision(number))),
+        Err(_) => {
+            let mut errors = skiff_api::errors::Errors::new();
+            let why = format!("strconv.ParseUint: parsing {text:?}: invalid syntax");
+            errors.invalid(&skiff_api::errors::Path::new(key), text, &why);
+            Err(Status::bad_request(format!("Invalid value: {text:?}: {why}")))
+        }
+    }
+}
+
+/// Waits until a revision is there; one that does not come in time is refused as too large.
+pub async fn wait_for(server: &Server, revision: Revision) -> Result<(), Status> {
+    let current = server.store.current();
+    if revision <= current {
+        return Ok(());
+    }
+    match server.world.within(FUTURE_WAIT, server.store.wait_for(revision)).await {
+        Some(Ok(())) => Ok(()),
+        Some(Err(error)) => Err(read_error(error, false)),
+        None => {
+            let text = format!("Too large resource version: {}, current: {}", revision.0, current.0);
+            let message = format!("Timeout: {text}");
+            let causes = json!([{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]);
+            Err(Status {
+                details: Some(json!({"causes": causes, "retryAfterSeconds": 1})),
+                ..Status::timeout(message)
+            })
+        }
+    }
+}
+
+/// What a failed read tells the client.
+pub fn read_error(error: ReadError, continuing: bool) -> Status {
+    match error {
+        ReadError::Compacted { .. } if continuing => Status::expired(
+            "The provided continue parameter is too old to display a consistent list result. You can start a new list \
+             without the continue parameter.",
+        ),
+        ReadError::Compacted { asked, oldest } => Status::expired(format!(
+            "The resourceVersion for the provided list is too old. ({} < {})",
+            asked.0, oldest.0
+        )),
+        ReadError::Future { asked, current } => {
+            let text = format!("Timeout: Too large resource version: {}, current: {}", asked.0, current.0);
+            Status::timeout(text)
+        }
+        ReadError::Stopped(why) => Status::internal(why),
+    }
+}
+
+/// A record as this face of its kind shows it. Bodies of the current schema are shared as they are.
+pub fn stored(server: &Server, kind: &Kind, record: &Record) -> Result<Stored, Status> {
+    let mut body = record.body.clone();
+    if kind.convert.is_some() || record.generation != kind.generation {
+        body = crate::codec::renew(server, kind, record)?;
+    }
+    Ok(Stored { head: head(kind), revision: record.revision.0, body })
+}
+
+/// `"apiVersion":"v1","kind":"Pod",`
+pub fn head(kind: &Kind) -> Arc<str> {
+    type_head(&kind.api_version(), &kind.kind)
+}
+
+/// `"apiVersion":"v1","kind":"PodList",`
+pub fn list_head(kind: &Kind) -> Arc<str> {
+    type_head(&kind.api_version(), &kind.list_kind)
+}
+
+fn type_head(api_version: &str, kind: &str) -> Arc<str> {
+    format!("\"apiVersion\":\"{api_version}\",\"kind\":\"{kind}\",").into()
+}
+
+/// A token that names the snapshot and the last key of a page, in the form that clients may look into.
+fn continue_token(kind: &Kind, revision: Revision, last: &str) -> String {
+    let start = last.strip_prefix(&*kind.storage).unwrap_or(last);
+    let token = json!({"v": "meta.k8s.io/v1", "rv": revision.0, "start": format!("{}\u{0}", &start[1..])});
+    URL_SAFE_NO_PAD.encode(token.to_string())
+}
+
+fn read_token(kind: &Kind, token: &str) -> Result<(Option<Revision>, Option<Arc<str>>), Status> {
+    let bad = |why: String| Status::bad_request(format!("continue key is not valid: {why}"));
+    let bytes = URL_SAFE_NO_PAD.decode(token.trim_end_matches('=')).map_err(|e| bad(e.to_string()))?;
+    let value: Value = serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))?;
+    let revision = value.get("rv").and_then(Value::as_u64).filter(|r| *r > 0);
+    let start = value.get("start").and_then(Value::as_str).unwrap_or("");
+    let (Some(revision), false) = (revision, start.is_empty() || start.contains("..")) else {
+        return Err(bad("it was not made by this server".into()));
+    };
+    let after = format!("{}/{}", kind.storage, start.trim_end_matches('\u{0}'));
+    Ok((Some(Revision(revision)), Some(after.into())))
+}

@@ -1,0 +1,40 @@
+//! Scale: one view for everything that has a number of replicas (API reference: autoscaling/v1 Scale).
+
+use serde_json::{Value, json};
+use skiff_api::kind::ScalePaths;
+use skiff_api::object::Object;
+use skiff_api::selector::LabelSelector;
+
+/// The Scale of an object.
+pub fn show(object: &Object, paths: &ScalePaths) -> Object {
+    let mut metadata = json!({});
+    for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        if let Some(value) = object.at(&format!("metadata.{field}")) {
+            metadata[field] = value.clone();
+        }
+    }
+    let mut status = json!({"replicas": object.int(&paths.status).unwrap_or(0)});
+    let selector = paths.selector.as_deref().and_then(|path| object.at(path));
+    let text = match selector {
+        Some(Value::String(text)) => text.clone(),
+        Some(value) => LabelSelector::from_json(value).map(|s| s.to_string()).unwrap_or_else(|_| String::new()),
+        None => String::new(),
+    };
+    if !text.is_empty() {
+        status["selector"] = text.into();
+    }
+    let mut spec = json!({});
+    if let Some(replicas) = object.int(&paths.spec).filter(|n| *n != 0) {
+        spec["replicas"] = replicas.into();
+    }
+    Object::new(json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata,
+                       "spec": spec, "status": status}))
+}
+
+/// Puts the numbers of a Scale back into the object.
+pub fn put(object: &mut Object, scale: &Object, paths: &ScalePaths) {
+    object.set(&paths.spec, scale.int("spec.replicas").unwrap_or(0));
+    if !scale.resource_version().is_empty() {
+        object.set("metadata.resourceVersion", scale.resource_version());
+    }
+}
