@@ -6,9 +6,15 @@
 //! no IO, and holds no sentences (descriptions are looked up by definition name, where they are
 //! asked for).
 
+mod builtin;
+pub mod descriptions;
+pub mod discovery;
+
 use std::borrow::Cow;
 use std::ops::Deref;
 use std::sync::Arc;
+
+pub use builtin::{DEFINITIONS, Gvk, KINDS, builtin, gvk, kinds_of};
 
 /// A part of a schema: a generated static, or a node of a custom resource that is freed with it.
 #[derive(Debug)]
@@ -97,6 +103,8 @@ pub struct Field {
     /// The type in Go, without its pointer, as decoding errors print it (`int32`, `v1.PodPhase`,
     /// `[]v1.Container`); empty inside custom resources.
     pub go: Cow<'static, str>,
+    /// The embedded Go structs that the field comes through (`VolumeSource` in `Volume`).
+    pub inline: &'static [Inline],
     pub node: Node,
     pub required: bool,
     pub emit: Emit,
@@ -107,6 +115,14 @@ pub struct Field {
     /// The default as JSON text.
     pub default: Option<Cow<'static, str>>,
     /// The field number in protobuf; 0 where there is none.
+    pub tag: u32,
+}
+
+/// A struct that Go embeds and JSON flattens: decoding errors name it, protobuf keeps it a message.
+#[derive(Debug)]
+pub struct Inline {
+    pub go: &'static str,
+    /// Its field number; 0 for `TypeMeta`, which protobuf moves into the envelope.
     pub tag: u32,
 }
 
