@@ -2,4 +2,5 @@
 //!
 //! Pure: no IO, no async, no clock, no randomness. Everything that serves, stores or reacts reads these tables.
 
+pub mod apply;
 pub mod schema;
