@@ -1,8 +1,10 @@
-//! The schema of a kind: one type for built-in kinds (generated statics) and custom resources (made at run time).
+//! The schema of a kind: one type for built-in kinds (generated statics) and custom resources
+//! (made at run time).
 //!
-//! Decoding, defaulting, pruning, strategic merge, server-side apply, OpenAPI and `explain` all walk this one tree;
-//! nothing beside it knows the fields of a kind. It is data: it reads no clock, does no IO, and holds no sentences
-//! (descriptions are looked up by definition name, where they are asked for).
+//! Decoding, defaulting, pruning, strategic merge, server-side apply, OpenAPI and `explain` all walk
+//! this one tree; nothing beside it knows the fields of a kind. It is data: it reads no clock, does
+//! no IO, and holds no sentences (descriptions are looked up by definition name, where they are
+//! asked for).
 
 use std::borrow::Cow;
 use std::ops::Deref;
@@ -38,6 +40,11 @@ impl<T> Deref for Ref<T> {
 #[derive(Debug, Clone)]
 pub struct Node {
     pub shape: Shape,
+    /// How server-side apply owns what is below this place, where no field says it: the elements of
+    /// lists and maps. For the node of a field it equals `Field::topology`.
+    pub topology: Topology,
+    /// The default of an element of a list or map, as JSON text; a field has its own.
+    pub default: Option<Cow<'static, str>>,
     /// Value validations of a structural schema; built-in kinds have none (their hooks validate).
     pub rules: Option<Ref<Rules>>,
 }
@@ -74,6 +81,11 @@ pub struct Struct {
     pub name: Cow<'static, str>,
     /// Sorted by JSON name.
     pub fields: Cow<'static, [Field]>,
+    /// The struct's name in Go, as decoding errors print it (`DeploymentSpec`); empty inside custom
+    /// resources.
+    pub go: Cow<'static, str>,
+    /// `Atomic` where the type itself says `+structType=atomic`; fields of it repeat that.
+    pub topology: Topology,
     /// Keeps fields that it does not name (custom resources with preserve-unknown-fields).
     pub open: bool,
 }
@@ -82,6 +94,11 @@ pub struct Struct {
 #[derive(Debug, Clone)]
 pub struct Field {
     pub name: Cow<'static, str>,
+    /// The type in Go, without its pointer, as decoding errors print it (`int32`, `v1.PodPhase`,
+    /// `[]v1.Container`); empty inside custom resources.
+    pub go: Cow<'static, str>,
+    /// The embedded Go structs that the field comes through (`VolumeSource` in `Volume`).
+    pub inline: &'static [Inline],
     pub node: Node,
     pub required: bool,
     pub emit: Emit,
@@ -95,15 +112,28 @@ pub struct Field {
     pub tag: u32,
 }
 
-/// Whether an empty value shows in an answer, and so who owns it (omitempty and pointers of the Go type).
+/// A struct that Go embeds and JSON flattens: decoding errors name it, protobuf keeps it a message.
+#[derive(Debug)]
+pub struct Inline {
+    pub go: &'static str,
+    /// Its field number; 0 for `TypeMeta`, which protobuf moves into the envelope.
+    pub tag: u32,
+}
+
+/// Whether an empty value shows in an answer, and so who owns it (omitempty, omitzero and pointers
+/// of the Go type). A struct by value is never empty in Go, so its `omitempty` means `Always`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Emit {
-    /// No `omitempty`, not a pointer: an absent value becomes the empty one (`""`, `0`, `{}`; null for nil slices, maps and pointers).
+    /// A value that always shows: an absent one becomes the empty one of its shape (`""`, `0`,
+    /// false, `{}` for a struct, null for lists, maps, bytes, times and any value).
     Always,
-    /// `omitempty` on a value: an empty one (`""`, 0, false, an empty list or map) is dropped; a struct is always kept.
+    /// A value with `omitempty` (or a time with `omitzero`): an empty one (`""`, `0`, false, null,
+    /// an empty list or map) is dropped.
     NotEmpty,
-    /// A pointer with `omitempty`: kept when present, whatever it holds.
+    /// A pointer with `omitempty`: kept when present, whatever it holds; null is absent.
     Present,
+    /// A pointer without `omitempty`: null when absent.
+    Null,
 }
 
 /// How fields are owned and merged below this one (server-side apply).
