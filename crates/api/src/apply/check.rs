@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::element;
 use super::place::{Place, find};
-use crate::schema::{Node, Shape, Struct, Topology};
+use crate::schema::{Node, Shape, Struct};
 
 /// Every way in which the object does not fit; empty when it does.
 pub(super) fn check(object: &Value, root: &Struct) -> Vec<String> {
@@ -52,7 +52,7 @@ impl Checker {
         for (key, value) in map {
             match find(it, key) {
                 Some(field) => self.at(element::field(key), |c| {
-                    c.node(value, &field.node, &field.topology, open)
+                    c.node(value, &field.node, open)
                 }),
                 None if open => {}
                 None => {
@@ -63,21 +63,21 @@ impl Checker {
         }
     }
 
-    fn node(&mut self, value: &Value, node: &Node, topology: &Topology, open: bool) {
+    fn node(&mut self, value: &Value, node: &Node, open: bool) {
         match &node.shape {
             Shape::Any => {}
             Shape::Struct(it) => self.fields(value, it, open || it.open),
             Shape::Map(values) => match value {
                 Value::Object(map) => {
                     for (key, value) in map {
-                        self.at(element::field(key), |c| c.node(value, values, &Topology::Granular, open));
+                        self.at(element::field(key), |c| c.node(value, values, open));
                     }
                 }
                 Value::Null => {}
                 other => self.fail(format!("expected map, got &{{{}}}", show(other))),
             },
             Shape::List(items) => match value {
-                Value::Array(list) => self.list(list, items, Place::of(node, topology), open),
+                Value::Array(list) => self.list(list, items, Place::of(node), open),
                 Value::Null => {}
                 other => self.fail(format!("expected list, got &{{{}}}", show(other))),
             },
@@ -103,7 +103,7 @@ impl Checker {
             if !matches!(place, Place::Leaf) {
                 seen.push(key.clone());
             }
-            self.at(key, |c| c.node(item, items, &Topology::Granular, open));
+            self.at(key, |c| c.node(item, items, open));
         }
     }
 

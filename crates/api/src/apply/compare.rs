@@ -19,10 +19,6 @@ pub(super) struct Delta {
 }
 
 impl Delta {
-    pub fn is_empty(&self) -> bool {
-        self.removed.is_empty() && self.modified.is_empty() && self.added.is_empty()
-    }
-
     /// Forgets changes at and below the fields that this endpoint resets.
     pub fn without(mut self, reset: &Set) -> Delta {
         if !reset.is_empty() {

@@ -20,15 +20,15 @@ pub(super) fn empty(it: &Struct) -> Value {
 
 fn shown(field: &Field) -> Option<Value> {
     match (field.emit, &field.node.shape) {
-        (Emit::Present, _) => None,
-        // Only built-in kinds show what is empty; a custom resource is what was sent.
-        (_, Shape::Struct(it)) if !it.name.is_empty() => Some(empty(it)),
-        (Emit::NotEmpty, _) => None,
+        (Emit::Present | Emit::NotEmpty, _) => None,
+        (Emit::Null, _) => Some(Value::Null),
+        (Emit::Always, Shape::Struct(it)) => Some(empty(it)),
         (Emit::Always, Shape::Bool) => Some(Value::Bool(false)),
-        (Emit::Always, Shape::Int32 | Shape::Int64 | Shape::Float) => Some(Value::from(0)),
+        (Emit::Always, Shape::Int32 | Shape::Int64 | Shape::Float | Shape::IntOrString) => {
+            Some(Value::from(0))
+        }
         (Emit::Always, Shape::String | Shape::Duration) => Some(Value::String(String::new())),
         (Emit::Always, Shape::Quantity) => Some(Value::String("0".to_string())),
-        (Emit::Always, Shape::IntOrString) => Some(Value::from(0)),
         (Emit::Always, _) => Some(Value::Null),
     }
 }

@@ -26,8 +26,8 @@ pub(super) enum Place<'s> {
 }
 
 impl<'s> Place<'s> {
-    pub fn of(node: &'s Node, topology: &'s Topology) -> Place<'s> {
-        match (&node.shape, topology) {
+    pub fn of(node: &'s Node) -> Place<'s> {
+        match (&node.shape, &node.topology) {
             (_, Topology::Atomic) => Place::Leaf,
             (Shape::Struct(it), _) => Place::Fields(it),
             (Shape::Map(values), _) => Place::Values(values),
@@ -38,23 +38,14 @@ impl<'s> Place<'s> {
         }
     }
 
-    /// The place of an item of a list or of a value of a map.
-    pub fn item(node: &'s Node) -> Place<'s> {
-        match &node.shape {
-            Shape::Struct(it) if ATOMIC_STRUCTS.contains(&it.name.as_ref()) => Place::Leaf,
-            Shape::List(_) => Place::Leaf,
-            _ => Place::of(node, &Topology::Granular),
-        }
-    }
-
     /// The place below a key of a map-like value, and whether the schema names that key.
     pub fn child(&self, key: &str) -> (Place<'s>, bool) {
         match self {
             Place::Fields(it) => match find(it, key) {
-                Some(field) => (Place::of(&field.node, &field.topology), true),
+                Some(field) => (Place::of(&field.node), true),
                 None => (Place::Deduced, false),
             },
-            Place::Values(node) => (Place::item(node), false),
+            Place::Values(node) => (Place::of(node), false),
             _ => (Place::Deduced, false),
         }
     }
@@ -66,7 +57,7 @@ impl<'s> Place<'s> {
     /// The place of this list's items.
     pub fn items(&self) -> Place<'s> {
         match self {
-            Place::Keyed(_, node) => Place::item(node),
+            Place::Keyed(_, node) => Place::of(node),
             _ => Place::Leaf,
         }
     }
@@ -90,18 +81,6 @@ impl<'s> Place<'s> {
         }
     }
 }
-
-/// Types that the API marks with `x-kubernetes-map-type: atomic` and that stand as items of lists or maps, where no
-/// field's topology can say so.
-const ATOMIC_STRUCTS: &[&str] = &[
-    "io.k8s.api.admissionregistration.v1.Variable",
-    "io.k8s.api.core.v1.EvictionResponder",
-    "io.k8s.api.core.v1.LocalObjectReference",
-    "io.k8s.api.core.v1.ObjectReference",
-    "io.k8s.api.lifecycle.v1alpha1.Requester",
-    "io.k8s.api.lifecycle.v1alpha1.TargetResponder",
-    "io.k8s.apimachinery.pkg.apis.meta.v1.OwnerReference",
-];
 
 pub(super) fn find<'s>(it: &'s Struct, name: &str) -> Option<&'s Field> {
     let at = it.fields.binary_search_by(|field| field.name.as_ref().cmp(name)).ok()?;
