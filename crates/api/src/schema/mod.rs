@@ -6,9 +6,15 @@
 //! no IO, and holds no sentences (descriptions are looked up by definition name, where they are
 //! asked for).
 
+mod builtin;
+pub mod descriptions;
+pub mod discovery;
+
 use std::borrow::Cow;
 use std::ops::Deref;
 use std::sync::Arc;
+
+pub use builtin::{DEFINITIONS, Gvk, KINDS, builtin, gvk, kinds_of};
 
 /// A part of a schema: a generated static, or a node of a custom resource that is freed with it.
 #[derive(Debug)]
