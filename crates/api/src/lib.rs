@@ -2,6 +2,7 @@
 //!
 //! Pure: no IO, no async, no clock, no randomness. Everything that serves, stores or reacts reads these tables.
 
+pub mod apply;
 pub mod errors;
 pub mod kind;
 pub mod kinds;
@@ -12,6 +13,7 @@ pub mod registry;
 pub mod schema;
 pub mod status;
 pub mod table;
+pub mod views;
 pub mod wire;
 
 pub use object::Object;
