@@ -7,7 +7,7 @@
 //! compaction drops them.
 //!
 //! Everything above the log (conflicts, index, window, watches, compaction) exists once, in this
-//! crate's engine; an engine is only a different log below it: SQLite ([`open`]) or
+//! crate's `engine`; an engine is only a different `log::Log` below it: SQLite ([`open`]) or
 //! memory ([`memory`]), later a real etcd.
 
 use bytes::Bytes;
@@ -15,11 +15,21 @@ use futures_util::future::BoxFuture;
 use std::sync::Arc;
 
 mod check;
+mod codec;
+mod committer;
+mod compact;
 mod engine;
 mod facets;
+mod index;
+mod interest;
+mod log;
+mod memory;
 mod select;
+mod shared;
+mod sqlite;
 mod stats;
 mod watch;
+mod window;
 
 pub use check::OpenError;
 pub use engine::{Clock, Options, memory, open};

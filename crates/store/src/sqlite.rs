@@ -1,0 +1,477 @@
+//! The log in SQLite: one table in revision order, in WAL mode, every commit synced.
+//!
+//! Two connections. The committer's appends; the other one, on a thread of its own, reads old
+//! revisions and copies the WAL into the database (a checkpoint) while commits go on, so that no
+//! commit waits for that. There is no index on the key: memory has one, and each row names the row
+//! before it, which is all that compaction and history need.
+//!
+//! Nothing but rows is decided here; what they mean is decided above.
+
+use crate::Revision;
+use crate::check::{self, OpenError};
+use crate::codec::{Stored, decode_facets, encode_facets};
+use crate::log::{Content, Entry, History, Log, LogError, Marks, Pair, READ_ROWS, Row, Sweep};
+use futures_util::future::BoxFuture;
+use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use tokio::sync::oneshot;
+
+/// What the table is made of. `deleted` is 0 or 1; `body` of a delete is the last one, if it
+/// differs. The large columns come last, so that reading the small ones touches no further page.
+const TABLES: &str = "
+    CREATE TABLE log (
+        revision INTEGER PRIMARY KEY,
+        prev INTEGER NOT NULL,
+        deleted INTEGER NOT NULL,
+        generation INTEGER NOT NULL,
+        sum INTEGER NOT NULL,
+        key TEXT NOT NULL,
+        facets BLOB NOT NULL,
+        body BLOB
+    ) STRICT;
+    CREATE TABLE marks (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;";
+
+/// 2 MB of pages for the committer, which only ever touches the end of the table and what it
+/// sweeps; 512 KB for the reader. FULL: the WAL is synced at every commit. Checkpoints are ours.
+const COMMITTER: &str = "
+    PRAGMA page_size = 4096;
+    PRAGMA auto_vacuum = INCREMENTAL;
+    PRAGMA journal_mode = WAL;
+    PRAGMA synchronous = FULL;
+    PRAGMA wal_autocheckpoint = 0;
+    PRAGMA journal_size_limit = 33554432;
+    PRAGMA cache_size = -2048;
+    PRAGMA cell_size_check = ON;
+    PRAGMA trusted_schema = OFF;
+    PRAGMA busy_timeout = 10000;";
+const READER: &str = "
+    PRAGMA wal_autocheckpoint = 0;
+    PRAGMA synchronous = FULL;
+    PRAGMA cache_size = -512;
+    PRAGMA trusted_schema = OFF;
+    PRAGMA busy_timeout = 10000;";
+
+const INSERT: &str = "INSERT INTO log VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+const MARK: &str = "INSERT INTO marks VALUES (?1, ?2)
+    ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+/// What was superseded by the entries of a range, and then the deletes among them.
+const SWEEP_SUPERSEDED: &str = "DELETE FROM log WHERE revision IN
+    (SELECT prev FROM log WHERE revision > ?1 AND revision <= ?2 AND prev > 0)";
+const SWEEP_DELETES: &str =
+    "DELETE FROM log WHERE revision > ?1 AND revision <= ?2 AND deleted = 1";
+const LOAD: &str = "SELECT revision, prev, deleted, generation, sum, key, facets, body
+    FROM log ORDER BY revision";
+const READ: &str = "SELECT
+    l.revision, l.prev, l.deleted, l.generation, l.sum, l.key, l.facets, l.body,
+    p.revision, p.prev, p.deleted, p.generation, p.sum, p.key, p.facets, p.body
+    FROM log l LEFT JOIN log p ON p.revision = l.prev
+    WHERE l.revision > ?1 AND l.revision <= ?2 ORDER BY l.revision LIMIT ?3";
+
+/// A checkpoint begins when about so much was appended since the last one.
+const CHECKPOINT_BYTES: usize = 4 << 20;
+
+/// Held back on disk for the day it is full: room for the WAL and for some thousand deletes.
+const RESERVE_BYTES: usize = 8 << 20;
+
+/// Free pages beyond this and a quarter of the file go back to the file system, so many at a time.
+const FREE_PAGES: i64 = 4096;
+const VACUUM: &str = "PRAGMA incremental_vacuum(256)";
+
+/// Who wants to see the rows of an opening.
+pub(crate) type EachRow<'a> = &'a mut dyn FnMut(&Marks, Row) -> Result<(), String>;
+
+/// Opens or makes the database of a folder and reads it once, in order.
+pub(crate) fn open(
+    folder: &Path,
+    origin: Revision,
+    each: EachRow<'_>,
+) -> Result<(SqliteLog, Arc<dyn History>, Marks), OpenError> {
+    let lock = check::lock(folder)?;
+    let file = folder.join("store.db");
+    let db = Connection::open(&file).map_err(check::sqlite(&file))?;
+    let new = check::is_new(&db, &file)?;
+    db.execute_batch(COMMITTER).map_err(check::sqlite(&file))?;
+    if new {
+        create(&db, origin).map_err(check::sqlite(&file))?;
+    } else {
+        check::quick(&db, &file)?;
+    }
+    let marks = marks(&db, origin).map_err(check::sqlite(&file))?;
+    load(&db, &file, &marks, each)?;
+    let mut log = SqliteLog::new(db, lock, folder)?;
+    // A disk that is full already is found out by the first write.
+    if let Err(error @ LogError::Failed(_)) = log.restore_reserve() {
+        tracing::warn!(%error, "no space could be held back for a full disk");
+    }
+    let history = Arc::new(Reader { jobs: log.jobs.clone() });
+    Ok((log, history, marks))
+}
+
+fn create(db: &Connection, origin: Revision) -> rusqlite::Result<()> {
+    let (application, format) = (check::APPLICATION_ID, check::FORMAT);
+    db.execute_batch(&format!(
+        "BEGIN; {TABLES} PRAGMA application_id = {application}; PRAGMA user_version = {format};
+        INSERT INTO marks VALUES ('compacted', {0}), ('swept', {0}); COMMIT",
+        origin.0
+    ))
+}
+
+fn marks(db: &Connection, origin: Revision) -> rusqlite::Result<Marks> {
+    let mark = |name: &str| {
+        let sql = "SELECT value FROM marks WHERE name = ?1";
+        db.query_row(sql, [name], |row| row.get(0)).map(revision)
+    };
+    let newest = db
+        .query_row("SELECT revision FROM log ORDER BY revision DESC LIMIT 1", [], |row| row.get(0))
+        .optional()?
+        .map_or(Revision(0), revision);
+    let (compacted, swept) = (mark("compacted")?, mark("swept")?);
+    let high = newest.max(compacted);
+    if origin <= high {
+        return Ok(Marks { high, compacted, swept });
+    }
+    // Whoever saw revisions above ours saw another history: no watch may go on from there.
+    db.execute(MARK, params!["compacted", number(origin)])?;
+    Ok(Marks { high: origin, compacted: origin, swept })
+}
+
+fn load(db: &Connection, file: &Path, marks: &Marks, each: EachRow<'_>) -> Result<(), OpenError> {
+    let failed = check::sqlite(file);
+    let corrupt = |what| OpenError::Corrupt { file: file.into(), what };
+    let mut statement = db.prepare(LOAD).map_err(&failed)?;
+    let mut rows = statement.query([]).map_err(&failed)?;
+    while let Some(row) = rows.next().map_err(&failed)? {
+        let row = decode(row, 0).map_err(|error| match error {
+            Undecoded::Sqlite(error) => failed(error),
+            Undecoded::Damaged(what) => corrupt(what),
+        })?;
+        each(marks, row).map_err(corrupt)?;
+    }
+    Ok(())
+}
+
+/// The committer's half.
+pub(crate) struct SqliteLog {
+    db: Connection,
+    folder: PathBuf,
+    jobs: mpsc::Sender<Job>,
+    reader: Option<JoinHandle<()>>,
+    /// Appended since the last checkpoint began, about.
+    appended: usize,
+    checkpoint: Arc<Checkpoint>,
+    _lock: File,
+}
+
+#[derive(Default)]
+struct Checkpoint {
+    running: AtomicBool,
+    ended: AtomicBool,
+}
+
+/// The reading half.
+struct Reader {
+    jobs: mpsc::Sender<Job>,
+}
+
+enum Job {
+    Read(Revision, Revision, oneshot::Sender<Result<Vec<Pair>, LogError>>),
+    Checkpoint(Arc<Checkpoint>),
+    End,
+}
+
+impl SqliteLog {
+    fn new(db: Connection, lock: File, folder: &Path) -> Result<SqliteLog, OpenError> {
+        let file = folder.join("store.db");
+        let reader = Connection::open(&file).map_err(check::sqlite(&file))?;
+        reader.execute_batch(READER).map_err(check::sqlite(&file))?;
+        let (jobs, queue) = mpsc::channel();
+        let thread = std::thread::Builder::new()
+            .name("skiff-read".into())
+            .spawn(move || run(&reader, &queue))
+            .map_err(|source| OpenError::Folder { folder: folder.into(), source })?;
+        Ok(SqliteLog {
+            db,
+            folder: folder.into(),
+            jobs,
+            reader: Some(thread),
+            appended: 0,
+            checkpoint: Arc::default(),
+            _lock: lock,
+        })
+    }
+
+    fn transaction(
+        &mut self,
+        entries: &[Entry],
+        compacted: Revision,
+        sweep: Option<Sweep>,
+    ) -> rusqlite::Result<()> {
+        let transaction =
+            self.db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        {
+            let mut insert = transaction.prepare_cached(INSERT)?;
+            for entry in entries {
+                insert_entry(&mut insert, entry)?;
+            }
+        }
+        if let Some(Sweep { after, to }) = sweep {
+            let range = params![number(after), number(to)];
+            transaction.prepare_cached(SWEEP_SUPERSEDED)?.execute(range)?;
+            transaction.prepare_cached(SWEEP_DELETES)?.execute(range)?;
+            let mut mark = transaction.prepare_cached(MARK)?;
+            mark.execute(params!["compacted", number(compacted)])?;
+            mark.execute(params!["swept", number(to)])?;
+        }
+        transaction.commit()
+    }
+
+    /// Starts a checkpoint beside the commits when it is time, and ends one that ran: what came in
+    /// meanwhile is little, and without it the WAL could never begin anew.
+    fn checkpoint(&mut self) -> rusqlite::Result<()> {
+        if self.checkpoint.ended.swap(false, Ordering::AcqRel) {
+            self.db.execute_batch("PRAGMA wal_checkpoint(PASSIVE)")?;
+        }
+        if self.appended >= CHECKPOINT_BYTES
+            && !self.checkpoint.running.swap(true, Ordering::AcqRel)
+        {
+            self.appended = 0;
+            // The thread ends only after us; if it panicked, the WAL grows and nothing is lost.
+            let _ = self.jobs.send(Job::Checkpoint(self.checkpoint.clone()));
+        }
+        Ok(())
+    }
+
+    /// Gives free pages back to the file system, a few at a time.
+    fn vacuum(&mut self) -> rusqlite::Result<()> {
+        let number = |sql: &str| self.db.query_row(sql, [], |row| row.get::<_, i64>(0));
+        let free = number("PRAGMA freelist_count")?;
+        if free > FREE_PAGES && free > number("PRAGMA page_count")? / 4 {
+            self.db.execute_batch(VACUUM)?;
+        }
+        Ok(())
+    }
+
+    fn reserve(&self) -> PathBuf {
+        self.folder.join("reserve")
+    }
+}
+
+fn insert_entry(insert: &mut rusqlite::CachedStatement<'_>, entry: &Entry) -> rusqlite::Result<()> {
+    let event = &entry.event;
+    let newest = event.new.as_ref().or(event.old.as_ref()).expect("an event has a record");
+    let facets = encode_facets(&newest.facets);
+    let body = match &event.new {
+        Some(new) => Some(&new.body[..]),
+        None => entry.last.as_deref(),
+    };
+    let stored = Stored {
+        revision: event.revision.0,
+        prev: event.old.as_ref().map_or(0, |old| old.revision.0),
+        deleted: u64::from(event.new.is_none()),
+        generation: newest.generation,
+        key: &newest.key,
+        facets: &facets,
+        body,
+    };
+    insert.execute(params![
+        stored.revision.cast_signed(),
+        stored.prev.cast_signed(),
+        stored.deleted.cast_signed(),
+        stored.generation,
+        stored.sum(),
+        stored.key,
+        stored.facets,
+        stored.body,
+    ])?;
+    Ok(())
+}
+
+impl Log for SqliteLog {
+    fn append(
+        &mut self,
+        entries: &[Entry],
+        compacted: Revision,
+        sweep: Option<Sweep>,
+    ) -> Result<(), LogError> {
+        self.transaction(entries, compacted, sweep).map_err(failed)?;
+        let weight = |entry: &Entry| {
+            const ROW: usize = 512;
+            ROW + entry.event.new.as_ref().map_or(0, |record| record.body.len())
+        };
+        const PAGE: usize = 4096;
+        self.appended += PAGE + entries.iter().map(weight).sum::<usize>();
+        self.checkpoint().map_err(failed)?;
+        if entries.is_empty() {
+            self.vacuum().map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    fn release_reserve(&mut self) -> Result<(), LogError> {
+        match std::fs::remove_file(self.reserve()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(LogError::Failed(error.to_string()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn restore_reserve(&mut self) -> Result<(), LogError> {
+        let path = self.reserve();
+        let there = std::fs::metadata(&path).is_ok_and(|m| m.len() == RESERVE_BYTES as u64);
+        if there {
+            return Ok(());
+        }
+        // Written, not only sized: a file with holes holds nothing back.
+        let written = File::create(&path).and_then(|mut file| {
+            file.write_all(&vec![0; RESERVE_BYTES])?;
+            file.sync_all()
+        });
+        written.map_err(|error| {
+            // It must not keep half of the last space; if it cannot go, the next try finds it.
+            let _ = std::fs::remove_file(&path);
+            match error.kind() {
+                std::io::ErrorKind::StorageFull => LogError::Full,
+                _ => LogError::Failed(format!("{}: {error}", path.display())),
+            }
+        })
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        let size = |name: &str| {
+            std::fs::metadata(self.folder.join(name)).map_or(0, |metadata| metadata.len())
+        };
+        size("store.db") + size("store.db-wal")
+    }
+
+    fn close(&mut self) -> Result<(), LogError> {
+        if let Some(reader) = self.reader.take() {
+            // A thread that is gone needs no end.
+            let _ = self.jobs.send(Job::End);
+            if reader.join().is_err() {
+                return Err(LogError::Failed("the reader panicked".into()));
+            }
+        }
+        self.db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").map_err(failed)
+    }
+}
+
+impl History for Reader {
+    fn read(
+        &self,
+        after: Revision,
+        to: Revision,
+    ) -> BoxFuture<'static, Result<Vec<Pair>, LogError>> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.jobs.send(Job::Read(after, to, reply));
+        Box::pin(async move {
+            let gone = || LogError::Failed("it was closed".into());
+            sent.map_err(|_| gone())?;
+            answer.await.map_err(|_| gone())?
+        })
+    }
+}
+
+fn run(db: &Connection, jobs: &mpsc::Receiver<Job>) {
+    while let Ok(job) = jobs.recv() {
+        match job {
+            Job::Read(after, to, reply) => {
+                // Whoever asked may have gone away.
+                let _ = reply.send(read(db, after, to));
+            }
+            Job::Checkpoint(checkpoint) => {
+                if let Err(error) = db.execute_batch("PRAGMA wal_checkpoint(PASSIVE)") {
+                    // The committer meets the same trouble itself, and decides.
+                    tracing::warn!(%error, "a checkpoint did not succeed");
+                }
+                checkpoint.ended.store(true, Ordering::Release);
+                checkpoint.running.store(false, Ordering::Release);
+            }
+            Job::End => return,
+        }
+    }
+}
+
+fn read(db: &Connection, after: Revision, to: Revision) -> Result<Vec<Pair>, LogError> {
+    let mut statement = db.prepare_cached(READ).map_err(failed)?;
+    let limit = i64::try_from(READ_ROWS).expect("a small number");
+    let mut rows = statement.query(params![number(after), number(to), limit]).map_err(failed)?;
+    let mut pairs = Vec::new();
+    while let Some(row) = rows.next().map_err(failed)? {
+        let new = decode(row, 0).map_err(undecoded)?;
+        let has_old = row.get::<_, Option<i64>>(8).map_err(failed)?.is_some();
+        let old = has_old.then(|| decode(row, 8)).transpose().map_err(undecoded)?;
+        pairs.push((new, old));
+    }
+    Ok(pairs)
+}
+
+enum Undecoded {
+    Sqlite(rusqlite::Error),
+    Damaged(String),
+}
+
+fn undecoded(error: Undecoded) -> LogError {
+    match error {
+        Undecoded::Sqlite(error) => failed(error),
+        Undecoded::Damaged(what) => LogError::Failed(format!("the database is damaged: {what}")),
+    }
+}
+
+/// A row from column `first` on.
+fn decode(row: &rusqlite::Row<'_>, first: usize) -> Result<Row, Undecoded> {
+    let column = |at: usize| row.get_ref(first + at);
+    let integer = |at: usize| column(at)?.as_i64().map_err(rusqlite::Error::from);
+    let parts = || -> rusqlite::Result<_> {
+        let stored = Stored {
+            revision: integer(0)?.cast_unsigned(),
+            prev: integer(1)?.cast_unsigned(),
+            deleted: integer(2)?.cast_unsigned(),
+            generation: row.get(first + 3)?,
+            key: column(5)?.as_str()?,
+            facets: column(6)?.as_blob()?,
+            body: column(7)?.as_blob_or_null()?,
+        };
+        Ok((stored, integer(4)?))
+    };
+    let (stored, sum) = parts().map_err(Undecoded::Sqlite)?;
+    let damaged = || Undecoded::Damaged(format!("revision {} fails its sum", stored.revision));
+    if stored.sum() != sum {
+        return Err(damaged());
+    }
+    let body = stored.body.map(|body| body.to_vec().into());
+    let content = match (stored.deleted, body) {
+        (0, Some(body)) => Content::Put(body),
+        (1, last) => Content::Delete(last),
+        _ => return Err(damaged()),
+    };
+    Ok(Row {
+        revision: Revision(stored.revision),
+        prev: Revision(stored.prev),
+        key: stored.key.into(),
+        generation: stored.generation,
+        facets: decode_facets(stored.facets).ok_or_else(damaged)?,
+        content,
+    })
+}
+
+fn failed(error: rusqlite::Error) -> LogError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => LogError::Full,
+        _ => LogError::Failed(error.to_string()),
+    }
+}
+
+fn number(revision: Revision) -> i64 {
+    revision.0.cast_signed()
+}
+
+fn revision(number: i64) -> Revision {
+    Revision(number.cast_unsigned())
+}
