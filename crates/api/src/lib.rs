@@ -4,3 +4,4 @@
 
 pub mod apply;
 pub mod schema;
+pub mod selector;
