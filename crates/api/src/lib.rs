@@ -11,6 +11,7 @@ pub mod names;
 pub mod object;
 pub mod registry;
 pub mod schema;
+pub mod selector;
 pub mod status;
 pub mod table;
 pub mod views;
