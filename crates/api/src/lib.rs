@@ -5,11 +5,14 @@
 pub mod apply;
 pub mod duration;
 pub mod errors;
+pub mod json;
+pub mod jsonpath;
 pub mod kind;
 pub mod kinds;
 pub mod meta;
 pub mod names;
 pub mod object;
+pub mod patch;
 pub mod quantity;
 pub mod registry;
 pub mod schema;
@@ -19,6 +22,7 @@ pub mod table;
 pub mod time;
 pub mod views;
 pub mod wire;
+pub mod yaml;
 
 pub use object::Object;
 pub use status::Status;
