@@ -1,0 +1,238 @@
+//! Keys: the certificates and keys of one cluster, kept below one folder as PEM files that only their owner reads.
+//!
+//! A cluster trusts one certificate authority. It signs a certificate for each party: the server proves by its own that
+//! it is the server (so all its names and addresses stand in it), a client proves by its own which user it is: the
+//! common name is the user, the organization is a group (documentation page "Authenticating", X509 client
+//! certificates). Service accounts carry tokens instead, signed by a key of their own ([`signing`]).
+//!
+//! Opening makes what is missing and re-issues what is about to expire, belongs to another authority or lacks a wanted
+//! name; what is still good stays byte for byte. A private key never leaves the folder but through this value.
+
+mod issue;
+pub mod signing;
+pub mod tls;
+
+use issue::{Authority, Leaf};
+use signing::SigningKey;
+use skiff_base::World;
+use std::fs;
+use std::io::Write;
+use std::net::IpAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// The names that every server certificate carries: how pods call the server.
+const SERVICE_NAMES: [&str; 5] = [
+    "kubernetes",
+    "kubernetes.default",
+    "kubernetes.default.svc",
+    "kubernetes.default.svc.cluster.local",
+    "localhost",
+];
+
+/// What the certificates are for.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Further names of the server.
+    pub names: Vec<String>,
+    /// Its addresses: those it listens on and the address of the `kubernetes` Service.
+    pub addresses: Vec<IpAddr>,
+    /// The node of this machine.
+    pub node: String,
+    pub node_addresses: Vec<IpAddr>,
+}
+
+/// A certificate and its private key, as PEM.
+#[derive(Clone)]
+pub struct Pair {
+    pub certificate: String,
+    pub key: String,
+}
+
+/// All keys of one cluster.
+pub struct Keys {
+    authority: Authority,
+    /// The server's own certificate.
+    pub serving: Pair,
+    /// `kubernetes-admin` of `system:masters`: what the kubeconfig of the cluster's owner holds.
+    pub admin: Pair,
+    /// `system:node:NAME` of `system:nodes`.
+    pub node: Pair,
+    /// What the node's own API shows to callers.
+    pub node_serving: Pair,
+    /// Who the server is when it calls a node.
+    pub kubelet_client: Pair,
+    /// Signs and checks the tokens of service accounts.
+    pub signing: SigningKey,
+}
+
+/// Why the keys could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum KeysError {
+    #[error("cannot use {path}: {source}; check who owns the folder and whether the disk is full")]
+    File { path: PathBuf, source: std::io::Error },
+    #[error("{path} holds no usable key or certificate ({why}): restore it, or delete it to make a new one")]
+    Unreadable { path: PathBuf, why: String },
+    #[error("cannot issue the certificate of {subject}: {why}")]
+    Issue { subject: String, why: String },
+    #[error("cannot set up TLS: {why}")]
+    Tls { why: String },
+}
+
+impl Keys {
+    /// Reads the keys below `folder`; makes or re-issues what is missing or stale.
+    ///
+    /// A key on P-256 takes tens of microseconds, so they are made one after another: threads would cost more.
+    pub fn open(folder: &Path, wanted: &Wanted, world: &World) -> Result<Keys, KeysError> {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(|source| KeysError::File { path: folder.into(), source })?;
+        let files = Files { folder };
+        let authority = files.authority(world)?;
+        let signing = files.signing()?;
+        let leaf = |name, leaf: Leaf| files.leaf(name, &leaf, &authority, world);
+        let node = format!("system:node:{}", wanted.node);
+        let names = SERVICE_NAMES.iter().map(|n| (*n).to_owned()).chain(wanted.names.clone());
+        Ok(Keys {
+            serving: leaf(
+                "apiserver",
+                Leaf::server("kube-apiserver", names, with_loopback(&wanted.addresses)),
+            )?,
+            admin: leaf("admin", Leaf::client("kubernetes-admin", "system:masters"))?,
+            node: leaf("kubelet-client", Leaf::client(&node, "system:nodes"))?,
+            node_serving: leaf(
+                "kubelet",
+                Leaf::server(
+                    &node,
+                    [wanted.node.clone(), "localhost".into()],
+                    with_loopback(&wanted.node_addresses),
+                )
+                .of("system:nodes"),
+            )?,
+            kubelet_client: leaf(
+                "apiserver-kubelet-client",
+                Leaf::client("kube-apiserver-kubelet-client", "system:masters"),
+            )?,
+            signing,
+            authority,
+        })
+    }
+
+    /// The certificate that clients trust, as PEM (`ca.crt`).
+    pub fn ca_pem(&self) -> &str {
+        self.authority.certificate()
+    }
+
+    /// Issues a certificate for a client: a further user of a group.
+    pub fn issue_client(&self, user: &str, group: &str, world: &World) -> Result<Pair, KeysError> {
+        self.authority.issue(&Leaf::client(user, group), world)
+    }
+
+    /// Issues the two certificates of a further node: its client's and its server's.
+    pub fn issue_node(
+        &self,
+        name: &str,
+        addresses: &[IpAddr],
+        world: &World,
+    ) -> Result<(Pair, Pair), KeysError> {
+        let user = format!("system:node:{name}");
+        let client = self.authority.issue(&Leaf::client(&user, "system:nodes"), world)?;
+        let names = [name.to_owned(), "localhost".into()];
+        let server = Leaf::server(&user, names, with_loopback(addresses)).of("system:nodes");
+        Ok((client, self.authority.issue(&server, world)?))
+    }
+}
+
+fn with_loopback(addresses: &[IpAddr]) -> Vec<IpAddr> {
+    let loopback = [IpAddr::from([127, 0, 0, 1]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])];
+    addresses.iter().copied().chain(loopback).collect()
+}
+
+/// The folder, file by file.
+struct Files<'a> {
+    folder: &'a Path,
+}
+
+impl Files<'_> {
+    fn authority(&self, world: &World) -> Result<Authority, KeysError> {
+        let (certificate, key) = (self.read("ca.crt")?, self.read("ca.key")?);
+        if let (Some(certificate), Some(key)) = (certificate, key) {
+            let unreadable = |why| KeysError::Unreadable { path: self.folder.join("ca.crt"), why };
+            return Authority::read(Pair { certificate, key }).map_err(unreadable);
+        }
+        let authority = Authority::make(world)?;
+        self.write("ca.key", authority.key())?;
+        self.write("ca.crt", authority.certificate())?;
+        Ok(authority)
+    }
+
+    fn signing(&self) -> Result<SigningKey, KeysError> {
+        let pem = match self.read("sa.key")? {
+            Some(pem) => pem,
+            None => {
+                let (key, public) = issue::key_pair().map_err(|why| KeysError::Issue {
+                    subject: "the key of service accounts".into(),
+                    why,
+                })?;
+                self.write("sa.key", &key)?;
+                self.write("sa.pub", &public)?;
+                key
+            }
+        };
+        SigningKey::from_pem(&pem)
+            .map_err(|why| KeysError::Unreadable { path: self.folder.join("sa.key"), why })
+    }
+
+    fn leaf(
+        &self,
+        name: &str,
+        leaf: &Leaf,
+        authority: &Authority,
+        world: &World,
+    ) -> Result<Pair, KeysError> {
+        let (cert_file, key_file) = (format!("{name}.crt"), format!("{name}.key"));
+        if let (Some(certificate), Some(key)) = (self.read(&cert_file)?, self.read(&key_file)?) {
+            let pair = Pair { certificate, key };
+            if authority.still_good(&pair, leaf, world) {
+                return Ok(pair);
+            }
+        }
+        let pair = authority.issue(leaf, world)?;
+        // The key goes first: a crash in between leaves a pair that does not match, which is re-issued.
+        self.write(&key_file, &pair.key)?;
+        self.write(&cert_file, &pair.certificate)?;
+        Ok(pair)
+    }
+
+    fn read(&self, name: &str) -> Result<Option<String>, KeysError> {
+        let path = self.folder.join(name);
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(KeysError::File { path, source }),
+        }
+    }
+
+    /// Replaces a file as a whole: readers see the old text or the new one.
+    fn write(&self, name: &str, text: &str) -> Result<(), KeysError> {
+        let path = self.folder.join(name);
+        let fresh = self.folder.join(format!("{name}.new"));
+        let write = || {
+            let mut file = fs::OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&fresh)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&fresh, &path)
+        };
+        write().map_err(|source| KeysError::File { path: path.clone(), source })
+    }
+}
+
+#[cfg(test)]
+mod tests;
