@@ -13,10 +13,9 @@ use std::time::{Duration, Instant};
 
 const RUN: Duration = Duration::from_secs(5);
 
-fn options() -> Options {
+fn options(keep_s: u64) -> Options {
     let began = Instant::now();
-    // Short, so that sweeping is part of what is measured.
-    let keep = Duration::from_secs(2);
+    let keep = Duration::from_secs(keep_s);
     Options { keep, ..Options::new(Arc::new(move || began.elapsed())) }
 }
 
@@ -45,6 +44,16 @@ fn rss_mb() -> f64 {
     pages * 4096.0 / 1e6
 }
 
+/// Seconds of processor that this process has used.
+fn cpu_s() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux");
+    let behind_name = stat.rsplit(')').next().expect("a name in brackets");
+    let ticks = |field: usize| -> f64 {
+        behind_name.split_whitespace().nth(field).and_then(|n| n.parse().ok()).expect("a number")
+    };
+    (ticks(11) + ticks(12)) / 100.0
+}
+
 fn percentiles(mut times: Vec<Duration>) -> String {
     times.sort_unstable();
     let at = |part: usize| times[(times.len() - 1) * part / 1000].as_micros();
@@ -54,6 +63,7 @@ fn percentiles(mut times: Vec<Duration>) -> String {
 async fn writers(store: &Arc<dyn Store>, count: u64) {
     let before = store.stats();
     let stop = Arc::new(AtomicBool::new(false));
+    let cpu = cpu_s();
     let began = Instant::now();
     let tasks: Vec<_> = (0..count)
         .map(|writer| {
@@ -84,8 +94,9 @@ async fn writers(store: &Arc<dyn Store>, count: u64) {
     let after = store.stats();
     let groups = after.group_writes.count - before.group_writes.count;
     println!(
-        "{count:4} writers: {rate:7.0}/s  {}  {:.1} writes a group  disk {} MB  rss {:.0} MB",
+        "{count:4} writers: {rate:7.0}/s  {}  {:.0} us of cpu a write, {:.1} writes a group, disk {} MB  rss {:.0} MB",
         percentiles(times.clone()),
+        (cpu_s() - cpu) * 1e6 / times.len() as f64,
         times.len() as f64 / groups as f64,
         after.disk_bytes >> 20,
         rss_mb()
@@ -184,7 +195,8 @@ async fn follow(mut watch: Watch, began: Instant) -> Vec<(Revision, Duration)> {
 
 async fn run(folder: &Path) {
     println!("rss at start {:.1} MB", rss_mb());
-    let store = open(&folder.join("commits"), options()).expect("opens");
+    // Kept so shortly, sweeping is part of what is measured.
+    let store = open(&folder.join("commits"), options(2)).expect("opens");
     println!("rss with an empty store {:.1} MB", rss_mb());
     for count in [1, 16, 128] {
         writers(&store, count).await;
@@ -192,11 +204,11 @@ async fn run(folder: &Path) {
     store.close().await;
 
     let objects = folder.join("objects");
-    let store = open(&objects, options()).expect("opens");
+    let store = open(&objects, options(300)).expect("opens");
     fill(&store, 0, 10_000, 1024).await;
     store.close().await;
     let began = Instant::now();
-    let store = open(&objects, options()).expect("opens");
+    let store = open(&objects, options(300)).expect("opens");
     println!("open with 10,000 objects of 1 KiB: {} ms", began.elapsed().as_millis());
     for number in 0..5_000 {
         let expect = store.get(&pod(number)).map(|record| record.revision);
@@ -215,7 +227,7 @@ async fn run(folder: &Path) {
     );
     store.close().await;
     let began = Instant::now();
-    let store = open(&objects, options()).expect("opens");
+    let store = open(&objects, options(300)).expect("opens");
     println!("open with 110,000 objects: {} ms", began.elapsed().as_millis());
     store.close().await;
 }
