@@ -12,7 +12,8 @@ use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Does, Kind, Verb};
 use skiff_api::object::Object;
 use skiff_api::schema::decode::{DecodeError, Mode, decode};
-use skiff_api::schema::{default as schema_default, emit};
+use skiff_api::protobuf;
+use skiff_api::schema::{Struct, default as schema_default, emit};
 use skiff_api::status::About;
 use skiff_api::time::{Precision, format};
 use skiff_api::wire::{BODY_START, Payload};
@@ -37,9 +38,12 @@ pub enum Incoming {
 impl Incoming {
     pub fn read(request: &Request) -> Result<Incoming, Status> {
         if request.verb != Verb::Patch {
-            let accepted = [JSON, YAML];
+            let accepted = [JSON, YAML, protobuf::MEDIA_TYPE];
             let sort = media_type(request, &accepted)?;
-            let value = parse(request, sort)?;
+            let value = match sort {
+                protobuf::MEDIA_TYPE => parse_protobuf(request, body_schema(request)?)?,
+                _ => parse(request, sort)?,
+            };
             return whole(request, value).map(Incoming::Object);
         }
         let mut accepted = vec![JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_YAML];
@@ -187,19 +191,28 @@ fn whole(request: &Request, mut value: Value) -> Result<Object, Status> {
         None => (&*kind.group, &*kind.version, &*kind.kind),
     };
     check_type(&mut value, group, version, name)?;
-    let schema = match entry.and_then(|e| e.body) {
-        Some((group, version, kind)) => skiff_api::schema::gvk(group, version, kind)
-            .ok_or_else(|| Status::internal(format!("{kind} has no schema")))?,
-        None => &*kind.schema,
-    };
-    decode_as(request, &mut value, schema, (version, name))?;
+    decode_as(request, &mut value, body_schema(request)?, (version, name))?;
     Ok(Object::new(value))
+}
+
+/// The type of the body: the kind's own, or that of an entry below it.
+fn body_schema(request: &Request) -> Result<&Struct, Status> {
+    let entry = request.kind.subresource(&request.resource.subresource);
+    match entry.and_then(|e| e.body) {
+        Some((group, version, kind)) => skiff_api::schema::gvk(group, version, kind)
+            .ok_or_else(|| Status::internal(format!("{kind} has no schema"))),
+        None => Ok(&request.kind.schema),
+    }
+}
+
+fn parse_protobuf(request: &Request, schema: &Struct) -> Result<Value, Status> {
+    protobuf::read(&payload_bytes(request)?, schema).map_err(|error| Status::bad_request(error.to_string()))
 }
 
 fn decode_as(
     request: &Request,
     value: &mut Value,
-    schema: &skiff_api::schema::Struct,
+    schema: &Struct,
     (version, name): (&str, &str),
 ) -> Result<(), Status> {
     let mode = match request.strictness()? {
@@ -422,8 +435,13 @@ fn parse(request: &Request, sort: &str) -> Result<Value, Status> {
 
 /// The body of a request whatever it is (options of a delete).
 pub fn read_any(request: &Request) -> Result<Value, Status> {
-    let sort = media_type(request, &[JSON, YAML])?;
-    parse(request, sort)
+    match media_type(request, &[JSON, YAML, protobuf::MEDIA_TYPE])? {
+        protobuf::MEDIA_TYPE => {
+            let options = skiff_api::schema::builtin("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions");
+            parse_protobuf(request, options.ok_or_else(|| Status::internal("DeleteOptions have no schema"))?)
+        }
+        sort => parse(request, sort),
+    }
 }
 
 /// Fills defaults: those of the schema, then those of the kind.
