@@ -3,5 +3,8 @@
 //! Pure: no IO, no async, no clock, no randomness. Everything that serves, stores or reacts reads these tables.
 
 pub mod apply;
+pub mod json;
+pub mod patch;
 pub mod schema;
 pub mod selector;
+pub mod yaml;
