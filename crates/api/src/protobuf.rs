@@ -133,35 +133,68 @@ fn lossy(bytes: &[u8]) -> String {
 }
 
 fn structure(bytes: &[u8], of: &Struct, depth: usize) -> Result<Value, ProtobufError> {
+    let mut map = Map::new();
+    fill(&mut map, bytes, of, &[], depth)?;
+    Ok(Value::Object(map))
+}
+
+/// Reads the fields of a struct, or of one that is embedded in it: `within` are the field numbers that led there.
+fn fill(
+    map: &mut Map<String, Value>,
+    bytes: &[u8],
+    of: &Struct,
+    within: &[u32],
+    depth: usize,
+) -> Result<(), ProtobufError> {
     if depth > DEPTH_MOST {
         return Err(ProtobufError::TooDeep);
     }
-    let mut map = Map::new();
     let mut reader = Reader(bytes);
     while let Some((number, wire)) = reader.field()? {
-        let Some(field) = of.fields.iter().find(|f| f.tag == number && number != 0) else { continue };
-        let name = field.name.as_ref();
-        match &field.node.shape {
-            Shape::List(item) => {
-                let list = map.entry(name).or_insert_with(|| json!([]));
-                let list = list.as_array_mut().expect("it was made an array");
-                append(list, wire, item, depth)?;
-            }
-            Shape::Map(item) => {
-                let Wire::Bytes(entry) = wire else { continue };
-                let (key, value) = map_entry(entry, item, depth)?;
-                let inner = map.entry(name).or_insert_with(|| json!({}));
-                inner[key] = value;
-            }
-            _ => {
-                let value = scalar(wire, &field.node, name, depth)?;
-                if !value.is_null() {
-                    map.insert(name.to_owned(), value);
-                }
+        let inside = |field: &&crate::schema::Field| {
+            field.inline.iter().map(|i| i.tag).take(within.len()).eq(within.iter().copied())
+        };
+        let direct = |field: &&crate::schema::Field| field.inline.len() == within.len();
+        let mut fields = of.fields.iter().filter(inside);
+        if let Some(field) = fields.clone().filter(direct).find(|f| f.tag == number) {
+            put(map, field, wire, depth)?;
+        } else if let (Wire::Bytes(message), true) = (
+            wire,
+            fields.any(|f| f.inline.get(within.len()).is_some_and(|i| i.tag == number && number != 0)),
+        ) {
+            let deeper = [within, &[number]].concat();
+            fill(map, message, of, &deeper, depth + 1)?;
+        }
+    }
+    Ok(())
+}
+
+/// Adds one field as it came: an element of a list, an entry of a map, or a value.
+fn put(
+    map: &mut Map<String, Value>,
+    field: &crate::schema::Field,
+    wire: Wire,
+    depth: usize,
+) -> Result<(), ProtobufError> {
+    let name = field.name.as_ref();
+    match &field.node.shape {
+        Shape::List(item) => {
+            let list = map.entry(name).or_insert_with(|| json!([]));
+            append(list.as_array_mut().expect("it was made an array"), wire, item, depth)?;
+        }
+        Shape::Map(item) => {
+            let Wire::Bytes(entry) = wire else { return Ok(()) };
+            let (key, value) = map_entry(entry, item, depth)?;
+            map.entry(name).or_insert_with(|| json!({}))[key] = value;
+        }
+        _ => {
+            let value = scalar(wire, &field.node, name, depth)?;
+            if !value.is_null() {
+                map.insert(name.to_owned(), value);
             }
         }
     }
-    Ok(Value::Object(map))
+    Ok(())
 }
 
 /// One element, or several numbers packed into one field.
