@@ -210,3 +210,6 @@ pub struct Rules {
     pub properties: Vec<(String, Rules)>,
     pub items: Option<Box<Rules>>,
 }
+
+#[cfg(test)]
+mod tests;
