@@ -152,7 +152,10 @@ impl<'a> Walk<'a> {
 
     fn element(&mut self, item: &mut Value, element: &'a Node, go: &str) -> Done {
         if item.is_null() {
-            *item = empty(&element.shape);
+            *item = match &element.shape {
+                Shape::Bytes => Value::from(""),
+                shape => empty(shape),
+            };
             return Ok(());
         }
         self.node(item, element, go)

@@ -105,3 +105,67 @@ fn compare(ours: &Value, theirs: &Value, path: &mut String, wrong: &mut Vec<Stri
 fn blank(value: &Value) -> bool {
     [json!(null), json!({}), json!([]), json!(""), json!(0), json!(false)].contains(value)
 }
+
+fn recorded(text: &str) -> Value {
+    serde_json::from_str(text).expect("JSON")
+}
+
+/// Bad definitions of custom resources: each fault, word for word.
+#[test]
+fn structural_faults_are_upstreams() {
+    let path = "spec.validation.openAPIV3Schema";
+    let mut wrong = Vec::new();
+    let cases = recorded(include_str!("../../data/recorded/crds.json"));
+    for case in cases.as_array().expect("a list") {
+        let schema = &case["schema"];
+        let faults = crd::from_crd(schema, path).map_or_else(|it| it, |_| Vec::new());
+        let got: Vec<_> = faults.iter().map(|it| json!([it.path, it.message])).collect();
+        compare_lists(schema, got, &case["causes"], &mut wrong);
+    }
+    assert!(wrong.is_empty(), "{} differ\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Custom resources against a schema of every sort of rule: pruned, defaulted, validated.
+#[test]
+fn custom_resources_are_judged_as_upstream_does() {
+    let file = recorded(include_str!("../../data/recorded/crs.json"));
+    let node = crd::from_crd(&file["schema"], "schema").expect("upstream took it");
+    let Shape::Struct(root) = &node.shape else { panic!("an object") };
+    let mut wrong = Vec::new();
+    for case in file["cases"].as_array().expect("a list") {
+        let spec = &case["spec"];
+        let mut body = json!({"apiVersion": "a/v1", "kind": "A", "metadata": {}, "spec": spec});
+        let strict = prune::prune(&mut body.clone(), root, Mode::Strict);
+        if let (Err(error), Some(wanted)) = (&strict, case["strict"].as_str()) {
+            if !wanted.ends_with(&error.to_string()) {
+                wrong.push(format!("{spec}\n     got {error}\n  wanted {wanted}"));
+            }
+        } else if strict.is_err() != case["strict"].is_string() {
+            wrong.push(format!("{spec}\n     got {strict:?}\n  wanted {}", case["strict"]));
+        }
+        if prune::prune(&mut body, root, Mode::Ignore).is_err() {
+            continue;
+        }
+        default(&mut body, root);
+        let faults = validate::validate(&body, &node, "");
+        let got: Vec<_> =
+            faults.iter().map(|it| json!([it.path, it.reason.text(), it.message])).collect();
+        if case["message"].is_null() {
+            compare_lists(spec, got, &case["causes"], &mut wrong);
+        }
+        if case.get("answer").is_some() && body["spec"] != case["answer"] {
+            wrong.push(format!("{spec}\n     got {}\n  wanted {}", body["spec"], case["answer"]));
+        }
+    }
+    assert!(wrong.is_empty(), "{} differ\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Upstream's order is that of a Go map in places, so it does not count.
+fn compare_lists(of: &Value, mut got: Vec<Value>, wanted: &Value, wrong: &mut Vec<String>) {
+    let mut wanted = wanted.as_array().expect("a list").clone();
+    got.sort_by_key(Value::to_string);
+    wanted.sort_by_key(Value::to_string);
+    if got != wanted {
+        wrong.push(format!("{of}\n     got {}\n  wanted {}", json!(got), json!(wanted)));
+    }
+}
