@@ -4,6 +4,7 @@
 
 pub mod apply;
 pub mod json;
+pub mod jsonpath;
 pub mod patch;
 pub mod schema;
 pub mod selector;
