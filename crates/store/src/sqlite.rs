@@ -475,3 +475,74 @@ fn number(revision: Revision) -> i64 {
 fn revision(number: i64) -> Revision {
     Revision(number.cast_unsigned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Event, Record, facets};
+
+    fn entry(revision: u64, prev: u64, size: usize) -> Entry {
+        let record = |revision, size: usize| {
+            Some(Arc::new(Record {
+                key: "a/b/c".into(),
+                revision: Revision(revision),
+                body: vec![7; size].into(),
+                generation: 3,
+                facets: facets(vec![("l:a".into(), "b".into())]),
+            }))
+        };
+        let old = if prev > 0 { record(prev, 1) } else { None };
+        let (revision, new) = (Revision(revision), record(revision, size));
+        Entry { event: Arc::new(Event { revision, key: "a/b/c".into(), old, new }), last: None }
+    }
+
+    #[test]
+    fn full_is_told_and_survived() {
+        let folder = std::env::temp_dir().join(format!("skiff-full-{}", std::process::id()));
+        let (mut log, _, marks) = open(&folder, Revision(1), &mut |_, _| Ok(())).unwrap();
+        let oldest = marks.compacted;
+        log.append(&[entry(2, 0, 100)], oldest, None).unwrap();
+        let pages = |log: &SqliteLog, sql: &str| -> i64 {
+            log.db.query_row(sql, [], |row| row.get(0)).unwrap()
+        };
+        // SQLite says of its own limit what it says of the disk.
+        let limit = pages(&log, "PRAGMA page_count") + 4;
+        pages(&log, &format!("PRAGMA max_page_count = {limit}"));
+        let large = [entry(3, 2, 10), entry(4, 3, 100_000)];
+        assert_eq!(log.append(&large, oldest, None), Err(LogError::Full));
+        log.append(&[entry(3, 2, 10)], oldest, None).unwrap();
+        pages(&log, "PRAGMA max_page_count = 100000");
+        log.append(&[entry(4, 3, 100_000)], oldest, None).unwrap();
+        log.close().unwrap();
+        drop(log);
+        let mut rows = Vec::new();
+        let each: EachRow<'_> = &mut |_, row| {
+            rows.push((row.revision.0, row.prev.0, row.generation));
+            Ok(())
+        };
+        let (mut log, _, marks) = open(&folder, Revision(1), each).unwrap();
+        assert_eq!(rows, [(2, 0, 3), (3, 2, 3), (4, 3, 3)]);
+        let oldest = Revision(5);
+        let sweep = Some(Sweep { after: Revision(1), to: Revision(5) });
+        log.append(&[entry(5, 4, 10)], marks.compacted, None).unwrap();
+        log.append(&[], oldest, sweep).unwrap();
+        assert_eq!(pages(&log, "SELECT count(*) FROM log"), 1);
+        assert!(pages(&log, "PRAGMA freelist_count") > 20);
+        log.close().unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn the_reserve_comes_and_goes() {
+        let folder = std::env::temp_dir().join(format!("skiff-reserve-{}", std::process::id()));
+        let (mut log, _, _) = open(&folder, Revision(1), &mut |_, _| Ok(())).unwrap();
+        assert_eq!(std::fs::metadata(log.reserve()).unwrap().len(), RESERVE_BYTES as u64);
+        log.release_reserve().unwrap();
+        assert!(!log.reserve().exists());
+        log.release_reserve().unwrap();
+        log.restore_reserve().unwrap();
+        assert!(log.reserve().exists());
+        log.close().unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}
