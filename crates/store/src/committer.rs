@@ -7,7 +7,7 @@
 //! updates that do not grow go on in the space of a reserve that was held back for this.
 
 use crate::compact::Compaction;
-use crate::log::{Entry, Log, LogError, Marks, with_body};
+use crate::log::{Append, Entry, Log, LogError, Marks, with_body};
 use crate::shared::Shared;
 use crate::watch::End;
 use crate::{Clock, CommitError, Committed, Event, Key, Record, Revision, Write};
@@ -37,11 +37,16 @@ pub(crate) struct Committer {
 }
 
 /// Between two tries to take the reserve back.
-const FULL_RETRY: Duration = Duration::from_secs(1);
+const FULL_RETRY: Duration = Duration::from_secs(5);
 
 /// What an update may grow by while the disk is full: room for a deletionTimestamp and the like,
 /// because a graceful deletion is an update first.
 const FULL_GROWTH: usize = 1024;
+
+/// Pieces of sweeping with no writes beside them, in writes: while idle short enough (some ms) that
+/// a write which comes in hardly waits; on a full disk large, but well inside the reserve.
+const IDLE_SWEEP: usize = 64;
+const FULL_SWEEP: usize = 500;
 
 /// The size on disk is asked for once in so many groups: it costs more than the rest of the figures.
 const DISK_BYTES_GROUPS: u64 = 64;
@@ -84,6 +89,9 @@ impl Committer {
             self.publish_compacted(oldest);
         }
         self.leave_full(began);
+        if self.full.is_some() {
+            self.give_up_history();
+        }
         let (mut decided, mut group) = self.decide(requests);
         let mut result = self.append(&group.entries);
         if result == Err(LogError::Full) && self.full.is_none() {
@@ -100,6 +108,7 @@ impl Committer {
         self.shared.publish(&events);
         decided.into_iter().for_each(|decided| answer(decided.request, decided.outcome));
         self.shared.dispatch(&events);
+        self.tend(Append::Entries);
         self.note_figures(began, events.len());
     }
 
@@ -157,6 +166,19 @@ impl Committer {
         Ok(())
     }
 
+    /// Lets the log care for itself. A full disk is met here first: the log is whole, but cannot
+    /// move what it has to where it belongs.
+    fn tend(&mut self, last: Append) {
+        match self.log.tend(last) {
+            Ok(()) => {}
+            Err(LogError::Full) if self.full.is_none() => self.enter_full((self.clock)()),
+            Err(LogError::Full) => tracing::debug!("no space for a checkpoint yet"),
+            Err(LogError::Failed(reason)) => {
+                self.stop(reason.into());
+            }
+        }
+    }
+
     fn refuse(&mut self, decided: Vec<Decided>, error: LogError) {
         let error = match error {
             LogError::Full => CommitError::Full,
@@ -181,15 +203,39 @@ impl Committer {
         if let Err(error) = self.log.release_reserve() {
             tracing::warn!(%error, "the reserve for a full disk could not be released");
         }
-        // History is what can be given up.
-        self.compaction.raise(self.revision);
-        self.publish_compacted(self.revision);
-        while self.compaction.sweep(0).is_some() {
-            if let Err(error) = self.append(&[]) {
-                tracing::warn!(%error, "compaction on a full disk did not finish");
-                break;
+        self.give_up_history();
+        loop {
+            let swept = self.sweep_piece(FULL_SWEEP);
+            let tended = swept.and_then(|more| self.log.tend(Append::SweepOnly).map(|()| more));
+            match tended {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(LogError::Failed(reason)) => {
+                    self.stop(reason.into());
+                    return;
+                }
+                Err(LogError::Full) => {
+                    tracing::warn!("compaction on a full disk goes on with the next writes");
+                    return;
+                }
             }
         }
+    }
+
+    /// On a full disk history is what there is to give up: what is superseded makes room for what
+    /// comes.
+    fn give_up_history(&mut self) {
+        if self.compaction.raise(self.revision) {
+            self.publish_compacted(self.revision);
+        }
+    }
+
+    /// Sweeps as much as goes with so many writes; false when nothing was left.
+    fn sweep_piece(&mut self, writes: usize) -> Result<bool, LogError> {
+        let Some(sweep) = self.compaction.sweep(writes) else { return Ok(false) };
+        self.log.append(&[], self.compaction.compacted(), Some(sweep))?;
+        self.compaction.swept(Some(sweep));
+        Ok(true)
     }
 
     fn leave_full(&mut self, now: Duration) {
@@ -231,11 +277,16 @@ impl Committer {
 
     /// Sweeps one piece, when nothing else is to be done; false when nothing is left.
     pub fn idle_sweep(&mut self) -> Result<bool, CommitError> {
-        if self.stopped.is_some() || self.compaction.sweep(0).is_none() {
+        if self.stopped.is_some() {
             return Ok(false);
         }
-        match self.append(&[]) {
-            Ok(()) => Ok(true),
+        match self.sweep_piece(IDLE_SWEEP) {
+            Ok(more) => {
+                if more {
+                    self.tend(Append::SweepOnly);
+                }
+                Ok(more)
+            }
             Err(LogError::Full) => Err(CommitError::Full),
             Err(LogError::Failed(reason)) => Err(CommitError::Stopped(self.stop(reason.into()))),
         }
@@ -321,6 +372,7 @@ fn answer(request: Request, outcome: Result<Vec<Committed>, CommitError>) {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 mod tests {
     use super::*;
     use crate::log::Sweep;
@@ -359,6 +411,10 @@ mod tests {
             }
             state.free = state.free.checked_sub(size).ok_or(LogError::Full)?;
             self.rows.append(entries, compacted, sweep)
+        }
+
+        fn tend(&mut self, _: Append) -> Result<(), LogError> {
+            Ok(())
         }
 
         fn release_reserve(&mut self) -> Result<(), LogError> {
@@ -430,8 +486,8 @@ mod tests {
         assert_eq!(fixture.delete("a/b/c").await, Ok(4));
         assert!(fixture.store.stats().full);
         // History was given up for it.
-        assert_eq!(fixture.store.oldest_retained(), Revision(2));
-        // Somebody frees space; it is found out a second later.
+        assert_eq!(fixture.store.oldest_retained(), Revision(3));
+        // Somebody frees space; it is found out a little later.
         fixture.disk.state.lock().unwrap().free += 1000;
         assert_eq!(fixture.put("a/b/d", 1).await, Err(CommitError::Full));
         *fixture.time.lock().unwrap() += FULL_RETRY;
