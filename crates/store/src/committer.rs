@@ -48,7 +48,7 @@ const FULL_GROWTH: usize = 1024;
 const IDLE_SWEEP: usize = 64;
 const FULL_SWEEP: usize = 500;
 
-/// The size on disk is asked for once in so many groups: it costs more than the rest of the figures.
+/// The size on disk is asked for once in so many groups: it costs more than all other figures.
 const DISK_BYTES_GROUPS: u64 = 64;
 
 /// A request with what was decided about it.
@@ -304,6 +304,15 @@ impl Committer {
         self.stopped = Some(reason.clone());
         self.shared.stopped.send_replace(Some(reason));
         self.shared.end_watches(&End::Closed);
+    }
+}
+
+impl Drop for Committer {
+    /// A committer that ends without an end would leave everybody waiting.
+    fn drop(&mut self) {
+        if self.stopped.is_none() && std::thread::panicking() {
+            self.stop("its committer panicked".into());
+        }
     }
 }
 

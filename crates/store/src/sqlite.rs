@@ -124,7 +124,7 @@ pub(crate) fn open(
 }
 
 fn connect(file: &Path, origin: Revision) -> Result<(Connection, Marks), OpenError> {
-    let db = Connection::open(file).map_err(check::sqlite(file))?;
+    let db = check::connect(file)?;
     let new = check::is_new(&db, file)?;
     db.execute_batch(COMMITTER).map_err(check::sqlite(file))?;
     if new {
