@@ -231,7 +231,10 @@ pub fn name_column() -> Column {
 
 /// The last column of nearly every kind.
 pub fn age_column() -> Column {
-    Column { sort: "string".into(), ..column("Age", Cell::Age("metadata.creationTimestamp".into())) }
+    Column {
+        sort: "string".into(),
+        ..column("Age", Cell::Age("metadata.creationTimestamp".into()))
+    }
 }
 
 /// Between this face and the stored one.

@@ -21,7 +21,10 @@ pub(super) fn check(object: &Value, root: &Struct) -> Vec<String> {
 pub(super) fn message(errors: &[String]) -> String {
     match errors {
         [one] => one.clone(),
-        many => format!("errors:\n{}", many.iter().map(|e| format!("  {e}")).collect::<Vec<_>>().join("\n")),
+        many => format!(
+            "errors:\n{}",
+            many.iter().map(|e| format!("  {e}")).collect::<Vec<_>>().join("\n")
+        ),
     }
 }
 
@@ -51,9 +54,7 @@ impl Checker {
         };
         for (key, value) in map {
             match find(it, key) {
-                Some(field) => self.at(element::field(key), |c| {
-                    c.node(value, &field.node, open)
-                }),
+                Some(field) => self.at(element::field(key), |c| c.node(value, &field.node, open)),
                 None if open => {}
                 None => {
                     self.at(element::field(key), |c| c.fail("field not declared in schema".into()));
@@ -116,7 +117,10 @@ impl Checker {
                 format!("expected numeric (int or float), got {}", go_type(value))
             }
             Shape::String | Shape::Bytes if !value.is_string() => {
-                format!("expected string, got &value.valueUnstructured{{Value:{}}}", go_syntax(value))
+                format!(
+                    "expected string, got &value.valueUnstructured{{Value:{}}}",
+                    go_syntax(value)
+                )
             }
             Shape::Bool if !value.is_boolean() => {
                 format!("expected boolean, got &{{{}}}", show(value))
@@ -175,7 +179,8 @@ fn go_syntax(value: &Value) -> String {
             format!("[]interface {{}}{{{}}}", items.join(", "))
         }
         Value::Object(map) => {
-            let items: Vec<String> = map.iter().map(|(k, v)| format!("{k:?}:{}", go_syntax(v))).collect();
+            let items: Vec<String> =
+                map.iter().map(|(k, v)| format!("{k:?}:{}", go_syntax(v))).collect();
             format!("map[string]interface {{}}{{{}}}", items.join(", "))
         }
         other => other.to_string(),

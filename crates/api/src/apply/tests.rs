@@ -36,7 +36,13 @@ fn structure(fields: Vec<(&'static str, Node)>) -> Struct {
         })
         .collect();
     fields.sort_by(|a, b| a.name.cmp(&b.name));
-    Struct { name: "".into(), go: "".into(), fields: fields.into(), topology: Topology::Granular, open: false }
+    Struct {
+        name: "".into(),
+        go: "".into(),
+        fields: fields.into(),
+        topology: Topology::Granular,
+        open: false,
+    }
 }
 
 fn shared(shape: Struct) -> Shape {
@@ -70,7 +76,8 @@ fn thing() -> Struct {
         ("tags", plain(tags)),
     ]);
     let status = structure(vec![("phase", plain(Shape::String)), ("seen", plain(Shape::Int64))]);
-    let metadata = schema::builtin("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta").expect("built in");
+    let metadata =
+        schema::builtin("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta").expect("built in");
     structure(vec![
         ("apiVersion", plain(Shape::String)),
         ("kind", plain(Shape::String)),
@@ -211,7 +218,8 @@ fn step(kind: &str, version: &str, step: &Value, live: Option<&Value>) -> String
                 if let Error::Conflicts(found) = error {
                     let mut causes: Vec<Value> = found.0.iter().map(|c| json!({
                         "field": c.field(), "message": c.message(), "reason": "FieldManagerConflict"})).collect();
-                    let mut wanted = step["status"]["details"]["causes"].as_array().cloned().unwrap_or_default();
+                    let mut wanted =
+                        step["status"]["details"]["causes"].as_array().cloned().unwrap_or_default();
                     causes.sort_by_key(Value::to_string);
                     wanted.sort_by_key(Value::to_string);
                     if causes != wanted {
@@ -227,8 +235,17 @@ fn step(kind: &str, version: &str, step: &Value, live: Option<&Value>) -> String
         let mut new = plain(recorded.clone());
         if let (None, Some(Value::Object(spec))) = (live, new.get_mut("spec")) {
             // Allocated and admitted after ownership was taken down.
-            let later = ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "priority",
-                "preemptionPolicy", "serviceAccount", "serviceAccountName", "tolerations"];
+            let later = [
+                "clusterIP",
+                "clusterIPs",
+                "ipFamilies",
+                "ipFamilyPolicy",
+                "priority",
+                "preemptionPolicy",
+                "serviceAccount",
+                "serviceAccountName",
+                "tolerations",
+            ];
             spec.retain(|key, _| !later.contains(&key.as_str()));
         }
         if let Some(sent) = step["body"].get("metadata").and_then(|m| m.get("managedFields"))
@@ -271,7 +288,8 @@ fn recorded_sequences() {
             }
             let wrong = step(text(sequence, "kind"), text(sequence, "version"), one, live.as_ref());
             if !wrong.is_empty() {
-                writeln!(report, "{} step {i} {}:\n{wrong}", sequence["name"], one["op"]).expect("a string");
+                writeln!(report, "{} step {i} {}:\n{wrong}", sequence["name"], one["op"])
+                    .expect("a string");
             }
             if let Some(object) = one.get("object") {
                 live = Some(object.clone());

@@ -6,9 +6,5 @@ pub mod core;
 use crate::kind::Kind;
 
 /// Every built-in kind, in the order in which discovery shows them.
-pub const KINDS: &[fn() -> Kind] = &[
-    core::configmap::kind,
-    core::namespace::kind,
-    core::secret::kind,
-    core::serviceaccount::kind,
-];
+pub const KINDS: &[fn() -> Kind] =
+    &[core::configmap::kind, core::namespace::kind, core::secret::kind, core::serviceaccount::kind];

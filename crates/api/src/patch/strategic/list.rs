@@ -104,7 +104,10 @@ pub(super) fn one_type(original: &[Value], patch: &[Value]) -> Result<bool, Erro
     }
     if kinds.any(|kind| kind != first) {
         let lists = Value::Array(vec![original.to_vec().into(), patch.to_vec().into()]);
-        return Err(Error::Failed(format!("list element types are not identical: {}", show(&lists))));
+        return Err(Error::Failed(format!(
+            "list element types are not identical: {}",
+            show(&lists)
+        )));
     }
     Ok(first == 6)
 }
@@ -158,7 +161,11 @@ pub(super) fn in_order(
 }
 
 /// The items of the patch must stand in its order directive, in the same order.
-pub(super) fn check_order(patch: &[Value], order: &[Value], key: Option<&str>) -> Result<(), Error> {
+pub(super) fn check_order(
+    patch: &[Value],
+    order: &[Value],
+    key: Option<&str>,
+) -> Result<(), Error> {
     if patch.is_empty() || order.is_empty() {
         return Ok(());
     }
