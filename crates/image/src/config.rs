@@ -7,7 +7,6 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::digest::Digest;
 use crate::error::Error;
-use crate::registry::Platform;
 
 /// What an image says about running it. Absent fields are empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,14 +74,6 @@ impl ConfigFile {
             return Err(bad(format!("the image is for {}, not for linux", file.os)));
         }
         Ok(file)
-    }
-
-    pub(crate) fn platform(&self) -> Platform {
-        Platform {
-            os: self.os.clone(),
-            architecture: self.architecture.clone(),
-            variant: self.variant.clone(),
-        }
     }
 }
 

@@ -25,17 +25,14 @@ pub enum Error {
     Resolve { reference: String, source: Arc<Error> },
     #[error("{what}: not found")]
     NotFound { what: String },
-    #[error(
-        "pull access denied, repository does not exist or may require authorization: {message}: \
-         authorization failed"
-    )]
-    Denied { message: String },
+    #[error("pull access denied, repository does not exist or may require authorization: {why}")]
+    Denied { why: String },
     #[error("failed to authorize: failed to fetch {kind} token: {source}")]
     FetchToken { kind: &'static str, source: Arc<Error> },
     #[error("failed to do request: {method} {url:?}: {why}")]
-    Request { method: &'static str, url: String, why: String },
+    Request { method: String, url: String, why: String },
     #[error("unexpected status from {method} request to {url}: {status}")]
-    Status { method: &'static str, url: String, status: String, code: u16 },
+    Status { method: String, url: String, status: String, code: u16 },
     #[error("no match for platform in manifest {what}: not found")]
     Platform { what: String },
     #[error("media type {media_type:?} of {what} is not an image's: {wanted}")]
@@ -55,6 +52,8 @@ pub enum Error {
     RefuseEntry { path: String, why: String },
     #[error("refused layer: {why}")]
     RefuseLayer { why: String },
+    #[error("read layer: {0}")]
+    ReadLayer(Arc<io::Error>),
     #[error("unpack {path}: {source}")]
     Unpack { path: String, source: Arc<io::Error> },
     #[error("no such image: {0}")]
@@ -113,6 +112,19 @@ impl Error {
             Error::ParseReference { .. } => Code::InvalidArgument,
             Error::Status { code: 500..=599, .. } => Code::Unavailable,
             _ => Code::Unknown,
+        }
+    }
+
+    /// As an error of a reader, to travel through decompressors and tar readers.
+    pub(crate) fn into_io(self) -> io::Error {
+        io::Error::other(self)
+    }
+
+    /// What [`Error::into_io`] sent, or a failure to read.
+    pub(crate) fn from_io(error: io::Error) -> Error {
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+            Some(inner) => inner.clone(),
+            None => Error::ReadLayer(Arc::new(error)),
         }
     }
 

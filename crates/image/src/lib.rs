@@ -13,10 +13,11 @@
 //!
 //! File work blocks: call everything but [`Images::pull`] from a thread that may wait.
 
-mod archive;
+mod assemble;
 mod build;
 mod config;
 mod digest;
+mod disk;
 mod error;
 mod index;
 mod lease;
@@ -36,7 +37,7 @@ pub use index::{Image, Layer};
 pub use lease::Lease;
 pub use reference::{Reference, ReferenceError};
 pub use registry::credentials::{Credentials, DockerConfig};
-pub use registry::{Mirror, Platform, Progress, PullOptions};
+pub use registry::{Mirror, OnProgress, Platform, Progress, PullOptions};
 pub use rootfs::Rootfs;
-pub use store::{Collected, Images, Removed, Settings, Wait};
+pub use store::{Collected, Images, Removed, Settings};
 pub use unpack::limits::Limits;

@@ -200,9 +200,9 @@ fn is_domain(text: &str) -> bool {
         None => text.split_at(text.find(':').unwrap_or(text.len())),
     };
     let good_port = port.is_empty()
-        || port.strip_prefix(':').is_some_and(|port| {
-            !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit())
-        });
+        || port
+            .strip_prefix(':')
+            .is_some_and(|port| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()));
     let good_host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
         Some(ip) => !ip.is_empty() && ip.bytes().all(|b| b.is_ascii_hexdigit() || b == b':'),
         None => host.split('.').all(|part| {
@@ -264,7 +264,56 @@ mod tests {
             let name = Reference::parse(text).unwrap();
             seen += &format!("{text}\n  {name}\n  {}\n", name.familiar());
         }
-        expect![[r#""#]].assert_eq(&seen);
+        expect![[r#"
+            busybox
+              docker.io/library/busybox:latest
+              busybox:latest
+            busybox:1.36
+              docker.io/library/busybox:1.36
+              busybox:1.36
+            library/busybox
+              docker.io/library/busybox:latest
+              busybox:latest
+            me/tool
+              docker.io/me/tool:latest
+              me/tool:latest
+            docker.io/busybox
+              docker.io/library/busybox:latest
+              busybox:latest
+            index.docker.io/busybox
+              docker.io/library/busybox:latest
+              busybox:latest
+            docker.io/library/a/b
+              docker.io/library/a/b:latest
+              library/a/b:latest
+            localhost/x
+              localhost/x:latest
+              localhost/x:latest
+            localhost:5000/x:y
+              localhost:5000/x:y
+              localhost:5000/x:y
+            registry.k8s.io/pause:3.10
+              registry.k8s.io/pause:3.10
+              registry.k8s.io/pause:3.10
+            127.0.0.1:5000/a/b/c
+              127.0.0.1:5000/a/b/c:latest
+              127.0.0.1:5000/a/b/c:latest
+            [::1]:5000/a
+              [::1]:5000/a:latest
+              [::1]:5000/a:latest
+            UPPER/x
+              UPPER/x:latest
+              UPPER/x:latest
+            a__b-c---d.e
+              docker.io/library/a__b-c---d.e:latest
+              a__b-c---d.e:latest
+            busybox@sha256:abababababababababababababababababababababababababababababababab
+              docker.io/library/busybox@sha256:abababababababababababababababababababababababababababababababab
+              busybox@sha256:abababababababababababababababababababababababababababababababab
+            busybox:1@sha256:abababababababababababababababababababababababababababababababab
+              docker.io/library/busybox@sha256:abababababababababababababababababababababababababababababababab
+              busybox@sha256:abababababababababababababababababababababababababababababababab
+        "#]].assert_eq(&seen);
     }
 
     #[test]
@@ -295,7 +344,28 @@ mod tests {
             let short: String = text.chars().take(20).collect();
             seen += &format!("{short}: {}\n", Reference::parse(text).unwrap_err());
         }
-        expect![[r#""#]].assert_eq(&seen);
+        expect![[r#"
+            : invalid reference format
+            Busybox: invalid reference format: repository name (library/Busybox) must be lowercase
+            busybox:: invalid reference format
+            busybox:-x: invalid reference format
+            a b: invalid reference format
+            a..b: invalid reference format
+            a___b: invalid reference format
+            -a: invalid reference format
+            a/: invalid reference format
+            /a: invalid reference format
+            a//b: invalid reference format
+            :5000/a: invalid reference format
+            host:port/a: invalid reference format
+            a@sha256:12: invalid reference format
+            a@sha512:00000000000: unsupported digest algorithm
+            a@sha256:00000000000: invalid checksum digest length
+            abababababababababab: invalid repository name (abababababababababababababababababababababababababababababababab), cannot specify 64-byte hexadecimal strings
+            aaaaaaaaaaaaaaaaaaaa: repository name must not be more than 255 characters
+            a:bbbbbbbbbbbbbbbbbb: invalid reference format
+            é: invalid reference format
+        "#]].assert_eq(&seen);
     }
 
     #[test]
