@@ -389,4 +389,4 @@ fn not_an_archive(error: Error) -> Error {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

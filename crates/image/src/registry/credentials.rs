@@ -68,7 +68,7 @@ struct Entry {
 
 /// `host[:port][/path]`, where each part of the host may have `*` (Kubernetes documentation,
 /// "Images", "Interpretation of config.json").
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Pattern {
     host: String,
     port: Option<String>,
@@ -92,9 +92,9 @@ impl DockerConfig {
                 entries.push((Pattern::parse(&registry), credentials));
             }
         }
-        // The longest pattern is the closest.
-        entries
-            .sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.host.len() + pattern.path.len()));
+        // Kubernetes' order, backwards by letters: a longer path before a shorter one, and a name
+        // before a wildcard.
+        entries.sort_by(|(one, _), (other, _)| other.cmp(one));
         Ok(DockerConfig { entries })
     }
 

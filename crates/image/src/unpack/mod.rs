@@ -19,7 +19,7 @@ pub(crate) mod tar;
 pub(crate) mod whiteout;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -139,6 +139,9 @@ impl Work {
         let Some((last, parents)) = parts.split_last() else {
             return self.root(member);
         };
+        if parents.iter().any(|part| whiteout::meaning(part) == Meaning::Ignore) {
+            return Ok(());
+        }
         let loose = &mut self.loose;
         self.tree.walk(parents, &member.path, &mut |implied: Implied| {
             loose.count(implied.path.len())?;

@@ -219,12 +219,12 @@ struct Header<'a>(&'a [u8; BLOCK]);
 
 impl Header<'_> {
     fn check_sum(&self) -> Result<(), Error> {
-        let wanted = self.number(148, 8)?;
+        let wanted = self.number(148, 8).ok();
         let bytes = self.0.iter().enumerate();
         let sum: u64 = bytes
             .map(|(at, byte)| u64::from(if (148..156).contains(&at) { b' ' } else { *byte }))
             .sum();
-        if sum != wanted {
+        if wanted != Some(sum) {
             return Err(bad("wrong checksum of a tar header: this is no tar, or it is damaged"));
         }
         Ok(())
