@@ -75,7 +75,7 @@ impl Archive<'_> {
             }
             let name = normal(&String::from_utf8_lossy(&member.path), "");
             let stored = match member.kind {
-                Kind::File => self.file(&name, member.size, &mut tar)?,
+                Kind::File => self.file(&name, member.size, &mut tar).map_err(not_an_archive)?,
                 // Old docker-save links layers that images share.
                 Kind::Symlink | Kind::HardLink => {
                     let folder = match member.kind {
