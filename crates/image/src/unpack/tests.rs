@@ -521,7 +521,7 @@ fn mutated_layers_never_panic_and_never_leave_the_folder() {
         .end();
     let mut dice = Dice(1);
     let mut good = 0;
-    for _ in 0..1500 {
+    for _ in 0..600 {
         let temp = Temp::new();
         let folder = temp.0.join("fs");
         std::fs::create_dir(&folder).unwrap();
@@ -534,5 +534,5 @@ fn mutated_layers_never_panic_and_never_leave_the_folder() {
         assert_eq!(std::fs::read_dir(&temp.0).unwrap().count(), 1);
     }
     // Mutations must reach beyond the first check to mean anything.
-    assert!((100..1400).contains(&good), "{good}");
+    assert!((30..570).contains(&good), "{good}");
 }
