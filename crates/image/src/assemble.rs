@@ -1,4 +1,4 @@
-//! Assembling: unpacked layers and a config become an image of the store, all at once or not at all.
+//! Assembling: unpacked layers and a config become an image of the store, at once or not at all.
 //!
 //! Layers come as [`Draft`]s, in any order, unpacked but not yet named by the index. A draft that
 //! no image takes removes itself.

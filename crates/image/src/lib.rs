@@ -1,7 +1,7 @@
 //! Container images on one disk, without any daemon: loading archives, pulling from registries,
 //! unpacking layers, and lending root file systems to containers.
 //!
-//! An *image* is a config (what to run) and a list of *layers* (tar archives of changes). A layer is
+//! An *image* is a config (what to run) and a list of *layers* (tar archives of changes). One is
 //! unpacked once into `snapshots/<number>/fs`, in the form that overlayfs takes as a lower
 //! directory, and is shared by all images that have it. A container gets an upper and a work
 //! directory of its own above those. Images are found by *reference* (`busybox:1.36`), by image ID

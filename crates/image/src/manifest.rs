@@ -1,7 +1,7 @@
 //! The documents that lead to an image: manifests and lists of them.
 //!
 //! OCI image spec ("Image Manifest", "Image Index") and Docker's twins of both, which differ in
-//! media types only; and the `manifest.json` of docker-save. A list names one manifest per platform.
+//! media types only; and the `manifest.json` of docker-save. A list has one manifest per platform.
 
 use std::collections::BTreeMap;
 

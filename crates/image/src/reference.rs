@@ -110,6 +110,14 @@ impl Reference {
         }
     }
 
+    /// The tag or the digest, as a registry is asked for it.
+    pub fn version(&self) -> String {
+        match &self.pick {
+            Pick::Tag(tag) => tag.clone(),
+            Pick::Digest(digest) => digest.to_string(),
+        }
+    }
+
     /// The same repository by this digest.
     pub fn with_digest(&self, digest: Digest) -> Reference {
         Reference { pick: Pick::Digest(digest), ..self.clone() }

@@ -173,10 +173,12 @@ fn push(port: u16, repository: &str, made: &Made) -> Digest {
     }
     let digest = Digest::of(&made.manifest);
     http(port, "PUT", &format!("/v2/{repository}/manifests/{digest}"), MANIFEST, &made.manifest);
-    let entry = |architecture: &str| format!(
-        r#"{{"mediaType":"{MANIFEST}","digest":"{digest}","size":{},"platform":{{"os":"linux","architecture":"{architecture}"}}}}"#,
-        made.manifest.len()
-    );
+    let entry = |architecture: &str| {
+        format!(
+            r#"{{"mediaType":"{MANIFEST}","digest":"{digest}","size":{},"platform":{{"os":"linux","architecture":"{architecture}"}}}}"#,
+            made.manifest.len()
+        )
+    };
     let architecture = skiff_image::Platform::local().architecture;
     let list = format!(
         r#"{{"schemaVersion":2,"mediaType":"{LIST}","manifests":[{},{}]}}"#,
@@ -243,15 +245,16 @@ async fn real_registry() {
     assert_eq!(std::fs::metadata(rootfs.lower[2].join("b")).unwrap().len(), 3_000_000);
 
     // A mirror stands in for a registry that is not reachable.
-    let mirror =
-        Mirror { registry: "registry.k8s.io".into(), url: "http://127.0.0.1:5000".into() };
+    let mirror = Mirror { registry: "registry.k8s.io".into(), url: "http://127.0.0.1:5000".into() };
     let mirrored = PullOptions { mirrors: vec![mirror], ..PullOptions::default() };
     let image = images.pull("registry.k8s.io/team/app:v1", mirrored.clone()).await.unwrap();
     assert_eq!(image.repo_tags, [name, "registry.k8s.io/team/app:v1"]);
     assert_eq!(temp.layers("images"), 4);
 
     let mut seen = String::new();
-    for name in ["127.0.0.1:5000/team/app:v2", "127.0.0.1:5000/nothing", "127.0.0.1:5999/x:y", "Upper"] {
+    for name in
+        ["127.0.0.1:5000/team/app:v2", "127.0.0.1:5000/nothing", "127.0.0.1:5999/x:y", "Upper"]
+    {
         seen += &refusal(&images, name, PullOptions::default()).await;
     }
     seen += &refusal(&images, "no.example/x:y", PullOptions::default()).await;
@@ -271,7 +274,11 @@ async fn real_registry() {
 
     // The same storage behind a password ("secret").
     let passwords = temp.0.join("htpasswd");
-    std::fs::write(&passwords, "user:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n").unwrap();
+    std::fs::write(
+        &passwords,
+        "user:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n",
+    )
+    .unwrap();
     let auth = format!("auth: {{htpasswd: {{realm: test, path: {}}}}}\n", passwords.display());
     let _closed = Registry::start(&temp, 5001, &auth);
     seen += &refusal(&images, "127.0.0.1:5001/team/app:v1", PullOptions::default()).await;
@@ -369,8 +376,12 @@ async fn misbehaving() {
         }
         _ if head.contains("uthorization: Bearer t1\r\n") => honest(&good, head),
         _ => {
-            let host = head.lines().find_map(|line| line.to_lowercase().strip_prefix("host: ").map(str::to_owned)).unwrap();
-            let header = format!("WWW-Authenticate: Bearer realm=\"http://{host}/token\",service=\"s\"\r\n");
+            let host = head
+                .lines()
+                .find_map(|line| line.to_lowercase().strip_prefix("host: ").map(str::to_owned))
+                .unwrap();
+            let header =
+                format!("WWW-Authenticate: Bearer realm=\"http://{host}/token\",service=\"s\"\r\n");
             respond("401 Unauthorized", &header, b"")
         }
     });
@@ -390,7 +401,11 @@ async fn misbehaving() {
             return respond("503 Service Unavailable", "", b"");
         }
         if head.contains("/blobs/") && !head.contains("moved") {
-            return respond("307 Temporary Redirect", &format!("Location: {}?moved\r\n", head.split(' ').nth(1).unwrap()), b"");
+            return respond(
+                "307 Temporary Redirect",
+                &format!("Location: {}?moved\r\n", head.split(' ').nth(1).unwrap()),
+                b"",
+            );
         }
         let mut answer = honest(&good, &head.replace("?moved", ""));
         if head.contains(&layer) && cut.fetch_add(1, Ordering::Relaxed) == 0 {

@@ -36,7 +36,8 @@ fn an_image_is_made_of_files() {
         040755 0:0 opt/a
         100600 0:0 opt/a/b "from disk"
         041777 0:0 tmp
-    "#]].assert_eq(&list(&images.rootfs(&image, "c").unwrap().lower[0]));
+    "#]]
+    .assert_eq(&list(&images.rootfs(&image, "c").unwrap().lower[0]));
     let config = images.config_bytes(&image).unwrap();
     expect![[r#"{"architecture":"amd64","os":"linux","config":{"Entrypoint":["/bin/tool","serve"],"Cmd":["x"],"Env":["A=b"],"WorkingDir":"/tmp","User":"65534:65534","ExposedPorts":{"80/tcp":{}},"StopSignal":"SIGINT","Volumes":{},"Labels":{"l":"v"}},"rootfs":{"type":"layers","diff_ids":["sha256:be794342941924ff0dc2fdcc6ffb0220aa72422f6ad6a68184ad6a1ffbfcc247"]}}"#]].assert_eq(&String::from_utf8(config).unwrap());
     assert_eq!(make().load(&images, "demo").unwrap(), image);
@@ -44,7 +45,10 @@ fn an_image_is_made_of_files() {
     assert_ne!(other.id, image.id);
     assert_eq!(images.resolve("demo").unwrap().unwrap(), other);
     assert!(images.resolve(&image.id.to_string()).unwrap().unwrap().repo_tags.is_empty());
-    assert_eq!(list(&temp.0.join("images/snapshots")).lines().filter(|l| l.ends_with("/fs")).count(), 1);
+    assert_eq!(
+        list(&temp.0.join("images/snapshots")).lines().filter(|l| l.ends_with("/fs")).count(),
+        1
+    );
 }
 
 #[test]

@@ -27,7 +27,8 @@ pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 pub(crate) fn config(layers: &[&[u8]]) -> String {
-    let ids: Vec<String> = layers.iter().map(|layer| format!("\"{}\"", Digest::of(layer))).collect();
+    let ids: Vec<String> =
+        layers.iter().map(|layer| format!("\"{}\"", Digest::of(layer))).collect();
     format!(
         r#"{{"architecture":"amd64","os":"linux","created":"2026-01-01T00:00:00Z",
         "config":{{"Cmd":["sh"]}},"rootfs":{{"type":"layers","diff_ids":[{}]}}}}"#,
@@ -72,12 +73,17 @@ fn oci(annotations: &str, spoil: impl Fn(&str, Vec<u8>) -> Vec<u8>) -> Vec<u8> {
         r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":
         {{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{}","size":{}}},
         "layers":[{}]}}"#,
-        Digest::of(&config), config.len(), descriptors.join(",")
+        Digest::of(&config),
+        config.len(),
+        descriptors.join(",")
     );
-    let entry = |platform: &str, bytes: &str, annotations: &str| format!(
-        r#"{{"mediaType":"","digest":"{}","size":{}{platform},"annotations":{{{annotations}}}}}"#,
-        Digest::of(bytes.as_bytes()), bytes.len()
-    );
+    let entry = |platform: &str, bytes: &str, annotations: &str| {
+        format!(
+            r#"{{"mediaType":"","digest":"{}","size":{}{platform},"annotations":{{{annotations}}}}}"#,
+            Digest::of(bytes.as_bytes()),
+            bytes.len()
+        )
+    };
     let here = format!(
         r#","platform":{{"os":"linux","architecture":"{}"}}"#,
         Platform::local().architecture
@@ -85,7 +91,8 @@ fn oci(annotations: &str, spoil: impl Fn(&str, Vec<u8>) -> Vec<u8>) -> Vec<u8> {
     let other = r#","platform":{"os":"linux","architecture":"s390x"}"#;
     let list = format!(
         r#"{{"schemaVersion":2,"manifests":[{},{}]}}"#,
-        entry(other, "not in the archive", ""), entry(&here, &manifest, "")
+        entry(other, "not in the archive", ""),
+        entry(&here, &manifest, "")
     );
     let index = format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, entry("", &list, annotations));
     let mut tape = member(Tape::default(), "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#);
@@ -107,8 +114,10 @@ const NAME: &str = r#""io.containerd.image.name":"docker.io/me/tool:v1""#;
 #[test]
 fn archives_of_all_kinds_are_loaded() {
     for (archive, wanted) in [
-        (docker("\"busybox:1\",\"localhost:5000/a\""),
-            "docker.io/library/busybox:1 localhost:5000/a:latest"),
+        (
+            docker("\"busybox:1\",\"localhost:5000/a\""),
+            "docker.io/library/busybox:1 localhost:5000/a:latest",
+        ),
         (docker(""), "sha256:"),
         (gzip(&docker("\"x\"")), "docker.io/library/x:latest"),
         (zstd::encode_all(&docker("\"x\"")[..], 3).unwrap(), "docker.io/library/x:latest"),
@@ -119,7 +128,10 @@ fn archives_of_all_kinds_are_loaded() {
         let temp = Temp::new();
         let images = open(&temp);
         let loaded = images.load(&archive[..]).unwrap().join(" ");
-        assert!(loaded == wanted || (wanted == "sha256:" && loaded.starts_with(wanted)), "{loaded}");
+        assert!(
+            loaded == wanted || (wanted == "sha256:" && loaded.starts_with(wanted)),
+            "{loaded}"
+        );
         let name = loaded.split(' ').next().unwrap();
         let image = images.resolve(name).unwrap().unwrap();
         assert_eq!(image.config.cmd, ["sh"]);
@@ -140,7 +152,8 @@ fn a_loaded_image_is_described_as_users_know_it() {
     images.load(&oci(NAME, plain)[..]).unwrap();
     let image = images.resolve("me/tool:v1").unwrap().unwrap();
     // Compressors may write other bytes some day.
-    let image_shown = Image { manifest: None, size: 0, repo_digests: Vec::new(), ..(*image).clone() };
+    let image_shown =
+        Image { manifest: None, size: 0, repo_digests: Vec::new(), ..(*image).clone() };
     expect![[r#"
         Image {
             id: sha256:a14e20387809cb34aeb1214d447541b7a91d9e5c675927e2bd2ae75b5467f7ff,
@@ -190,14 +203,24 @@ fn a_loaded_image_is_described_as_users_know_it() {
 
 #[test]
 fn evil_archives_are_refused_and_leave_nothing() {
-    let evil = |bytes: Vec<u8>| move |kind: &str, good: Vec<u8>| {
-        if kind == "layer" { bytes.clone() } else { good }
+    let evil = |bytes: Vec<u8>| {
+        move |kind: &str, good: Vec<u8>| {
+            if kind == "layer" { bytes.clone() } else { good }
+        }
     };
     let mut seen = String::new();
     let bomb = gzip(&vec![0; 2 << 20]);
     let escape = gzip(&Tape::default().file("../../evil", "").end());
-    let cut = { let mut all = docker("\"x\""); all.truncate(all.len() / 2); all };
-    let cut_gzip = { let mut all = gzip(&docker("\"x\"")); all.truncate(all.len() / 2); all };
+    let cut = {
+        let mut all = docker("\"x\"");
+        all.truncate(all.len() / 2);
+        all
+    };
+    let cut_gzip = {
+        let mut all = gzip(&docker("\"x\""));
+        all.truncate(all.len() / 2);
+        all
+    };
     for (what, archive) in [
         ("nothing", Vec::new()),
         ("text", b"hello".repeat(200)),
@@ -207,30 +230,52 @@ fn evil_archives_are_refused_and_leave_nothing() {
         ("bomb", oci(NAME, evil(bomb))),
         ("escape", oci(NAME, evil(escape))),
         ("wrong layer", oci(NAME, evil(gzip(&layer("c"))))),
-        ("wrong document", oci(NAME, |kind, mut bytes| {
-            if kind == "document" { bytes.push(b' '); }
-            bytes
-        })),
+        (
+            "wrong document",
+            oci(NAME, |kind, mut bytes| {
+                if kind == "document" {
+                    bytes.push(b' ');
+                }
+                bytes
+            }),
+        ),
         ("name", oci(r#""io.containerd.image.name":"UPPER""#, plain)),
-        ("index is a manifest", oci("", |kind, bytes| match kind {
-            "index" => br#"{"schemaVersion":2,"config":{"digest":"sha256:0","size":1}}"#.to_vec(),
-            _ => bytes,
-        })),
-        ("deep json", oci("", |kind, bytes| match kind {
-            "index" => b"[".repeat(100_000),
-            _ => bytes,
-        })),
-        ("missing layer", member(
-            member(Tape::default(), "c.json", config(&[&layer("a")]).as_bytes()),
-            "manifest.json",
-            br#"[{"Config":"c.json","Layers":["gone/layer.tar"]}]"#,
-        ).end()),
-        ("loop of links", member(
-            member(Tape::default(), "c.json", config(&[&layer("a")]).as_bytes())
-                .symlink("l", "m").symlink("m", "l"),
-            "manifest.json",
-            br#"[{"Config":"c.json","Layers":["l"]}]"#,
-        ).end()),
+        (
+            "index is a manifest",
+            oci("", |kind, bytes| match kind {
+                "index" => {
+                    br#"{"schemaVersion":2,"config":{"digest":"sha256:0","size":1}}"#.to_vec()
+                }
+                _ => bytes,
+            }),
+        ),
+        (
+            "deep json",
+            oci("", |kind, bytes| match kind {
+                "index" => b"[".repeat(100_000),
+                _ => bytes,
+            }),
+        ),
+        (
+            "missing layer",
+            member(
+                member(Tape::default(), "c.json", config(&[&layer("a")]).as_bytes()),
+                "manifest.json",
+                br#"[{"Config":"c.json","Layers":["gone/layer.tar"]}]"#,
+            )
+            .end(),
+        ),
+        (
+            "loop of links",
+            member(
+                member(Tape::default(), "c.json", config(&[&layer("a")]).as_bytes())
+                    .symlink("l", "m")
+                    .symlink("m", "l"),
+                "manifest.json",
+                br#"[{"Config":"c.json","Layers":["l"]}]"#,
+            )
+            .end(),
+        ),
     ] {
         let temp = Temp::new();
         let images = open(&temp);

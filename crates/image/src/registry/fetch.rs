@@ -101,11 +101,8 @@ impl Fetch {
     }
 
     async fn resolve_at(&self, host: &Host) -> Result<Digest, Error> {
-        let pick = match (self.reference.tag(), self.reference.digest()) {
-            (Some(tag), _) => tag.to_owned(),
-            (None, digest) => digest.map(|digest| digest.to_string()).unwrap_or_default(),
-        };
-        let mut ask = Ask::new(Method::HEAD, self.url(host, "manifests", &pick));
+        let mut ask =
+            Ask::new(Method::HEAD, self.url(host, "manifests", &self.reference.version()));
         ask.accept = [OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST, "*/*"].join(", ");
         let response = self.send(host, &ask).await?;
         match response.status() {

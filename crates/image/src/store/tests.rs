@@ -9,7 +9,11 @@ use crate::load::tests::open;
 use crate::unpack::tests::Temp;
 
 fn image(images: &Images, name: &str) -> Arc<Image> {
-    ImageBuilder::new().file("/bin/tool", 0o755, name).entrypoint(["/bin/tool"]).load(images, name).unwrap()
+    ImageBuilder::new()
+        .file("/bin/tool", 0o755, name)
+        .entrypoint(["/bin/tool"])
+        .load(images, name)
+        .unwrap()
 }
 
 fn snapshots(temp: &Temp) -> usize {
@@ -57,7 +61,10 @@ fn a_damaged_store_says_so() {
         let root = temp.0.join("images");
         damage(&root);
         let error = Images::open(&root, Settings::new(World::real())).err().unwrap().to_string();
-        assert!(error.contains("move the folder away and load or pull the images again"), "{error}");
+        assert!(
+            error.contains("move the folder away and load or pull the images again"),
+            "{error}"
+        );
     }
 }
 
@@ -110,17 +117,32 @@ fn overlayfs_shows_the_layers_as_one() {
     let images = open(&temp);
     let bottom = Tape::default()
         .add(b'5', "./", "", 0o1711, b"")
-        .dir("d").file("d/hidden", "").file("gone", "").dir("kept").file("kept/below", "")
-        .symlink("lib", "usr/lib").dir("usr").dir("usr/lib").end();
+        .dir("d")
+        .file("d/hidden", "")
+        .file("gone", "")
+        .dir("kept")
+        .file("kept/below", "")
+        .symlink("lib", "usr/lib")
+        .dir("usr")
+        .dir("usr/lib")
+        .end();
     let top = Tape::default()
-        .file(".wh.gone", "").dir("d").file("d/.wh..wh..opq", "").file("d/new", "")
-        .file("kept/above", "").file("lib/x", "").end();
+        .file(".wh.gone", "")
+        .dir("d")
+        .file("d/.wh..wh..opq", "")
+        .file("d/new", "")
+        .file("kept/above", "")
+        .file("lib/x", "")
+        .end();
     let config = config(&[&bottom, &top]);
     let archive = Tape::default()
         .add(b'0', "1.tar", "", 0, &bottom)
         .add(b'0', "2.tar", "", 0, &top)
         .file("c.json", &config)
-        .file("manifest.json", r#"[{"Config":"c.json","RepoTags":["x"],"Layers":["1.tar","2.tar"]}]"#)
+        .file(
+            "manifest.json",
+            r#"[{"Config":"c.json","RepoTags":["x"],"Layers":["1.tar","2.tar"]}]"#,
+        )
         .end();
     images.load(&archive[..]).unwrap();
     let image = images.resolve("x").unwrap().unwrap();
@@ -130,13 +152,16 @@ fn overlayfs_shows_the_layers_as_one() {
     let script = format!(
         "mount -t overlay overlay -o lowerdir={},upperdir={},workdir={} {merged} && \
          cd {merged} && find . | LC_ALL=C sort | tr '\\n' ' '",
-        lower.join(":"), rootfs.upper.display(), rootfs.work.display(),
+        lower.join(":"),
+        rootfs.upper.display(),
+        rootfs.work.display(),
         merged = rootfs.merged.display()
     );
     let shown = Command::new("unshare").args(["-m", "sh", "-c", &script]).output().unwrap();
     assert_eq!(
         String::from_utf8(shown.stdout).unwrap(),
         ". ./d ./d/new ./kept ./kept/above ./kept/below ./lib ./usr ./usr/lib ./usr/lib/x ",
-        "{}", String::from_utf8_lossy(&shown.stderr)
+        "{}",
+        String::from_utf8_lossy(&shown.stderr)
     );
 }
