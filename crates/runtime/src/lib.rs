@@ -80,3 +80,8 @@ pub enum Error {
 
 /// What every call here returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Turns the error of a system call into ours, saying what was attempted.
+fn failed(what: impl std::fmt::Display) -> impl FnOnce(std::io::Error) -> Error {
+    move |e| Error::System(format!("{what}: {e}"))
+}

@@ -30,7 +30,7 @@ impl Stream {
     /// Takes over a descriptor and makes it non-blocking. Needs a tokio runtime.
     pub fn new(fd: OwnedFd) -> io::Result<Stream> {
         crate::sys::set_nonblocking(&fd)?;
-        Ok(Stream(AsyncFd::new(fd)?))
+        Ok(Stream(crate::sys::watch(fd)?))
     }
 }
 

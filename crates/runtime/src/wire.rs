@@ -78,7 +78,7 @@ pub(crate) enum Answer {
 }
 
 /// [`Error`] as it travels.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Failure {
     NotFound(String),
     Exists(String),

@@ -79,11 +79,12 @@ impl Keeper {
     /// Sends one request and waits for its answer.
     pub(super) async fn ask(&self, ask: Ask) -> Result<(Answer, Vec<OwnedFd>)> {
         let mut current = self.current.subscribe();
-        let found = tokio::time::timeout(CONNECT_PATIENCE, current.wait_for(Option::is_some)).await;
-        let connection = match found {
-            Ok(Ok(connection)) => connection.clone().expect("waited for one"),
-            _ => return Err(Error::Lost),
-        };
+        if self.closed.load(Ordering::SeqCst) && current.borrow().is_none() {
+            return Err(Error::Lost);
+        }
+        let wait = async { current.wait_for(Option::is_some).await.ok()?.clone() };
+        let found = tokio::time::timeout(CONNECT_PATIENCE, wait).await;
+        let Ok(Some(connection)) = found else { return Err(Error::Lost) };
         let (sender, receiver) = oneshot::channel();
         let seq = connection.next.fetch_add(1, Ordering::Relaxed);
         match connection.waiting.lock().expect("no holder panics").as_mut() {

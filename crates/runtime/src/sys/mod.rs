@@ -228,3 +228,60 @@ pub(crate) fn map_shared(file: &impl AsFd, length: usize) -> io::Result<&'static
         Ok(std::slice::from_raw_parts_mut(at.cast(), length))
     }
 }
+
+/// Takes charge of a descriptor that a system call here has just returned.
+pub(crate) fn own(fd: RawFd) -> OwnedFd {
+    // SAFETY: the callers (bpf) pass a new descriptor that nobody else closes.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// Takes charge of a descriptor that was inherited under a known number.
+pub(crate) fn adopt(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: the flag call fails for a number that is not open; the caller passes a number that it
+    // was told by its parent, which nothing else in this new process uses.
+    unsafe {
+        check(libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC))?;
+        Ok(OwnedFd::from_raw_fd(fd))
+    }
+}
+
+/// Lets a descriptor survive the next execution.
+pub(crate) fn keep_on_exec(fd: &impl AsFd) -> io::Result<()> {
+    // SAFETY: plain integers.
+    check(unsafe { libc::fcntl(fd.as_fd().as_raw_fd(), libc::F_SETFD, 0) })?;
+    Ok(())
+}
+
+/// splice(2) from a terminal into a pipe, without waiting.
+pub(crate) fn splice_to_pipe(from: RawFd, pipe: RawFd, length: usize) -> io::Result<usize> {
+    let none = std::ptr::null_mut();
+    // SAFETY: neither end has an offset.
+    check_len(unsafe {
+        libc::splice(from, none, pipe, std::ptr::null_mut(), length, libc::SPLICE_F_NONBLOCK)
+    })
+}
+
+/// Brings the loopback interface of this process's network namespace up.
+pub(crate) fn loopback_up() -> io::Result<()> {
+    // SAFETY: ifreq is plain data for which all zeros are valid; SIOCSIFFLAGS reads one.
+    unsafe {
+        let socket = OwnedFd::from_raw_fd(check(libc::socket(
+            libc::AF_INET,
+            libc::SOCK_DGRAM | libc::SOCK_CLOEXEC,
+            0,
+        ))?);
+        let mut request: libc::ifreq = std::mem::zeroed();
+        request.ifr_name[0] = b'l' as libc::c_char;
+        request.ifr_name[1] = b'o' as libc::c_char;
+        request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+        check(libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request))?;
+    }
+    Ok(())
+}
+
+/// Lets tokio watch a descriptor.
+pub(crate) fn watch(fd: OwnedFd) -> io::Result<tokio::io::unix::AsyncFd<OwnedFd>> {
+    // SAFETY: the descriptor is owned by what it is registered with, so it stays the same open file
+    // until it is deregistered.
+    Ok(unsafe { tokio::io::unix::AsyncFd::register(fd) }?)
+}

@@ -84,3 +84,18 @@ pub(crate) fn next_signal(fd: &OwnedFd) -> io::Result<i32> {
         Ok(info.ssi_signo as i32)
     }
 }
+
+/// Tell once, when it becomes ready again.
+pub(crate) const EDGE: u32 = libc::EPOLLET as u32;
+
+/// Waits until one descriptor can be read, for a few seconds at most.
+pub(crate) fn wait_readable(fd: &OwnedFd) -> io::Result<()> {
+    /// Many times what a pod init takes on a busy machine.
+    const PATIENCE_MS: i32 = 5000;
+    let mut one = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one live pollfd.
+    match check(unsafe { libc::poll(&raw mut one, 1, PATIENCE_MS) })? {
+        0 => Err(io::ErrorKind::TimedOut.into()),
+        _ => Ok(()),
+    }
+}

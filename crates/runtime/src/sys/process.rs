@@ -24,6 +24,8 @@ pub(crate) enum Fork {
 /// Only for single-threaded processes: a lock that another thread held would stay locked in the
 /// child. Supervisor and pod init have one thread each, by design.
 pub(crate) fn fork(flags: i32, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Fork> {
+    /// Does not fit into the int that the libc crate has for it.
+    const CLONE_INTO_CGROUP: u64 = 1 << 33;
     let mut pidfd: RawFd = -1;
     // SAFETY: clone_args is plain data for which all zeros are valid.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
@@ -31,7 +33,7 @@ pub(crate) fn fork(flags: i32, cgroup: Option<BorrowedFd<'_>>) -> io::Result<For
     args.pidfd = &raw mut pidfd as u64;
     args.exit_signal = libc::SIGCHLD as u64;
     if let Some(cgroup) = cgroup {
-        args.flags |= libc::CLONE_INTO_CGROUP as u64;
+        args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = cgroup.as_raw_fd() as u64;
     }
     let size = size_of::<libc::clone_args>();
@@ -227,4 +229,14 @@ pub(crate) fn set_hostname(name: &str) -> io::Result<()> {
     // SAFETY: pointer and length are those of a live string.
     check(unsafe { libc::sethostname(name.as_ptr().cast(), name.len()) })?;
     Ok(())
+}
+
+/// capget(2): the permitted set of this process.
+pub(crate) fn permitted_capabilities() -> io::Result<u64> {
+    const VERSION_3: u32 = 0x2008_0522;
+    let header: [u32; 2] = [VERSION_3, 0];
+    let mut data = [[0u32; 3]; 2];
+    // SAFETY: header and data have the layout that version 3 prescribes.
+    check_long(unsafe { libc::syscall(libc::SYS_capget, header.as_ptr(), data.as_mut_ptr()) })?;
+    Ok(u64::from(data[0][1]) | u64::from(data[1][1]) << 32)
 }

@@ -32,8 +32,6 @@ pub(crate) fn connect_below(folder: &Path, name: &str, kind: i32) -> io::Result<
 
 /// Listens on `folder/name`, which only the owner may connect to.
 pub(crate) fn listen_below(folder: &Path, name: &str, kind: i32) -> io::Result<OwnedFd> {
-    /// Connections that may wait: the daemon, and tools beside it.
-    const BACKLOG: i32 = 64;
     match std::fs::remove_file(folder.join(name)) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
@@ -46,9 +44,18 @@ pub(crate) fn listen_below(folder: &Path, name: &str, kind: i32) -> io::Result<O
     unsafe {
         check(libc::fchmod(socket.as_raw_fd(), 0o600))?;
         check(libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length))?;
-        check(libc::listen(socket.as_raw_fd(), BACKLOG))?;
     }
+    listen(&socket)?;
     Ok(socket)
+}
+
+/// listen(2); again by another process, it makes that one the peer of new connections.
+pub(crate) fn listen(socket: &OwnedFd) -> io::Result<()> {
+    /// Connections that may wait: the daemon, and tools beside it.
+    const BACKLOG: i32 = 64;
+    // SAFETY: plain integers.
+    check(unsafe { libc::listen(socket.as_raw_fd(), BACKLOG) })?;
+    Ok(())
 }
 
 /// accept4(2), non-blocking.
@@ -159,4 +166,17 @@ pub(crate) fn receive(
         return Err(io::Error::other("a message was cut: too long, or too many open files"));
     }
     Ok(got)
+}
+
+/// The process at the other end: of a listener's connection, the one that listens.
+pub(crate) fn peer_pid(socket: &OwnedFd) -> io::Result<u32> {
+    let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut length = size_of::<libc::ucred>() as libc::socklen_t;
+    let (level, option) = (libc::SOL_SOCKET, libc::SO_PEERCRED);
+    // SAFETY: the kernel writes at most `length` bytes into a live local of that size.
+    check(unsafe {
+        let at = (&raw mut peer).cast();
+        libc::getsockopt(socket.as_raw_fd(), level, option, at, &raw mut length)
+    })?;
+    Ok(peer.pid as u32)
 }
