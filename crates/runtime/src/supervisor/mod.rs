@@ -264,11 +264,10 @@ impl Supervisor {
         }
         // Out of the own cgroup, so that it can go: to the top of each tree.
         self.place.layout.at(Path::new("")).enter()?;
-        let own = self.place.cgroup_root.join(sandbox::OWN_CGROUP);
-        for path in [own.as_path(), &self.place.cgroup_root] {
-            if path != Path::new("") {
-                self.place.layout.at(path).remove()?;
-            }
+        if self.place.cgroup_root == Path::new("") {
+            self.place.layout.at(Path::new(sandbox::OWN_CGROUP)).remove()?;
+        } else {
+            self.place.layout.at(&self.place.cgroup_root).remove_all()?;
         }
         Ok(())
     }

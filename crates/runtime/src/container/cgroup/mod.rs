@@ -232,6 +232,18 @@ impl Cgroup<'_> {
         Ok(all)
     }
 
+    /// Removes it with all below it, as far as nothing is in them.
+    pub(crate) fn remove_all(&self) -> Result<bool> {
+        let mut all = true;
+        for folder in self.folders() {
+            for name in subfolders(&folder)? {
+                let below = self.path.join(name);
+                all &= self.layout.at(&below).remove_all()?;
+            }
+        }
+        Ok(all && self.remove()?)
+    }
+
     /// What it uses.
     pub(crate) fn stats(&self) -> Result<Stats> {
         match self.layout {
@@ -265,6 +277,22 @@ impl Cgroup<'_> {
 /// A cgroup that is not there, or that went while its file was read.
 fn gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ENODEV)
+}
+
+fn subfolders(folder: &Path) -> Result<Vec<std::ffi::OsString>> {
+    let what = || format!("list {}", folder.display());
+    let listing = match std::fs::read_dir(folder) {
+        Err(e) if gone(&e) => return Ok(Vec::new()),
+        other => other.map_err(crate::failed(what()))?,
+    };
+    let mut names = Vec::new();
+    for entry in listing {
+        let entry = entry.map_err(crate::failed(what()))?;
+        if entry.file_type().map_err(crate::failed(what()))?.is_dir() {
+            names.push(entry.file_name());
+        }
+    }
+    Ok(names)
 }
 
 fn make(folder: &Path) -> Result<()> {

@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn weights() {
         let weights: Vec<_> = [0, 2, 102, 256, 512, 1024, 2048, 262_144].map(weight).to_vec();
-        expect!["[1, 1, 17, 35, 59, 100, 170, 10000]"].assert_eq(&format!("{weights:?}"));
+        expect!["[1, 1, 17, 35, 59, 100, 174, 10000]"].assert_eq(&format!("{weights:?}"));
     }
 
     #[test]
@@ -176,7 +176,7 @@ mod tests {
         expect!["this machine has no hugetlb cgroup controller"]
             .assert_eq(&limit(&root, &huge).expect_err("refused").to_string());
         let stats = stats(&root).expect("stats");
-        expect!["7000 4000 1024 None 1"].assert_eq(&format!(
+        expect!["7000 4000 1024 Some(1048576) 1"].assert_eq(&format!(
             "{} {} {} {:?} {}",
             stats.cpu_ns,
             stats.memory_working_set_bytes,
