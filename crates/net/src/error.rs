@@ -44,8 +44,6 @@ pub enum Error {
     BadId(String),
     #[error("the node has no address; bring up an interface with an IPv4 address")]
     NoNodeAddress,
-    #[error("{0} and {1} both claim {2}")]
-    FrontendTaken(String, String, String),
 }
 
 impl Error {

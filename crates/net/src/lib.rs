@@ -15,6 +15,8 @@
 pub mod address;
 pub mod error;
 pub mod namespace;
+pub mod netlink;
+pub mod nft;
 pub mod pods;
 pub mod services;
 
@@ -23,6 +25,6 @@ pub use error::{Error, Result};
 pub use namespace::NetNs;
 pub use pods::{Attach, Attachment, HostPort, PodNetwork, PodNetworkConfig};
 pub use services::{
-    Affinity, Change, Desired, Endpoint, Locality, LoopbackNodePorts, ServicePort, ServiceTable,
-    ServiceTableConfig, TrafficPolicy,
+    Affinity, Change, Desired, Endpoint, Locality, LoopbackNodePorts, ServicePort, ServiceStats,
+    ServiceTable, ServiceTableConfig, TrafficPolicy,
 };
