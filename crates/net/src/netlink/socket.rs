@@ -324,6 +324,6 @@ mod tests {
         });
         let error = socket.request(vec![wrong], "add route to 10.9.0.0/16").unwrap_err();
         assert_eq!(error.errno(), Some(libc::ENETUNREACH), "{error}");
-        expect_test::expect![[""]].assert_eq(&error.to_string());
+        expect_test::expect!["add route to 10.9.0.0/16: Network is unreachable (os error 101) (Nexthop has invalid gateway)"].assert_eq(&error.to_string());
     }
 }

@@ -121,10 +121,12 @@ pub enum Expression {
         data: Register,
         timeout_ms: u64,
     },
-    /// Takes a key out of an expiring map; a missing one is fine.
+    /// Takes a key out of an expiring map; a missing one is fine. The kernel wants to be shown data
+    /// here too, whatever they are.
     Forget {
         map: String,
         key: Register,
+        data: Register,
     },
     TranslateTo {
         address: Register,

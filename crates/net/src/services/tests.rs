@@ -288,7 +288,29 @@ fn the_kernel_takes_the_table_and_gives_it_back() {
     );
     table.change(&all).unwrap();
     let first = table.dump().unwrap();
-    expect![[""]].assert_eq(&first.join("\n"));
+    expect![[r#"
+        addresses: 10.96.0.10
+        addresses: 10.96.0.11
+        classes: 1 -> 0 . 0 . 1
+        classes: 2 -> 1 . 0 . 0
+        classes: 3 -> 0 . 60 . 2
+        hairpin: 10.244.0.3 . 10.244.0.3
+        ids: 0.0.0.0 . tcp . 30080 -> 3
+        ids: 10.0.0.9 . udp . 53 -> 1
+        ids: 10.96.0.10 . tcp . 80 -> 3
+        live: 3 . 10.244.0.2 . 80
+        live: 3 . 10.244.0.3 . 80
+        masquerade-own: 10.0.0.9 . udp . 53
+        masquerade: 0.0.0.0 . tcp . 30080
+        outside: 10.0.0.9 . udp . 53 -> 2
+        picks: 0 . 0 . 1 -> goto pick-1
+        picks: 0 . 60 . 2 -> goto pick-2-60s
+        picks: 1 . 0 . 0 -> goto outside-0
+        refuse-frontends: 10.96.0.10 . udp . 53 -> drop
+        refuse-frontends: 10.96.0.11 . sctp . 53 -> goto refuse
+        slots: 1 . 0 -> 10.244.0.2 . 53
+        slots: 3 . 0 -> 10.244.0.2 . 80
+        slots: 3 . 1 -> 10.244.0.3 . 80"#]].assert_eq(&first.join("\n"));
     let desired: Desired =
         all.iter().map(|(name, port)| (name.clone(), port.clone().unwrap())).collect();
     let mut again = ServiceTable::open(config(&ns)).unwrap();
