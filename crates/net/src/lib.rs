@@ -23,8 +23,11 @@ pub mod services;
 pub use address::{Cidr, Protocol};
 pub use error::{Error, Result};
 pub use namespace::NetNs;
-pub use pods::{Attach, Attachment, HostPort, PodNetwork, PodNetworkConfig};
+pub use pods::{Attach, Attachment, HostPort, PodNetwork, PodNetworkConfig, node_address};
 pub use services::{
     Affinity, Change, Desired, Endpoint, Locality, LoopbackNodePorts, ServicePort, ServiceStats,
     ServiceTable, ServiceTableConfig, TrafficPolicy,
 };
+
+#[cfg(test)]
+mod testkit;

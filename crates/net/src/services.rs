@@ -219,6 +219,9 @@ impl ServiceTable {
     }
 
     fn commit(&mut self, batch: &Batch) -> Result<()> {
+        if batch.steps.is_empty() {
+            return Ok(());
+        }
         let begin = Instant::now();
         batch.commit(&mut self.rules)?;
         self.stats.last_commit = begin.elapsed();

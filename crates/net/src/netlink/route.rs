@@ -86,7 +86,8 @@ fn link_fixed(index: u32, flags: u32, change: u32) -> [u8; LINK_FIXED] {
     fixed
 }
 
-/// Makes a veth pair: `here` in the socket's namespace, `there` (already up) in another.
+/// Makes a veth pair, both ends down: `here` in the socket's namespace, `there` in another. An end
+/// cannot be up before the other exists.
 pub fn add_veth(
     here: &End<'_>,
     there: &End<'_>,
@@ -108,7 +109,7 @@ pub fn add_veth(
         m.put_text(INFO_KIND, "veth");
         m.nest(INFO_DATA, |m| {
             m.nest(VETH_PEER, |m| {
-                m.raw(&link_fixed(0, UP, UP));
+                m.raw(&link_fixed(0, 0, 0));
                 end(m, there);
                 m.put_u32(libc::IFLA_NET_NS_FD, namespace.as_fd().as_raw_fd() as u32);
             });

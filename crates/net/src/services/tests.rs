@@ -310,7 +310,8 @@ fn the_kernel_takes_the_table_and_gives_it_back() {
         refuse-frontends: 10.96.0.11 . sctp . 53 -> goto refuse
         slots: 1 . 0 -> 10.244.0.2 . 53
         slots: 3 . 0 -> 10.244.0.2 . 80
-        slots: 3 . 1 -> 10.244.0.3 . 80"#]].assert_eq(&first.join("\n"));
+        slots: 3 . 1 -> 10.244.0.3 . 80"#]]
+    .assert_eq(&first.join("\n"));
     let desired: Desired =
         all.iter().map(|(name, port)| (name.clone(), port.clone().unwrap())).collect();
     let mut again = ServiceTable::open(config(&ns)).unwrap();
