@@ -1,69 +1,17 @@
-//! skeleton of the machine
+//! The value itself: what every part that acts on a kernel is given instead of "the host".
 
+use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
 use skiff_net::NetNs;
 
-use crate::Result;
-
-/// The folder that holds the machines of this host, one sub-folder each, on a file system that
-/// ends with the boot (`/run/skiff/machines`).
-#[derive(Clone, Debug)]
-pub struct Registry {
-    folder: PathBuf,
-}
-
-/// What a machine shall be.
-#[derive(Clone, Debug)]
-pub struct Spec {
-    /// 1 to 32 of `a-z 0-9 -`, a letter first.
-    pub name: String,
-    /// Folder for its data; created if missing, never removed by [`Machine::destroy`].
-    pub data: PathBuf,
-    pub uplink: Uplink,
-}
-
-/// How a machine is reached from outside.
-#[derive(Clone, Debug)]
-pub enum Uplink {
-    /// Not at all.
-    None,
-    /// By a link of its own to the namespace of the caller: a pair of addresses, `prefix` bits wide
-    /// (10.111.0.1 and 10.111.0.2 of a /30). The machine's default route leads to `outside`.
-    Pair { outside: Ipv4Addr, inside: Ipv4Addr, prefix: u8 },
-    /// By a port of a bridge in another namespace, so that several machines share a private switch.
-    /// The bridge is made if missing; `gateway` is the machine's default route, if it shall have one.
-    Switch {
-        namespace: NetNs,
-        bridge: String,
-        inside: Ipv4Addr,
-        prefix: u8,
-        gateway: Option<Ipv4Addr>,
-    },
-}
-
-impl Registry {
-    pub fn at(folder: impl Into<PathBuf>) -> Registry {
-        Registry { folder: folder.into() }
-    }
-
-    /// Makes a machine and leaves it standing until [`Machine::destroy`].
-    pub fn create(&self, spec: &Spec) -> Result<Machine> {
-        todo!("{spec:?} {:?}", self.folder)
-    }
-
-    /// A machine that stands.
-    pub fn open(&self, name: &str) -> Result<Machine> {
-        todo!("{name}")
-    }
-
-    /// The names of the machines that stand, or that were left half made.
-    pub fn list(&self) -> Result<Vec<String>> {
-        todo!()
-    }
-}
+use crate::enter;
+use crate::process::Process;
+use crate::record::Record;
+use crate::registry::Registry;
+use crate::{Error, Result};
 
 /// The namespaces, cgroups and data of one Skiff.
 #[derive(Clone, Debug)]
@@ -72,16 +20,49 @@ pub struct Machine {
     network: NetNs,
     data: PathBuf,
     cgroup: PathBuf,
+    /// `None` for the machine that the caller is in.
+    inside: Option<Inside>,
+}
+
+/// What only a machine in a namespace has.
+#[derive(Clone, Debug)]
+struct Inside {
+    init: Process,
+    address: Option<Ipv4Addr>,
+    registry: Registry,
 }
 
 impl Machine {
     /// The host itself, as the calling thread sees it. Nothing is made.
     pub fn host(data: impl Into<PathBuf>) -> Result<Machine> {
+        Machine::here("host", data, "/")
+    }
+
+    /// The machine that the caller is in already: how a daemon that was started inside one names
+    /// its own.
+    pub fn here(
+        name: &str,
+        data: impl Into<PathBuf>,
+        cgroup: impl Into<PathBuf>,
+    ) -> Result<Machine> {
         Ok(Machine {
-            name: "host".to_string(),
+            name: name.to_string(),
             network: NetNs::current()?,
             data: data.into(),
-            cgroup: PathBuf::from("/"),
+            cgroup: cgroup.into(),
+            inside: None,
+        })
+    }
+
+    pub(crate) fn from_record(registry: &Registry, name: &str, record: Record) -> Result<Machine> {
+        let init = record.init.filter(Process::is_alive);
+        let init = init.ok_or_else(|| Error::Stopped(name.to_string()))?;
+        Ok(Machine {
+            name: name.to_string(),
+            network: NetNs::open(init.namespace("net"))?,
+            data: record.data,
+            cgroup: record.cgroup,
+            inside: Some(Inside { init, address: record.address, registry: registry.clone() }),
         })
     }
 
@@ -99,23 +80,42 @@ impl Machine {
     }
 
     /// The machine's root in each cgroup hierarchy, relative to the hierarchy's mount point: `/`
-    /// for the host, `/skiff-NAME` for others.
+    /// for the host.
     pub fn cgroup(&self) -> &Path {
         &self.cgroup
     }
 
-    /// The address under which the host reaches the machine; `None` for the host itself.
+    /// The address under which the machine is reached from outside; `None` for the host and for a
+    /// machine without an uplink.
     pub fn address(&self) -> Option<Ipv4Addr> {
-        todo!()
+        self.inside.as_ref()?.address
     }
 
-    /// Starts `command` inside: its namespaces, its cgroup. For the host it is a plain spawn.
+    /// The machine's process 1, as the caller's process namespace numbers it; `None` for the host.
+    /// `nsenter -a -t PID` goes in by hand.
+    pub fn init(&self) -> Option<u32> {
+        self.inside.as_ref().map(|inside| inside.init.pid)
+    }
+
+    /// Starts a command inside: in all of the machine's namespaces, in its cgroup, with `/` as
+    /// working folder. For the host it is a plain spawn.
     pub fn spawn(&self, command: &mut Command) -> Result<Child> {
-        todo!("{command:?}")
+        let failed = |source: io::Error| Error::System { what: "start command", source };
+        match &self.inside {
+            None => command.spawn().map_err(failed),
+            Some(inside) => enter::spawn(&inside.init, &self.cgroup, command),
+        }
     }
 
-    /// Removes every trace but the data folder: processes, mounts, links, cgroups, files.
+    /// Removes every trace but the data folder. The host cannot be destroyed; for it this does
+    /// nothing.
     pub fn destroy(self) -> Result<()> {
-        todo!()
+        let Machine { name, network, inside, .. } = self;
+        // Its descriptor would keep the namespace, and with it the links, alive.
+        drop(network);
+        match inside {
+            None => Ok(()),
+            Some(inside) => inside.registry.destroy(&name),
+        }
     }
 }
