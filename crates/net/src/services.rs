@@ -17,6 +17,8 @@ mod picks;
 mod stale;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod traffic;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
