@@ -78,9 +78,10 @@ pub(crate) fn check_head(value: &Value) -> Result<(), String> {
     let Value::Object(map) = value else {
         return match value {
             Value::Null => Ok(()),
-            other => {
-                Err(format!("json: cannot unmarshal {} into Go value of type {head}", type_name(other)))
-            }
+            other => Err(format!(
+                "json: cannot unmarshal {} into Go value of type {head}",
+                type_name(other)
+            )),
         };
     };
     for field in ["apiVersion", "kind"] {

@@ -56,7 +56,9 @@ impl Requirement {
         let listed = |value: &str| self.values.iter().any(|it| it == value);
         let integer = |text: &str| text.parse::<i64>().ok();
         match (self.operator, value) {
-            (Operator::In | Operator::Equals | Operator::DoubleEquals, Some(value)) => listed(value),
+            (Operator::In | Operator::Equals | Operator::DoubleEquals, Some(value)) => {
+                listed(value)
+            }
             (Operator::NotIn | Operator::NotEquals, Some(value)) => !listed(value),
             (Operator::NotIn | Operator::NotEquals | Operator::DoesNotExist, None) => true,
             (Operator::Exists, value) => value.is_some(),

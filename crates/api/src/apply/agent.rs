@@ -18,7 +18,10 @@ pub fn manager_from_agent(agent: &str) -> String {
 
 /// Letters, marks, numbers, punctuation, symbols and the plain space, as far as the standard library can tell.
 fn is_printable(c: char) -> bool {
-    c == ' ' || !(c.is_control() || c.is_whitespace() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{feff}'))
+    c == ' '
+        || !(c.is_control()
+            || c.is_whitespace()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{feff}'))
 }
 
 #[cfg(test)]

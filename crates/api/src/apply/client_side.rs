@@ -20,7 +20,12 @@ const MAX_ANNOTATION_BYTES: usize = 256 * 1024;
 pub(super) const KUBECTL: &str = "kubectl";
 
 /// The conflicts that the annotation does not excuse. `None`: there is no annotation that speaks for this version.
-pub(super) fn remaining(conflicts: &[Conflict], live: &Value, version: &str, root: Place) -> Option<Vec<Conflict>> {
+pub(super) fn remaining(
+    conflicts: &[Conflict],
+    live: &Value,
+    version: &str,
+    root: Place,
+) -> Option<Vec<Conflict>> {
     let text = annotations(live)?.get(LAST_APPLIED)?.as_str().filter(|text| !text.is_empty())?;
     let last: Value = serde_json::from_str(text).ok()?;
     if last.get("apiVersion").and_then(Value::as_str) != Some(version) {
@@ -36,7 +41,11 @@ pub(super) fn remaining(conflicts: &[Conflict], live: &Value, version: &str, roo
 
 /// Brings the annotation of `object`, if it has one, to the applied configuration.
 pub(super) fn refresh(object: &mut Value, applied: &Value) {
-    if annotations(object).and_then(|all| all.get(LAST_APPLIED)).and_then(Value::as_str).is_none_or(str::is_empty) {
+    if annotations(object)
+        .and_then(|all| all.get(LAST_APPLIED))
+        .and_then(Value::as_str)
+        .is_none_or(str::is_empty)
+    {
         return;
     }
     let mut applied = applied.clone();

@@ -222,10 +222,18 @@ struct Pair<'v> {
 fn items(old: &[Value], new: &[Value], place: Place) -> Result<Marks, String> {
     let mut pairs: BTreeMap<String, Pair> = BTreeMap::new();
     for (i, item) in old.iter().enumerate() {
-        pairs.entry(place.key_of(item).map_err(|e| format!("element {i}: {e}"))?).or_default().old.push(item);
+        pairs
+            .entry(place.key_of(item).map_err(|e| format!("element {i}: {e}"))?)
+            .or_default()
+            .old
+            .push(item);
     }
     for (i, item) in new.iter().enumerate() {
-        pairs.entry(place.key_of(item).map_err(|e| format!("element {i}: {e}"))?).or_default().new.push(item);
+        pairs
+            .entry(place.key_of(item).map_err(|e| format!("element {i}: {e}"))?)
+            .or_default()
+            .new
+            .push(item);
     }
     let mut out = Marks::default();
     for (key, Pair { old, new }) in pairs {
@@ -269,7 +277,9 @@ pub(super) fn strip_unowned(set: &mut Set) {
     let Some(Value::Object(metadata)) = set.0.get_mut("f:metadata") else { return };
     metadata.retain(|key, _| {
         key != super::set::SELF
-            && key.strip_prefix("f:").is_none_or(|name| UNOWNED_METADATA.binary_search(&name).is_err())
+            && key
+                .strip_prefix("f:")
+                .is_none_or(|name| UNOWNED_METADATA.binary_search(&name).is_err())
     });
     if metadata.is_empty() {
         set.0.remove("f:metadata");

@@ -80,7 +80,8 @@ pub(super) fn normalize(key: &str) -> Result<Option<String>, String> {
         [_, _, ..] => return Err(format!("missing colon: {key}")),
         _ => return Err("key must be 2 characters long:".to_string()),
     };
-    let json = || serde_json::from_str::<Value>(rest).map_err(|e| format!("error decoding set: {e}"));
+    let json =
+        || serde_json::from_str::<Value>(rest).map_err(|e| format!("error decoding set: {e}"));
     match kind {
         b'f' => Ok(Some(key.to_string())),
         b'v' => Ok(Some(value(&json()?))),

@@ -43,7 +43,13 @@ pub(super) struct Entry {
 
 impl Entry {
     /// Do two entries stand for the same manager? Applies are one manager in all versions.
-    pub fn is(&self, operation: Operation, manager: &str, version: &str, subresource: &str) -> bool {
+    pub fn is(
+        &self,
+        operation: Operation,
+        manager: &str,
+        version: &str,
+        subresource: &str,
+    ) -> bool {
         self.operation == operation
             && self.manager == manager
             && self.subresource == subresource

@@ -31,8 +31,8 @@ pub use set::Set;
 use crate::schema::{Ref, Struct};
 use compare::{Delta, compare, strip_unowned};
 use entries::Entry;
-pub(crate) use place::find;
 use place::Place;
+pub(crate) use place::find;
 
 /// The object in another version, with that version's schema; `None` when that version does not exist any more.
 pub type Convert<'a> = &'a dyn Fn(&Value, &str) -> Option<(Value, Ref<Struct>)>;
@@ -223,7 +223,12 @@ impl<'a> Others<'a> {
 }
 
 /// Merges an applied configuration into the live object, or into nothing. `live` is `None` when there is none.
-pub fn apply(write: &Write, live: Option<&Value>, config: &Value, force: Force) -> Result<Applied, Error> {
+pub fn apply(
+    write: &Write,
+    live: Option<&Value>,
+    config: &Value,
+    force: Force,
+) -> Result<Applied, Error> {
     if config.get("metadata").and_then(|m| m.get("managedFields")).is_some_and(|m| !m.is_null()) {
         return Err(Error::BadRequest("metadata.managedFields must be nil".to_string()));
     }
@@ -231,7 +236,9 @@ pub fn apply(write: &Write, live: Option<&Value>, config: &Value, force: Force) 
     if !errors.is_empty() {
         let message = check::message(&errors);
         let what = describe(config);
-        return Err(Error::Unfit(format!("failed to create typed patch object ({what}): {message}")));
+        return Err(Error::Unfit(format!(
+            "failed to create typed patch object ({what}): {message}"
+        )));
     }
     let empty;
     let live_object = match live {
@@ -286,17 +293,13 @@ fn merge_owned(
     let mut stated = owned::owned(config, root);
     stated.subtract_deep(write.reset);
     let (manager, subresource) = (write.manager(), write.subresource);
-    let mine = entries.iter().position(|e| e.is(Operation::Apply, manager, write.version, subresource));
+    let mine =
+        entries.iter().position(|e| e.is(Operation::Apply, manager, write.version, subresource));
     let last = mine.map(|at| entries.remove(at));
-    if let Some(last) = last.as_ref().filter(|last| !last.set.is_empty() && last.version == write.version) {
-        let mut managed = stated.clone();
-        for entry in entries.iter().filter(|entry| entry.version == write.version) {
-            managed.union(entry.set.clone());
-        }
-        merged = prune::prune(merged, &last.set, &managed, root);
+    if let Some(last) = last.as_ref().filter(|last| !last.set.is_empty()) {
+        merged = prune_last(write, merged, config, last, &stated, entries);
     }
-    let delta =
-        compare(live, &merged, root).map_err(Error::Merge)?.without(write.reset);
+    let delta = compare(live, &merged, root).map_err(Error::Merge)?.without(write.reset);
     contend(write, live, &merged, entries, delta, force)?;
     strip_unowned(&mut stated);
     if !stated.is_empty() {
@@ -310,6 +313,36 @@ fn merge_owned(
         });
     }
     Ok(merged)
+}
+
+/// Removes what the manager applied last and does not state any more. What it applied in another version is looked for
+/// in that version; if nobody can convert, or that version is gone, it stays.
+fn prune_last(
+    write: &Write,
+    merged: Value,
+    config: &Value,
+    last: &Entry,
+    stated: &Set,
+    entries: &[Entry],
+) -> Value {
+    let mut managed = Set::default();
+    for entry in entries {
+        managed.union(entry.set.clone());
+    }
+    if last.version == write.version {
+        managed.union(stated.clone());
+        return prune::prune(merged, &last.set, &managed, write.root());
+    }
+    let Some(convert) = write.convert else { return merged };
+    let (Some((there, schema)), Some((config, _))) =
+        (convert(&merged, &last.version), convert(config, &last.version))
+    else {
+        return merged;
+    };
+    let root = Place::Fields(&schema);
+    managed.union(owned::owned(&config, root));
+    let pruned = prune::prune(there, &last.set, &managed, root);
+    convert(&pruned, write.version).map_or(merged, |(pruned, _)| pruned)
 }
 
 /// Finds what the merge takes from other managers, and takes it if it may.
@@ -337,23 +370,32 @@ fn contend(
                     continue;
                 }
                 Some(Found::Delta(delta)) => (
-                    { Delta { removed: Set::default(), modified: delta.modified, added: delta.added } }
-                        .set_anew(),
+                    {
+                        Delta {
+                            removed: Set::default(),
+                            modified: delta.modified,
+                            added: delta.added,
+                        }
+                    }
+                    .set_anew(),
                     delta.removed,
                 ),
             }
         };
         let lost = entry.set.intersection(&anew);
         let order = format!("{:?}{:?}", entry.manager, entry.operation);
-        conflicts.extend(lost.paths().into_iter().map(|path| {
-            (order.clone(), Conflict { manager: entry.shown(), path })
-        }));
+        conflicts.extend(
+            lost.paths()
+                .into_iter()
+                .map(|path| (order.clone(), Conflict { manager: entry.shown(), path })),
+        );
         taken.push((at, lost));
         taken.push((at, removed));
     }
     if force == Force::No && !conflicts.is_empty() {
         conflicts.sort_by(|a, b| a.0.cmp(&b.0));
-        let conflicts: Vec<Conflict> = conflicts.into_iter().map(|(_, conflict)| conflict).collect();
+        let conflicts: Vec<Conflict> =
+            conflicts.into_iter().map(|(_, conflict)| conflict).collect();
         let left = match write.manager() {
             client_side::KUBECTL => {
                 client_side::remaining(&conflicts, live, write.version, write.root())
@@ -393,7 +435,8 @@ pub fn field_set(object: &Value, schema: &Struct) -> Set {
 }
 
 fn managed(object: &Value) -> &[Value] {
-    let list = object.get("metadata").and_then(|m| m.get("managedFields")).and_then(Value::as_array);
+    let list =
+        object.get("metadata").and_then(|m| m.get("managedFields")).and_then(Value::as_array);
     list.map_or(&[], Vec::as_slice)
 }
 
@@ -417,7 +460,10 @@ fn put_managed(object: &mut Value, list: Vec<Value>) {
 
 /// Are two objects the same but for their managedFields?
 fn same_but_managed(a: &Value, b: &Value) -> bool {
-    fn others<'v>(map: &'v Value, skip: &'static str) -> impl Iterator<Item = (&'v String, &'v Value)> {
+    fn others<'v>(
+        map: &'v Value,
+        skip: &'static str,
+    ) -> impl Iterator<Item = (&'v String, &'v Value)> {
         map.as_object().into_iter().flatten().filter(move |(key, _)| *key != skip)
     }
     let metadata = |object: &Value| object.get("metadata").cloned().unwrap_or(Value::Null);

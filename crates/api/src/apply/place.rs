@@ -74,7 +74,8 @@ impl<'s> Place<'s> {
                     Err("not supported: associative list with lists as elements".into())
                 }
                 Value::Null => {
-                    Err("associative list without keys has an element that's an explicit null".into())
+                    Err("associative list without keys has an element that's an explicit null"
+                        .into())
                 }
                 scalar => Ok(element::value(scalar)),
             },
@@ -100,7 +101,9 @@ fn keyed(keys: &[Cow<'static, str>], node: &Node, item: &Value) -> Result<String
     for key in keys {
         match item.get(key.as_ref()) {
             Some(value) => found.push((key, Cow::Borrowed(value))),
-            None => found.extend(default_of(node, key).map(|value| (key.as_ref(), Cow::Owned(value)))),
+            None => {
+                found.extend(default_of(node, key).map(|value| (key.as_ref(), Cow::Owned(value))))
+            }
         }
     }
     if found.is_empty() {

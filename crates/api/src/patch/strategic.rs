@@ -95,7 +95,9 @@ fn merge(mut original: Object, mut patch: Object, at: Level) -> Result<Object, E
     for (key, value) in patch {
         if let Some(list) = key.strip_prefix(DELETE_FROM) {
             let Some(list) = list.strip_prefix('/') else {
-                return Err(Error::Unreadable("invalid patch format of primitive list".to_string()));
+                return Err(Error::Unreadable(
+                    "invalid patch format of primitive list".to_string(),
+                ));
             };
             list::delete_from(&mut original, list, value);
             continue;
@@ -175,8 +177,12 @@ fn order_lists(original: &mut Object, patch: &mut Object, at: Level) -> Result<(
             Some(Value::Array(order)) => order,
             other => return Err(bad_type("[]interface {}", &other.unwrap_or(Value::Null))),
         };
-        let Some(key) = directive.strip_prefix(ELEMENT_ORDER).and_then(|rest| rest.strip_prefix('/')) else {
-            return Err(Error::Unreadable("invalid patch format of setElementOrder list".to_string()));
+        let Some(key) =
+            directive.strip_prefix(ELEMENT_ORDER).and_then(|rest| rest.strip_prefix('/'))
+        else {
+            return Err(Error::Unreadable(
+                "invalid patch format of setElementOrder list".to_string(),
+            ));
         };
         let old = as_list(original.get(key).cloned())?;
         let new = as_list(patch.remove(key))?;

@@ -50,7 +50,10 @@ pub fn label_key_problems(key: &str) -> Vec<String> {
                 if !is_subdomain(prefix) {
                     let what = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric \
                                 characters, '-' or '.', and must start and end with an alphanumeric character";
-                    out.push(format!("prefix part {}", regex_problem(what, SUBDOMAIN, &["example.com"])));
+                    out.push(format!(
+                        "prefix part {}",
+                        regex_problem(what, SUBDOMAIN, &["example.com"])
+                    ));
                 }
             }
             name
