@@ -1,4 +1,5 @@
-//! Does an applied configuration fit the schema? Server-side apply merges before it decodes, so it must know first.
+//! Does an applied configuration fit the schema? Server-side apply merges before it decodes, so it
+//! must know first.
 //!
 //! The messages are what `kubectl apply --server-side` shows; value validation is not done here.
 
@@ -46,7 +47,8 @@ impl Checker {
         self.path.pop();
     }
 
-    /// `open` once means open all the way down: unknown fields are kept below preserve-unknown-fields.
+    /// `open` once means open all the way down: unknown fields are kept below
+    /// preserve-unknown-fields.
     fn fields(&mut self, value: &Value, it: &Struct, open: bool) {
         let map = match value {
             Value::Object(map) => map,

@@ -1,7 +1,9 @@
-//! Merges an applied configuration into the live object: what the configuration sets wins, the rest stays.
+//! Merges an applied configuration into the live object: what the configuration sets wins, the rest
+//! stays.
 //!
-//! Nothing is removed here; that is `prune`'s work. Lists keep the live order where the configuration leaves it open and
-//! take the configuration's order where it says one. (KEP-555, "Lists")
+//! Nothing is removed here; that is `prune`'s work. Lists keep the live order where the
+//! configuration leaves it open and take the configuration's order where it says one. (KEP-555,
+//! "Lists")
 
 use std::collections::{HashMap, HashSet};
 
@@ -47,13 +49,16 @@ fn map(
     config: Option<&Map<String, Value>>,
     place: Place,
 ) -> Result<Map<String, Value>, String> {
-    let mut out = live.cloned().unwrap_or_default();
+    let mut out = Map::new();
+    let stated = |key: &String| config.is_some_and(|config| config.contains_key(key));
+    for (key, old) in live.into_iter().flatten().filter(|(key, _)| !stated(key)) {
+        out.insert(key.clone(), old.clone());
+    }
     for (key, wanted) in config.into_iter().flatten() {
         let old = live.and_then(|live| live.get(key));
-        match value(old, Some(wanted), place.child(key).0)? {
-            Some(new) => out.insert(key.clone(), new),
-            None => out.remove(key),
-        };
+        if let Some(new) = value(old, Some(wanted), place.child(key).0)? {
+            out.insert(key.clone(), new);
+        }
     }
     Ok(out)
 }

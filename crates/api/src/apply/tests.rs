@@ -1,4 +1,5 @@
-//! Upstream's own answers, step by step: after each recorded write, ownership and object must be the same as there.
+//! Upstream's own answers, step by step: after each recorded write, ownership and object must be
+//! the same as there.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -154,8 +155,8 @@ fn leaves(path: String, value: &Value, out: &mut BTreeMap<String, String>) {
     }
 }
 
-/// The merged object against the recorded one: all that we have must be there, and what we have not must be a default,
-/// hence not what the live object had there.
+/// The merged object against the recorded one: all that we have must be there, and what we have not
+/// must be a default, hence not what the live object had there.
 fn compare_objects(mine: Value, theirs: &Value, live: &Value, out: &mut String) {
     let all = |value: &Value| {
         let mut all = BTreeMap::new();
@@ -216,8 +217,15 @@ fn step(kind: &str, version: &str, step: &Value, live: Option<&Value>) -> String
                     writeln!(out, "want {wanted}\ngot  {error}").expect("a string");
                 }
                 if let Error::Conflicts(found) = error {
-                    let mut causes: Vec<Value> = found.0.iter().map(|c| json!({
-                        "field": c.field(), "message": c.message(), "reason": "FieldManagerConflict"})).collect();
+                    let mut causes: Vec<Value> = found
+                        .0
+                        .iter()
+                        .map(|c| {
+                            json!({
+                        "field": c.field(), "message": c.message(),
+                        "reason": "FieldManagerConflict"})
+                        })
+                        .collect();
                     let mut wanted =
                         step["status"]["details"]["causes"].as_array().cloned().unwrap_or_default();
                     causes.sort_by_key(Value::to_string);
@@ -317,7 +325,10 @@ fn entries_of_other_versions() {
         reset: &none,
         convert,
     };
-    let config = |version: &str, spec: Value| json!({"apiVersion": version, "kind": "Thing", "metadata": {"name": "x"}, "spec": spec});
+    let config = |version: &str, spec: Value| {
+        let head = json!({"name": "x"});
+        json!({"apiVersion": version, "kind": "Thing", "metadata": head, "spec": spec})
+    };
     let (v1, v2) = ("rec.skiff/v1", "rec.skiff/v2");
     let first = config(v1, json!({"size": 1, "tags": {"a": "1", "b": "2"}}));
     let live = apply(&write(v1, "m", None), None, &first, Force::No).expect("applies").object;
@@ -331,7 +342,8 @@ fn entries_of_other_versions() {
     let without = apply(&write(v2, "m", None), Some(&live), &second, Force::No).expect("applies");
     assert_eq!(without.object["spec"]["tags"], json!({"a": "1", "b": "2"}));
 
-    // Another manager in another version: its fields are taken when somebody can convert, else kept.
+    // Another manager in another version: its fields are taken when somebody can convert, else
+    // kept.
     let mut new = live.clone();
     new["spec"]["size"] = json!(2);
     let mut plain = new.clone();

@@ -1,6 +1,8 @@
-//! Lists in strategic merge patches: merging by key or as sets, deleting, and the order of what comes out.
+//! Lists in strategic merge patches: merging by key or as sets, deleting, and the order of what
+//! comes out.
 //!
-//! Order: items of the patch as the patch (or its directive) has them, the others between them as the live list had them.
+//! Order: items of the patch as the patch (or its directive) has them, the others between them as
+//! the live list had them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
