@@ -1,7 +1,9 @@
-//! Does an applied configuration fit the schema? Server-side apply merges before it decodes, so it must know first.
+//! Does an applied configuration fit the schema? Server-side apply merges before it decodes, so it
+//! must know first.
 //!
 //! The messages are what `kubectl apply --server-side` shows; value validation is not done here.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use serde_json::Value;
@@ -45,7 +47,8 @@ impl Checker {
         self.path.pop();
     }
 
-    /// `open` once means open all the way down: unknown fields are kept below preserve-unknown-fields.
+    /// `open` once means open all the way down: unknown fields are kept below
+    /// preserve-unknown-fields.
     fn fields(&mut self, value: &Value, it: &Struct, open: bool) {
         let map = match value {
             Value::Object(map) => map,
@@ -87,7 +90,7 @@ impl Checker {
     }
 
     fn list(&mut self, list: &[Value], items: &Node, place: Place, open: bool) {
-        let mut seen: Vec<String> = Vec::new();
+        let mut seen = BTreeSet::new();
         for (i, item) in list.iter().enumerate() {
             let key = match place {
                 Place::Set | Place::Keyed(..) => match place.key_of(item) {
@@ -102,7 +105,7 @@ impl Checker {
                 self.fail(format!("duplicate entries for key {shown}"));
             }
             if !matches!(place, Place::Leaf) {
-                seen.push(key.clone());
+                seen.insert(key.clone());
             }
             self.at(key, |c| c.node(item, items, open));
         }

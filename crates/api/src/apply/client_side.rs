@@ -1,7 +1,9 @@
-//! `kubectl apply --server-side` on an object that was applied client-side before: the annotation counts as ownership.
+//! `kubectl apply --server-side` on an object that was applied client-side before: the annotation
+//! counts as ownership.
 //!
-//! Only the manager `kubectl` is treated so. What the last-applied annotation set and the live object still holds is no
-//! conflict, and the annotation follows the applied configuration for as long as the object carries it.
+//! Only the manager `kubectl` is treated so. What the last-applied annotation set and the live
+//! object still holds is no conflict, and the annotation follows the applied configuration for as
+//! long as the object carries it.
 
 use serde_json::{Map, Value};
 
@@ -19,7 +21,8 @@ const MAX_ANNOTATION_BYTES: usize = 256 * 1024;
 /// The manager for which client-side apply is migrated.
 pub(super) const KUBECTL: &str = "kubectl";
 
-/// The conflicts that the annotation does not excuse. `None`: there is no annotation that speaks for this version.
+/// The conflicts that the annotation does not excuse. `None`: there is no annotation that speaks
+/// for this version.
 pub(super) fn remaining(
     conflicts: &[Conflict],
     live: &Value,

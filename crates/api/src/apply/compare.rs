@@ -1,6 +1,7 @@
 //! What changed between two objects, as sets of fields: removed, modified, added.
 //!
-//! The ground of all ownership: who changed a field owns it, who owned it and did not change it loses it.
+//! The ground of all ownership: who changed a field owns it, who owned it and did not change it
+//! loses it.
 
 use std::collections::BTreeMap;
 
@@ -177,7 +178,8 @@ fn map(old: Option<&Value>, new: Option<&Value>, place: Place) -> Result<Marks, 
     Ok(out)
 }
 
-/// A deduced place whose two values need not be of one type: one side may be a map, the other a scalar or list.
+/// A deduced place whose two values need not be of one type: one side may be a map, the other a
+/// scalar or list.
 fn deduced(old: Option<&Value>, new: Option<&Value>) -> Result<Marks, String> {
     let mut out = leaf(old, new);
     if entries(old).is_some() || entries(new).is_some() {

@@ -1,4 +1,5 @@
-//! One step of a path in a field set: its spelling as a trie key, as users read it in conflicts, and its order.
+//! One step of a path in a field set: its spelling as a trie key, as users read it in conflicts,
+//! and its order.
 //!
 //! Pure text: which list has which keys is decided elsewhere (`place`).
 
@@ -73,7 +74,8 @@ fn write_string(out: &mut String, text: &str) {
     }
 }
 
-/// Puts a key that a client wrote into the one spelling; `None` for kinds of elements that nobody knows.
+/// Puts a key that a client wrote into the one spelling; `None` for kinds of elements that nobody
+/// knows.
 pub(super) fn normalize(key: &str) -> Result<Option<String>, String> {
     let (kind, rest) = match key.as_bytes() {
         [kind, b':', ..] => (*kind, &key[2..]),

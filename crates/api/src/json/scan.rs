@@ -1,4 +1,5 @@
-//! Why a text is not JSON, in the words of upstream's decoder: `invalid character '}' after object key`.
+//! Why a text is not JSON, in the words of upstream's decoder: `invalid character '}' after object
+//! key`.
 //!
 //! A scan, character by character, that keeps only its state and the open brackets.
 

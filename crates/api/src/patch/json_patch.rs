@@ -1,7 +1,7 @@
 //! JSON Patch: a list of operations that are done one after the other, or not at all. (RFC 6902)
 //!
-//! Paths are JSON pointers; positions may count from the end (`-1`), and `replace` of a field that is not there adds it,
-//! as upstream's library has it.
+//! Paths are JSON pointers; positions may count from the end (`-1`), and `replace` of a field that
+//! is not there adds it, as upstream's library has it.
 
 use serde_json::{Map, Value};
 
@@ -11,8 +11,8 @@ use crate::json::type_name;
 /// More operations than this are refused, as upstream refuses them.
 const MAX_OPERATIONS: usize = 10_000;
 
-/// How many bytes `copy` may add in one patch: no more than a body may have, so that a few copies of copies do not fill
-/// the memory.
+/// How many bytes `copy` may add in one patch: no more than a body may have, so that a few copies
+/// of copies do not fill the memory.
 const MAX_COPIED_BYTES: usize = crate::json::MAX_BODY_BYTES;
 
 /// Applies the patch in `bytes` to `object`.
@@ -213,7 +213,8 @@ impl Run {
         self.copied += crate::json::write(&value).len();
         if self.copied > MAX_COPIED_BYTES {
             return Err(format!(
-                "Unable to complete the copy, the accumulated size increase of copy is {}, exceeding the limit {MAX_COPIED_BYTES}",
+                "Unable to complete the copy, the accumulated size increase of copy is {}, \
+                 exceeding the limit {MAX_COPIED_BYTES}",
                 self.copied
             ));
         }

@@ -1,8 +1,8 @@
 //! Strategic merge patch: a merge that knows from the schema which lists are merged by which key.
 //!
-//! Directives in the patch say more: `$patch: delete|replace`, `$retainKeys`, `$setElementOrder/list`,
-//! `$deleteFromPrimitiveList/list`. Custom resources have no such schema; the server refuses the media type for them.
-//! (API concepts, "Strategic merge patch")
+//! Directives in the patch say more: `$patch: delete|replace`, `$retainKeys`,
+//! `$setElementOrder/list`, `$deleteFromPrimitiveList/list`. Custom resources have no such schema;
+//! the server refuses the media type for them. (API concepts, "Strategic merge patch")
 
 use serde_json::{Map, Value};
 
@@ -240,7 +240,8 @@ fn discard_nulls(value: &mut Value) {
     }
 }
 
-/// A value that is new in the object, without what was meant for an old one; `None` if nothing is left of it.
+/// A value that is new in the object, without what was meant for an old one; `None` if nothing is
+/// left of it.
 fn without_directives(value: Value) -> Option<Value> {
     match value {
         Value::Object(map) if map.contains_key(DIRECTIVE) => None,

@@ -22,7 +22,8 @@ fn code(error: &Error) -> u16 {
     }
 }
 
-/// Null and absent are one after decoding, and so are empty lists and maps where the field does not show them.
+/// Null and absent are one after decoding, and so are empty lists and maps where the field does not
+/// show them.
 fn settled(value: &Value) -> Value {
     match value {
         Value::Object(map) => Value::Object(

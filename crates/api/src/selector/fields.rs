@@ -1,4 +1,5 @@
-//! Field selectors: `metadata.name=x,spec.nodeName!=y`. Which fields a kind knows is the caller's matter.
+//! Field selectors: `metadata.name=x,spec.nodeName!=y`. Which fields a kind knows is the caller's
+//! matter.
 
 use std::fmt;
 

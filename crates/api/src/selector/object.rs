@@ -1,4 +1,5 @@
-//! LabelSelector objects (`matchLabels`, `matchExpressions`): what they select and what is wrong with them.
+//! LabelSelector objects (`matchLabels`, `matchExpressions`): what they select and what is wrong
+//! with them.
 
 use serde_json::Value;
 

@@ -1,5 +1,5 @@
-//! The grammar of label selectors: `a=b,c in (d,e),!f`, with the error texts of the API. (API reference, "Labels and
-//! Selectors")
+//! The grammar of label selectors: `a=b,c in (d,e),!f`, with the error texts of the API. (API
+//! reference, "Labels and Selectors")
 
 use super::words::{label_key_problems, label_value_problems};
 use super::{MAX_SELECTOR_BYTES, Operator, Requirement, Selector};

@@ -10,8 +10,8 @@ fn scalars_are_read_as_upstream_reads_them() {
     let recorded: Vec<(String, Value)> = serde_json::from_str(recorded).expect("the recording");
     let mut wrong = String::new();
     for (text, wanted) in recorded {
-        // Block scalars of the recording were cut off by its frame; the rest are the reader's known differences in
-        // words that nobody writes.
+        // Block scalars of the recording were cut off by its frame; the rest are the reader's known
+        // differences in words that nobody writes.
         let known = ["v: tRue", "v: 1e400", "v: 1__0"];
         if text.contains(": |") || text.contains(": >") || known.contains(&text.as_str()) {
             continue;

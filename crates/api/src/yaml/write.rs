@@ -1,4 +1,5 @@
-//! Trees as YAML, in the style users know from `kubectl get -o yaml`: block style, lists flush with their key.
+//! Trees as YAML, in the style users know from `kubectl get -o yaml`: block style, lists flush with
+//! their key.
 
 use serde_json::Value;
 
