@@ -15,6 +15,7 @@ pub mod discovery;
 pub mod emit;
 pub mod fault;
 mod format;
+pub mod openapi;
 pub mod prune;
 mod structural;
 pub mod validate;
