@@ -4,6 +4,8 @@
 # raw METHOD PATH [CONTENT-TYPE [BODY [ACCEPT]]]   status, content type and body of one request;
 #      T=token asks with that token instead of the administrator's certificate, H="Name: value" adds a header
 # pod NAME [EXTRA]   a pod that no scheduler takes: it stays as it was made, on any cluster
+# boats [SPEC-EXTRA [SCHEMA [VERSION-EXTRA]]]   a custom resource definition in a group of the case's own
+# boat NAME [SPEC]   an object of it;  ready boats ...   creates the definition and waits until it is served
 # quiet CMD...       runs it without a word: for the making of what a case needs
 set -u
 export HOME=$WORK
@@ -25,4 +27,30 @@ kind: Pod
 metadata: {name: $1}
 spec: {schedulerName: nobody, containers: [{name: c, image: registry.k8s.io/pause:3.10.2}]${2:+, $2}}
 Y
+}
+boats() { # [EXTRA of spec] [SCHEMA] [EXTRA of the version]
+cat <<Y
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: boats.$N.example.com}
+spec:
+  group: $N.example.com
+  scope: Namespaced
+  names: {plural: boats, singular: boat, kind: Boat, shortNames: [bt], categories: [fleet]}
+  versions:
+  - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: ${2:-{type: object, properties: {spec: {type: object, required: [sails], properties: {sails: {type: integer, minimum: 1, maximum: 9}, name: {type: string, pattern: "^[A-Z]", maxLength: 8}, colour: {type: string, enum: [red, blue], default: red}, crew: {type: array, maxItems: 3, x-kubernetes-list-type: map, x-kubernetes-list-map-keys: [id], items: {type: object, required: [id], properties: {id: {type: integer}, role: {type: string}}}}, tags: {type: array, x-kubernetes-list-type: set, items: {type: string}}, any: {type: object, x-kubernetes-preserve-unknown-fields: true}, port: {x-kubernetes-int-or-string: true}}}, status: {type: object, properties: {afloat: {type: boolean}, replicas: {type: integer}, selector: {type: string}}}}}}}${3:+, $3}}
+${1:+  $1}
+Y
+}
+boat() { # NAME [SPEC]
+cat <<Y
+apiVersion: $N.example.com/v1
+kind: Boat
+metadata: {name: $1}
+spec: ${2:-{sails: 3}}
+Y
+}
+ready() { # boats ARGUMENTS: the definition, until it is served
+  "$@" | quiet k create -f -
+  quiet k wait --for=condition=Established "crd/boats.$N.example.com" --timeout=20s
 }
