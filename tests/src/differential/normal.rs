@@ -96,6 +96,7 @@ fn sorted(value: Value) -> Value {
     match value {
         Value::Object(mut fields) => {
             drop_column_texts(&mut fields);
+            order_causes(&mut fields);
             let mut fields: Vec<_> = fields.into_iter().map(|(k, v)| (k, sorted(v))).collect();
             fields.sort_by(|a, b| a.0.cmp(&b.0));
             Value::Object(fields.into_iter().collect())
@@ -112,6 +113,25 @@ fn drop_column_texts(table: &mut Map<String, Value>) {
         if let Some(Value::String(text)) = column.get_mut("description") {
             text.clear();
         }
+    }
+}
+
+/// Several causes come in any order (upstream walks a hash map for some of its checks), in the
+/// list and in the message that says them again.
+fn order_causes(status: &mut Map<String, Value>) {
+    let Some(Value::Array(causes)) = status.get_mut("details").and_then(|d| d.get_mut("causes"))
+    else {
+        return;
+    };
+    if causes.len() < 2 {
+        return;
+    }
+    causes.sort_by_key(Value::to_string);
+    if let Some(Value::String(message)) = status.get_mut("message")
+        && let Some(start) = message.find(" is invalid: [")
+    {
+        message.truncate(start);
+        message.push_str(" is invalid: [CAUSES]");
     }
 }
 

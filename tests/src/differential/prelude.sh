@@ -8,8 +8,9 @@
 # boat NAME [SPEC]   an object of it;  ready boats ...   creates the definition and waits until it is served
 # quiet CMD...       runs it without a word: for the making of what a case needs
 set -u
-export HOME=$WORK
+export HOME=$WORK A=registry.k8s.io/e2e-test-images/agnhost:2.66.1 BUSYBOX=registry.k8s.io/e2e-test-images/busybox:1.37.0-2
 cd "$WORK"
+trap 'kill $(jobs -p) 2> /dev/null' EXIT
 k() { timeout 30 "$KUBECTL" "$@"; }
 quiet() { "$@" > quiet.out 2>&1 || { echo "PREPARATION FAILED: $*"; cat quiet.out; }; }
 raw() {
@@ -28,29 +29,42 @@ metadata: {name: $1}
 spec: {schedulerName: nobody, containers: [{name: c, image: registry.k8s.io/pause:3.10.2}]${2:+, $2}}
 Y
 }
-boats() { # [EXTRA of spec] [SCHEMA] [EXTRA of the version]
-cat <<Y
+export B=boats.$N.example.com # the full name of its kind: other cases have boats too
+SCHEMA='{type: object, properties: {
+      spec: {type: object, required: [sails], properties: {
+        sails: {type: integer, minimum: 1, maximum: 9},
+        name: {type: string, pattern: "^[A-Z]", maxLength: 8},
+        colour: {type: string, enum: [red, blue], default: red},
+        crew: {type: array, maxItems: 3, x-kubernetes-list-type: map, x-kubernetes-list-map-keys: [id],
+          items: {type: object, required: [id], properties: {id: {type: integer}, role: {type: string}}}},
+        tags: {type: array, x-kubernetes-list-type: set, items: {type: string}},
+        any: {type: object, x-kubernetes-preserve-unknown-fields: true},
+        port: {x-kubernetes-int-or-string: true}}},
+      status: {type: object, properties: {afloat: {type: boolean}, replicas: {type: integer}, selector: {type: string}}}}}'
+boats() {
+  cat <<Y
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
-metadata: {name: boats.$N.example.com}
+metadata: {name: $B}
 spec:
   group: $N.example.com
   scope: Namespaced
-  names: {plural: boats, singular: boat, kind: Boat, shortNames: [bt], categories: [fleet]}
+  names: {plural: boats, singular: boat, kind: Boat, shortNames: [bt-$N], categories: [fleet-$N]}
   versions:
-  - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: ${2:-{type: object, properties: {spec: {type: object, required: [sails], properties: {sails: {type: integer, minimum: 1, maximum: 9}, name: {type: string, pattern: "^[A-Z]", maxLength: 8}, colour: {type: string, enum: [red, blue], default: red}, crew: {type: array, maxItems: 3, x-kubernetes-list-type: map, x-kubernetes-list-map-keys: [id], items: {type: object, required: [id], properties: {id: {type: integer}, role: {type: string}}}}, tags: {type: array, x-kubernetes-list-type: set, items: {type: string}}, any: {type: object, x-kubernetes-preserve-unknown-fields: true}, port: {x-kubernetes-int-or-string: true}}}, status: {type: object, properties: {afloat: {type: boolean}, replicas: {type: integer}, selector: {type: string}}}}}}}${3:+, $3}}
+  - {name: v1, served: true, storage: true${3:+, $3}, schema: {openAPIV3Schema: ${2:-$SCHEMA}}}
 ${1:+  $1}
 Y
 }
-boat() { # NAME [SPEC]
-cat <<Y
+boat() {
+  local spec=${2:-}
+  cat <<Y
 apiVersion: $N.example.com/v1
 kind: Boat
 metadata: {name: $1}
-spec: ${2:-{sails: 3}}
+spec: ${spec:-{sails: 3\}}
 Y
 }
-ready() { # boats ARGUMENTS: the definition, until it is served
+ready() {
   "$@" | quiet k create -f -
-  quiet k wait --for=condition=Established "crd/boats.$N.example.com" --timeout=20s
+  quiet k wait --for=condition=Established "crd/$B" --timeout=20s
 }

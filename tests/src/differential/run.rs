@@ -158,8 +158,11 @@ impl<'a> Run<'a> {
     fn clean_up(&self) -> Result<()> {
         let label = format!("differential={}", self.id);
         self.kubectl(&["delete", "namespaces", "-l", &label, "--wait=false"], None)?;
-        std::fs::remove_dir_all(&self.folder)
-            .with_context(|| format!("remove {}", self.folder.display()))
+        if let Err(e) = std::fs::remove_dir_all(&self.folder) {
+            // A command that a case left behind may still write; the answers are good all the same.
+            eprintln!("{} stays: {e}", self.folder.display());
+        }
+        Ok(())
     }
 
     fn command(&self) -> Command {
