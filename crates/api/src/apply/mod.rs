@@ -125,6 +125,7 @@ fn known(write: &Write, sent: Option<Value>, stored: &[Value], exists: bool) -> 
         Some(Value::Array(list)) if write.subresource.is_empty() => Some(list),
         _ => None,
     };
+    // A list that cannot be read counts as none: ownership must never stand in the way of a write.
     let entries = match sent {
         Some(list) if entries::is_reset(&list) => Vec::new(),
         Some(list) if list == stored => entries::decode(list).unwrap_or_default(),
