@@ -155,13 +155,26 @@ impl FieldLine<'_> {
         }
         self.topology(out)?;
         self.strategy(out)?;
-        if let Some(default) = self.default {
+        if let Some(default) = self.default.filter(|it| !self.goes_without_saying(it)) {
             let text = default.to_string();
             ensure!(!text.contains(' '), "a default with a space needs another format: {text}");
             write!(out, " default={text}")?;
         }
         out.push('\n');
         Ok(())
+    }
+
+    /// OpenAPI v3 repeats Go's zero value for every field by value; only where the value may be
+    /// absent has somebody written it down as a default.
+    fn goes_without_saying(&self, default: &Value) -> bool {
+        let zero = match default {
+            Value::Null | Value::Bool(false) => true,
+            Value::String(text) => text.is_empty(),
+            Value::Object(fields) => fields.is_empty(),
+            Value::Number(number) => number.as_f64() == Some(0.0),
+            _ => false,
+        };
+        zero && (default.is_object() || emit(self.field) == "always")
     }
 
     fn topology(&self, out: &mut String) -> Result<()> {
@@ -240,7 +253,7 @@ fn natural(shape: &str) -> String {
     }
 }
 
-/// Defaults other than Go's zero values, which OpenAPI v3 repeats for every field by value.
+/// All defaults; only OpenAPI v3 has them.
 fn defaults(v3: &[Value]) -> BTreeMap<(&str, &str), &Value> {
     let mut all = BTreeMap::new();
     for document in v3 {
@@ -248,14 +261,8 @@ fn defaults(v3: &[Value]) -> BTreeMap<(&str, &str), &Value> {
         for (name, definition) in schemas.into_iter().flatten() {
             let properties = definition["properties"].as_object();
             for (field, property) in properties.into_iter().flatten() {
-                match &property["default"] {
-                    Value::Null | Value::Bool(false) => {}
-                    Value::String(text) if text.is_empty() => {}
-                    Value::Object(fields) if fields.is_empty() => {}
-                    Value::Number(number) if number.as_f64() == Some(0.0) => {}
-                    value => {
-                        all.insert((name.as_str(), field.as_str()), value);
-                    }
+                if let Some(default) = property.get("default") {
+                    all.insert((name.as_str(), field.as_str()), default);
                 }
             }
         }
