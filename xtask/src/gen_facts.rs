@@ -3,12 +3,14 @@
 //! ```text
 //! io.k8s.api.apps.v1.DeploymentSpec DeploymentSpec
 //!   replicas int32 present 1
-//!   strategy io.k8s.api.apps.v1.DeploymentStrategy always 4 go=v1.DeploymentStrategy patch=retainKeys
+//!   strategy io.k8s.api.apps.v1.DeploymentStrategy always 4 go=v1.DeploymentStrategy
+//! patch=retainKeys
 //! ```
 //! A definition says its name, its Go name, `atomic` and `gvk=group/version/Kind`; a field its JSON
 //! name, type (`[]` list, `{}` map), how it shows when empty, and its protobuf number, then what is
 //! not the default; `via=` lists the embedded Go structs it comes through, with their protobuf
-//! numbers (`VolumeSource#2`), for decoding errors and protobuf name them. The order is that of the names, so that a new release is a readable diff.
+//! numbers (`VolumeSource#2`), for decoding errors and protobuf name them. The order is that of the
+//! names, so that a new release is a readable diff.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;

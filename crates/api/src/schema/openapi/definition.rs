@@ -67,6 +67,9 @@ fn target<'a>(node: &'a Node, go: &str) -> Option<&'a str> {
 }
 
 fn inner(go: &str) -> &str {
+    if go == "v1.JSONSchemaDependencies" {
+        return "v1.JSONSchemaPropsOrStringArray";
+    }
     go.strip_prefix("[]").or_else(|| go.strip_prefix("map[string]")).unwrap_or(go)
 }
 
