@@ -142,8 +142,8 @@ impl PodNetwork {
     }
 
     /// Takes the pod out. After an error it is out as well, but something may be left in the kernel
-    /// until the next [`open`](Self::open). Address and host ports are free at once; the link goes soon after,
-    /// together with others and never in the way of an attach. Unknown ids are fine.
+    /// until the next [`open`](Self::open). Address and host ports are free at once; the link goes
+    /// soon after, together with others and never in the way of an attach. Unknown ids are fine.
     pub fn detach(&self, id: &str) -> Result<()> {
         let mut state = self.state();
         let Some(pod) = state.pods.remove(id) else { return Ok(()) };

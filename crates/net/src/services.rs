@@ -13,7 +13,7 @@
 //! language of the `nft` program cannot say it, and `nft list ruleset` of Debian 12 (1.0.6) gives
 //! up on such a rule; [`ServiceTable::dump`] shows the table instead.
 //!
-//! Never here: the choice of endpoints (readiness, topology, termination); a sleep; a partial table.
+//! Never here: the choice of endpoints (readiness, topology, termination), a partial table.
 
 mod frame;
 mod layout;

@@ -69,7 +69,7 @@ pub(super) fn pods(
     for link in links.iter().filter(|l| l.group == group && l.name != config.link) {
         match adopt(link, &routes, gateway) {
             Some(mut pod) if state.pool.take(Some(pod.address)).is_ok() => {
-                pod.host_ports = ports.remove(&pod.address).unwrap_or(Vec::new());
+                pod.host_ports = ports.remove(&pod.address).into_iter().flatten().collect();
                 state.pods.insert(pod.id.clone(), pod);
             }
             _ => {
