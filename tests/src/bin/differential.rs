@@ -129,7 +129,11 @@ fn record(folder: &Path, what: &What) -> Result<ExitCode> {
             area.insert(case.name.clone(), one.clone());
         } else {
             flaky += 1;
-            println!("=== {} is answered differently each time\n{}", case.name, difference(one, two, 14));
+            println!(
+                "=== {} is answered differently each time\n{}",
+                case.name,
+                difference(one, two, 14)
+            );
         }
     }
     for (area, new) in steady {
@@ -166,7 +170,9 @@ fn check(
         *total += 1;
         *same += usize::from(their == Some(our));
         match (their == Some(our), known.contains_key(&case.name)) {
-            (true, true) => wrong.push(format!("{}: no longer differs: strike it off known.txt", case.name)),
+            (true, true) => {
+                wrong.push(format!("{}: no longer differs: strike it off known.txt", case.name))
+            }
             (false, false) => {
                 wrong.push(format!("{}: differs", case.name));
                 if shown < show {
