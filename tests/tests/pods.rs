@@ -138,7 +138,8 @@ fn the_supervised_volumes_change_at_once() {
     c.k.apply(&format!(
         r#"{{"apiVersion":"v1","kind":"Pod","metadata":{{"name":"p"}},"spec":{{
         "terminationGracePeriodSeconds":1,"volumes":[{{"name":"m","configMap":{{"name":"m"}}}}],
-        "containers":[{{"name":"c","image":"{BUSYBOX}","volumeMounts":[{{"name":"m","mountPath":"/m"}}],
+        "containers":[{{"name":"c","image":"{BUSYBOX}",
+        "volumeMounts":[{{"name":"m","mountPath":"/m"}}],
         "command":["sh","-c","until grep -q 2 /m/x; do sleep 0.2; done; echo seen"]}}],
         "restartPolicy":"Never"}}}}"#
     ));

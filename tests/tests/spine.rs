@@ -120,7 +120,7 @@ fn passes(command: &mut Command) {
 fn first_line(child: &mut std::process::Child) -> String {
     use std::io::BufRead;
     let mut line = String::new();
-    let stdout = child.stdout.take().unwrap();
-    std::io::BufReader::new(stdout).read_line(&mut line).unwrap();
+    let stdout = child.stdout.take().expect("kubectl was started with a pipe");
+    std::io::BufReader::new(stdout).read_line(&mut line).expect("kubectl says something");
     line
 }

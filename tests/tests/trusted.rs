@@ -76,7 +76,8 @@ fn delete_leaves_no_trace() {
     let c = Cluster::empty("trusted-trace");
     let look = "ip -o link | cut -d: -f2; ip route; nft list ruleset 2>/dev/null; \
         cut -d' ' -f2 /proc/mounts | sort; ls -A /root /var/lib /run; \
-        find /sys/fs/cgroup -name '*skiff*' -type d; sysctl -a 2>/dev/null | grep -E 'ip_forward|bridge-nf'";
+        find /sys/fs/cgroup -name '*skiff*' -type d; \
+        sysctl -a 2>/dev/null | grep -E 'ip_forward|bridge-nf'";
     let before = c.shell(look);
     c.skiff(&["up"]);
     c.load_busybox();

@@ -1,8 +1,11 @@
 //! Asks a cluster the cases of `tests/differential/` and compares with upstream's answers.
 //!
-//!     differential check  --kubeconfig FILE [--only REGEX] [AREA...]    passes when nothing but the known differs
-//!     differential record --kubeconfig FILE [--only REGEX] [AREA...]    asks upstream, twice, and keeps the answers
-//!     differential list                                                 cases by area
+//!     differential check  --kubeconfig FILE [--only REGEX] [AREA...]
+//!     differential record --kubeconfig FILE [--only REGEX] [AREA...]
+//!     differential list
+//!
+//! `check` passes when nothing but the known differs; `record` asks upstream, twice, and keeps the
+//! answers; `list` counts the cases by area.
 //!
 //! Areas that need pods to run (`running-*`) are asked of a cluster with a node; name them, or say
 //! `--nodes`. All others are answered by a control plane alone.

@@ -68,7 +68,7 @@ pub fn normal(text: &str, given: &Given) -> String {
     for (pattern, to) in NOISE.iter() {
         text = pattern.replace_all(&text, *to).into_owned();
     }
-    let lines: Vec<_> = text.lines().map(|l| keep_indent(l)).collect();
+    let lines: Vec<_> = text.lines().map(keep_indent).collect();
     lines.join("\n").trim_end().to_owned()
 }
 
