@@ -1,7 +1,10 @@
 //! The built-in kinds. One file each; one line in this list each. Routes, discovery, OpenAPI, columns and RBAC names
 //! are read off these values.
 
+pub mod authentication;
+pub mod authorization;
 pub mod core;
+pub mod rbac;
 
 use crate::kind::Kind;
 
@@ -11,4 +14,14 @@ pub const KINDS: &[fn() -> Kind] = &[
     core::namespace::kind,
     core::secret::kind,
     core::serviceaccount::kind,
+    authentication::selfsubjectreview::kind,
+    authentication::tokenreview::kind,
+    authorization::localsubjectaccessreview::kind,
+    authorization::selfsubjectaccessreview::kind,
+    authorization::selfsubjectrulesreview::kind,
+    authorization::subjectaccessreview::kind,
+    rbac::clusterrolebinding::kind,
+    rbac::clusterrole::kind,
+    rbac::rolebinding::kind,
+    rbac::role::kind,
 ];
