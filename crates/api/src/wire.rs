@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::Value;
+use std::pin::Pin;
 use std::sync::Arc;
 
 /// Who calls.
@@ -75,7 +76,8 @@ pub struct Call {
 }
 
 /// A connection that becomes a plain stream of bytes once the 101 answer is out.
-pub type Upgrade = BoxFuture<'static, Result<Box<dyn Duplex>, std::io::Error>>;
+pub type Upgrade =
+    Pin<Box<dyn Future<Output = Result<Box<dyn Duplex>, std::io::Error>> + Send + Sync>>;
 
 /// A stream in both directions.
 pub trait Duplex: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin {}

@@ -1,1 +1,277 @@
-//! skiff-client.
+//! The door to the API for everything in Skiff that is not the server: loops, scheduler, node, DNS, command line.
+//!
+//! One `Client` over one `Serve`: in process it is the server itself (no sockets, no TLS, but every stage of the
+//! pipeline); over HTTPS it is a connection to one. It never touches the store.
+
+mod cache;
+mod caches;
+pub mod events;
+pub mod https;
+
+pub use cache::{Cache, Change};
+pub use caches::Caches;
+
+use http::{HeaderMap, HeaderValue, Method, header};
+use serde_json::{Value, json};
+use skiff_api::Status;
+use skiff_api::object::Object;
+use skiff_api::views::{Resource, View};
+use skiff_api::wire::{Answer, Body, Call, Payload, Peer, Serve, Stored, User};
+use std::sync::Arc;
+
+/// Calls the API under one identity.
+#[derive(Clone)]
+pub struct Client {
+    serve: Arc<dyn Serve>,
+    user: Arc<User>,
+    agent: HeaderValue,
+}
+
+/// How a patch is written (RFC 6902, RFC 7386, and Kubernetes' own).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PatchKind {
+    Json,
+    Merge,
+    Strategic,
+    /// Server-side apply; the manager is the client's agent.
+    Apply,
+}
+
+impl PatchKind {
+    fn media_type(self) -> &'static str {
+        match self {
+            PatchKind::Json => "application/json-patch+json",
+            PatchKind::Merge => "application/merge-patch+json",
+            PatchKind::Strategic => "application/strategic-merge-patch+json",
+            PatchKind::Apply => "application/apply-patch+yaml",
+        }
+    }
+}
+
+/// What a delete asks for besides the name.
+#[derive(Debug, Clone, Default)]
+pub struct DeleteOptions {
+    pub uid: Option<String>,
+    pub revision: Option<String>,
+    pub grace_s: Option<i64>,
+    /// `Background`, `Foreground` or `Orphan`.
+    pub propagation: Option<&'static str>,
+}
+
+impl Client {
+    /// `agent` names the caller as the field manager of its writes, and in the server's logs.
+    pub fn new(serve: Arc<dyn Serve>, user: User, agent: &str) -> Client {
+        let agent = HeaderValue::from_str(agent).expect("agents are plain names of our own parts");
+        Client { serve, user: Arc::new(user), agent }
+    }
+
+    /// Sends one call. A refusal is an `Err`, whatever it is about.
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        query: &str,
+        media_type: &'static str,
+        payload: Payload,
+    ) -> Result<Answer, Status> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::USER_AGENT, self.agent.clone());
+        if !media_type.is_empty() {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+        }
+        let call = Call {
+            method,
+            path: path.to_owned(),
+            query: query.to_owned(),
+            headers,
+            payload,
+            peer: Peer::Local(self.user.clone()),
+            upgrade: None,
+        };
+        let answer = self.serve.serve(call).await;
+        if answer.status.as_u16() < 400 {
+            return Ok(answer);
+        }
+        Err(refusal(&answer))
+    }
+
+    /// GET of a path, as a tree.
+    pub async fn get_path(&self, path: &str) -> Result<Value, Status> {
+        tree(&self.send(Method::GET, path, "", "", Payload::None).await?)
+    }
+
+    /// The newest state of one object.
+    pub async fn get(&self, resource: Resource, namespace: &str, name: &str) -> Result<Object, Status> {
+        self.get_path(&resource.path(namespace, name, "")).await.map(Object::new)
+    }
+
+    /// The newest state of one object, as a view.
+    pub async fn view<V: View>(&self, namespace: &str, name: &str) -> Result<V, Status> {
+        let path = V::RESOURCE.path(namespace, name, "");
+        let answer = self.send(Method::GET, &path, "", "", Payload::None).await?;
+        match &answer.body {
+            Body::Object(stored) => decode(stored),
+            _ => serde_json::from_value(tree(&answer)?).map_err(unreadable),
+        }
+    }
+
+    /// All objects, or those of one namespace; `query` may hold selectors.
+    pub async fn list(
+        &self,
+        resource: Resource,
+        namespace: &str,
+        query: &str,
+    ) -> Result<Vec<Object>, Status> {
+        let path = resource.path(namespace, "", "");
+        let answer = self.send(Method::GET, &path, query, "", Payload::None).await?;
+        match answer.body {
+            Body::List(list) => list
+                .items
+                .iter()
+                .map(|item| item.tree().map(Object::new).map_err(unreadable))
+                .collect(),
+            _ => match tree(&answer)?.get_mut("items").map(Value::take) {
+                Some(Value::Array(items)) => Ok(items.into_iter().map(Object::new).collect()),
+                _ => Err(Status::internal(format!("the answer to {path} is no list"))),
+            },
+        }
+    }
+
+    pub async fn create(&self, resource: Resource, namespace: &str, body: Value) -> Result<Written, Status> {
+        self.write(Method::POST, &resource.path(namespace, "", ""), "", "application/json", body).await
+    }
+
+    /// Creates through an entry of an object (`binding`, `eviction`, `token`).
+    pub async fn create_below(
+        &self,
+        resource: Resource,
+        namespace: &str,
+        name: &str,
+        subresource: &str,
+        body: Value,
+    ) -> Result<Written, Status> {
+        let path = resource.path(namespace, name, subresource);
+        self.write(Method::POST, &path, "", "application/json", body).await
+    }
+
+    pub async fn update(
+        &self,
+        resource: Resource,
+        namespace: &str,
+        name: &str,
+        subresource: &str,
+        body: Value,
+    ) -> Result<Written, Status> {
+        let path = resource.path(namespace, name, subresource);
+        self.write(Method::PUT, &path, "", "application/json", body).await
+    }
+
+    /// Patches an object (`subresource` empty) or a part of it. An apply takes fields by force.
+    pub async fn patch(
+        &self,
+        kind: PatchKind,
+        resource: Resource,
+        namespace: &str,
+        name: &str,
+        subresource: &str,
+        body: Value,
+    ) -> Result<Written, Status> {
+        let path = resource.path(namespace, name, subresource);
+        let agent = self.agent.to_str().unwrap_or("skiff");
+        let query = match kind {
+            PatchKind::Apply => format!("fieldManager={agent}&force=true"),
+            _ => String::new(),
+        };
+        self.write(Method::PATCH, &path, &query, kind.media_type(), body).await
+    }
+
+    pub async fn delete(
+        &self,
+        resource: Resource,
+        namespace: &str,
+        name: &str,
+        options: &DeleteOptions,
+    ) -> Result<Written, Status> {
+        let mut body = json!({"kind": "DeleteOptions", "apiVersion": "v1"});
+        for (key, value) in [("uid", &options.uid), ("resourceVersion", &options.revision)] {
+            if let Some(value) = value {
+                body["preconditions"][key] = json!(value);
+            }
+        }
+        if let Some(grace_s) = options.grace_s {
+            body["gracePeriodSeconds"] = json!(grace_s);
+        }
+        if let Some(policy) = options.propagation {
+            body["propagationPolicy"] = json!(policy);
+        }
+        self.write(Method::DELETE, &resource.path(namespace, name, ""), "", "application/json", body).await
+    }
+
+    async fn write(
+        &self,
+        method: Method,
+        path: &str,
+        query: &str,
+        media_type: &'static str,
+        body: Value,
+    ) -> Result<Written, Status> {
+        let answer = self.send(method, path, query, media_type, Payload::Tree(body)).await?;
+        Ok(match answer.body {
+            Body::Object(stored) => Written { revision: stored.revision, body: WrittenBody::Stored(stored) },
+            _ => {
+                let object = Object::new(tree(&answer)?);
+                let revision = object.resource_version().parse().unwrap_or(0);
+                Written { revision, body: WrittenBody::Tree(object) }
+            }
+        })
+    }
+}
+
+/// The answer to a write.
+#[derive(Debug)]
+pub struct Written {
+    /// The revision at which the object is now; 0 where the answer is no object.
+    pub revision: u64,
+    body: WrittenBody,
+}
+
+#[derive(Debug)]
+enum WrittenBody {
+    Stored(Stored),
+    Tree(Object),
+}
+
+impl Written {
+    /// The object (or Status) that the server answered with.
+    pub fn object(self) -> Result<Object, Status> {
+        match self.body {
+            WrittenBody::Stored(stored) => stored.tree().map(Object::new).map_err(unreadable),
+            WrittenBody::Tree(object) => Ok(object),
+        }
+    }
+}
+
+/// A stored object as a view, straight from its bytes.
+pub fn decode<V: View>(stored: &Stored) -> Result<V, Status> {
+    serde_json::from_slice(&stored.bytes()).map_err(unreadable)
+}
+
+fn unreadable(error: serde_json::Error) -> Status {
+    Status::internal(format!("an object of the API cannot be read: {error}"))
+}
+
+/// The body of an answer as a tree.
+pub fn tree(answer: &Answer) -> Result<Value, Status> {
+    match &answer.body {
+        Body::Bytes(bytes) => serde_json::from_slice(bytes).map_err(unreadable),
+        Body::Object(stored) => stored.tree().map_err(unreadable),
+        _ => Err(Status::internal("the answer is a stream, not a document")),
+    }
+}
+
+fn refusal(answer: &Answer) -> Status {
+    match tree(answer).ok().and_then(|value| Status::from_json(&value)) {
+        Some(status) => status,
+        None => Status::new(answer.status.as_u16(), "", format!("the server answered {}", answer.status)),
+    }
+}

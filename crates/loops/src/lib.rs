@@ -1,1 +1,12 @@
-//! skiff-loops.
+//! Loops: everything that reacts. One shape for all of them: `observe -> plan -> act`, where only `plan` has logic.
+//!
+//! A loop is woken with a key, never with an event; it looks at the caches, decides purely, and the runner alone acts,
+//! through the client, hence through the server's whole pipeline. A loop never touches the store.
+
+pub mod changes;
+pub mod controllers;
+mod queue;
+mod runner;
+
+pub use changes::{Change, Changes};
+pub use runner::{LOOPS, Loop, Next, On, Runner};

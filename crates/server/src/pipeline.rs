@@ -12,19 +12,19 @@ use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT, WARNING};
 use http::{HeaderMap, HeaderValue};
 use skiff_api::Status;
 use skiff_api::kind::{Backend, Does, Verb};
-use skiff_api::status::About;
 use skiff_api::wire::{Answer, Call, User};
 use std::sync::{Arc, Mutex};
 
 /// The stages of one call.
 pub async fn run(server: &Arc<Server>, call: Call) -> Result<Answer, Status> {
-    let user = server.authenticator.authenticate(&call).await?;
-    let user = crate::impersonate::impersonate(&server.authorizer, user, &call.headers)?;
+    let user = server.authenticator.authenticate(&call)?;
+    let user = crate::impersonate::impersonate(&server.authorizer, user, &call.headers).await?;
     let query = Query::parse(&call.query);
     match url::parse(&call.path) {
         Target::Path(path) => {
             let _place = server.limits.enter(crate::limit::Sort::Short)?;
-            authorize(server, &user, &path_attributes(&call, &path))?;
+            let asked = Attributes::of_path(call.method.as_str(), &path);
+            server.authorizer.check(&user, &asked).await?;
             crate::paths::answer(server, &call, &path, &query).await
         }
         Target::Resource(resource) => run_resource(server, user, query, resource, call).await,
@@ -41,7 +41,8 @@ async fn run_resource(
     let verb = url::verb(&call.method, &resource, query.flag("watch"))
         .ok_or_else(Status::method_not_allowed)?;
     let _place = server.limits.enter(crate::limit::sort_of(verb, &resource))?;
-    authorize(server, &user, &attributes(&resource, verb, &query))?;
+    let asked = Attributes::of(verb.name(), &resource, &query);
+    server.authorizer.check(&user, &asked).await?;
     let registry = server.kinds.now();
     let kind = registry
         .find(&resource.group, &resource.version, &resource.plural)
@@ -97,42 +98,6 @@ async fn bracket(server: &Arc<Server>, request: &Request, call: Call) -> Result<
         Verb::Delete => crate::delete::delete(server, request).await,
         Verb::DeleteCollection => crate::delete::delete_collection(server, request).await,
     }
-}
-
-fn authorize(server: &Server, user: &User, attributes: &Attributes) -> Result<(), Status> {
-    let refused = match server.authorizer.decide(user, attributes) {
-        Ok(()) => return Ok(()),
-        Err(why) => why,
-    };
-    let about = About { group: &attributes.group, resource: &attributes.resource };
-    Err(Status::forbidden(about, &attributes.name, &refused))
-}
-
-fn attributes(resource: &Resource, verb: Verb, query: &Query) -> Attributes {
-    let named = query.get("fieldSelector").and_then(|s| s.strip_prefix("metadata.name="));
-    let name = match named {
-        // A list or watch of exactly one object is authorized as that object's.
-        Some(name) if resource.name.is_empty() && !name.contains([',', '=']) => name,
-        _ => &resource.name,
-    };
-    Attributes {
-        verb: verb.name().into(),
-        group: resource.group.clone(),
-        version: resource.version.clone(),
-        resource: resource.plural.clone(),
-        subresource: resource.subresource.clone(),
-        name: name.into(),
-        namespace: resource.namespace.clone(),
-        path: None,
-    }
-}
-
-fn path_attributes(call: &Call, path: &str) -> Attributes {
-    let verb = match call.method.as_str() {
-        "HEAD" => "head".into(),
-        method => method.to_lowercase(),
-    };
-    Attributes { verb, path: Some(path.to_owned()), ..Attributes::default() }
 }
 
 /// Code 299, and the agent that warns is not named (`-`), as API clients expect it.

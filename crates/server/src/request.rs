@@ -82,7 +82,7 @@ impl Request {
     pub fn manager(&self) -> String {
         match self.query.get("fieldManager") {
             Some(manager) => manager.to_owned(),
-            None => skiff_api::apply::default_manager(&self.user_agent),
+            None => skiff_api::apply::manager_from_agent(&self.user_agent),
         }
     }
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use skiff_api::kind::ScalePaths;
 use skiff_api::object::Object;
-use skiff_api::selector::LabelSelector;
+use skiff_api::selector::Selector;
 
 /// The Scale of an object.
 pub fn show(object: &Object, paths: &ScalePaths) -> Object {
@@ -17,7 +17,11 @@ pub fn show(object: &Object, paths: &ScalePaths) -> Object {
     let selector = paths.selector.as_deref().and_then(|path| object.at(path));
     let text = match selector {
         Some(Value::String(text)) => text.clone(),
-        Some(value) => LabelSelector::from_json(value).map(|s| s.to_string()).unwrap_or_else(|_| String::new()),
+        Some(value) => match Selector::from_object(Some(value)) {
+            Ok(selector) => selector.to_string(),
+            // Validation let no such selector in; a Scale without one is still a Scale.
+            Err(_) => String::new(),
+        },
         None => String::new(),
     };
     if !text.is_empty() {

@@ -4,13 +4,13 @@ use crate::facets;
 use crate::request::Request;
 use skiff_api::Status;
 use skiff_api::kind::Kind;
-use skiff_api::selector::{FieldSelector, LabelSelector};
+use skiff_api::selector::{FieldSelector, Selector};
 use skiff_store::{Facet, Record, Scope};
 
 /// A label selector, a field selector, and perhaps a name.
 #[derive(Debug)]
 pub struct Selection {
-    labels: LabelSelector,
+    labels: Selector,
     fields: FieldSelector,
     /// The one object that is asked for.
     name: Option<String>,
@@ -20,17 +20,15 @@ impl Selection {
     /// Reads and checks the selectors of a request.
     pub fn of(request: &Request) -> Result<Selection, Status> {
         let text = |key| request.query.get(key).unwrap_or("");
-        let labels = LabelSelector::parse(text("labelSelector"))
-            .map_err(|why| Status::bad_request(why.to_string()))?;
+        let labels = Selector::parse(text("labelSelector"))
+            .map_err(Status::bad_request)?;
         let fields = FieldSelector::parse(text("fieldSelector"))
-            .map_err(|why| Status::bad_request(why.to_string()))?;
-        for field in fields.fields() {
-            let known = ["metadata.name", "metadata.namespace"].contains(&field)
-                || request.kind.selectable.iter().any(|path| path == field);
-            if !known {
-                return Err(Status::bad_request(format!("field label not supported: {field}")));
-            }
-        }
+            .map_err(Status::bad_request)?;
+        let known = |field: &str| {
+            ["metadata.name", "metadata.namespace"].contains(&field)
+                || request.kind.selectable.iter().any(|path| path == field)
+        };
+        fields.check(known).map_err(Status::bad_request)?;
         let name = match &*request.resource.name {
             "" => fields.exact("metadata.name").map(str::to_owned),
             name => Some(name.to_owned()),
@@ -39,7 +37,7 @@ impl Selection {
     }
 
     pub fn is_everything(&self) -> bool {
-        self.labels.is_empty() && self.fields.is_empty() && self.name.is_none()
+        self.labels.selects_everything() && self.fields.0.is_empty() && self.name.is_none()
     }
 
     /// The keys that can match: one, those of a namespace, or all.
@@ -47,7 +45,7 @@ impl Selection {
         let within = if kind.namespaced() { namespace } else { "" };
         match &self.name {
             Some(name) if !kind.namespaced() || !namespace.is_empty() => {
-                Scope::key(kind.key(within, name).into())
+                Scope::key(&*kind.key(within, name))
             }
             _ => Scope::prefix(&kind.prefix(within)),
         }
@@ -55,7 +53,10 @@ impl Selection {
 
     /// One facet that every match has: an index finds them by it.
     pub fn facet(&self) -> Option<Facet> {
-        let (sort, (key, value)) = match (self.fields.exact_fields().next(), self.labels.exact().next()) {
+        let indexed = self.fields.0.iter().filter(|f| !f.field.starts_with("metadata."));
+        let field = indexed.filter(|f| !f.negated && !f.value.is_empty());
+        let field = field.map(|f| (&*f.field, &*f.value)).next();
+        let (sort, (key, value)) = match (field, self.labels.exact()) {
             (Some(field), _) => ("f", field),
             (None, Some(label)) => ("l", label),
             (None, None) => return None,
@@ -67,6 +68,6 @@ impl Selection {
         let name_is = |name: &str| facets::value(record, "f:metadata.name") == Some(name);
         self.name.as_deref().is_none_or(name_is)
             && self.labels.matches(|key| facets::value(record, &format!("l:{key}")))
-            && self.fields.matches(|path| facets::value(record, &format!("f:{path}")).unwrap_or(""))
+            && self.fields.matches(|path| Some(facets::value(record, &format!("f:{path}")).unwrap_or("")))
     }
 }

@@ -147,7 +147,8 @@ impl Query {
 
     /// The first value of a parameter; absent and empty are the same.
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.all(key).next().filter(|value| !value.is_empty())
+        let first = self.0.iter().find(|(k, _)| k == key).map(|(_, value)| value.as_str());
+        first.filter(|value| !value.is_empty())
     }
 
     pub fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {

@@ -8,7 +8,7 @@ use crate::admission::{self, Attributes};
 use crate::codec;
 use crate::request::Request;
 use http::StatusCode;
-use serde_json::{Value, json};
+use serde_json::json;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Does, Kind, Verb};
 use skiff_api::object::Object;
@@ -307,9 +307,4 @@ pub fn commit_refusal(error: &CommitError) -> Status {
         CommitError::Full => Status::new(507, "InternalError", error.to_string()),
         _ => Status::internal(error),
     }
-}
-
-/// The text of a `Value` for the key of a refusal.
-pub fn name_of(value: &Value) -> &str {
-    skiff_api::object::at(value, "metadata.name").and_then(Value::as_str).unwrap_or("")
 }

@@ -77,6 +77,9 @@ impl Committer {
             requests.into_iter().for_each(|request| answer(request, Err(error.clone())));
             return;
         }
+        if let Some(oldest) = self.compaction.tick(began, self.revision) {
+            self.publish_compacted(oldest);
+        }
         self.leave_full(began);
         let (mut decided, mut group) = self.decide(requests);
         let mut result = self.append(&group.entries);
@@ -94,22 +97,16 @@ impl Committer {
         self.shared.publish(&events);
         decided.into_iter().for_each(|decided| answer(decided.request, decided.outcome));
         self.shared.dispatch(&events);
-        self.finish(began, events.len());
+        self.note_figures(began, events.len());
     }
 
-    /// Figures, and compaction by age.
-    fn finish(&mut self, began: Duration, writes: usize) {
-        let now = (self.clock)();
-        {
-            let mut figures = self.shared.figures();
-            figures.commit_us.add_duration(now.saturating_sub(began));
-            figures.group_writes.add(writes as u64);
-            figures.disk_bytes = self.log.disk_bytes();
-            figures.full = self.full.is_some();
-        }
-        if let Some(oldest) = self.compaction.tick(now, self.revision) {
-            self.publish_compacted(oldest);
-        }
+    fn note_figures(&self, began: Duration, writes: usize) {
+        let took = (self.clock)().saturating_sub(began);
+        let mut figures = self.shared.figures();
+        figures.commit_us.add_duration(took);
+        figures.group_writes.add(writes as u64);
+        figures.disk_bytes = self.log.disk_bytes();
+        figures.full = self.full.is_some();
     }
 
     /// Compares every request with the state that the ones before it leave behind.

@@ -115,11 +115,11 @@ impl Loader {
             }
         }
         let event = row.event(old);
-        self.index.apply(&event);
+        let before = self.index.apply(&event);
         self.last = revision;
         if revision > marks.compacted {
             self.window.raise_floor(marks.compacted);
-            self.window.push(Arc::new(event));
+            self.window.push(Arc::new(event), before);
         }
         Ok(())
     }

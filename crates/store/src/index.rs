@@ -44,7 +44,8 @@ impl Index {
         self.records.get(key)
     }
 
-    pub fn apply(&mut self, event: &Event) {
+    /// Returns the record that was there: the stored one, which a delete's event may not have.
+    pub fn apply(&mut self, event: &Event) -> Option<Arc<Record>> {
         self.revision = event.revision;
         let before = match &event.new {
             Some(new) => self.records.insert(new.key.clone(), new.clone()),
@@ -55,6 +56,7 @@ impl Index {
         self.bytes += event.new.as_ref().map_or(0, |r| r.body.len());
         let (old, new) = (facets(&before), facets(&event.new));
         self.facets.change(&event.key, old.as_ref(), new.as_ref());
+        before
     }
 
     /// The records of a selection after a key, as of the overlay's revision; and how many more.

@@ -122,8 +122,8 @@ impl Shared {
         {
             let mut state = self.write();
             for event in events {
-                state.index.apply(event);
-                state.window.push(event.clone());
+                let before = state.index.apply(event);
+                state.window.push(event.clone(), before);
             }
         }
         self.current.send_replace(last.revision);

@@ -9,11 +9,17 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 pub(crate) struct Window {
-    events: VecDeque<Arc<Event>>,
+    events: VecDeque<Held>,
     floor: Revision,
     bytes: usize,
     max_events: usize,
     max_bytes: usize,
+}
+
+/// An event, and the record that was stored before it: the event of a delete may show another body.
+struct Held {
+    event: Arc<Event>,
+    before: Option<Arc<Record>>,
 }
 
 /// What the keys that changed since some revision were then; `None`: did not exist.
@@ -37,9 +43,9 @@ impl Window {
         self.bytes
     }
 
-    pub fn push(&mut self, event: Arc<Event>) {
+    pub fn push(&mut self, event: Arc<Event>, before: Option<Arc<Record>>) {
         self.bytes += weight(&event);
-        self.events.push_back(event);
+        self.events.push_back(Held { event, before });
         while self.events.len() > self.max_events || self.bytes > self.max_bytes {
             self.pop();
         }
@@ -47,14 +53,14 @@ impl Window {
 
     /// Gives up everything up to `floor`: it is compacted.
     pub fn raise_floor(&mut self, floor: Revision) {
-        while self.events.front().is_some_and(|event| event.revision <= floor) {
+        while self.events.front().is_some_and(|held| held.event.revision <= floor) {
             self.pop();
         }
         self.floor = self.floor.max(floor);
     }
 
     fn pop(&mut self) {
-        if let Some(event) = self.events.pop_front() {
+        if let Some(Held { event, .. }) = self.events.pop_front() {
             self.bytes -= weight(&event);
             self.floor = event.revision;
         }
@@ -62,14 +68,20 @@ impl Window {
 
     /// The events above `after`, which must not be below the floor.
     pub fn after(&self, after: Revision) -> impl Iterator<Item = &Arc<Event>> {
-        let from = self.events.partition_point(|event| event.revision <= after);
+        self.held_after(after).map(|held| &held.event)
+    }
+
+    fn held_after(&self, after: Revision) -> impl Iterator<Item = &Held> {
+        let from = self.events.partition_point(|held| held.event.revision <= after);
         self.events.range(from..)
     }
 
     /// Adds to `overlay` what the keys of `scope` were at revision `at`, unless it knows already.
     pub fn overlay(&self, at: Revision, scope: &Scope, overlay: &mut Overlay) {
-        for event in self.after(at).filter(|event| scope.contains(&event.key)) {
-            remember(overlay, &event.key, || event.old.clone());
+        for Held { event, before } in self.held_after(at) {
+            if scope.contains(&event.key) {
+                remember(overlay, &event.key, || before.clone());
+            }
         }
     }
 }
@@ -115,10 +127,10 @@ mod tests {
     fn caps_and_floor() {
         let mut window = Window::new(Revision(1), 3, 2000);
         for revision in 2..=5 {
-            window.push(event(revision, 10));
+            window.push(event(revision, 10), None);
         }
         assert_eq!((window.floor(), window.len()), (Revision(2), 3));
-        window.push(event(6, 1500));
+        window.push(event(6, 1500), None);
         assert_eq!((window.floor(), window.len()), (Revision(5), 1));
         assert_eq!(window.after(Revision(5)).count(), 1);
         window.raise_floor(Revision(6));

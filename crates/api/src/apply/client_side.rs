@@ -42,11 +42,6 @@ pub(super) fn refresh(object: &mut Value, applied: &Value) {
     let mut applied = applied.clone();
     if let Some(all) = annotations_mut(&mut applied) {
         all.remove(LAST_APPLIED);
-        if all.is_empty() {
-            if let Some(metadata) = applied.get_mut("metadata").and_then(Value::as_object_mut) {
-                metadata.remove("annotations");
-            }
-        }
     }
     let Some(all) = annotations_mut(object) else { return };
     all.insert(LAST_APPLIED.to_string(), Value::String(format!("{applied}\n")));

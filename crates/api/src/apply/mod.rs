@@ -437,11 +437,12 @@ fn same_but_managed(a: &Value, b: &Value) -> bool {
 fn describe(object: &Value) -> String {
     let text = |at: Option<&Value>| at.and_then(Value::as_str).unwrap_or_default().to_string();
     let metadata = object.get("metadata");
+    let version = text(object.get("apiVersion"));
+    let core = if version.contains('/') { "" } else { "/" };
     format!(
-        "{}/{}; {}, Kind={}",
+        "{}/{}; {core}{version}, Kind={}",
         text(metadata.and_then(|m| m.get("namespace"))),
         text(metadata.and_then(|m| m.get("name"))),
-        text(object.get("apiVersion")),
         text(object.get("kind")),
     )
 }

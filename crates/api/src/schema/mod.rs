@@ -7,8 +7,11 @@
 //! asked for).
 
 mod builtin;
+pub mod decode;
+pub mod default;
 pub mod descriptions;
 pub mod discovery;
+pub mod emit;
 
 use std::borrow::Cow;
 use std::ops::Deref;
@@ -94,6 +97,14 @@ pub struct Struct {
     pub topology: Topology,
     /// Keeps fields that it does not name (custom resources with preserve-unknown-fields).
     pub open: bool,
+}
+
+impl Struct {
+    /// The field of that JSON name.
+    pub fn field(&self, name: &str) -> Option<&Field> {
+        let at = self.fields.binary_search_by(|it| it.name.as_ref().cmp(name)).ok()?;
+        Some(&self.fields[at])
+    }
 }
 
 /// One field of a struct, with everything that the struct tag and the markers of the API say about it.

@@ -1,0 +1,201 @@
+//! Cache: the objects of one resource as views, kept current by a watch, with word to whoever reacts to a change.
+//!
+//! It starts with the whole state (WatchList), follows every event, and begins anew when its watch ends. Readers get
+//! shared views; nothing is copied for them. Until it has synced once, no plan may run on it.
+
+use crate::{Client, decode};
+use futures_util::StreamExt;
+use http::Method;
+use skiff_api::Status;
+use skiff_api::views::{Key, View};
+use skiff_api::wire::{Body, Frame, Payload};
+use skiff_base::{Backoff, World};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Between two tries to begin a watch.
+const RETRY: Backoff =
+    Backoff { first: Duration::from_millis(100), most: Duration::from_secs(10) };
+
+/// A change of one object, as a reaction sees it.
+pub struct Change<'a, V> {
+    pub old: Option<&'a Arc<V>>,
+    pub new: Option<&'a Arc<V>>,
+}
+
+type Reaction<V> = Box<dyn Fn(&Change<V>) + Send + Sync>;
+type Index = BTreeMap<(&'static str, Box<str>), BTreeSet<Key>>;
+
+/// The objects of one resource.
+pub struct Cache<V> {
+    state: RwLock<State<V>>,
+    reactions: Mutex<Vec<Reaction<V>>>,
+    /// The revision up to which every event was taken; 0 until the first sync.
+    progress: watch::Sender<u64>,
+}
+
+struct State<V> {
+    objects: BTreeMap<Key, Arc<V>>,
+    index: Index,
+}
+
+impl<V: View> Default for Cache<V> {
+    fn default() -> Cache<V> {
+        Cache {
+            state: RwLock::new(State { objects: BTreeMap::new(), index: BTreeMap::new() }),
+            reactions: Mutex::new(Vec::new()),
+            progress: watch::Sender::new(0),
+        }
+    }
+}
+
+impl<V: View> Cache<V> {
+    pub fn get(&self, key: &Key) -> Option<Arc<V>> {
+        self.read().objects.get(key).cloned()
+    }
+
+    /// All objects, or those of one namespace, in the order of their keys.
+    pub fn list(&self, namespace: &str) -> Vec<Arc<V>> {
+        let state = self.read();
+        if namespace.is_empty() {
+            return state.objects.values().cloned().collect();
+        }
+        let from = Key::new(namespace, "");
+        let within = |(key, _): &(&Key, &Arc<V>)| key.namespace == namespace;
+        state.objects.range(from..).take_while(within).map(|(_, object)| object.clone()).collect()
+    }
+
+    /// The objects that named this value for this index.
+    pub fn find(&self, index: &'static str, value: &str) -> Vec<Arc<V>> {
+        let state = self.read();
+        let Some(keys) = state.index.get(&(index, value.into())) else { return Vec::new() };
+        keys.iter().filter_map(|key| state.objects.get(key).cloned()).collect()
+    }
+
+    /// Calls `reaction` for every change from now on, and once for every object that is here already.
+    pub fn on_change(&self, reaction: impl Fn(&Change<V>) + Send + Sync + 'static) {
+        let mut reactions = self.reactions.lock().expect("no holder of this lock panics");
+        for object in self.read().objects.values() {
+            reaction(&Change { old: None, new: Some(object) });
+        }
+        reactions.push(Box::new(reaction));
+    }
+
+    /// Waits until everything up to `revision` has been seen (at least the first sync).
+    pub async fn caught_up(&self, revision: u64) {
+        let mut progress = self.progress.subscribe();
+        // The sender lives in self, so waiting cannot fail.
+        let _ = progress.wait_for(|seen| *seen >= revision.max(1)).await;
+    }
+
+    /// Follows the resource until the task is ended.
+    pub async fn follow(self: Arc<Self>, client: Client, world: World, query: String) {
+        let mut failures = 0;
+        loop {
+            match self.pass(&client, &query).await {
+                Ok(()) => failures = 0,
+                Err(status) => {
+                    failures += 1;
+                    tracing::warn!(resource = V::RESOURCE.plural, %status, "a watch ended");
+                }
+            }
+            world.sleep(RETRY.delay(failures)).await;
+        }
+    }
+
+    /// One watch, from the whole state to its end.
+    async fn pass(&self, client: &Client, query: &str) -> Result<(), Status> {
+        let path = V::RESOURCE.path("", "", "");
+        let all = format!(
+            "watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true{query}"
+        );
+        let answer = client.send(Method::GET, &path, &all, "", Payload::None).await?;
+        let Body::Watch(mut frames) = answer.body else {
+            return Err(Status::internal(format!("the answer to {path} is no watch")));
+        };
+        let mut initial = Some(BTreeSet::new());
+        while let Some(frame) = frames.next().await {
+            match frame {
+                Frame::Added(stored) | Frame::Modified(stored) => {
+                    let object: V = decode(&stored)?;
+                    if let Some(seen) = &mut initial {
+                        seen.insert(object.meta().key());
+                    }
+                    self.put(Arc::new(object));
+                    self.advance(initial.is_none(), stored.revision);
+                }
+                Frame::Deleted(stored) => {
+                    let object: V = decode(&stored)?;
+                    self.remove(&object.meta().key());
+                    self.advance(initial.is_none(), stored.revision);
+                }
+                Frame::Bookmark { revision, initial_end, .. } => {
+                    if let (true, Some(seen)) = (initial_end, initial.take_if(|_| initial_end)) {
+                        self.keep_only(&seen);
+                    }
+                    self.advance(initial.is_none(), revision.max(1));
+                }
+                Frame::Error(status) => return Err(status),
+                Frame::Other(sort, _) => {
+                    return Err(Status::internal(format!("a {sort} frame in no known form")));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn advance(&self, synced: bool, revision: u64) {
+        if synced {
+            self.progress.send_if_modified(|seen| std::mem::replace(seen, revision.max(*seen)) < revision);
+        }
+    }
+
+    fn put(&self, object: Arc<V>) {
+        let key = object.meta().key();
+        let mut state = self.state.write().expect("no holder of this lock panics");
+        let old = state.objects.insert(key.clone(), object.clone());
+        if let Some(old) = &old {
+            old.index(&mut |name, value| unindex(&mut state.index, name, value, &key));
+        }
+        object.index(&mut |name, value| {
+            state.index.entry((name, value.into())).or_default().insert(key.clone());
+        });
+        drop(state);
+        self.tell(&Change { old: old.as_ref(), new: Some(&object) });
+    }
+
+    fn remove(&self, key: &Key) {
+        let mut state = self.state.write().expect("no holder of this lock panics");
+        let Some(old) = state.objects.remove(key) else { return };
+        old.index(&mut |name, value| unindex(&mut state.index, name, value, key));
+        drop(state);
+        self.tell(&Change { old: Some(&old), new: None });
+    }
+
+    /// After a new start: what was not among the initial events is gone.
+    fn keep_only(&self, seen: &BTreeSet<Key>) {
+        let gone: Vec<Key> = self.read().objects.keys().filter(|k| !seen.contains(*k)).cloned().collect();
+        gone.iter().for_each(|key| self.remove(key));
+    }
+
+    fn tell(&self, change: &Change<V>) {
+        let reactions = self.reactions.lock().expect("no holder of this lock panics");
+        reactions.iter().for_each(|reaction| reaction(change));
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, State<V>> {
+        self.state.read().expect("no holder of this lock panics")
+    }
+}
+
+fn unindex(index: &mut Index, name: &'static str, value: &str, key: &Key) {
+    let place = (name, Box::from(value));
+    if let Some(keys) = index.get_mut(&place) {
+        keys.remove(key);
+        if keys.is_empty() {
+            index.remove(&place);
+        }
+    }
+}

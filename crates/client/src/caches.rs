@@ -1,0 +1,42 @@
+//! Caches: one cache for each resource that anybody reads, started at the first request for it and shared by all.
+
+use crate::{Cache, Client};
+use skiff_api::views::View;
+use skiff_base::{Tasks, World};
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+/// The shared caches of one client.
+#[derive(Clone)]
+pub struct Caches {
+    client: Client,
+    world: World,
+    tasks: Tasks,
+    caches: Arc<Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>>,
+}
+
+impl Caches {
+    /// The watches run in `tasks`, under the identity of `client`.
+    pub fn new(client: Client, world: World, tasks: Tasks) -> Caches {
+        Caches { client, world, tasks, caches: Arc::default() }
+    }
+
+    /// The cache of a resource; the first call starts its watch.
+    pub fn of<V: View>(&self) -> Arc<Cache<V>> {
+        self.filtered("")
+    }
+
+    /// The same, for those who may see only a part of a resource (`&fieldSelector=spec.nodeName%3Dn1`). The filter of
+    /// the first call holds.
+    pub fn filtered<V: View>(&self, query: &str) -> Arc<Cache<V>> {
+        let mut caches = self.caches.lock().expect("no holder of this lock panics");
+        let cache = caches.entry(TypeId::of::<V>()).or_insert_with(|| {
+            let cache: Arc<Cache<V>> = Arc::default();
+            let follow = cache.clone().follow(self.client.clone(), self.world.clone(), query.to_owned());
+            self.tasks.spawn(follow);
+            cache
+        });
+        cache.clone().downcast().expect("the map's key is the type of the view")
+    }
+}

@@ -1,0 +1,166 @@
+//! Events: what parts of the cluster tell users about objects, merged so that a repeated one is a count, not a flood
+//! (API reference: Event v1).
+
+use crate::{Client, PatchKind};
+use serde_json::{Value, json};
+use skiff_api::views::Resource;
+use skiff_base::{Time, World};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+const EVENTS: Resource = Resource::core("events", "Event");
+/// How many different events are remembered for merging.
+const REMEMBERED_MOST: usize = 4096;
+/// An event that comes again after this time is a new one.
+const MERGE_WITHIN: Duration = Duration::from_secs(600);
+/// Events about one object: this many at once, then one every `REFILL`.
+const BURST: u32 = 25;
+const REFILL: Duration = Duration::from_secs(300);
+
+/// Records events of one source.
+#[derive(Clone)]
+pub struct Recorder {
+    client: Client,
+    world: World,
+    component: Arc<str>,
+    host: Arc<str>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    seen: HashMap<String, Seen>,
+    order: VecDeque<String>,
+    /// Per object: events left, and when that was reckoned.
+    budgets: HashMap<String, (f64, Duration)>,
+}
+
+#[derive(Clone)]
+struct Seen {
+    namespace: String,
+    name: String,
+    count: u64,
+    last: Duration,
+}
+
+/// What to do about one occurrence.
+enum Step {
+    Create(String),
+    Count(Seen),
+    Drop,
+}
+
+impl Recorder {
+    pub fn new(client: Client, world: World, component: &str) -> Recorder {
+        Recorder { client, world, component: component.into(), host: "".into(), state: Arc::default() }
+    }
+
+    /// Events of a part that runs on a node carry the node's name.
+    pub fn on_host(mut self, host: &str) -> Recorder {
+        self.host = host.into();
+        self
+    }
+
+    /// Records one event. Failures are logged: nothing may depend on events.
+    pub async fn record(&self, sort: &str, reason: &str, message: &str, about: Value) {
+        let key = format!("{sort}\u{0}{reason}\u{0}{message}\u{0}{about}");
+        let step = self.step(&key, &about);
+        let outcome = match step {
+            Step::Drop => return,
+            Step::Count(seen) => self.count(&seen).await,
+            Step::Create(name) => self.create(&name, sort, reason, message, about).await,
+        };
+        if let Err(status) = outcome {
+            if status.code == 404 {
+                self.state.lock().expect("no holder of this lock panics").seen.remove(&key);
+            }
+            tracing::debug!(%status, reason, message, "an event was not recorded");
+        }
+    }
+
+    fn step(&self, key: &str, about: &Value) -> Step {
+        let now = self.world.uptime();
+        let text = |field: &str| about.get(field).and_then(Value::as_str).unwrap_or("").to_owned();
+        let mut state = self.state.lock().expect("no holder of this lock panics");
+        let budget = state.budgets.entry(text("uid") + &text("name")).or_insert((f64::from(BURST), now));
+        let earned = (now.saturating_sub(budget.1)).as_secs_f64() / REFILL.as_secs_f64();
+        *budget = ((budget.0 + earned).min(f64::from(BURST)), now);
+        if budget.0 < 1.0 {
+            return Step::Drop;
+        }
+        budget.0 -= 1.0;
+        if let Some(seen) = state.seen.get_mut(key).filter(|s| now.saturating_sub(s.last) < MERGE_WITHIN) {
+            seen.count += 1;
+            seen.last = now;
+            return Step::Count(seen.clone());
+        }
+        let stamp = self.world.now().as_nanosecond() as u64;
+        let name = format!("{}.{stamp:x}", text("name"));
+        let namespace = match text("namespace") {
+            empty if empty.is_empty() => "default".to_owned(),
+            namespace => namespace,
+        };
+        let seen = Seen { namespace, name: name.clone(), count: 1, last: now };
+        if state.seen.insert(key.to_owned(), seen).is_none() {
+            state.order.push_back(key.to_owned());
+        }
+        if state.order.len() > REMEMBERED_MOST
+            && let Some(oldest) = state.order.pop_front()
+        {
+            state.seen.remove(&oldest);
+        }
+        if state.budgets.len() > REMEMBERED_MOST {
+            state.budgets.retain(|_, (left, _)| *left < f64::from(BURST) - 1.0);
+        }
+        Step::Create(name)
+    }
+
+    async fn count(&self, seen: &Seen) -> Result<(), skiff_api::Status> {
+        let body = json!({"count": seen.count, "lastTimestamp": seconds(self.world.now())});
+        self.client.patch(PatchKind::Merge, EVENTS, &seen.namespace, &seen.name, "", body).await.map(|_| ())
+    }
+
+    async fn create(
+        &self,
+        name: &str,
+        sort: &str,
+        reason: &str,
+        message: &str,
+        about: Value,
+    ) -> Result<(), skiff_api::Status> {
+        let namespace = match about.get("namespace").and_then(Value::as_str) {
+            None | Some("") => "default",
+            Some(namespace) => namespace,
+        };
+        let now = seconds(self.world.now());
+        let mut source = json!({"component": &*self.component});
+        if !self.host.is_empty() {
+            source["host"] = json!(&*self.host);
+        }
+        let body = json!({
+            "apiVersion": "v1", "kind": "Event", "metadata": {"name": name, "namespace": namespace},
+            "involvedObject": about, "reason": reason, "message": message, "type": sort,
+            "source": source, "firstTimestamp": now, "lastTimestamp": now, "count": 1,
+            "reportingComponent": &*self.component, "reportingInstance": &*self.host,
+        });
+        self.client.create(EVENTS, namespace, body).await.map(|_| ())
+    }
+}
+
+/// RFC 3339 in whole seconds.
+fn seconds(time: Time) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// An ObjectReference to an object, as events carry it.
+pub fn reference(resource: Resource, meta: &skiff_api::views::Meta) -> Value {
+    let mut about = json!({
+        "kind": resource.kind, "apiVersion": resource.api_version(), "name": meta.name, "uid": meta.uid,
+        "resourceVersion": meta.resource_version,
+    });
+    if resource.namespaced {
+        about["namespace"] = json!(meta.namespace);
+    }
+    about
+}

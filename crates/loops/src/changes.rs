@@ -1,0 +1,132 @@
+//! Changes: what a plan wants done, as data. The runner performs them in order and stops at the first failure.
+
+use serde_json::Value;
+use skiff_api::views::{Key, Resource};
+use skiff_client::{DeleteOptions, PatchKind};
+
+/// One thing to do.
+#[derive(Debug, Clone)]
+pub enum Change {
+    Create { resource: Resource, namespace: String, body: Value },
+    /// A patch of the object, or of its `status` when `subresource` says so. With `uid`, only of that very object.
+    Patch {
+        kind: PatchKind,
+        resource: Resource,
+        key: Key,
+        subresource: &'static str,
+        body: Value,
+    },
+    /// Replaces the object (or its part) at the revision that the body names.
+    Update { resource: Resource, key: Key, subresource: &'static str, body: Value },
+    Delete { resource: Resource, key: Key, options: DeleteOptions },
+    /// An Event about an object, for users to read.
+    Event(Note),
+}
+
+/// What an Event says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Note {
+    /// `Normal` or `Warning`.
+    pub sort: &'static str,
+    pub reason: String,
+    pub message: String,
+    /// The object that it is about: an ObjectReference.
+    pub about: Value,
+}
+
+/// The changes of one plan, in order, with the reasons for what was not done.
+#[derive(Debug, Default)]
+pub struct Changes {
+    list: Vec<Change>,
+    /// Why nothing more happens yet, for those who ask (`skiff why`).
+    reasons: Vec<String>,
+}
+
+impl Changes {
+    pub fn create(&mut self, resource: Resource, namespace: &str, body: Value) {
+        self.list.push(Change::Create { resource, namespace: namespace.into(), body });
+    }
+
+    pub fn merge(&mut self, resource: Resource, key: Key, body: Value) {
+        self.patch(PatchKind::Merge, resource, key, "", body);
+    }
+
+    /// Writes fields of the status, by a merge patch.
+    pub fn status(&mut self, resource: Resource, key: Key, status: Value) {
+        self.patch(PatchKind::Merge, resource, key, "status", serde_json::json!({"status": status}));
+    }
+
+    pub fn patch(
+        &mut self,
+        kind: PatchKind,
+        resource: Resource,
+        key: Key,
+        subresource: &'static str,
+        body: Value,
+    ) {
+        self.list.push(Change::Patch { kind, resource, key, subresource, body });
+    }
+
+    pub fn update(&mut self, resource: Resource, key: Key, subresource: &'static str, body: Value) {
+        self.list.push(Change::Update { resource, key, subresource, body });
+    }
+
+    /// Deletes exactly this object: another one of the same name stays.
+    pub fn delete(&mut self, resource: Resource, key: Key, uid: &str) {
+        let options = DeleteOptions { uid: Some(uid.into()), ..DeleteOptions::default() };
+        self.list.push(Change::Delete { resource, key, options });
+    }
+
+    pub fn delete_with(&mut self, resource: Resource, key: Key, options: DeleteOptions) {
+        self.list.push(Change::Delete { resource, key, options });
+    }
+
+    pub fn event(&mut self, note: Note) {
+        self.list.push(Change::Event(note));
+    }
+
+    /// Notes why nothing (more) is done yet.
+    pub fn because(&mut self, reason: impl Into<String>) {
+        self.reasons.push(reason.into());
+    }
+
+    pub fn reasons(&self) -> &[String] {
+        &self.reasons
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    pub fn into_list(self) -> Vec<Change> {
+        self.list
+    }
+
+    /// The changes as text, one each: what the case files of loops compare.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        for change in &self.list {
+            let line = match change {
+                Change::Create { resource, namespace, body } => {
+                    format!("create {} {namespace} {body}", resource.plural)
+                }
+                Change::Patch { kind, resource, key, subresource, body } => {
+                    format!("patch {kind:?} {} {key} {subresource} {body}", resource.plural)
+                }
+                Change::Update { resource, key, subresource, body } => {
+                    format!("update {} {key} {subresource} {body}", resource.plural)
+                }
+                Change::Delete { resource, key, options } => {
+                    format!("delete {} {key} uid={}", resource.plural, options.uid.as_deref().unwrap_or(""))
+                }
+                Change::Event(note) => format!("event {} {}: {}", note.sort, note.reason, note.message),
+            };
+            out += line.trim_end();
+            out.push('\n');
+        }
+        for reason in &self.reasons {
+            out += &format!("because {reason}\n");
+        }
+        out
+    }
+}

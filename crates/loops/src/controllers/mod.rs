@@ -1,0 +1,3 @@
+//! The controllers: one file each (or one folder, split by decision), one line in LOOPS each.
+
+pub mod serviceaccount;

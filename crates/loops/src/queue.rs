@@ -1,0 +1,131 @@
+//! The queue of one loop: keys that wait, keys that are worked on, and keys that are due later. A key stands in it once.
+
+use skiff_api::views::Key;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Mutex;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// Keys with their states. Bounded by the number of objects that there are.
+#[derive(Default)]
+pub struct Queue {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    ready: VecDeque<Key>,
+    waiting: BTreeSet<Key>,
+    working: BTreeSet<Key>,
+    /// Keys that came again while they were worked on.
+    again: BTreeSet<Key>,
+    later: BTreeMap<(Duration, Key), ()>,
+    due: BTreeMap<Key, Duration>,
+}
+
+impl Queue {
+    /// Asks for a pass over this key, soon.
+    pub fn add(&self, key: Key) {
+        let mut state = self.lock();
+        state.add(key);
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// Asks for a pass at a time on the world's clock; an earlier one that is set already stays.
+    pub fn add_at(&self, key: Key, at: Duration) {
+        let mut state = self.lock();
+        if let Some(before) = state.due.get(&key).copied() {
+            if before <= at {
+                return;
+            }
+            state.later.remove(&(before, key.clone()));
+        }
+        state.due.insert(key.clone(), at);
+        state.later.insert((at, key), ());
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// The next key that is due, which is then worked on until `done`; else when the next one will be.
+    pub fn take(&self, now: Duration) -> Result<Key, Option<Duration>> {
+        let mut state = self.lock();
+        while let Some(((at, key), ())) = state.later.first_key_value().map(|(k, ())| (k.clone(), ())) {
+            if at > now {
+                break;
+            }
+            state.later.pop_first();
+            state.due.remove(&key);
+            state.add(key);
+        }
+        match state.ready.pop_front() {
+            Some(key) => {
+                state.waiting.remove(&key);
+                state.working.insert(key.clone());
+                Ok(key)
+            }
+            None => Err(state.later.first_key_value().map(|((at, _), ())| *at)),
+        }
+    }
+
+    /// The pass over this key has ended.
+    pub fn done(&self, key: &Key) {
+        let mut state = self.lock();
+        state.working.remove(key);
+        if state.again.remove(key) {
+            state.add(key.clone());
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// Waits for the next add or done.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Keys that wait or are worked on.
+    pub fn len(&self) -> usize {
+        let state = self.lock();
+        state.ready.len() + state.working.len()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl State {
+    fn add(&mut self, key: Key) {
+        if self.working.contains(&key) {
+            self.again.insert(key);
+        } else if self.waiting.insert(key.clone()) {
+            self.ready.push_back(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_stands_in_the_queue_once() {
+        let queue = Queue::default();
+        let (a, b, at) = (Key::new("n", "a"), Key::new("n", "b"), Duration::from_secs);
+        queue.add(a.clone());
+        queue.add(a.clone());
+        queue.add_at(b.clone(), at(5));
+        queue.add_at(b.clone(), at(9));
+        assert_eq!(queue.take(at(0)), Ok(a.clone()));
+        queue.add(a.clone());
+        assert_eq!(queue.take(at(0)), Err(Some(at(5))), "a is worked on, b is not due");
+        queue.done(&a);
+        assert_eq!(queue.take(at(0)), Ok(a.clone()));
+        queue.done(&a);
+        assert_eq!(queue.take(at(5)), Ok(b.clone()));
+        queue.done(&b);
+        assert_eq!(queue.take(at(9)), Err(None));
+    }
+}

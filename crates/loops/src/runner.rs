@@ -1,0 +1,256 @@
+//! The runner: the only one that acts for loops. It wakes a loop with a key, has it observe and plan, performs the
+//! changes through the client under the loop's own identity, and comes back when the plan says so or when it failed.
+//!
+//! A pass over a key begins only when the caches show everything that the pass before wrote: this replaces the
+//! bookkeeping of expected creations and deletions.
+
+use crate::changes::{Change, Changes};
+use crate::controllers;
+use crate::queue::Queue;
+use skiff_api::Status;
+use skiff_api::views::{Key, View};
+use skiff_api::wire::{Serve, User};
+use skiff_base::{Backoff, Tasks, Time, World};
+use skiff_client::{Cache, Caches, Client};
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Every loop, by the function that starts it.
+pub const LOOPS: &[fn(&Runner)] = &[Runner::start::<controllers::serviceaccount::DefaultAccount>];
+
+/// After a failed pass; upstream's rate limit of controllers has the same bounds.
+const RETRY: Backoff =
+    Backoff { first: Duration::from_millis(5), most: Duration::from_secs(1000) };
+
+/// When a loop wants to look at a key again, if nothing happens to it before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// When something changes.
+    Wait,
+    /// At this moment.
+    At(Time),
+}
+
+/// One loop. All its logic is in `plan`, which is pure.
+pub trait Loop: Send + Sync + 'static {
+    /// The name of its service account in `kube-system`, its field manager, and the source of its events.
+    const NAME: &'static str;
+    /// How many keys it works on at once.
+    const WORKERS: usize = 5;
+    /// Everything that `plan` may look at.
+    type Seen: Send;
+    /// What `plan` remembers of a key between passes; it must be safe to lose.
+    type Memory: Default + Send + 'static;
+
+    /// Says which changes wake it, and with which key.
+    fn on(on: &mut On);
+    /// Reads the caches. `None`: there is nothing to do for this key any more.
+    fn observe(caches: &Caches, key: &Key) -> Option<Self::Seen>;
+    /// Decides.
+    fn plan(seen: &Self::Seen, memory: &mut Self::Memory, now: Time, out: &mut Changes) -> Next;
+}
+
+/// The reactions of a loop: which changes lead to which keys.
+pub struct On {
+    caches: Caches,
+    queue: Arc<Queue>,
+    /// Waits until one of the caches that the loop reads has caught up with a revision.
+    synced: HashMap<&'static str, CaughtUp>,
+}
+
+type CaughtUp = Box<dyn Fn(u64) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+
+impl On {
+    /// A change of an object leads to the object's own key.
+    pub fn own<V: View>(&mut self) {
+        self.map::<V>(|object, _| vec![object.meta().key()]);
+    }
+
+    /// A change of an object leads to its controller, when that is of this kind.
+    pub fn controlled<V: View>(&mut self, kind: &'static str) {
+        self.map::<V>(move |object, _| {
+            let owner = object.meta().controller().filter(|owner| owner.kind == kind);
+            owner.map(|o| Key::new(&object.meta().namespace, &o.name)).into_iter().collect()
+        });
+    }
+
+    /// A change leads to the keys that `keys` names for the object as it was and as it is.
+    pub fn map<V: View>(&mut self, keys: impl Fn(&V, &Caches) -> Vec<Key> + Send + Sync + 'static) {
+        let cache = self.reads::<V>();
+        let (queue, caches) = (self.queue.clone(), self.caches.clone());
+        cache.on_change(move |change| {
+            for object in [change.old, change.new].into_iter().flatten() {
+                keys(object, &caches).into_iter().for_each(|key| queue.add(key));
+            }
+        });
+    }
+
+    /// The loop reads this resource without being woken by it.
+    pub fn reads<V: View>(&mut self) -> Arc<Cache<V>> {
+        let cache = self.caches.of::<V>();
+        let waits = cache.clone();
+        let wait: CaughtUp = Box::new(move |revision| {
+            let cache = waits.clone();
+            Box::pin(async move { cache.caught_up(revision).await })
+        });
+        self.synced.insert(V::RESOURCE.plural, wait);
+        cache
+    }
+}
+
+/// Runs loops over one server.
+#[derive(Clone)]
+pub struct Runner {
+    pub serve: Arc<dyn Serve>,
+    pub caches: Caches,
+    pub world: World,
+    pub tasks: Tasks,
+}
+
+impl Runner {
+    /// Starts one loop.
+    pub fn start<L: Loop>(&self) {
+        let queue = Arc::new(Queue::default());
+        let mut on =
+            On { caches: self.caches.clone(), queue: queue.clone(), synced: HashMap::new() };
+        L::on(&mut on);
+        let user = User::service_account("kube-system", L::NAME);
+        let client = Client::new(self.serve.clone(), user, L::NAME);
+        let run = Run::<L> {
+            runner: self.clone(),
+            recorder: skiff_client::events::Recorder::new(client.clone(), self.world.clone(), L::NAME),
+            client,
+            queue,
+            synced: on.synced,
+            keys: Mutex::new(HashMap::new()),
+        };
+        self.tasks.spawn(Arc::new(run).work());
+    }
+}
+
+/// What is known of a key between passes.
+struct Known<M> {
+    memory: M,
+    failures: u32,
+    /// The newest revision that the last pass wrote, by resource.
+    wrote: HashMap<&'static str, u64>,
+}
+
+struct Run<L: Loop> {
+    runner: Runner,
+    client: Client,
+    recorder: skiff_client::events::Recorder,
+    queue: Arc<Queue>,
+    synced: HashMap<&'static str, CaughtUp>,
+    keys: Mutex<HashMap<Key, Known<L::Memory>>>,
+}
+
+impl<L: Loop> Run<L> {
+    async fn work(self: Arc<Self>) {
+        for synced in self.synced.values() {
+            synced(0).await;
+        }
+        let places = Arc::new(tokio::sync::Semaphore::new(L::WORKERS));
+        let world = &self.runner.world;
+        loop {
+            let Ok(place) = places.clone().acquire_owned().await else { return };
+            let key = loop {
+                match self.queue.take(world.uptime()) {
+                    Ok(key) => break key,
+                    Err(None) => self.queue.changed().await,
+                    Err(Some(at)) => {
+                        let left = at.saturating_sub(world.uptime());
+                        world.within(left, self.queue.changed()).await;
+                    }
+                }
+            };
+            let run = self.clone();
+            self.runner.tasks.spawn(async move {
+                run.pass(&key).await;
+                run.queue.done(&key);
+                drop(place);
+            });
+        }
+    }
+
+    async fn pass(&self, key: &Key) {
+        let mut known = self.take(key);
+        for (resource, revision) in known.wrote.drain() {
+            if let Some(synced) = self.synced.get(resource) {
+                synced(revision).await;
+            }
+        }
+        let Some(seen) = L::observe(&self.runner.caches, key) else { return };
+        let mut out = Changes::default();
+        let world = &self.runner.world;
+        let next = L::plan(&seen, &mut known.memory, world.now(), &mut out);
+        drop(seen);
+        match self.act(out, &mut known.wrote).await {
+            Ok(()) => {
+                known.failures = 0;
+                if let Next::At(at) = next {
+                    let left = at.duration_since(world.now());
+                    let left = Duration::try_from(left).unwrap_or(Duration::ZERO);
+                    self.queue.add_at(key.clone(), world.uptime() + left);
+                }
+            }
+            Err(status) => {
+                known.failures += 1;
+                // A conflict or an object that is just gone is everyday life; the next look decides anew.
+                match status.code {
+                    404 | 409 => tracing::debug!(name = L::NAME, %key, %status, "a pass starts over"),
+                    _ => tracing::warn!(name = L::NAME, %key, %status, "a pass failed"),
+                }
+                let wait = RETRY.delay(known.failures);
+                self.queue.add_at(key.clone(), world.uptime() + wait);
+            }
+        }
+        self.keys.lock().expect("no holder of this lock panics").insert(key.clone(), known);
+    }
+
+    fn take(&self, key: &Key) -> Known<L::Memory> {
+        let mut keys = self.keys.lock().expect("no holder of this lock panics");
+        keys.remove(key).unwrap_or_else(|| Known {
+            memory: L::Memory::default(),
+            failures: 0,
+            wrote: HashMap::new(),
+        })
+    }
+
+    async fn act(&self, changes: Changes, wrote: &mut HashMap<&'static str, u64>) -> Result<(), Status> {
+        for change in changes.into_list() {
+            let client = &self.client;
+            let (resource, written) = match change {
+                Change::Create { resource, namespace, body } => {
+                    (resource, client.create(resource, &namespace, body).await?)
+                }
+                Change::Patch { kind, resource, key, subresource, body } => {
+                    let written =
+                        client.patch(kind, resource, &key.namespace, &key.name, subresource, body).await?;
+                    (resource, written)
+                }
+                Change::Update { resource, key, subresource, body } => {
+                    let written =
+                        client.update(resource, &key.namespace, &key.name, subresource, body).await?;
+                    (resource, written)
+                }
+                Change::Delete { resource, key, options } => {
+                    match client.delete(resource, &key.namespace, &key.name, &options).await {
+                        Err(status) if status.code == 404 => continue,
+                        other => (resource, other?),
+                    }
+                }
+                Change::Event(note) => {
+                    self.recorder.record(note.sort, &note.reason, &note.message, note.about).await;
+                    continue;
+                }
+            };
+            let newest = wrote.entry(resource.plural).or_default();
+            *newest = written.revision.max(*newest);
+        }
+        Ok(())
+    }
+}

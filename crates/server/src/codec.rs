@@ -1,0 +1,506 @@
+//! Decode: what a client sent becomes an object of its kind, whatever the verb; and objects become stored bodies.
+//!
+//! Create, update, patch and apply differ here and nowhere else.
+
+use crate::Server;
+use crate::request::{Request, Strictness};
+use bytes::Bytes;
+use serde_json::{Value, json};
+use skiff_api::Status;
+use skiff_api::apply::{self, Force, Set};
+use skiff_api::errors::{Errors, Path};
+use skiff_api::kind::{Does, Kind, Verb};
+use skiff_api::object::Object;
+use skiff_api::schema::decode::{DecodeError, Mode, decode};
+use skiff_api::schema::{default as schema_default, emit};
+use skiff_api::status::About;
+use skiff_api::time::{Precision, format};
+use skiff_api::wire::{BODY_START, Payload};
+use skiff_base::Time;
+use skiff_store::Record;
+
+const JSON: &str = "application/json";
+const YAML: &str = "application/yaml";
+const JSON_PATCH: &str = "application/json-patch+json";
+const MERGE_PATCH: &str = "application/merge-patch+json";
+const STRATEGIC_PATCH: &str = "application/strategic-merge-patch+json";
+const APPLY_YAML: &str = "application/apply-patch+yaml";
+
+/// What a client sent, read once, before the first try of the bracket.
+pub enum Incoming {
+    /// The whole object (or the whole body of an entry below it).
+    Object(Object),
+    Patch { sort: &'static str, patch: Value },
+    Apply { config: Value, force: Force },
+}
+
+impl Incoming {
+    pub fn read(request: &Request) -> Result<Incoming, Status> {
+        if request.verb != Verb::Patch {
+            let accepted = [JSON, YAML];
+            let sort = media_type(request, &accepted)?;
+            let value = parse(request, sort)?;
+            return whole(request, value).map(Incoming::Object);
+        }
+        let mut accepted = vec![JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_YAML];
+        if request.kind.custom {
+            accepted.retain(|sort| *sort != STRATEGIC_PATCH);
+        }
+        let sort = media_type(request, &accepted)?;
+        if sort == APPLY_YAML {
+            return read_apply(request);
+        }
+        if request.query.get("force").is_some() {
+            let why = "may not be specified for non-apply patch";
+            return Err(patch_options(|errors| errors.forbidden(&Path::new("force"), why)));
+        }
+        let patch = skiff_api::patch::read(sort, &payload_bytes(request)?)?;
+        Ok(Incoming::Patch { sort, patch })
+    }
+
+    /// Whether the server is to draw a name.
+    pub fn wants_a_name(&self) -> bool {
+        match self {
+            Incoming::Object(object) => {
+                object.name().is_empty() && !object.text("metadata.generateName").is_empty()
+            }
+            _ => false,
+        }
+    }
+
+    /// The new object, made of the old one where the verb says so.
+    pub fn object(
+        &self,
+        server: &Server,
+        request: &Request,
+        old: Option<&Object>,
+    ) -> Result<Object, Status> {
+        match self {
+            Incoming::Object(object) if request.verb == Verb::Create => Ok(object.clone()),
+            Incoming::Object(object) => self.updated(request, object, old),
+            Incoming::Patch { sort, patch } => {
+                let old = old.ok_or_else(|| request.not_found())?;
+                patched(request, sort, patch, old)
+            }
+            Incoming::Apply { config, force } => applied(server, request, config, *force, old),
+        }
+    }
+
+    fn updated(&self, request: &Request, sent: &Object, old: Option<&Object>) -> Result<Object, Status> {
+        let entry = request.kind.subresource(&request.resource.subresource);
+        match (entry.map(|e| &e.does), old) {
+            (_, None) if !request.kind.creates_on_update => Err(request.not_found()),
+            (Some(Does::Scale(paths)), Some(old)) => {
+                check_names(request, sent)?;
+                validate_scale(request, sent)?;
+                let mut new = old.clone();
+                new.remove("metadata.resourceVersion");
+                crate::scale::put(&mut new, sent, paths);
+                Ok(new)
+            }
+            _ => {
+                check_names(request, sent)?;
+                let mut new = sent.clone();
+                new.set_absent("metadata.name", &*request.resource.name);
+                if request.kind.namespaced() {
+                    new.set_absent("metadata.namespace", &*request.resource.namespace);
+                }
+                Ok(new)
+            }
+        }
+    }
+
+    /// Gives the object its `managedFields`. An apply has them already.
+    pub fn own_fields(
+        &self,
+        server: &Server,
+        request: &Request,
+        new: &mut Object,
+        old: Option<&Object>,
+    ) -> Result<(), Status> {
+        emit::emit(new.value_mut(), &request.kind.schema);
+        if let Some(old) = old
+            && matches!(self, Incoming::Apply { .. })
+        {
+            apply::keep_times(old.value(), new.value_mut());
+            return Ok(());
+        }
+        if matches!(self, Incoming::Apply { .. }) {
+            return Ok(());
+        }
+        apply::validate_managed(new.value()).map_err(Status::bad_request)?;
+        with_ownership(server, request, |write| {
+            apply::update(write, old.map(Object::value), new.value_mut());
+            Ok(())
+        })
+    }
+}
+
+/// Runs `work` with the description of this write that field ownership needs.
+fn with_ownership<T>(
+    server: &Server,
+    request: &Request,
+    work: impl FnOnce(&apply::Write) -> Result<T, Status>,
+) -> Result<T, Status> {
+    let mut reset = Set::default();
+    let entry = request.kind.subresource(&request.resource.subresource);
+    match entry.map(|e| &e.does) {
+        None if request.kind.has_status() => reset.insert(&["status"]),
+        Some(Does::Part { .. }) => reset.insert(&["spec"]),
+        _ => {}
+    }
+    let (version, manager, now) =
+        (request.kind.api_version(), request.manager(), time(server.world.now()));
+    work(&apply::Write {
+        schema: &request.kind.schema,
+        version: &version,
+        subresource: &request.resource.subresource,
+        manager: &manager,
+        now: &now,
+        reset: &reset,
+        convert: None,
+    })
+}
+
+fn read_apply(request: &Request) -> Result<Incoming, Status> {
+    if request.query.get("fieldManager").is_none() {
+        let why = "is required for apply patch";
+        return Err(patch_options(|errors| errors.required(&Path::new("fieldManager"), why)));
+    }
+    let config = parse(request, YAML)?;
+    let force = if request.query.flag("force") { Force::Yes } else { Force::No };
+    Ok(Incoming::Apply { config, force })
+}
+
+fn patch_options(fill: impl FnOnce(&mut Errors)) -> Status {
+    let mut errors = Errors::new();
+    fill(&mut errors);
+    Status::invalid(About { group: "meta.k8s.io", resource: "PatchOptions" }, "", &errors)
+}
+
+/// A whole object: decoded, with the warnings or refusals that its unknown fields deserve.
+fn whole(request: &Request, mut value: Value) -> Result<Object, Status> {
+    let kind = &request.kind;
+    let entry = kind.subresource(&request.resource.subresource);
+    let (group, version, name) = match entry.and_then(|e| e.body) {
+        Some(body) => body,
+        None => (&*kind.group, &*kind.version, &*kind.kind),
+    };
+    check_type(&mut value, group, version, name)?;
+    let schema = match entry.and_then(|e| e.body) {
+        Some((group, version, kind)) => skiff_api::schema::gvk(group, version, kind)
+            .ok_or_else(|| Status::internal(format!("{kind} has no schema")))?,
+        None => &*kind.schema,
+    };
+    decode_as(request, &mut value, schema, (version, name))?;
+    Ok(Object::new(value))
+}
+
+fn decode_as(
+    request: &Request,
+    value: &mut Value,
+    schema: &skiff_api::schema::Struct,
+    (version, name): (&str, &str),
+) -> Result<(), Status> {
+    let mode = match request.strictness()? {
+        Strictness::Ignore => Mode::Ignore,
+        Strictness::Warn => Mode::Warn,
+        Strictness::Strict => Mode::Strict,
+    };
+    match decode(value, schema, mode) {
+        Ok(warnings) => {
+            warnings.into_iter().for_each(|warning| request.warn(warning));
+            Ok(())
+        }
+        Err(error @ (DecodeError::Type(_) | DecodeError::Strict(_))) => Err(Status::bad_request(format!(
+            "{name} in version \"{version}\" cannot be handled as a {name}: {error}"
+        ))),
+    }
+}
+
+/// The type that the body names must be the one of the path; a missing one is filled in.
+fn check_type(value: &mut Value, group: &str, version: &str, kind: &str) -> Result<(), Status> {
+    let expected = skiff_api::kind::api_version(group, version);
+    let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
+    let (given_version, given_kind) = (text(value, "apiVersion"), text(value, "kind"));
+    if !value.is_object() {
+        return Err(Status::bad_request(format!(
+            "couldn't get version/kind; json parse error: json: cannot unmarshal {} into Go value of type struct {{ \
+             APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}",
+            go_type(value)
+        )));
+    }
+    if !given_version.is_empty() && given_version != expected {
+        let what = if given_kind.is_empty() { kind } else { &given_kind };
+        let why = format!(
+            "the API version in the data ({given_version}) does not match the expected API version ({expected})"
+        );
+        let _ = what;
+        return Err(Status::bad_request(why));
+    }
+    if !given_kind.is_empty() && given_kind != kind {
+        return Err(Status::bad_request(format!(
+            "{given_kind} in version \"{version}\" cannot be handled as a {kind}: no kind \"{given_kind}\" is \
+             registered for version \"{expected}\""
+        )));
+    }
+    value["apiVersion"] = expected.into();
+    value["kind"] = kind.into();
+    Ok(())
+}
+
+fn go_type(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+fn patched(request: &Request, sort: &str, patch: &Value, old: &Object) -> Result<Object, Status> {
+    let entry = request.kind.subresource(&request.resource.subresource);
+    if let Some(Does::Scale(paths)) = entry.map(|e| &e.does) {
+        let mut scale = crate::scale::show(old, paths).into_value();
+        skiff_api::patch::patch(sort, &mut scale, patch, skiff_api::schema::gvk("autoscaling", "v1", "Scale"))?;
+        let mut new = old.clone();
+        validate_scale(request, &Object::new(scale.clone()))?;
+        crate::scale::put(&mut new, &Object::new(scale), paths);
+        return Ok(new);
+    }
+    let mut value = old.value().clone();
+    skiff_api::patch::patch(sort, &mut value, patch, Some(&*request.kind.schema))?;
+    check_type(&mut value, &request.kind.group, &request.kind.version, &request.kind.kind)?;
+    decode_as(request, &mut value, &request.kind.schema, (&request.kind.version, &request.kind.kind))?;
+    let new = Object::new(value);
+    check_names(request, &new)?;
+    Ok(new)
+}
+
+fn applied(
+    server: &Server,
+    request: &Request,
+    config: &Value,
+    force: Force,
+    old: Option<&Object>,
+) -> Result<Object, Status> {
+    let mut config = config.clone();
+    let kind = &request.kind;
+    let about = format!("{}/{}", request.resource.plural, request.resource.name);
+    for field in ["apiVersion", "kind"] {
+        if config.get(field).and_then(Value::as_str).unwrap_or("").is_empty() {
+            return Err(Status::bad_request(format!("{field} must be set in the applied {about}")));
+        }
+    }
+    check_type(&mut config, &kind.group, &kind.version, &kind.kind)?;
+    let mut sent = Object::new(config);
+    check_names(request, &sent)?;
+    sent.set_absent("metadata.name", &*request.resource.name);
+    if kind.namespaced() {
+        sent.set_absent("metadata.namespace", &*request.resource.namespace);
+    }
+    let mut config = sent.into_value();
+    decode_as(request, &mut config, &kind.schema, (&kind.version, &kind.kind))?;
+    let result = with_ownership(server, request, |write| {
+        apply::apply(write, old.map(Object::value), &config, force).map_err(|error| refuse_apply(request, error))
+    })?;
+    if let (true, Some(old)) = (result.same, old) {
+        // Nothing but ownership can have changed: times stay, so that nothing is written when nothing did.
+        let mut object = result.object;
+        apply::keep_times(old.value(), &mut object);
+        return Ok(Object::new(object));
+    }
+    let mut object = result.object;
+    decode_as(request, &mut object, &kind.schema, (&kind.version, &kind.kind))?;
+    Ok(Object::new(object))
+}
+
+fn refuse_apply(request: &Request, error: apply::Error) -> Status {
+    match error {
+        apply::Error::BadRequest(why) => Status::bad_request(why),
+        apply::Error::Unfit(why) | apply::Error::Merge(why) => Status::new(500, "", why),
+        apply::Error::Conflicts(conflicts) => {
+            let causes: Vec<Value> = conflicts
+                .0
+                .iter()
+                .map(|c| json!({"reason": "FieldManagerConflict", "message": c.message(), "field": c.field()}))
+                .collect();
+            let details = json!({"name": request.resource.name, "group": request.kind.group,
+                                 "kind": request.kind.plural, "causes": causes});
+            let _ = details;
+            Status {
+                details: Some(json!({"causes": causes})),
+                ..Status::new(409, "Conflict", conflicts.to_string())
+            }
+        }
+    }
+}
+
+/// The name and namespace of the body must be those of the path.
+fn check_names(request: &Request, sent: &Object) -> Result<(), Status> {
+    let (name, namespace) = (&*request.resource.name, &*request.resource.namespace);
+    if !sent.name().is_empty() && sent.name() != name {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({}) does not match the name on the URL ({name})",
+            sent.name()
+        )));
+    }
+    if request.kind.namespaced() && !sent.namespace().is_empty() && sent.namespace() != namespace {
+        return Err(Status::bad_request(format!(
+            "the namespace of the object ({}) does not match the namespace on the URL ({namespace})",
+            sent.namespace()
+        )));
+    }
+    Ok(())
+}
+
+fn validate_scale(request: &Request, scale: &Object) -> Result<(), Status> {
+    let mut errors = Errors::new();
+    if let Some(negative) = scale.int("spec.replicas").filter(|n| *n < 0) {
+        let why = "must be greater than or equal to 0";
+        errors.invalid(&Path::new("spec.replicas"), negative, why);
+    }
+    if errors.is_empty() {
+        return Ok(());
+    }
+    let about = About { group: "autoscaling", resource: "Scale" };
+    Err(Status::invalid(about, &request.resource.name, &errors))
+}
+
+/// The media type of the body, if it is one of those.
+fn media_type(request: &Request, accepted: &[&'static str]) -> Result<&'static str, Status> {
+    if let (Payload::Tree(_), "") = (&request.payload, &*request.content_type) {
+        return Ok(JSON);
+    }
+    let given = request.content_type.split(';').next().unwrap_or("").trim();
+    let given = if given.is_empty() && request.verb != Verb::Patch { JSON } else { given };
+    accepted
+        .iter()
+        .find(|sort| **sort == given)
+        .copied()
+        .ok_or_else(|| Status::unsupported_media(&accepted.join(", ")))
+}
+
+fn payload_bytes(request: &Request) -> Result<Bytes, Status> {
+    match &request.payload {
+        Payload::None => Err(Status::bad_request("the request has no body: send the object or the patch")),
+        Payload::Bytes(bytes) => Ok(bytes.clone()),
+        Payload::Tree(tree) => Ok(tree.to_string().into()),
+    }
+}
+
+/// The body as a tree. Duplicate fields are unknown fields of a sort.
+fn parse(request: &Request, sort: &str) -> Result<Value, Status> {
+    if let Payload::Tree(tree) = &request.payload {
+        return Ok(tree.clone());
+    }
+    let bytes = payload_bytes(request)?;
+    let read = match sort {
+        JSON => skiff_api::json::read(&bytes),
+        _ => skiff_api::yaml::read(&bytes),
+    };
+    let read = read.map_err(|error| Status::bad_request(error.to_string()))?;
+    match request.strictness()? {
+        Strictness::Strict if !read.duplicates.is_empty() => {
+            let kind = &request.kind;
+            Err(Status::bad_request(format!(
+                "{0} in version \"{1}\" cannot be handled as a {0}: strict decoding error: {2}",
+                kind.kind,
+                kind.version,
+                read.duplicates.join(", ")
+            )))
+        }
+        Strictness::Warn => {
+            read.duplicates.into_iter().for_each(|text| request.warn(text));
+            Ok(read.value)
+        }
+        _ => Ok(read.value),
+    }
+}
+
+/// The body of a request whatever it is (options of a delete).
+pub fn read_any(request: &Request) -> Result<Value, Status> {
+    let sort = media_type(request, &[JSON, YAML])?;
+    parse(request, sort)
+}
+
+/// Fills defaults: those of the schema, then those of the kind.
+pub fn default(kind: &Kind, new: &mut Object) {
+    schema_default::default(new.value_mut(), &kind.schema);
+    (kind.hooks.default)(new);
+}
+
+/// The value validations of a structural schema; built-in kinds have none.
+pub fn validate(kind: &Kind, new: &Object, old: Option<&Object>, errors: &mut Errors) {
+    if kind.custom {
+        skiff_api::schema::validate::validate(new.value(), old.map(Object::value), &kind.schema, errors);
+    }
+}
+
+/// The bytes that are stored: `{"metadata":{...},...}` without apiVersion, kind and resourceVersion.
+pub fn body(kind: &Kind, object: &Object) -> Bytes {
+    let mut stored = object.clone();
+    if let Some(convert) = kind.convert {
+        (convert.to_stored)(&mut stored);
+    }
+    encode(&stored)
+}
+
+fn encode(object: &Object) -> Bytes {
+    let write = |out: &mut Vec<u8>, value: &Value| {
+        serde_json::to_writer(out, value).expect("a tree has text keys, and a Vec takes all bytes");
+    };
+    let mut out = Vec::with_capacity(1024);
+    out.extend_from_slice(BODY_START.as_bytes());
+    let mut fields = object.map("metadata").iter().filter(|(key, _)| *key != "resourceVersion").peekable();
+    while let Some((key, value)) = fields.next() {
+        write(&mut out, &Value::from(key.as_str()));
+        out.push(b':');
+        write(&mut out, value);
+        if fields.peek().is_some() {
+            out.push(b',');
+        }
+    }
+    out.push(b'}');
+    let rest = object.value().as_object().into_iter().flatten();
+    for (key, value) in rest.filter(|(key, _)| !["metadata", "apiVersion", "kind"].contains(&key.as_str())) {
+        out.push(b',');
+        write(&mut out, &Value::from(key.as_str()));
+        out.push(b':');
+        write(&mut out, value);
+    }
+    out.push(b'}');
+    out.into()
+}
+
+/// A record as the tree of this face, with its revision.
+pub fn tree(_: &Server, kind: &Kind, record: &Record) -> Result<Object, Status> {
+    let value: Value = serde_json::from_slice(&record.body)
+        .map_err(|error| Status::internal(format!("{} cannot be read: {error}", record.key)))?;
+    let mut object = Object::new(value);
+    object.set("metadata.resourceVersion", record.revision.0.to_string());
+    if let Some(convert) = kind.convert {
+        (convert.from_stored)(&mut object);
+    }
+    object.set("apiVersion", kind.api_version());
+    object.set("kind", &*kind.kind);
+    if record.generation != kind.generation {
+        // Written under an older schema: what that had and this has not goes, defaults come.
+        decode(object.value_mut(), &kind.schema, Mode::Ignore)
+            .map_err(|error| Status::internal(format!("{}: {error}", record.key)))?;
+        schema_default::default(object.value_mut(), &kind.schema);
+    }
+    Ok(object)
+}
+
+/// The body of a record that this face does not store as it is.
+pub fn renew(server: &Server, kind: &Kind, record: &Record) -> Result<Bytes, Status> {
+    tree(server, kind, record).map(|object| encode(&object))
+}
+
+/// A time as `metadata` shows it.
+pub fn time(time: Time) -> String {
+    format(time, Precision::Seconds)
+}
