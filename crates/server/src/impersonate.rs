@@ -1,10 +1,10 @@
-//! Impersonate: a caller who may do so acts as somebody else, named by headers (documentation page "Authenticating",
-//! user impersonation; KEP-5284). What follows sees only that somebody else.
+//! Impersonate: a caller who may do so acts as somebody else, named by headers (documentation page
+//! "Authenticating", user impersonation; KEP-5284). What follows sees only that somebody else.
 //!
-//! There are two ways to be allowed. The constrained one needs two rights: `impersonate:MODE` on who is impersonated, and
-//! `impersonate-on:MODE:VERB` on what is asked; the mode says what sort of user it is. The old way needs the verb
-//! `impersonate` alone and then allows everything that user may do. The constrained modes are tried first, and their
-//! refusal is the one that is told.
+//! There are two ways to be allowed. The constrained one needs two rights: `impersonate:MODE` on
+//! who is impersonated, and `impersonate-on:MODE:VERB` on what is asked; the mode says what sort of
+//! user it is. The old way needs the verb `impersonate` alone and then allows everything that user
+//! may do. The constrained modes are tried first, and their refusal is the one that is told.
 
 use crate::authenticate::{ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED};
 use crate::authorize::{Attributes, Authorizer, MASTERS};
@@ -34,7 +34,13 @@ pub async fn impersonate(
     let Some(wanted) = Wanted::read(headers)? else { return Ok(caller) };
     let attempt = Attempt { authorizer, caller: &caller, wanted: &wanted, asked };
     let mut first = None;
-    for mode in [Mode::AssociatedNode, Mode::ArbitraryNode, Mode::ServiceAccount, Mode::UserInfo, Mode::Legacy] {
+    for mode in [
+        Mode::AssociatedNode,
+        Mode::ArbitraryNode,
+        Mode::ServiceAccount,
+        Mode::UserInfo,
+        Mode::Legacy,
+    ] {
         if !mode.fits(&caller, &wanted) {
             continue;
         }
@@ -57,7 +63,8 @@ struct Wanted {
 
 impl Wanted {
     fn read(headers: &HeaderMap) -> Result<Option<Wanted>, Status> {
-        let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let text =
+            |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         let one = |name: &str| headers.get(name).map(text).unwrap_or_else(String::new);
         let mut wanted = Wanted { name: one(USER), uid: one(UID), ..Wanted::default() };
         wanted.groups = headers.get_all(GROUP).iter().map(text).collect();
@@ -105,7 +112,10 @@ impl Wanted {
                 format!("map[string][]string{{{}}}", entries.join(", "))
             }
         };
-        format!("&user.DefaultInfo{{Name:\"\", UID:{:?}, Groups:{groups}, Extra:{extra}}}", self.uid)
+        format!(
+            "&user.DefaultInfo{{Name:\"\", UID:{:?}, Groups:{groups}, Extra:{extra}}}",
+            self.uid
+        )
     }
 }
 

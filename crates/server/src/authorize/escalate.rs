@@ -1,6 +1,7 @@
-//! Escalation: nobody hands out rights that they do not have. Creating or changing a role needs all of its rights or the
-//! verb `escalate`; creating or changing a binding needs all rights of its role or the verb `bind` on it (documentation
-//! page "Using RBAC Authorization", privilege escalation prevention). It refuses or lets pass, and changes nothing.
+//! Escalation: nobody hands out rights that they do not have. Creating or changing a role needs all
+//! of its rights or the verb `escalate`; creating or changing a binding needs all rights of its
+//! role or the verb `bind` on it (documentation page "Using RBAC Authorization", privilege
+//! escalation prevention). It refuses or lets pass, and changes nothing.
 
 use super::index::RoleRef;
 use super::rule::{Rule, joined, missing, quoted};

@@ -1,5 +1,6 @@
-//! TokenRequest: asks for a token of a service account (API reference: authentication-resources). No kind of its own: it
-//! is the body of the entry `token` below a service account, so here are only its default and its checks.
+//! TokenRequest: asks for a token of a service account (API reference: authentication-resources).
+//! No kind of its own: it is the body of the entry `token` below a service account, so here are
+//! only its default and its checks.
 
 use crate::errors::{Errors, Path};
 use crate::object::Object;
@@ -23,7 +24,8 @@ pub fn validate(new: &Object, errors: &mut Errors) {
     if seconds > MOST_S {
         errors.invalid(&path, seconds, "may not specify a duration larger than 2^32 seconds");
     }
-    if let Some(attestations) = new.at("spec.attestations").filter(|a| **a != serde_json::json!({})) {
+    if let Some(attestations) = new.at("spec.attestations").filter(|a| **a != serde_json::json!({}))
+    {
         let why = "attestations may only be specified with a webhook bound object reference";
         errors.invalid(&Path::new("spec.attestations"), attestations.clone(), why);
     }
@@ -47,7 +49,9 @@ mod tests {
         assert_eq!(check(json!({"expirationSeconds": MOST_S})), None);
         assert_eq!(
             check(json!({"expirationSeconds": 5})).as_deref(),
-            Some("spec.expirationSeconds: Invalid value: 5: may not specify a duration less than 10 minutes")
+            Some(
+                "spec.expirationSeconds: Invalid value: 5: may not specify a duration less than 10 minutes"
+            )
         );
         assert!(check(json!({"expirationSeconds": MOST_S + 1})).is_some());
         assert!(check(json!({"attestations": {"a": ["b"]}})).is_some());

@@ -1,5 +1,5 @@
-//! LocalSubjectAccessReview: a SubjectAccessReview within one namespace, so that asking itself can be granted by a role of
-//! that namespace (API reference: authorization-resources).
+//! LocalSubjectAccessReview: a SubjectAccessReview within one namespace, so that asking itself can
+//! be granted by a role of that namespace (API reference: authorization-resources).
 
 use super::{question, validate_metadata, validate_selectors, validate_spec, validate_subject};
 use crate::errors::{Errors, Path};

@@ -1,5 +1,6 @@
-//! The group `authorization.k8s.io`: questions about rights, answered at once and stored nowhere. The answers come from
-//! the server's authorizer; here is what a well-formed question is (API reference: authorization-resources).
+//! The group `authorization.k8s.io`: questions about rights, answered at once and stored nowhere.
+//! The answers come from the server's authorizer; here is what a well-formed question is (API
+//! reference: authorization-resources).
 
 pub mod localsubjectaccessreview;
 pub mod selfsubjectaccessreview;

@@ -1,4 +1,5 @@
-//! SelfSubjectAccessReview: may I do that? `kubectl auth can-i` (API reference: authorization-resources).
+//! SelfSubjectAccessReview: may I do that? `kubectl auth can-i` (API reference:
+//! authorization-resources).
 
 use super::{question, validate_metadata, validate_selectors, validate_spec};
 use crate::errors::Errors;

@@ -1,5 +1,5 @@
-//! SelfSubjectRulesReview: what may I do in this namespace? `kubectl auth can-i --list` (API reference:
-//! authorization-resources). A help for showing, not for deciding.
+//! SelfSubjectRulesReview: what may I do in this namespace? `kubectl auth can-i --list` (API
+//! reference: authorization-resources). A help for showing, not for deciding.
 
 use super::question;
 use crate::kind::{Hooks, Kind};

@@ -10,7 +10,10 @@ fn check(kind: &Kind, new: Value) -> String {
 fn questions_are_checked() {
     let pods = json!({"verb": "get", "resource": "pods"});
     let subject = subjectaccessreview::kind();
-    assert_eq!(check(&subject, json!({"spec": {"user": "a", "resourceAttributes": pods}})), "valid");
+    assert_eq!(
+        check(&subject, json!({"spec": {"user": "a", "resourceAttributes": pods}})),
+        "valid"
+    );
     assert_eq!(
         check(&subject, json!({"spec": {}})),
         "[spec: Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be \
@@ -35,7 +38,8 @@ fn questions_are_checked() {
          spec.resourceAttributes.fieldSelector is specified, requirements or rawSelector is required"
     );
     let local = localsubjectaccessreview::kind();
-    let asked = json!({"metadata": {"namespace": "n"}, "spec": {"user": "a", "resourceAttributes": pods}});
+    let asked =
+        json!({"metadata": {"namespace": "n"}, "spec": {"user": "a", "resourceAttributes": pods}});
     assert_eq!(
         check(&local, asked),
         "spec.resourceAttributes.namespace: Invalid value: \"\": must match metadata.namespace"

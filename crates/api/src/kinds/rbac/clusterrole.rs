@@ -1,5 +1,6 @@
-//! ClusterRole: rules about resources anywhere and about paths; it may gather the rules of other cluster roles, chosen
-//! by their labels (API reference: authorization-resources). The gathering is a loop's.
+//! ClusterRole: rules about resources anywhere and about paths; it may gather the rules of other
+//! cluster roles, chosen by their labels (API reference: authorization-resources). The gathering is
+//! a loop's.
 
 use super::{list, plain_columns, text, validate_rules, validate_verbs};
 use crate::errors::{Errors, Path};

@@ -1,4 +1,5 @@
-//! ClusterRoleBinding: gives a cluster role to subjects in the whole cluster (API reference: authorization-resources).
+//! ClusterRoleBinding: gives a cluster role to subjects in the whole cluster (API reference:
+//! authorization-resources).
 
 use super::{binding_columns, default_binding, validate_binding};
 use crate::errors::Errors;

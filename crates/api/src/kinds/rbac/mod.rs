@@ -1,5 +1,6 @@
-//! The group `rbac.authorization.k8s.io`: who may do what. A role is a list of rules; a binding gives a role to subjects.
-//! Here are the rules that several of its kinds share; what the objects mean is decided by the server's authorizer.
+//! The group `rbac.authorization.k8s.io`: who may do what. A role is a list of rules; a binding
+//! gives a role to subjects. Here are the rules that several of its kinds share; what the objects
+//! mean is decided by the server's authorizer.
 
 pub mod clusterrole;
 pub mod clusterrolebinding;
@@ -24,7 +25,8 @@ pub fn plain_columns() -> Vec<Column> {
 fn binding_columns() -> Vec<Column> {
     fn subjects(binding: &Object, kind: &str) -> Value {
         let shown = |subject: &Value| {
-            let text = |key: &str| subject.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
+            let text =
+                |key: &str| subject.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
             (text("kind") == kind).then(|| match (kind, &*text("namespace")) {
                 ("ServiceAccount", namespace) if !namespace.is_empty() => {
                     format!("{namespace}/{}", text("name"))
@@ -35,7 +37,8 @@ fn binding_columns() -> Vec<Column> {
         let all: Vec<String> = binding.list("subjects").iter().filter_map(shown).collect();
         all.join(", ").into()
     }
-    let role = |b: &Object, _| format!("{}/{}", b.text("roleRef.kind"), b.text("roleRef.name")).into();
+    let role =
+        |b: &Object, _| format!("{}/{}", b.text("roleRef.kind"), b.text("roleRef.name")).into();
     vec![
         name_column(),
         column("Role", Cell::With(role)),
@@ -98,7 +101,8 @@ fn validate_verbs(new: &Object, errors: &mut Errors) {
     }
 }
 
-/// A binding; those of a namespace may refer to its roles and leave out the namespace of an account.
+/// A binding; those of a namespace may refer to its roles and leave out the namespace of an
+/// account.
 fn validate_binding(new: &Object, old: Option<&Object>, roles: &[&str], errors: &mut Errors) {
     let role = Path::new("roleRef");
     if new.text("roleRef.apiGroup") != GROUP {

@@ -1,5 +1,6 @@
-//! RoleBinding: gives a role to subjects within one namespace (API reference: authorization-resources). Its role can
-//! never change: who may edit the subjects must not be able to hand out another role.
+//! RoleBinding: gives a role to subjects within one namespace (API reference:
+//! authorization-resources). Its role can never change: who may edit the subjects must not be able
+//! to hand out another role.
 
 use super::{binding_columns, default_binding, validate_binding};
 use crate::errors::Errors;
