@@ -12,10 +12,11 @@ use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Does, Kind, Verb};
 use skiff_api::object::Object;
 use skiff_api::schema::decode::{DecodeError, Mode, decode};
-use skiff_api::schema::{default as schema_default, emit};
+use skiff_api::{json as text, patch, protobuf};
+use skiff_api::schema::{Struct, default as schema_default, emit};
 use skiff_api::status::About;
 use skiff_api::time::{Precision, format};
-use skiff_api::wire::{BODY_START, Payload};
+use skiff_api::wire::Payload;
 use skiff_base::Time;
 use skiff_store::Record;
 
@@ -30,16 +31,19 @@ const APPLY_YAML: &str = "application/apply-patch+yaml";
 pub enum Incoming {
     /// The whole object (or the whole body of an entry below it).
     Object(Object),
-    Patch { sort: &'static str, patch: Value },
+    Patch { sort: &'static str, bytes: Bytes },
     Apply { config: Value, force: Force },
 }
 
 impl Incoming {
     pub fn read(request: &Request) -> Result<Incoming, Status> {
         if request.verb != Verb::Patch {
-            let accepted = [JSON, YAML];
+            let accepted = [JSON, YAML, protobuf::MEDIA_TYPE];
             let sort = media_type(request, &accepted)?;
-            let value = parse(request, sort)?;
+            let value = match sort {
+                protobuf::MEDIA_TYPE => parse_protobuf(request, body_schema(request)?)?,
+                _ => parse(request, sort)?,
+            };
             return whole(request, value).map(Incoming::Object);
         }
         let mut accepted = vec![JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_YAML];
@@ -54,8 +58,7 @@ impl Incoming {
             let why = "may not be specified for non-apply patch";
             return Err(patch_options(|errors| errors.forbidden(&Path::new("force"), why)));
         }
-        let patch = skiff_api::patch::read(sort, &payload_bytes(request)?)?;
-        Ok(Incoming::Patch { sort, patch })
+        Ok(Incoming::Patch { sort, bytes: payload_bytes(request)? })
     }
 
     /// Whether the server is to draw a name.
@@ -78,9 +81,9 @@ impl Incoming {
         match self {
             Incoming::Object(object) if request.verb == Verb::Create => Ok(object.clone()),
             Incoming::Object(object) => self.updated(request, object, old),
-            Incoming::Patch { sort, patch } => {
+            Incoming::Patch { sort, bytes } => {
                 let old = old.ok_or_else(|| request.not_found())?;
-                patched(request, sort, patch, old)
+                patched(request, sort, bytes, old)
             }
             Incoming::Apply { config, force } => applied(server, request, config, *force, old),
         }
@@ -187,19 +190,28 @@ fn whole(request: &Request, mut value: Value) -> Result<Object, Status> {
         None => (&*kind.group, &*kind.version, &*kind.kind),
     };
     check_type(&mut value, group, version, name)?;
-    let schema = match entry.and_then(|e| e.body) {
-        Some((group, version, kind)) => skiff_api::schema::gvk(group, version, kind)
-            .ok_or_else(|| Status::internal(format!("{kind} has no schema")))?,
-        None => &*kind.schema,
-    };
-    decode_as(request, &mut value, schema, (version, name))?;
+    decode_as(request, &mut value, body_schema(request)?, (version, name))?;
     Ok(Object::new(value))
+}
+
+/// The type of the body: the kind's own, or that of an entry below it.
+fn body_schema(request: &Request) -> Result<&Struct, Status> {
+    let entry = request.kind.subresource(&request.resource.subresource);
+    match entry.and_then(|e| e.body) {
+        Some((group, version, kind)) => skiff_api::schema::gvk(group, version, kind)
+            .ok_or_else(|| Status::internal(format!("{kind} has no schema"))),
+        None => Ok(&request.kind.schema),
+    }
+}
+
+fn parse_protobuf(request: &Request, schema: &Struct) -> Result<Value, Status> {
+    protobuf::read(&payload_bytes(request)?, schema).map_err(|error| Status::bad_request(error.to_string()))
 }
 
 fn decode_as(
     request: &Request,
     value: &mut Value,
-    schema: &skiff_api::schema::Struct,
+    schema: &Struct,
     (version, name): (&str, &str),
 ) -> Result<(), Status> {
     let mode = match request.strictness()? {
@@ -260,23 +272,55 @@ fn go_type(value: &Value) -> &'static str {
     }
 }
 
-fn patched(request: &Request, sort: &str, patch: &Value, old: &Object) -> Result<Object, Status> {
+fn patched(request: &Request, sort: &str, bytes: &[u8], old: &Object) -> Result<Object, Status> {
     let entry = request.kind.subresource(&request.resource.subresource);
     if let Some(Does::Scale(paths)) = entry.map(|e| &e.does) {
-        let mut scale = crate::scale::show(old, paths).into_value();
-        skiff_api::patch::patch(sort, &mut scale, patch, skiff_api::schema::gvk("autoscaling", "v1", "Scale"))?;
+        let scale = crate::scale::show(old, paths).into_value();
+        let schema = body_schema(request)?;
+        let scale = Object::new(patch(request, sort, bytes, scale, schema)?);
+        validate_scale(request, &scale)?;
         let mut new = old.clone();
-        validate_scale(request, &Object::new(scale.clone()))?;
-        crate::scale::put(&mut new, &Object::new(scale), paths);
+        new.remove("metadata.resourceVersion");
+        crate::scale::put(&mut new, &scale, paths);
         return Ok(new);
     }
-    let mut value = old.value().clone();
-    skiff_api::patch::patch(sort, &mut value, patch, Some(&*request.kind.schema))?;
-    check_type(&mut value, &request.kind.group, &request.kind.version, &request.kind.kind)?;
-    decode_as(request, &mut value, &request.kind.schema, (&request.kind.version, &request.kind.kind))?;
+    let (kind, schema) = (&request.kind, &*request.kind.schema);
+    let mut value = patch(request, sort, bytes, old.value().clone(), schema)?;
+    check_type(&mut value, &kind.group, &kind.version, &kind.kind)?;
+    decode_as(request, &mut value, schema, (&kind.version, &kind.kind))?;
     let new = Object::new(value);
     check_names(request, &new)?;
     Ok(new)
+}
+
+fn patch(
+    request: &Request,
+    sort: &str,
+    bytes: &[u8],
+    object: Value,
+    schema: &Struct,
+) -> Result<Value, Status> {
+    let patched = match sort {
+        JSON_PATCH => patch::json_patch::apply(object, bytes),
+        MERGE_PATCH => patch::merge::apply(object, bytes),
+        _ => patch::strategic::apply(object, bytes, schema),
+    };
+    let patched = patched.map_err(|error| refuse_patch(request, error))?;
+    odd_fields(request, patched.odd)?;
+    Ok(patched.object)
+}
+
+fn refuse_patch(request: &Request, error: patch::Error) -> Status {
+    let text = error.to_string();
+    match error {
+        patch::Error::Unreadable(_) => Status::bad_request(text),
+        patch::Error::TooLarge(_) => Status::new(413, "RequestEntityTooLarge", text),
+        patch::Error::Unfit(why) => {
+            tracing::debug!(name = request.resource.name, why, "a patch does not fit");
+            Status { details: Some(json!({})), ..Status::new(422, "Invalid", text) }
+        }
+        patch::Error::Failed(_) => Status::new(500, "", text),
+    }
 }
 
 fn applied(
@@ -387,43 +431,52 @@ fn payload_bytes(request: &Request) -> Result<Bytes, Status> {
     match &request.payload {
         Payload::None => Err(Status::bad_request("the request has no body: send the object or the patch")),
         Payload::Bytes(bytes) => Ok(bytes.clone()),
-        Payload::Tree(tree) => Ok(tree.to_string().into()),
+        Payload::Tree(tree) => Ok(text::write(tree).into()),
     }
 }
 
-/// The body as a tree. Duplicate fields are unknown fields of a sort.
+/// The body as a tree.
 fn parse(request: &Request, sort: &str) -> Result<Value, Status> {
     if let Payload::Tree(tree) = &request.payload {
         return Ok(tree.clone());
     }
     let bytes = payload_bytes(request)?;
     let read = match sort {
-        JSON => skiff_api::json::read(&bytes),
-        _ => skiff_api::yaml::read(&bytes),
+        JSON => text::read_object(&bytes),
+        _ => skiff_api::yaml::read_object(&bytes),
     };
-    let read = read.map_err(|error| Status::bad_request(error.to_string()))?;
+    let read = read.map_err(Status::bad_request)?;
+    odd_fields(request, read.odd)?;
+    Ok(read.value)
+}
+
+/// Fields that stand twice: warnings, or a refusal, as `fieldValidation` says.
+fn odd_fields(request: &Request, odd: Vec<String>) -> Result<(), Status> {
     match request.strictness()? {
-        Strictness::Strict if !read.duplicates.is_empty() => {
-            let kind = &request.kind;
+        Strictness::Strict if !odd.is_empty() => {
+            let (kind, version) = (&request.kind.kind, &request.kind.version);
             Err(Status::bad_request(format!(
-                "{0} in version \"{1}\" cannot be handled as a {0}: strict decoding error: {2}",
-                kind.kind,
-                kind.version,
-                read.duplicates.join(", ")
+                "{kind} in version \"{version}\" cannot be handled as a {kind}: strict decoding error: {}",
+                odd.join(", ")
             )))
         }
         Strictness::Warn => {
-            read.duplicates.into_iter().for_each(|text| request.warn(text));
-            Ok(read.value)
+            odd.into_iter().for_each(|text| request.warn(text));
+            Ok(())
         }
-        _ => Ok(read.value),
+        _ => Ok(()),
     }
 }
 
 /// The body of a request whatever it is (options of a delete).
 pub fn read_any(request: &Request) -> Result<Value, Status> {
-    let sort = media_type(request, &[JSON, YAML])?;
-    parse(request, sort)
+    match media_type(request, &[JSON, YAML, protobuf::MEDIA_TYPE])? {
+        protobuf::MEDIA_TYPE => {
+            let options = skiff_api::schema::builtin("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions");
+            parse_protobuf(request, options.ok_or_else(|| Status::internal("DeleteOptions have no schema"))?)
+        }
+        sort => parse(request, sort),
+    }
 }
 
 /// Fills defaults: those of the schema, then those of the kind.
@@ -445,34 +498,7 @@ pub fn body(kind: &Kind, object: &Object) -> Bytes {
     if let Some(convert) = kind.convert {
         (convert.to_stored)(&mut stored);
     }
-    encode(&stored)
-}
-
-fn encode(object: &Object) -> Bytes {
-    let write = |out: &mut Vec<u8>, value: &Value| {
-        serde_json::to_writer(out, value).expect("a tree has text keys, and a Vec takes all bytes");
-    };
-    let mut out = Vec::with_capacity(1024);
-    out.extend_from_slice(BODY_START.as_bytes());
-    let mut fields = object.map("metadata").iter().filter(|(key, _)| *key != "resourceVersion").peekable();
-    while let Some((key, value)) = fields.next() {
-        write(&mut out, &Value::from(key.as_str()));
-        out.push(b':');
-        write(&mut out, value);
-        if fields.peek().is_some() {
-            out.push(b',');
-        }
-    }
-    out.push(b'}');
-    let rest = object.value().as_object().into_iter().flatten();
-    for (key, value) in rest.filter(|(key, _)| !["metadata", "apiVersion", "kind"].contains(&key.as_str())) {
-        out.push(b',');
-        write(&mut out, &Value::from(key.as_str()));
-        out.push(b':');
-        write(&mut out, value);
-    }
-    out.push(b'}');
-    out.into()
+    text::encode_body(stored.value()).into()
 }
 
 /// A record as the tree of this face, with its revision.
@@ -497,7 +523,7 @@ pub fn tree(_: &Server, kind: &Kind, record: &Record) -> Result<Object, Status> 
 
 /// The body of a record that this face does not store as it is.
 pub fn renew(server: &Server, kind: &Kind, record: &Record) -> Result<Bytes, Status> {
-    tree(server, kind, record).map(|object| encode(&object))
+    tree(server, kind, record).map(|object| text::encode_body(object.value()).into())
 }
 
 /// A time as `metadata` shows it.

@@ -31,6 +31,7 @@ pub use set::Set;
 use crate::schema::{Ref, Struct};
 use compare::{Delta, compare, strip_unowned};
 use entries::Entry;
+pub(crate) use place::find;
 use place::Place;
 
 /// The object in another version, with that version's schema; `None` when that version does not exist any more.

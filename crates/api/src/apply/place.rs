@@ -82,7 +82,8 @@ impl<'s> Place<'s> {
     }
 }
 
-pub(super) fn find<'s>(it: &'s Struct, name: &str) -> Option<&'s Field> {
+/// The field of that name.
+pub(crate) fn find<'s>(it: &'s Struct, name: &str) -> Option<&'s Field> {
     let at = it.fields.binary_search_by(|field| field.name.as_ref().cmp(name)).ok()?;
     it.fields.get(at)
 }

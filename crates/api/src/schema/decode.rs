@@ -152,7 +152,10 @@ impl<'a> Walk<'a> {
 
     fn element(&mut self, item: &mut Value, element: &'a Node, go: &str) -> Done {
         if item.is_null() {
-            *item = empty(&element.shape);
+            *item = match &element.shape {
+                Shape::Bytes => Value::from(""),
+                shape => empty(shape),
+            };
             return Ok(());
         }
         self.node(item, element, go)
@@ -247,16 +250,38 @@ type Done = Result<(), DecodeError>;
 /// The canonical base64 of a text, or Go's error about it.
 fn bytes(text: &str) -> Result<String, DecodeError> {
     let plain: String = text.chars().filter(|it| !matches!(it, '\r' | '\n')).collect();
-    let decoded = BASE64.decode(&plain).map_err(|error| {
-        let at = match error {
-            base64::DecodeError::InvalidByte(at, _)
-            | base64::DecodeError::InvalidLastSymbol(at, _) => at,
-            base64::DecodeError::InvalidLength(length) => length / 4 * 4,
-            base64::DecodeError::InvalidPadding => plain.trim_end_matches('=').len(),
-        };
+    let decoded = BASE64.decode(&plain).map_err(|_| {
+        let at = corrupt_at(text.as_bytes());
         DecodeError::Type(format!("illegal base64 data at input byte {at}"))
     })?;
     Ok(BASE64.encode(decoded))
+}
+
+/// Where Go says that a text stops being base64: at the stray byte, or at the start of the last
+/// group where that has no end.
+fn corrupt_at(text: &[u8]) -> usize {
+    let mut symbols = 0;
+    for (at, byte) in text.iter().enumerate() {
+        match byte {
+            b'\r' | b'\n' => {}
+            b'=' if symbols % 4 < 2 => return at,
+            b'=' => {
+                let after = |from: usize| {
+                    let rest = text.iter().enumerate().skip(from);
+                    rest.filter(|(_, it)| !matches!(it, b'\r' | b'\n')).next()
+                };
+                return match (symbols % 4, after(at + 1)) {
+                    (2, None) => text.len(),
+                    (2, Some((second, b'='))) => after(second + 1).map_or(0, |(it, _)| it),
+                    (2, Some((second, _))) => second - 1,
+                    (_, rest) => rest.map_or(0, |(it, _)| it),
+                };
+            }
+            it if it.is_ascii_alphanumeric() || matches!(it, b'+' | b'/') => symbols += 1,
+            _ => return at,
+        }
+    }
+    text.len() - symbols % 4
 }
 
 fn moment(text: &str, precision: Precision) -> Result<Value, DecodeError> {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{Field, Node, Shape, Struct};
 
-/// Fills absent fields; null counts as absent unless the place is nullable.
+/// Fills absent fields; null is absent unless the place is nullable.
 pub fn default(value: &mut Value, of: &Struct) {
     let Value::Object(map) = value else { return };
     for field in of.fields.iter() {
@@ -17,6 +17,8 @@ pub fn default(value: &mut Value, of: &Struct) {
         {
             let value = serde_json::from_str(text).expect("defaults are checked when made");
             map.insert(name.to_string(), value);
+        } else if map.get(name).is_some_and(Value::is_null) && !nullable(field) {
+            map.remove(name);
         }
         if let Some(value) = map.get_mut(name) {
             default_node(value, &field.node);
@@ -32,7 +34,10 @@ pub fn default_node(value: &mut Value, node: &Node) {
             items.iter_mut().for_each(|item| default_element(item, element));
         }
         (Shape::Map(element), Value::Object(map)) => {
-            map.values_mut().for_each(|item| default_element(item, element));
+            if element.rules.as_ref().is_some_and(|it| !it.nullable && !it.pruned) {
+                map.retain(|_, item| !item.is_null());
+            }
+            map.values_mut().for_each(|item| default_node(item, element));
         }
         _ => {}
     }

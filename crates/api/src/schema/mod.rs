@@ -7,11 +7,17 @@
 //! asked for).
 
 mod builtin;
+pub mod crd;
 pub mod decode;
 pub mod default;
 pub mod descriptions;
 pub mod discovery;
 pub mod emit;
+pub mod fault;
+mod format;
+pub mod prune;
+mod structural;
+pub mod validate;
 
 use std::borrow::Cow;
 use std::ops::Deref;
@@ -209,4 +215,11 @@ pub struct Rules {
     /// Rules of named properties, inside `allOf`, `anyOf`, `oneOf` and `not`, where no shape is given.
     pub properties: Vec<(String, Rules)>,
     pub items: Option<Box<Rules>>,
+    /// Any value, but objects in it are emptied: the elements of `additionalProperties: true`.
+    pub pruned: bool,
+    /// `additionalProperties: false`: no field is allowed that the shape does not name.
+    pub closed: bool,
 }
+
+#[cfg(test)]
+mod tests;

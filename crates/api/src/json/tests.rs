@@ -1,0 +1,71 @@
+//! Upstream's own answers to broken bodies, and that what is written is what was read.
+
+use serde_json::json;
+
+use super::*;
+
+#[test]
+fn errors_are_upstreams() {
+    let recorded = include_str!("../../tests-data/json-errors.json");
+    let recorded: Vec<(String, String)> = serde_json::from_str(recorded).expect("the recording");
+    assert!(recorded.len() > 30);
+    for (body, wanted) in recorded {
+        let got = read_object(body.as_bytes()).err().unwrap_or_default();
+        assert_eq!(got, wanted, "{body}");
+    }
+}
+
+#[test]
+fn repeated_fields_are_named() {
+    let text = br#"{"a":1,"l":[{"x":1,"x":2,"y":{"z":1,"z":2}}],"a":{"b":1,"b":2}}"#;
+    let parsed = parse(text).expect("valid");
+    assert_eq!(
+        parsed.odd,
+        [
+            r#"duplicate field "l[0].x""#,
+            r#"duplicate field "l[0].y.z""#,
+            r#"duplicate field "a.b""#,
+            r#"duplicate field "a""#
+        ]
+    );
+    assert_eq!(parsed.value, json!({"a": {"b": 2}, "l": [{"x": 2, "y": {"z": 2}}]}));
+}
+
+#[test]
+fn depth_is_limited() {
+    let deep = "[".repeat(100_000) + &"]".repeat(100_000);
+    assert_eq!(parse(deep.as_bytes()), Err("exceeded max depth".to_string()));
+}
+
+#[test]
+fn numbers() {
+    let cases = [
+        ("1", "1"),
+        ("1.0", "1"),
+        ("1.50", "1.5"),
+        ("1e21", "1e+21"),
+        ("1e20", "100000000000000000000"),
+        ("0.0000001", "1e-7"),
+        ("9223372036854775807", "9223372036854775807"),
+        ("9223372036854775808", "9223372036854776000"),
+        ("-0.0", "-0"),
+    ];
+    for (read, written) in cases {
+        let value = parse(read.as_bytes()).expect("valid").value;
+        assert_eq!(String::from_utf8(write(&value)).expect("text"), written, "{read}");
+    }
+}
+
+#[test]
+fn stored_bodies() {
+    let object = json!({"apiVersion": "v1", "kind": "X", "data": {"a": "<\u{e9}>"}, "metadata":
+        {"name": "n", "resourceVersion": "5", "labels": {"resourceVersion": "kept"}}, "spec": null});
+    assert_eq!(
+        String::from_utf8(encode_body(&object)).expect("text"),
+        "{\"metadata\":{\"labels\":{\"resourceVersion\":\"kept\"},\"name\":\"n\"},\
+         \"data\":{\"a\":\"<é>\"},\"spec\":null}"
+    );
+    assert_eq!(encode_body(&json!({"x": 1})), b"{\"metadata\":{},\"x\":1}");
+    let read = decode(&encode_body(&object)).expect("what was written can be read");
+    assert_eq!(encode_body(&read), encode_body(&object));
+}

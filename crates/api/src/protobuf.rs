@@ -1,0 +1,344 @@
+//! Protobuf bodies: what client-go and kubectl send by default becomes the same tree as JSON would.
+//!
+//! An object travels in an envelope (`k8s\0`, then `runtime.Unknown`: the type and the encoded object). Fields are found
+//! by their numbers in the schema table; nothing is generated. Unknown fields are skipped, as protobuf does. The decoder
+//! faces the network: every length is checked against what is there, and depth is bounded.
+
+use crate::schema::{Node, Shape, Struct};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value, json};
+
+/// The media type of such bodies.
+pub const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";
+/// The first bytes of an envelope.
+const MAGIC: &[u8] = b"k8s\0";
+/// Nesting beyond any object of the API; upstream's schemas of custom resources are the deepest.
+const DEPTH_MOST: usize = 64;
+
+/// Why a body cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProtobufError {
+    #[error("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")]
+    NoEnvelope,
+    #[error("unexpected EOF")]
+    CutShort,
+    #[error("proto: illegal wireType {0}")]
+    WireType(u8),
+    #[error("proto: the message is nested too deeply")]
+    TooDeep,
+    #[error("proto: {0} holds no valid JSON")]
+    Json(String),
+}
+
+/// The type that an envelope names, and the object inside.
+#[derive(Debug)]
+pub struct Envelope<'a> {
+    pub api_version: String,
+    pub kind: String,
+    pub raw: &'a [u8],
+}
+
+/// Opens an envelope.
+pub fn open(bytes: &[u8]) -> Result<Envelope<'_>, ProtobufError> {
+    let rest = bytes.strip_prefix(MAGIC).ok_or(ProtobufError::NoEnvelope)?;
+    let mut envelope = Envelope { api_version: String::new(), kind: String::new(), raw: &[] };
+    let mut reader = Reader(rest);
+    while let Some((number, wire)) = reader.field()? {
+        match (number, wire) {
+            (1, Wire::Bytes(meta)) => {
+                let mut meta = Reader(meta);
+                while let Some((number, wire)) = meta.field()? {
+                    match (number, wire) {
+                        (1, Wire::Bytes(text)) => envelope.api_version = lossy(text),
+                        (2, Wire::Bytes(text)) => envelope.kind = lossy(text),
+                        _ => {}
+                    }
+                }
+            }
+            (2, Wire::Bytes(raw)) => envelope.raw = raw,
+            _ => {}
+        }
+    }
+    Ok(envelope)
+}
+
+/// Decodes an envelope whose object is of this type.
+pub fn read(bytes: &[u8], of: &Struct) -> Result<Value, ProtobufError> {
+    let envelope = open(bytes)?;
+    let mut value = structure(envelope.raw, of, 0)?;
+    for (key, text) in [("apiVersion", envelope.api_version), ("kind", envelope.kind)] {
+        if !text.is_empty() {
+            value[key] = text.into();
+        }
+    }
+    Ok(value)
+}
+
+/// A value on the wire.
+#[derive(Debug, Clone, Copy)]
+enum Wire<'a> {
+    Varint(u64),
+    Fixed64(u64),
+    Fixed32(u32),
+    Bytes(&'a [u8]),
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    /// The next field; `None` at the end.
+    fn field(&mut self) -> Result<Option<(u32, Wire<'a>)>, ProtobufError> {
+        if self.0.is_empty() {
+            return Ok(None);
+        }
+        let tag = self.varint()?;
+        let wire = match tag & 7 {
+            0 => Wire::Varint(self.varint()?),
+            1 => Wire::Fixed64(u64::from_le_bytes(self.take(8)?.try_into().expect("eight bytes"))),
+            2 => {
+                let length = usize::try_from(self.varint()?).map_err(|_| ProtobufError::CutShort)?;
+                Wire::Bytes(self.take(length)?)
+            }
+            5 => Wire::Fixed32(u32::from_le_bytes(self.take(4)?.try_into().expect("four bytes"))),
+            other => return Err(ProtobufError::WireType(other as u8)),
+        };
+        Ok(Some(((tag >> 3) as u32, wire)))
+    }
+
+    fn varint(&mut self) -> Result<u64, ProtobufError> {
+        let mut value = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = self.take(1)?[0];
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err(ProtobufError::CutShort)
+    }
+
+    fn take(&mut self, length: usize) -> Result<&'a [u8], ProtobufError> {
+        if length > self.0.len() {
+            return Err(ProtobufError::CutShort);
+        }
+        let (taken, rest) = self.0.split_at(length);
+        self.0 = rest;
+        Ok(taken)
+    }
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn structure(bytes: &[u8], of: &Struct, depth: usize) -> Result<Value, ProtobufError> {
+    let mut map = Map::new();
+    fill(&mut map, bytes, of, &[], depth)?;
+    Ok(Value::Object(map))
+}
+
+/// Reads the fields of a struct, or of one that is embedded in it: `within` are the field numbers that led there.
+fn fill(
+    map: &mut Map<String, Value>,
+    bytes: &[u8],
+    of: &Struct,
+    within: &[u32],
+    depth: usize,
+) -> Result<(), ProtobufError> {
+    if depth > DEPTH_MOST {
+        return Err(ProtobufError::TooDeep);
+    }
+    let mut reader = Reader(bytes);
+    while let Some((number, wire)) = reader.field()? {
+        let inside = |field: &&crate::schema::Field| {
+            field.inline.iter().map(|i| i.tag).take(within.len()).eq(within.iter().copied())
+        };
+        let direct = |field: &&crate::schema::Field| field.inline.len() == within.len();
+        let mut fields = of.fields.iter().filter(inside);
+        if let Some(field) = fields.clone().filter(direct).find(|f| f.tag == number) {
+            put(map, field, wire, depth)?;
+        } else if let (Wire::Bytes(message), true) = (
+            wire,
+            fields.any(|f| f.inline.get(within.len()).is_some_and(|i| i.tag == number && number != 0)),
+        ) {
+            let deeper = [within, &[number]].concat();
+            fill(map, message, of, &deeper, depth + 1)?;
+        }
+    }
+    Ok(())
+}
+
+/// Adds one field as it came: an element of a list, an entry of a map, or a value.
+fn put(
+    map: &mut Map<String, Value>,
+    field: &crate::schema::Field,
+    wire: Wire,
+    depth: usize,
+) -> Result<(), ProtobufError> {
+    let name = field.name.as_ref();
+    match &field.node.shape {
+        Shape::List(item) => {
+            let list = map.entry(name).or_insert_with(|| json!([]));
+            append(list.as_array_mut().expect("it was made an array"), wire, item, depth)?;
+        }
+        Shape::Map(item) => {
+            let Wire::Bytes(entry) = wire else { return Ok(()) };
+            let (key, value) = map_entry(entry, item, depth)?;
+            map.entry(name).or_insert_with(|| json!({}))[key] = value;
+        }
+        _ => {
+            let value = scalar(wire, &field.node, name, depth)?;
+            if !value.is_null() {
+                map.insert(name.to_owned(), value);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One element, or several numbers packed into one field.
+fn append(list: &mut Vec<Value>, wire: Wire, item: &Node, depth: usize) -> Result<(), ProtobufError> {
+    match (wire, &item.shape) {
+        (Wire::Bytes(packed), Shape::Int32 | Shape::Int64 | Shape::Bool) => {
+            let mut reader = Reader(packed);
+            while !reader.0.is_empty() {
+                let number = reader.varint()?;
+                list.push(scalar(Wire::Varint(number), item, "", depth)?);
+            }
+        }
+        _ => list.push(scalar(wire, item, "", depth)?),
+    }
+    Ok(())
+}
+
+fn map_entry(entry: &[u8], item: &Node, depth: usize) -> Result<(String, Value), ProtobufError> {
+    let (mut key, mut value) = (String::new(), None);
+    let mut reader = Reader(entry);
+    while let Some((number, wire)) = reader.field()? {
+        match (number, wire) {
+            (1, Wire::Bytes(text)) => key = lossy(text),
+            (2, wire) => value = Some(scalar(wire, item, "", depth)?),
+            _ => {}
+        }
+    }
+    let absent = || match &item.shape {
+        Shape::String | Shape::Bytes => "".into(),
+        other => crate::schema::decode::empty(other),
+    };
+    Ok((key, value.unwrap_or_else(absent)))
+}
+
+/// A value that is no list and no map of a struct.
+fn scalar(wire: Wire, node: &Node, name: &str, depth: usize) -> Result<Value, ProtobufError> {
+    Ok(match (&node.shape, wire) {
+        (Shape::Bool, Wire::Varint(n)) => (n != 0).into(),
+        (Shape::Int32, Wire::Varint(n)) => (n as i32).into(),
+        (Shape::Int64, Wire::Varint(n)) => (n as i64).into(),
+        (Shape::Float, Wire::Fixed64(n)) => json!(f64::from_bits(n)),
+        (Shape::Float, Wire::Fixed32(n)) => json!(f64::from(f32::from_bits(n))),
+        (Shape::String, Wire::Bytes(text)) => lossy(text).into(),
+        (Shape::Bytes, Wire::Bytes(bytes)) => STANDARD.encode(bytes).into(),
+        (Shape::Quantity, Wire::Bytes(message)) => match first(message)? {
+            Some(Wire::Bytes(text)) => lossy(text).into(),
+            _ => "0".into(),
+        },
+        (Shape::Time | Shape::MicroTime, Wire::Bytes(message)) => time(message, &node.shape)?,
+        (Shape::Duration, Wire::Bytes(message)) => match first(message)? {
+            Some(Wire::Varint(nanos)) => crate::duration::format(nanos as i64).into(),
+            _ => "0s".into(),
+        },
+        (Shape::IntOrString, Wire::Bytes(message)) => int_or_string(message)?,
+        (Shape::Struct(of), Wire::Bytes(message)) => structure(message, of, depth + 1)?,
+        (Shape::Any, Wire::Bytes(message)) => match first(message)? {
+            Some(Wire::Bytes(raw)) => serde_json::from_slice(raw)
+                .map_err(|_| ProtobufError::Json(if name.is_empty() { "a value".into() } else { name.into() }))?,
+            _ => Value::Null,
+        },
+        // A list inside a map is a message of its own with the items as field 1.
+        (Shape::List(item), Wire::Bytes(message)) => {
+            let (mut list, mut reader) = (Vec::new(), Reader(message));
+            while let Some((number, wire)) = reader.field()? {
+                if number == 1 {
+                    append(&mut list, wire, item, depth + 1)?;
+                }
+            }
+            list.into()
+        }
+        _ => Value::Null,
+    })
+}
+
+/// The first field of a message that wraps one value.
+fn first(message: &[u8]) -> Result<Option<Wire<'_>>, ProtobufError> {
+    let mut reader = Reader(message);
+    while let Some((number, wire)) = reader.field()? {
+        if number == 1 {
+            return Ok(Some(wire));
+        }
+    }
+    Ok(None)
+}
+
+/// Seconds and nanoseconds; a message without either is no time.
+fn time(message: &[u8], shape: &Shape) -> Result<Value, ProtobufError> {
+    let (mut seconds, mut nanos, mut reader) = (None, 0, Reader(message));
+    while let Some((number, wire)) = reader.field()? {
+        match (number, wire) {
+            (1, Wire::Varint(n)) => seconds = Some(n as i64),
+            (2, Wire::Varint(n)) => nanos = n as i32,
+            _ => {}
+        }
+    }
+    let precision = match shape {
+        Shape::MicroTime => crate::time::Precision::Micros,
+        _ => crate::time::Precision::Seconds,
+    };
+    let time = seconds.and_then(|seconds| jiff::Timestamp::new(seconds, nanos).ok());
+    Ok(time.map_or(Value::Null, |time| crate::time::format(time, precision).into()))
+}
+
+fn int_or_string(message: &[u8]) -> Result<Value, ProtobufError> {
+    let (mut textual, mut number_value, mut text, mut reader) = (false, 0, String::new(), Reader(message));
+    while let Some((number, wire)) = reader.field()? {
+        match (number, wire) {
+            (1, Wire::Varint(n)) => textual = n == 1,
+            (2, Wire::Varint(n)) => number_value = n as i32,
+            (3, Wire::Bytes(bytes)) => text = lossy(bytes),
+            _ => {}
+        }
+    }
+    Ok(if textual { text.into() } else { number_value.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::gvk;
+
+    fn config_map() -> &'static Struct {
+        gvk("", "v1", "ConfigMap").expect("the table has it")
+    }
+
+    #[test]
+    fn what_kubectl_sends_for_a_config_map() {
+        let body = b"k8s\0\n\x0f\n\x02v1\x12\tConfigMap\x12\x1b\n\x11\n\x01x\x12\0\x1a\0\"\0*\x002\x008\x00B\x00\x12\x06\n\x01a\x12\x01b\x1a\0\"\0";
+        let value = read(body, config_map()).expect("it is a body");
+        assert_eq!((&value["kind"], &value["apiVersion"]), (&json!("ConfigMap"), &json!("v1")));
+        assert_eq!((&value["metadata"]["name"], &value["data"]), (&json!("x"), &json!({"a": "b"})));
+        assert_eq!(value["metadata"].get("creationTimestamp"), None);
+    }
+
+    #[test]
+    fn broken_bodies_are_refused_and_never_panic() {
+        assert_eq!(read(b"{}", config_map()).unwrap_err(), ProtobufError::NoEnvelope);
+        let whole = b"k8s\0\x12\x1b\n\x11\n\x01x\x12\0\x1a\0\"\0*\x002\x008\x00B\x00\x12\x06\n\x01a\x12\x01b";
+        for cut in 5..whole.len() {
+            let _ = read(&whole[..cut], config_map());
+            let mut flipped = whole.to_vec();
+            flipped[cut] ^= 0x55;
+            let _ = read(&flipped, config_map());
+        }
+        assert_eq!(read(b"k8s\0\x12\xff\x01", config_map()).unwrap_err(), ProtobufError::CutShort);
+    }
+}
