@@ -2,6 +2,7 @@
 //!
 //! Validation collects all errors of an object; the server turns them into one 422 answer with a cause for each.
 
+use crate::schema::fault::{Fault, Reason};
 use serde_json::Value;
 use std::fmt;
 
@@ -93,6 +94,23 @@ pub struct FieldError {
 impl fmt::Display for FieldError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.field, self.body)
+    }
+}
+
+/// What a structural schema finds wrong.
+impl From<Fault> for FieldError {
+    fn from(fault: Fault) -> FieldError {
+        let sort = match fault.reason {
+            Reason::Required => Sort::Required,
+            Reason::Invalid => Sort::Invalid,
+            Reason::TypeInvalid => Sort::TypeInvalid,
+            Reason::Forbidden => Sort::Forbidden,
+            Reason::NotSupported => Sort::NotSupported,
+            Reason::TooLong => Sort::TooLong,
+            Reason::TooMany => Sort::TooMany,
+            Reason::Duplicate => Sort::Duplicate,
+        };
+        FieldError { sort, field: fault.path, body: fault.message }
     }
 }
 

@@ -4,10 +4,13 @@
 //! resource: two faces with the same `storage` (Event in two groups, the versions of a custom resource) share objects.
 
 use crate::errors::Errors;
+use crate::jsonpath::JsonPath;
 use crate::object::Object;
-use crate::schema::{Ref, Struct};
+use crate::schema::{Node, Ref, Struct};
+use jiff::Timestamp;
 use serde_json::Value;
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// A name: a constant of a built-in kind, or owned by a custom one.
 pub type Name = Cow<'static, str>;
@@ -180,9 +183,9 @@ pub enum Cell {
     /// A dotted path; absent shows as `<none>` in text columns.
     Path(Name),
     /// kubectl's JSONPath (custom resources).
-    JsonPath(Name),
-    /// A small function of the object and the time in seconds since the epoch.
-    With(fn(&Object, i64) -> Value),
+    JsonPath(Arc<JsonPath>),
+    /// A small function of the object and the time.
+    With(fn(&Object, Timestamp) -> Value),
     /// How long ago the time at this path was.
     Age(Name),
 }
@@ -191,7 +194,7 @@ impl std::fmt::Debug for Cell {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Cell::Path(path) => write!(f, "Path({path})"),
-            Cell::JsonPath(path) => write!(f, "JsonPath({path})"),
+            Cell::JsonPath(path) => write!(f, "JsonPath({path:?})"),
             Cell::With(_) => f.write_str("With(..)"),
             Cell::Age(path) => write!(f, "Age({path})"),
         }
@@ -285,8 +288,8 @@ pub struct Kind {
     /// Between this face and the stored one; `None` when they differ in nothing but apiVersion.
     pub convert: Option<Convert>,
     pub hooks: Hooks,
-    /// A custom resource: its schema has rules, strategic merge patches are refused.
-    pub custom: bool,
+    /// The whole schema of a custom resource, with its rules; `None` is a built-in kind.
+    pub custom: Option<Arc<Node>>,
     /// Deletion waits for `deletionGracePeriodSeconds` (pods).
     pub graceful: bool,
     /// A delete answers with the object that went, instead of a Status.
@@ -333,7 +336,7 @@ impl Kind {
             storage: storage.into(),
             convert: None,
             hooks: Hooks::NONE,
-            custom: false,
+            custom: None,
             graceful: false,
             shows_deleted: false,
             conditional: false,
@@ -377,6 +380,10 @@ impl Kind {
 
     pub fn has_status(&self) -> bool {
         self.subresource("status").is_some()
+    }
+
+    pub fn is_custom(&self) -> bool {
+        self.custom.is_some()
     }
 
     pub fn namespaced(&self) -> bool {

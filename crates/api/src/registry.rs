@@ -78,7 +78,7 @@ impl Kinds {
     /// Replaces all custom kinds by these.
     pub fn set_custom(&self, custom: Vec<Arc<Kind>>) {
         let mut current = self.0.write().expect("no holder of this lock panics");
-        let mut kinds: Vec<_> = current.kinds.iter().filter(|k| !k.custom).cloned().collect();
+        let mut kinds: Vec<_> = current.kinds.iter().filter(|k| !k.is_custom()).cloned().collect();
         kinds.extend(custom);
         *current = Arc::new(Registry::new(kinds, current.generation + 1));
     }

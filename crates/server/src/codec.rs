@@ -12,6 +12,7 @@ use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Does, Kind, Verb};
 use skiff_api::object::Object;
 use skiff_api::schema::decode::{DecodeError, Mode, decode};
+use skiff_api::schema::prune::prune;
 use skiff_api::{json as text, patch, protobuf};
 use skiff_api::schema::{Struct, default as schema_default, emit};
 use skiff_api::status::About;
@@ -47,7 +48,7 @@ impl Incoming {
             return whole(request, value).map(Incoming::Object);
         }
         let mut accepted = vec![JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_YAML];
-        if request.kind.custom {
+        if request.kind.is_custom() {
             accepted.retain(|sort| *sort != STRATEGIC_PATCH);
         }
         let sort = media_type(request, &accepted)?;
@@ -219,7 +220,11 @@ fn decode_as(
         Strictness::Warn => Mode::Warn,
         Strictness::Strict => Mode::Strict,
     };
-    match decode(value, schema, mode) {
+    let decoded = match request.kind.is_custom() && std::ptr::eq(schema, &*request.kind.schema) {
+        true => prune(value, schema, mode),
+        false => decode(value, schema, mode),
+    };
+    match decoded {
         Ok(warnings) => {
             warnings.into_iter().for_each(|warning| request.warn(warning));
             Ok(())
@@ -486,9 +491,10 @@ pub fn default(kind: &Kind, new: &mut Object) {
 }
 
 /// The value validations of a structural schema; built-in kinds have none.
-pub fn validate(kind: &Kind, new: &Object, old: Option<&Object>, errors: &mut Errors) {
-    if kind.custom {
-        skiff_api::schema::validate::validate(new.value(), old.map(Object::value), &kind.schema, errors);
+pub fn validate(kind: &Kind, new: &Object, errors: &mut Errors) {
+    let Some(node) = &kind.custom else { return };
+    for fault in skiff_api::schema::validate::validate(new.value(), node, "") {
+        errors.add(fault.into());
     }
 }
 

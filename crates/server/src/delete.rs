@@ -90,7 +90,7 @@ pub async fn delete_collection(server: &Arc<Server>, request: &Request) -> Resul
             items,
             next: String::new(),
             remaining: None,
-            headed_items: request.kind.custom,
+            headed_items: request.kind.is_custom(),
         }),
     ))
 }

@@ -22,7 +22,7 @@ pub fn encode(server: &Arc<Server>, request: &Request, answer: Answer) -> Result
     let view = Rendering {
         view: request.accept.view,
         kind: request.kind.clone(),
-        now_s: server.world.now().as_second(),
+        now: server.world.now(),
         include: request.query.get("includeObject").unwrap_or("Metadata").to_owned(),
     };
     let body = match body {
@@ -56,7 +56,7 @@ fn document(request: &Request, value: &Value) -> Body {
 struct Rendering {
     view: View,
     kind: Arc<Kind>,
-    now_s: i64,
+    now: skiff_base::Time,
     /// What the rows of a Table carry: `None`, `Metadata` or `Object`.
     include: String,
 }
@@ -99,7 +99,7 @@ impl Rendering {
             .into_iter()
             .map(|tree| {
                 let object = Object::new(tree);
-                let mut row = json!({"cells": table::cells(&self.kind, &object, self.now_s)});
+                let mut row = json!({"cells": table::cells(&self.kind, &object, self.now)});
                 match &*self.include {
                     "Object" => row["object"] = object.into_value(),
                     "None" => row["object"] = Value::Null,

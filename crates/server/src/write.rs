@@ -186,7 +186,7 @@ fn keep_other_parts(request: &Request, new: &mut Object, old: Option<&Object>) {
     match (entry.map(|e| &e.does), old) {
         (Some(Does::Part { part, keeps }), Some(old)) => {
             let mut kept = old.clone();
-            if !kind.custom {
+            if !kind.is_custom() {
                 kept.copy_from(new, "metadata");
             }
             kept.copy_from(new, "metadata.managedFields");
@@ -223,7 +223,7 @@ fn validate(request: &Request, new: &Object, old: Option<&Object>) -> Result<(),
         None => meta::validate_create(kind, new, &mut errors),
         Some(old) => meta::validate_update(new, old, &mut errors),
     }
-    codec::validate(kind, new, old, &mut errors);
+    codec::validate(kind, new, &mut errors);
     match (&*request.resource.subresource, old) {
         ("" | "scale", _) | (_, None) => (kind.hooks.validate)(new, old, &mut errors),
         (part, Some(old)) => (kind.hooks.validate_part)(part, new, old, &mut errors),

@@ -94,7 +94,8 @@ async fn writers(store: &Arc<dyn Store>, count: u64) {
     let after = store.stats();
     let groups = after.group_writes.count - before.group_writes.count;
     println!(
-        "{count:4} writers: {rate:7.0}/s  {}  {:.0} us of cpu a write, {:.1} writes a group, disk {} MB  rss {:.0} MB",
+        "{count:4} writers: {rate:7.0}/s  {}  {:.0} us of cpu a write, {:.1} writes a group, \
+         disk {} MB, rss {:.0} MB",
         percentiles(times.clone()),
         (cpu_s() - cpu) * 1e6 / times.len() as f64,
         times.len() as f64 / groups as f64,
@@ -149,8 +150,8 @@ async fn fan_out(store: &Arc<dyn Store>, name: &str, facet: impl Fn(u64) -> Opti
         };
         store.watch(request).expect("watches")
     };
-    let tasks: Vec<_> =
-        (0..WATCHERS).map(|number| tokio::spawn(follow(watch(number), began))).collect();
+    let spawn = |number| tokio::spawn(follow(watch(number), began));
+    let tasks: Vec<_> = (0..WATCHERS).map(spawn).collect();
     let mut times = Vec::new();
     let mut commits = Vec::new();
     for number in 0..WRITES {

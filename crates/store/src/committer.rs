@@ -7,7 +7,7 @@
 //! updates that do not grow go on in the space of a reserve that was held back for this.
 
 use crate::compact::Compaction;
-use crate::log::{Entry, Log, LogError, Marks, with_body};
+use crate::log::{Append, Entry, Log, LogError, Marks, with_body};
 use crate::shared::Shared;
 use crate::watch::End;
 use crate::{Clock, CommitError, Committed, Event, Key, Record, Revision, Write};
@@ -37,11 +37,19 @@ pub(crate) struct Committer {
 }
 
 /// Between two tries to take the reserve back.
-const FULL_RETRY: Duration = Duration::from_secs(1);
+const FULL_RETRY: Duration = Duration::from_secs(5);
 
 /// What an update may grow by while the disk is full: room for a deletionTimestamp and the like,
 /// because a graceful deletion is an update first.
 const FULL_GROWTH: usize = 1024;
+
+/// Pieces of sweeping with no writes beside them, in writes: while idle short enough (some ms) that
+/// a write which comes in hardly waits; on a full disk large, but well inside the reserve.
+const IDLE_SWEEP: usize = 64;
+const FULL_SWEEP: usize = 500;
+
+/// The size on disk is asked for once in so many groups: it costs more than all other figures.
+const DISK_BYTES_GROUPS: u64 = 64;
 
 /// A request with what was decided about it.
 struct Decided {
@@ -81,6 +89,9 @@ impl Committer {
             self.publish_compacted(oldest);
         }
         self.leave_full(began);
+        if self.full.is_some() {
+            self.give_up_history();
+        }
         let (mut decided, mut group) = self.decide(requests);
         let mut result = self.append(&group.entries);
         if result == Err(LogError::Full) && self.full.is_none() {
@@ -97,6 +108,7 @@ impl Committer {
         self.shared.publish(&events);
         decided.into_iter().for_each(|decided| answer(decided.request, decided.outcome));
         self.shared.dispatch(&events);
+        self.tend(Append::Entries);
         self.note_figures(began, events.len());
     }
 
@@ -105,7 +117,9 @@ impl Committer {
         let mut figures = self.shared.figures();
         figures.commit_us.add_duration(took);
         figures.group_writes.add(writes as u64);
-        figures.disk_bytes = self.log.disk_bytes();
+        if figures.group_writes.count % DISK_BYTES_GROUPS == 1 {
+            figures.disk_bytes = self.log.disk_bytes();
+        }
         figures.full = self.full.is_some();
     }
 
@@ -152,6 +166,19 @@ impl Committer {
         Ok(())
     }
 
+    /// Lets the log care for itself. A full disk is met here first: the log is whole, but cannot
+    /// move what it has to where it belongs.
+    fn tend(&mut self, last: Append) {
+        match self.log.tend(last) {
+            Ok(()) => {}
+            Err(LogError::Full) if self.full.is_none() => self.enter_full((self.clock)()),
+            Err(LogError::Full) => tracing::debug!("no space for a checkpoint yet"),
+            Err(LogError::Failed(reason)) => {
+                self.stop(reason.into());
+            }
+        }
+    }
+
     fn refuse(&mut self, decided: Vec<Decided>, error: LogError) {
         let error = match error {
             LogError::Full => CommitError::Full,
@@ -176,15 +203,39 @@ impl Committer {
         if let Err(error) = self.log.release_reserve() {
             tracing::warn!(%error, "the reserve for a full disk could not be released");
         }
-        // History is what can be given up.
-        self.compaction.raise(self.revision);
-        self.publish_compacted(self.revision);
-        while self.compaction.sweep(0).is_some() {
-            if let Err(error) = self.append(&[]) {
-                tracing::warn!(%error, "compaction on a full disk did not finish");
-                break;
+        self.give_up_history();
+        loop {
+            let swept = self.sweep_piece(FULL_SWEEP);
+            let tended = swept.and_then(|more| self.log.tend(Append::SweepOnly).map(|()| more));
+            match tended {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(LogError::Failed(reason)) => {
+                    self.stop(reason.into());
+                    return;
+                }
+                Err(LogError::Full) => {
+                    tracing::warn!("compaction on a full disk goes on with the next writes");
+                    return;
+                }
             }
         }
+    }
+
+    /// On a full disk history is what there is to give up: what is superseded makes room for what
+    /// comes.
+    fn give_up_history(&mut self) {
+        if self.compaction.raise(self.revision) {
+            self.publish_compacted(self.revision);
+        }
+    }
+
+    /// Sweeps as much as goes with so many writes; false when nothing was left.
+    fn sweep_piece(&mut self, writes: usize) -> Result<bool, LogError> {
+        let Some(sweep) = self.compaction.sweep(writes) else { return Ok(false) };
+        self.log.append(&[], self.compaction.compacted(), Some(sweep))?;
+        self.compaction.swept(Some(sweep));
+        Ok(true)
     }
 
     fn leave_full(&mut self, now: Duration) {
@@ -226,11 +277,16 @@ impl Committer {
 
     /// Sweeps one piece, when nothing else is to be done; false when nothing is left.
     pub fn idle_sweep(&mut self) -> Result<bool, CommitError> {
-        if self.stopped.is_some() || self.compaction.sweep(0).is_none() {
+        if self.stopped.is_some() {
             return Ok(false);
         }
-        match self.append(&[]) {
-            Ok(()) => Ok(true),
+        match self.sweep_piece(IDLE_SWEEP) {
+            Ok(more) => {
+                if more {
+                    self.tend(Append::SweepOnly);
+                }
+                Ok(more)
+            }
             Err(LogError::Full) => Err(CommitError::Full),
             Err(LogError::Failed(reason)) => Err(CommitError::Stopped(self.stop(reason.into()))),
         }
@@ -248,6 +304,15 @@ impl Committer {
         self.stopped = Some(reason.clone());
         self.shared.stopped.send_replace(Some(reason));
         self.shared.end_watches(&End::Closed);
+    }
+}
+
+impl Drop for Committer {
+    /// A committer that ends without an end would leave everybody waiting.
+    fn drop(&mut self) {
+        if self.stopped.is_none() && std::thread::panicking() {
+            self.stop("its committer panicked".into());
+        }
     }
 }
 
@@ -313,4 +378,193 @@ fn answer(request: Request, outcome: Result<Vec<Committed>, CommitError>) {
     drop(request.permit);
     // Whoever asked may have gone away; the outcome stands all the same.
     let _ = request.reply.send(outcome);
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+mod tests {
+    use super::*;
+    use crate::log::Sweep;
+    use crate::memory::MemoryLog;
+    use crate::{Options, Store, WatchError, WatchRequest, WatchStart, engine, facets};
+    use std::sync::Mutex;
+
+    /// A log on a disk of so many bytes, which can also break.
+    #[derive(Clone)]
+    struct Disk {
+        rows: MemoryLog,
+        state: Arc<Mutex<DiskState>>,
+    }
+
+    #[derive(Default)]
+    struct DiskState {
+        free: usize,
+        reserved: bool,
+        broken: bool,
+    }
+
+    const RESERVE: usize = 100;
+
+    impl Log for Disk {
+        fn append(
+            &mut self,
+            entries: &[Entry],
+            compacted: Revision,
+            sweep: Option<Sweep>,
+        ) -> Result<(), LogError> {
+            let mut state = self.state.lock().unwrap();
+            let size = |entry: &Entry| entry.event.new.as_ref().map_or(1, |new| new.body.len());
+            let size: usize = entries.iter().map(size).sum();
+            if state.broken {
+                return Err(LogError::Failed("input/output error".into()));
+            }
+            state.free = state.free.checked_sub(size).ok_or(LogError::Full)?;
+            self.rows.append(entries, compacted, sweep)
+        }
+
+        fn tend(&mut self, _: Append) -> Result<(), LogError> {
+            Ok(())
+        }
+
+        fn release_reserve(&mut self) -> Result<(), LogError> {
+            let mut state = self.state.lock().unwrap();
+            assert!(state.reserved);
+            state.reserved = false;
+            state.free += RESERVE;
+            Ok(())
+        }
+
+        fn restore_reserve(&mut self) -> Result<(), LogError> {
+            let mut state = self.state.lock().unwrap();
+            state.free = state.free.checked_sub(RESERVE).ok_or(LogError::Full)?;
+            state.reserved = true;
+            Ok(())
+        }
+
+        fn disk_bytes(&self) -> u64 {
+            0
+        }
+
+        fn close(&mut self) -> Result<(), LogError> {
+            Ok(())
+        }
+    }
+
+    struct Fixture {
+        store: Arc<dyn Store>,
+        disk: Disk,
+        time: Arc<Mutex<Duration>>,
+    }
+
+    impl Fixture {
+        fn new(free: usize) -> Fixture {
+            let state = DiskState { free, reserved: true, broken: false };
+            let disk = Disk { rows: MemoryLog::default(), state: Arc::new(Mutex::new(state)) };
+            let time = Arc::new(Mutex::new(Duration::ZERO));
+            let clock = time.clone();
+            let options = Options::new(Arc::new(move || *clock.lock().unwrap()));
+            let history = Arc::new(disk.rows.clone());
+            let store = engine::over(Box::new(disk.clone()), history, options);
+            Fixture { store, disk, time }
+        }
+
+        async fn put(&self, key: &str, size: usize) -> Result<u64, CommitError> {
+            let expect = self.store.get(key).map(|record| record.revision);
+            let (body, facets) = (vec![0; size].into(), facets(Vec::new()));
+            let write = Write::Put { key: key.into(), expect, body, generation: 0, facets };
+            self.store.commit(vec![write]).await.map(|done| done[0].revision.0)
+        }
+
+        async fn delete(&self, key: &str) -> Result<u64, CommitError> {
+            let expect = self.store.get(key).unwrap().revision;
+            let write = Write::Delete { key: key.into(), expect, last: None };
+            self.store.commit(vec![write]).await.map(|done| done[0].revision.0)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_takes_deletes() {
+        let fixture = Fixture::new(50);
+        assert_eq!(fixture.put("a/b/c", 20).await, Ok(2));
+        assert_eq!(fixture.put("a/b/d", 40).await, Err(CommitError::Full));
+        assert!(fixture.store.get("a/b/d").is_none());
+        // Now there is space, but it is the reserve: creates wait, the rest does not.
+        assert_eq!(fixture.put("a/b/d", 1).await, Err(CommitError::Full));
+        assert_eq!(fixture.put("a/b/c", 30).await, Ok(3));
+        assert_eq!(fixture.put("a/b/c", 30 + FULL_GROWTH + 1).await, Err(CommitError::Full));
+        assert_eq!(fixture.delete("a/b/c").await, Ok(4));
+        assert!(fixture.store.stats().full);
+        // History was given up for it.
+        assert_eq!(fixture.store.oldest_retained(), Revision(3));
+        // Somebody frees space; it is found out a little later.
+        fixture.disk.state.lock().unwrap().free += 1000;
+        assert_eq!(fixture.put("a/b/d", 1).await, Err(CommitError::Full));
+        *fixture.time.lock().unwrap() += FULL_RETRY;
+        assert_eq!(fixture.put("a/b/d", 1).await, Ok(5));
+        assert!(fixture.disk.state.lock().unwrap().reserved);
+        assert_eq!(fixture.store.current(), Revision(5));
+    }
+
+    #[tokio::test]
+    async fn a_failed_write_stops_the_store() {
+        let fixture = Fixture::new(1000);
+        assert_eq!(fixture.put("a/b/c", 1).await, Ok(2));
+        let scope = crate::Scope::prefix("a");
+        let request = WatchRequest { scope, facet: None, start: WatchStart::Now };
+        let mut watch = fixture.store.watch(request.clone()).unwrap();
+        let late = fixture.store.wait_for(Revision(3));
+        fixture.disk.state.lock().unwrap().broken = true;
+        let reason: Arc<str> = "input/output error".into();
+        let stopped = CommitError::Stopped(reason.clone());
+        assert_eq!(fixture.put("a/b/c", 2).await, Err(stopped.clone()));
+        // Even when the disk is well again: what it holds is known only after an opening.
+        fixture.disk.state.lock().unwrap().broken = false;
+        assert_eq!(fixture.put("a/b/c", 2).await, Err(stopped.clone()));
+        assert_eq!(fixture.store.compact(Revision(2)).await, Err(stopped));
+        assert_eq!(fixture.store.stopped().await, reason);
+        assert_eq!(fixture.store.get("a/b/c").unwrap().revision, Revision(2));
+        let next = watch.next().await.map(|item| item.map(|_| ()));
+        assert_eq!(next, Some(Err(WatchError::Stopped(reason.clone()))));
+        let stopped = crate::ReadError::Stopped(reason);
+        assert_eq!(late.await, Err(stopped.clone()));
+        assert_eq!(fixture.store.watch(request).err(), Some(stopped));
+    }
+
+    #[test]
+    fn a_group_is_decided_in_order() {
+        let fixture = Fixture::new(1000);
+        let disk = fixture.disk.clone();
+        let marks = Marks { high: Revision(1), compacted: Revision(1), swept: Revision(1) };
+        let state = crate::shared::State {
+            index: crate::index::Index::new(Revision(1)),
+            window: crate::window::Window::new(Revision(1), 10, 10_000),
+            compacted: Revision(1),
+        };
+        let shared = Arc::new(Shared::new(state, Arc::new(disk.rows.clone())));
+        let clock: Clock = Arc::new(|| Duration::ZERO);
+        let log = Box::new(disk);
+        let mut committer = Committer::new(shared, log, marks, Duration::ZERO, clock);
+        let put = |expect: Option<u64>| {
+            let (body, facets) = (vec![0; 1].into(), facets(Vec::new()));
+            let (key, expect) = ("a/b/c".into(), expect.map(Revision));
+            vec![Write::Put { key, expect, body, generation: 0, facets }]
+        };
+        let delete = vec![Write::Delete { key: "a/b/c".into(), expect: Revision(3), last: None }];
+        let batches = [put(None), put(Some(2)), put(Some(2)), delete, put(None)];
+        let (requests, answers): (Vec<_>, Vec<_>) = batches
+            .into_iter()
+            .map(|writes| {
+                let (reply, answer) = oneshot::channel();
+                (Request { writes, reply, permit: None }, answer)
+            })
+            .unzip();
+        committer.group(requests);
+        let outcome = |mut answer: oneshot::Receiver<Result<Vec<Committed>, CommitError>>| {
+            answer.try_recv().unwrap().map(|done| done[0].revision.0)
+        };
+        let (expected, actual) = (Some(Revision(2)), Some(Revision(3)));
+        let conflict = CommitError::Conflict { key: "a/b/c".into(), expected, actual };
+        let outcomes: Vec<_> = answers.into_iter().map(outcome).collect();
+        assert_eq!(outcomes, [Ok(2), Ok(3), Err(conflict), Ok(4), Ok(5)]);
+    }
 }

@@ -5,12 +5,11 @@
 //! their order.
 
 use crate::committer::{Committer, Request};
-use crate::index::Index;
-use crate::log::{History, Log, Marks, Row};
+use crate::list::{Listing, Step};
+use crate::load::Loader;
+use crate::log::{History, Log, Marks};
 use crate::memory::MemoryLog;
-use crate::select::Selection;
-use crate::shared::{Shared, State};
-use crate::window::{Overlay, Window, remember};
+use crate::shared::Shared;
 use crate::{
     CommitError, Committed, ListRequest, Listed, OpenError, ReadError, Record, Revision, Stats,
     Store, Watch, WatchRequest, Write,
@@ -21,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-/// A monotonic clock: the time since any fixed point.
+/// A monotonic clock: the time since any fixed point, for example the World's uptime.
 pub type Clock = Arc<dyn Fn() -> Duration + Send + Sync>;
 
 /// How a store is run; every field has a default that suits a small node.
@@ -84,51 +83,6 @@ pub(crate) fn over(
     let shared = Arc::new(Shared::new(Loader::new(&options).finish(marks), history));
     let committer = Committer::new(shared.clone(), log, marks, options.keep, options.clock.clone());
     Arc::new(Engine { shared, door: Door::Inline(Arc::new(Mutex::new(committer))) })
-}
-
-/// Builds the state from the rows of a log, and refuses rows that cannot be.
-struct Loader {
-    index: Index,
-    window: Window,
-    last: Revision,
-}
-
-impl Loader {
-    fn new(options: &Options) -> Loader {
-        let window = Window::new(Revision(0), options.window_events, options.window_bytes);
-        Loader { index: Index::new(Revision(0)), window, last: Revision(0) }
-    }
-
-    /// Rows come in revision order. Above the compacted revision nothing may be missing.
-    fn row(&mut self, marks: &Marks, row: Row) -> Result<(), String> {
-        let revision = row.revision;
-        let old: Option<Arc<Record>> = self.index.get(&row.key).cloned();
-        if revision > marks.compacted {
-            let expected = self.last.max(marks.compacted).0 + 1;
-            if revision.0 != expected {
-                return Err(format!("revision {expected} is missing"));
-            }
-            let found = old.as_ref().map_or(Revision(0), |record| record.revision);
-            if found != row.prev {
-                let (key, prev) = (&row.key, row.prev.0);
-                return Err(format!("revision {prev} of {key} is missing"));
-            }
-        }
-        let event = row.event(old);
-        let before = self.index.apply(&event);
-        self.last = revision;
-        if revision > marks.compacted {
-            self.window.raise_floor(marks.compacted);
-            self.window.push(Arc::new(event), before);
-        }
-        Ok(())
-    }
-
-    fn finish(mut self, marks: Marks) -> State {
-        self.index.raise_revision(marks.high);
-        self.window.raise_floor(marks.compacted);
-        State { index: self.index, window: self.window, compacted: marks.compacted }
-    }
 }
 
 struct Engine {
@@ -364,70 +318,4 @@ fn size(write: &Write) -> usize {
             Write::Put { body, .. } => body.len(),
             Write::Delete { last, .. } => last.as_ref().map_or(0, bytes::Bytes::len),
         }
-}
-
-/// A list in the making: what the log had to add to what memory knows.
-struct Listing {
-    request: ListRequest,
-    overlay: Overlay,
-    /// The overlay knows every change in (at, here].
-    known: Revision,
-}
-
-enum Step {
-    Done(Result<Listed, ReadError>),
-    /// The log is needed for (first, second].
-    Read(Revision, Revision),
-}
-
-impl Listing {
-    fn new(request: ListRequest) -> Listing {
-        let known = request.at.unwrap_or_default();
-        Listing { request, overlay: Overlay::new(), known }
-    }
-
-    fn step(&mut self, shared: &Shared) -> Step {
-        let state = shared.read();
-        let request = &self.request;
-        if let Some(at) = request.at {
-            if let Err(error) = Shared::check(&state, at) {
-                return Step::Done(Err(error));
-            }
-            if self.known < state.window.floor() {
-                return Step::Read(self.known, state.window.floor());
-            }
-            state.window.overlay(self.known, &request.scope, &mut self.overlay);
-        }
-        let selection = Selection { scope: request.scope.clone(), facet: request.facet.clone() };
-        let limit = request.limit.unwrap_or(usize::MAX);
-        let after = request.after.as_deref();
-        let (records, remaining) = state.index.page(&selection, after, limit, &self.overlay);
-        let revision = request.at.unwrap_or(state.index.revision());
-        Step::Done(Ok(Listed { records, revision, remaining }))
-    }
-
-    async fn with_log(
-        mut self,
-        shared: &Shared,
-        mut after: Revision,
-        mut to: Revision,
-    ) -> Result<Listed, ReadError> {
-        loop {
-            let answer = shared.history.read(after, to).await;
-            let pairs = answer.map_err(|error| ReadError::Stopped(error.to_string().into()))?;
-            let whole = pairs.len() < crate::log::READ_ROWS;
-            self.known = pairs.last().filter(|_| !whole).map_or(to, |(row, _)| row.revision);
-            for (row, old) in &pairs {
-                if self.request.scope.contains(&row.key) {
-                    let old = || old.as_ref().and_then(Row::record);
-                    remember(&mut self.overlay, &row.key, old);
-                }
-            }
-            // This also finds out whether rows went away while they were read.
-            match self.step(shared) {
-                Step::Done(result) => return result,
-                Step::Read(next_after, next_to) => (after, to) = (next_after, next_to),
-            }
-        }
-    }
 }

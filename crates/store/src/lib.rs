@@ -22,6 +22,8 @@ mod engine;
 mod facets;
 mod index;
 mod interest;
+mod list;
+mod load;
 mod log;
 mod memory;
 mod select;

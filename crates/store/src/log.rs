@@ -95,6 +95,14 @@ pub(crate) struct Marks {
     pub swept: Revision,
 }
 
+/// What an append was for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Append {
+    Entries,
+    /// Nothing waits, only sweeping is left to do.
+    SweepOnly,
+}
+
 /// The writing half; only the committer has it.
 pub(crate) trait Log: Send {
     /// Appends all entries, marks `compacted`, and sweeps, all or nothing, durable on return.
@@ -104,6 +112,10 @@ pub(crate) trait Log: Send {
         compacted: Revision,
         sweep: Option<Sweep>,
     ) -> Result<(), LogError>;
+
+    /// What the log does for itself between two appends (checkpoints, giving space back), after
+    /// their writers have been answered.
+    fn tend(&mut self, last: Append) -> Result<(), LogError>;
 
     /// Gives up the space held back for a full disk, so that deletes and compaction go on.
     fn release_reserve(&mut self) -> Result<(), LogError>;

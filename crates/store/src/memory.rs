@@ -1,7 +1,7 @@
 //! A log without a disk, for tests and simulation: the same semantics with nothing durable.
 
 use crate::Revision;
-use crate::log::{Content, Entry, History, Log, LogError, Pair, READ_ROWS, Row, Sweep};
+use crate::log::{Append, Content, Entry, History, Log, LogError, Pair, READ_ROWS, Row, Sweep};
 use futures_util::future::{BoxFuture, ready};
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -39,6 +39,10 @@ impl Log for MemoryLog {
                 rows.remove(&revision);
             }
         }
+        Ok(())
+    }
+
+    fn tend(&mut self, _: Append) -> Result<(), LogError> {
         Ok(())
     }
 

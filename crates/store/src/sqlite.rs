@@ -10,7 +10,9 @@
 use crate::Revision;
 use crate::check::{self, OpenError};
 use crate::codec::{Stored, decode_facets, encode_facets};
-use crate::log::{Content, Entry, History, Log, LogError, Marks, Pair, READ_ROWS, Row, Sweep};
+use crate::log::{
+    Append, Content, Entry, History, Log, LogError, Marks, Pair, READ_ROWS, Row, Sweep,
+};
 use futures_util::future::BoxFuture;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 use std::fs::File;
@@ -76,8 +78,20 @@ const READ: &str = "SELECT
 /// A checkpoint begins when about so much was appended since the last one.
 const CHECKPOINT_BYTES: usize = 4 << 20;
 
-/// Held back on disk for the day it is full: room for the WAL and for some thousand deletes.
-const RESERVE_BYTES: usize = 8 << 20;
+/// The same while space is scarce.
+const SCARCE_CHECKPOINT_BYTES: usize = 256 << 10;
+
+/// What a commit adds to the WAL beside its rows, about: the last page of the table, the page above
+/// it, and the first page, which holds the size.
+const COMMIT_BYTES: usize = 3 * 4096;
+
+/// Held back on disk for the day it is full: room for what the WAL has still to move (twice the
+/// checkpoint's threshold at most) and for some thousand deletes.
+const RESERVE_BYTES: usize = 16 << 20;
+/// So much must be free beside the reserve before a full disk counts as well again; else it would
+/// be full at the next write.
+const HEADROOM_BYTES: usize = 16 << 20;
+const RESERVE: &str = "reserve";
 
 /// Free pages beyond this and a quarter of the file go back to the file system, so many at a time.
 const FREE_PAGES: i64 = 4096;
@@ -94,23 +108,32 @@ pub(crate) fn open(
 ) -> Result<(SqliteLog, Arc<dyn History>, Marks), OpenError> {
     let lock = check::lock(folder)?;
     let file = folder.join("store.db");
-    let db = Connection::open(&file).map_err(check::sqlite(&file))?;
-    let new = check::is_new(&db, &file)?;
-    db.execute_batch(COMMITTER).map_err(check::sqlite(&file))?;
-    if new {
-        create(&db, origin).map_err(check::sqlite(&file))?;
-    } else {
-        check::quick(&db, &file)?;
-    }
-    let marks = marks(&db, origin).map_err(check::sqlite(&file))?;
+    let (db, marks) = match connect(&file, origin) {
+        // Even to be opened a database needs a little space.
+        Err(OpenError::Full { .. }) if std::fs::remove_file(folder.join(RESERVE)).is_ok() => {
+            connect(&file, origin)?
+        }
+        connected => connected?,
+    };
     load(&db, &file, &marks, each)?;
-    let mut log = SqliteLog::new(db, lock, folder)?;
-    // A disk that is full already is found out by the first write.
-    if let Err(error @ LogError::Failed(_)) = log.restore_reserve() {
-        tracing::warn!(%error, "no space could be held back for a full disk");
-    }
+    let log = SqliteLog::new(db, lock, folder)?;
+    // Some 50 ms of writing that nobody needs to wait for. The thread is there.
+    let _ = log.jobs.send(Job::Reserve(log.reserve()));
     let history = Arc::new(Reader { jobs: log.jobs.clone() });
     Ok((log, history, marks))
+}
+
+fn connect(file: &Path, origin: Revision) -> Result<(Connection, Marks), OpenError> {
+    let db = check::connect(file)?;
+    let new = check::is_new(&db, file)?;
+    db.execute_batch(COMMITTER).map_err(check::sqlite(file))?;
+    if new {
+        create(&db, origin).map_err(check::sqlite(file))?;
+    } else {
+        check::quick(&db, file)?;
+    }
+    let marks = marks(&db, origin).map_err(check::sqlite(file))?;
+    Ok((db, marks))
 }
 
 fn create(db: &Connection, origin: Revision) -> rusqlite::Result<()> {
@@ -165,6 +188,8 @@ pub(crate) struct SqliteLog {
     /// Appended since the last checkpoint began, about.
     appended: usize,
     checkpoint: Arc<Checkpoint>,
+    /// The reserve has been given up.
+    scarce: bool,
     _lock: File,
 }
 
@@ -182,6 +207,7 @@ struct Reader {
 enum Job {
     Read(Revision, Revision, oneshot::Sender<Result<Vec<Pair>, LogError>>),
     Checkpoint(Arc<Checkpoint>),
+    Reserve(PathBuf),
     End,
 }
 
@@ -202,6 +228,7 @@ impl SqliteLog {
             reader: Some(thread),
             appended: 0,
             checkpoint: Arc::default(),
+            scarce: false,
             _lock: lock,
         })
     }
@@ -232,8 +259,16 @@ impl SqliteLog {
     }
 
     /// Starts a checkpoint beside the commits when it is time, and ends one that ran: what came in
-    /// meanwhile is little, and without it the WAL could never begin anew.
+    /// meanwhile is little, and without it the WAL could never begin anew. While space is scarce,
+    /// checkpoints are small, are waited for, and give the WAL's space back.
     fn checkpoint(&mut self) -> rusqlite::Result<()> {
+        if self.scarce {
+            if self.appended >= SCARCE_CHECKPOINT_BYTES {
+                self.db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")?;
+                self.appended = 0;
+            }
+            return Ok(());
+        }
         if self.checkpoint.ended.swap(false, Ordering::AcqRel) {
             self.db.execute_batch("PRAGMA wal_checkpoint(PASSIVE)")?;
         }
@@ -253,13 +288,37 @@ impl SqliteLog {
         let free = number("PRAGMA freelist_count")?;
         if free > FREE_PAGES && free > number("PRAGMA page_count")? / 4 {
             self.db.execute_batch(VACUUM)?;
+            // Each of the pages may have moved.
+            self.appended += 256 * 4096;
         }
         Ok(())
     }
 
     fn reserve(&self) -> PathBuf {
-        self.folder.join("reserve")
+        self.folder.join(RESERVE)
     }
+}
+
+/// Makes the reserve if it is not there, provided that there is `headroom` beside it.
+fn write_reserve(path: &Path, headroom: usize) -> std::io::Result<()> {
+    let size = RESERVE_BYTES as u64;
+    if std::fs::metadata(path).is_ok_and(|metadata| metadata.len() == size) {
+        return Ok(());
+    }
+    // Written, not only sized: a file with holes holds nothing back.
+    let piece = vec![0; 1 << 20];
+    let written = File::create(path).and_then(|mut file| {
+        for _ in 0..(RESERVE_BYTES + headroom) >> 20 {
+            file.write_all(&piece)?;
+        }
+        file.set_len(size)?;
+        file.sync_all()
+    });
+    if written.is_err() {
+        // It must not keep half of the last space; if it cannot go, the next try finds it.
+        let _ = std::fs::remove_file(path);
+    }
+    written
 }
 
 fn insert_entry(insert: &mut rusqlite::CachedStatement<'_>, entry: &Entry) -> rusqlite::Result<()> {
@@ -304,10 +363,13 @@ impl Log for SqliteLog {
             const ROW: usize = 512;
             ROW + entry.event.new.as_ref().map_or(0, |record| record.body.len())
         };
-        const PAGE: usize = 4096;
-        self.appended += PAGE + entries.iter().map(weight).sum::<usize>();
+        self.appended += COMMIT_BYTES + entries.iter().map(weight).sum::<usize>();
+        Ok(())
+    }
+
+    fn tend(&mut self, last: Append) -> Result<(), LogError> {
         self.checkpoint().map_err(failed)?;
-        if entries.is_empty() {
+        if last == Append::SweepOnly || self.scarce {
             self.vacuum().map_err(failed)?;
         }
         Ok(())
@@ -318,28 +380,22 @@ impl Log for SqliteLog {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(LogError::Failed(error.to_string()))
             }
-            _ => Ok(()),
+            _ => {
+                // The space is for this first: what is in the WAL moves to where it belongs.
+                self.scarce = true;
+                self.appended = SCARCE_CHECKPOINT_BYTES;
+                self.checkpoint().map_err(failed)
+            }
         }
     }
 
     fn restore_reserve(&mut self) -> Result<(), LogError> {
         let path = self.reserve();
-        let there = std::fs::metadata(&path).is_ok_and(|m| m.len() == RESERVE_BYTES as u64);
-        if there {
-            return Ok(());
-        }
-        // Written, not only sized: a file with holes holds nothing back.
-        let written = File::create(&path).and_then(|mut file| {
-            file.write_all(&vec![0; RESERVE_BYTES])?;
-            file.sync_all()
-        });
-        written.map_err(|error| {
-            // It must not keep half of the last space; if it cannot go, the next try finds it.
-            let _ = std::fs::remove_file(&path);
-            match error.kind() {
-                std::io::ErrorKind::StorageFull => LogError::Full,
-                _ => LogError::Failed(format!("{}: {error}", path.display())),
-            }
+        let written = write_reserve(&path, HEADROOM_BYTES);
+        self.scarce = written.is_err();
+        written.map_err(|error| match error.kind() {
+            std::io::ErrorKind::StorageFull => LogError::Full,
+            _ => LogError::Failed(format!("{}: {error}", path.display())),
         })
     }
 
@@ -392,6 +448,12 @@ fn run(db: &Connection, jobs: &mpsc::Receiver<Job>) {
                 }
                 checkpoint.ended.store(true, Ordering::Release);
                 checkpoint.running.store(false, Ordering::Release);
+            }
+            Job::Reserve(path) => {
+                if let Err(error) = write_reserve(&path, 0) {
+                    // Then the first write that finds no space tells.
+                    tracing::warn!(%error, "nothing is held back for a full disk");
+                }
             }
             Job::End => return,
         }
@@ -474,4 +536,77 @@ fn number(revision: Revision) -> i64 {
 
 fn revision(number: i64) -> Revision {
     Revision(number.cast_unsigned())
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+mod tests {
+    use super::*;
+    use crate::{Event, Record, facets};
+
+    fn entry(revision: u64, prev: u64, size: usize) -> Entry {
+        let record = |revision, size: usize| {
+            Some(Arc::new(Record {
+                key: "a/b/c".into(),
+                revision: Revision(revision),
+                body: vec![7; size].into(),
+                generation: 3,
+                facets: facets(vec![("l:a".into(), "b".into())]),
+            }))
+        };
+        let old = if prev > 0 { record(prev, 1) } else { None };
+        let (revision, new) = (Revision(revision), record(revision, size));
+        Entry { event: Arc::new(Event { revision, key: "a/b/c".into(), old, new }), last: None }
+    }
+
+    #[test]
+    fn full_is_told_and_survived() {
+        let folder = std::env::temp_dir().join(format!("skiff-full-{}", std::process::id()));
+        let (mut log, _, marks) = open(&folder, Revision(1), &mut |_, _| Ok(())).unwrap();
+        let oldest = marks.compacted;
+        log.append(&[entry(2, 0, 100)], oldest, None).unwrap();
+        let pages = |log: &SqliteLog, sql: &str| -> i64 {
+            log.db.query_row(sql, [], |row| row.get(0)).unwrap()
+        };
+        // SQLite says of its own limit what it says of the disk.
+        let limit = pages(&log, "PRAGMA page_count") + 4;
+        pages(&log, &format!("PRAGMA max_page_count = {limit}"));
+        let large = [entry(3, 2, 10), entry(4, 3, 100_000)];
+        assert_eq!(log.append(&large, oldest, None), Err(LogError::Full));
+        log.append(&[entry(3, 2, 10)], oldest, None).unwrap();
+        pages(&log, "PRAGMA max_page_count = 100000");
+        log.append(&[entry(4, 3, 100_000)], oldest, None).unwrap();
+        log.close().unwrap();
+        drop(log);
+        let mut rows = Vec::new();
+        let each: EachRow<'_> = &mut |_, row| {
+            rows.push((row.revision.0, row.prev.0, row.generation));
+            Ok(())
+        };
+        let (mut log, _, marks) = open(&folder, Revision(1), each).unwrap();
+        assert_eq!(rows, [(2, 0, 3), (3, 2, 3), (4, 3, 3)]);
+        let oldest = Revision(5);
+        let sweep = Some(Sweep { after: Revision(1), to: Revision(5) });
+        log.append(&[entry(5, 4, 10)], marks.compacted, None).unwrap();
+        log.append(&[], oldest, sweep).unwrap();
+        assert_eq!(pages(&log, "SELECT count(*) FROM log"), 1);
+        assert!(pages(&log, "PRAGMA freelist_count") > 20);
+        log.close().unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn the_reserve_comes_and_goes() {
+        let folder = std::env::temp_dir().join(format!("skiff-reserve-{}", std::process::id()));
+        let (mut log, _, _) = open(&folder, Revision(1), &mut |_, _| Ok(())).unwrap();
+        log.restore_reserve().unwrap();
+        assert_eq!(std::fs::metadata(log.reserve()).unwrap().len(), RESERVE_BYTES as u64);
+        log.release_reserve().unwrap();
+        assert!(log.scarce && !log.reserve().exists());
+        log.release_reserve().unwrap();
+        log.restore_reserve().unwrap();
+        assert!(!log.scarce && log.reserve().exists());
+        log.close().unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 }

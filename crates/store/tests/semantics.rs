@@ -261,6 +261,18 @@ async fn a_waiting_watch_is_woken() {
     }
 }
 
+#[test]
+fn only_the_owner_may_read() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new();
+    let store = open(&folder.0, Hand::default().options()).unwrap();
+    for name in ["", "store.db", "store.db-wal"] {
+        let mode = std::fs::metadata(folder.0.join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{name}");
+    }
+    drop(store);
+}
+
 #[tokio::test]
 async fn a_slow_watch_loses_nothing_until_compaction() {
     for (store, _, _folder) in both(|options| options.window_events = 100) {

@@ -20,7 +20,7 @@ pub fn kind() -> Kind {
     }
 }
 
-fn count(map: &Object, _: i64) -> Value {
+fn count(map: &Object, _: jiff::Timestamp) -> Value {
     (map.map("data").len() + map.map("binaryData").len()).into()
 }
 
