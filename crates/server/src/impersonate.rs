@@ -313,3 +313,6 @@ fn wrong_extra(key: &str, values: &[String]) -> Option<String> {
     let empty = values.iter().any(String::is_empty);
     empty.then(|| "impersonating the empty string value in extra is not allowed".into())
 }
+
+#[cfg(test)]
+mod tests;

@@ -153,4 +153,4 @@ fn aggregate(errors: &[String]) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -4,7 +4,7 @@ use skiff_base::World;
 use skiff_store::{Options, Write};
 
 /// A store with the default policy and these objects, by key.
-async fn store(objects: &[(&str, Value)]) -> Arc<dyn Store> {
+pub(crate) async fn store(objects: &[(&str, Value)]) -> Arc<dyn Store> {
     let world = World::seeded(1);
     let store = skiff_store::memory(Options::new(Arc::new(move || world.uptime())));
     let policy = policy::defaults();
@@ -31,14 +31,14 @@ fn write(key: &str, object: &Value) -> Write {
     Write::Put { key: key.into(), expect: None, body, generation: 1, facets }
 }
 
-fn user(text: &str) -> User {
+pub(crate) fn user(text: &str) -> User {
     let mut words = text.split(' ').map(str::to_owned);
     let name = words.next().expect("a name");
     User { name, groups: words.collect(), ..User::default() }
 }
 
 /// `VERB PATH[?QUERY]`
-fn asked(text: &str) -> Attributes {
+pub(crate) fn asked(text: &str) -> Attributes {
     let (verb, path) = text.split_once(' ').expect("a verb and a path");
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
     match crate::url::parse(path) {
@@ -235,7 +235,7 @@ async fn nobody_hands_out_more_than_they_have() {
     for (who, resource, new) in cases {
         let new = skiff_api::Object::new(new);
         let at = escalate::Written { resource, name: "", namespace: "a", new: &new, old: None };
-        let verdict = authorizer.check_escalation(&user(who), &at).await;
+        let verdict = authorizer.check_escalation(&user(who), &at);
         let verdict = verdict.map_or_else(|status| status.message, |()| "yes".into());
         out += &format!("{who} {resource}: {verdict}\n");
     }
