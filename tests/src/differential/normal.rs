@@ -18,6 +18,7 @@ const RANDOM: &str = "[bcdfghjklmnpqrstvwxz2456789]";
 
 static NOISE: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
     let rules: Vec<(String, &str)> = vec![
+        (r"/tmp/kubectl-edit-\d+".into(), "/tmp/kubectl-edit"),
         (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}".into(), "UID"),
         (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z".into(), "TIME"),
         (r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d [+-]\d{4}".into(), "TIME"),
@@ -25,7 +26,7 @@ static NOISE: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (r"sha256:[0-9a-f]{64}".into(), "DIGEST"),
         (r"\b[0-9a-f]{64}\b".into(), "ID"),
         (format!("kube-api-access-{RANDOM}{{5}}"), "kube-api-access-RANDOM"),
-        (r#"((?:resourceVersion|Resource Version)\\?"?[:=]\s*\\?"?)\d+"#.into(), "${1}REVISION"),
+        (r#"((?:resourceVersion|Resource Version)\\*"?[:=]\s*\\*"?)\d+"#.into(), "${1}REVISION"),
         (r"Too large resource version: \d+, current: \d+".into(), "Too large resource version"),
         (
             r"(?s)-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----(\\n)?".into(),
@@ -45,7 +46,6 @@ static NOISE: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (r#"(pod-template-hash"?[=:]\s*"?)[a-z0-9]+"#.into(), "${1}HASH"),
         (format!("-{RANDOM}{{8,10}}\\b"), "-HASH"),
         (format!("(gen-){RANDOM}{{5}}\\b"), "${1}RANDOM"),
-        (r"/tmp/kubectl-edit-\d+".into(), "/tmp/kubectl-edit"),
         (r"(?m)^([-+]{3}) /tmp/(LIVE|MERGED)-\S*/(\S+)\s.*$".into(), "$1 $2/$3"),
         (r"(?m)^diff .*/tmp/LIVE-.*$".into(), "diff"),
         (r"(?m)^(E|I|W)\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ \S+\] ".into(), "$1 "),
