@@ -13,6 +13,9 @@ use serde_json::{Map, Value};
 /// Names that the runner gave to this run of a case, and what stands for them in an answer.
 pub type Given = Vec<(String, &'static str)>;
 
+/// What stands for the name of a node.
+pub const NODE: &str = "NODE";
+
 /// The letters that Kubernetes draws random names from.
 const RANDOM: &str = "[bcdfghjklmnpqrstvwxz2456789]";
 
@@ -63,13 +66,23 @@ static BLANKS: LazyLock<Regex> =
 pub fn normal(text: &str, given: &Given) -> String {
     let mut text = sort_causes(&spread_json(text));
     for (value, word) in given {
-        text = text.replace(value.as_str(), word);
+        text = match *word {
+            NODE => whole_word(&text, value),
+            _ => text.replace(value.as_str(), word),
+        };
     }
     for (pattern, to) in NOISE.iter() {
         text = pattern.replace_all(&text, *to).into_owned();
     }
     let lines: Vec<_> = text.lines().map(keep_indent).collect();
     lines.join("\n").trim_end().to_owned()
+}
+
+/// A node may have a short name, which other words have in them.
+fn whole_word(text: &str, name: &str) -> String {
+    let pattern = format!(r"(?m)(^|[^\w.-]){}($|[^\w-])", regex::escape(name));
+    let pattern = Regex::new(&pattern).expect("an escaped name is a pattern");
+    pattern.replace_all(text, format!("${{1}}{NODE}${{2}}")).into_owned()
 }
 
 /// Columns are padded by content, which is noise; the indent of YAML and of `describe` is not.
