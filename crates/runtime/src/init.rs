@@ -12,7 +12,7 @@ use crate::status::Nanos;
 use crate::sys::{self, poll, process, socket};
 use crate::wire::Failure;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
@@ -79,6 +79,10 @@ pub(crate) enum Report {
     End,
 }
 
+/// Ends of execs that are told again to a supervisor that comes anew: the last one may have died
+/// with the news unread. More than these have not ended within one death.
+const MAX_RECENT: usize = 64;
+
 struct Child {
     id: String,
     kind: Kind,
@@ -96,6 +100,7 @@ struct Init {
     supervisor: Option<OwnedFd>,
     children: HashMap<i32, Child>,
     held: HashMap<String, BTreeMap<Held, OwnedFd>>,
+    recent: VecDeque<Record>,
 }
 
 const LISTENER: u64 = 0;
@@ -146,6 +151,7 @@ impl Init {
             supervisor: None,
             children: HashMap::new(),
             held: HashMap::new(),
+            recent: VecDeque::new(),
         })
     }
 
@@ -174,18 +180,17 @@ impl Init {
         Ok(())
     }
 
-    /// Whether the supervisor has it (in its queue at least).
-    fn tell(&mut self, report: &Report, with: &[BorrowedFd<'_>]) -> bool {
-        let Some(supervisor) = &self.supervisor else { return false };
+    fn tell(&mut self, report: &Report) {
+        self.tell_with(report, &[]);
+    }
+
+    fn tell_with(&mut self, report: &Report, with: &[BorrowedFd<'_>]) {
+        let Some(supervisor) = &self.supervisor else { return };
         let packet = serde_json::to_vec(report).expect("has string keys only");
-        match socket::send(supervisor.as_raw_fd(), &packet, with) {
-            Ok(_) => true,
-            Err(e) => {
-                // One that reads so slowly, or is dead, must connect again and ask.
-                eprintln!("pod init: tell the supervisor: {e}");
-                self.supervisor = None;
-                false
-            }
+        if let Err(e) = socket::send(supervisor.as_raw_fd(), &packet, with) {
+            // One that reads so slowly, or is dead, must connect again and ask.
+            eprintln!("pod init: tell the supervisor: {e}");
+            self.supervisor = None;
         }
     }
 
@@ -254,7 +259,7 @@ impl Init {
             Ok(process::Fork::Child) => container::become_program(&id, with, &self.events),
             Ok(process::Fork::Parent { pid, pidfd }) => (pid, pidfd),
             Err(e) => {
-                self.tell(&Report::NotSpawned { id, why: format!("clone3: {e}") }, &[]);
+                self.tell(&Report::NotSpawned { id, why: format!("clone3: {e}") });
                 return;
             }
         };
@@ -266,7 +271,7 @@ impl Init {
             }
         }
         if let Ok(copy) = pidfd.try_clone() {
-            self.tell(&Report::Spawned { id: id.clone() }, &[copy.as_fd()]);
+            self.tell_with(&Report::Spawned { id: id.clone() }, &[copy.as_fd()]);
         }
         self.children.insert(pid, Child { id, kind, oom_file, pidfd });
     }
@@ -287,10 +292,11 @@ impl Init {
             // The exit of an exec is news, not history: probes would fill the disk with them.
             if child.kind == Kind::Container {
                 self.record(&record);
-                self.tell(&Report::Lived(record), &[]);
-            } else if !self.tell(&Report::Lived(record.clone()), &[]) {
-                self.record(&record);
+            } else {
+                self.recent.truncate(MAX_RECENT - 1);
+                self.recent.push_front(record.clone());
             }
+            self.tell(&Report::Lived(record));
         }
     }
 
@@ -307,10 +313,11 @@ impl Init {
                 Err(e) => eprintln!("pod init: report {}: {e}", child.id),
             }
         }
-        reports.push((Report::End, Vec::new()));
+        let recent = self.recent.iter().rev().cloned().map(Report::Lived);
+        reports.extend(recent.chain([Report::End]).map(|report| (report, Vec::new())));
         for (report, with) in &reports {
             let with: Vec<_> = with.iter().map(AsFd::as_fd).collect();
-            self.tell(report, &with);
+            self.tell_with(report, &with);
         }
     }
 }

@@ -127,6 +127,14 @@ pub(super) struct ContainerFile {
     pub spec: ContainerSpec,
 }
 
+impl Exec {
+    /// Started by a former supervisor.
+    pub(super) fn adopted(container: String, process: Option<Process>) -> Exec {
+        let streams = [None, None, None, None];
+        Exec { container, process, starting: None, streams, exit: None, waiters: Vec::new() }
+    }
+}
+
 impl Sandbox {
     pub(super) fn status(&self) -> SandboxStatus {
         let pid = self.init.as_ref().map(|init| init.pid);
