@@ -58,11 +58,25 @@ pub(crate) enum Held {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Order {
     /// With one descriptor per role.
-    Spawn { id: String, kind: Kind, flags: i32, oom_file: Option<PathBuf>, roles: Vec<Role> },
+    Spawn {
+        id: String,
+        kind: Kind,
+        flags: i32,
+        oom_file: Option<PathBuf>,
+        roles: Vec<Role>,
+    },
     /// With the descriptor.
-    Hold { id: String, what: Held },
-    Release { id: String, what: Held },
-    ReleaseAll { id: String },
+    Hold {
+        id: String,
+        what: Held,
+    },
+    Release {
+        id: String,
+        what: Held,
+    },
+    ReleaseAll {
+        id: String,
+    },
     Report,
 }
 
@@ -70,11 +84,20 @@ pub(crate) enum Order {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Report {
     /// With its pidfd.
-    Spawned { id: String },
-    NotSpawned { id: String, why: String },
+    Spawned {
+        id: String,
+    },
+    NotSpawned {
+        id: String,
+        why: String,
+    },
     Lived(Record),
     /// With its pidfd, then what is held, in order.
-    Alive { id: String, kind: Kind, held: Vec<Held> },
+    Alive {
+        id: String,
+        kind: Kind,
+        held: Vec<Held>,
+    },
     /// All that are alive have been told.
     End,
 }

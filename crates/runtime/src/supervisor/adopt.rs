@@ -129,13 +129,7 @@ impl Supervisor {
         }
     }
 
-    fn alive(
-        &mut self,
-        id: &str,
-        kind: Kind,
-        held: &[Held],
-        carried: Vec<OwnedFd>,
-    ) -> Result<()> {
+    fn alive(&mut self, id: &str, kind: Kind, held: &[Held], carried: Vec<OwnedFd>) -> Result<()> {
         let mut carried = carried.into_iter();
         let Some(pidfd) = carried.next() else { return Ok(()) };
         let process = Some(start::process_of(pidfd)?);

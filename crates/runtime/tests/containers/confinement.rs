@@ -58,7 +58,8 @@ pub async fn capabilities_and_user(m: Machine) {
 pub async fn masked_and_read_only(m: Machine) {
     let script = |text: &str| ["sh", "-c", text].map(String::from).to_vec();
     let look = "echo x > /proc/sys/kernel/hostname || echo ro; wc -c < /proc/interrupts; \
-                ls /sys/firmware | wc -l; touch /sys/x || echo ro; echo $(ls /dev); touch /new; ls /new; \
+                ls /sys/firmware | wc -l; touch /sys/x || echo ro; echo $(ls /dev); touch /new; \
+                    ls /new; \
                 ls /sys/fs/cgroup | wc -l; touch /sys/fs/cgroup/x || echo ro";
     let text = m.output("plain", |spec| spec.args = script(look)).await;
     let lines: Vec<_> = text.lines().filter(|line| !line.contains(": ")).collect();
@@ -86,7 +87,8 @@ pub async fn masked_and_read_only(m: Machine) {
     assert_eq!(text, "rw\n");
     let text = m
         .output("ro", |spec| {
-            spec.args = script("touch /new || echo ro; touch /tmp/x && echo rw; echo y > /dev/null");
+            spec.args =
+                script("touch /new || echo ro; touch /tmp/x && echo rw; echo y > /dev/null");
             spec.readonly_rootfs = true;
             spec.mounts = vec![Mount {
                 target: "/tmp".into(),
@@ -146,7 +148,8 @@ pub async fn mounts(m: Machine) {
         },
         readonly,
     };
-    let script = "cat /v/file; echo new > /v/new; cat /ro/new; echo x > /ro/x || echo ro; ls /made; \
+    let script = "cat /v/file; echo new > /v/new; cat /ro/new; echo x > /ro/x || echo ro; ls \
+                    /made; \
                   cat /one; ls /escape; cat /up || echo none";
     let text = m
         .output("c", |spec| {
