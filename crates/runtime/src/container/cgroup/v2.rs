@@ -101,8 +101,8 @@ fn weight(shares: u64) -> u64 {
 }
 
 pub(super) fn stats(folder: &Path) -> Result<Stats> {
-    let mut stats = Stats::default();
-    stats.cpu_ns = field(&text(folder, "cpu.stat")?, "usage_usec") * 1000;
+    let cpu_ns = field(&text(folder, "cpu.stat")?, "usage_usec") * 1000;
+    let mut stats = Stats { cpu_ns, ..Stats::default() };
     if folder.join("memory.current").exists() {
         let detail = text(folder, "memory.stat")?;
         stats.memory_bytes = get(folder, "memory.current")?;

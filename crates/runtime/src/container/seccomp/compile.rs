@@ -256,7 +256,7 @@ mod tests {
 
     /// Runs a program as the kernel would.
     fn run(program: &[u8], arch: u32, number: u32, arguments: [u64; 6]) -> u32 {
-        let mut data = vec![0u8; 64];
+        let mut data = [0u8; 64];
         data[..4].copy_from_slice(&number.to_ne_bytes());
         data[4..8].copy_from_slice(&arch.to_ne_bytes());
         for (i, argument) in arguments.iter().enumerate() {
