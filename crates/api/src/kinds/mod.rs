@@ -9,6 +9,7 @@ use crate::kind::Kind;
 pub const KINDS: &[fn() -> Kind] = &[
     core::configmap::kind,
     core::namespace::kind,
+    core::pod::kind,
     core::secret::kind,
     core::serviceaccount::kind,
 ];
