@@ -26,6 +26,19 @@ fn main() {
         fs::read_to_string(home.join("data/v1.37.discovery")).expect("the table is committed");
     fs::write(out.join("discovery.rs"), discovery::statics(&offers)).expect("OUT_DIR is writable");
     let (blob, index) = descriptions::pack(&descriptions::source(&home));
+    let hash = format!(
+        "/// Of all that documents are made of.\nconst TABLE_HASH: u64 = {};\n",
+        fnv(&facts, &blob)
+    );
+    fs::write(out.join("hash.rs"), hash).expect("OUT_DIR is writable");
     fs::write(out.join("descriptions.bin"), blob).expect("OUT_DIR is writable");
     fs::write(out.join("descriptions.rs"), index).expect("OUT_DIR is writable");
+}
+
+/// FNV-1a over the facts and the packed descriptions.
+fn fnv(facts: &str, blob: &[u8]) -> u64 {
+    let bytes = facts.bytes().chain(blob.iter().copied());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }

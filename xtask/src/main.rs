@@ -1,18 +1,22 @@
-//! Chores of the repository, one subcommand each: `cargo xtask gen`.
+//! Chores of the repository, one subcommand each: `cargo xtask tidy|gen|ci|bench`.
 //!
-//! A chore never runs in a build; what it makes is committed.
+//! A chore never runs in a build; what `gen` makes is committed.
 
 use anyhow::{Result, bail};
 
+mod ci;
 mod r#gen;
 mod gen_discovery;
 mod gen_facts;
+mod tidy;
 
 fn main() -> Result<()> {
-    let mut arguments = std::env::args().skip(1);
-    match arguments.next().as_deref() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.first().map(String::as_str) {
+        Some("ci") => ci::run(),
         Some("gen") => r#gen::run(),
-        Some(other) => bail!("no chore named {other:?}; there is: gen"),
-        None => bail!("name a chore: gen"),
+        Some("tidy") => tidy::run(),
+        Some(other) => bail!("no chore named {other:?}; there are: ci, gen, tidy"),
+        None => bail!("name a chore: ci, gen, tidy"),
     }
 }

@@ -1,7 +1,8 @@
 //! JSON bodies: reading what clients send, and writing what is stored and sent.
 //!
-//! Reading notes fields that stand twice, with their paths, because strict validation names them; the last one counts.
-//! Errors are worded as upstream words them, by a scan of the text that runs only when parsing failed.
+//! Reading notes fields that stand twice, with their paths, because strict validation names them;
+//! the last one counts. Errors are worded as upstream words them, by a scan of the text that runs
+//! only when parsing failed.
 
 use std::fmt::Write as _;
 use std::io;
@@ -74,13 +75,17 @@ pub(crate) fn unrecognized(error: &str, bytes: &[u8]) -> String {
 
 /// Only an object (or nothing) has a version and kind, and these are strings.
 pub(crate) fn check_head(value: &Value) -> Result<(), String> {
-    let head = r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+    let head = concat!(
+        r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; "#,
+        r#"Kind string "json:\"kind,omitempty\"" }"#
+    );
     let Value::Object(map) = value else {
         return match value {
             Value::Null => Ok(()),
-            other => {
-                Err(format!("json: cannot unmarshal {} into Go value of type {head}", type_name(other)))
-            }
+            other => Err(format!(
+                "json: cannot unmarshal {} into Go value of type {head}",
+                type_name(other)
+            )),
         };
     };
     for field in ["apiVersion", "kind"] {
@@ -263,8 +268,9 @@ pub fn write_into(out: &mut Vec<u8>, value: &Value) {
     value.serialize(&mut writer).expect("writing a tree to memory cannot fail");
 }
 
-/// Writes an object as the store keeps it: metadata first and without resourceVersion, no apiVersion, no kind. The
-/// result begins with `{"metadata":{`; the server puts head and revision in when it sends it.
+/// Writes an object as the store keeps it: metadata first and without resourceVersion, no
+/// apiVersion, no kind. The result begins with `{"metadata":{`; the server puts head and revision
+/// in when it sends it.
 pub fn encode_body(object: &Value) -> Vec<u8> {
     let mut out = Vec::with_capacity(2048);
     out.extend_from_slice(b"{\"metadata\":{");

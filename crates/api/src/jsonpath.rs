@@ -1,8 +1,9 @@
-//! JSONPath templates as printer columns and kubectl use them: `{.status.readyReplicas}/{.spec.replicas}`.
+//! JSONPath templates as printer columns and kubectl use them:
+//! `{.status.readyReplicas}/{.spec.replicas}`.
 //!
-//! Fields, positions, slices, unions, wildcards, descent (`..`) and filters; no `range`, which no column can have. A
-//! field that is not there yields nothing; a position that is not there is an error. (kubectl reference, "JSONPath
-//! Support")
+//! Fields, positions, slices, unions, wildcards, descent (`..`) and filters; no `range`, which no
+//! column can have. A field that is not there yields nothing; a position that is not there is an
+//! error. (kubectl reference, "JSONPath Support")
 
 use serde_json::Value;
 
@@ -14,7 +15,8 @@ mod parse;
 
 pub use cell::{age, cell};
 
-/// A path may be this long, and filters nested this deep: far more than any column, and little enough to run per row.
+/// A path may be this long, and filters nested this deep: far more than any column, and little
+/// enough to run per row.
 pub const MAX_PATH_BYTES: usize = 4096;
 const MAX_FILTER_DEPTH: usize = 8;
 

@@ -231,7 +231,10 @@ pub fn name_column() -> Column {
 
 /// The last column of nearly every kind.
 pub fn age_column() -> Column {
-    Column { sort: "string".into(), ..column("Age", Cell::Age("metadata.creationTimestamp".into())) }
+    Column {
+        sort: "string".into(),
+        ..column("Age", Cell::Age("metadata.creationTimestamp".into()))
+    }
 }
 
 /// Between this face and the stored one.
@@ -263,6 +266,15 @@ pub enum Backend {
     Answered,
 }
 
+/// What a kind that came from a CustomResourceDefinition has besides.
+#[derive(Debug)]
+pub struct Custom {
+    /// The whole schema with its rules, for validation.
+    pub node: Node,
+    /// `openAPIV3Schema` as it was given, for OpenAPI; null where there is none.
+    pub schema: Value,
+}
+
 /// One kind of the API. See the exemplar `kinds/core/configmap.rs`.
 #[derive(Debug, Clone)]
 pub struct Kind {
@@ -288,8 +300,8 @@ pub struct Kind {
     /// Between this face and the stored one; `None` when they differ in nothing but apiVersion.
     pub convert: Option<Convert>,
     pub hooks: Hooks,
-    /// The whole schema of a custom resource, with its rules; `None` is a built-in kind.
-    pub custom: Option<Arc<Node>>,
+    /// What only custom resources have; `None` is a built-in kind.
+    pub custom: Option<Arc<Custom>>,
     /// Deletion waits for `deletionGracePeriodSeconds` (pods).
     pub graceful: bool,
     /// A delete answers with the object that went, instead of a Status.

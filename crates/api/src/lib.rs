@@ -1,6 +1,8 @@
-//! What Kubernetes objects ARE: kinds, schemas, defaults, validation, patches, field ownership, codecs.
+//! What Kubernetes objects ARE: kinds, schemas, defaults, validation, patches, field ownership,
+//! codecs.
 //!
-//! Pure: no IO, no async, no clock, no randomness. Everything that serves, stores or reacts reads these tables.
+//! Pure: no IO, no async, no clock, no randomness. Everything that serves, stores or reacts reads
+//! these tables.
 
 pub mod apply;
 pub mod duration;

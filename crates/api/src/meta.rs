@@ -113,7 +113,11 @@ pub fn validate_labels(path: &Path, labels: &serde_json::Map<String, Value>, err
 }
 
 /// Validates a map of annotations anywhere.
-pub fn validate_annotations(path: &Path, map: &serde_json::Map<String, Value>, errors: &mut Errors) {
+pub fn validate_annotations(
+    path: &Path,
+    map: &serde_json::Map<String, Value>,
+    errors: &mut Errors,
+) {
     let mut size = 0;
     for (key, value) in texts(map) {
         for why in names::qualified(&key.to_lowercase()) {
@@ -127,9 +131,8 @@ pub fn validate_annotations(path: &Path, map: &serde_json::Map<String, Value>, e
 }
 
 fn validate_owners(path: &Path, owners: &[Value], errors: &mut Errors) {
-    let text = |owner: &Value, key: &str| {
-        owner.get(key).and_then(Value::as_str).unwrap_or("").to_owned()
-    };
+    let text =
+        |owner: &Value, key: &str| owner.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
     let mut controller: Option<String> = None;
     for (index, owner) in owners.iter().enumerate() {
         let here = path.index(index);
@@ -165,6 +168,10 @@ fn validate_finalizer(path: &Path, finalizer: &str, errors: &mut Errors) {
         errors.invalid(path, finalizer, &why);
     }
     if !finalizer.contains('/') && !STANDARD_FINALIZERS.contains(&finalizer) {
-        errors.invalid(path, finalizer, "name is neither a standard finalizer name nor is it fully qualified");
+        errors.invalid(
+            path,
+            finalizer,
+            "name is neither a standard finalizer name nor is it fully qualified",
+        );
     }
 }

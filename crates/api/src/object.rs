@@ -137,7 +137,9 @@ impl Object {
 
 /// The value at a dotted path below `value`; null counts as absent.
 pub fn at<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
-    path.split('.').try_fold(value, |value, field| value.get(field)).filter(|value| !value.is_null())
+    path.split('.')
+        .try_fold(value, |value, field| value.get(field))
+        .filter(|value| !value.is_null())
 }
 
 /// The same, to be changed.
@@ -185,7 +187,10 @@ mod tests {
         it.set_absent("spec.replicas", 4);
         it.annotate("example.com/why", "because");
         assert_eq!((it.name(), it.int("spec.replicas")), ("a", Some(3)));
-        assert_eq!((it.label("x.y/z"), it.annotation("example.com/why")), (Some("1"), Some("because")));
+        assert_eq!(
+            (it.label("x.y/z"), it.annotation("example.com/why")),
+            (Some("1"), Some("because"))
+        );
         assert_eq!(it.remove("spec.replicas"), Some(json!(3)));
         assert_eq!(it.at("spec.replicas"), None);
         assert_eq!(it.remove("no.such.path"), None);

@@ -19,7 +19,9 @@ const DEPTH_MOST: usize = 64;
 /// Why a body cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProtobufError {
-    #[error("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")]
+    #[error(
+        "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]"
+    )]
     NoEnvelope,
     #[error("unexpected EOF")]
     CutShort,
@@ -97,7 +99,8 @@ impl<'a> Reader<'a> {
             0 => Wire::Varint(self.varint()?),
             1 => Wire::Fixed64(u64::from_le_bytes(self.take(8)?.try_into().expect("eight bytes"))),
             2 => {
-                let length = usize::try_from(self.varint()?).map_err(|_| ProtobufError::CutShort)?;
+                let length =
+                    usize::try_from(self.varint()?).map_err(|_| ProtobufError::CutShort)?;
                 Wire::Bytes(self.take(length)?)
             }
             5 => Wire::Fixed32(u32::from_le_bytes(self.take(4)?.try_into().expect("four bytes"))),
@@ -160,7 +163,9 @@ fn fill(
             put(map, field, wire, depth)?;
         } else if let (Wire::Bytes(message), true) = (
             wire,
-            fields.any(|f| f.inline.get(within.len()).is_some_and(|i| i.tag == number && number != 0)),
+            fields.any(|f| {
+                f.inline.get(within.len()).is_some_and(|i| i.tag == number && number != 0)
+            }),
         ) {
             let deeper = [within, &[number]].concat();
             fill(map, message, of, &deeper, depth + 1)?;
@@ -198,7 +203,12 @@ fn put(
 }
 
 /// One element, or several numbers packed into one field.
-fn append(list: &mut Vec<Value>, wire: Wire, item: &Node, depth: usize) -> Result<(), ProtobufError> {
+fn append(
+    list: &mut Vec<Value>,
+    wire: Wire,
+    item: &Node,
+    depth: usize,
+) -> Result<(), ProtobufError> {
     match (wire, &item.shape) {
         (Wire::Bytes(packed), Shape::Int32 | Shape::Int64 | Shape::Bool) => {
             let mut reader = Reader(packed);
@@ -251,8 +261,9 @@ fn scalar(wire: Wire, node: &Node, name: &str, depth: usize) -> Result<Value, Pr
         (Shape::IntOrString, Wire::Bytes(message)) => int_or_string(message)?,
         (Shape::Struct(of), Wire::Bytes(message)) => structure(message, of, depth + 1)?,
         (Shape::Any, Wire::Bytes(message)) => match first(message)? {
-            Some(Wire::Bytes(raw)) => serde_json::from_slice(raw)
-                .map_err(|_| ProtobufError::Json(if name.is_empty() { "a value".into() } else { name.into() }))?,
+            Some(Wire::Bytes(raw)) => serde_json::from_slice(raw).map_err(|_| {
+                ProtobufError::Json(if name.is_empty() { "a value".into() } else { name.into() })
+            })?,
             _ => Value::Null,
         },
         // A list inside a map is a message of its own with the items as field 1.
@@ -299,7 +310,8 @@ fn time(message: &[u8], shape: &Shape) -> Result<Value, ProtobufError> {
 }
 
 fn int_or_string(message: &[u8]) -> Result<Value, ProtobufError> {
-    let (mut textual, mut number_value, mut text, mut reader) = (false, 0, String::new(), Reader(message));
+    let (mut textual, mut number_value, mut text, mut reader) =
+        (false, 0, String::new(), Reader(message));
     while let Some((number, wire)) = reader.field()? {
         match (number, wire) {
             (1, Wire::Varint(n)) => textual = n == 1,

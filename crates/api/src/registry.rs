@@ -94,10 +94,19 @@ mod tests {
         let kinds = Kinds::builtin().now();
         let mut paths = HashSet::new();
         for kind in kinds.kinds() {
-            assert!(paths.insert((&kind.group, &kind.version, &kind.plural)), "{} twice", kind.plural);
+            assert!(
+                paths.insert((&kind.group, &kind.version, &kind.plural)),
+                "{} twice",
+                kind.plural
+            );
             assert!(!kind.columns.is_empty(), "{} has no column", kind.kind);
             if kind.backend == crate::kind::Backend::Stored {
-                assert_eq!(kind.columns[0].name == "Name" || kind.kind == "Event", true, "{}", kind.kind);
+                assert_eq!(
+                    kind.columns[0].name == "Name" || kind.kind == "Event",
+                    true,
+                    "{}",
+                    kind.kind
+                );
             }
         }
     }

@@ -1,7 +1,9 @@
-//! Label and field selectors: reading them, matching, and finding the one facet that an index can answer.
+//! Label and field selectors: reading them, matching, and finding the one facet that an index can
+//! answer.
 //!
-//! A selector is a list of requirements that must all hold. Matching borrows the labels through a function, so that it
-//! works on stored bytes, trees and views alike. Texts of errors are what the API answers with 400.
+//! A selector is a list of requirements that must all hold. Matching borrows the labels through a
+//! function, so that it works on stored bytes, trees and views alike. Texts of errors are what the
+//! API answers with 400.
 
 use std::fmt;
 
@@ -16,7 +18,8 @@ pub use fields::{FieldRequirement, FieldSelector};
 pub use object::{Problem, ProblemKind, validate_label_selector};
 pub use words::{label_key_problems, label_value_problems};
 
-/// A selector string may be this long: longer than any URL that a proxy lets through, and short enough to parse at once.
+/// A selector string may be this long: longer than any URL that a proxy lets through, and short
+/// enough to parse at once.
 pub const MAX_SELECTOR_BYTES: usize = 256 * 1024;
 
 /// How a requirement relates a label to its values.
@@ -56,7 +59,9 @@ impl Requirement {
         let listed = |value: &str| self.values.iter().any(|it| it == value);
         let integer = |text: &str| text.parse::<i64>().ok();
         match (self.operator, value) {
-            (Operator::In | Operator::Equals | Operator::DoubleEquals, Some(value)) => listed(value),
+            (Operator::In | Operator::Equals | Operator::DoubleEquals, Some(value)) => {
+                listed(value)
+            }
             (Operator::NotIn | Operator::NotEquals, Some(value)) => !listed(value),
             (Operator::NotIn | Operator::NotEquals | Operator::DoesNotExist, None) => true,
             (Operator::Exists, value) => value.is_some(),
@@ -78,7 +83,8 @@ impl Selector {
         parse::selector(text)
     }
 
-    /// The selector of a LabelSelector object; `None` and null select nothing, an empty one everything.
+    /// The selector of a LabelSelector object; `None` and null select nothing, an empty one
+    /// everything.
     pub fn from_object(selector: Option<&Value>) -> Result<Selector, String> {
         object::selector(selector)
     }

@@ -117,7 +117,8 @@ impl Status {
     }
 
     pub fn not_acceptable() -> Status {
-        let accepted = "only the following media types are accepted: application/json, application/yaml";
+        let accepted =
+            "only the following media types are accepted: application/json, application/yaml";
         Status::new(406, "NotAcceptable", accepted)
     }
 
@@ -187,7 +188,21 @@ impl Status {
 
 /// The reasons that a client may act on.
 const REASONS: &[&str] = &[
-    "AlreadyExists", "BadRequest", "Conflict", "Expired", "Forbidden", "Gone", "InternalError", "Invalid",
-    "MethodNotAllowed", "NotAcceptable", "NotFound", "RequestEntityTooLarge", "ServiceUnavailable",
-    "Timeout", "TooManyRequests", "Unauthorized", "UnsupportedMediaType",
+    "AlreadyExists",
+    "BadRequest",
+    "Conflict",
+    "Expired",
+    "Forbidden",
+    "Gone",
+    "InternalError",
+    "Invalid",
+    "MethodNotAllowed",
+    "NotAcceptable",
+    "NotFound",
+    "RequestEntityTooLarge",
+    "ServiceUnavailable",
+    "Timeout",
+    "TooManyRequests",
+    "Unauthorized",
+    "UnsupportedMediaType",
 ];

@@ -175,7 +175,11 @@ pub enum Frame {
     Modified(Stored),
     Deleted(Stored),
     /// Everything up to this revision was sent. `initial_end` closes the initial events of a WatchList.
-    Bookmark { head: Arc<str>, revision: u64, initial_end: bool },
+    Bookmark {
+        head: Arc<str>,
+        revision: u64,
+        initial_end: bool,
+    },
     /// The watch ends with a refusal (410).
     Error(Status),
     /// A rendition: the type (`ADDED`, ...) and the encoded object.

@@ -1,5 +1,5 @@
-//! YAML bodies: read as upstream reads them (YAML 1.1 words and octals, keys that become strings), written in block
-//! style.
+//! YAML bodies: read as upstream reads them (YAML 1.1 words and octals, keys that become strings),
+//! written in block style.
 //!
 //! Only what JSON can say passes. Documents after the first are ignored, as upstream ignores them.
 
@@ -15,8 +15,8 @@ mod write;
 
 pub use write::write;
 
-/// Aliases may stand this often in a body, and bring back so many parts in all: enough for any manifest, and far below
-/// what a bomb of aliases needs.
+/// Aliases may stand this often in a body, and bring back so many parts in all: enough for any
+/// manifest, and far below what a bomb of aliases needs.
 const MAX_ALIASES: usize = 1_000;
 const MAX_REPLAYED: usize = 100_000;
 
@@ -25,7 +25,8 @@ const MAX_DEPTH: usize = 120;
 
 /// Reads one YAML value. The error is upstream's text without any prefix.
 pub fn parse(bytes: &[u8]) -> Result<Parsed, String> {
-    // JSON is YAML; it is read as such where it can be, which is faster and finds every repeated field.
+    // JSON is YAML; it is read as such where it can be, which is faster and finds every repeated
+    // field.
     if bytes.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{')
         && let Ok(parsed) = json::parse(bytes)
     {
@@ -97,7 +98,8 @@ fn describe(error: &serde_saphyr::Error) -> String {
     out
 }
 
-/// A tree as the detour through JSON makes it: floats without fraction are integers, keys are strings.
+/// A tree as the detour through JSON makes it: floats without fraction are integers, keys are
+/// strings.
 struct Tree(Value);
 
 impl<'de> Deserialize<'de> for Tree {

@@ -87,7 +87,9 @@ impl World {
     pub fn fill(&self, bytes: &mut [u8]) {
         let Some(seed) = &self.0.seed else {
             use ring::rand::SecureRandom;
-            return ring::rand::SystemRandom::new().fill(bytes).expect("the kernel gives randomness");
+            return ring::rand::SystemRandom::new()
+                .fill(bytes)
+                .expect("the kernel gives randomness");
         };
         let mut state = seed.lock().expect("no holder of this lock panics");
         for chunk in bytes.chunks_mut(8) {

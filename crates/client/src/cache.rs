@@ -16,8 +16,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 /// Between two tries to begin a watch.
-const RETRY: Backoff =
-    Backoff { first: Duration::from_millis(100), most: Duration::from_secs(10) };
+const RETRY: Backoff = Backoff { first: Duration::from_millis(100), most: Duration::from_secs(10) };
 
 /// A change of one object, as a reaction sees it.
 pub struct Change<'a, V> {
@@ -148,7 +147,8 @@ impl<V: View> Cache<V> {
 
     fn advance(&self, synced: bool, revision: u64) {
         if synced {
-            self.progress.send_if_modified(|seen| std::mem::replace(seen, revision.max(*seen)) < revision);
+            self.progress
+                .send_if_modified(|seen| std::mem::replace(seen, revision.max(*seen)) < revision);
         }
     }
 
@@ -176,7 +176,8 @@ impl<V: View> Cache<V> {
 
     /// After a new start: what was not among the initial events is gone.
     fn keep_only(&self, seen: &BTreeSet<Key>) {
-        let gone: Vec<Key> = self.read().objects.keys().filter(|k| !seen.contains(*k)).cloned().collect();
+        let gone: Vec<Key> =
+            self.read().objects.keys().filter(|k| !seen.contains(*k)).cloned().collect();
         gone.iter().for_each(|key| self.remove(key));
     }
 

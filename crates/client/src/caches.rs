@@ -33,7 +33,8 @@ impl Caches {
         let mut caches = self.caches.lock().expect("no holder of this lock panics");
         let cache = caches.entry(TypeId::of::<V>()).or_insert_with(|| {
             let cache: Arc<Cache<V>> = Arc::default();
-            let follow = cache.clone().follow(self.client.clone(), self.world.clone(), query.to_owned());
+            let follow =
+                cache.clone().follow(self.client.clone(), self.world.clone(), query.to_owned());
             self.tasks.spawn(follow);
             cache
         });

@@ -53,7 +53,13 @@ enum Step {
 
 impl Recorder {
     pub fn new(client: Client, world: World, component: &str) -> Recorder {
-        Recorder { client, world, component: component.into(), host: "".into(), state: Arc::default() }
+        Recorder {
+            client,
+            world,
+            component: component.into(),
+            host: "".into(),
+            state: Arc::default(),
+        }
     }
 
     /// Events of a part that runs on a node carry the node's name.
@@ -83,14 +89,17 @@ impl Recorder {
         let now = self.world.uptime();
         let text = |field: &str| about.get(field).and_then(Value::as_str).unwrap_or("").to_owned();
         let mut state = self.state.lock().expect("no holder of this lock panics");
-        let budget = state.budgets.entry(text("uid") + &text("name")).or_insert((f64::from(BURST), now));
+        let budget =
+            state.budgets.entry(text("uid") + &text("name")).or_insert((f64::from(BURST), now));
         let earned = (now.saturating_sub(budget.1)).as_secs_f64() / REFILL.as_secs_f64();
         *budget = ((budget.0 + earned).min(f64::from(BURST)), now);
         if budget.0 < 1.0 {
             return Step::Drop;
         }
         budget.0 -= 1.0;
-        if let Some(seen) = state.seen.get_mut(key).filter(|s| now.saturating_sub(s.last) < MERGE_WITHIN) {
+        if let Some(seen) =
+            state.seen.get_mut(key).filter(|s| now.saturating_sub(s.last) < MERGE_WITHIN)
+        {
             seen.count += 1;
             seen.last = now;
             return Step::Count(seen.clone());
@@ -118,7 +127,10 @@ impl Recorder {
 
     async fn count(&self, seen: &Seen) -> Result<(), skiff_api::Status> {
         let body = json!({"count": seen.count, "lastTimestamp": seconds(self.world.now())});
-        self.client.patch(PatchKind::Merge, EVENTS, &seen.namespace, &seen.name, "", body).await.map(|_| ())
+        self.client
+            .patch(PatchKind::Merge, EVENTS, &seen.namespace, &seen.name, "", body)
+            .await
+            .map(|_| ())
     }
 
     async fn create(

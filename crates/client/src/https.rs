@@ -51,7 +51,8 @@ impl Https {
         stream.set_nodelay(true)?;
         let tls = tokio_rustls::TlsConnector::from(self.tls.clone());
         let stream = tls.connect(self.name.clone(), stream).await?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         // The connection's task ends with the answer's body, or with the sender.
         tokio::task::spawn(async move {
             if let Err(error) = connection.with_upgrades().await {
@@ -61,7 +62,10 @@ impl Https {
         let watching = call.query.contains("watch=true");
         let response = sender.send_request(self.request(call)?).await?;
         let (parts, body) = response.into_parts();
-        let json = parts.headers.get(CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"application/json"));
+        let json = parts
+            .headers
+            .get(CONTENT_TYPE)
+            .is_some_and(|t| t.as_bytes().starts_with(b"application/json"));
         let body = if watching && parts.status.is_success() && json {
             Body::Watch(frames(body))
         } else if json || !parts.status.is_success() {
@@ -115,7 +119,9 @@ fn frames(body: Incoming) -> stream::BoxStream<'static, Frame> {
 }
 
 fn frame(line: &[u8]) -> Frame {
-    let unreadable = |why: &str| Frame::Error(Status::internal(format!("a watch sent what cannot be read: {why}")));
+    let unreadable = |why: &str| {
+        Frame::Error(Status::internal(format!("a watch sent what cannot be read: {why}")))
+    };
     let mut message: Value = match serde_json::from_slice(line) {
         Ok(message) => message,
         Err(error) => return unreadable(&error.to_string()),
@@ -128,7 +134,9 @@ fn frame(line: &[u8]) -> Frame {
             None => unreadable("an error in no known form"),
         };
     }
-    let Some(stored) = stored(&mut object) else { return unreadable("an object without a revision") };
+    let Some(stored) = stored(&mut object) else {
+        return unreadable("an object without a revision");
+    };
     match sort {
         "ADDED" => Frame::Added(stored),
         "MODIFIED" => Frame::Modified(stored),

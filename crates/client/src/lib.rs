@@ -101,7 +101,12 @@ impl Client {
     }
 
     /// The newest state of one object.
-    pub async fn get(&self, resource: Resource, namespace: &str, name: &str) -> Result<Object, Status> {
+    pub async fn get(
+        &self,
+        resource: Resource,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Object, Status> {
         self.get_path(&resource.path(namespace, name, "")).await.map(Object::new)
     }
 
@@ -137,8 +142,14 @@ impl Client {
         }
     }
 
-    pub async fn create(&self, resource: Resource, namespace: &str, body: Value) -> Result<Written, Status> {
-        self.write(Method::POST, &resource.path(namespace, "", ""), "", "application/json", body).await
+    pub async fn create(
+        &self,
+        resource: Resource,
+        namespace: &str,
+        body: Value,
+    ) -> Result<Written, Status> {
+        self.write(Method::POST, &resource.path(namespace, "", ""), "", "application/json", body)
+            .await
     }
 
     /// Creates through an entry of an object (`binding`, `eviction`, `token`).
@@ -204,7 +215,14 @@ impl Client {
         if let Some(policy) = options.propagation {
             body["propagationPolicy"] = json!(policy);
         }
-        self.write(Method::DELETE, &resource.path(namespace, name, ""), "", "application/json", body).await
+        self.write(
+            Method::DELETE,
+            &resource.path(namespace, name, ""),
+            "",
+            "application/json",
+            body,
+        )
+        .await
     }
 
     async fn write(
@@ -217,7 +235,9 @@ impl Client {
     ) -> Result<Written, Status> {
         let answer = self.send(method, path, query, media_type, Payload::Tree(body)).await?;
         Ok(match answer.body {
-            Body::Object(stored) => Written { revision: stored.revision, body: WrittenBody::Stored(stored) },
+            Body::Object(stored) => {
+                Written { revision: stored.revision, body: WrittenBody::Stored(stored) }
+            }
             _ => {
                 let object = Object::new(tree(&answer)?);
                 let revision = object.resource_version().parse().unwrap_or(0);
@@ -272,6 +292,10 @@ pub fn tree(answer: &Answer) -> Result<Value, Status> {
 fn refusal(answer: &Answer) -> Status {
     match tree(answer).ok().and_then(|value| Status::from_json(&value)) {
         Some(status) => status,
-        None => Status::new(answer.status.as_u16(), "", format!("the server answered {}", answer.status)),
+        None => Status::new(
+            answer.status.as_u16(),
+            "",
+            format!("the server answered {}", answer.status),
+        ),
     }
 }

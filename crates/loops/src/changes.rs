@@ -7,7 +7,11 @@ use skiff_client::{DeleteOptions, PatchKind};
 /// One thing to do.
 #[derive(Debug, Clone)]
 pub enum Change {
-    Create { resource: Resource, namespace: String, body: Value },
+    Create {
+        resource: Resource,
+        namespace: String,
+        body: Value,
+    },
     /// A patch of the object, or of its `status` when `subresource` says so. With `uid`, only of that very object.
     Patch {
         kind: PatchKind,
@@ -17,8 +21,17 @@ pub enum Change {
         body: Value,
     },
     /// Replaces the object (or its part) at the revision that the body names.
-    Update { resource: Resource, key: Key, subresource: &'static str, body: Value },
-    Delete { resource: Resource, key: Key, options: DeleteOptions },
+    Update {
+        resource: Resource,
+        key: Key,
+        subresource: &'static str,
+        body: Value,
+    },
+    Delete {
+        resource: Resource,
+        key: Key,
+        options: DeleteOptions,
+    },
     /// An Event about an object, for users to read.
     Event(Note),
 }
@@ -53,7 +66,13 @@ impl Changes {
 
     /// Writes fields of the status, by a merge patch.
     pub fn status(&mut self, resource: Resource, key: Key, status: Value) {
-        self.patch(PatchKind::Merge, resource, key, "status", serde_json::json!({"status": status}));
+        self.patch(
+            PatchKind::Merge,
+            resource,
+            key,
+            "status",
+            serde_json::json!({"status": status}),
+        );
     }
 
     pub fn patch(
@@ -117,9 +136,15 @@ impl Changes {
                     format!("update {} {key} {subresource} {body}", resource.plural)
                 }
                 Change::Delete { resource, key, options } => {
-                    format!("delete {} {key} uid={}", resource.plural, options.uid.as_deref().unwrap_or(""))
+                    format!(
+                        "delete {} {key} uid={}",
+                        resource.plural,
+                        options.uid.as_deref().unwrap_or("")
+                    )
                 }
-                Change::Event(note) => format!("event {} {}: {}", note.sort, note.reason, note.message),
+                Change::Event(note) => {
+                    format!("event {} {}: {}", note.sort, note.reason, note.message)
+                }
             };
             out += line.trim_end();
             out.push('\n');

@@ -51,7 +51,9 @@ impl Queue {
     /// The next key that is due, which is then worked on until `done`; else when the next one will be.
     pub fn take(&self, now: Duration) -> Result<Key, Option<Duration>> {
         let mut state = self.lock();
-        while let Some(((at, key), ())) = state.later.first_key_value().map(|(k, ())| (k.clone(), ())) {
+        while let Some(((at, key), ())) =
+            state.later.first_key_value().map(|(k, ())| (k.clone(), ()))
+        {
             if at > now {
                 break;
             }

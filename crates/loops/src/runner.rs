@@ -22,8 +22,7 @@ use std::time::Duration;
 pub const LOOPS: &[fn(&Runner)] = &[Runner::start::<controllers::serviceaccount::DefaultAccount>];
 
 /// After a failed pass; upstream's rate limit of controllers has the same bounds.
-const RETRY: Backoff =
-    Backoff { first: Duration::from_millis(5), most: Duration::from_secs(1000) };
+const RETRY: Backoff = Backoff { first: Duration::from_millis(5), most: Duration::from_secs(1000) };
 
 /// When a loop wants to look at a key again, if nothing happens to it before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,7 +120,11 @@ impl Runner {
         let client = Client::new(self.serve.clone(), user, L::NAME);
         let run = Run::<L> {
             runner: self.clone(),
-            recorder: skiff_client::events::Recorder::new(client.clone(), self.world.clone(), L::NAME),
+            recorder: skiff_client::events::Recorder::new(
+                client.clone(),
+                self.world.clone(),
+                L::NAME,
+            ),
             client,
             queue,
             synced: on.synced,
@@ -201,7 +204,9 @@ impl<L: Loop> Run<L> {
                 known.failures += 1;
                 // A conflict or an object that is just gone is everyday life; the next look decides anew.
                 match status.code {
-                    404 | 409 => tracing::debug!(name = L::NAME, %key, %status, "a pass starts over"),
+                    404 | 409 => {
+                        tracing::debug!(name = L::NAME, %key, %status, "a pass starts over")
+                    }
                     _ => tracing::warn!(name = L::NAME, %key, %status, "a pass failed"),
                 }
                 let wait = RETRY.delay(known.failures);
@@ -220,7 +225,11 @@ impl<L: Loop> Run<L> {
         })
     }
 
-    async fn act(&self, changes: Changes, wrote: &mut HashMap<&'static str, u64>) -> Result<(), Status> {
+    async fn act(
+        &self,
+        changes: Changes,
+        wrote: &mut HashMap<&'static str, u64>,
+    ) -> Result<(), Status> {
         for change in changes.into_list() {
             let client = &self.client;
             let (resource, written) = match change {
@@ -228,13 +237,15 @@ impl<L: Loop> Run<L> {
                     (resource, client.create(resource, &namespace, body).await?)
                 }
                 Change::Patch { kind, resource, key, subresource, body } => {
-                    let written =
-                        client.patch(kind, resource, &key.namespace, &key.name, subresource, body).await?;
+                    let written = client
+                        .patch(kind, resource, &key.namespace, &key.name, subresource, body)
+                        .await?;
                     (resource, written)
                 }
                 Change::Update { resource, key, subresource, body } => {
-                    let written =
-                        client.update(resource, &key.namespace, &key.name, subresource, body).await?;
+                    let written = client
+                        .update(resource, &key.namespace, &key.name, subresource, body)
+                        .await?;
                     (resource, written)
                 }
                 Change::Delete { resource, key, options } => {

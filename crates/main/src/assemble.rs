@@ -44,10 +44,11 @@ impl Machine {
         let admin = Client::new(serve.clone(), User::system("skiff", &["system:masters"]), "skiff");
         crate::bootstrap::run(&admin).await?;
         start_loops(&serve, &world, &tasks);
-        let listener = tokio::net::TcpListener::bind(settings.listen)
-            .await
-            .with_context(|| format!("listening on {}: is another cluster running there?", settings.listen))?;
-        let rim = skiff_server::http::Rim { world, serve, tls, user_of: skiff_server::keys::tls::user };
+        let listener = tokio::net::TcpListener::bind(settings.listen).await.with_context(|| {
+            format!("listening on {}: is another cluster running there?", settings.listen)
+        })?;
+        let rim =
+            skiff_server::http::Rim { world, serve, tls, user_of: skiff_server::keys::tls::user };
         tasks.spawn(skiff_server::http::run(rim, listener, tasks.clone()));
         Ok(Machine { tasks, store })
     }
@@ -109,7 +110,8 @@ fn write_kubeconfig(settings: &Settings, keys: &Keys) -> Result<()> {
         "contexts": [{"name": "skiff", "context": {"cluster": "skiff", "user": "skiff"}}],
     });
     let path = settings.data.join("admin.kubeconfig");
-    std::fs::write(&path, format!("{config:#}")).with_context(|| format!("writing {}", path.display()))
+    std::fs::write(&path, format!("{config:#}"))
+        .with_context(|| format!("writing {}", path.display()))
 }
 
 fn start_loops(serve: &Arc<dyn Serve>, world: &World, tasks: &Tasks) {

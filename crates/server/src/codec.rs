@@ -492,8 +492,8 @@ pub fn default(kind: &Kind, new: &mut Object) {
 
 /// The value validations of a structural schema; built-in kinds have none.
 pub fn validate(kind: &Kind, new: &Object, errors: &mut Errors) {
-    let Some(node) = &kind.custom else { return };
-    for fault in skiff_api::schema::validate::validate(new.value(), node, "") {
+    let Some(custom) = &kind.custom else { return };
+    for fault in skiff_api::schema::validate::validate(new.value(), &custom.node, "") {
         errors.add(fault.into());
     }
 }

@@ -1,6 +1,7 @@
 //! The name of a manager who gave none: the program's name from the User-Agent header.
 
-/// Longer names are refused where they are given and cut where they are derived. (API reference, `fieldManager`)
+/// Longer names are refused where they are given and cut where they are derived. (API reference,
+/// `fieldManager`)
 pub const MAX_MANAGER_BYTES: usize = 128;
 
 /// What stands before the first slash, without characters that cannot be printed.
@@ -16,9 +17,13 @@ pub fn manager_from_agent(agent: &str) -> String {
     out
 }
 
-/// Letters, marks, numbers, punctuation, symbols and the plain space, as far as the standard library can tell.
+/// Letters, marks, numbers, punctuation, symbols and the plain space, as far as the standard
+/// library can tell.
 fn is_printable(c: char) -> bool {
-    c == ' ' || !(c.is_control() || c.is_whitespace() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{feff}'))
+    c == ' '
+        || !(c.is_control()
+            || c.is_whitespace()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{feff}'))
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
-//! Does an applied configuration fit the schema? Server-side apply merges before it decodes, so it must know first.
+//! Does an applied configuration fit the schema? Server-side apply merges before it decodes, so it
+//! must know first.
 //!
 //! The messages are what `kubectl apply --server-side` shows; value validation is not done here.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use serde_json::Value;
@@ -21,7 +23,10 @@ pub(super) fn check(object: &Value, root: &Struct) -> Vec<String> {
 pub(super) fn message(errors: &[String]) -> String {
     match errors {
         [one] => one.clone(),
-        many => format!("errors:\n{}", many.iter().map(|e| format!("  {e}")).collect::<Vec<_>>().join("\n")),
+        many => format!(
+            "errors:\n{}",
+            many.iter().map(|e| format!("  {e}")).collect::<Vec<_>>().join("\n")
+        ),
     }
 }
 
@@ -42,7 +47,8 @@ impl Checker {
         self.path.pop();
     }
 
-    /// `open` once means open all the way down: unknown fields are kept below preserve-unknown-fields.
+    /// `open` once means open all the way down: unknown fields are kept below
+    /// preserve-unknown-fields.
     fn fields(&mut self, value: &Value, it: &Struct, open: bool) {
         let map = match value {
             Value::Object(map) => map,
@@ -51,9 +57,7 @@ impl Checker {
         };
         for (key, value) in map {
             match find(it, key) {
-                Some(field) => self.at(element::field(key), |c| {
-                    c.node(value, &field.node, open)
-                }),
+                Some(field) => self.at(element::field(key), |c| c.node(value, &field.node, open)),
                 None if open => {}
                 None => {
                     self.at(element::field(key), |c| c.fail("field not declared in schema".into()));
@@ -86,7 +90,7 @@ impl Checker {
     }
 
     fn list(&mut self, list: &[Value], items: &Node, place: Place, open: bool) {
-        let mut seen: Vec<String> = Vec::new();
+        let mut seen = BTreeSet::new();
         for (i, item) in list.iter().enumerate() {
             let key = match place {
                 Place::Set | Place::Keyed(..) => match place.key_of(item) {
@@ -101,7 +105,7 @@ impl Checker {
                 self.fail(format!("duplicate entries for key {shown}"));
             }
             if !matches!(place, Place::Leaf) {
-                seen.push(key.clone());
+                seen.insert(key.clone());
             }
             self.at(key, |c| c.node(item, items, open));
         }
@@ -116,7 +120,10 @@ impl Checker {
                 format!("expected numeric (int or float), got {}", go_type(value))
             }
             Shape::String | Shape::Bytes if !value.is_string() => {
-                format!("expected string, got &value.valueUnstructured{{Value:{}}}", go_syntax(value))
+                format!(
+                    "expected string, got &value.valueUnstructured{{Value:{}}}",
+                    go_syntax(value)
+                )
             }
             Shape::Bool if !value.is_boolean() => {
                 format!("expected boolean, got &{{{}}}", show(value))
@@ -175,7 +182,8 @@ fn go_syntax(value: &Value) -> String {
             format!("[]interface {{}}{{{}}}", items.join(", "))
         }
         Value::Object(map) => {
-            let items: Vec<String> = map.iter().map(|(k, v)| format!("{k:?}:{}", go_syntax(v))).collect();
+            let items: Vec<String> =
+                map.iter().map(|(k, v)| format!("{k:?}:{}", go_syntax(v))).collect();
             format!("map[string]interface {{}}{{{}}}", items.join(", "))
         }
         other => other.to_string(),

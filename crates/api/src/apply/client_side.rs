@@ -1,7 +1,9 @@
-//! `kubectl apply --server-side` on an object that was applied client-side before: the annotation counts as ownership.
+//! `kubectl apply --server-side` on an object that was applied client-side before: the annotation
+//! counts as ownership.
 //!
-//! Only the manager `kubectl` is treated so. What the last-applied annotation set and the live object still holds is no
-//! conflict, and the annotation follows the applied configuration for as long as the object carries it.
+//! Only the manager `kubectl` is treated so. What the last-applied annotation set and the live
+//! object still holds is no conflict, and the annotation follows the applied configuration for as
+//! long as the object carries it.
 
 use serde_json::{Map, Value};
 
@@ -19,8 +21,14 @@ const MAX_ANNOTATION_BYTES: usize = 256 * 1024;
 /// The manager for which client-side apply is migrated.
 pub(super) const KUBECTL: &str = "kubectl";
 
-/// The conflicts that the annotation does not excuse. `None`: there is no annotation that speaks for this version.
-pub(super) fn remaining(conflicts: &[Conflict], live: &Value, version: &str, root: Place) -> Option<Vec<Conflict>> {
+/// The conflicts that the annotation does not excuse. `None`: there is no annotation that speaks
+/// for this version.
+pub(super) fn remaining(
+    conflicts: &[Conflict],
+    live: &Value,
+    version: &str,
+    root: Place,
+) -> Option<Vec<Conflict>> {
     let text = annotations(live)?.get(LAST_APPLIED)?.as_str().filter(|text| !text.is_empty())?;
     let last: Value = serde_json::from_str(text).ok()?;
     if last.get("apiVersion").and_then(Value::as_str) != Some(version) {
@@ -36,7 +44,11 @@ pub(super) fn remaining(conflicts: &[Conflict], live: &Value, version: &str, roo
 
 /// Brings the annotation of `object`, if it has one, to the applied configuration.
 pub(super) fn refresh(object: &mut Value, applied: &Value) {
-    if annotations(object).and_then(|all| all.get(LAST_APPLIED)).and_then(Value::as_str).is_none_or(str::is_empty) {
+    if annotations(object)
+        .and_then(|all| all.get(LAST_APPLIED))
+        .and_then(Value::as_str)
+        .is_none_or(str::is_empty)
+    {
         return;
     }
     let mut applied = applied.clone();

@@ -1,6 +1,7 @@
 //! What changed between two objects, as sets of fields: removed, modified, added.
 //!
-//! The ground of all ownership: who changed a field owns it, who owned it and did not change it loses it.
+//! The ground of all ownership: who changed a field owns it, who owned it and did not change it
+//! loses it.
 
 use std::collections::BTreeMap;
 
@@ -177,7 +178,8 @@ fn map(old: Option<&Value>, new: Option<&Value>, place: Place) -> Result<Marks, 
     Ok(out)
 }
 
-/// A deduced place whose two values need not be of one type: one side may be a map, the other a scalar or list.
+/// A deduced place whose two values need not be of one type: one side may be a map, the other a
+/// scalar or list.
 fn deduced(old: Option<&Value>, new: Option<&Value>) -> Result<Marks, String> {
     let mut out = leaf(old, new);
     if entries(old).is_some() || entries(new).is_some() {
@@ -222,10 +224,18 @@ struct Pair<'v> {
 fn items(old: &[Value], new: &[Value], place: Place) -> Result<Marks, String> {
     let mut pairs: BTreeMap<String, Pair> = BTreeMap::new();
     for (i, item) in old.iter().enumerate() {
-        pairs.entry(place.key_of(item).map_err(|e| format!("element {i}: {e}"))?).or_default().old.push(item);
+        pairs
+            .entry(place.key_of(item).map_err(|e| format!("element {i}: {e}"))?)
+            .or_default()
+            .old
+            .push(item);
     }
     for (i, item) in new.iter().enumerate() {
-        pairs.entry(place.key_of(item).map_err(|e| format!("element {i}: {e}"))?).or_default().new.push(item);
+        pairs
+            .entry(place.key_of(item).map_err(|e| format!("element {i}: {e}"))?)
+            .or_default()
+            .new
+            .push(item);
     }
     let mut out = Marks::default();
     for (key, Pair { old, new }) in pairs {
@@ -269,7 +279,9 @@ pub(super) fn strip_unowned(set: &mut Set) {
     let Some(Value::Object(metadata)) = set.0.get_mut("f:metadata") else { return };
     metadata.retain(|key, _| {
         key != super::set::SELF
-            && key.strip_prefix("f:").is_none_or(|name| UNOWNED_METADATA.binary_search(&name).is_err())
+            && key
+                .strip_prefix("f:")
+                .is_none_or(|name| UNOWNED_METADATA.binary_search(&name).is_err())
     });
     if metadata.is_empty() {
         set.0.remove("f:metadata");

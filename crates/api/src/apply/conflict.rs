@@ -32,7 +32,11 @@ impl std::fmt::Display for Conflicts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if let [one] = self.0.as_slice() {
             let field = one.field();
-            return write!(f, "Apply failed with 1 conflict: conflict with {}: {field}", one.manager);
+            return write!(
+                f,
+                "Apply failed with 1 conflict: conflict with {}: {field}",
+                one.manager
+            );
         }
         write!(f, "Apply failed with {} conflicts: ", self.0.len())?;
         let mut last = None;

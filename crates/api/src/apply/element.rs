@@ -1,4 +1,5 @@
-//! One step of a path in a field set: its spelling as a trie key, as users read it in conflicts, and its order.
+//! One step of a path in a field set: its spelling as a trie key, as users read it in conflicts,
+//! and its order.
 //!
 //! Pure text: which list has which keys is decided elsewhere (`place`).
 
@@ -73,14 +74,16 @@ fn write_string(out: &mut String, text: &str) {
     }
 }
 
-/// Puts a key that a client wrote into the one spelling; `None` for kinds of elements that nobody knows.
+/// Puts a key that a client wrote into the one spelling; `None` for kinds of elements that nobody
+/// knows.
 pub(super) fn normalize(key: &str) -> Result<Option<String>, String> {
     let (kind, rest) = match key.as_bytes() {
         [kind, b':', ..] => (*kind, &key[2..]),
         [_, _, ..] => return Err(format!("missing colon: {key}")),
         _ => return Err("key must be 2 characters long:".to_string()),
     };
-    let json = || serde_json::from_str::<Value>(rest).map_err(|e| format!("error decoding set: {e}"));
+    let json =
+        || serde_json::from_str::<Value>(rest).map_err(|e| format!("error decoding set: {e}"));
     match kind {
         b'f' => Ok(Some(key.to_string())),
         b'v' => Ok(Some(value(&json()?))),

@@ -1,7 +1,8 @@
 //! An object of a kind that holds nothing: what is shown even so.
 //!
-//! Ownership of a new object is measured against it, so that fields which every object shows (an empty `strategy`) belong
-//! to nobody. (The emit rule of the schema: omitempty and pointers in the API's types.)
+//! Ownership of a new object is measured against it, so that fields which every object shows (an
+//! empty `strategy`) belong to nobody. (The emit rule of the schema: omitempty and pointers in the
+//! API's types.)
 
 use serde_json::{Map, Value};
 

@@ -1,14 +1,15 @@
 //! `metadata.managedFields`: reading, writing, ordering and bounding its entries.
 //!
-//! One entry says which manager owns which fields by which operation, in which version, through which subresource.
-//! This file knows the entries; who gains or loses fields is decided in `mod.rs`.
+//! One entry says which manager owns which fields by which operation, in which version, through
+//! which subresource. This file knows the entries; who gains or loses fields is decided in
+//! `mod.rs`.
 
 use serde_json::{Map, Value};
 
 use super::set::Set;
 
-/// Entries of updates beyond this number are merged, oldest first, so that an object that many programs touch once does
-/// not grow for ever. (KEP-555, "Pruning managedFields")
+/// Entries of updates beyond this number are merged, oldest first, so that an object that many
+/// programs touch once does not grow for ever. (KEP-555, "Pruning managedFields")
 const MAX_UPDATE_ENTRIES: usize = 10;
 
 /// The manager that merged entries of old updates stand under.
@@ -43,7 +44,13 @@ pub(super) struct Entry {
 
 impl Entry {
     /// Do two entries stand for the same manager? Applies are one manager in all versions.
-    pub fn is(&self, operation: Operation, manager: &str, version: &str, subresource: &str) -> bool {
+    pub fn is(
+        &self,
+        operation: Operation,
+        manager: &str,
+        version: &str,
+        subresource: &str,
+    ) -> bool {
         self.operation == operation
             && self.manager == manager
             && self.subresource == subresource

@@ -1,9 +1,11 @@
-//! Merges an applied configuration into the live object: what the configuration sets wins, the rest stays.
+//! Merges an applied configuration into the live object: what the configuration sets wins, the rest
+//! stays.
 //!
-//! Nothing is removed here; that is `prune`'s work. Lists keep the live order where the configuration leaves it open and
-//! take the configuration's order where it says one. (KEP-555, "Lists")
+//! Nothing is removed here; that is `prune`'s work. Lists keep the live order where the
+//! configuration leaves it open and take the configuration's order where it says one. (KEP-555,
+//! "Lists")
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
@@ -47,13 +49,16 @@ fn map(
     config: Option<&Map<String, Value>>,
     place: Place,
 ) -> Result<Map<String, Value>, String> {
-    let mut out = live.cloned().unwrap_or_default();
+    let mut out = Map::new();
+    let stated = |key: &String| config.is_some_and(|config| config.contains_key(key));
+    for (key, old) in live.into_iter().flatten().filter(|(key, _)| !stated(key)) {
+        out.insert(key.clone(), old.clone());
+    }
     for (key, wanted) in config.into_iter().flatten() {
         let old = live.and_then(|live| live.get(key));
-        match value(old, Some(wanted), place.child(key).0)? {
-            Some(new) => out.insert(key.clone(), new),
-            None => out.remove(key),
-        };
+        if let Some(new) = value(old, Some(wanted), place.child(key).0)? {
+            out.insert(key.clone(), new);
+        }
     }
     Ok(out)
 }
@@ -64,6 +69,9 @@ struct Side<'v> {
     items: &'v [Value],
 }
 
+/// Where the item of a key stands; `None` where several share the key.
+type Index<'k> = HashMap<&'k str, Option<usize>, Fixed>;
+
 impl<'v> Side<'v> {
     fn new(items: &'v [Value], place: Place) -> Result<Self, String> {
         let mut keys = Vec::with_capacity(items.len());
@@ -73,18 +81,24 @@ impl<'v> Side<'v> {
         Ok(Side { keys, items })
     }
 
-    fn get(&self, key: &str) -> Option<&'v Value> {
-        let mut found = self.keys.iter().zip(self.items).filter(|(k, _)| *k == key);
-        let first = found.next()?.1;
-        Some(if found.next().is_some() { &Value::Null } else { first })
+    fn index(&self) -> Index<'_> {
+        let mut out = Index::with_capacity_and_hasher(self.keys.len(), Fixed::default());
+        for (i, key) in self.keys.iter().enumerate() {
+            out.entry(key).and_modify(|at| *at = None).or_insert(Some(i));
+        }
+        out
+    }
+
+    fn get(&self, index: &Index, key: &str) -> Option<&'v Value> {
+        index.get(key).map(|at| at.map_or(&Value::Null, |at| &self.items[at]))
     }
 }
 
 fn items(live: &[Value], config: &[Value], place: Place) -> Result<Vec<Value>, String> {
     let (left, right) = (Side::new(live, place)?, Side::new(config, place)?);
-    let in_left: HashSet<&str, Fixed> = left.keys.iter().map(String::as_str).collect();
-    let in_right: HashSet<&str, Fixed> = right.keys.iter().map(String::as_str).collect();
-    let mut shared = right.keys.iter().filter(|key| in_left.contains(key.as_str())).peekable();
+    let (in_left, in_right) = (left.index(), right.index());
+    let both = |key: &str| value(left.get(&in_left, key), right.get(&in_right, key), place.items());
+    let mut shared = right.keys.iter().filter(|key| in_left.contains_key(key.as_str())).peekable();
     let mut merged: HashSet<&str, Fixed> = HashSet::default();
     let mut out = Vec::with_capacity(live.len().max(config.len()));
     let (mut l, mut r) = (0, 0);
@@ -92,20 +106,20 @@ fn items(live: &[Value], config: &[Value], place: Place) -> Result<Vec<Value>, S
         if let (Some(a), Some(b)) = (left.keys.get(l), right.keys.get(r)) {
             if a == b {
                 merged.insert(a);
-                out.extend(value(left.get(a), right.get(a), place.items())?);
+                out.extend(both(a)?);
                 l += 1;
                 r += 1;
                 shared.next();
                 continue;
             }
             // An item of both, but not the one whose turn it is in the configuration's order.
-            if in_right.contains(a.as_str()) && shared.peek().is_some_and(|next| *next != a) {
+            if in_right.contains_key(a.as_str()) && shared.peek().is_some_and(|next| *next != a) {
                 l += 1;
                 continue;
             }
         }
         if let Some(a) = left.keys.get(l) {
-            if !in_right.contains(a.as_str()) {
+            if !in_right.contains_key(a.as_str()) {
                 out.push(left.items[l].clone());
                 l += 1;
                 continue;
@@ -116,7 +130,7 @@ fn items(live: &[Value], config: &[Value], place: Place) -> Result<Vec<Value>, S
         }
         if let Some(b) = right.keys.get(r) {
             merged.insert(b);
-            out.extend(value(left.get(b), right.get(b), place.items())?);
+            out.extend(both(b)?);
             r += 1;
             if shared.peek().is_some_and(|next| *next == b) {
                 shared.next();

@@ -1,15 +1,18 @@
-//! Server-side apply and field ownership: who set which field, who may change it, and what an apply makes of an object.
+//! Server-side apply and field ownership: who set which field, who may change it, and what an apply
+//! makes of an object.
 //!
-//! Every object carries, in `metadata.managedFields`, one set of fields per manager. A plain write (`update`) gives the
-//! fields it changed to its manager and takes them from the others. An apply (`apply`) states all that its manager wants:
-//! fields that somebody else owns with another value are conflicts, fields that the manager no longer states are removed.
-//! Everything works on trees and is pure; the caller decodes, defaults and validates what comes out. (KEP-555)
+//! Every object carries, in `metadata.managedFields`, one set of fields per manager. A plain write
+//! (`update`) gives the fields it changed to its manager and takes them from the others. An apply
+//! (`apply`) states all that its manager wants: fields that somebody else owns with another value
+//! are conflicts, fields that the manager no longer states are removed. Everything works on trees
+//! and is pure; the caller decodes, defaults and validates what comes out. (KEP-555)
 
 mod agent;
 mod check;
 mod client_side;
 mod compare;
 mod conflict;
+mod contend;
 mod element;
 mod empty;
 mod entries;
@@ -30,11 +33,13 @@ pub use set::Set;
 
 use crate::schema::{Ref, Struct};
 use compare::{Delta, compare, strip_unowned};
+use contend::{Change, Versions, contend};
 use entries::Entry;
-pub(crate) use place::find;
 use place::Place;
+pub(crate) use place::find;
 
-/// The object in another version, with that version's schema; `None` when that version does not exist any more.
+/// The object in another version, with that version's schema; `None` when that version does not
+/// exist any more.
 pub type Convert<'a> = &'a dyn Fn(&Value, &str) -> Option<(Value, Ref<Struct>)>;
 
 /// What a write is, as far as ownership cares.
@@ -89,8 +94,8 @@ impl Write<'_> {
     }
 }
 
-/// Gives the object that is about to be stored its managedFields after a create, an update or a patch other than apply.
-/// `old` is `None` on create.
+/// Gives the object that is about to be stored its managedFields after a create, an update or a
+/// patch other than apply. `old` is `None` on create.
 pub fn update(write: &Write, old: Option<&Value>, new: &mut Value) {
     let sent = take_managed(new);
     let stored = old.map_or(&[][..], managed);
@@ -108,8 +113,8 @@ pub fn update(write: &Write, old: Option<&Value>, new: &mut Value) {
     };
     match record(write, before, new, &mut entries) {
         Ok(()) => put_managed(new, entries::encode(entries)),
-        // The comparison needs an object that fits its schema. One that does not is stored only by older rules; its
-        // ownership stays as it was.
+        // The comparison needs an object that fits its schema. One that does not is stored only by
+        // older rules; its ownership stays as it was.
         Err(_) => put_managed(new, stored.to_vec()),
     }
 }
@@ -120,6 +125,7 @@ fn known(write: &Write, sent: Option<Value>, stored: &[Value], exists: bool) -> 
         Some(Value::Array(list)) if write.subresource.is_empty() => Some(list),
         _ => None,
     };
+    // A list that cannot be read counts as none: ownership must never stand in the way of a write.
     let entries = match sent {
         Some(list) if entries::is_reset(&list) => Vec::new(),
         Some(list) if list == stored => entries::decode(list).unwrap_or_default(),
@@ -138,15 +144,16 @@ fn known(write: &Write, sent: Option<Value>, stored: &[Value], exists: bool) -> 
 fn record(write: &Write, old: &Value, new: &Value, entries: &mut Vec<Entry>) -> Result<(), String> {
     reconcile(write, entries);
     let delta = compare(old, new, write.root())?.without(write.reset);
-    let foreign = Others::new(write, old, new);
+    let versions = Versions { write, old, new };
     for entry in entries.iter_mut() {
         if entry.version == write.version {
             take(entry, &delta);
-        } else if let Some(found) = foreign.delta(&entry.version)? {
-            match found {
-                Found::Delta(delta) => take(entry, &delta),
-                Found::Gone => entry.set = Set::default(),
-            }
+            continue;
+        }
+        match versions.change(&entry.version)? {
+            Change::Seen(delta) => take(entry, &delta),
+            Change::Unseen => {}
+            Change::Gone => entry.set = Set::default(),
         }
     }
     entries.retain(|entry| !entry.set.is_empty());
@@ -183,7 +190,8 @@ fn take(entry: &mut Entry, delta: &Delta) {
     }
 }
 
-/// Fields whose topology changed with a new schema are owned as the new schema says. Built-in kinds never do that.
+/// Fields whose topology changed with a new schema are owned as the new schema says. Built-in kinds
+/// never do that.
 fn reconcile(write: &Write, entries: &mut [Entry]) {
     if !write.schema.name.is_empty() {
         return;
@@ -193,37 +201,14 @@ fn reconcile(write: &Write, entries: &mut [Entry]) {
     }
 }
 
-/// The same change seen in other versions.
-struct Others<'a> {
-    write: &'a Write<'a>,
-    old: &'a Value,
-    new: &'a Value,
-}
-
-enum Found {
-    Delta(Delta),
-    Gone,
-}
-
-impl<'a> Others<'a> {
-    fn new(write: &'a Write<'a>, old: &'a Value, new: &'a Value) -> Self {
-        Others { write, old, new }
-    }
-
-    /// `None` when nobody can convert: then the entry stays.
-    fn delta(&self, version: &str) -> Result<Option<Found>, String> {
-        let Some(convert) = self.write.convert else { return Ok(None) };
-        let (Some((old, schema)), Some((new, _))) =
-            (convert(self.old, version), convert(self.new, version))
-        else {
-            return Ok(Some(Found::Gone));
-        };
-        compare(&old, &new, Place::Fields(&schema)).map(|delta| Some(Found::Delta(delta)))
-    }
-}
-
-/// Merges an applied configuration into the live object, or into nothing. `live` is `None` when there is none.
-pub fn apply(write: &Write, live: Option<&Value>, config: &Value, force: Force) -> Result<Applied, Error> {
+/// Merges an applied configuration into the live object, or into nothing. `live` is `None` when
+/// there is none.
+pub fn apply(
+    write: &Write,
+    live: Option<&Value>,
+    config: &Value,
+    force: Force,
+) -> Result<Applied, Error> {
     if config.get("metadata").and_then(|m| m.get("managedFields")).is_some_and(|m| !m.is_null()) {
         return Err(Error::BadRequest("metadata.managedFields must be nil".to_string()));
     }
@@ -231,7 +216,9 @@ pub fn apply(write: &Write, live: Option<&Value>, config: &Value, force: Force) 
     if !errors.is_empty() {
         let message = check::message(&errors);
         let what = describe(config);
-        return Err(Error::Unfit(format!("failed to create typed patch object ({what}): {message}")));
+        return Err(Error::Unfit(format!(
+            "failed to create typed patch object ({what}): {message}"
+        )));
     }
     let empty;
     let live_object = match live {
@@ -286,18 +273,14 @@ fn merge_owned(
     let mut stated = owned::owned(config, root);
     stated.subtract_deep(write.reset);
     let (manager, subresource) = (write.manager(), write.subresource);
-    let mine = entries.iter().position(|e| e.is(Operation::Apply, manager, write.version, subresource));
+    let mine =
+        entries.iter().position(|e| e.is(Operation::Apply, manager, write.version, subresource));
     let last = mine.map(|at| entries.remove(at));
-    if let Some(last) = last.as_ref().filter(|last| !last.set.is_empty() && last.version == write.version) {
-        let mut managed = stated.clone();
-        for entry in entries.iter().filter(|entry| entry.version == write.version) {
-            managed.union(entry.set.clone());
-        }
-        merged = prune::prune(merged, &last.set, &managed, root);
+    if let Some(last) = last.as_ref().filter(|last| !last.set.is_empty()) {
+        merged = prune_last(write, merged, config, last, &stated, entries);
     }
-    let delta =
-        compare(live, &merged, root).map_err(Error::Merge)?.without(write.reset);
-    contend(write, live, &merged, entries, delta, force)?;
+    let delta = compare(live, &merged, root).map_err(Error::Merge)?.without(write.reset);
+    contend(&Versions { write, old: live, new: &merged }, entries, delta, force)?;
     strip_unowned(&mut stated);
     if !stated.is_empty() {
         entries.push(Entry {
@@ -312,67 +295,41 @@ fn merge_owned(
     Ok(merged)
 }
 
-/// Finds what the merge takes from other managers, and takes it if it may.
-fn contend(
+/// Removes what the manager applied last and does not state any more. What it applied in another
+/// version is looked for in that version; if nobody can convert, or that version is gone, it stays.
+fn prune_last(
     write: &Write,
-    live: &Value,
-    merged: &Value,
-    entries: &mut Vec<Entry>,
-    delta: Delta,
-    force: Force,
-) -> Result<(), Error> {
-    let foreign = Others::new(write, live, merged);
-    let mut conflicts: Vec<(String, Conflict)> = Vec::new();
-    let mut taken: Vec<(usize, Set)> = Vec::new();
-    let removed = delta.removed.clone();
-    let anew = delta.set_anew();
-    for (at, entry) in entries.iter().enumerate() {
-        let (anew, removed) = if entry.version == write.version {
-            (anew.clone(), removed.clone())
-        } else {
-            match foreign.delta(&entry.version).map_err(Error::Merge)? {
-                None => continue,
-                Some(Found::Gone) => {
-                    taken.push((at, entry.set.clone()));
-                    continue;
-                }
-                Some(Found::Delta(delta)) => (
-                    { Delta { removed: Set::default(), modified: delta.modified, added: delta.added } }
-                        .set_anew(),
-                    delta.removed,
-                ),
-            }
-        };
-        let lost = entry.set.intersection(&anew);
-        let order = format!("{:?}{:?}", entry.manager, entry.operation);
-        conflicts.extend(lost.paths().into_iter().map(|path| {
-            (order.clone(), Conflict { manager: entry.shown(), path })
-        }));
-        taken.push((at, lost));
-        taken.push((at, removed));
+    merged: Value,
+    config: &Value,
+    last: &Entry,
+    stated: &Set,
+    entries: &[Entry],
+) -> Value {
+    if last.version == write.version && last.set.is_subset(stated) {
+        return merged;
     }
-    if force == Force::No && !conflicts.is_empty() {
-        conflicts.sort_by(|a, b| a.0.cmp(&b.0));
-        let conflicts: Vec<Conflict> = conflicts.into_iter().map(|(_, conflict)| conflict).collect();
-        let left = match write.manager() {
-            client_side::KUBECTL => {
-                client_side::remaining(&conflicts, live, write.version, write.root())
-            }
-            _ => None,
-        };
-        let left = left.unwrap_or(conflicts);
-        if !left.is_empty() {
-            return Err(Error::Conflicts(Conflicts(left)));
-        }
+    let mut managed = Set::default();
+    for entry in entries {
+        managed.union(entry.set.clone());
     }
-    for (at, set) in taken {
-        entries[at].set.subtract(&set);
+    if last.version == write.version {
+        managed.union(stated.clone());
+        return prune::prune(merged, &last.set, &managed, write.root());
     }
-    entries.retain(|entry| !entry.set.is_empty());
-    Ok(())
+    let Some(convert) = write.convert else { return merged };
+    let (Some((there, schema)), Some((config, _))) =
+        (convert(&merged, &last.version), convert(config, &last.version))
+    else {
+        return merged;
+    };
+    let root = Place::Fields(&schema);
+    managed.union(owned::owned(&config, root));
+    let pruned = prune::prune(there, &last.set, &managed, root);
+    convert(&pruned, write.version).map_or(merged, |(pruned, _)| pruned)
 }
 
-/// Puts the stored times back where a write changed nothing but times, so that it need not be stored.
+/// Puts the stored times back where a write changed nothing but times, so that it need not be
+/// stored.
 pub fn keep_times(old: &Value, new: &mut Value) {
     let same = same_but_managed(old, new)
         && !managed(new).is_empty()
@@ -393,7 +350,8 @@ pub fn field_set(object: &Value, schema: &Struct) -> Set {
 }
 
 fn managed(object: &Value) -> &[Value] {
-    let list = object.get("metadata").and_then(|m| m.get("managedFields")).and_then(Value::as_array);
+    let list =
+        object.get("metadata").and_then(|m| m.get("managedFields")).and_then(Value::as_array);
     list.map_or(&[], Vec::as_slice)
 }
 
@@ -417,10 +375,13 @@ fn put_managed(object: &mut Value, list: Vec<Value>) {
 
 /// Are two objects the same but for their managedFields?
 fn same_but_managed(a: &Value, b: &Value) -> bool {
-    fn others<'v>(map: &'v Value, skip: &'static str) -> impl Iterator<Item = (&'v String, &'v Value)> {
+    fn others<'v>(
+        map: &'v Value,
+        skip: &'static str,
+    ) -> impl Iterator<Item = (&'v String, &'v Value)> {
         map.as_object().into_iter().flatten().filter(move |(key, _)| *key != skip)
     }
-    let metadata = |object: &Value| object.get("metadata").cloned().unwrap_or(Value::Null);
+    let metadata = |object| Value::get(object, "metadata").unwrap_or(&Value::Null);
     let pairs = |a: &Value, b: &Value, skip| {
         let (mut x, mut y) = (others(a, skip), others(b, skip));
         loop {
@@ -431,7 +392,7 @@ fn same_but_managed(a: &Value, b: &Value) -> bool {
             }
         }
     };
-    pairs(a, b, "metadata") && pairs(&metadata(a), &metadata(b), "managedFields")
+    pairs(a, b, "metadata") && pairs(metadata(a), metadata(b), "managedFields")
 }
 
 /// `namespace/name; apps/v1, Kind=Deployment`, as messages name an object.

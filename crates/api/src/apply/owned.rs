@@ -1,7 +1,8 @@
 //! The fields that an object sets: what a manager owns after it applied that object.
 //!
-//! Every scalar and every atomic value is a member; so are list items, map entries and empty structs. Structs that hold
-//! something are not members themselves. The object must have passed `check`.
+//! Every scalar and every atomic value is a member; so are list items, map entries and empty
+//! structs. Structs that hold something are not members themselves. The object must have passed
+//! `check`.
 
 use serde_json::Value;
 

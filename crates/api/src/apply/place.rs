@@ -1,7 +1,9 @@
-//! How ownership sees one place of an object: is it one piece, or owned part by part, and by which names.
+//! How ownership sees one place of an object: is it one piece, or owned part by part, and by which
+//! names.
 //!
-//! This is the only file of `apply` that reads the schema tree. A place that the schema does not name is *deduced*: maps
-//! are owned key by key, everything else as one piece (custom resources without a schema, open structs).
+//! This is the only file of `apply` that reads the schema tree. A place that the schema does not
+//! name is *deduced*: maps are owned key by key, everything else as one piece (custom resources
+//! without a schema, open structs).
 
 use std::borrow::Cow;
 
@@ -74,7 +76,8 @@ impl<'s> Place<'s> {
                     Err("not supported: associative list with lists as elements".into())
                 }
                 Value::Null => {
-                    Err("associative list without keys has an element that's an explicit null".into())
+                    Err("associative list without keys has an element that's an explicit null"
+                        .into())
                 }
                 scalar => Ok(element::value(scalar)),
             },
@@ -100,7 +103,9 @@ fn keyed(keys: &[Cow<'static, str>], node: &Node, item: &Value) -> Result<String
     for key in keys {
         match item.get(key.as_ref()) {
             Some(value) => found.push((key, Cow::Borrowed(value))),
-            None => found.extend(default_of(node, key).map(|value| (key.as_ref(), Cow::Owned(value)))),
+            None => {
+                found.extend(default_of(node, key).map(|value| (key.as_ref(), Cow::Owned(value))))
+            }
         }
     }
     if found.is_empty() {
@@ -115,7 +120,8 @@ fn keyed(keys: &[Cow<'static, str>], node: &Node, item: &Value) -> Result<String
     Ok(element::keyed(found.iter().map(|(name, value)| (*name, value.as_ref()))))
 }
 
-/// The value that an absent key field stands for: its default, or the empty value of a field that is always shown.
+/// The value that an absent key field stands for: its default, or the empty value of a field that
+/// is always shown.
 fn default_of(node: &Node, key: &str) -> Option<Value> {
     let Shape::Struct(it) = &node.shape else { return None };
     let field = find(it, key)?;

@@ -1,7 +1,9 @@
-//! Takes out of a merged object what its manager applied last time and no longer applies, unless somebody else owns it.
+//! Takes out of a merged object what its manager applied last time and no longer applies, unless
+//! somebody else owns it.
 //!
-//! Three rounds, each on the merged object: all that the manager had is taken out; what any manager owns comes back; what
-//! nobody owned (defaults below an item that stays) comes back too. (KEP-555, "Removing fields")
+//! Three rounds, each on the merged object: all that the manager had is taken out; what any manager
+//! owns comes back; what nobody owned (defaults below an item that stays) comes back too. (KEP-555,
+//! "Removing fields")
 
 use serde_json::{Map, Value};
 

@@ -1,7 +1,8 @@
-//! Field sets of a custom resource whose schema changed: what became atomic is owned as one piece from then on.
+//! Field sets of a custom resource whose schema changed: what became atomic is owned as one piece
+//! from then on.
 //!
-//! The other way round (from atomic to granular) needs nothing: a member without parts stays what it is. (KEP-555,
-//! "Topology changes")
+//! The other way round (from atomic to granular) needs nothing: a member without parts stays what
+//! it is. (KEP-555, "Topology changes")
 
 use serde_json::Value;
 

@@ -1,9 +1,11 @@
-//! A set of fields: the trie that `fieldsV1` of a managedFields entry holds, kept in the very form in which it is stored.
+//! A set of fields: the trie that `fieldsV1` of a managedFields entry holds, kept in the very form
+//! in which it is stored.
 //!
-//! A key is a path element: `f:name` a field, `k:{"name":"a"}` an item of a keyed list, `v:"a"` an item of a set, `i:0`
-//! a position. An empty value means that the place itself is a member; a value that is not empty holds members below it,
-//! and is a member itself only when it contains the key `.`. Because the stored form is the working form, reading and
-//! writing ownership costs nothing; this file never looks at an object or a schema. (KEP-555, "FieldsV1")
+//! A key is a path element: `f:name` a field, `k:{"name":"a"}` an item of a keyed list, `v:"a"` an
+//! item of a set, `i:0` a position. An empty value means that the place itself is a member; a value
+//! that is not empty holds members below it, and is a member itself only when it contains the key
+//! `.`. Because the stored form is the working form, reading and writing ownership costs nothing;
+//! this file never looks at an object or a schema. (KEP-555, "FieldsV1")
 
 use std::sync::LazyLock;
 
@@ -11,7 +13,8 @@ use serde_json::{Map, Value};
 
 use super::element;
 
-/// The trie below one place. The empty map is the empty set at the root, and a bare member below it.
+/// The trie below one place. The empty map is the empty set at the root, and a bare member below
+/// it.
 pub type Trie = Map<String, Value>;
 
 /// The key that makes a place with members below it a member itself.
@@ -66,8 +69,8 @@ impl Set {
         false
     }
 
-    /// Reads `fieldsV1` as a client may have written it. Unknown kinds of elements are dropped, the others put in the one
-    /// spelling that comparisons rely on.
+    /// Reads `fieldsV1` as a client may have written it. Unknown kinds of elements are dropped, the
+    /// others put in the one spelling that comparisons rely on.
     pub fn decode(fields: &Value) -> Result<Set, String> {
         match fields {
             Value::Object(map) => Ok(Set(normalize(map)?)),
@@ -293,11 +296,36 @@ mod tests {
     fn operations() {
         let cases = [
             (A, A, "{}", A),
-            (A, r#"{"f:m":{"f:a":{}}}"#, r#"{"f:l":{".":{},"k:{\"n\":1}":{".":{},"f:n":{}}},"f:m":{"f:b":{}}}"#, A),
-            (r#"{"f:x":{}}"#, r#"{"f:x":{"f:y":{}}}"#, r#"{"f:x":{}}"#, r#"{"f:x":{".":{},"f:y":{}}}"#),
-            (r#"{"f:x":{"f:y":{}}}"#, r#"{"f:x":{}}"#, r#"{"f:x":{"f:y":{}}}"#, r#"{"f:x":{".":{},"f:y":{}}}"#),
-            (r#"{"f:x":{".":{},"f:y":{}}}"#, r#"{"f:x":{}}"#, r#"{"f:x":{"f:y":{}}}"#, r#"{"f:x":{".":{},"f:y":{}}}"#),
-            (r#"{"f:x":{".":{},"f:y":{}}}"#, r#"{"f:x":{"f:y":{}}}"#, r#"{"f:x":{}}"#, r#"{"f:x":{".":{},"f:y":{}}}"#),
+            (
+                A,
+                r#"{"f:m":{"f:a":{}}}"#,
+                r#"{"f:l":{".":{},"k:{\"n\":1}":{".":{},"f:n":{}}},"f:m":{"f:b":{}}}"#,
+                A,
+            ),
+            (
+                r#"{"f:x":{}}"#,
+                r#"{"f:x":{"f:y":{}}}"#,
+                r#"{"f:x":{}}"#,
+                r#"{"f:x":{".":{},"f:y":{}}}"#,
+            ),
+            (
+                r#"{"f:x":{"f:y":{}}}"#,
+                r#"{"f:x":{}}"#,
+                r#"{"f:x":{"f:y":{}}}"#,
+                r#"{"f:x":{".":{},"f:y":{}}}"#,
+            ),
+            (
+                r#"{"f:x":{".":{},"f:y":{}}}"#,
+                r#"{"f:x":{}}"#,
+                r#"{"f:x":{"f:y":{}}}"#,
+                r#"{"f:x":{".":{},"f:y":{}}}"#,
+            ),
+            (
+                r#"{"f:x":{".":{},"f:y":{}}}"#,
+                r#"{"f:x":{"f:y":{}}}"#,
+                r#"{"f:x":{}}"#,
+                r#"{"f:x":{".":{},"f:y":{}}}"#,
+            ),
         ];
         for (a, b, minus, plus) in cases {
             let (a, b) = (set(a), set(b));

@@ -1,4 +1,5 @@
-//! Upstream's own answers, step by step: after each recorded write, ownership and object must be the same as there.
+//! Upstream's own answers, step by step: after each recorded write, ownership and object must be
+//! the same as there.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -36,7 +37,13 @@ fn structure(fields: Vec<(&'static str, Node)>) -> Struct {
         })
         .collect();
     fields.sort_by(|a, b| a.name.cmp(&b.name));
-    Struct { name: "".into(), go: "".into(), fields: fields.into(), topology: Topology::Granular, open: false }
+    Struct {
+        name: "".into(),
+        go: "".into(),
+        fields: fields.into(),
+        topology: Topology::Granular,
+        open: false,
+    }
 }
 
 fn shared(shape: Struct) -> Shape {
@@ -70,7 +77,8 @@ fn thing() -> Struct {
         ("tags", plain(tags)),
     ]);
     let status = structure(vec![("phase", plain(Shape::String)), ("seen", plain(Shape::Int64))]);
-    let metadata = schema::builtin("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta").expect("built in");
+    let metadata =
+        schema::builtin("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta").expect("built in");
     structure(vec![
         ("apiVersion", plain(Shape::String)),
         ("kind", plain(Shape::String)),
@@ -147,8 +155,8 @@ fn leaves(path: String, value: &Value, out: &mut BTreeMap<String, String>) {
     }
 }
 
-/// The merged object against the recorded one: all that we have must be there, and what we have not must be a default,
-/// hence not what the live object had there.
+/// The merged object against the recorded one: all that we have must be there, and what we have not
+/// must be a default, hence not what the live object had there.
 fn compare_objects(mine: Value, theirs: &Value, live: &Value, out: &mut String) {
     let all = |value: &Value| {
         let mut all = BTreeMap::new();
@@ -209,9 +217,17 @@ fn step(kind: &str, version: &str, step: &Value, live: Option<&Value>) -> String
                     writeln!(out, "want {wanted}\ngot  {error}").expect("a string");
                 }
                 if let Error::Conflicts(found) = error {
-                    let mut causes: Vec<Value> = found.0.iter().map(|c| json!({
-                        "field": c.field(), "message": c.message(), "reason": "FieldManagerConflict"})).collect();
-                    let mut wanted = step["status"]["details"]["causes"].as_array().cloned().unwrap_or_default();
+                    let mut causes: Vec<Value> = found
+                        .0
+                        .iter()
+                        .map(|c| {
+                            json!({
+                        "field": c.field(), "message": c.message(),
+                        "reason": "FieldManagerConflict"})
+                        })
+                        .collect();
+                    let mut wanted =
+                        step["status"]["details"]["causes"].as_array().cloned().unwrap_or_default();
                     causes.sort_by_key(Value::to_string);
                     wanted.sort_by_key(Value::to_string);
                     if causes != wanted {
@@ -227,8 +243,17 @@ fn step(kind: &str, version: &str, step: &Value, live: Option<&Value>) -> String
         let mut new = plain(recorded.clone());
         if let (None, Some(Value::Object(spec))) = (live, new.get_mut("spec")) {
             // Allocated and admitted after ownership was taken down.
-            let later = ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "priority",
-                "preemptionPolicy", "serviceAccount", "serviceAccountName", "tolerations"];
+            let later = [
+                "clusterIP",
+                "clusterIPs",
+                "ipFamilies",
+                "ipFamilyPolicy",
+                "priority",
+                "preemptionPolicy",
+                "serviceAccount",
+                "serviceAccountName",
+                "tolerations",
+            ];
             spec.retain(|key, _| !later.contains(&key.as_str()));
         }
         if let Some(sent) = step["body"].get("metadata").and_then(|m| m.get("managedFields"))
@@ -271,7 +296,8 @@ fn recorded_sequences() {
             }
             let wrong = step(text(sequence, "kind"), text(sequence, "version"), one, live.as_ref());
             if !wrong.is_empty() {
-                writeln!(report, "{} step {i} {}:\n{wrong}", sequence["name"], one["op"]).expect("a string");
+                writeln!(report, "{} step {i} {}:\n{wrong}", sequence["name"], one["op"])
+                    .expect("a string");
             }
             if let Some(object) = one.get("object") {
                 live = Some(object.clone());
@@ -279,4 +305,116 @@ fn recorded_sequences() {
         }
     }
     assert!(report.is_empty(), "{report}");
+}
+
+#[test]
+fn entries_of_other_versions() {
+    let schema = thing();
+    let convert = |object: &Value, version: &str| {
+        let mut object = object.clone();
+        object["apiVersion"] = version.into();
+        (version != "rec.skiff/v0").then(|| (object, Ref::Shared(std::sync::Arc::new(thing()))))
+    };
+    let none = Set::default();
+    let write = |version, manager, convert| Write {
+        schema: &schema,
+        version,
+        subresource: "",
+        manager,
+        now: NOW,
+        reset: &none,
+        convert,
+    };
+    let config = |version: &str, spec: Value| {
+        let head = json!({"name": "x"});
+        json!({"apiVersion": version, "kind": "Thing", "metadata": head, "spec": spec})
+    };
+    let (v1, v2) = ("rec.skiff/v1", "rec.skiff/v2");
+    let first = config(v1, json!({"size": 1, "tags": {"a": "1", "b": "2"}}));
+    let live = apply(&write(v1, "m", None), None, &first, Force::No).expect("applies").object;
+
+    // The same manager in another version: what it dropped goes when somebody can convert.
+    let second = config(v2, json!({"size": 1, "tags": {"a": "1"}}));
+    let with =
+        apply(&write(v2, "m", Some(&convert)), Some(&live), &second, Force::No).expect("applies");
+    assert_eq!(with.object["spec"], json!({"size": 1, "tags": {"a": "1"}}));
+    assert_eq!(managed(&with.object).len(), 1);
+    let without = apply(&write(v2, "m", None), Some(&live), &second, Force::No).expect("applies");
+    assert_eq!(without.object["spec"]["tags"], json!({"a": "1", "b": "2"}));
+
+    // Another manager in another version: its fields are taken when somebody can convert, else
+    // kept.
+    let mut new = live.clone();
+    new["spec"]["size"] = json!(2);
+    let mut plain = new.clone();
+    update(&write(v2, "u", None), Some(&live), &mut plain);
+    assert!(managed(&plain)[0].to_string().contains("f:size"));
+    update(&write(v2, "u", Some(&convert)), Some(&live), &mut new);
+    assert!(!managed(&new)[0].to_string().contains("f:size"));
+    let wanted = config(v2, json!({"size": 3}));
+    let error = apply(&write(v2, "o", Some(&convert)), Some(&live), &wanted, Force::No)
+        .expect_err("conflicts");
+    assert_eq!(error.to_string(), "Apply failed with 1 conflict: conflict with \"m\": .spec.size");
+
+    // A version that is gone takes its entries with it.
+    let mut old = live.clone();
+    old["metadata"]["managedFields"][0]["apiVersion"] = "rec.skiff/v0".into();
+    let mut new = plain_with(&old, 4);
+    update(&write(v1, "u", Some(&convert)), Some(&old), &mut new);
+    assert_eq!(managed(&new).len(), 1);
+    assert_eq!(managed(&new)[0]["manager"], "u");
+}
+
+fn plain_with(object: &Value, size: i64) -> Value {
+    let mut object = object.clone();
+    object["spec"]["size"] = size.into();
+    object
+}
+
+#[test]
+fn applying_again_changes_nothing() {
+    let recorded: Vec<Value> = serde_json::from_str(RECORDED).expect("the recording");
+    let none = Set::default();
+    for sequence in &recorded {
+        let (kind, version) = (text(sequence, "kind"), text(sequence, "version"));
+        let schema = schema_of(version, kind);
+        for one in sequence["steps"].as_array().expect("steps") {
+            if text(one, "op") != "apply" {
+                continue;
+            }
+            let write = Write {
+                schema: &schema,
+                version,
+                subresource: "",
+                manager: "again",
+                now: "1",
+                reset: &none,
+                convert: None,
+            };
+            let Ok(first) = apply(&write, None, &one["body"], Force::No) else { continue };
+            if managed(&first.object).is_empty() {
+                // Who owns nothing leaves no trace, so that the next apply is the first one again.
+                continue;
+            }
+            let later = Write { now: "2", ..write };
+            let second =
+                apply(&later, Some(&first.object), &one["body"], Force::No).expect("applies again");
+            assert!(second.same, "{}", sequence["name"]);
+            assert_eq!(second.object, first.object, "{}", sequence["name"]);
+        }
+    }
+}
+
+#[test]
+fn stored_sets_are_in_the_stored_form() {
+    let recorded: Vec<Value> = serde_json::from_str(RECORDED).expect("the recording");
+    for sequence in &recorded {
+        for one in sequence["steps"].as_array().expect("steps") {
+            for entry in one.get("object").map_or(&[][..], managed) {
+                let fields = &entry["fieldsV1"];
+                let set = Set::decode(fields).expect("upstream's set");
+                assert_eq!(set.encode(), *fields);
+            }
+        }
+    }
 }

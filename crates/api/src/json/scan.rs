@@ -1,4 +1,5 @@
-//! Why a text is not JSON, in the words of upstream's decoder: `invalid character '}' after object key`.
+//! Why a text is not JSON, in the words of upstream's decoder: `invalid character '}' after object
+//! key`.
 //!
 //! A scan, character by character, that keeps only its state and the open brackets.
 
@@ -80,7 +81,9 @@ impl Scan {
     fn step(&mut self, c: u8) -> Result<(), String> {
         let space = matches!(c, b' ' | b'\t' | b'\r' | b'\n');
         self.state = match self.state {
-            State::Value | State::FirstItem | State::FirstKey | State::Key if space => return Ok(()),
+            State::Value | State::FirstItem | State::FirstKey | State::Key if space => {
+                return Ok(());
+            }
             State::FirstItem if c == b']' => {
                 self.open.pop();
                 State::End
@@ -107,7 +110,11 @@ impl Scan {
                 _ => return Err("in string escape code".to_string()),
             },
             State::Hex(left) if c.is_ascii_hexdigit() => {
-                if left == 1 { State::String } else { State::Hex(left - 1) }
+                if left == 1 {
+                    State::String
+                } else {
+                    State::Hex(left - 1)
+                }
             }
             State::Hex(_) => return Err(r"in \u hexadecimal character escape".to_string()),
             State::Word(word, at) => {
@@ -155,7 +162,9 @@ impl Scan {
             },
             State::Digits if digit => State::Digits,
             State::Zero | State::Digits if c == b'.' => State::Dot,
-            State::Zero | State::Digits | State::Fraction if matches!(c, b'e' | b'E') => State::Power,
+            State::Zero | State::Digits | State::Fraction if matches!(c, b'e' | b'E') => {
+                State::Power
+            }
             State::Dot if digit => State::Fraction,
             State::Dot => return Err("after decimal point in numeric literal".to_string()),
             State::Fraction if digit => State::Fraction,

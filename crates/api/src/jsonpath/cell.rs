@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use super::{JsonPath, show};
 
-/// The cell of a custom resource's column; null where the path finds nothing or something of another type.
-/// `kind` is the column's type: `integer`, `number`, `boolean`, `string` or `date`.
+/// The cell of a custom resource's column; null where the path finds nothing or something of
+/// another type. `kind` is the column's type: `integer`, `number`, `boolean`, `string` or `date`.
 pub fn cell(path: &JsonPath, kind: &str, object: &Value, now: Timestamp) -> Value {
     let Some(value) = path.find(object).ok().and_then(|found| found.first().copied()) else {
         return Value::Null;

@@ -110,7 +110,10 @@ fn path(text: &str, depth: usize) -> Result<Vec<Step>, String> {
             _ => {
                 let (name, after) = word(rest);
                 if name.is_empty() {
-                    return Err(format!("unrecognized character in action: U+{:04X} {first:?}", first as u32));
+                    return Err(format!(
+                        "unrecognized character in action: U+{:04X} {first:?}",
+                        first as u32
+                    ));
                 }
                 steps.push(literal(&name)?);
                 rest = after;
@@ -150,7 +153,11 @@ fn word(text: &str) -> (String, &str) {
                 escaped = false;
             }
             '\\' => escaped = true,
-            '.' if number && out.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'+' | b'-')) => out.push('.'),
+            '.' if number
+                && out.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'+' | b'-')) =>
+            {
+                out.push('.')
+            }
             '.' | '[' | ']' | '$' | '@' | '{' | '}' | ' ' | '\t' | '\n' | '"' | '\'' | ',' => {
                 return (out, &text[i..]);
             }
@@ -261,7 +268,10 @@ fn filter(text: &str, depth: usize) -> Result<Step, String> {
         }
     });
     let Some((at, _)) = at.filter(|(at, _)| *at > 0) else {
-        return Ok(Step::Filter(Box::new(Filter { left: path(text.trim(), depth + 1)?, right: None })));
+        return Ok(Step::Filter(Box::new(Filter {
+            left: path(text.trim(), depth + 1)?,
+            right: None,
+        })));
     };
     let (left, rest) = text.split_at(at);
     let right = rest.trim_start_matches(operator);

@@ -9,9 +9,10 @@ use super::*;
 
 #[test]
 fn results_are_upstreams() {
-    let recorded: Value =
-        serde_json::from_str(include_str!("../../tests-data/jsonpath.json")).expect("the recording");
-    let cases: Vec<(String, String)> = serde_json::from_value(recorded["cases"].clone()).expect("pairs");
+    let recorded: Value = serde_json::from_str(include_str!("../../tests-data/jsonpath.json"))
+        .expect("the recording");
+    let cases: Vec<(String, String)> =
+        serde_json::from_value(recorded["cases"].clone()).expect("pairs");
     let mut wrong = String::new();
     for (path, wanted) in cases {
         // Upstream's order of a map's values is random, and columns have no loops.
@@ -20,7 +21,9 @@ fn results_are_upstreams() {
         }
         let got = match JsonPath::parse(&path) {
             Err(error) => format!("parse: {error}"),
-            Ok(read) => read.render(&recorded["doc"]).unwrap_or_else(|error| format!("execute: {error}")),
+            Ok(read) => {
+                read.render(&recorded["doc"]).unwrap_or_else(|error| format!("execute: {error}"))
+            }
         };
         if got != wanted {
             writeln!(wrong, "{path}: want {wanted} got {got}").expect("a string");

@@ -1,7 +1,7 @@
 //! JSON Patch: a list of operations that are done one after the other, or not at all. (RFC 6902)
 //!
-//! Paths are JSON pointers; positions may count from the end (`-1`), and `replace` of a field that is not there adds it,
-//! as upstream's library has it.
+//! Paths are JSON pointers; positions may count from the end (`-1`), and `replace` of a field that
+//! is not there adds it, as upstream's library has it.
 
 use serde_json::{Map, Value};
 
@@ -11,8 +11,8 @@ use crate::json::type_name;
 /// More operations than this are refused, as upstream refuses them.
 const MAX_OPERATIONS: usize = 10_000;
 
-/// How many bytes `copy` may add in one patch: no more than a body may have, so that a few copies of copies do not fill
-/// the memory.
+/// How many bytes `copy` may add in one patch: no more than a body may have, so that a few copies
+/// of copies do not fill the memory.
 const MAX_COPIED_BYTES: usize = crate::json::MAX_BODY_BYTES;
 
 /// Applies the patch in `bytes` to `object`.
@@ -37,7 +37,9 @@ pub fn apply(object: Value, bytes: &[u8]) -> Result<Patched, Error> {
 fn operations(patch: Value, odd: &mut Vec<String>) -> Result<Vec<Map<String, Value>>, Error> {
     let unreadable = |found: &Value, into: &str| {
         let found = type_name(found);
-        Error::Unreadable(format!("error decoding patch: json: cannot unmarshal {found} into Go {into}"))
+        Error::Unreadable(format!(
+            "error decoding patch: json: cannot unmarshal {found} into Go {into}"
+        ))
     };
     let list = match patch {
         Value::Array(list) => list,
@@ -99,7 +101,9 @@ impl Run {
     fn add(&mut self, path: Option<String>, value: Option<Value>) -> Done {
         let path = path.ok_or(format!("add operation failed to decode path: {MISSING}"))?;
         let Some((place, key)) = find(&mut self.doc, &path) else {
-            return Err(format!("add operation does not apply: doc is missing path: \"{path}\": {MISSING}"));
+            return Err(format!(
+                "add operation does not apply: doc is missing path: \"{path}\": {MISSING}"
+            ));
         };
         insert(place, &key, value.unwrap_or(Value::Null))
             .map_err(|e| format!("error in add for path: '{path}': {e}"))
@@ -116,18 +120,23 @@ impl Run {
     }
 
     fn replace(&mut self, path: Option<String>, value: Option<Value>) -> Done {
-        let path = path
-            .ok_or(format!("replace operation failed to decode path: operation missing path field: {MISSING}"))?;
+        let path = path.ok_or(format!(
+            "replace operation failed to decode path: operation missing path field: {MISSING}"
+        ))?;
         let value = value.unwrap_or(Value::Null);
         if path.is_empty() {
             if !value.is_object() && !value.is_array() {
-                return Err("replace operation value must be object or array: %!w(<nil>)".to_string());
+                return Err(
+                    "replace operation value must be object or array: %!w(<nil>)".to_string()
+                );
             }
             self.doc = value;
             return Ok(());
         }
         let Some((place, key)) = find(&mut self.doc, &path) else {
-            return Err(format!("replace operation does not apply: doc is missing path: {path}: {MISSING}"));
+            return Err(format!(
+                "replace operation does not apply: doc is missing path: {path}: {MISSING}"
+            ));
         };
         match place {
             Value::Object(map) => {
@@ -147,14 +156,19 @@ impl Run {
     }
 
     fn relocate(&mut self, from: Option<String>, path: Option<String>) -> Done {
-        let from = from
-            .ok_or(format!("move operation failed to decode from: operation, missing from field: {MISSING}"))?;
+        let from = from.ok_or(format!(
+            "move operation failed to decode from: operation, missing from field: {MISSING}"
+        ))?;
         let Some((place, key)) = find(&mut self.doc, &from) else {
-            return Err(format!("move operation does not apply: doc is missing from path: {from}: {MISSING}"));
+            return Err(format!(
+                "move operation does not apply: doc is missing from path: {from}: {MISSING}"
+            ));
         };
-        let value = take(place, &key).map_err(|e| format!("error in move for path: '{key}': {e}"))?;
-        let path = path
-            .ok_or(format!("move operation failed to decode path: operation missing path field: {MISSING}"))?;
+        let value =
+            take(place, &key).map_err(|e| format!("error in move for path: '{key}': {e}"))?;
+        let path = path.ok_or(format!(
+            "move operation failed to decode path: operation missing path field: {MISSING}"
+        ))?;
         let Some((place, key)) = find(&mut self.doc, &path) else {
             return Err(format!(
                 "move operation does not apply: doc is missing destination path: {path}: {MISSING}"
@@ -164,25 +178,32 @@ impl Run {
     }
 
     fn test(&mut self, path: Option<String>, value: Option<Value>) -> Done {
-        let path = path
-            .ok_or(format!("test operation failed to decode path: operation missing path field: {MISSING}"))?;
+        let path = path.ok_or(format!(
+            "test operation failed to decode path: operation missing path field: {MISSING}"
+        ))?;
         let value = value.unwrap_or(Value::Null);
         let failed = format!("testing value {path} failed: test failed");
         if path.is_empty() {
             return if self.doc == value { Ok(()) } else { Err(failed) };
         }
         let Some((place, key)) = find(&mut self.doc, &path) else {
-            return Err(format!("test operation does not apply: is missing path: {path}: {MISSING}"));
+            return Err(format!(
+                "test operation does not apply: is missing path: {path}: {MISSING}"
+            ));
         };
-        let found = get(place, &key).map_err(|e| format!("error in test for path: '{path}': {e}"))?;
+        let found =
+            get(place, &key).map_err(|e| format!("error in test for path: '{path}': {e}"))?;
         if *found.unwrap_or(&Value::Null) == value { Ok(()) } else { Err(failed) }
     }
 
     fn copy(&mut self, from: Option<String>, path: Option<String>) -> Done {
-        let from = from
-            .ok_or(format!("copy operation failed to decode from: operation, missing from field: {MISSING}"))?;
+        let from = from.ok_or(format!(
+            "copy operation failed to decode from: operation, missing from field: {MISSING}"
+        ))?;
         let Some((place, key)) = find(&mut self.doc, &from) else {
-            return Err(format!("copy operation does not apply: doc is missing from path: {from}: {MISSING}"));
+            return Err(format!(
+                "copy operation does not apply: doc is missing from path: {from}: {MISSING}"
+            ));
         };
         let value = get(place, &key)
             .map_err(|e| format!("error in copy for from: '{from}': {e}"))?
@@ -192,7 +213,8 @@ impl Run {
         self.copied += crate::json::write(&value).len();
         if self.copied > MAX_COPIED_BYTES {
             return Err(format!(
-                "Unable to complete the copy, the accumulated size increase of copy is {}, exceeding the limit {MAX_COPIED_BYTES}",
+                "Unable to complete the copy, the accumulated size increase of copy is {}, \
+                 exceeding the limit {MAX_COPIED_BYTES}",
                 self.copied
             ));
         }
@@ -261,7 +283,8 @@ fn insert(place: &mut Value, key: &str, value: Value) -> Done {
         }
         Value::Array(items) if key == "-" => items.push(value),
         Value::Array(items) => {
-            let at = number(key).map_err(|e| format!("value was not a proper array index: '{key}': {e}"))?;
+            let at = number(key)
+                .map_err(|e| format!("value was not a proper array index: '{key}': {e}"))?;
             let room = items.len() as i64 + 1;
             let place = if at < 0 { at + room } else { at };
             if !(0..room).contains(&place) {

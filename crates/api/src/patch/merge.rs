@@ -14,8 +14,8 @@ pub fn apply(object: Value, bytes: &[u8]) -> Result<Patched, Error> {
     }
 }
 
-/// The rule of RFC 7386, section 2, for a patch that is an object. A list that replaces an object keeps its nulls, as
-/// upstream's library has it.
+/// The rule of RFC 7386, section 2, for a patch that is an object. A list that replaces an object
+/// keeps its nulls, as upstream's library has it.
 fn merge(target: Value, patch: Map<String, Value>) -> Value {
     let mut out = match target {
         Value::Object(map) => map,

@@ -1,7 +1,7 @@
 //! Patches: JSON Patch (RFC 6902), JSON merge patch (RFC 7386) and strategic merge patch, on trees.
 //!
-//! A patch makes a new tree out of the current one; decoding, defaults, ownership and validation come after it. The
-//! fourth type, server-side apply, is `crate::apply`.
+//! A patch makes a new tree out of the current one; decoding, defaults, ownership and validation
+//! come after it. The fourth type, server-side apply, is `crate::apply`.
 
 pub mod json_patch;
 pub mod merge;
@@ -20,7 +20,8 @@ pub enum Error {
     /// 413: too many operations.
     #[error("{0}")]
     TooLarge(String),
-    /// 422: the patch does not fit the object. Upstream keeps the reason to itself; it is for the log.
+    /// 422: the patch does not fit the object. Upstream keeps the reason to itself; it is for the
+    /// log.
     #[error("the server rejected our request due to an error in our request")]
     Unfit(String),
     /// 500: the patch and the object contradict each other in a way that upstream gives no code.

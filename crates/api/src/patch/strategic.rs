@@ -1,8 +1,8 @@
 //! Strategic merge patch: a merge that knows from the schema which lists are merged by which key.
 //!
-//! Directives in the patch say more: `$patch: delete|replace`, `$retainKeys`, `$setElementOrder/list`,
-//! `$deleteFromPrimitiveList/list`. Custom resources have no such schema; the server refuses the media type for them.
-//! (API concepts, "Strategic merge patch")
+//! Directives in the patch say more: `$patch: delete|replace`, `$retainKeys`,
+//! `$setElementOrder/list`, `$deleteFromPrimitiveList/list`. Custom resources have no such schema;
+//! the server refuses the media type for them. (API concepts, "Strategic merge patch")
 
 use serde_json::{Map, Value};
 
@@ -95,7 +95,9 @@ fn merge(mut original: Object, mut patch: Object, at: Level) -> Result<Object, E
     for (key, value) in patch {
         if let Some(list) = key.strip_prefix(DELETE_FROM) {
             let Some(list) = list.strip_prefix('/') else {
-                return Err(Error::Unreadable("invalid patch format of primitive list".to_string()));
+                return Err(Error::Unreadable(
+                    "invalid patch format of primitive list".to_string(),
+                ));
             };
             list::delete_from(&mut original, list, value);
             continue;
@@ -175,8 +177,12 @@ fn order_lists(original: &mut Object, patch: &mut Object, at: Level) -> Result<(
             Some(Value::Array(order)) => order,
             other => return Err(bad_type("[]interface {}", &other.unwrap_or(Value::Null))),
         };
-        let Some(key) = directive.strip_prefix(ELEMENT_ORDER).and_then(|rest| rest.strip_prefix('/')) else {
-            return Err(Error::Unreadable("invalid patch format of setElementOrder list".to_string()));
+        let Some(key) =
+            directive.strip_prefix(ELEMENT_ORDER).and_then(|rest| rest.strip_prefix('/'))
+        else {
+            return Err(Error::Unreadable(
+                "invalid patch format of setElementOrder list".to_string(),
+            ));
         };
         let old = as_list(original.get(key).cloned())?;
         let new = as_list(patch.remove(key))?;
@@ -234,7 +240,8 @@ fn discard_nulls(value: &mut Value) {
     }
 }
 
-/// A value that is new in the object, without what was meant for an old one; `None` if nothing is left of it.
+/// A value that is new in the object, without what was meant for an old one; `None` if nothing is
+/// left of it.
 fn without_directives(value: Value) -> Option<Value> {
     match value {
         Value::Object(map) if map.contains_key(DIRECTIVE) => None,

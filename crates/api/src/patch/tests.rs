@@ -22,28 +22,39 @@ fn code(error: &Error) -> u16 {
     }
 }
 
-/// Null and absent are one after decoding, and so are empty lists and maps where the field does not show them.
+/// Null and absent are one after decoding, and so are empty lists and maps where the field does not
+/// show them.
 fn settled(value: &Value) -> Value {
     match value {
         Value::Object(map) => Value::Object(
-            map.iter().filter(|(key, v)| !v.is_null() && !key.starts_with('$') && *key != "bogus").map(|(k, v)| (k.clone(), settled(v)))
-                .filter(|(_, v)| !v.as_array().is_some_and(Vec::is_empty)).collect(),
+            map.iter()
+                .filter(|(key, v)| !v.is_null() && !key.starts_with('$') && *key != "bogus")
+                .map(|(k, v)| (k.clone(), settled(v)))
+                .filter(|(_, v)| !v.as_array().is_some_and(Vec::is_empty))
+                .collect(),
         ),
         Value::Array(items) => items.iter().map(settled).collect(),
         other => other.clone(),
     }
 }
 
-fn check(kind: &str, run: impl Fn(&[u8]) -> Result<Value, Error>, same: impl Fn(&Value, &Value) -> bool) {
+fn check(
+    kind: &str,
+    run: impl Fn(&[u8]) -> Result<Value, Error>,
+    same: impl Fn(&Value, &Value) -> bool,
+) {
     let mut wrong = String::new();
     for (patch, status, wanted) in cases(kind) {
         let Some(patch) = patch else { continue };
         match run(patch.as_bytes()) {
             Ok(got) if status < 300 && same(&got, &wanted) => {}
             // Not the patch but what comes after it refuses the object.
-            Ok(_) if status == 422 && wanted.as_str().is_some_and(|text| text.contains("is invalid")) => {}
+            Ok(_)
+                if status == 422
+                    && wanted.as_str().is_some_and(|text| text.contains("is invalid")) => {}
             Err(error) if code(&error) == status && wanted == error.to_string() => {}
-            got => writeln!(wrong, "{patch}\n  want {status} {wanted}\n  got {got:?}").expect("a string"),
+            got => writeln!(wrong, "{patch}\n  want {status} {wanted}\n  got {got:?}")
+                .expect("a string"),
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
@@ -57,21 +68,27 @@ fn json_patches() {
     };
     check("json", run, |a, b| a == b);
     let many = vec![r#"{"op":"add","path":"/x","value":1}"#; 10_001].join(",");
-    let error = json_patch::apply(doc.clone(), format!("[{many}]").as_bytes()).expect_err("too many");
+    let error =
+        json_patch::apply(doc.clone(), format!("[{many}]").as_bytes()).expect_err("too many");
     assert_eq!(code(&error), 413);
     let copy = |i| format!(r#"{{"op":"copy","from":"/spec","path":"/spec/x{i}"}}"#);
     let twice = (0..40).map(copy).collect::<Vec<_>>().join(",");
     assert!(json_patch::apply(doc.clone(), format!("[{twice}]").as_bytes()).is_err());
-    let odd = json_patch::apply(doc, br#"[{"op":"add","path":"/x","value":1,"value":2,"bogus":1}]"#).expect("fits").odd;
-    assert_eq!(odd, [r#"json patch duplicate field "[0].value""#, r#"json patch unknown field "[0].bogus""#]);
+    let odd =
+        json_patch::apply(doc, br#"[{"op":"add","path":"/x","value":1,"value":2,"bogus":1}]"#)
+            .expect("fits")
+            .odd;
+    assert_eq!(
+        odd,
+        [r#"json patch duplicate field "[0].value""#, r#"json patch unknown field "[0].bogus""#]
+    );
 }
 
 #[test]
 fn merge_patches() {
     let doc = serde_json::json!({"spec": {"free": recorded()["thing"]}});
-    let run = |patch: &[u8]| {
-        merge::apply(doc.clone(), patch).map(|it| it.object["spec"]["free"].clone())
-    };
+    let run =
+        |patch: &[u8]| merge::apply(doc.clone(), patch).map(|it| it.object["spec"]["free"].clone());
     check("merge", run, |a, b| a == b);
 }
 
@@ -85,7 +102,9 @@ fn strategic_patches() {
         fn within(got: &Value, wanted: &Value) -> bool {
             match (got, wanted) {
                 (Value::Object(a), Value::Object(b)) => a.iter().all(|(key, a)| {
-                    b.get(key).is_some_and(|b| within(a, b)) || a.as_object().is_some_and(|a| a.is_empty()) || *a == Value::Bool(false)
+                    b.get(key).is_some_and(|b| within(a, b))
+                        || a.as_object().is_some_and(|a| a.is_empty())
+                        || *a == Value::Bool(false)
                 }),
                 (Value::Array(a), Value::Array(b)) => {
                     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| within(a, b))

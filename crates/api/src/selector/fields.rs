@@ -1,4 +1,5 @@
-//! Field selectors: `metadata.name=x,spec.nodeName!=y`. Which fields a kind knows is the caller's matter.
+//! Field selectors: `metadata.name=x,spec.nodeName!=y`. Which fields a kind knows is the caller's
+//! matter.
 
 use std::fmt;
 
@@ -30,7 +31,11 @@ impl FieldSelector {
             let Some((field, negated, value)) = split(term) else {
                 return Err(format!("invalid selector: '{text}'; can't understand '{term}'"));
             };
-            out.push(FieldRequirement { field: field.to_string(), value: unescape(value)?, negated });
+            out.push(FieldRequirement {
+                field: field.to_string(),
+                value: unescape(value)?,
+                negated,
+            });
         }
         // A term without field and value says nothing.
         out.retain(|it| !(it.field.is_empty() && it.value.is_empty()));
@@ -76,12 +81,15 @@ fn terms(text: &str) -> Vec<&str> {
 }
 
 fn split(term: &str) -> Option<(&str, bool, &str)> {
-    let at = term.find(['=', '!']).filter(|at| term[*at..].starts_with('=') || term[*at..].starts_with("!="));
+    let at = term
+        .find(['=', '!'])
+        .filter(|at| term[*at..].starts_with('=') || term[*at..].starts_with("!="));
     let at = match at {
         Some(at) => at,
         // A `!` that is no operator belongs to the field.
         None => (0..term.len()).find(|i| {
-            term.is_char_boundary(*i) && (term[*i..].starts_with("!=") || term[*i..].starts_with('='))
+            term.is_char_boundary(*i)
+                && (term[*i..].starts_with("!=") || term[*i..].starts_with('='))
         })?,
     };
     let (field, rest) = term.split_at(at);
@@ -100,12 +108,16 @@ fn unescape(value: &str) -> Result<String, String> {
                 Some(c @ ('\\' | ',' | '=')) => out.push(c),
                 next => {
                     let sequence: String = ['\\'].into_iter().chain(next).collect();
-                    return Err(format!("invalid field selector: invalid escape sequence: {sequence}"));
+                    return Err(format!(
+                        "invalid field selector: invalid escape sequence: {sequence}"
+                    ));
                 }
             },
             ',' | '=' => {
                 let code = c as u32;
-                return Err(format!("invalid field selector: unescaped character in value: {code}"));
+                return Err(format!(
+                    "invalid field selector: unescaped character in value: {code}"
+                ));
             }
             c => out.push(c),
         }

@@ -1,4 +1,5 @@
-//! LabelSelector objects (`matchLabels`, `matchExpressions`): what they select and what is wrong with them.
+//! LabelSelector objects (`matchLabels`, `matchExpressions`): what they select and what is wrong
+//! with them.
 
 use serde_json::Value;
 
@@ -26,7 +27,8 @@ pub enum ProblemKind {
 pub(super) fn selector(selector: Option<&Value>) -> Result<Selector, String> {
     let Some(selector) = selector.filter(|it| !it.is_null()) else { return Ok(Selector::Nothing) };
     let mut all = Vec::new();
-    for (key, value) in selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten() {
+    for (key, value) in selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten()
+    {
         let values = vec![value.as_str().unwrap_or_default().to_string()];
         all.push(requirement(key, Operator::Equals, values)?);
     }
@@ -66,7 +68,12 @@ fn text<'v>(value: &'v Value, key: &str) -> &'v str {
 }
 
 fn values(expression: &Value) -> impl Iterator<Item = &str> {
-    expression.get("values").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+    expression
+        .get("values")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
 }
 
 /// Everything that is wrong with a LabelSelector, with paths below it.
@@ -75,7 +82,8 @@ pub fn validate_label_selector(selector: &Value) -> Vec<Problem> {
     let mut add = |path: String, kind, value: Value, detail: String| {
         out.push(Problem { path, kind, value, detail });
     };
-    for (key, value) in selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten() {
+    for (key, value) in selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten()
+    {
         let value = value.as_str().unwrap_or_default();
         for detail in label_key_problems(key) {
             add("matchLabels".into(), ProblemKind::Invalid, key.as_str().into(), detail);

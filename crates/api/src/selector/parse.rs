@@ -1,5 +1,5 @@
-//! The grammar of label selectors: `a=b,c in (d,e),!f`, with the error texts of the API. (API reference, "Labels and
-//! Selectors")
+//! The grammar of label selectors: `a=b,c in (d,e),!f`, with the error texts of the API. (API
+//! reference, "Labels and Selectors")
 
 use super::words::{label_key_problems, label_value_problems};
 use super::{MAX_SELECTOR_BYTES, Operator, Requirement, Selector};
@@ -29,8 +29,9 @@ pub(super) fn selector(text: &str) -> Result<Selector, String> {
         let (token, literal) = parser.peek();
         match token {
             Token::Word | Token::Not => {
-                let requirement =
-                    parser.requirement().map_err(|e| format!("unable to parse requirement: {e}"))?;
+                let requirement = parser
+                    .requirement()
+                    .map_err(|e| format!("unable to parse requirement: {e}"))?;
                 all.push(requirement);
                 let (token, literal) = parser.next();
                 match token {
@@ -38,10 +39,14 @@ pub(super) fn selector(text: &str) -> Result<Selector, String> {
                     Token::Comma => {
                         let (token, literal) = parser.peek();
                         if !matches!(token, Token::Word | Token::Not) {
-                            return Err(format!("found '{literal}', expected: identifier after ','"));
+                            return Err(format!(
+                                "found '{literal}', expected: identifier after ','"
+                            ));
                         }
                     }
-                    _ => return Err(format!("found '{literal}', expected: ',' or 'end of string'")),
+                    _ => {
+                        return Err(format!("found '{literal}', expected: ',' or 'end of string'"));
+                    }
                 }
             }
             Token::End => break,
@@ -173,9 +178,7 @@ impl Parser {
             Token::NotIn => Operator::NotIn,
             Token::Compare(operator) => *operator,
             _ => {
-                return Err(format!(
-                    "found '{literal}', expected: in, notin, =, ==, !=, gt, lt"
-                ));
+                return Err(format!("found '{literal}', expected: in, notin, =, ==, !=, gt, lt"));
             }
         };
         self.at += 1;

@@ -18,7 +18,11 @@ fn errors_are_upstreams() {
     }
     for (text, wanted) in cases("fields") {
         let got = FieldSelector::parse(&text)
-            .and_then(|it| it.check(|field| matches!(field, "metadata.name" | "metadata.namespace" | "spec.nodeName")))
+            .and_then(|it| {
+                it.check(|field| {
+                    matches!(field, "metadata.name" | "metadata.namespace" | "spec.nodeName")
+                })
+            })
             .err()
             .unwrap_or_default();
         assert_eq!(got, wanted, "{text}");
@@ -49,7 +53,10 @@ fn matching() {
         let again = Selector::parse(&selector.to_string()).expect("what was written can be read");
         assert_eq!(again, selector, "{text}");
     }
-    assert_eq!(Selector::parse("z in (b, a),!y,c==d").expect("valid").to_string(), "c==d,!y,z in (a,b)");
+    assert_eq!(
+        Selector::parse("z in (b, a),!y,c==d").expect("valid").to_string(),
+        "c==d,!y,z in (a,b)"
+    );
     assert!(!Selector::Nothing.matches_object(&object));
     assert_eq!(Selector::parse("x,b in (c),d=e").expect("valid").exact(), Some(("b", "c")));
 }
@@ -77,8 +84,10 @@ fn objects() {
     let wrong = json!({"matchLabels": {"a b": "!"}, "matchExpressions": [
         {"key": "b", "operator": "In"}, {"key": "c", "operator": "Exists", "values": ["x"]},
         {"key": "", "operator": "Is", "values": ["?"]}]});
-    let found: Vec<String> =
-        validate_label_selector(&wrong).iter().map(|p| format!("{:?} {}", p.kind, p.path)).collect();
+    let found: Vec<String> = validate_label_selector(&wrong)
+        .iter()
+        .map(|p| format!("{:?} {}", p.kind, p.path))
+        .collect();
     assert_eq!(
         found,
         [

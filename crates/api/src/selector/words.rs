@@ -3,7 +3,8 @@
 const KEY: &str = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
 const SUBDOMAIN: &str = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*";
 
-/// Names and values of labels are at most this long; a key's prefix may have the length of a domain name.
+/// Names and values of labels are at most this long; a key's prefix may have the length of a domain
+/// name.
 const MAX_NAME_BYTES: usize = 63;
 const MAX_PREFIX_BYTES: usize = 253;
 
@@ -33,8 +34,8 @@ fn is_subdomain(text: &str) -> bool {
 
 /// Everything that is wrong with a label's key; nothing when it is valid.
 pub fn label_key_problems(key: &str) -> Vec<String> {
-    let what = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an \
-                alphanumeric character";
+    let what = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end \
+                with an alphanumeric character";
     let examples = ["MyName", "my.name", "123-abc"];
     let mut out = Vec::new();
     let parts: Vec<&str> = key.split('/').collect();
@@ -48,9 +49,13 @@ pub fn label_key_problems(key: &str) -> Vec<String> {
                     out.push(format!("prefix part must be no more than {MAX_PREFIX_BYTES} bytes"));
                 }
                 if !is_subdomain(prefix) {
-                    let what = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric \
-                                characters, '-' or '.', and must start and end with an alphanumeric character";
-                    out.push(format!("prefix part {}", regex_problem(what, SUBDOMAIN, &["example.com"])));
+                    let what = "a lowercase RFC 1123 subdomain must consist of lower case \
+                                alphanumeric characters, '-' or '.', and must start and end \
+                                with an alphanumeric character";
+                    out.push(format!(
+                        "prefix part {}",
+                        regex_problem(what, SUBDOMAIN, &["example.com"])
+                    ));
                 }
             }
             name
@@ -79,8 +84,8 @@ pub fn label_value_problems(value: &str) -> Vec<String> {
         out.push(format!("must be no more than {MAX_NAME_BYTES} bytes"));
     }
     if !value.is_empty() && !is_name(value) {
-        let what = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', \
-                    and must start and end with an alphanumeric character";
+        let what = "a valid label must be an empty string or consist of alphanumeric characters, \
+                    '-', '_' or '.', and must start and end with an alphanumeric character";
         out.push(regex_problem(what, &format!("({KEY})?"), &["MyValue", "my_value", "12345"]));
     }
     out

@@ -10,8 +10,8 @@ fn scalars_are_read_as_upstream_reads_them() {
     let recorded: Vec<(String, Value)> = serde_json::from_str(recorded).expect("the recording");
     let mut wrong = String::new();
     for (text, wanted) in recorded {
-        // Block scalars of the recording were cut off by its frame; the rest are the reader's known differences in
-        // words that nobody writes.
+        // Block scalars of the recording were cut off by its frame; the rest are the reader's known
+        // differences in words that nobody writes.
         let known = ["v: tRue", "v: 1e400", "v: 1__0"];
         if text.contains(": |") || text.contains(": >") || known.contains(&text.as_str()) {
             continue;
@@ -23,7 +23,8 @@ fn scalars_are_read_as_upstream_reads_them() {
                 let same =
                     parsed.value == *wanted || number.is_some() && number == wanted["v"].as_f64();
                 if !same {
-                    writeln!(wrong, "{text}: {} instead of {wanted}", parsed.value).expect("a string");
+                    writeln!(wrong, "{text}: {} instead of {wanted}", parsed.value)
+                        .expect("a string");
                 }
             }
             (Err(error), _) => writeln!(wrong, "{text}: {error}").expect("a string"),
@@ -37,7 +38,10 @@ fn merges_documents_and_repetitions() {
     let parsed = parse(b"b: &b {x: 1}\nc:\n  <<: *b\n---\nd: 1\n").expect("valid");
     assert_eq!(parsed.value, json!({"b": {"x": 1}, "c": {"x": 1}}));
     let parsed = parse(b"d:\n  a: 1\n  a: 2\n").expect("valid");
-    assert_eq!((parsed.value, parsed.odd), (json!({"d": {"a": 2}}), vec!["line 3: key \"a\" already set in map".into()]));
+    assert_eq!(
+        (parsed.value, parsed.odd),
+        (json!({"d": {"a": 2}}), vec!["line 3: key \"a\" already set in map".into()])
+    );
     assert_eq!(parse(b"").expect("valid").value, Value::Null);
 }
 
@@ -48,7 +52,10 @@ fn bombs_and_depth_are_refused() {
         let list = vec![format!("*a{}", i - 1); 9].join(",");
         writeln!(bomb, "a{i}: &a{i} [{list}]").expect("a string");
     }
-    assert_eq!(parse(bomb.as_bytes()), Err("yaml: document contains excessive aliasing".to_string()));
+    assert_eq!(
+        parse(bomb.as_bytes()),
+        Err("yaml: document contains excessive aliasing".to_string())
+    );
     let deep = "[".repeat(5000) + &"]".repeat(5000);
     assert!(parse(deep.as_bytes()).is_err());
 }

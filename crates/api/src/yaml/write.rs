@@ -1,4 +1,5 @@
-//! Trees as YAML, in the style users know from `kubectl get -o yaml`: block style, lists flush with their key.
+//! Trees as YAML, in the style users know from `kubectl get -o yaml`: block style, lists flush with
+//! their key.
 
 use serde_json::Value;
 
@@ -68,7 +69,9 @@ fn block(out: &mut String, value: &Value, indent: usize, mut inline: bool) {
 
 fn scalar(out: &mut String, value: &Value, indent: usize) {
     match value {
-        Value::String(value) if value.contains('\n') && is_literal(value) => literal(out, value, indent),
+        Value::String(value) if value.contains('\n') && is_literal(value) => {
+            literal(out, value, indent)
+        }
         Value::String(value) => text(out, value),
         Value::Number(number) if number.is_f64() => {
             out.push_str(&float(number.as_f64().unwrap_or_default()));
@@ -123,7 +126,9 @@ fn means_something(text: &str) -> bool {
     }
     let first = text.trim_start_matches(['+', '-']);
     first.starts_with(|c: char| c.is_ascii_digit() || c == '.')
-        && first.chars().all(|c| c.is_ascii_hexdigit() || "xXob_.:eE+-TtZz ".contains(c) || c == 'n' || c == 'i')
+        && first.chars().all(|c| {
+            c.is_ascii_hexdigit() || "xXob_.:eE+-TtZz ".contains(c) || c == 'n' || c == 'i'
+        })
 }
 
 fn is_plain(text: &str) -> bool {
@@ -135,6 +140,7 @@ fn is_plain(text: &str) -> bool {
 
 /// A dash or question mark begins a plain text when no space follows.
 fn is_dash_word(text: &str) -> bool {
-    text.starts_with(['-', '?', ':']) && text.chars().nth(1).is_some_and(|c| c != ' ' && c != ',')
+    text.starts_with(['-', '?', ':'])
+        && text.chars().nth(1).is_some_and(|c| c != ' ' && c != ',')
         && !text.starts_with("---")
 }

@@ -66,13 +66,21 @@ mod tests {
     #[test]
     fn an_active_namespace_gets_its_account_once() {
         let active = json!({"metadata": {"name": "a"}, "status": {"phase": "Active"}});
-        check(active.clone(), None, expect![[r#"
+        check(
+            active.clone(),
+            None,
+            expect![[r#"
             create serviceaccounts a {"apiVersion":"v1","kind":"ServiceAccount","metadata":{"name":"default","namespace":"a"}}
-        "#]]);
+        "#]],
+        );
         check(active, Some(json!({"metadata": {"name": "default"}})), expect![""]);
         let going = json!({"metadata": {"name": "a"}, "status": {"phase": "Terminating"}});
-        check(going, None, expect![[r#"
+        check(
+            going,
+            None,
+            expect![[r#"
             because the namespace is going
-        "#]]);
+        "#]],
+        );
     }
 }

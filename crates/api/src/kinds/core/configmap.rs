@@ -47,7 +47,12 @@ fn validate(new: &Object, old: Option<&Object>, errors: &mut Errors) {
 }
 
 /// The rule of `immutable: true`, which Secret shares.
-pub fn validate_immutable(new: &Object, old: &Object, fields: &[&'static str], errors: &mut Errors) {
+pub fn validate_immutable(
+    new: &Object,
+    old: &Object,
+    fields: &[&'static str],
+    errors: &mut Errors,
+) {
     if !old.flag("immutable") {
         return;
     }
@@ -106,7 +111,10 @@ mod tests {
     #[test]
     fn keys_and_immutability_are_checked() {
         assert_eq!(check(json!({"data": {"a.b": "c"}}), None), "valid");
-        assert!(check(json!({"data": {"a b": "c"}}), None).starts_with("data[a b]: Invalid value: \"a b\": a valid"));
+        assert!(
+            check(json!({"data": {"a b": "c"}}), None)
+                .starts_with("data[a b]: Invalid value: \"a b\": a valid")
+        );
         let old = json!({"immutable": true, "data": {"a": "1"}});
         assert_eq!(check(old.clone(), Some(old.clone())), "valid");
         assert_eq!(

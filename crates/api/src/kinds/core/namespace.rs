@@ -2,7 +2,8 @@
 
 use crate::errors::{Errors, Path};
 use crate::kind::{
-    Cell, Does, Hooks, Kind, NameRule, Scope, Subresource, Verb, age_column, column, name_column, status,
+    Cell, Does, Hooks, Kind, NameRule, Scope, Subresource, Verb, age_column, column, name_column,
+    status,
 };
 use crate::object::Object;
 use serde_json::{Value, json};
@@ -16,9 +17,21 @@ pub fn kind() -> Kind {
         scope: Scope::Cluster,
         name_rule: NameRule::Label,
         selectable: vec!["status.phase".into()],
-        verbs: &[Verb::Create, Verb::Delete, Verb::Get, Verb::List, Verb::Patch, Verb::Update, Verb::Watch],
+        verbs: &[
+            Verb::Create,
+            Verb::Delete,
+            Verb::Get,
+            Verb::List,
+            Verb::Patch,
+            Verb::Update,
+            Verb::Watch,
+        ],
         subresources: vec![finalize(), status()],
-        columns: vec![name_column(), column("Status", Cell::Path("status.phase".into())), age_column()],
+        columns: vec![
+            name_column(),
+            column("Status", Cell::Path("status.phase".into())),
+            age_column(),
+        ],
         hooks: Hooks { default, prepare, validate, ..Hooks::NONE },
         ..Kind::new("v1", "Namespace", "namespaces", "io.k8s.api.core.v1.Namespace")
     }

@@ -62,7 +62,11 @@ fn validate(new: &Object, old: Option<&Object>, errors: &mut Errors) {
             None => errors.required(&data.key(key), ""),
             Some(value) if sort.starts_with("kubernetes.io/dockerc") => {
                 if let Err(error) = serde_json::from_slice::<Value>(&decoded(value)) {
-                    errors.invalid(&data.key(key), "<secret contents redacted>", &error.to_string());
+                    errors.invalid(
+                        &data.key(key),
+                        "<secret contents redacted>",
+                        &error.to_string(),
+                    );
                 }
             }
             Some(_) => {}

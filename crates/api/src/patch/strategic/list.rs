@@ -1,6 +1,10 @@
-//! Lists in strategic merge patches: merging by key or as sets, deleting, and the order of what comes out.
+//! Lists in strategic merge patches: merging by key or as sets, deleting, and the order of what
+//! comes out.
 //!
-//! Order: items of the patch as the patch (or its directive) has them, the others between them as the live list had them.
+//! Order: items of the patch as the patch (or its directive) has them, the others between them as
+//! the live list had them.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -11,38 +15,36 @@ pub(super) fn merge(
     mut original: Vec<Value>,
     patch: Vec<Value>,
     key: Option<&str>,
-    at: Level,
+    at_level: Level,
 ) -> Result<Vec<Value>, Error> {
     if original.is_empty() && patch.is_empty() {
         return Ok(original);
     }
     if !one_type(&original, &patch)? {
-        let mut merged = original.clone();
-        merged.extend(patch.iter().cloned());
-        let mut unique: Vec<Value> = Vec::with_capacity(merged.len());
-        for item in merged {
-            if !unique.contains(&item) {
-                unique.push(item);
-            }
-        }
+        let mut seen = BTreeSet::new();
+        let unique = original.iter().chain(&patch).filter(|item| seen.insert(spelled(item, None)));
+        let unique: Vec<Value> = unique.cloned().collect();
         return in_order(unique, &patch, &original, None);
     }
     let Some(key) = key else {
         return Err(Error::Failed("cannot merge lists without merge key for struct".to_string()));
     };
     let patch = special(&mut original, patch, key)?;
+    let mut places = Positions::new(&original, Some(key));
     let mut merged = original.clone();
-    for item in &patch {
-        let Value::Object(item) = item else { continue };
-        let wanted = merge_value(item, key)?;
-        let found = merged.iter_mut().find(|it| it.get(key) == Some(wanted));
-        match found {
-            Some(slot) => {
-                if let Value::Object(old) = std::mem::take(slot) {
-                    *slot = Value::Object(super::merge(old, item.clone(), at)?);
+    for value in &patch {
+        let Value::Object(item) = value else { continue };
+        merge_value(item, key)?;
+        match places.of(value) {
+            Some(at) => {
+                if let Value::Object(old) = std::mem::take(&mut merged[at]) {
+                    merged[at] = Value::Object(super::merge(old, item.clone(), at_level)?);
                 }
             }
-            None => merged.push(Value::Object(item.clone())),
+            None => {
+                places.first.insert(spelled(value, Some(key)), merged.len());
+                merged.push(value.clone());
+            }
         }
     }
     in_order(merged, &patch, &original, Some(key))
@@ -52,6 +54,7 @@ pub(super) fn merge(
 fn special(original: &mut Vec<Value>, patch: Vec<Value>, key: &str) -> Result<Vec<Value>, Error> {
     let mut rest = Vec::with_capacity(patch.len());
     let mut replace = false;
+    let mut gone = BTreeSet::new();
     for item in patch {
         let Value::Object(map) = &item else { continue };
         match map.get(DIRECTIVE) {
@@ -59,7 +62,7 @@ fn special(original: &mut Vec<Value>, patch: Vec<Value>, key: &str) -> Result<Ve
             Some(Value::String(directive)) => match directive.as_str() {
                 "delete" => {
                     let wanted = merge_value(map, key)?;
-                    original.retain(|it| it.get(key) != Some(wanted));
+                    gone.insert(wanted.to_string());
                 }
                 "replace" => replace = true,
                 "merge" => {
@@ -74,6 +77,9 @@ fn special(original: &mut Vec<Value>, patch: Vec<Value>, key: &str) -> Result<Ve
     if replace {
         *original = rest;
         return Ok(Vec::new());
+    }
+    if !gone.is_empty() {
+        original.retain(|item| !gone.contains(&spelled(item, Some(key))));
     }
     Ok(rest)
 }
@@ -104,7 +110,10 @@ pub(super) fn one_type(original: &[Value], patch: &[Value]) -> Result<bool, Erro
     }
     if kinds.any(|kind| kind != first) {
         let lists = Value::Array(vec![original.to_vec().into(), patch.to_vec().into()]);
-        return Err(Error::Failed(format!("list element types are not identical: {}", show(&lists))));
+        return Err(Error::Failed(format!(
+            "list element types are not identical: {}",
+            show(&lists)
+        )));
     }
     Ok(first == 6)
 }
@@ -117,9 +126,28 @@ fn identity<'v>(item: &'v Value, key: Option<&str>) -> Option<&'v Value> {
     }
 }
 
-fn position(list: &[Value], item: &Value, key: Option<&str>) -> Option<usize> {
-    let wanted = identity(item, key);
-    list.iter().position(|it| identity(it, key) == wanted)
+/// Where the items of a list stand, by what they are found by.
+struct Positions<'k> {
+    key: Option<&'k str>,
+    first: BTreeMap<String, usize>,
+}
+
+impl<'k> Positions<'k> {
+    fn new(list: &[Value], key: Option<&'k str>) -> Self {
+        let mut first = BTreeMap::new();
+        for (i, item) in list.iter().enumerate() {
+            first.entry(spelled(item, key)).or_insert(i);
+        }
+        Positions { key, first }
+    }
+
+    fn of(&self, item: &Value) -> Option<usize> {
+        self.first.get(&spelled(item, self.key)).copied()
+    }
+}
+
+fn spelled(item: &Value, key: Option<&str>) -> String {
+    identity(item, key).map(Value::to_string).unwrap_or_default()
 }
 
 /// Puts what `order` names in that order, and the rest between it as `live` has it.
@@ -137,10 +165,11 @@ pub(super) fn in_order(
             }
         }
     }
+    let (order, live) = (Positions::new(order, key), Positions::new(live, key));
     let (mut named, mut rest): (Vec<Value>, Vec<Value>) =
-        merged.into_iter().partition(|item| position(order, item, key).is_some());
-    named.sort_by_key(|item| position(order, item, key));
-    rest.sort_by_key(|item| position(live, item, key));
+        merged.into_iter().partition(|item| order.of(item).is_some());
+    named.sort_by_cached_key(|item| order.of(item));
+    rest.sort_by_cached_key(|item| live.of(item));
     let mut out = Vec::with_capacity(named.len() + rest.len());
     let (mut named, mut rest) = (named.into_iter().peekable(), rest.into_iter().peekable());
     loop {
@@ -148,7 +177,7 @@ pub(super) fn in_order(
             (None, None) => return Ok(out),
             (None, Some(_)) => named.next(),
             (Some(_), None) => rest.next(),
-            (Some(a), Some(b)) => match (position(live, a, key), position(live, b, key)) {
+            (Some(a), Some(b)) => match (live.of(a), live.of(b)) {
                 (Some(a), Some(b)) if a < b => rest.next(),
                 _ => named.next(),
             },
@@ -158,7 +187,11 @@ pub(super) fn in_order(
 }
 
 /// The items of the patch must stand in its order directive, in the same order.
-pub(super) fn check_order(patch: &[Value], order: &[Value], key: Option<&str>) -> Result<(), Error> {
+pub(super) fn check_order(
+    patch: &[Value],
+    order: &[Value],
+    key: Option<&str>,
+) -> Result<(), Error> {
     if patch.is_empty() || order.is_empty() {
         return Ok(());
     }
@@ -192,6 +225,7 @@ pub(super) fn check_order(patch: &[Value], order: &[Value], key: Option<&str>) -
 /// `$deleteFromPrimitiveList/list`: takes scalars out of a list.
 pub(super) fn delete_from(original: &mut Object, list: &str, gone: Value) {
     if let (Some(Value::Array(items)), Value::Array(gone)) = (original.get_mut(list), gone) {
-        items.retain(|item| !gone.contains(item));
+        let gone = Positions::new(&gone, None);
+        items.retain(|item| gone.of(item).is_none());
     }
 }

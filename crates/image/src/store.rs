@@ -1,0 +1,291 @@
+//! The store: one folder with everything about the images of a node.
+//!
+//! ```text
+//! index.json            what there is (see index.rs)
+//! blobs/<sha256>        configs and manifests, as they were published
+//! snapshots/<n>/fs      one unpacked layer each; never changed once the index names it
+//! containers/<id>/      fs, work, merged: a container's own folders; layers: what it stands on
+//! lock                  held by the one process that has the store open
+//! ```
+//!
+//! Readers take a short lock for a copy of a pointer. Writers go one after another, and what they
+//! change shows when it is on disk. A layer is deleted only when no image, no container and no
+//! lease uses it.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use rustix::fs::{FlockOperation, flock};
+use skiff_base::World;
+
+use crate::digest::Digest;
+use crate::disk;
+use crate::error::Error;
+use crate::index::{Image, Index, Names};
+use crate::reference::Reference;
+use crate::registry::Flights;
+use crate::rootfs;
+use crate::unpack::limits::Limits;
+
+/// How a store behaves.
+#[derive(Clone)]
+pub struct Settings {
+    pub limits: Limits,
+    /// PEM file with the certificate authorities that registries are trusted by.
+    pub ca_bundle: PathBuf,
+    pub world: World,
+}
+
+impl Settings {
+    /// The defaults, in this world.
+    pub fn new(world: World) -> Settings {
+        let ca_bundle = PathBuf::from("/etc/ssl/certs/ca-certificates.crt");
+        Settings { limits: Limits::default(), ca_bundle, world }
+    }
+}
+
+/// The images of one node; clones share it.
+#[derive(Clone)]
+pub struct Images {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) root: PathBuf,
+    pub(crate) settings: Settings,
+    pub(crate) flights: Flights,
+    live: Mutex<Live>,
+    /// Held while the index is changed and written.
+    writer: Mutex<()>,
+    next: AtomicU64,
+    /// Its lock ends with the process.
+    _lock: File,
+}
+
+/// What is true now.
+pub(crate) struct Live {
+    pub(crate) index: Arc<Index>,
+    /// Snapshots in use, by containers and leases, and how often.
+    pub(crate) uses: BTreeMap<u64, usize>,
+    /// Containers with folders here, and what they stand on.
+    pub(crate) containers: BTreeMap<String, Vec<u64>>,
+}
+
+/// What [`Images::remove`] did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// The names that are gone.
+    pub untagged: Vec<String>,
+    /// The image that is gone, if that was its last name.
+    pub deleted: Option<Digest>,
+}
+
+/// What [`Images::collect`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Collected {
+    pub snapshots: usize,
+    pub bytes: u64,
+}
+
+impl Images {
+    /// Opens (or makes) the store below `root`, for this process alone, and removes what an
+    /// earlier process left half done.
+    pub fn open(root: &Path, settings: Settings) -> Result<Images, Error> {
+        for folder in ["blobs", "snapshots", "containers"] {
+            disk::make_dir(&root.join(folder))?;
+        }
+        let path = root.join("lock");
+        let lock = File::create(&path).map_err(Error::file("open", &path))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|_| Error::InUse { path: root.to_owned() })?;
+        let index = Index::read(root)?;
+        let containers = rootfs::read_all(root)?;
+        let mut uses = BTreeMap::new();
+        for number in containers.values().flatten() {
+            *uses.entry(*number).or_default() += 1;
+        }
+        sweep(root, &index)?;
+        let next = AtomicU64::new(index.next);
+        let live = Mutex::new(Live { index: Arc::new(index), uses, containers });
+        let (root, flights, writer) = (root.to_owned(), Flights::default(), Mutex::new(()));
+        let inner = Inner { root, settings, flights, live, writer, next, _lock: lock };
+        Ok(Images { inner: Arc::new(inner) })
+    }
+
+    /// All images, by ID.
+    pub fn list(&self) -> Vec<Arc<Image>> {
+        self.index().images().cloned().collect()
+    }
+
+    /// The image of this reference, ID, or unique beginning of an ID (`None`: there is none).
+    pub fn resolve(&self, name: &str) -> Result<Option<Arc<Image>>, Error> {
+        Ok(self.index().resolve(name)?.cloned())
+    }
+
+    /// The image's config as it was published, with history and all.
+    pub fn config_bytes(&self, image: &Image) -> Result<Vec<u8>, Error> {
+        let path = self.inner.root.join("blobs").join(image.id.hex());
+        std::fs::read(&path).map_err(Error::file("read", &path))
+    }
+
+    /// Bytes of all unpacked layers.
+    pub fn used_bytes(&self) -> u64 {
+        self.index().snapshots.values().map(|snapshot| snapshot.bytes).sum()
+    }
+
+    /// Gives an image another name; whichever image had it loses it.
+    pub fn tag(&self, name: &str, reference: &str) -> Result<Arc<Image>, Error> {
+        let parsed = Reference::parse(reference)
+            .map_err(|source| Error::ParseReference { reference: reference.to_owned(), source })?;
+        self.commit(|index| {
+            let image = found(index, name)?;
+            Ok(index.insert((*image).clone(), &Names { tags: vec![parsed], digests: Vec::new() }))
+        })
+    }
+
+    /// Takes a tag or digest reference off its image, and the image away with its last tag. An ID
+    /// takes all names off. Layers that containers or leases use stay until they do not.
+    pub fn remove(&self, name: &str) -> Result<Removed, Error> {
+        let removed = self.commit(|index| {
+            let image = found(index, name)?;
+            let reference = Reference::parse(name).ok().map(|name| name.to_string());
+            let mut all: Vec<String> =
+                image.repo_tags.iter().chain(&image.repo_digests).cloned().collect();
+            if let Some(reference) = reference.filter(|name| all.contains(name)) {
+                let others = image.repo_tags.iter().filter(|tag| **tag != reference).count();
+                if others > 0 {
+                    all.retain(|name| *name == reference);
+                    index.untag(&reference);
+                    return Ok(Removed { untagged: all, deleted: None });
+                }
+            }
+            index.delete(image.id);
+            Ok(Removed { untagged: all, deleted: Some(image.id) })
+        })?;
+        self.collect()?;
+        Ok(removed)
+    }
+
+    /// Deletes layers, configs and manifests that no image, container or lease uses.
+    pub fn collect(&self) -> Result<Collected, Error> {
+        let _writer = self.inner.writer();
+        let (old, new, dead) = {
+            let mut live = self.live();
+            let used = live.index.used();
+            let mut index = (*live.index).clone();
+            let dead: Vec<u64> = index
+                .snapshots
+                .keys()
+                .copied()
+                .filter(|number| !used.contains(number) && !live.uses.contains_key(number))
+                .collect();
+            for number in &dead {
+                index.snapshots.remove(number);
+            }
+            // From here on nobody can begin to use them.
+            let new = Arc::new(index);
+            (std::mem::replace(&mut live.index, Arc::clone(&new)), new, dead)
+        };
+        if !dead.is_empty()
+            && let Err(error) = new.write(&self.inner.root)
+        {
+            self.live().index = old;
+            return Err(error);
+        }
+        let mut collected = Collected::default();
+        for number in dead {
+            disk::remove_dir(&self.inner.snapshot_dir(number))?;
+            collected.snapshots += 1;
+            collected.bytes += old.snapshots.get(&number).map_or(0, |snapshot| snapshot.bytes);
+        }
+        let kept = new.blobs();
+        remove_others(&self.inner.root.join("blobs"), |name| {
+            Digest::from_hex(name).is_some_and(|digest| kept.contains(&digest))
+        })?;
+        Ok(collected)
+    }
+
+    pub(crate) fn index(&self) -> Arc<Index> {
+        Arc::clone(&self.live().index)
+    }
+
+    pub(crate) fn live(&self) -> MutexGuard<'_, Live> {
+        self.inner.live.lock().expect("no holder of this lock panics")
+    }
+
+    /// Changes the index: in memory when it is on disk, and not at all if that fails.
+    pub(crate) fn commit<T>(
+        &self,
+        change: impl FnOnce(&mut Index) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let _writer = self.inner.writer();
+        let mut index = (*self.index()).clone();
+        let result = change(&mut index)?;
+        index.next = self.inner.next.load(Ordering::Relaxed);
+        index.write(&self.inner.root)?;
+        self.live().index = Arc::new(index);
+        Ok(result)
+    }
+}
+
+impl Inner {
+    fn writer(&self) -> MutexGuard<'_, ()> {
+        // A writer that panicked changed nothing that others see.
+        self.writer.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    pub(crate) fn snapshot_dir(&self, number: u64) -> PathBuf {
+        self.root.join("snapshots").join(number.to_string())
+    }
+
+    pub(crate) fn layer_dir(&self, number: u64) -> PathBuf {
+        self.snapshot_dir(number).join("fs")
+    }
+
+    /// A number for a new snapshot.
+    pub(crate) fn next_snapshot(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Keeps a config or a manifest.
+    pub(crate) fn write_blob(&self, bytes: &[u8]) -> Result<(), Error> {
+        let folder = self.root.join("blobs");
+        let name = Digest::of(bytes).hex();
+        match folder.join(&name).exists() {
+            true => Ok(()),
+            false => disk::replace(&folder, &name, bytes),
+        }
+    }
+}
+
+fn found(index: &Index, name: &str) -> Result<Arc<Image>, Error> {
+    index.resolve(name)?.cloned().ok_or_else(|| Error::NoSuchImage(name.to_owned()))
+}
+
+/// Removes what the index does not name.
+fn sweep(root: &Path, index: &Index) -> Result<(), Error> {
+    remove_others(&root.join("snapshots"), |name| {
+        name.parse().is_ok_and(|number| index.snapshots.contains_key(&number))
+    })?;
+    let blobs = index.blobs();
+    remove_others(&root.join("blobs"), |name| {
+        Digest::from_hex(name).is_some_and(|digest| blobs.contains(&digest))
+    })
+}
+
+fn remove_others(folder: &Path, keep: impl Fn(&str) -> bool) -> Result<(), Error> {
+    for name in disk::names(folder)?.into_iter().filter(|name| !keep(name)) {
+        let path = folder.join(&name);
+        match path.is_dir() {
+            true => disk::remove_dir(&path)?,
+            false => std::fs::remove_file(&path).map_err(Error::file("remove", &path))?,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

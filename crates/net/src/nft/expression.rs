@@ -1,0 +1,202 @@
+//! The expressions of a rule: what a packet is asked and what is done with it.
+//!
+//! There are sixteen registers of four bytes. A concatenation lies in neighbouring registers. A
+//! register holds something only from the expression that loads it to the end of the rule.
+
+use super::value::{Field, Verdict};
+
+/// A register, 0 to 15.
+pub type Register = u32;
+
+/// Which header an offset counts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Header {
+    Network,
+    Transport,
+}
+
+/// What the kernel knows of a packet beside its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meta {
+    Mark,
+    OutputIndex,
+    InputIndex,
+    Protocol,
+}
+
+/// What connection tracking knows of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Track {
+    State,
+    Status,
+}
+
+/// Whose sort of address (local, unicast, ...) is looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    Source,
+    Destination,
+}
+
+/// How a refusal is told to the sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    TcpReset,
+    PortUnreachable,
+}
+
+/// Whether a comparison or a lookup goes on when it fits or when it does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    Equal,
+    Different,
+}
+
+/// One expression.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expression {
+    Load {
+        header: Header,
+        offset: u32,
+        length: u32,
+        into: Register,
+    },
+    LoadMeta {
+        meta: Meta,
+        into: Register,
+    },
+    SetMark {
+        from: Register,
+    },
+    LoadTrack {
+        track: Track,
+        into: Register,
+    },
+    /// The sort of an address, as a routing table number (`RTN_*`).
+    LoadSort {
+        side: Side,
+        into: Register,
+    },
+    Put {
+        field: Field,
+        into: Register,
+    },
+    /// `into = into & mask ^ xor`.
+    Bits {
+        register: Register,
+        mask: [u8; 4],
+        xor: [u8; 4],
+    },
+    Compare {
+        register: Register,
+        when: When,
+        with: [u8; 4],
+        length: usize,
+    },
+    /// Goes on if the key is (not) in the set.
+    Contains {
+        set: String,
+        key: Register,
+        when: When,
+    },
+    /// Goes on with the data of the key, if it is in the map.
+    Map {
+        map: String,
+        key: Register,
+        into: Register,
+    },
+    /// Ends with the verdict of the key, if it is in the map.
+    VerdictMap {
+        map: String,
+        key: Register,
+    },
+    Random {
+        below: u32,
+        into: Register,
+    },
+    /// Puts key and data into an expiring map, or renews them.
+    Remember {
+        map: String,
+        key: Register,
+        data: Register,
+        timeout_ms: u64,
+    },
+    /// Takes a key out of an expiring map; a missing one is fine. The kernel wants to be shown data
+    /// here too, whatever they are.
+    Forget {
+        map: String,
+        key: Register,
+        data: Register,
+    },
+    TranslateTo {
+        address: Register,
+        port: Register,
+    },
+    Masquerade,
+    Refuse(Refusal),
+    End(Verdict),
+}
+
+/// Bits of [`Track::State`]: the packet opens a flow.
+pub const STATE_NEW: u32 = 8;
+/// Bits of [`Track::Status`]: the flow's destination was translated.
+pub const STATUS_DESTINATION: u32 = 32;
+
+use Expression as E;
+
+/// Loads the source address.
+pub fn source(into: Register) -> E {
+    E::Load { header: Header::Network, offset: 12, length: 4, into }
+}
+
+/// Loads the destination address.
+pub fn destination(into: Register) -> E {
+    E::Load { header: Header::Network, offset: 16, length: 4, into }
+}
+
+/// Loads the transport protocol.
+pub fn protocol(into: Register) -> E {
+    E::LoadMeta { meta: Meta::Protocol, into }
+}
+
+/// Loads the destination port (TCP, UDP and SCTP have it in the same place).
+pub fn port(into: Register) -> E {
+    E::Load { header: Header::Transport, offset: 2, length: 2, into }
+}
+
+/// Goes on if any of these bits is set in what connection tracking says.
+pub fn tracked(track: Track, bits: u32) -> [E; 3] {
+    [
+        E::LoadTrack { track, into: 0 },
+        E::Bits { register: 0, mask: bits.to_ne_bytes(), xor: [0; 4] },
+        E::Compare { register: 0, when: When::Different, with: [0; 4], length: 4 },
+    ]
+}
+
+/// Goes on if the address on that side is (not) in the range.
+pub fn within(side: Side, range: crate::Cidr, when: When) -> Vec<E> {
+    let load = match side {
+        Side::Source => source(0),
+        Side::Destination => destination(0),
+    };
+    let mask = u32::MAX.checked_shl(32 - u32::from(range.prefix())).unwrap_or(0);
+    vec![
+        load,
+        E::Bits { register: 0, mask: mask.to_be_bytes(), xor: [0; 4] },
+        E::Compare { register: 0, when, with: range.base().octets(), length: 4 },
+    ]
+}
+
+/// Goes on if the address on that side is one of the node's own.
+pub fn is_own(side: Side) -> [E; 2] {
+    let local = u32::from(libc::RTN_LOCAL).to_ne_bytes();
+    [
+        E::LoadSort { side, into: 0 },
+        E::Compare { register: 0, when: When::Equal, with: local, length: 4 },
+    ]
+}
+
+/// Goes on if the packet has this transport protocol.
+pub fn is_protocol(number: u8) -> [E; 2] {
+    [protocol(0), E::Compare { register: 0, when: When::Equal, with: [number, 0, 0, 0], length: 1 }]
+}

@@ -1,0 +1,106 @@
+//! The ground that pods stand on, and what an earlier process left on it.
+//!
+//! Everything is read from the kernel: the node's link by its name, pod links by their group, ids
+//! from beside the links, addresses from routes, host ports from the rules' map.
+
+use std::net::Ipv4Addr;
+
+use super::{Attachment, PodNetworkConfig, State, doomed_group, group, rules, sysctl};
+use crate::netlink::route::{self, Link, Route};
+use crate::netlink::socket::Socket;
+use crate::{Error, Result};
+
+/// Ethernet's, for a node whose routes say nothing.
+const USUAL_MTU: u32 = 1500;
+
+/// The largest packet of the link that the default route leaves by.
+pub(super) fn uplink_mtu(socket: &mut Socket) -> Result<u32> {
+    let mut defaults = route::routes(socket)?;
+    defaults.retain(|r| r.to.prefix() == 0);
+    let Some(best) = defaults.iter().min_by_key(|r| r.priority) else { return Ok(USUAL_MTU) };
+    let links = route::links(socket)?;
+    Ok(links.iter().find(|l| l.index == best.link).map_or(USUAL_MTU, |l| l.mtu))
+}
+
+/// The node's own link with address and route, and forwarding.
+pub(super) fn ground(
+    socket: &mut Socket,
+    config: &PodNetworkConfig,
+    gateway: Ipv4Addr,
+    mtu: u32,
+) -> Result<()> {
+    let name = &config.link;
+    let link = match route::link_by_name(socket, name)? {
+        Some(link) => link,
+        None => {
+            let message = route::add_bridge(name, mtu, group(name));
+            socket.request(vec![message], &format!("make link {name}"))?;
+            route::link_by_name(socket, name)?
+                .ok_or(Error::Decode("link that was just made is not there"))?
+        }
+    };
+    let mut former = sysctl::Former::parse(&link.alias);
+    if former.note(&config.namespace, sysctl::FORWARD, "1")? {
+        // First the record, then the change: a crash between them restores what is already so.
+        let message = route::set_alias(link.index, &former.to_string());
+        socket.request(vec![message], "record sysctls")?;
+        sysctl::write(&config.namespace, sysctl::FORWARD, "1")?;
+    }
+    let services = Route { to: config.services, source: Some(gateway), ..Route::on(link.index) };
+    let messages = vec![
+        route::set_up(link.index),
+        route::add_address(link.index, gateway, 32),
+        route::add_route(&services),
+    ];
+    socket.request(messages, &format!("set up link {name}"))
+}
+
+/// Finds the pods that are in; what is half made is doomed. Returns how many links shall go.
+pub(super) fn pods(
+    state: &mut State,
+    config: &PodNetworkConfig,
+    gateway: Ipv4Addr,
+) -> Result<usize> {
+    let (group, doomed) = (group(&config.link), doomed_group(&config.link));
+    let links = route::links(&mut state.routes)?;
+    let routes = route::routes(&mut state.routes)?;
+    let mut ports = rules::host_ports(&mut state.rules, config)?;
+    let mut left = links.iter().filter(|link| link.group == doomed).count();
+    for link in links.iter().filter(|l| l.group == group && l.name != config.link) {
+        match adopt(link, &routes, gateway) {
+            Some(mut pod) if state.pool.take(Some(pod.address)).is_ok() => {
+                pod.host_ports = ports.remove(&pod.address).into_iter().flatten().collect();
+                state.pods.insert(pod.id.clone(), pod);
+            }
+            _ => {
+                let message = route::set_group(link.index, doomed);
+                state.routes.remove(vec![message], "give up half-made link")?;
+                left += 1;
+            }
+        }
+    }
+    Ok(left)
+}
+
+fn adopt(link: &Link, routes: &[Route], gateway: Ipv4Addr) -> Option<Attachment> {
+    let route = routes.iter().find(|r| r.link == link.index && r.to.prefix() == 32)?;
+    (!link.alias.is_empty() && link.is_up()).then(|| Attachment {
+        id: link.alias.clone(),
+        address: route.to.base(),
+        gateway,
+        link: link.index,
+        host_ports: Vec::new(),
+    })
+}
+
+/// Removes all: pods first, so that no packet finds a node without rules.
+pub(super) fn remove_all(state: &mut State, config: &PodNetworkConfig) -> Result<()> {
+    let former = route::link_by_name(&mut state.routes, &config.link)?
+        .map_or(sysctl::Former::default(), |link| sysctl::Former::parse(&link.alias));
+    former.restore(&config.namespace)?;
+    for group in [doomed_group(&config.link), group(&config.link)] {
+        let message = route::delete_group(group);
+        state.routes.remove(vec![message], "remove pod links")?;
+    }
+    rules::remove_table(&mut state.rules, config)
+}

@@ -1,0 +1,196 @@
+//! From a freshly forked child of the pod init to the container's program.
+//!
+//! The child is born in the sandbox's network, IPC and UTS namespaces, with its own mount (and
+//! mostly pid) namespace. It joins its cgroup, builds its file system, gives up what it may not
+//! keep, and executes. Whatever fails is said in words on the status socket, which closes by itself
+//! when the program is executed: that is how the supervisor knows that it started.
+//! Never here: anything that waits for somebody else.
+
+use crate::spec::{ContainerSpec, ExecSpec};
+use crate::sys::{self, process, socket};
+use crate::wire::Failure;
+use crate::{Error, Result, failed};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+pub mod caps;
+pub(crate) mod cgroup;
+pub(crate) mod devices;
+pub(crate) mod identity;
+mod mounts;
+mod program;
+pub(crate) mod seccomp;
+pub mod user;
+
+/// Everything that the child needs to know; travels as JSON in a memory file.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Job {
+    /// The container (also for an exec, which takes its user, capabilities and environment).
+    pub spec: ContainerSpec,
+    /// One more process instead of the first.
+    pub exec: Option<ExecSpec>,
+    /// Files to write oneself into (cgroup v1).
+    pub join: Vec<PathBuf>,
+    /// Mounts of /sys/fs/cgroup; empty means the one of v2.
+    pub cgroup_views: Vec<(String, String)>,
+    /// An empty folder to mount the root file system on.
+    pub mountpoint: PathBuf,
+    /// What becomes /dev/shm.
+    pub shm: PathBuf,
+}
+
+/// What a descriptor that comes with a job is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) enum Role {
+    /// A [`Job`] in JSON.
+    Job,
+    /// Where errors and the terminal's master go.
+    Status,
+    Stdin,
+    Stdout,
+    Stderr,
+    /// A compiled filter.
+    Seccomp,
+    /// v2 cgroup to be born in (the init's business).
+    Birthplace,
+    /// Of the running container, for an exec.
+    PidNamespace,
+    MountNamespace,
+    CgroupNamespace,
+}
+
+/// Descriptors by role.
+pub(crate) type Descriptors = BTreeMap<Role, OwnedFd>;
+
+/// What the child says on its status socket.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Word {
+    /// The master of its terminal is attached.
+    Terminal,
+    /// It will not start.
+    Failed(Failure),
+}
+
+/// Becomes the container's (or exec's) program. `events` is the sandbox's record of lives, into
+/// which a failure to start is written, for whoever asks later.
+pub(crate) fn become_program(id: &str, mut with: Descriptors, events: &OwnedFd) -> ! {
+    let result = execute(&mut with);
+    let Err(error) = result;
+    let failure = Failure::from(error);
+    let record = crate::init::Record::failed(id, &failure);
+    if let Err(e) = record.append(events) {
+        eprintln!("container {id}: record a failed start: {e}");
+    }
+    if let Some(status) = with.get(&Role::Status) {
+        let word = serde_json::to_vec(&Word::Failed(failure)).expect("has string keys only");
+        // An error means that the supervisor has gone; the record tells its successor.
+        let _ = socket::send(status.as_raw_fd(), &word, &[]);
+    }
+    process::exit_now(1)
+}
+
+/// A value that cannot exist: execution does not come back.
+enum Never {}
+
+fn execute(with: &mut Descriptors) -> Result<Never> {
+    process::reset_signals();
+    // A process of the container must not reach this program's memory or file before it executes.
+    process::control(libc::PR_SET_DUMPABLE, 0).map_err(failed("hide from ptrace"))?;
+    sys::set_umask(0);
+    let job = read_job(with)?;
+    for file in &job.join {
+        std::fs::write(file, "0")
+            .map_err(|e| Error::System(format!("join cgroup {}: {e}", file.display())))?;
+    }
+    identity::set_oom_score(job.spec.oom_score_adj.unwrap_or(0))?;
+    if job.spec.args.is_empty() && job.exec.is_none() {
+        return Err(Error::Exec("no command specified".into()));
+    }
+    let null = sys::open(Path::new("/dev/null"), libc::O_RDWR, 0).map_err(failed("/dev/null"))?;
+    match &job.exec {
+        None => {
+            process::unshare(libc::CLONE_NEWCGROUP).map_err(failed("cgroup namespace"))?;
+            mounts::build(&job)?;
+        }
+        Some(_) => enter(with)?,
+    }
+    process::new_session().map_err(failed("start a session"))?;
+    let terminal = job.exec.as_ref().map_or(job.spec.terminal, |exec| exec.terminal);
+    if terminal { open_terminal(&job, with)? } else { wire_streams(&job, with, &null)? }
+    // Closed on execution like all others; 0 to 2 are copies that stay.
+    drop(null);
+    run(&job, with)
+}
+
+fn read_job(with: &mut Descriptors) -> Result<Job> {
+    let bad = |e: &dyn std::fmt::Display| Error::System(format!("read the job: {e}"));
+    let job = with.remove(&Role::Job).ok_or_else(|| bad(&"it is missing"))?;
+    let path = format!("/proc/self/fd/{}", job.as_raw_fd());
+    let text = std::fs::read(path).map_err(|e| bad(&e))?;
+    serde_json::from_slice(&text).map_err(|e| bad(&e))
+}
+
+/// Into the namespaces of a running container; the init has seen to the pid namespace.
+fn enter(with: &mut Descriptors) -> Result<()> {
+    for (role, kind) in [
+        (Role::CgroupNamespace, libc::CLONE_NEWCGROUP),
+        (Role::MountNamespace, libc::CLONE_NEWNS),
+    ] {
+        if let Some(namespace) = with.remove(&role) {
+            process::enter(&namespace, kind).map_err(failed("enter the container"))?;
+        }
+    }
+    Ok(())
+}
+
+/// A terminal of the container's own devpts: its far end becomes stdin, stdout and stderr, its
+/// master goes out through the status socket.
+fn open_terminal(job: &Job, with: &Descriptors) -> Result<()> {
+    let flags = libc::O_RDWR | libc::O_NOCTTY;
+    let master = sys::open(Path::new("/dev/pts/ptmx"), flags, 0).map_err(failed("open a pty"))?;
+    let peer = sys::open_tty_peer(&master).map_err(failed("open the far end of a pty"))?;
+    if let Some(size) = job.exec.as_ref().and_then(|exec| exec.size) {
+        sys::set_tty_size(&master, size.width, size.height).map_err(failed("size a pty"))?;
+    }
+    /// Group `tty`, as everywhere; the devpts is mounted with it.
+    const TTY_GROUP: u32 = 5;
+    sys::fchown(&peer, job.spec.user.uid, TTY_GROUP).map_err(failed("own a pty"))?;
+    if job.exec.is_none() {
+        mounts::console(peer.as_fd())?;
+    }
+    sys::set_controlling_tty(peer.as_raw_fd()).map_err(failed("take a pty"))?;
+    for to in 0..3 {
+        process::duplicate_to(peer.as_raw_fd(), to).map_err(failed("dup a pty"))?;
+    }
+    let status = with.get(&Role::Status).ok_or_else(|| Error::System("no status".into()))?;
+    let word = serde_json::to_vec(&Word::Terminal).expect("has string keys only");
+    socket::send(status.as_raw_fd(), &word, &[master.as_fd()]).map_err(failed("hand out a pty"))?;
+    Ok(())
+}
+
+/// The streams belong to the user, so that the program may open /dev/stdout again by name.
+fn wire_streams(job: &Job, with: &Descriptors, null: &OwnedFd) -> Result<()> {
+    for (to, role) in [(0, Role::Stdin), (1, Role::Stdout), (2, Role::Stderr)] {
+        let stream = with.get(&role);
+        if let Some(stream) = stream {
+            sys::fchown(stream, job.spec.user.uid, job.spec.user.gid).map_err(failed("chown"))?;
+        }
+        let stream = stream.unwrap_or(null);
+        process::duplicate_to(stream.as_raw_fd(), to).map_err(failed("dup a stream"))?;
+    }
+    Ok(())
+}
+
+/// Gives up privileges and executes.
+fn run(job: &Job, with: &Descriptors) -> Result<Never> {
+    let (args, cwd) = match &job.exec {
+        Some(exec) => (&exec.args, exec.cwd.as_deref().unwrap_or(&job.spec.cwd)),
+        None => (&job.spec.args, job.spec.cwd.as_str()),
+    };
+    program::enter_folder(cwd, job.exec.is_some())?;
+    let program = program::Program::prepare(job, args)?;
+    identity::take(&job.spec, with.get(&Role::Seccomp), cwd)?;
+    Err(program.execute())
+}

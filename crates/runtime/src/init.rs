@@ -1,0 +1,316 @@
+//! The pod init: one tiny process per sandbox, parent of every process that is started in it.
+//!
+//! It lives in the sandbox's namespaces (and is process 1 of its pid namespace where containers
+//! share one). It forks what the supervisor asks for, reaps it, and writes starts and exits to a
+//! file before it tells anybody. It holds the containers' pipes open, so that what they wrote
+//! survives a supervisor that dies. A supervisor that comes anew connects and asks what is alive.
+//! Never here: a decision; and nothing that can block, because everybody's exit waits behind it.
+
+use crate::container::cgroup;
+use crate::container::{self, Descriptors, Role};
+use crate::status::Nanos;
+use crate::sys::{self, poll, process, socket};
+use crate::wire::Failure;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
+
+/// One line of a sandbox's record of lives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Record {
+    Started { id: String, at: Nanos },
+    Failed { id: String, at: Nanos, failure: Failure },
+    Exited { id: String, at: Nanos, code: i32, signal: Option<i32>, oom: bool },
+}
+
+impl Record {
+    pub(crate) fn failed(id: &str, failure: &Failure) -> Record {
+        Record::Failed { id: id.into(), at: sys::now(), failure: failure.clone() }
+    }
+
+    /// One write to a file opened for appending: whole or not at all.
+    pub(crate) fn append(&self, file: &OwnedFd) -> io::Result<()> {
+        let mut line = serde_json::to_vec(self)?;
+        line.push(b'\n');
+        sys::write(file.as_raw_fd(), &line).map(|_| ())
+    }
+}
+
+/// A container is recorded and its pipes are held; an exec only lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Kind {
+    Container,
+    Exec,
+}
+
+/// What the init can hold for a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) enum Held {
+    Stdin,
+    Stdout,
+    Stderr,
+    Terminal,
+}
+
+/// From the supervisor; one packet each, descriptors with it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Order {
+    /// With one descriptor per role.
+    Spawn { id: String, kind: Kind, flags: i32, oom_file: Option<PathBuf>, roles: Vec<Role> },
+    /// With the descriptor.
+    Hold { id: String, what: Held },
+    Release { id: String, what: Held },
+    ReleaseAll { id: String },
+    Report,
+}
+
+/// To the supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Report {
+    /// With its pidfd.
+    Spawned { id: String },
+    NotSpawned { id: String, why: String },
+    Lived(Record),
+    /// With its pidfd, then what is held, in order.
+    Alive { id: String, kind: Kind, held: Vec<Held> },
+    /// All that are alive have been told.
+    End,
+}
+
+struct Child {
+    id: String,
+    kind: Kind,
+    oom_file: Option<PathBuf>,
+    pidfd: OwnedFd,
+}
+
+struct Init {
+    events: OwnedFd,
+    listener: OwnedFd,
+    signals: OwnedFd,
+    poll: poll::Poll,
+    /// The init's own, to come back to after an exec was put into another.
+    pid_namespace: OwnedFd,
+    supervisor: Option<OwnedFd>,
+    children: HashMap<i32, Child>,
+    held: HashMap<String, BTreeMap<Held, OwnedFd>>,
+}
+
+const LISTENER: u64 = 0;
+const SIGNALS: u64 = 1;
+const SUPERVISOR: u64 = 2;
+
+/// Becomes the pod init. Arguments: the sandbox's id (for `ps`), the numbers of the descriptors of
+/// its listening socket and of its record.
+pub fn main(args: &[String]) -> i32 {
+    let [id, listener, events] = args else {
+        eprintln!("a pod init is started by the supervisor only");
+        return 2;
+    };
+    let number = |text: &String| text.parse::<RawFd>().map_err(io::Error::other);
+    let run = || -> io::Result<()> {
+        let (listener, events) = (number(listener)?, number(events)?);
+        Init::new(sys::adopt(listener)?, sys::adopt(events)?)?.run()
+    };
+    match run() {
+        Ok(()) => 0,
+        Err(e) => {
+            eprintln!("pod init {id}: {e}");
+            1
+        }
+    }
+}
+
+impl Init {
+    fn new(listener: OwnedFd, events: OwnedFd) -> io::Result<Init> {
+        process::set_name(c"skiff-pod")?;
+        process::control(libc::PR_SET_CHILD_SUBREAPER, 1)?;
+        process::control(libc::PR_SET_DUMPABLE, 0)?;
+        let quiet = [libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGPIPE];
+        let signals = poll::signals(&quiet)?;
+        let poll = poll::Poll::new()?;
+        sys::set_nonblocking(&listener)?;
+        // Those who connect learn who listens: from now on this process.
+        socket::listen(&listener)?;
+        poll.add(listener.as_raw_fd(), poll::IN, LISTENER)?;
+        poll.add(signals.as_raw_fd(), poll::IN, SIGNALS)?;
+        let pid_namespace = sys::open(Path::new("/proc/self/ns/pid"), libc::O_RDONLY, 0)?;
+        Ok(Init {
+            events,
+            listener,
+            signals,
+            poll,
+            pid_namespace,
+            supervisor: None,
+            children: HashMap::new(),
+            held: HashMap::new(),
+        })
+    }
+
+    fn run(&mut self) -> io::Result<()> {
+        loop {
+            for (token, _) in self.poll.wait(None)? {
+                match token {
+                    LISTENER => self.connect()?,
+                    SIGNALS => self.reap(),
+                    _ => self.obey(),
+                }
+            }
+        }
+    }
+
+    /// The newest supervisor is the right one.
+    fn connect(&mut self) -> io::Result<()> {
+        let connection = match socket::accept(self.listener.as_raw_fd()) {
+            Ok(connection) => connection,
+            // The one that knocked has gone again.
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(e) => return Err(e),
+        };
+        self.poll.add(connection.as_raw_fd(), poll::IN, SUPERVISOR)?;
+        self.supervisor = Some(connection);
+        Ok(())
+    }
+
+    /// Whether the supervisor has it (in its queue at least).
+    fn tell(&mut self, report: &Report, with: &[BorrowedFd<'_>]) -> bool {
+        let Some(supervisor) = &self.supervisor else { return false };
+        let packet = serde_json::to_vec(report).expect("has string keys only");
+        match socket::send(supervisor.as_raw_fd(), &packet, with) {
+            Ok(_) => true,
+            Err(e) => {
+                // One that reads so slowly, or is dead, must connect again and ask.
+                eprintln!("pod init: tell the supervisor: {e}");
+                self.supervisor = None;
+                false
+            }
+        }
+    }
+
+    fn obey(&mut self) {
+        let Some(supervisor) = &self.supervisor else { return };
+        let (mut packet, mut descriptors) = (Vec::new(), Vec::new());
+        match socket::receive(supervisor.as_raw_fd(), &mut packet, &mut descriptors) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+            Ok(n) if n > 0 => {}
+            _ => {
+                self.supervisor = None;
+                return;
+            }
+        }
+        match serde_json::from_slice(&packet) {
+            Ok(order) => self.execute(order, descriptors),
+            Err(e) => eprintln!("pod init: an order that makes no sense: {e}"),
+        }
+    }
+
+    fn execute(&mut self, order: Order, mut with: Vec<OwnedFd>) {
+        match order {
+            Order::Spawn { id, kind, flags, oom_file, roles } => {
+                let with: Descriptors = roles.into_iter().zip(with).collect();
+                self.spawn(id, kind, flags, oom_file, with);
+            }
+            Order::Hold { id, what } => {
+                if let Some(descriptor) = with.pop() {
+                    self.held.entry(id).or_default().insert(what, descriptor);
+                }
+            }
+            Order::Release { id, what } => {
+                if let Some(held) = self.held.get_mut(&id) {
+                    held.remove(&what);
+                }
+            }
+            Order::ReleaseAll { id } => {
+                self.held.remove(&id);
+            }
+            Order::Report => self.report(),
+        }
+    }
+
+    fn spawn(
+        &mut self,
+        id: String,
+        kind: Kind,
+        flags: i32,
+        oom_file: Option<PathBuf>,
+        mut with: Descriptors,
+    ) {
+        let birthplace = with.remove(&Role::Birthplace);
+        let pids = with.remove(&Role::PidNamespace);
+        let forked = (|| {
+            // Only children are put there; it takes a way back to one's own.
+            if let Some(pids) = &pids {
+                process::enter(pids, libc::CLONE_NEWPID)?;
+            }
+            let forked = process::fork(flags, birthplace.as_ref().map(AsFd::as_fd));
+            if pids.is_some() && !matches!(forked, Ok(process::Fork::Child)) {
+                process::enter(&self.pid_namespace, libc::CLONE_NEWPID)?;
+            }
+            forked
+        })();
+        let (pid, pidfd) = match forked {
+            Ok(process::Fork::Child) => container::become_program(&id, with, &self.events),
+            Ok(process::Fork::Parent { pid, pidfd }) => (pid, pidfd),
+            Err(e) => {
+                self.tell(&Report::NotSpawned { id, why: format!("clone3: {e}") }, &[]);
+                return;
+            }
+        };
+        if kind == Kind::Container {
+            self.record(&Record::Started { id: id.clone(), at: sys::now() });
+            let held = self.held.entry(id.clone()).or_default();
+            for (role, what) in [(Role::Stdout, Held::Stdout), (Role::Stderr, Held::Stderr)] {
+                held.extend(with.remove(&role).map(|descriptor| (what, descriptor)));
+            }
+        }
+        if let Ok(copy) = pidfd.try_clone() {
+            self.tell(&Report::Spawned { id: id.clone() }, &[copy.as_fd()]);
+        }
+        self.children.insert(pid, Child { id, kind, oom_file, pidfd });
+    }
+
+    fn record(&self, record: &Record) {
+        if let Err(e) = record.append(&self.events) {
+            eprintln!("pod init: record {record:?}: {e}");
+        }
+    }
+
+    fn reap(&mut self) {
+        while poll::next_signal(&self.signals).is_ok() {}
+        while let Some((pid, code, signal)) = process::reap() {
+            // Others are orphans of containers that share process ids: nobody asks for them.
+            let Some(child) = self.children.remove(&pid) else { continue };
+            let oom = child.oom_file.as_deref().is_some_and(|file| cgroup::oom_kills(file) > 0);
+            let record = Record::Exited { id: child.id, at: sys::now(), code, signal, oom };
+            // The exit of an exec is news, not history: probes would fill the disk with them.
+            if child.kind == Kind::Container {
+                self.record(&record);
+                self.tell(&Report::Lived(record), &[]);
+            } else if !self.tell(&Report::Lived(record.clone()), &[]) {
+                self.record(&record);
+            }
+        }
+    }
+
+    fn report(&mut self) {
+        let mut reports = Vec::new();
+        for child in self.children.values() {
+            let held = self.held.get(&child.id).filter(|_| child.kind == Kind::Container);
+            let mut with = vec![child.pidfd.try_clone()];
+            with.extend(held.iter().flat_map(|held| held.values()).map(OwnedFd::try_clone));
+            let held = held.map_or(Vec::new(), |held| held.keys().copied().collect());
+            let report = Report::Alive { id: child.id.clone(), kind: child.kind, held };
+            match with.into_iter().collect::<io::Result<Vec<_>>>() {
+                Ok(with) => reports.push((report, with)),
+                Err(e) => eprintln!("pod init: report {}: {e}", child.id),
+            }
+        }
+        reports.push((Report::End, Vec::new()));
+        for (report, with) in &reports {
+            let with: Vec<_> = with.iter().map(AsFd::as_fd).collect();
+            self.tell(report, &with);
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! A cluster for one test: a Skiff of its own in a machine of its own.
+//!
+//! `Cluster::start("name")` returns when the node is Ready; dropping it takes everything away. A
+//! test that fails leaves the machine's folder with all logs, and prints where it is.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::kit;
+use crate::kubectl::{Answer, Kubectl, feed};
+use crate::machine::Machine;
+
+/// The busybox image that tests run, made on the spot from Debian's static busybox: no pull.
+pub const BUSYBOX: &str = "registry.k8s.io/busybox:test";
+
+/// A machine with a Skiff in it.
+pub struct Cluster {
+    machine: Machine,
+    skiff: PathBuf,
+    /// kubectl, inside the machine.
+    pub k: Kubectl,
+}
+
+impl Cluster {
+    /// A cluster whose node is Ready; panics with what Skiff said when it does not come up.
+    #[track_caller]
+    pub fn start(test: &str) -> Self {
+        let cluster = Self::empty(test);
+        cluster.skiff(&["up"]);
+        cluster
+    }
+
+    /// The machine alone, for tests of `skiff up` itself.
+    #[track_caller]
+    pub fn empty(test: &str) -> Self {
+        match Self::make(test) {
+            Ok(cluster) => cluster,
+            Err(e) => panic!("{test}: {e:#}"),
+        }
+    }
+
+    fn make(test: &str) -> Result<Self> {
+        let (skiff, kubectl) = (kit::skiff()?, kit::kubectl()?);
+        let machine = Machine::start(test)?;
+        let k = Kubectl::new(machine.prefix(&kubectl), PathBuf::from("/root/.kube/config"));
+        Ok(Self { machine, skiff, k })
+    }
+
+    /// Runs `skiff` inside; its output. Panics when it fails.
+    #[track_caller]
+    pub fn skiff(&self, args: &[&str]) -> String {
+        let answer = self.skiff_answers(args);
+        assert_eq!(answer.code, 0, "skiff {args:?}: {}{}{}", answer.out, answer.err, self.logs());
+        answer.out
+    }
+
+    /// Runs `skiff` inside; whatever it answers.
+    #[track_caller]
+    pub fn skiff_answers(&self, args: &[&str]) -> Answer {
+        let mut command = self.inside(&self.skiff);
+        command.args(args);
+        answer(&mut command, "")
+    }
+
+    /// A shell line inside the machine; its output. Panics when it fails.
+    #[track_caller]
+    pub fn shell(&self, line: &str) -> String {
+        let mut command = self.inside(Path::new("bash"));
+        command.args(["-c", line]);
+        let answer = answer(&mut command, "");
+        assert_eq!(answer.code, 0, "{line}\n{}{}", answer.out, answer.err);
+        answer.out
+    }
+
+    /// A command inside the machine, as root with a home of its own.
+    pub fn inside(&self, program: &Path) -> Command {
+        let mut command = self.machine.command(program);
+        command.env("HOME", "/root").env_remove("KUBECONFIG").current_dir("/");
+        command
+    }
+
+    /// Loads the busybox image ([`BUSYBOX`]) into the node.
+    #[track_caller]
+    pub fn load_busybox(&self) {
+        match busybox_archive(self.machine.data()) {
+            Ok(archive) => self.skiff(&["image", "load", &archive.display().to_string()]),
+            Err(e) => panic!("make an image of busybox: {e:#}"),
+        };
+    }
+
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// The daemon's process.
+    #[track_caller]
+    pub fn daemon(&self) -> u32 {
+        let status = self.skiff(&["status", "-o", "json"]);
+        let status: serde_json::Value = serde_json::from_str(&status).expect("status is JSON");
+        let pid = status["pid"].as_u64().expect("status names the daemon's process");
+        u32::try_from(pid).expect("a process number")
+    }
+
+    /// The daemon's own log, for a message.
+    fn logs(&self) -> String {
+        let answer = self.skiff_answers(&["logs"]);
+        format!("\n--- skiff logs\n{}{}", answer.out, answer.err)
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let folder = self.machine.data().join("logs");
+            let logs = self.skiff_answers(&["logs"]);
+            // The test has failed already; what cannot be kept of its logs is lost.
+            let _ = std::fs::write(folder.join("skiff"), logs.out + &logs.err);
+            let _ = std::fs::write(folder.join("kubectl"), self.k.trace());
+            eprintln!("the logs are in {}", folder.display());
+        }
+    }
+}
+
+#[track_caller]
+fn answer(command: &mut Command, input: &str) -> Answer {
+    let output = feed(command, input).expect("the machine runs commands");
+    Answer {
+        out: String::from_utf8_lossy(&output.stdout).into_owned(),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        code: output.status.code().unwrap_or(-1),
+    }
+}
+
+/// A docker-save archive of Debian's static busybox, with all its commands as links.
+fn busybox_archive(folder: &Path) -> Result<PathBuf> {
+    let archive = folder.join("busybox.tar");
+    let script = kit::root().join("tests/kit/image");
+    let output = Command::new(script)
+        .args([BUSYBOX, &archive.display().to_string()])
+        .output()
+        .context("run tests/kit/image")?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(archive)
+}

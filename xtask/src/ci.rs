@@ -1,0 +1,28 @@
+//! `cargo xtask ci`: what CI runs, the same everywhere. Each step prints its command, and the first failure ends it.
+
+use anyhow::{Context, Result, bail};
+use std::process::Command;
+
+/// The steps, fast ones first.
+const STEPS: &[&[&str]] = &[
+    &["cargo", "fmt", "--all", "--check"],
+    &["cargo", "xtask", "tidy"],
+    &["cargo", "clippy", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"],
+    &["cargo", "build", "--locked"],
+    &["cargo", "test", "--workspace", "--locked"],
+];
+
+pub fn run() -> Result<()> {
+    for step in STEPS {
+        let line = step.join(" ");
+        println!("\n=== {line}");
+        let status = Command::new(step[0])
+            .args(&step[1..])
+            .status()
+            .with_context(|| format!("starting {line}"))?;
+        if !status.success() {
+            bail!("{line} failed ({status})");
+        }
+    }
+    Ok(())
+}

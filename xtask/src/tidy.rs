@@ -1,0 +1,199 @@
+//! `cargo xtask tidy`: the rules of STYLE.md that a program can check. Exceptions stand in one list, which may only
+//! shrink: an exception that is not needed any more is an error, too.
+
+use anyhow::{Context, Result, bail};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Lines of a file without its tests.
+const FILE_MOST: usize = 800;
+/// Lines of a function.
+const FUNCTION_MOST: usize = 70;
+/// Columns of a line.
+const LINE_MOST: usize = 120;
+/// Where the exceptions stand: `path rule` on each line, a reason behind a `#`.
+const EXCEPTIONS: &str = "xtask/tidy-exceptions.txt";
+
+/// What may not stand in program code, and in which crates it may all the same.
+const BANNED: &[(&str, &[&str])] = &[
+    (".unwrap()", &[]),
+    ("todo!(", &[]),
+    ("unimplemented!(", &[]),
+    ("#[allow(", &[]),
+    ("#![allow(", &[]),
+    ("Instant::now", &["base", "runtime", "net", "machine", "cli", "main"]),
+    ("SystemTime::now", &["base", "runtime", "net", "machine", "cli", "main"]),
+    ("std::env::", &["runtime", "machine", "cli", "main", "xtask"]),
+    ("Command::new", &["machine", "runtime", "cli", "main", "xtask"]),
+    ("thread::sleep", &["runtime", "net", "machine"]),
+    ("dbg!(", &[]),
+];
+
+/// Which crates a crate may name: downward use is transitive.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("base", &[]),
+    ("api", &["base"]),
+    ("store", &["base"]),
+    ("client", &["api", "base"]),
+    ("server", &["api", "store", "base"]),
+    ("loops", &["client", "api", "base"]),
+    ("sched", &["client", "api", "base", "loops"]),
+    ("image", &["base"]),
+    ("runtime", &["base"]),
+    ("net", &["base"]),
+    ("machine", &["net", "base"]),
+    ("node", &["client", "api", "base", "image", "runtime", "net", "loops"]),
+    ("dns", &["client", "api", "base"]),
+    ("cli", &["client", "api", "base"]),
+];
+
+/// One breach of a rule.
+struct Breach {
+    file: String,
+    line: usize,
+    rule: String,
+}
+
+pub fn run() -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has a parent")?;
+    let mut breaches = Vec::new();
+    for file in tracked(root, "*.rs")? {
+        check_file(root, &file, &mut breaches)?;
+    }
+    check_arrows(root, &mut breaches)?;
+    let mut exceptions = exceptions(root)?;
+    breaches.retain(|breach| {
+        match exceptions.get_mut(&(breach.file.clone(), breach.rule.clone())) {
+            Some(used) => {
+                *used = true;
+                false
+            }
+            None => true,
+        }
+    });
+    for breach in &breaches {
+        println!("{}:{}: {}", breach.file, breach.line, breach.rule);
+    }
+    let stale: Vec<_> = exceptions.iter().filter(|(_, used)| !**used).map(|(key, _)| key).collect();
+    for (file, rule) in &stale {
+        println!("{EXCEPTIONS}: {file} {rule}: not needed any more, remove it");
+    }
+    if breaches.is_empty() && stale.is_empty() {
+        return Ok(());
+    }
+    bail!("{} breaches of STYLE.md, {} stale exceptions", breaches.len(), stale.len())
+}
+
+fn tracked(root: &Path, pattern: &str) -> Result<Vec<String>> {
+    let output = Command::new("git").arg("-C").arg(root).args(["ls-files", pattern]).output()?;
+    let text = String::from_utf8(output.stdout)?;
+    Ok(text.lines().map(str::to_owned).filter(|file| root.join(file).exists()).collect())
+}
+
+fn exceptions(root: &Path) -> Result<BTreeMap<(String, String), bool>> {
+    let text = std::fs::read_to_string(root.join(EXCEPTIONS))?;
+    let entry = |line: &str| -> Option<((String, String), bool)> {
+        let (file, rule) = line.split('#').next()?.trim().split_once(' ')?;
+        Some(((file.to_owned(), rule.trim().to_owned()), false))
+    };
+    Ok(text.lines().filter_map(entry).collect())
+}
+
+/// Whether a file holds tests only.
+fn is_test(file: &str) -> bool {
+    let path = PathBuf::from(file);
+    let stem = path.file_stem().and_then(|s| s.to_str()).unwrap_or("");
+    let below = |folder: &str| path.components().any(|part| part.as_os_str() == folder);
+    stem == "tests" || below("tests") || below("benches") || below("examples") || below("fuzz")
+}
+
+fn check_file(root: &Path, file: &str, breaches: &mut Vec<Breach>) -> Result<()> {
+    let text = std::fs::read_to_string(root.join(file))?;
+    let mut breach = |line: usize, rule: &str| {
+        breaches.push(Breach { file: file.to_owned(), line, rule: rule.to_owned() });
+    };
+    if !text.lines().take(5).any(|line| line.starts_with("//!")) {
+        breach(1, "no-head");
+    }
+    if is_test(file) {
+        return Ok(());
+    }
+    let lines: Vec<&str> = program_lines(&text);
+    if lines.len() > FILE_MOST {
+        breach(lines.len(), "long-file");
+    }
+    let own = file.split('/').nth(1).unwrap_or("");
+    let own = if file.starts_with("xtask") { "xtask" } else { own };
+    for (index, line) in lines.iter().enumerate() {
+        if line.chars().count() > LINE_MOST
+            && !line.contains("http")
+            && !line.trim_start().starts_with('"')
+        {
+            breach(index + 1, "long-line");
+        }
+        if line.trim_start().starts_with("//") || file.ends_with("xtask/src/tidy.rs") {
+            continue;
+        }
+        for (banned, allowed) in BANNED {
+            if line.contains(banned) && !allowed.contains(&own) {
+                breach(index + 1, banned);
+            }
+        }
+    }
+    check_functions(&lines, &mut breach);
+    Ok(())
+}
+
+/// The lines before the unit tests.
+fn program_lines(text: &str) -> Vec<&str> {
+    let lines: Vec<&str> = text.lines().collect();
+    let tests = lines.iter().enumerate().position(|(i, line)| {
+        *line == "#[cfg(test)]" && lines.get(i + 1).is_some_and(|next| next.contains("mod tests"))
+    });
+    lines[..tests.unwrap_or(lines.len())].to_vec()
+}
+
+/// Functions end where a brace stands as far out as their `fn` (rustfmt sees to it).
+fn check_functions(lines: &[&str], breach: &mut impl FnMut(usize, &str)) {
+    for (start, line) in lines.iter().enumerate() {
+        let words = line.trim_start();
+        let indent = line.len() - words.len();
+        let is_function = words.split(['(', '<']).next().is_some_and(|head| {
+            head.split_whitespace().rev().nth(1) == Some("fn") && !head.starts_with("//")
+        });
+        if !is_function {
+            continue;
+        }
+        let ends = |line: &&str| {
+            line.len() > indent
+                && line[..indent].trim().is_empty()
+                && line[indent..].starts_with('}')
+        };
+        let length = lines[start..].iter().position(ends).unwrap_or(0) + 1;
+        if length > FUNCTION_MOST {
+            breach(start + 1, "long-function");
+        }
+    }
+}
+
+/// The manifests name only crates below.
+fn check_arrows(root: &Path, breaches: &mut Vec<Breach>) -> Result<()> {
+    for file in tracked(root, "crates/*/Cargo.toml")? {
+        let own = file.split('/').nth(1).unwrap_or("");
+        let Some((_, below)) = ARROWS.iter().find(|(name, _)| *name == own) else { continue };
+        let text = std::fs::read_to_string(root.join(&file))?;
+        let program = text.split("[dev-dependencies]").next().unwrap_or("");
+        for (index, line) in program.lines().enumerate() {
+            let Some(name) = line.strip_prefix("skiff-").and_then(|l| l.split(['.', ' ']).next())
+            else {
+                continue;
+            };
+            if !below.contains(&name) {
+                let rule = format!("arrow-to-{name}");
+                breaches.push(Breach { file: file.clone(), line: index + 1, rule });
+            }
+        }
+    }
+    Ok(())
+}
