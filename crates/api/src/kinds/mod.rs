@@ -24,4 +24,5 @@ pub const KINDS: &[fn() -> Kind] = &[
     rbac::clusterrole::kind,
     rbac::rolebinding::kind,
     rbac::role::kind,
+    core::pod::kind,
 ];

@@ -4,8 +4,13 @@
 //! fields that it does not know. A view whose body does not decode is an error, never an empty value.
 
 mod core;
+pub mod pod;
+pub mod workloads;
 
 pub use core::{ConfigMap, Namespace, Secret, ServiceAccount};
+pub use core::{Namespace, ServiceAccount};
+pub use pod::Pod;
+pub use workloads::{Deployment, ReplicaSet};
 
 use crate::kind::Kind;
 use serde::Deserialize;
