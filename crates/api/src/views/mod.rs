@@ -4,13 +4,26 @@
 //! fields that it does not know. A view whose body does not decode is an error, never an empty value.
 
 mod core;
+mod endpointslice;
+mod event;
+mod lease;
+mod node;
 pub mod pod;
+mod priorityclass;
+mod service;
 pub mod workloads;
 
 pub use core::{ConfigMap, Namespace, Secret, ServiceAccount};
-pub use core::{Namespace, ServiceAccount};
 pub use pod::Pod;
 pub use workloads::{Deployment, ReplicaSet};
+pub use endpointslice::{
+    Endpoint, EndpointConditions, EndpointPort, EndpointSlice, SERVICE_NAME, TargetRef,
+};
+pub use event::{Event, EventSeries};
+pub use lease::{Lease, LeaseSpec};
+pub use node::{Node, NodeAddress, NodeCondition, NodeImage, NodeSpec, NodeStatus, Taint};
+pub use priorityclass::PriorityClass;
+pub use service::{IntOrString, Service, ServicePort, ServiceSpec, ServiceStatus};
 
 use crate::kind::Kind;
 use serde::Deserialize;
@@ -97,6 +110,15 @@ pub trait View: DeserializeOwned + Send + Sync + 'static {
     fn meta(&self) -> &Meta;
     /// Names the values under which a cache finds this object besides its key (`node`, `owner`, ...).
     fn index(&self, _put: &mut dyn FnMut(&'static str, &str)) {}
+}
+
+/// Reads a list that the API writes as null where it is empty.
+fn null_is_empty<'de, D, T>(from: D) -> Result<Vec<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Ok(Option::deserialize(from)?.unwrap_or_else(Vec::new))
 }
 
 /// The metadata that loops read.
