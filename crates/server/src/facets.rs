@@ -12,7 +12,10 @@ pub fn of(kind: &Kind, object: &Object) -> Facets {
     for (key, value) in object.labels() {
         facets.push((format!("l:{key}").into(), value.into()));
     }
-    for path in &kind.selectable {
+    if let Some(fields) = kind.hooks.fields {
+        fields(object, &mut |name, value| facets.push((format!("f:{name}").into(), value.into())));
+    }
+    for path in kind.selectable.iter().filter(|_| kind.hooks.fields.is_none()) {
         let text = match object.at(path) {
             Some(Value::String(text)) => text.clone(),
             Some(Value::Null) | None => String::new(),

@@ -199,7 +199,7 @@ fn keep_other_parts(request: &Request, new: &mut Object, old: Option<&Object>) {
             *new = kept;
         }
         (None, Some(old)) if kind.has_status() => new.copy_from(old, "status"),
-        (None, None) if kind.has_status() => {
+        (None, None) if kind.has_status() && !kind.status_on_create => {
             new.remove("status");
         }
         _ => {}

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use super::answers::Answers;
 use super::cases::Case;
-use super::normal::normal;
+use super::normal::{NODE, normal};
 
 const PRELUDE: &str = include_str!("prelude.sh");
 
@@ -145,7 +145,7 @@ impl<'a> Run<'a> {
             .context("run bash (is it installed?)")?;
         let mut given = vec![(work.display().to_string(), "WORK"), (namespace, "NAMESPACE")];
         given.push((self.id.clone(), "RUN"));
-        given.extend(self.nodes.iter().map(|n| (n.clone(), "NODE")));
+        given.extend(self.nodes.iter().map(|n| (n.clone(), NODE)));
         let mut text = normal(&String::from_utf8_lossy(&output.stdout), &given);
         let errors = normal(&String::from_utf8_lossy(&output.stderr), &given);
         if !errors.is_empty() {
