@@ -1,4 +1,5 @@
-//! The queue of one loop: keys that wait, keys that are worked on, and keys that are due later. A key stands in it once.
+//! The queue of one loop: keys that wait, keys that are worked on, and keys that are due later. A key stands
+//! in it once.
 
 use skiff_api::views::Key;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
