@@ -6,6 +6,7 @@
 use crate::Server;
 use crate::accept::Accept;
 use crate::authorize::Attributes;
+use crate::impersonate::impersonate;
 use crate::request::Request;
 use crate::url::{self, Query, Resource, Target};
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT, WARNING};
@@ -17,23 +18,23 @@ use std::sync::{Arc, Mutex};
 
 /// The stages of one call.
 pub async fn run(server: &Arc<Server>, call: Call) -> Result<Answer, Status> {
-    let user = server.authenticator.authenticate(&call)?;
-    let user = crate::impersonate::impersonate(&server.authorizer, user, &call.headers).await?;
+    let caller = server.authenticator.authenticate(&call)?;
     let query = Query::parse(&call.query);
     match url::parse(&call.path) {
         Target::Path(path) => {
             let _place = server.limits.enter(crate::limit::Sort::Short)?;
             let asked = Attributes::of_path(call.method.as_str(), &path);
+            let user = impersonate(&server.authorizer, caller, &call.headers, &asked).await?;
             server.authorizer.check(&user, &asked).await?;
             crate::paths::answer(server, &call, &path, &query).await
         }
-        Target::Resource(resource) => run_resource(server, user, query, resource, call).await,
+        Target::Resource(resource) => run_resource(server, caller, query, resource, call).await,
     }
 }
 
 async fn run_resource(
     server: &Arc<Server>,
-    user: User,
+    caller: User,
     query: Query,
     resource: Resource,
     mut call: Call,
@@ -42,6 +43,7 @@ async fn run_resource(
         .ok_or_else(Status::method_not_allowed)?;
     let _place = server.limits.enter(crate::limit::sort_of(verb, &resource))?;
     let asked = Attributes::of(verb.name(), &resource, &query);
+    let user = impersonate(&server.authorizer, caller, &call.headers, &asked).await?;
     server.authorizer.check(&user, &asked).await?;
     let registry = server.kinds.now();
     let kind = registry

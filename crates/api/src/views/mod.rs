@@ -11,7 +11,7 @@ mod node;
 mod priorityclass;
 mod service;
 
-pub use core::{Namespace, ServiceAccount};
+pub use core::{ConfigMap, Namespace, Secret, ServiceAccount};
 pub use endpointslice::{
     Endpoint, EndpointConditions, EndpointPort, EndpointSlice, SERVICE_NAME, TargetRef,
 };
@@ -21,9 +21,11 @@ pub use node::{Node, NodeAddress, NodeCondition, NodeImage, NodeSpec, NodeStatus
 pub use priorityclass::PriorityClass;
 pub use service::{IntOrString, Service, ServicePort, ServiceSpec, ServiceStatus};
 
+use crate::kind::Kind;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
 
 /// A resource by its names: what a client needs to build a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -53,6 +55,17 @@ impl Resource {
         Resource { namespaced: false, ..self }
     }
 
+    /// The names of any kind, built in or custom.
+    pub fn of_kind(kind: &Kind) -> Resource {
+        Resource {
+            group: intern(&kind.group),
+            version: intern(&kind.version),
+            plural: intern(&kind.plural),
+            kind: intern(&kind.kind),
+            namespaced: kind.namespaced(),
+        }
+    }
+
     pub fn api_version(&self) -> String {
         crate::kind::api_version(self.group, self.version)
     }
@@ -73,6 +86,18 @@ impl Resource {
         }
         path
     }
+}
+
+/// Keeps a name for good, once. Only names of kinds come here: a cluster has hundreds of them, not millions.
+fn intern(name: &str) -> &'static str {
+    static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    let mut names = NAMES.lock().expect("no holder of this lock panics");
+    if let Some(known) = names.get(name) {
+        return known;
+    }
+    let kept: &'static str = Box::leak(name.into());
+    names.insert(kept);
+    kept
 }
 
 /// Something that loops read.

@@ -14,7 +14,7 @@ use skiff_api::wire::User;
 use skiff_store::Write;
 
 /// The plugins, in the order in which they run.
-const PLUGINS: &[Plugin] = &[namespace_lifecycle::PLUGIN];
+const PLUGINS: &[Plugin] = &[namespace_lifecycle::PLUGIN, crate::authorize::escalate::PLUGIN];
 
 /// What a plugin does; the parts that it lacks do nothing.
 pub struct Plugin {
