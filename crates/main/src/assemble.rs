@@ -43,7 +43,7 @@ impl Machine {
         let server = Arc::new(server(settings, &world, &store, keys, &tasks).await?);
         let serve: Arc<dyn Serve> = Arc::new(Entry(server.clone()));
         let admin = Client::new(serve.clone(), User::system("skiff", &["system:masters"]), "skiff");
-        crate::bootstrap::run(&admin, &server.kinds).await?;
+        crate::bootstrap::run(&admin, &server.kinds, &server.services, settings.listen).await?;
         start_loops(&serve, &server.kinds, ca, &world, &tasks);
         let listener = tokio::net::TcpListener::bind(settings.listen).await.with_context(|| {
             format!("listening on {}: is another cluster running there?", settings.listen)
@@ -93,6 +93,7 @@ async fn server(
         authorizer: Authorizer::start(store.clone(), tasks).await?,
         limits: Default::default(),
         ready: Default::default(),
+        services: Default::default(),
         address: settings.listen.to_string(),
         build: Build {
             commit: option_env!("SKIFF_COMMIT").unwrap_or(""),
