@@ -32,7 +32,6 @@ const EPHEMERAL_REFUSED: &[&str] = &[
 /// What the checks of a container know of its pod.
 pub struct Around<'a> {
     pub spec: &'a Value,
-    pub owner: &'a Owner<'a>,
     pub volumes: &'a Volumes<'a>,
     pub claims: Vec<&'a str>,
 }

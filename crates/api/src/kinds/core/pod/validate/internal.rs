@@ -36,6 +36,21 @@ pub fn invalid(errors: &mut Errors, path: &Path, structure: &str, value: &Value,
     errors.push(Sort::Invalid, path, format!("Invalid value: {}: {why}", out.text));
 }
 
+/// The same for a LabelSelector.
+pub fn invalid_selector(errors: &mut Errors, path: &Path, selector: &Value, why: &str) {
+    let mut out = Out { text: String::new(), indent: None };
+    out.selector(selector);
+    errors.push(Sort::Invalid, path, format!("Invalid value: {}: {why}", out.text));
+}
+
+/// `field: Unsupported value: {...}: supported values: ...`.
+pub fn not_supported(errors: &mut Errors, path: &Path, structure: &str, value: &Value, known: &str) {
+    let mut out = Out { text: String::new(), indent: None };
+    out.structure(structure, Some(value));
+    let body = format!("Unsupported value: {}: supported values: {known}", out.text);
+    errors.push(Sort::NotSupported, path, body);
+}
+
 /// The lines of a structure, indented by one space at each depth.
 pub fn pretty(structure: &str, value: &Value) -> String {
     let mut out = Out { text: String::new(), indent: Some(0) };

@@ -8,7 +8,7 @@ mod claim;
 mod containers;
 mod diff;
 mod env;
-mod internal;
+pub(in crate::kinds) mod internal;
 mod mounts;
 mod network;
 mod os;
@@ -22,7 +22,7 @@ mod status;
 mod update;
 mod volumes;
 mod volumes_other;
-mod words;
+pub(in crate::kinds) mod words;
 
 use super::CONTAINER_LISTS;
 use crate::errors::{Errors, Path};
@@ -113,7 +113,7 @@ pub fn spec(spec: &Value, owner: &Owner<'_>, path: &Path, errors: &mut Errors) {
     claim::resource_claims(spec, owner, path, errors);
     let names = list(spec, "resourceClaims").iter().map(|claim| text(claim, "name"));
     let claims: Vec<&str> = names.filter(|name| !name.is_empty()).collect();
-    let around = containers::Around { spec, owner, volumes: &volumes, claims };
+    let around = containers::Around { spec, volumes: &volumes, claims };
     containers::containers(&around, path, errors);
     containers::init_containers(&around, path, errors);
     containers::ephemeral_containers(&around, path, errors);
