@@ -119,7 +119,8 @@ impl On {
     /// A change of any object of any kind leads to the keys that `keys` names.
     pub fn any(&mut self, keys: impl Fn(&Item, &Metas) -> Vec<Key> + Send + Sync + 'static) {
         let (queue, metas) = (self.queue.clone(), self.metas.clone());
-        self.metas.on_change(move |item| keys(item, &metas).into_iter().for_each(|key| queue.add(key)));
+        self.metas
+            .on_change(move |item| keys(item, &metas).into_iter().for_each(|key| queue.add(key)));
         let waits = self.metas.clone();
         let wait: CaughtUp = Box::new(move |_| {
             let metas = waits.clone();
@@ -157,13 +158,12 @@ impl Runner {
     /// Starts one loop.
     pub fn start<L: Loop>(&self) {
         let queue = Arc::new(Queue::default());
-        let mut on =
-            On {
-                caches: self.caches.clone(),
-                metas: self.metas.clone(),
-                queue: queue.clone(),
-                synced: HashMap::new(),
-            };
+        let mut on = On {
+            caches: self.caches.clone(),
+            metas: self.metas.clone(),
+            queue: queue.clone(),
+            synced: HashMap::new(),
+        };
         L::on(&mut on);
         let user = User::service_account("kube-system", L::NAME);
         let client = Client::new(self.serve.clone(), user, L::NAME);

@@ -16,9 +16,8 @@ const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kub
 
 /// Makes what is missing, and completes what an older version made.
 pub async fn run(client: &Client, kinds: &Kinds) -> Result<()> {
-    let namespace = |name: &str| {
-        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-    };
+    let namespace =
+        |name: &str| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
     let made = NAMESPACES.map(|name| ensure(client, kinds, namespace(name)));
     try_join_all(made).await.context("making the namespaces of the system")?;
     policy(client, kinds).await.context("writing the default roles and bindings")
@@ -71,7 +70,8 @@ async fn perform(client: &Client, kinds: &Kinds, change: reconcile::Change) -> R
 }
 
 fn resource(kinds: &Kinds, object: &Object) -> Result<Resource, Status> {
-    let (group, version) = object.api_version().split_once('/').unwrap_or(("", object.api_version()));
+    let (group, version) =
+        object.api_version().split_once('/').unwrap_or(("", object.api_version()));
     let registry = kinds.now();
     let kind = registry.find_kind(group, version, object.kind());
     kind.map(|kind| Resource::of_kind(kind))

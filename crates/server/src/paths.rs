@@ -40,7 +40,8 @@ pub async fn answer(
             Ok(Answer::json(StatusCode::OK, &server.authenticator.issuer_document()))
         }
         ["openid", "v1", "jwks"] => {
-            Ok(Answer::json(StatusCode::OK, &server.authenticator.key_set()).typed("application/jwk-set+json"))
+            Ok(Answer::json(StatusCode::OK, &server.authenticator.key_set())
+                .typed("application/jwk-set+json"))
         }
         _ => Err(Status::no_such_path()),
     }

@@ -127,7 +127,9 @@ fn complete_identity(server: &Server, request: &Request, new: &mut Object) -> Re
         }
     }
     if !new.resource_version().is_empty() && request.verb == Verb::Create {
-        return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
+        return Err(Status::bad_request(
+            "resourceVersion should not be set on objects to be created",
+        ));
     }
     let prefix = new.text("metadata.generateName").to_owned();
     if new.name().is_empty() && !prefix.is_empty() {
@@ -135,7 +137,13 @@ fn complete_identity(server: &Server, request: &Request, new: &mut Object) -> Re
         let stem: String = prefix.chars().take(58).collect();
         new.set("metadata.name", stem + &skiff_base::id::suffix(&server.world, 5));
     }
-    for path in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion", "generation"] {
+    for path in [
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "selfLink",
+        "resourceVersion",
+        "generation",
+    ] {
         new.remove(&format!("metadata.{path}"));
     }
     new.set("metadata.uid", skiff_base::id::uuid(&server.world));
@@ -147,7 +155,12 @@ fn complete_identity(server: &Server, request: &Request, new: &mut Object) -> Re
 /// What no write changes: it is taken from the old object when the new one does not name it.
 fn keep_identity(new: &mut Object, old: Option<&Object>) {
     let Some(old) = old else { return };
-    for path in ["metadata.uid", "metadata.creationTimestamp", "metadata.namespace", "metadata.generateName"] {
+    for path in [
+        "metadata.uid",
+        "metadata.creationTimestamp",
+        "metadata.namespace",
+        "metadata.generateName",
+    ] {
         if new.at(path).is_none() {
             new.copy_from(old, path);
         }
@@ -158,12 +171,19 @@ fn keep_identity(new: &mut Object, old: Option<&Object>) {
 }
 
 /// The revision and UID that the client based its write on.
-fn check_preconditions(request: &Request, new: &Object, old: Option<&Object>) -> Result<(), Status> {
+fn check_preconditions(
+    request: &Request,
+    new: &Object,
+    old: Option<&Object>,
+) -> Result<(), Status> {
     let Some(old) = old else { return Ok(()) };
     let (about, name) = (request.kind.about(), &*request.resource.name);
     if new.uid() != old.uid() {
-        let why =
-            format!("Precondition failed: UID in precondition: {}, UID in object meta: {}", new.uid(), old.uid());
+        let why = format!(
+            "Precondition failed: UID in precondition: {}, UID in object meta: {}",
+            new.uid(),
+            old.uid()
+        );
         return Err(Status::conflict(about, name, &why));
     }
     match new.resource_version() {
@@ -210,9 +230,7 @@ fn count_generation(kind: &Kind, new: &mut Object, old: Option<&Object>) {
     let Some(changed) = kind.hooks.generation else { return };
     let generation = match old {
         None => 1,
-        Some(old) => {
-            old.int("metadata.generation").unwrap_or(0) + i64::from(changed(new, old))
-        }
+        Some(old) => old.int("metadata.generation").unwrap_or(0) + i64::from(changed(new, old)),
     };
     new.set("metadata.generation", generation);
 }

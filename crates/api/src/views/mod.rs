@@ -14,16 +14,16 @@ mod service;
 pub mod workloads;
 
 pub use core::{ConfigMap, Namespace, Secret, ServiceAccount};
-pub use pod::Pod;
-pub use workloads::{Deployment, ReplicaSet};
 pub use endpointslice::{
     Endpoint, EndpointConditions, EndpointPort, EndpointSlice, SERVICE_NAME, TargetRef,
 };
 pub use event::{Event, EventSeries};
 pub use lease::{Lease, LeaseSpec};
 pub use node::{Node, NodeAddress, NodeCondition, NodeImage, NodeSpec, NodeStatus, Taint};
+pub use pod::Pod;
 pub use priorityclass::PriorityClass;
 pub use service::{IntOrString, Service, ServicePort, ServiceSpec, ServiceStatus};
+pub use workloads::{Deployment, ReplicaSet};
 
 use crate::kind::Kind;
 use serde::Deserialize;

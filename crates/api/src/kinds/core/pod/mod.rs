@@ -10,7 +10,8 @@ mod prepare;
 pub mod validate;
 
 use crate::kind::{
-    Cell, Does, Hooks, Kind, Subresource, Verb, act, age_column, column, connect, name_column, status, wide,
+    Cell, Does, Hooks, Kind, Subresource, Verb, act, age_column, column, connect, name_column,
+    status, wide,
 };
 use crate::object::Object;
 
