@@ -10,7 +10,7 @@
 //! undone, and nothing is pinned by a bind mount somewhere. A [`Registry`], a folder, remembers
 //! which machines there are, so that any later process can open or destroy them.
 //!
-//! Never here: Kubernetes, a choice of addresses or names, a host path that the caller did not give.
+//! Never here: Kubernetes, a choice of addresses or names, a path that the caller did not give.
 
 mod cgroup;
 mod enter;

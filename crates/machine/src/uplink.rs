@@ -5,7 +5,7 @@ use std::path::Path;
 
 use skiff_net::NetNs;
 use skiff_net::netlink::route::{self, End, Route};
-use skiff_net::netlink::socket::{Family, Socket, unless_missing};
+use skiff_net::netlink::socket::{Family, Socket};
 
 use crate::Result;
 use crate::process::Process;
@@ -121,7 +121,7 @@ fn address_inside(
 pub(crate) fn disconnect(link: &str) -> Result<()> {
     let mut here = Socket::open_here(Family::Route)?;
     if let Some(found) = route::link_by_name(&mut here, link)? {
-        unless_missing(here.request(vec![route::delete_link(found.index)], "remove cable"))?;
+        here.remove(vec![route::delete_link(found.index)], "remove cable")?;
     }
     Ok(())
 }

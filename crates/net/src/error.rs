@@ -7,7 +7,8 @@ use std::path::PathBuf;
 /// Every fallible call of this crate answers with this.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// A failed attempt. The text says what to do where there is something to do.
+/// A failed attempt. The text says what to do where there is something to do. `detail` is the
+/// kernel's own reason, in brackets, or empty.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("open network namespace {path}: {source}")]
@@ -22,7 +23,7 @@ pub enum Error {
     Exchange(io::Error),
     #[error("read the kernel's answer: {0}")]
     Decode(&'static str),
-    #[error("{what}: {source}{}", if .detail.is_empty() { String::new() } else { format!(" ({detail})") })]
+    #[error("{what}: {source}{detail}")]
     Refused { what: String, source: io::Error, detail: String },
     #[error("set sysctl {name}: {source}")]
     Sysctl { name: String, source: io::Error },

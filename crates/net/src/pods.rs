@@ -21,6 +21,7 @@ mod attach;
 mod recover;
 mod remove;
 mod rules;
+mod stale;
 mod sysctl;
 #[cfg(test)]
 mod tests;
@@ -32,7 +33,7 @@ use std::sync::{Mutex, MutexGuard};
 use self::address_pool::AddressPool;
 use self::remove::Remover;
 use crate::netlink::route;
-use crate::netlink::socket::{Family, Socket, unless_missing};
+use crate::netlink::socket::{Family, Socket};
 use crate::{Cidr, Error, NetNs, Protocol, Result};
 
 /// Where and how pods are attached.
@@ -140,13 +141,15 @@ impl PodNetwork {
         attached
     }
 
-    /// Takes the pod out. Address and host ports are free at once; the link goes soon after,
-    /// together with others and never in the way of an attach. Unknown ids are fine.
+    /// Takes the pod out. After an error it is out as well, but something may be left in the kernel
+    /// until the next [`open`](Self::open). Address and host ports are free at once; the link goes
+    /// soon after, together with others and never in the way of an attach. Unknown ids are fine.
     pub fn detach(&self, id: &str) -> Result<()> {
         let mut state = self.state();
         let Some(pod) = state.pods.remove(id) else { return Ok(()) };
         state.pool.release(pod.address);
         rules::remove(&mut state.rules, &self.config, &pod)?;
+        stale::closed(&mut state, &pod)?;
         self.give_up_link(&mut state, pod.link, Some(pod.address))
     }
 
@@ -183,7 +186,7 @@ impl PodNetwork {
         let route = address.map(|address| route::delete_route(&pod_route(address, link, None)));
         let doom = route::set_group(link, doomed_group(&self.config.link));
         let messages = route.into_iter().chain([doom]).collect();
-        unless_missing(state.routes.request(messages, "take out pod link"))?;
+        state.routes.remove(messages, "take out pod link")?;
         self.remover.add();
         Ok(())
     }

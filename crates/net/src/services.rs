@@ -9,7 +9,11 @@
 //! If the kernel refuses a change, because another program flushed the rules for instance, the
 //! whole table is written anew in one transaction.
 //!
-//! Never here: the choice of endpoints (readiness, topology, termination); a sleep; a partial table.
+//! One rule looks up in a map what it found in another. The kernel does that gladly, but the
+//! language of the `nft` program cannot say it, and `nft list ruleset` of Debian 12 (1.0.6) gives
+//! up on such a rule; [`ServiceTable::dump`] shows the table instead.
+//!
+//! Never here: the choice of endpoints (readiness, topology, termination), a partial table.
 
 mod frame;
 mod layout;
@@ -175,10 +179,13 @@ impl ServiceTable {
         for (name, port) in &changes {
             suspects.note(self.layout.get(name).map(|old| &**old), port.as_deref());
         }
+        let was_empty = self.layout.len() == 0;
         let delta = self.layout.change(&changes);
         self.stats.service_ports = self.layout.len();
         self.stats.slots = self.layout.slots;
-        if !self.stands || self.layout.is_worn_out() {
+        if !self.stands && was_empty {
+            self.write_all(&delta)?;
+        } else if !self.stands || self.layout.is_worn_out() {
             self.rebuild()?;
         } else if self.commit(&to_batch(&self.config.table, &delta)).is_err() {
             // The kernel's table is not what we left; the rebuild says why if that fails too.
@@ -231,34 +238,38 @@ impl ServiceTable {
         Ok(())
     }
 
-    /// Writes the whole table in one transaction.
+    /// Works everything out anew and writes the whole table.
     fn rebuild(&mut self) -> Result<()> {
-        let mut fresh = Layout::default();
-        let delta = fresh.change(&self.layout.services());
+        let services = std::mem::take(&mut self.layout).services();
+        let delta = self.layout.change(&services);
+        self.write_all(&delta)
+    }
+
+    /// Writes the whole table in one transaction; `delta` is all that the layout holds.
+    fn write_all(&mut self, delta: &Delta) -> Result<()> {
+        self.stands = false;
         let mut batch = Batch::replace(&self.config.table);
         frame::write(&mut batch, &self.config);
-        batch.steps.extend(to_batch(&self.config.table, &delta).steps);
-        let clients = self.clients(&fresh)?;
-        for (set, elements) in clients {
+        batch.steps.extend(to_batch(&self.config.table, delta).steps);
+        for (set, elements) in self.clients()? {
             batch.add(&set, elements);
         }
         self.commit(&batch)?;
         self.stats.rebuilds += 1;
-        self.layout = fresh;
         self.stands = true;
         Ok(())
     }
 
     /// The clients that stick, as the kernel remembers them, under the pools' new numbers.
-    fn clients(&mut self, fresh: &Layout) -> Result<Vec<(String, Vec<Element>)>> {
+    fn clients(&mut self) -> Result<Vec<(String, Vec<Element>)>> {
         let table = self.config.table.clone();
-        let timeouts: Vec<u32> = fresh.timeouts().collect();
+        let timeouts: Vec<u32> = self.layout.timeouts().collect();
         if timeouts.is_empty() {
             return Ok(Vec::new());
         }
         let mut renamed = BTreeMap::new();
         for element in read::elements(&mut self.rules, &table, &frame::set(Place::Ids))? {
-            if let (Some(old), Some(new)) = (number(&element), fresh.pool_of(&element.key)) {
+            if let (Some(old), Some(new)) = (number(&element), self.layout.pool_of(&element.key)) {
                 renamed.insert(old, new);
             }
         }

@@ -145,16 +145,8 @@ pub(crate) fn udp_client(ns: &NetNs, to: &str) -> UdpSocket {
 }
 
 pub(crate) fn udp_ask(socket: &UdpSocket) -> String {
-    udp_ask_for(socket, PATIENCE)
-}
-
-pub(crate) fn udp_silence(socket: &UdpSocket) -> String {
-    udp_ask_for(socket, SILENCE)
-}
-
-fn udp_ask_for(socket: &UdpSocket, patience: Duration) -> String {
     let mut buffer = [0; 64];
-    socket.set_read_timeout(Some(patience)).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
     let answer = socket.send(b"?").and_then(|_| socket.recv(&mut buffer));
     match answer {
         Ok(length) => String::from_utf8_lossy(&buffer[..length]).into_owned(),

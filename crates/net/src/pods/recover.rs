@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 
 use super::{Attachment, PodNetworkConfig, State, doomed_group, group, rules, sysctl};
 use crate::netlink::route::{self, Link, Route};
-use crate::netlink::socket::{Socket, unless_missing};
+use crate::netlink::socket::Socket;
 use crate::{Error, Result};
 
 /// Ethernet's, for a node whose routes say nothing.
@@ -69,12 +69,12 @@ pub(super) fn pods(
     for link in links.iter().filter(|l| l.group == group && l.name != config.link) {
         match adopt(link, &routes, gateway) {
             Some(mut pod) if state.pool.take(Some(pod.address)).is_ok() => {
-                pod.host_ports = ports.remove(&pod.address).unwrap_or(Vec::new());
+                pod.host_ports = ports.remove(&pod.address).into_iter().flatten().collect();
                 state.pods.insert(pod.id.clone(), pod);
             }
             _ => {
                 let message = route::set_group(link.index, doomed);
-                unless_missing(state.routes.request(vec![message], "give up half-made link"))?;
+                state.routes.remove(vec![message], "give up half-made link")?;
                 left += 1;
             }
         }
@@ -100,7 +100,7 @@ pub(super) fn remove_all(state: &mut State, config: &PodNetworkConfig) -> Result
     former.restore(&config.namespace)?;
     for group in [doomed_group(&config.link), group(&config.link)] {
         let message = route::delete_group(group);
-        unless_missing(state.routes.request(vec![message], "remove pod links"))?;
+        state.routes.remove(vec![message], "remove pod links")?;
     }
     rules::remove_table(&mut state.rules, config)
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::{PodNetworkConfig, doomed_group};
 use crate::netlink::route;
-use crate::netlink::socket::{Family, Socket, unless_missing};
+use crate::netlink::socket::{Family, Socket};
 use crate::{Error, Result};
 
 /// No attach for so long: a good moment. Starts of pods come in bursts.
@@ -132,8 +132,7 @@ impl Shared {
     fn run(&self, socket: &mut Socket, group: u32) {
         let mut failed = 0;
         while let Some(count) = self.next() {
-            let removed = socket.request(vec![route::delete_group(group)], "remove pod links");
-            match unless_missing(removed) {
+            match socket.remove(vec![route::delete_group(group)], "remove pod links") {
                 Ok(()) => {
                     failed = 0;
                     self.tell(|work| {

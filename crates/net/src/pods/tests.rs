@@ -1,10 +1,12 @@
 //! The pod network against the kernel.
 
 use std::fs;
-use std::time::Instant;
+use std::net::UdpSocket;
+use std::time::{Duration, Instant};
 
 use super::*;
 use crate::ServiceTable;
+use crate::netlink::message::Message;
 use crate::nft::read;
 use crate::testkit::*;
 
@@ -14,6 +16,10 @@ fn traces(node: &NetNs) -> String {
     let mut rules = Socket::open(node, Family::Netfilter).unwrap();
     let mut links = route::links(&mut routes).unwrap();
     links.sort_by_key(|link| link.index);
+    // Whether the cable has settled yet is nobody's doing.
+    links
+        .iter_mut()
+        .for_each(|link| link.flags &= !(libc::IFF_RUNNING as u32 | libc::IFF_LOWER_UP as u32));
     let all_routes = route::routes(&mut routes).unwrap();
     let addresses = route::addresses(&mut routes).unwrap();
     let tables = read::tables(&mut rules).unwrap();
@@ -53,21 +59,23 @@ fn pods_reach_each_other_the_node_and_are_reached_with_true_sources() {
 fn a_pod_cannot_reach_the_nodes_loopback() {
     let world = World::new();
     let a = world.pod("a");
-    tcp_server(&world.node, "node", 81);
+    let ear = world.node.run(|| UdpSocket::bind("0.0.0.0:81")).unwrap().unwrap();
+    ear.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    // A pod that is root in its own namespace sends 127.0.0.1 out to the node.
     let mut inside = Socket::open(&a.ns, Family::Route).unwrap();
     let link = route::link_by_name(&mut inside, "eth0").unwrap().unwrap().index;
+    inside.request(vec![route::set_up_for_localnet(link)], "prepare").unwrap();
+    let of_loopback = [libc::AF_INET as u8, 8, 0, 0, 1, 0, 0, 0];
+    let mut no_own = Message::new(libc::RTM_DELADDR, 0, &of_loopback);
+    no_own.put(libc::IFA_LOCAL, &Ipv4Addr::LOCALHOST.octets());
     let to = "127.0.0.0/8".parse().unwrap();
     let sneak = route::Route { to, via: Some(a.at.gateway), ..route::Route::on(link) };
-    // The pod's own loopback is taken down, so that 127.0.0.1 is not its own any more.
-    let down = crate::netlink::message::Message::new(
-        libc::RTM_NEWLINK,
-        0,
-        &[0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0],
-    );
-    inside.request(vec![down, route::set_up_for_localnet(link)], "prepare").unwrap();
-    a.ns.run(|| fs::write("/proc/sys/net/ipv4/conf/all/route_localnet", "1")).unwrap().unwrap();
-    inside.request(vec![route::add_route(&sneak)], "sneak").unwrap();
-    assert_eq!(tcp_silence(&a.ns, "127.0.0.1:81"), "TimedOut");
+    inside.request(vec![no_own, route::add_route(&sneak)], "sneak").unwrap();
+    let mut buffer = [0; 8];
+    for (to, heard) in [("10.244.0.1:81", true), ("127.0.0.1:81", false)] {
+        udp_client(&a.ns, to).send(b"?").unwrap();
+        assert_eq!(ear.recv(&mut buffer).is_ok(), heard, "{to}");
+    }
 }
 
 #[test]
@@ -111,6 +119,22 @@ fn host_ports_answer_everywhere_and_are_freed() {
 fn reopen(network: PodNetwork, node: &NetNs) -> PodNetwork {
     drop(network);
     PodNetwork::open(pod_config(node)).unwrap()
+}
+
+#[test]
+fn a_udp_flow_follows_its_host_port() {
+    let world = World::new();
+    let port =
+        [HostPort { protocol: Protocol::Udp, host_ip: None, host_port: 5353, container_port: 53 }];
+    let client = udp_client(&world.client, "192.168.77.1:5353");
+    assert_eq!(udp_ask(&client), "ConnectionRefused", "and the flow is tracked");
+    for name in ["a", "b"] {
+        let pod = world.pod_with(name, &port);
+        udp_server(&pod.ns, name, 53);
+        assert_eq!(udp_ask(&client), format!("{name} from 192.168.77.2"));
+        world.network.detach(name).unwrap();
+    }
+    assert_eq!(udp_ask(&client), "ConnectionRefused");
 }
 
 #[test]

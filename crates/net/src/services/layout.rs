@@ -203,11 +203,11 @@ impl Layout {
                 self.services.extend([(name.clone(), old.clone())]);
                 continue;
             }
-            let before = old.as_ref().map(wants).unwrap_or(Wants::new());
+            let before = old.as_ref().map_or_else(Wants::new, wants);
             self.slots -= old.as_ref().map_or(0, Applied::slots);
             let new = port.as_ref().map(|port| self.place(old, port));
             self.slots += new.as_ref().map_or(0, Applied::slots);
-            let after = new.as_ref().map(wants).unwrap_or(Wants::new());
+            let after = new.as_ref().map_or_else(Wants::new, wants);
             self.services.extend(new.map(|new| (name.clone(), new)));
             self.replace(name, before, after, &mut delta);
         }

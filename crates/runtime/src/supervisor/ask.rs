@@ -8,7 +8,7 @@ use crate::sys::{self, process};
 use crate::wire::{Answer, Ask};
 use crate::{Error, Result, SUPERVISOR_WORD, failed};
 use std::ffi::CString;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 impl Supervisor {
     pub(super) fn handle(&mut self, to: ReplyTo, ask: Ask) {
@@ -176,10 +176,13 @@ impl Supervisor {
             "--cgroup-root",
             &self.place.cgroup_root.to_string_lossy(),
             super::IN_PLACE,
+            &self.lock.as_raw_fd().to_string(),
         ];
         let words = words.map(|word| CString::new(word).map_err(|e| Error::Invalid(e.to_string())));
         let args = words.into_iter().collect::<Result<Vec<_>>>()?;
+        sys::keep_on_exec(&self.lock).map_err(failed("keep the lock"))?;
         let error = process::execute(&args[0], &args, &[]);
+        sys::close_on_exec(&self.lock).map_err(failed("keep the lock"))?;
         Err(failed(format_args!("execute {exe}"))(error))
     }
 }

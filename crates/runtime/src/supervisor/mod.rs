@@ -41,7 +41,8 @@ mod state;
 pub(crate) const SOCKET: &str = "supervisor.sock";
 /// The lock that makes it the only one of its root.
 const LOCK: &str = "supervisor.lock";
-/// Last argument when it has replaced an older program in the same process.
+/// Before the number of the lock's descriptor, when it has replaced an older program in the same
+/// process: the lock stays locked meanwhile, so that nobody else takes it for dead.
 const IN_PLACE: &str = "--in-place";
 
 /// All of its state.
@@ -62,7 +63,7 @@ pub(super) struct Supervisor {
     removals: Vec<life::Removal>,
     filters: Vec<start::Filter>,
     ending: bool,
-    _lock: OwnedFd,
+    lock: OwnedFd,
 }
 
 /// What a token of the poll stands for.
@@ -88,9 +89,10 @@ pub(super) enum Source {
 /// on in a process of its own.
 pub fn main(args: &[String]) -> i32 {
     let run = || -> Result<()> {
-        let (config, in_place) = parse(args)?;
-        if in_place {
-            return Supervisor::open(&config)?.run();
+        let (config, lock) = parse(args)?;
+        if let Some(lock) = lock {
+            let lock = sys::adopt(lock).map_err(failed("take over the lock"))?;
+            return Supervisor::open(&config, lock)?.run();
         }
         detach(&config)
     };
@@ -108,7 +110,7 @@ fn note(text: std::fmt::Arguments<'_>) {
     eprintln!("{} supervisor: {text}", format::timestamp(sys::now()));
 }
 
-fn parse(args: &[String]) -> Result<(Config, bool)> {
+fn parse(args: &[String]) -> Result<(Config, Option<i32>)> {
     let value = |name: &str| {
         let at = args.iter().position(|arg| arg == name);
         at.and_then(|at| args.get(at + 1))
@@ -118,7 +120,11 @@ fn parse(args: &[String]) -> Result<(Config, bool)> {
     let root = std::fs::canonicalize(root).map_err(failed(root.display()))?;
     let cgroup_root = value("--cgroup-root")?.trim_matches('/').to_string();
     let exe = PathBuf::from("/proc/self/exe");
-    Ok((Config { root, cgroup_root, exe }, args.iter().any(|arg| arg == IN_PLACE)))
+    let lock = match value(IN_PLACE) {
+        Ok(number) => Some(number.parse().map_err(|e| Error::Invalid(format!("{IN_PLACE}: {e}")))?),
+        Err(_) => None,
+    };
+    Ok((Config { root, cgroup_root, exe }, lock))
 }
 
 /// Leaves a process behind that has nothing to do with this one, and waits until it listens.
@@ -135,7 +141,8 @@ fn detach(config: &Config) -> Result<()> {
     }
     drop(ready);
     process::new_session().map_err(failed("start a session"))?;
-    let mut supervisor = match Supervisor::open(config) {
+    let opened = take_lock(&config.root).and_then(|lock| Supervisor::open(config, lock));
+    let mut supervisor = match opened {
         Ok(supervisor) => supervisor,
         // Somebody else was faster: then there is one, which is all that was wanted.
         Err(Error::Exists(_)) => {
@@ -150,7 +157,7 @@ fn detach(config: &Config) -> Result<()> {
 }
 
 impl Supervisor {
-    fn open(config: &Config) -> Result<Supervisor> {
+    fn open(config: &Config, lock: OwnedFd) -> Result<Supervisor> {
         let root = &config.root;
         for folder in ["sandboxes", "containers"] {
             let folder = root.join(folder);
@@ -158,9 +165,6 @@ impl Supervisor {
         }
         std::fs::set_permissions(root, std::os::unix::fs::PermissionsExt::from_mode(0o700))
             .map_err(failed(root.display()))?;
-        let lock = sys::open(&root.join(LOCK), libc::O_CREAT | libc::O_RDWR, 0o600)
-            .map_err(failed("open the lock"))?;
-        sys::try_lock(&lock).map_err(|_| Error::Exists("a supervisor of this root".into()))?;
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").map_err(failed("mountinfo"))?;
         let place = Place {
             root: root.clone(),
@@ -190,7 +194,7 @@ impl Supervisor {
             removals: Vec::new(),
             filters: Vec::new(),
             ending: false,
-            _lock: lock,
+            lock,
         };
         for (fd, source) in [
             (supervisor.listener.as_raw_fd(), Source::Listener),
@@ -271,6 +275,14 @@ impl Supervisor {
         }
         Ok(())
     }
+}
+
+/// There is one supervisor per root.
+fn take_lock(root: &Path) -> Result<OwnedFd> {
+    let lock = sys::open(&root.join(LOCK), libc::O_CREAT | libc::O_RDWR, 0o600)
+        .map_err(failed("open the lock"))?;
+    sys::try_lock(&lock).map_err(|_| Error::Exists("a supervisor of this root".into()))?;
+    Ok(lock)
 }
 
 /// Its own cgroup, adoption of orphans, the kernel's mercy.

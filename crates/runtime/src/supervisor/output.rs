@@ -256,6 +256,7 @@ impl Supervisor {
         id: &str,
         spec: AttachSpec,
     ) -> Result<(Answer, Vec<OwnedFd>)> {
+        self.running(id)?;
         let token = self.token(Source::Input(id.to_string()));
         let container = self.running(id)?;
         if spec.stdin && container.stdin.is_none() {

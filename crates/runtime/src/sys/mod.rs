@@ -252,6 +252,13 @@ pub(crate) fn keep_on_exec(fd: &impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
+/// The usual: a descriptor does not survive the next execution.
+pub(crate) fn close_on_exec(fd: &impl AsFd) -> io::Result<()> {
+    // SAFETY: plain integers.
+    check(unsafe { libc::fcntl(fd.as_fd().as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) })?;
+    Ok(())
+}
+
 /// splice(2) from a terminal into a pipe, without waiting.
 pub(crate) fn splice_to_pipe(from: RawFd, pipe: RawFd, length: usize) -> io::Result<usize> {
     let none = std::ptr::null_mut();

@@ -72,6 +72,10 @@ impl Machine {
             let Ok(cgroup) = std::fs::read_to_string(path.join("cgroup")) else { continue };
             if cgroup.contains(&self.cgroup_root) {
                 let line = std::fs::read_to_string(path.join("cmdline")).unwrap_or_default();
+                // Dead, and not yet reaped by the machine's own first process.
+                if line.is_empty() {
+                    continue;
+                }
                 found.push(format!("{} {}", path.display(), line.replace('\0', " ")));
             }
         }
@@ -85,7 +89,9 @@ impl Machine {
             let path = entry.expect("an entry").path();
             let Ok(line) = std::fs::read_to_string(path.join("cmdline")) else { continue };
             let words: Vec<_> = line.split('\0').collect();
-            if words.get(1) == Some(&"supervisor") && words.contains(&me) {
+            // The one that started it has the same arguments, and takes a moment to go.
+            let name = std::fs::read_to_string(path.join("comm")).unwrap_or_default();
+            if name == "skiff-super\n" && words.contains(&me) {
                 let pid = path.file_name().expect("a pid").to_string_lossy().into_owned();
                 return pid.parse().expect("a number");
             }

@@ -148,6 +148,7 @@ pub async fn attach(m: Machine) {
     drop(sleepy);
     let mut spec = m.spec("d", "read go; yes | head -n 500000; echo end");
     (spec.stdin, spec.stdin_once) = (true, true);
+    spec.log_policy = LogPolicy { max_size: 0, max_files: 0 };
     m.start("pod", &spec).await;
     let sleepy = m.runtime.attach("d", look).await.expect("attached");
     let feed = AttachSpec { stdin: true, stdout: false, stderr: false };
@@ -175,5 +176,5 @@ pub async fn terminal_container(m: Machine) {
     assert!(text.contains("got word\r\n44 33\r\nc"), "{text:?}");
     let exit = m.runtime.wait_container("c").await.expect("ends").exit.expect("ended");
     assert_eq!(exit.code, 4);
-    assert!(m.text("c").contains("got word\r\n"), "{:?}", m.text("c"));
+    assert!(m.log("c").contains("got word\r\n"), "{:?}", m.log("c"));
 }
