@@ -3,12 +3,14 @@
 //! ```text
 //! io.k8s.api.apps.v1.DeploymentSpec DeploymentSpec
 //!   replicas int32 present 1
-//!   strategy io.k8s.api.apps.v1.DeploymentStrategy always 4 go=v1.DeploymentStrategy patch=retainKeys
+//!   strategy io.k8s.api.apps.v1.DeploymentStrategy always 4 go=v1.DeploymentStrategy
+//! patch=retainKeys
 //! ```
 //! A definition says its name, its Go name, `atomic` and `gvk=group/version/Kind`; a field its JSON
 //! name, type (`[]` list, `{}` map), how it shows when empty, and its protobuf number, then what is
 //! not the default; `via=` lists the embedded Go structs it comes through, with their protobuf
-//! numbers (`VolumeSource#2`), for decoding errors and protobuf name them. The order is that of the names, so that a new release is a readable diff.
+//! numbers (`VolumeSource#2`), for decoding errors and protobuf name them. The order is that of the
+//! names, so that a new release is a readable diff.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -155,13 +157,26 @@ impl FieldLine<'_> {
         }
         self.topology(out)?;
         self.strategy(out)?;
-        if let Some(default) = self.default {
+        if let Some(default) = self.default.filter(|it| !self.goes_without_saying(it)) {
             let text = default.to_string();
             ensure!(!text.contains(' '), "a default with a space needs another format: {text}");
             write!(out, " default={text}")?;
         }
         out.push('\n');
         Ok(())
+    }
+
+    /// OpenAPI v3 repeats Go's zero value for every field by value; only where the value may be
+    /// absent has somebody written it down as a default.
+    fn goes_without_saying(&self, default: &Value) -> bool {
+        let zero = match default {
+            Value::Null | Value::Bool(false) => true,
+            Value::String(text) => text.is_empty(),
+            Value::Object(fields) => fields.is_empty(),
+            Value::Number(number) => number.as_f64() == Some(0.0),
+            _ => false,
+        };
+        zero && (default.is_object() || emit(self.field) == "always")
     }
 
     fn topology(&self, out: &mut String) -> Result<()> {
@@ -240,7 +255,7 @@ fn natural(shape: &str) -> String {
     }
 }
 
-/// Defaults other than Go's zero values, which OpenAPI v3 repeats for every field by value.
+/// All defaults; only OpenAPI v3 has them.
 fn defaults(v3: &[Value]) -> BTreeMap<(&str, &str), &Value> {
     let mut all = BTreeMap::new();
     for document in v3 {
@@ -248,14 +263,8 @@ fn defaults(v3: &[Value]) -> BTreeMap<(&str, &str), &Value> {
         for (name, definition) in schemas.into_iter().flatten() {
             let properties = definition["properties"].as_object();
             for (field, property) in properties.into_iter().flatten() {
-                match &property["default"] {
-                    Value::Null | Value::Bool(false) => {}
-                    Value::String(text) if text.is_empty() => {}
-                    Value::Object(fields) if fields.is_empty() => {}
-                    Value::Number(number) if number.as_f64() == Some(0.0) => {}
-                    value => {
-                        all.insert((name.as_str(), field.as_str()), value);
-                    }
+                if let Some(default) = property.get("default") {
+                    all.insert((name.as_str(), field.as_str()), default);
                 }
             }
         }

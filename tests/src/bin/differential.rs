@@ -1,8 +1,11 @@
 //! Asks a cluster the cases of `tests/differential/` and compares with upstream's answers.
 //!
-//!     differential check  --kubeconfig FILE [--only REGEX] [AREA...]    passes when nothing but the known differs
-//!     differential record --kubeconfig FILE [--only REGEX] [AREA...]    asks upstream, twice, and keeps the answers
-//!     differential list                                                 cases by area
+//!     differential check  --kubeconfig FILE [--only REGEX] [AREA...]
+//!     differential record --kubeconfig FILE [--only REGEX] [AREA...]
+//!     differential list
+//!
+//! `check` passes when nothing but the known differs; `record` asks upstream, twice, and keeps the
+//! answers; `list` counts the cases by area.
 //!
 //! Areas that need pods to run (`running-*`) are asked of a cluster with a node; name them, or say
 //! `--nodes`. All others are answered by a control plane alone.
@@ -129,7 +132,11 @@ fn record(folder: &Path, what: &What) -> Result<ExitCode> {
             area.insert(case.name.clone(), one.clone());
         } else {
             flaky += 1;
-            println!("=== {} is answered differently each time\n{}", case.name, difference(one, two, 14));
+            println!(
+                "=== {} is answered differently each time\n{}",
+                case.name,
+                difference(one, two, 14)
+            );
         }
     }
     for (area, new) in steady {
@@ -166,7 +173,9 @@ fn check(
         *total += 1;
         *same += usize::from(their == Some(our));
         match (their == Some(our), known.contains_key(&case.name)) {
-            (true, true) => wrong.push(format!("{}: no longer differs: strike it off known.txt", case.name)),
+            (true, true) => {
+                wrong.push(format!("{}: no longer differs: strike it off known.txt", case.name))
+            }
             (false, false) => {
                 wrong.push(format!("{}: differs", case.name));
                 if shown < show {

@@ -71,8 +71,10 @@ mod tests {
 
     #[test]
     fn a_file_is_headings_and_scripts() {
-        let got = parse("get", "about\n\n## get: one\nk get po\n\n## get: two\nk get no\n").unwrap();
-        let names: Vec<_> = got.iter().map(|c| (c.area(), c.name.as_str(), c.script.trim())).collect();
+        let got =
+            parse("get", "about\n\n## get: one\nk get po\n\n## get: two\nk get no\n").unwrap();
+        let names: Vec<_> =
+            got.iter().map(|c| (c.area(), c.name.as_str(), c.script.trim())).collect();
         assert_eq!(names, [("get", "get: one", "k get po"), ("get", "get: two", "k get no")]);
     }
 

@@ -27,7 +27,10 @@ static NOISE: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (format!("kube-api-access-{RANDOM}{{5}}"), "kube-api-access-RANDOM"),
         (r#"((?:resourceVersion|Resource Version)\\?"?[:=]\s*\\?"?)\d+"#.into(), "${1}REVISION"),
         (r"Too large resource version: \d+, current: \d+".into(), "Too large resource version"),
-        (r"(?s)-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----(\\n)?".into(), "CERTIFICATE"),
+        (
+            r"(?s)-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----(\\n)?".into(),
+            "CERTIFICATE",
+        ),
         (r#"in scheme \\?"[^"\\]*\\?""#.into(), "in scheme SCHEME"),
         (r"eyJ[\w-]+\.[\w-]+\.[\w-]+".into(), "TOKEN"),
         (r"(resource version: )\d+ \(\d+\)".into(), "${1}OLD (NEW)"),
@@ -65,7 +68,7 @@ pub fn normal(text: &str, given: &Given) -> String {
     for (pattern, to) in NOISE.iter() {
         text = pattern.replace_all(&text, *to).into_owned();
     }
-    let lines: Vec<_> = text.lines().map(|l| keep_indent(l)).collect();
+    let lines: Vec<_> = text.lines().map(keep_indent).collect();
     lines.join("\n").trim_end().to_owned()
 }
 

@@ -8,7 +8,7 @@
 # boat NAME [SPEC]   an object of it;  ready boats ...   creates the definition and waits until it is served
 # quiet CMD...       runs it without a word: for the making of what a case needs
 set -u
-export HOME=$WORK A=registry.k8s.io/e2e-test-images/agnhost:2.66.1 BUSYBOX=registry.k8s.io/e2e-test-images/busybox:1.37.0-2
+export HOME=$WORK BUSYBOX=registry.k8s.io/busybox:test # tests/kit/image makes it
 cd "$WORK"
 trap 'kill $(jobs -p) 2> /dev/null' EXIT
 k() { timeout 30 "$KUBECTL" "$@"; }

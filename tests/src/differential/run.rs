@@ -88,7 +88,8 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn prepare(target: &'a Target, cases: usize) -> Result<Self> {
         let id = run_id();
-        let folder = std::env::temp_dir().join(format!("skiff-differential-{id}"));
+        let folder =
+            std::env::temp_dir().join(format!("skiff-differential-{id}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
         let config = minimal_config(target)?;
         let server = field(&config["clusters"][0]["cluster"]["server"]);
@@ -193,10 +194,11 @@ fn feed(command: &mut Command, input: Option<&str>) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Five letters or digits that no other run of the last months had, in the order of time.
+/// Six letters or digits that no other run has, not even one of the same moment.
 fn run_id() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970");
-    let mut rest = now.as_secs() % 36_u64.pow(5);
+    let moment = now.as_millis() as u64 ^ (u64::from(std::process::id()) << 14);
+    let mut rest = moment % 36_u64.pow(5);
     let mut id = String::new();
     for _ in 0..5 {
         id.insert(0, char::from_digit((rest % 36) as u32, 36).expect("a digit below 36"));

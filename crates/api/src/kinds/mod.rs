@@ -6,5 +6,10 @@ pub mod core;
 use crate::kind::Kind;
 
 /// Every built-in kind, in the order in which discovery shows them.
-pub const KINDS: &[fn() -> Kind] =
-    &[core::configmap::kind, core::namespace::kind, core::secret::kind, core::serviceaccount::kind];
+pub const KINDS: &[fn() -> Kind] = &[
+    core::configmap::kind,
+    core::namespace::kind,
+    core::pod::kind,
+    core::secret::kind,
+    core::serviceaccount::kind,
+];

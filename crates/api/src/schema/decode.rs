@@ -267,8 +267,8 @@ fn corrupt_at(text: &[u8]) -> usize {
             b'=' if symbols % 4 < 2 => return at,
             b'=' => {
                 let after = |from: usize| {
-                    let rest = text.iter().enumerate().skip(from);
-                    rest.filter(|(_, it)| !matches!(it, b'\r' | b'\n')).next()
+                    let mut rest = text.iter().enumerate().skip(from);
+                    rest.find(|(_, it)| !matches!(it, b'\r' | b'\n'))
                 };
                 return match (symbols % 4, after(at + 1)) {
                     (2, None) => text.len(),

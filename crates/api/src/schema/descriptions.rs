@@ -5,6 +5,7 @@
 //! next chunk is asked for or the reader is dropped.
 
 use std::io::Read;
+use std::ops::Range;
 
 use flate2::read::DeflateDecoder;
 
@@ -15,6 +16,8 @@ static BLOB: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptions.bin"
 pub struct Descriptions {
     /// The chunk that is expanded, and its text.
     open: Option<(usize, String)>,
+    /// The definition that was asked for last, and where its records lie in the chunk.
+    last: Option<(String, Range<usize>)>,
 }
 
 impl Descriptions {
@@ -25,8 +28,13 @@ impl Descriptions {
 
     /// What a field of the definition is for; the empty name means the definition itself.
     pub fn field(&mut self, definition: &str, field: &str) -> Option<&str> {
-        let text = self.chunk(definition)?;
-        text.split('\x1e').find_map(|record| {
+        if self.last.as_ref().is_none_or(|(last, _)| last != definition) {
+            let records = records(self.chunk(definition)?, definition);
+            self.last = Some((definition.to_string(), records));
+        }
+        let (_, text) = self.open.as_ref()?;
+        let (_, records) = self.last.as_ref()?;
+        text[records.clone()].split('\x1e').find_map(|record| {
             let rest = record.strip_prefix(definition)?.strip_prefix('\x1f')?;
             rest.strip_prefix(field)?.strip_prefix('\x1f')
         })
@@ -44,6 +52,23 @@ impl Descriptions {
         }
         self.open.as_ref().map(|(_, text)| text.as_str())
     }
+}
+
+/// Where the records of a definition lie; they stand together, for the chunk is sorted.
+fn records(text: &str, definition: &str) -> Range<usize> {
+    let mut found = text.len()..text.len();
+    let mut at = 0;
+    for record in text.split_inclusive('\x1e') {
+        let own = record.strip_prefix(definition).is_some_and(|it| it.starts_with('\x1f'));
+        if own {
+            found.start = found.start.min(at);
+        } else if found.start < at {
+            found.end = at;
+            break;
+        }
+        at += record.len();
+    }
+    found
 }
 
 include!(concat!(env!("OUT_DIR"), "/descriptions.rs"));

@@ -1,7 +1,8 @@
 //! The schema of a kind: one type for built-in kinds (generated statics) and custom resources
 //! (made at run time).
 //!
-//! Decoding, defaulting, pruning, strategic merge, server-side apply, OpenAPI and `explain` all walk
+//! Decoding, defaulting, pruning, strategic merge, server-side apply, OpenAPI and `explain` all
+//! walk
 //! this one tree; nothing beside it knows the fields of a kind. It is data: it reads no clock, does
 //! no IO, and holds no sentences (descriptions are looked up by definition name, where they are
 //! asked for).
@@ -68,7 +69,8 @@ pub struct Node {
 /// The JSON type of a place, as Go's API types see it.
 #[derive(Debug, Clone)]
 pub enum Shape {
-    /// Any JSON value: `RawExtension`, `JSON`, or `x-kubernetes-preserve-unknown-fields` without a type.
+    /// Any JSON value: `RawExtension`, `JSON`, or `x-kubernetes-preserve-unknown-fields` without a
+    /// type.
     Any,
     Bool,
     Int32,
@@ -93,7 +95,8 @@ pub enum Shape {
 /// A Go struct or a structural schema's object with `properties`.
 #[derive(Debug)]
 pub struct Struct {
-    /// The definition's name in OpenAPI, `io.k8s.api.apps.v1.Deployment`; empty inside custom resources.
+    /// The definition's name in OpenAPI, `io.k8s.api.apps.v1.Deployment`; empty inside custom
+    /// resources.
     pub name: Cow<'static, str>,
     /// Sorted by JSON name.
     pub fields: Cow<'static, [Field]>,
@@ -114,7 +117,8 @@ impl Struct {
     }
 }
 
-/// One field of a struct, with everything that the struct tag and the markers of the API say about it.
+/// One field of a struct, with everything that the struct tag and the markers of the API say about
+/// it.
 #[derive(Debug, Clone)]
 pub struct Field {
     pub name: Cow<'static, str>,
@@ -213,7 +217,8 @@ pub struct Rules {
     pub any_of: Vec<Rules>,
     pub exactly_one_of: Vec<Rules>,
     pub not: Option<Box<Rules>>,
-    /// Rules of named properties, inside `allOf`, `anyOf`, `oneOf` and `not`, where no shape is given.
+    /// Rules of named properties, inside `allOf`, `anyOf`, `oneOf` and `not`, where no shape is
+    /// given.
     pub properties: Vec<(String, Rules)>,
     pub items: Option<Box<Rules>>,
     /// Any value, but objects in it are emptied: the elements of `additionalProperties: true`.

@@ -71,9 +71,8 @@ pub fn write(kinds: &[KindRef<'_>], out: &mut dyn Write) -> io::Result<()> {
     definition::write(kinds, needed, &mut sentences, &mut |name, it| {
         entry(out, &mut first, name, it)
     })?;
-    out.write_all(
-        br#"},"securitySchemes":{"BearerToken":{"type":"apiKey","name":"authorization","in":"header"}}}}"#,
-    )
+    out.write_all(br#"},"securitySchemes":{"BearerToken":{"type":"apiKey","#)?;
+    out.write_all(br#""name":"authorization","in":"header"}}}}"#)
 }
 
 /// The index: where each document lies. `documents` are paths (`api/v1`, `apis/apps/v1`) and the

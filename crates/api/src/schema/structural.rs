@@ -1,6 +1,7 @@
 //! Says why an `openAPIV3Schema` is not a structural schema (KEP-95), in upstream's words.
 //!
-//! A structural schema gives every place one type outside of logical junctors, so that a tree can be
+//! A structural schema gives every place one type outside of logical junctors, so that a tree can
+//! be
 //! made of it. Checks come in upstream's groups: structure first, then defaults if that is sound,
 //! then what OpenAPI v3 may say at all.
 

@@ -378,7 +378,7 @@ fn type_fault(
 fn out_of_range(value: &Value, format: Option<&str>) -> Option<&'static str> {
     let whole = value.as_i64();
     match format {
-        Some("int32") if !whole.is_some_and(|it| i32::try_from(it).is_ok()) => {
+        Some("int32") if whole.is_none_or(|it| i32::try_from(it).is_err()) => {
             Some("with format int32")
         }
         Some("int64") if whole.is_none() => Some("with format int64"),

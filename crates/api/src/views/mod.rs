@@ -4,8 +4,12 @@
 //! fields that it does not know. A view whose body does not decode is an error, never an empty value.
 
 mod core;
+pub mod pod;
+pub mod workloads;
 
 pub use core::{Namespace, ServiceAccount};
+pub use pod::Pod;
+pub use workloads::{Deployment, ReplicaSet};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;

@@ -2,5 +2,6 @@
 
 pub mod configmap;
 pub mod namespace;
+pub mod pod;
 pub mod secret;
 pub mod serviceaccount;

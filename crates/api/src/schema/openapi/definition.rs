@@ -67,6 +67,9 @@ fn target<'a>(node: &'a Node, go: &str) -> Option<&'a str> {
 }
 
 fn inner(go: &str) -> &str {
+    if go == "v1.JSONSchemaDependencies" {
+        return "v1.JSONSchemaPropsOrStringArray";
+    }
     go.strip_prefix("[]").or_else(|| go.strip_prefix("map[string]")).unwrap_or(go)
 }
 
@@ -160,11 +163,7 @@ fn property(of: &Struct, field: &Field, sentences: &mut Descriptions) -> Value {
 
 fn place(node: &Node, go: &str) -> Value {
     if let Shape::List(element) | Shape::Map(element) = &node.shape {
-        let mut below = place(element, inner(go));
-        zero(&mut below, &element.shape);
-        if let (Some(target), true) = (below.get("$ref").cloned(), below.get("default").is_some()) {
-            below = json!({"allOf": [{ "$ref": target }], "default": {}});
-        }
+        let below = place(element, inner(go));
         return match &node.shape {
             Shape::List(_) => json!({"type": "array", "items": below}),
             _ => json!({"type": "object", "additionalProperties": below}),

@@ -63,25 +63,38 @@ enum Body {
     Options,
 }
 
-#[rustfmt::skip]
 const COLLECTION: &[Operation] = &[
-    Operation { verb: "list", method: "get", action: "list", word: "list", parameters: LIST, body: Body::None },
-    Operation { verb: "create", method: "post", action: "post", word: "create", parameters: WRITE, body: Body::Object },
-    Operation { verb: "deletecollection", method: "delete", action: "deletecollection", word: "deleteCollection", parameters: LIST, body: Body::Options },
+    operates("list", "get", "list", "list", LIST, Body::None),
+    operates("create", "post", "post", "create", WRITE, Body::Object),
+    operates(
+        "deletecollection",
+        "delete",
+        "deletecollection",
+        "deleteCollection",
+        LIST,
+        Body::Options,
+    ),
 ];
 
-#[rustfmt::skip]
 const ITEM: &[Operation] = &[
-    Operation { verb: "get", method: "get", action: "get", word: "read", parameters: &[], body: Body::None },
-    Operation { verb: "update", method: "put", action: "put", word: "replace", parameters: WRITE, body: Body::Object },
-    Operation { verb: "patch", method: "patch", action: "patch", word: "patch", parameters: APPLY, body: Body::Patch },
-    Operation { verb: "delete", method: "delete", action: "delete", word: "delete", parameters: DELETE, body: Body::Options },
+    operates("get", "get", "get", "read", &[], Body::None),
+    operates("update", "put", "put", "replace", WRITE, Body::Object),
+    operates("patch", "patch", "patch", "patch", APPLY, Body::Patch),
+    operates("delete", "delete", "delete", "delete", DELETE, Body::Options),
 ];
 
-#[rustfmt::skip]
-const CREATE: &[Operation] = &[
-    Operation { verb: "create", method: "post", action: "post", word: "create", parameters: WRITE, body: Body::Object },
-];
+const CREATE: &[Operation] = &[operates("create", "post", "post", "create", WRITE, Body::Object)];
+
+const fn operates(
+    verb: &'static str,
+    method: &'static str,
+    action: &'static str,
+    word: &'static str,
+    parameters: Parameters,
+    body: Body,
+) -> Operation {
+    Operation { verb, method, action, word, parameters, body }
+}
 
 /// The paths of a kind; the definitions that they name are added to `needed`.
 pub fn of(kind: &KindRef<'_>, needed: &mut BTreeSet<String>) -> Vec<(String, Value)> {

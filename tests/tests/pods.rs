@@ -1,0 +1,154 @@
+//! Second landing: pods run; images come in; logs and exec.
+
+use skiff_tests::cluster::{BUSYBOX, Cluster};
+use skiff_tests::kit;
+
+/// A pod of one container that runs a shell line.
+fn pod(name: &str, extra: &str, line: &str) -> String {
+    format!(
+        r#"{{"apiVersion":"v1","kind":"Pod","metadata":{{"name":"{name}"}},"spec":{{{extra}
+        "terminationGracePeriodSeconds":1,"containers":[{{"name":"c","image":"{BUSYBOX}",
+        "command":["sh","-c",{}]}}]}}}}"#,
+        serde_json::Value::from(line)
+    )
+}
+
+const ONCE: &str = r#""restartPolicy":"Never","#;
+
+#[test]
+fn a_pod_runs_and_ends() {
+    let c = Cluster::start("pods-run");
+    c.load_busybox();
+    c.k.apply(&pod("well", ONCE, "echo hello"));
+    c.k.wait("--for=jsonpath={.status.phase}=Succeeded pod/well");
+    assert_eq!(c.k.ok("logs well"), "hello\n");
+    c.k.apply(&pod("badly", ONCE, "exit 3"));
+    c.k.wait("--for=jsonpath={.status.phase}=Failed pod/badly");
+    let path = "get pod badly -o jsonpath={.status.containerStatuses[0].state.terminated.exitCode}";
+    assert_eq!(c.k.ok(path), "3");
+}
+
+#[test]
+fn exec_passes_streams_and_exit_codes() {
+    let c = Cluster::start("pods-exec");
+    c.load_busybox();
+    c.k.apply(&pod("p", "", "sleep 3600"));
+    c.k.wait("--for=condition=Ready pod/p");
+    let answer =
+        c.k.exits(7, &["exec", "-i", "p", "--", "sh", "-c", "cat; echo e >&2; exit 7"], "in");
+    assert_eq!(answer.out, "in");
+    assert!(answer.err.starts_with("e\n"), "{}", answer.err);
+    let answer =
+        c.k.exits(0, &["exec", "-it", "p", "--", "sh", "-c", "test -t 1 || echo plain"], "");
+    assert!(answer.out.contains("plain"), "there is no terminal here: {}", answer.out);
+    assert!(c.k.fails("exec p -- /none").contains("no such file"));
+}
+
+#[test]
+fn run_interactively_passes_the_exit_code() {
+    let c = Cluster::start("pods-it");
+    c.load_busybox();
+    let image = format!("--image={BUSYBOX}");
+    let args = ["run", "p", &image, "--restart=Never", "-i", "--rm", "-q", "--", "sh", "-c"];
+    let answer = c.k.exits(4, &[&args[..], &["cat; exit 4"]].concat(), "typed");
+    assert!(answer.out.starts_with("typed"), "{}", answer.out);
+}
+
+#[test]
+fn logs_follow_and_survive_a_restart() {
+    let c = Cluster::start("pods-logs");
+    c.load_busybox();
+    c.k.apply(&pod("p", "", "echo one; sleep 1; echo two; exit 1"));
+    let path = "--for=jsonpath={.status.containerStatuses[0].restartCount}=1 pod/p";
+    c.k.wait(path);
+    assert_eq!(c.k.ok("logs p --previous"), "one\ntwo\n");
+    assert_eq!(c.k.ok("logs p --previous --tail=1"), "two\n");
+}
+
+#[test]
+fn port_forward_reaches_a_pod() {
+    use std::io::{BufRead, BufReader};
+    let c = Cluster::start("pods-forward");
+    c.load_busybox();
+    let serve = "echo page > /tmp/index.html; httpd -f -p 8080 -h /tmp";
+    c.k.apply(&pod("web", "", serve));
+    c.k.wait("--for=condition=Ready pod/web");
+    let mut forward = c.k.start("port-forward pod/web 18080:8080").unwrap();
+    let mut line = String::new();
+    BufReader::new(forward.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.starts_with("Forwarding from"), "{line}");
+    assert_eq!(c.shell("curl -s -m 5 http://127.0.0.1:18080/index.html"), "page\n");
+    forward.kill().unwrap();
+    forward.wait().unwrap();
+}
+
+#[test]
+fn images_are_loaded_listed_and_removed() {
+    let c = Cluster::start("pods-images");
+    c.load_busybox();
+    assert!(c.skiff(&["image", "ls"]).contains("registry.k8s.io/busybox"));
+    c.skiff(&["image", "rm", BUSYBOX]);
+    assert!(!c.skiff(&["image", "ls"]).contains("registry.k8s.io/busybox"));
+    let damaged = "head -c 4000 /dev/zero | SKIFF image load -".replace("SKIFF", &skiff());
+    assert!(!c.shell(&format!("{damaged} 2>&1 || true")).is_empty());
+}
+
+#[test]
+fn images_are_loaded_from_a_pipe_and_packed() {
+    let c = Cluster::start("pods-packed");
+    c.load_busybox();
+    c.skiff(&["image", "rm", BUSYBOX]);
+    let archive = c.machine().data().join("busybox.tar");
+    c.shell(&format!("gzip -c {} | {} image load -", archive.display(), skiff()));
+    assert!(c.skiff(&["image", "ls"]).contains("registry.k8s.io/busybox"));
+}
+
+#[test]
+fn a_pod_pulls_from_a_registry() {
+    let c = Cluster::start("pods-pull");
+    let registry = kit::root().join("tests/kit/registry");
+    c.shell(&format!("{} {BUSYBOX} {}", registry.display(), c.machine().data().display()));
+    c.skiff(&["image", "pull", "127.0.0.1:5000/busybox:test"]);
+    let pulled = pod("p", ONCE, "echo pulled").replace(BUSYBOX, "127.0.0.1:5000/busybox:test");
+    c.k.apply(&pulled);
+    c.k.wait("--for=jsonpath={.status.phase}=Succeeded pod/p");
+    assert_eq!(c.k.ok("logs p"), "pulled\n");
+}
+
+#[test]
+fn down_ends_the_containers_and_up_starts_the_same_pods() {
+    let c = Cluster::start("pods-down");
+    c.load_busybox();
+    c.k.apply(&pod("p", "", "sleep 3600"));
+    c.k.wait("--for=condition=Ready pod/p");
+    let uid = c.k.ok("get pod p -o jsonpath={.metadata.uid}");
+    c.skiff(&["down"]);
+    assert_eq!(c.shell("pgrep -x sleep -c -f 'sleep 3600' || true").trim(), "0");
+    c.skiff(&["up"]);
+    c.k.wait("--for=jsonpath={.status.containerStatuses[0].restartCount}=1 pod/p");
+    c.k.wait("--for=condition=Ready pod/p");
+    assert_eq!(c.k.ok("get pod p -o jsonpath={.metadata.uid}"), uid);
+}
+
+#[test]
+fn the_supervised_volumes_change_at_once() {
+    let c = Cluster::start("pods-volumes");
+    c.load_busybox();
+    c.k.ok("create configmap m --from-literal=x=1");
+    c.k.apply(&format!(
+        r#"{{"apiVersion":"v1","kind":"Pod","metadata":{{"name":"p"}},"spec":{{
+        "terminationGracePeriodSeconds":1,"volumes":[{{"name":"m","configMap":{{"name":"m"}}}}],
+        "containers":[{{"name":"c","image":"{BUSYBOX}",
+        "volumeMounts":[{{"name":"m","mountPath":"/m"}}],
+        "command":["sh","-c","until grep -q 2 /m/x; do sleep 0.2; done; echo seen"]}}],
+        "restartPolicy":"Never"}}}}"#
+    ));
+    c.k.wait("--for=jsonpath={.status.phase}=Running pod/p");
+    c.k.args(&["patch", "configmap", "m", "-p", r#"{"data":{"x":"2"}}"#]);
+    c.k.wait("--for=jsonpath={.status.phase}=Succeeded pod/p");
+    assert_eq!(c.k.ok("logs p"), "seen\n");
+}
+
+fn skiff() -> String {
+    kit::skiff().unwrap().display().to_string()
+}
