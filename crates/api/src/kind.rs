@@ -139,6 +139,11 @@ pub struct Hooks {
     pub warn: fn(&Object, Option<&Object>) -> Vec<String>,
     /// Whether `new` differs from `old` so that `metadata.generation` goes up; `None` counts nothing.
     pub generation: Option<fn(&Object, &Object) -> bool>,
+    /// What field selectors find it by, under the names of the stored resource; `None` takes the values at
+    /// the `selectable` paths.
+    pub fields: Option<fn(&Object, &mut dyn FnMut(&'static str, &str))>,
+    /// The name in the stored resource of a field that a selector names.
+    pub field_name: fn(&str) -> &str,
 }
 
 impl Hooks {
@@ -149,6 +154,8 @@ impl Hooks {
         validate_part: |_, _, _, _| {},
         warn: |_, _| Vec::new(),
         generation: None,
+        fields: None,
+        field_name: |name| name,
     };
 
     /// `generation` for kinds that count changes of `spec`.
@@ -310,6 +317,8 @@ pub struct Kind {
     pub conditional: bool,
     /// An update of what does not exist creates it.
     pub creates_on_update: bool,
+    /// A create may carry a status (nodes).
+    pub status_on_create: bool,
     /// The generation of the schema that bodies are written under.
     pub generation: u32,
 }
@@ -353,6 +362,7 @@ impl Kind {
             shows_deleted: false,
             conditional: false,
             creates_on_update: false,
+            status_on_create: false,
             generation: 1,
         }
     }

@@ -1,6 +1,8 @@
 //! The grammar of names, labels and keys, with the sentences that tell users what a valid one is
 //! (API concepts page "Object Names and IDs"; RFC 1123, RFC 1035).
 
+use crate::errors::{Errors, Path};
+
 /// Longest label value, label name and RFC 1123 label.
 pub const LABEL_MOST: usize = 63;
 /// Longest RFC 1123 subdomain.
@@ -9,7 +11,8 @@ pub const SUBDOMAIN_MOST: usize = 253;
 const LABEL_WHY: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and \
                          must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex \
                          used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
-const SUBDOMAIN_WHY: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start \
+const SUBDOMAIN_WHY: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric \
+     characters, '-' or '.', and must start \
      and end with an alphanumeric character (e.g. 'example.com', regex used for validation is \
      '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 const LABEL1035_WHY: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with \
@@ -106,6 +109,51 @@ pub fn label_value(text: &str) -> Vec<String> {
 
 fn too_long(text: &str, most: usize) -> Vec<String> {
     if text.len() > most { vec![format!("must be no more than {most} bytes")] } else { Vec::new() }
+}
+
+/// Says what is wrong with a domain of at least two segments, whose last dot may be there.
+pub fn fully_qualified(path: &Path, text: &str, errors: &mut Errors) {
+    if text.is_empty() {
+        return errors.required(path, "");
+    }
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let wrong = subdomain(name);
+    if !wrong.is_empty() {
+        return errors.invalid(path, name, &wrong.join(","));
+    }
+    if !name.contains('.') {
+        let why = "should be a domain with at least two segments separated by dots";
+        return errors.invalid(path, name, why);
+    }
+    if let Some(long) = name.split('.').find(|part| part.len() > LABEL_MOST) {
+        errors.invalid(path, long, &label(long).join(","));
+    }
+}
+
+/// What is wrong with a port number.
+pub fn port(number: i64) -> Option<&'static str> {
+    (!(1..=65535).contains(&number)).then_some("must be between 1 and 65535, inclusive")
+}
+
+/// What is wrong with the name of a port (IANA service names, RFC 6335).
+pub fn port_name(text: &str) -> Vec<&'static str> {
+    let mut wrong = Vec::new();
+    if text.len() > 15 {
+        wrong.push("must be no more than 15 characters");
+    }
+    if !text.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-') {
+        wrong.push("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)");
+    }
+    if !text.bytes().any(|c| c.is_ascii_lowercase()) {
+        wrong.push("must contain at least one letter (a-z)");
+    }
+    if text.contains("--") {
+        wrong.push("must not contain consecutive hyphens");
+    }
+    if text.starts_with('-') || text.ends_with('-') {
+        wrong.push("must not begin or end with a hyphen");
+    }
+    wrong
 }
 
 pub fn is_label(text: &str) -> bool {

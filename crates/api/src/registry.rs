@@ -2,7 +2,8 @@
 
 use crate::kind::Kind;
 use std::collections::HashMap;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
+use tokio::sync::watch;
 
 /// The kinds at one moment.
 #[derive(Debug, Default)]
@@ -61,26 +62,32 @@ fn path_key(group: &str, version: &str, name: &str) -> String {
 
 /// The current registry, shared by everybody who serves or reads kinds.
 #[derive(Clone)]
-pub struct Kinds(Arc<RwLock<Arc<Registry>>>);
+pub struct Kinds(Arc<watch::Sender<Arc<Registry>>>);
 
 impl Kinds {
     /// The built-in kinds alone.
     pub fn builtin() -> Kinds {
         let kinds = crate::kinds::KINDS.iter().map(|kind| Arc::new(kind())).collect();
-        Kinds(Arc::new(RwLock::new(Arc::new(Registry::new(kinds, 1)))))
+        Kinds(Arc::new(watch::Sender::new(Arc::new(Registry::new(kinds, 1)))))
     }
 
     /// The snapshot of now.
     pub fn now(&self) -> Arc<Registry> {
-        self.0.read().expect("no holder of this lock panics").clone()
+        self.0.borrow().clone()
+    }
+
+    /// Tells of every swap from now on; the current snapshot counts as seen.
+    pub fn changes(&self) -> watch::Receiver<Arc<Registry>> {
+        self.0.subscribe()
     }
 
     /// Replaces all custom kinds by these.
     pub fn set_custom(&self, custom: Vec<Arc<Kind>>) {
-        let mut current = self.0.write().expect("no holder of this lock panics");
-        let mut kinds: Vec<_> = current.kinds.iter().filter(|k| !k.is_custom()).cloned().collect();
-        kinds.extend(custom);
-        *current = Arc::new(Registry::new(kinds, current.generation + 1));
+        self.0.send_modify(|current| {
+            let built_in = current.kinds.iter().filter(|kind| !kind.is_custom());
+            let kinds = built_in.cloned().chain(custom).collect();
+            *current = Arc::new(Registry::new(kinds, current.generation + 1));
+        });
     }
 }
 
@@ -101,12 +108,8 @@ mod tests {
             );
             assert!(!kind.columns.is_empty(), "{} has no column", kind.kind);
             if kind.backend == crate::kind::Backend::Stored {
-                assert_eq!(
-                    kind.columns[0].name == "Name" || kind.kind == "Event",
-                    true,
-                    "{}",
-                    kind.kind
-                );
+let named = kind.columns[0].name == "Name" || kind.kind == "Event";
+                assert!(named, "{} shows no name first", kind.kind);
             }
         }
     }

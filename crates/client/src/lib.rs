@@ -7,9 +7,11 @@ mod cache;
 mod caches;
 pub mod events;
 pub mod https;
+mod metas;
 
 pub use cache::{Cache, Change};
 pub use caches::Caches;
+pub use metas::{Item, Metas};
 
 use http::{HeaderMap, HeaderValue, Method, header};
 use serde_json::{Value, json};

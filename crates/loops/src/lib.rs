@@ -9,4 +9,4 @@ mod queue;
 mod runner;
 
 pub use changes::{Change, Changes};
-pub use runner::{LOOPS, Loop, Next, On, Runner};
+pub use runner::{Context, LOOPS, Loop, Next, On, Runner, Settings};

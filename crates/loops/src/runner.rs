@@ -8,10 +8,11 @@ use crate::changes::{Change, Changes};
 use crate::controllers;
 use crate::queue::Queue;
 use skiff_api::Status;
+use skiff_api::registry::Kinds;
 use skiff_api::views::{Key, View};
 use skiff_api::wire::{Serve, User};
 use skiff_base::{Backoff, Tasks, Time, World};
-use skiff_client::{Cache, Caches, Client};
+use skiff_client::{Cache, Caches, Client, Item, Metas};
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -19,7 +20,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Every loop, by the function that starts it.
-pub const LOOPS: &[fn(&Runner)] = &[Runner::start::<controllers::serviceaccount::DefaultAccount>];
+pub const LOOPS: &[fn(&Runner)] = &[
+    Runner::start::<controllers::garbage::GarbageCollector>,
+    Runner::start::<controllers::namespace::NamespaceEnd>,
+    Runner::start::<controllers::root_ca::RootCertificate>,
+    Runner::start::<controllers::serviceaccount::DefaultAccount>,
+];
 
 /// After a failed pass; upstream's rate limit of controllers has the same bounds.
 const RETRY: Backoff = Backoff { first: Duration::from_millis(5), most: Duration::from_secs(1000) };
@@ -46,15 +52,38 @@ pub trait Loop: Send + Sync + 'static {
 
     /// Says which changes wake it, and with which key.
     fn on(on: &mut On);
-    /// Reads the caches. `None`: there is nothing to do for this key any more.
-    fn observe(caches: &Caches, key: &Key) -> Option<Self::Seen>;
+    /// Looks: at the caches, or live where an act cannot be undone. `None`: nothing is to be done for this key.
+    fn observe(
+        cx: &Context,
+        key: &Key,
+    ) -> impl Future<Output = Result<Option<Self::Seen>, Status>> + Send;
     /// Decides.
     fn plan(seen: &Self::Seen, memory: &mut Self::Memory, now: Time, out: &mut Changes) -> Next;
+}
+
+/// What a loop can look at.
+#[derive(Clone)]
+pub struct Context {
+    pub caches: Caches,
+    /// The metadata of all objects of all kinds.
+    pub metas: Arc<Metas>,
+    pub kinds: Kinds,
+    /// Under the loop's own identity.
+    pub client: Client,
+    pub settings: Arc<Settings>,
+}
+
+/// What loops are told about the cluster.
+#[derive(Debug, Default)]
+pub struct Settings {
+    /// The certificate that clients of the API trust, as PEM.
+    pub ca: String,
 }
 
 /// The reactions of a loop: which changes lead to which keys.
 pub struct On {
     caches: Caches,
+    metas: Arc<Metas>,
     queue: Arc<Queue>,
     /// Waits until one of the caches that the loop reads has caught up with a revision.
     synced: HashMap<&'static str, CaughtUp>,
@@ -87,6 +116,19 @@ impl On {
         });
     }
 
+    /// A change of any object of any kind leads to the keys that `keys` names.
+    pub fn any(&mut self, keys: impl Fn(&Item, &Metas) -> Vec<Key> + Send + Sync + 'static) {
+        let (queue, metas) = (self.queue.clone(), self.metas.clone());
+        self.metas
+            .on_change(move |item| keys(item, &metas).into_iter().for_each(|key| queue.add(key)));
+        let waits = self.metas.clone();
+        let wait: CaughtUp = Box::new(move |_| {
+            let metas = waits.clone();
+            Box::pin(async move { metas.synced().await })
+        });
+        self.synced.insert("all", wait);
+    }
+
     /// The loop reads this resource without being woken by it.
     pub fn reads<V: View>(&mut self) -> Arc<Cache<V>> {
         let cache = self.caches.of::<V>();
@@ -105,6 +147,9 @@ impl On {
 pub struct Runner {
     pub serve: Arc<dyn Serve>,
     pub caches: Caches,
+    pub metas: Arc<Metas>,
+    pub kinds: Kinds,
+    pub settings: Arc<Settings>,
     pub world: World,
     pub tasks: Tasks,
 }
@@ -113,8 +158,12 @@ impl Runner {
     /// Starts one loop.
     pub fn start<L: Loop>(&self) {
         let queue = Arc::new(Queue::default());
-        let mut on =
-            On { caches: self.caches.clone(), queue: queue.clone(), synced: HashMap::new() };
+        let mut on = On {
+            caches: self.caches.clone(),
+            metas: self.metas.clone(),
+            queue: queue.clone(),
+            synced: HashMap::new(),
+        };
         L::on(&mut on);
         let user = User::service_account("kube-system", L::NAME);
         let client = Client::new(self.serve.clone(), user, L::NAME);
@@ -125,7 +174,13 @@ impl Runner {
                 self.world.clone(),
                 L::NAME,
             ),
-            client,
+            context: Context {
+                caches: self.caches.clone(),
+                metas: self.metas.clone(),
+                kinds: self.kinds.clone(),
+                client,
+                settings: self.settings.clone(),
+            },
             queue,
             synced: on.synced,
             keys: Mutex::new(HashMap::new()),
@@ -144,7 +199,7 @@ struct Known<M> {
 
 struct Run<L: Loop> {
     runner: Runner,
-    client: Client,
+    context: Context,
     recorder: skiff_client::events::Recorder,
     queue: Arc<Queue>,
     synced: HashMap<&'static str, CaughtUp>,
@@ -186,13 +241,19 @@ impl<L: Loop> Run<L> {
                 synced(revision).await;
             }
         }
-        let Some(seen) = L::observe(&self.runner.caches, key) else { return };
-        let mut out = Changes::default();
         let world = &self.runner.world;
-        let next = L::plan(&seen, &mut known.memory, world.now(), &mut out);
-        drop(seen);
-        match self.act(out, &mut known.wrote).await {
-            Ok(()) => {
+        let outcome = match L::observe(&self.context, key).await {
+            Ok(None) => return,
+            Ok(Some(seen)) => {
+                let mut out = Changes::default();
+                let next = L::plan(&seen, &mut known.memory, world.now(), &mut out);
+                drop(seen);
+                self.act(out, &mut known.wrote).await.map(|()| next)
+            }
+            Err(status) => Err(status),
+        };
+        match outcome {
+            Ok(next) => {
                 known.failures = 0;
                 if let Next::At(at) = next {
                     let left = at.duration_since(world.now());
@@ -231,7 +292,7 @@ impl<L: Loop> Run<L> {
         wrote: &mut HashMap<&'static str, u64>,
     ) -> Result<(), Status> {
         for change in changes.into_list() {
-            let client = &self.client;
+            let client = &self.context.client;
             let (resource, written) = match change {
                 Change::Create { resource, namespace, body } => {
                     (resource, client.create(resource, &namespace, body).await?)

@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use skiff_api::registry::Kinds;
 use skiff_api::wire::{Serve, User};
 use skiff_base::{Tasks, World};
-use skiff_client::{Caches, Client};
+use skiff_client::{Caches, Client, Metas};
 use skiff_loops::Runner;
 use skiff_server::authenticate::Authenticator;
 use skiff_server::authorize::Authorizer;
@@ -37,13 +37,14 @@ impl Machine {
         let tasks = Tasks::new();
         let store = open_store(settings, &world)?;
         let keys = Keys::open(&settings.data.join("pki"), &wanted(settings), &world)?;
+        let ca = keys.ca_pem().to_owned();
         let tls = keys.server_config(&world)?;
         write_kubeconfig(settings, &keys)?;
         let server = Arc::new(server(settings, &world, &store, keys, &tasks).await?);
         let serve: Arc<dyn Serve> = Arc::new(Entry(server.clone()));
         let admin = Client::new(serve.clone(), User::system("skiff", &["system:masters"]), "skiff");
-        crate::bootstrap::run(&admin).await?;
-        start_loops(&serve, &world, &tasks);
+        crate::bootstrap::run(&admin, &server.kinds, &server.services, settings.listen).await?;
+        start_loops(&serve, &server.kinds, ca, &world, &tasks);
         let listener = tokio::net::TcpListener::bind(settings.listen).await.with_context(|| {
             format!("listening on {}: is another cluster running there?", settings.listen)
         })?;
@@ -92,6 +93,7 @@ async fn server(
         authorizer: Authorizer::start(store.clone(), tasks).await?,
         limits: Default::default(),
         ready: Default::default(),
+        services: Default::default(),
         address: settings.listen.to_string(),
         build: Build {
             commit: option_env!("SKIFF_COMMIT").unwrap_or(""),
@@ -114,11 +116,20 @@ fn write_kubeconfig(settings: &Settings, keys: &Keys) -> Result<()> {
         .with_context(|| format!("writing {}", path.display()))
 }
 
-fn start_loops(serve: &Arc<dyn Serve>, world: &World, tasks: &Tasks) {
+fn start_loops(serve: &Arc<dyn Serve>, kinds: &Kinds, ca: String, world: &World, tasks: &Tasks) {
     let user = User::system("system:kube-controller-manager", &[]);
     let reader = Client::new(serve.clone(), user, "skiff-caches");
-    let caches = Caches::new(reader, world.clone(), tasks.clone());
-    let runner =
-        Runner { serve: serve.clone(), caches, world: world.clone(), tasks: tasks.clone() };
+    let caches = Caches::new(reader.clone(), world.clone(), tasks.clone());
+    let metas: Arc<Metas> = Arc::default();
+    tasks.spawn(metas.clone().follow(reader, world.clone(), kinds.clone()));
+    let runner = Runner {
+        serve: serve.clone(),
+        caches,
+        metas,
+        kinds: kinds.clone(),
+        settings: Arc::new(skiff_loops::Settings { ca }),
+        world: world.clone(),
+        tasks: tasks.clone(),
+    };
     skiff_loops::LOOPS.iter().for_each(|start| start(&runner));
 }

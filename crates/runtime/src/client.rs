@@ -95,8 +95,8 @@ impl Runtime {
         }
     }
 
-    /// Kills and removes its containers, its namespaces, its cgroup. Done when all is gone. Removing
-    /// one that does not exist succeeds.
+    /// Kills and removes its containers, its namespaces, its cgroup. Done when all is gone.
+    /// Removing one that does not exist succeeds.
     pub async fn remove_sandbox(&self, id: &str) -> Result<()> {
         self.done(Ask::RemoveSandbox { id: id.into() }).await
     }
@@ -225,8 +225,8 @@ impl Runtime {
         self.done(Ask::UpdateContainer { id: id.into(), resources: resources.clone() }).await
     }
 
-    /// Makes a cgroup below the root (`kubepods`, `kubepods/burstable`, a sandbox's parent) if it is
-    /// missing, and sets its limits.
+    /// Makes a cgroup below the root (`kubepods`, `kubepods/burstable`, a sandbox's parent) if it
+    /// is missing, and sets its limits.
     pub async fn set_cgroup(&self, path: &str, resources: &Resources) -> Result<()> {
         self.done(Ask::SetCgroup { path: path.into(), resources: resources.clone() }).await
     }

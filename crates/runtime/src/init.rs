@@ -12,7 +12,7 @@ use crate::status::Nanos;
 use crate::sys::{self, poll, process, socket};
 use crate::wire::Failure;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
@@ -58,11 +58,25 @@ pub(crate) enum Held {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Order {
     /// With one descriptor per role.
-    Spawn { id: String, kind: Kind, flags: i32, oom_file: Option<PathBuf>, roles: Vec<Role> },
+    Spawn {
+        id: String,
+        kind: Kind,
+        flags: i32,
+        oom_file: Option<PathBuf>,
+        roles: Vec<Role>,
+    },
     /// With the descriptor.
-    Hold { id: String, what: Held },
-    Release { id: String, what: Held },
-    ReleaseAll { id: String },
+    Hold {
+        id: String,
+        what: Held,
+    },
+    Release {
+        id: String,
+        what: Held,
+    },
+    ReleaseAll {
+        id: String,
+    },
     Report,
 }
 
@@ -70,14 +84,27 @@ pub(crate) enum Order {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Report {
     /// With its pidfd.
-    Spawned { id: String },
-    NotSpawned { id: String, why: String },
+    Spawned {
+        id: String,
+    },
+    NotSpawned {
+        id: String,
+        why: String,
+    },
     Lived(Record),
     /// With its pidfd, then what is held, in order.
-    Alive { id: String, kind: Kind, held: Vec<Held> },
+    Alive {
+        id: String,
+        kind: Kind,
+        held: Vec<Held>,
+    },
     /// All that are alive have been told.
     End,
 }
+
+/// Ends of execs that are told again to a supervisor that comes anew: the last one may have died
+/// with the news unread. More than these have not ended within one death.
+const MAX_RECENT: usize = 64;
 
 struct Child {
     id: String,
@@ -96,6 +123,7 @@ struct Init {
     supervisor: Option<OwnedFd>,
     children: HashMap<i32, Child>,
     held: HashMap<String, BTreeMap<Held, OwnedFd>>,
+    recent: VecDeque<Record>,
 }
 
 const LISTENER: u64 = 0;
@@ -146,6 +174,7 @@ impl Init {
             supervisor: None,
             children: HashMap::new(),
             held: HashMap::new(),
+            recent: VecDeque::new(),
         })
     }
 
@@ -174,18 +203,17 @@ impl Init {
         Ok(())
     }
 
-    /// Whether the supervisor has it (in its queue at least).
-    fn tell(&mut self, report: &Report, with: &[BorrowedFd<'_>]) -> bool {
-        let Some(supervisor) = &self.supervisor else { return false };
+    fn tell(&mut self, report: &Report) {
+        self.tell_with(report, &[]);
+    }
+
+    fn tell_with(&mut self, report: &Report, with: &[BorrowedFd<'_>]) {
+        let Some(supervisor) = &self.supervisor else { return };
         let packet = serde_json::to_vec(report).expect("has string keys only");
-        match socket::send(supervisor.as_raw_fd(), &packet, with) {
-            Ok(_) => true,
-            Err(e) => {
-                // One that reads so slowly, or is dead, must connect again and ask.
-                eprintln!("pod init: tell the supervisor: {e}");
-                self.supervisor = None;
-                false
-            }
+        if let Err(e) = socket::send(supervisor.as_raw_fd(), &packet, with) {
+            // One that reads so slowly, or is dead, must connect again and ask.
+            eprintln!("pod init: tell the supervisor: {e}");
+            self.supervisor = None;
         }
     }
 
@@ -254,7 +282,7 @@ impl Init {
             Ok(process::Fork::Child) => container::become_program(&id, with, &self.events),
             Ok(process::Fork::Parent { pid, pidfd }) => (pid, pidfd),
             Err(e) => {
-                self.tell(&Report::NotSpawned { id, why: format!("clone3: {e}") }, &[]);
+                self.tell(&Report::NotSpawned { id, why: format!("clone3: {e}") });
                 return;
             }
         };
@@ -266,7 +294,7 @@ impl Init {
             }
         }
         if let Ok(copy) = pidfd.try_clone() {
-            self.tell(&Report::Spawned { id: id.clone() }, &[copy.as_fd()]);
+            self.tell_with(&Report::Spawned { id: id.clone() }, &[copy.as_fd()]);
         }
         self.children.insert(pid, Child { id, kind, oom_file, pidfd });
     }
@@ -287,10 +315,11 @@ impl Init {
             // The exit of an exec is news, not history: probes would fill the disk with them.
             if child.kind == Kind::Container {
                 self.record(&record);
-                self.tell(&Report::Lived(record), &[]);
-            } else if !self.tell(&Report::Lived(record.clone()), &[]) {
-                self.record(&record);
+            } else {
+                self.recent.truncate(MAX_RECENT - 1);
+                self.recent.push_front(record.clone());
             }
+            self.tell(&Report::Lived(record));
         }
     }
 
@@ -307,10 +336,11 @@ impl Init {
                 Err(e) => eprintln!("pod init: report {}: {e}", child.id),
             }
         }
-        reports.push((Report::End, Vec::new()));
+        let recent = self.recent.iter().rev().cloned().map(Report::Lived);
+        reports.extend(recent.chain([Report::End]).map(|report| (report, Vec::new())));
         for (report, with) in &reports {
             let with: Vec<_> = with.iter().map(AsFd::as_fd).collect();
-            self.tell(report, &with);
+            self.tell_with(report, &with);
         }
     }
 }

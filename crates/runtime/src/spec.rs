@@ -149,8 +149,8 @@ pub enum MountSource {
     Bind {
         /// Where it is.
         path: PathBuf,
-        /// Below `path`: resolved so that neither `..` nor a symbolic link leads out of it, and made
-        /// as a folder if missing (mode 0750 as Kubernetes does for subPath).
+        /// Below `path`: resolved so that neither `..` nor a symbolic link leads out of it, and
+        /// made as a folder if missing (mode 0750 as Kubernetes does for subPath).
         sub_path: Option<PathBuf>,
         /// How mounts below it travel.
         propagation: Propagation,
@@ -198,7 +198,7 @@ pub struct Security {
     pub privileged: bool,
     /// Beyond [`crate::container::caps::DEFAULT`]: `NET_ADMIN`, `CAP_NET_ADMIN` or `ALL`.
     pub add_capabilities: Vec<String>,
-    /// Taken away before `add_capabilities` counts: a name, or `ALL`.
+    /// Taken away: `ALL` before single ones are added, single names after.
     pub drop_capabilities: Vec<String>,
     /// The program and its children can never gain privileges by executing a file.
     pub no_new_privileges: bool,

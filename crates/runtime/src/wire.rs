@@ -124,8 +124,11 @@ pub(crate) fn encode<T: Serialize>(body: &T, descriptors: usize) -> Vec<u8> {
     frame
 }
 
-/// The first frame in `bytes`, if it is there in full: (bytes taken, body, descriptors).
-pub(crate) fn split(bytes: &[u8]) -> Result<Option<(usize, &[u8], usize)>, Error> {
+/// A frame that has arrived: (bytes taken, body, descriptors).
+pub(crate) type Frame<'a> = (usize, &'a [u8], usize);
+
+/// The first frame in `bytes`, if it is there in full.
+pub(crate) fn split(bytes: &[u8]) -> Result<Option<Frame<'_>>, Error> {
     let Some(header) = bytes.get(..HEADER) else { return Ok(None) };
     let field = |at: usize| {
         u32::from_le_bytes(header[at..at + 4].try_into().expect("four bytes were cut")) as usize

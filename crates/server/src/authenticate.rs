@@ -1,8 +1,10 @@
-//! Authenticate: whose call is this? The first stage of the pipeline; it says who, never what they may do.
+//! Authenticate: whose call is this? The first stage of the pipeline; it says who, never what they
+//! may do.
 //!
-//! In order: a part of this process is who it was assembled as; a verified client certificate names its user; a bearer
-//! token names a service account; nobody else is `system:anonymous`. A token that is wrong is refused outright (401):
-//! who tries to be somebody must not silently become nobody.
+//! In order: a part of this process is who it was assembled as; a verified client certificate names
+//! its user; a bearer token names a service account; nobody else is `system:anonymous`. A token
+//! that is wrong is refused outright (401): who tries to be somebody must not silently become
+//! nobody.
 
 use crate::token::{ISSUER, Tokens};
 use base64::Engine;
@@ -16,8 +18,8 @@ pub const ANONYMOUS: &str = "system:anonymous";
 pub const AUTHENTICATED: &str = "system:authenticated";
 pub const UNAUTHENTICATED: &str = "system:unauthenticated";
 
-/// A WebSocket subprotocol that begins so is no protocol but a token (browsers cannot set headers). Whoever picks the
-/// subprotocol of the answer must pass over it.
+/// A WebSocket subprotocol that begins so is no protocol but a token (browsers cannot set headers).
+/// Whoever picks the subprotocol of the answer must pass over it.
 pub const TOKEN_PROTOCOL: &str = "base64url.bearer.authorization.k8s.io.";
 
 /// Tells who calls.
@@ -30,6 +32,10 @@ pub struct Authenticator {
 impl Authenticator {
     pub fn new(tokens: Arc<Tokens>, server: String) -> Authenticator {
         Authenticator { tokens, server }
+    }
+
+    pub fn tokens(&self) -> &Tokens {
+        &self.tokens
     }
 
     /// The document at [`crate::token::DISCOVERY_PATH`].
@@ -131,7 +137,10 @@ mod tests {
         assert_eq!(find(AUTHORIZATION, "Bearer "), Ok(None));
         assert_eq!(find(AUTHORIZATION, "Basic YTpi"), Ok(None));
         let protocol = |rest: &str| find(SEC_WEBSOCKET_PROTOCOL, rest);
-        assert_eq!(protocol("base64url.bearer.authorization.k8s.io.YWJj, v5.channel.k8s.io"), Ok(Some("abc".into())));
+        assert_eq!(
+            protocol("base64url.bearer.authorization.k8s.io.YWJj, v5.channel.k8s.io"),
+            Ok(Some("abc".into()))
+        );
         assert_eq!(protocol("base64url.bearer.authorization.k8s.io.YWJj"), Err(401));
         assert_eq!(protocol("base64url.bearer.authorization.k8s.io.*, a"), Err(401));
         assert_eq!(protocol("v5.channel.k8s.io"), Ok(None));

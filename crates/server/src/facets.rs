@@ -1,10 +1,10 @@
 //! Facets of an object: what the store indexes and watches select on without reading the body
 //! (labels, selectable fields, owner UIDs), and selection over them.
 
+use serde_json::Value;
 use skiff_api::kind::Kind;
 use skiff_api::object::Object;
 use skiff_store::{Facet, Facets, Record};
-use serde_json::Value;
 
 /// The facets of an object, as they go into the store.
 pub fn of(kind: &Kind, object: &Object) -> Facets {
@@ -12,7 +12,10 @@ pub fn of(kind: &Kind, object: &Object) -> Facets {
     for (key, value) in object.labels() {
         facets.push((format!("l:{key}").into(), value.into()));
     }
-    for path in &kind.selectable {
+    if let Some(fields) = kind.hooks.fields {
+        fields(object, &mut |name, value| facets.push((format!("f:{name}").into(), value.into())));
+    }
+    for path in kind.selectable.iter().filter(|_| kind.hooks.fields.is_none()) {
         let text = match object.at(path) {
             Some(Value::String(text)) => text.clone(),
             Some(Value::Null) | None => String::new(),

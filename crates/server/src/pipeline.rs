@@ -6,6 +6,7 @@
 use crate::Server;
 use crate::accept::Accept;
 use crate::authorize::Attributes;
+use crate::impersonate::impersonate;
 use crate::request::Request;
 use crate::url::{self, Query, Resource, Target};
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT, WARNING};
@@ -17,23 +18,23 @@ use std::sync::{Arc, Mutex};
 
 /// The stages of one call.
 pub async fn run(server: &Arc<Server>, call: Call) -> Result<Answer, Status> {
-    let user = server.authenticator.authenticate(&call)?;
-    let user = crate::impersonate::impersonate(&server.authorizer, user, &call.headers).await?;
+    let caller = server.authenticator.authenticate(&call)?;
     let query = Query::parse(&call.query);
     match url::parse(&call.path) {
         Target::Path(path) => {
             let _place = server.limits.enter(crate::limit::Sort::Short)?;
             let asked = Attributes::of_path(call.method.as_str(), &path);
+            let user = impersonate(&server.authorizer, caller, &call.headers, &asked).await?;
             server.authorizer.check(&user, &asked).await?;
             crate::paths::answer(server, &call, &path, &query).await
         }
-        Target::Resource(resource) => run_resource(server, user, query, resource, call).await,
+        Target::Resource(resource) => run_resource(server, caller, query, resource, call).await,
     }
 }
 
 async fn run_resource(
     server: &Arc<Server>,
-    user: User,
+    caller: User,
     query: Query,
     resource: Resource,
     mut call: Call,
@@ -42,14 +43,18 @@ async fn run_resource(
         .ok_or_else(Status::method_not_allowed)?;
     let _place = server.limits.enter(crate::limit::sort_of(verb, &resource))?;
     let asked = Attributes::of(verb.name(), &resource, &query);
+    let user = impersonate(&server.authorizer, caller, &call.headers, &asked).await?;
     server.authorizer.check(&user, &asked).await?;
     let registry = server.kinds.now();
     let kind = registry
         .find(&resource.group, &resource.version, &resource.plural)
-        .filter(|kind| kind.namespaced() || resource.namespace.is_empty() || kind.plural == "namespaces")
+        .filter(|kind| {
+            kind.namespaced() || resource.namespace.is_empty() || kind.plural == "namespaces"
+        })
         .ok_or_else(Status::no_such_path)?
         .clone();
-    let header = |name| call.headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok()).unwrap_or("");
+    let header =
+        |name| call.headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok()).unwrap_or("");
     let request = Request {
         verb,
         accept: Accept::parse(header(ACCEPT))?,
@@ -73,7 +78,8 @@ async fn run_resource(
 async fn bracket(server: &Arc<Server>, request: &Request, call: Call) -> Result<Answer, Status> {
     let kind = &request.kind;
     if !request.resource.subresource.is_empty() {
-        let entry = kind.subresource(&request.resource.subresource).ok_or_else(Status::no_such_path)?;
+        let entry =
+            kind.subresource(&request.resource.subresource).ok_or_else(Status::no_such_path)?;
         return match &entry.does {
             Does::Connect => crate::connect::connect(server, request, call).await,
             _ if !entry.verbs.contains(&request.verb) => Err(Status::method_not_allowed()),

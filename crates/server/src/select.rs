@@ -14,16 +14,16 @@ pub struct Selection {
     fields: FieldSelector,
     /// The one object that is asked for.
     name: Option<String>,
+    /// From the names of this face to those that are stored.
+    field_name: fn(&str) -> &str,
 }
 
 impl Selection {
     /// Reads and checks the selectors of a request.
     pub fn of(request: &Request) -> Result<Selection, Status> {
         let text = |key| request.query.get(key).unwrap_or("");
-        let labels = Selector::parse(text("labelSelector"))
-            .map_err(Status::bad_request)?;
-        let fields = FieldSelector::parse(text("fieldSelector"))
-            .map_err(Status::bad_request)?;
+        let labels = Selector::parse(text("labelSelector")).map_err(Status::bad_request)?;
+        let fields = FieldSelector::parse(text("fieldSelector")).map_err(Status::bad_request)?;
         let known = |field: &str| {
             ["metadata.name", "metadata.namespace"].contains(&field)
                 || request.kind.selectable.iter().any(|path| path == field)
@@ -33,7 +33,7 @@ impl Selection {
             "" => fields.exact("metadata.name").map(str::to_owned),
             name => Some(name.to_owned()),
         };
-        Ok(Selection { labels, fields, name })
+        Ok(Selection { labels, fields, name, field_name: request.kind.hooks.field_name })
     }
 
     pub fn is_everything(&self) -> bool {
@@ -55,7 +55,7 @@ impl Selection {
     pub fn facet(&self) -> Option<Facet> {
         let indexed = self.fields.0.iter().filter(|f| !f.field.starts_with("metadata."));
         let field = indexed.filter(|f| !f.negated && !f.value.is_empty());
-        let field = field.map(|f| (&*f.field, &*f.value)).next();
+        let field = field.map(|f| ((self.field_name)(&f.field), &*f.value)).next();
         let (sort, (key, value)) = match (field, self.labels.exact()) {
             (Some(field), _) => ("f", field),
             (None, Some(label)) => ("l", label),
@@ -68,6 +68,9 @@ impl Selection {
         let name_is = |name: &str| facets::value(record, "f:metadata.name") == Some(name);
         self.name.as_deref().is_none_or(name_is)
             && self.labels.matches(|key| facets::value(record, &format!("l:{key}")))
-            && self.fields.matches(|path| Some(facets::value(record, &format!("f:{path}")).unwrap_or("")))
+            && self.fields.matches(|path| {
+                let name = format!("f:{}", (self.field_name)(path));
+                Some(facets::value(record, &name).unwrap_or(""))
+            })
     }
 }

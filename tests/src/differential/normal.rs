@@ -13,11 +13,15 @@ use serde_json::{Map, Value};
 /// Names that the runner gave to this run of a case, and what stands for them in an answer.
 pub type Given = Vec<(String, &'static str)>;
 
+/// What stands for the name of a node.
+pub const NODE: &str = "NODE";
+
 /// The letters that Kubernetes draws random names from.
 const RANDOM: &str = "[bcdfghjklmnpqrstvwxz2456789]";
 
 static NOISE: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
     let rules: Vec<(String, &str)> = vec![
+        (r"/tmp/kubectl-edit-\d+".into(), "/tmp/kubectl-edit"),
         (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}".into(), "UID"),
         (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z".into(), "TIME"),
         (r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d [+-]\d{4}".into(), "TIME"),
@@ -25,7 +29,7 @@ static NOISE: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (r"sha256:[0-9a-f]{64}".into(), "DIGEST"),
         (r"\b[0-9a-f]{64}\b".into(), "ID"),
         (format!("kube-api-access-{RANDOM}{{5}}"), "kube-api-access-RANDOM"),
-        (r#"((?:resourceVersion|Resource Version)\\?"?[:=]\s*\\?"?)\d+"#.into(), "${1}REVISION"),
+        (r#"((?:resourceVersion|Resource Version)\\*"?[:=]\s*\\*"?)\d+"#.into(), "${1}REVISION"),
         (r"Too large resource version: \d+, current: \d+".into(), "Too large resource version"),
         (
             r"(?s)-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----(\\n)?".into(),
@@ -45,7 +49,6 @@ static NOISE: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (r#"(pod-template-hash"?[=:]\s*"?)[a-z0-9]+"#.into(), "${1}HASH"),
         (format!("-{RANDOM}{{8,10}}\\b"), "-HASH"),
         (format!("(gen-){RANDOM}{{5}}\\b"), "${1}RANDOM"),
-        (r"/tmp/kubectl-edit-\d+".into(), "/tmp/kubectl-edit"),
         (r"(?m)^([-+]{3}) /tmp/(LIVE|MERGED)-\S*/(\S+)\s.*$".into(), "$1 $2/$3"),
         (r"(?m)^diff .*/tmp/LIVE-.*$".into(), "diff"),
         (r"(?m)^(E|I|W)\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ \S+\] ".into(), "$1 "),
@@ -63,13 +66,23 @@ static BLANKS: LazyLock<Regex> =
 pub fn normal(text: &str, given: &Given) -> String {
     let mut text = sort_causes(&spread_json(text));
     for (value, word) in given {
-        text = text.replace(value.as_str(), word);
+        text = match *word {
+            NODE => whole_word(&text, value),
+            _ => text.replace(value.as_str(), word),
+        };
     }
     for (pattern, to) in NOISE.iter() {
         text = pattern.replace_all(&text, *to).into_owned();
     }
     let lines: Vec<_> = text.lines().map(keep_indent).collect();
     lines.join("\n").trim_end().to_owned()
+}
+
+/// A node may have a short name, which other words have in them.
+fn whole_word(text: &str, name: &str) -> String {
+    let pattern = format!(r"(?m)(^|[^\w.-]){}($|[^\w-])", regex::escape(name));
+    let pattern = Regex::new(&pattern).expect("an escaped name is a pattern");
+    pattern.replace_all(text, format!("${{1}}{NODE}${{2}}")).into_owned()
 }
 
 /// Columns are padded by content, which is noise; the indent of YAML and of `describe` is not.

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use super::answers::Answers;
 use super::cases::Case;
-use super::normal::normal;
+use super::normal::{NODE, normal};
 
 const PRELUDE: &str = include_str!("prelude.sh");
 
@@ -111,11 +111,10 @@ impl<'a> Run<'a> {
             json!({"apiVersion": "v1", "kind": "Namespace",
                 "metadata": {"name": self.namespace(index), "labels": {"differential": self.id}}})
         };
-        let items: Vec<_> = (0..cases).map(namespace).collect();
-        let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
+        let items: Vec<_> = (0..cases).map(|index| namespace(index).to_string()).collect();
         self.ready.watch(self.command(), &["serviceaccounts", "default"])?;
         self.ready.watch(self.command(), &["configmaps", "kube-root-ca.crt"])?;
-        self.kubectl(&["create", "-f", "-"], Some(&list.to_string()))?;
+        self.kubectl(&["create", "-f", "-"], Some(&items.join("\n---\n")))?;
         Ok(())
     }
 
@@ -145,7 +144,7 @@ impl<'a> Run<'a> {
             .context("run bash (is it installed?)")?;
         let mut given = vec![(work.display().to_string(), "WORK"), (namespace, "NAMESPACE")];
         given.push((self.id.clone(), "RUN"));
-        given.extend(self.nodes.iter().map(|n| (n.clone(), "NODE")));
+        given.extend(self.nodes.iter().map(|n| (n.clone(), NODE)));
         let mut text = normal(&String::from_utf8_lossy(&output.stdout), &given);
         let errors = normal(&String::from_utf8_lossy(&output.stderr), &given);
         if !errors.is_empty() {

@@ -42,3 +42,36 @@ impl View for ServiceAccount {
         &self.metadata
     }
 }
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ConfigMap {
+    pub metadata: Meta,
+    pub data: std::collections::BTreeMap<String, String>,
+    /// Values are base64.
+    pub binary_data: std::collections::BTreeMap<String, String>,
+}
+
+impl View for ConfigMap {
+    const RESOURCE: Resource = Resource::core("configmaps", "ConfigMap");
+    fn meta(&self) -> &Meta {
+        &self.metadata
+    }
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Secret {
+    pub metadata: Meta,
+    #[serde(rename = "type")]
+    pub sort: String,
+    /// Values are base64.
+    pub data: std::collections::BTreeMap<String, String>,
+}
+
+impl View for Secret {
+    const RESOURCE: Resource = Resource::core("secrets", "Secret");
+    fn meta(&self) -> &Meta {
+        &self.metadata
+    }
+}

@@ -4,16 +4,32 @@
 //! fields that it does not know. A view whose body does not decode is an error, never an empty value.
 
 mod core;
+mod endpointslice;
+mod event;
+mod lease;
+mod node;
 pub mod pod;
+mod priorityclass;
+mod service;
 pub mod workloads;
 
-pub use core::{Namespace, ServiceAccount};
+pub use core::{ConfigMap, Namespace, Secret, ServiceAccount};
+pub use endpointslice::{
+    Endpoint, EndpointConditions, EndpointPort, EndpointSlice, SERVICE_NAME, TargetRef,
+};
+pub use event::{Event, EventSeries};
+pub use lease::{Lease, LeaseSpec};
+pub use node::{Node, NodeAddress, NodeCondition, NodeImage, NodeSpec, NodeStatus, Taint};
 pub use pod::Pod;
+pub use priorityclass::PriorityClass;
+pub use service::{IntOrString, Service, ServicePort, ServiceSpec, ServiceStatus};
 pub use workloads::{Deployment, ReplicaSet};
 
+use crate::kind::Kind;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
 
 /// A resource by its names: what a client needs to build a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -43,6 +59,17 @@ impl Resource {
         Resource { namespaced: false, ..self }
     }
 
+    /// The names of any kind, built in or custom.
+    pub fn of_kind(kind: &Kind) -> Resource {
+        Resource {
+            group: intern(&kind.group),
+            version: intern(&kind.version),
+            plural: intern(&kind.plural),
+            kind: intern(&kind.kind),
+            namespaced: kind.namespaced(),
+        }
+    }
+
     pub fn api_version(&self) -> String {
         crate::kind::api_version(self.group, self.version)
     }
@@ -65,12 +92,33 @@ impl Resource {
     }
 }
 
+/// Keeps a name for good, once. Only names of kinds come here: a cluster has hundreds of them, not millions.
+fn intern(name: &str) -> &'static str {
+    static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    let mut names = NAMES.lock().expect("no holder of this lock panics");
+    if let Some(known) = names.get(name) {
+        return known;
+    }
+    let kept: &'static str = Box::leak(name.into());
+    names.insert(kept);
+    kept
+}
+
 /// Something that loops read.
 pub trait View: DeserializeOwned + Send + Sync + 'static {
     const RESOURCE: Resource;
     fn meta(&self) -> &Meta;
     /// Names the values under which a cache finds this object besides its key (`node`, `owner`, ...).
     fn index(&self, _put: &mut dyn FnMut(&'static str, &str)) {}
+}
+
+/// Reads a list that the API writes as null where it is empty.
+fn null_is_empty<'de, D, T>(from: D) -> Result<Vec<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Ok(Option::deserialize(from)?.unwrap_or_else(Vec::new))
 }
 
 /// The metadata that loops read.

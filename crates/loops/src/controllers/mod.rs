@@ -1,3 +1,6 @@
 //! The controllers: one file each (or one folder, split by decision), one line in LOOPS each.
 
+pub mod garbage;
+pub mod namespace;
+pub mod root_ca;
 pub mod serviceaccount;

@@ -2,11 +2,11 @@
 //!
 //! The exemplar of a loop: which changes wake it, what it looks at, and a pure plan.
 
-use crate::{Changes, Loop, Next, On};
+use crate::{Changes, Context, Loop, Next, On};
 use serde_json::json;
+use skiff_api::Status;
 use skiff_api::views::{Key, Namespace, ServiceAccount, View};
 use skiff_base::Time;
-use skiff_client::Caches;
 use std::sync::Arc;
 
 /// Key: the name of a namespace.
@@ -27,10 +27,10 @@ impl Loop for DefaultAccount {
         on.map::<ServiceAccount>(|account, _| vec![Key::new("", &account.metadata.namespace)]);
     }
 
-    fn observe(caches: &Caches, key: &Key) -> Option<Seen> {
-        let namespace = caches.of::<Namespace>().get(key)?;
-        let account = caches.of::<ServiceAccount>().get(&Key::new(&key.name, "default"));
-        Some(Seen { namespace, account })
+    async fn observe(cx: &Context, key: &Key) -> Result<Option<Seen>, Status> {
+        let Some(namespace) = cx.caches.of::<Namespace>().get(key) else { return Ok(None) };
+        let account = cx.caches.of::<ServiceAccount>().get(&Key::new(&key.name, "default"));
+        Ok(Some(Seen { namespace, account }))
     }
 
     fn plan(seen: &Seen, _: &mut (), _: Time, out: &mut Changes) -> Next {
@@ -55,8 +55,8 @@ mod tests {
     fn check(namespace: serde_json::Value, account: Option<serde_json::Value>, expected: Expect) {
         let read = "the case is a valid view";
         let seen = Seen {
-            namespace: serde_json::from_value(namespace).expect(read),
-            account: account.map(|a| serde_json::from_value(a).expect(read)),
+            namespace: Arc::new(serde_json::from_value(namespace).expect(read)),
+            account: account.map(|a| Arc::new(serde_json::from_value(a).expect(read))),
         };
         let mut out = Changes::default();
         DefaultAccount::plan(&seen, &mut (), Time::UNIX_EPOCH, &mut out);

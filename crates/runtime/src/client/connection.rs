@@ -167,7 +167,8 @@ impl Connection {
     }
 }
 
-/// Reads from the connection, and replaces it when it breaks, for as long as anybody has the keeper.
+/// Reads from the connection, and replaces it when it breaks, for as long as anybody has the
+/// keeper.
 async fn keep(keeper: std::sync::Weak<Keeper>, first: Arc<Connection>) {
     let mut connection = first;
     loop {

@@ -1,8 +1,8 @@
 //! Capabilities: the pieces that root's power is cut into (capabilities(7)).
 //!
-//! A container's bounding set decides: executing a program as root yields exactly it, and as anybody
-//! else nothing but what the file itself carries within it. Inheritable and ambient stay empty.
-//! Never here: system calls.
+//! A container's bounding set decides: executing a program as root yields exactly it, and as
+//! anybody else nothing but what the file itself carries within it. Inheritable and ambient stay
+//! empty. Never here: system calls.
 
 use crate::spec::Security;
 use crate::{Error, Result};

@@ -12,8 +12,16 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
 /// Below /dev of the machine, these are never shown: the container has its own.
-const OWN: [&str; 8] =
-    ["/dev/pts", "/dev/shm", "/dev/mqueue", "/dev/fd", "/dev/console", "/dev/ptmx", "/dev/lxc", "/dev/.udev"];
+const OWN: [&str; 8] = [
+    "/dev/pts",
+    "/dev/shm",
+    "/dev/mqueue",
+    "/dev/fd",
+    "/dev/console",
+    "/dev/ptmx",
+    "/dev/lxc",
+    "/dev/.udev",
+];
 /// Folders of devices are searched this deep (/dev/bus/usb/001, /dev/disk are the deepest).
 const MAX_DEPTH: usize = 4;
 

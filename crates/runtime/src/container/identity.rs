@@ -23,7 +23,8 @@ pub(crate) fn set_oom_score(wanted: i32) -> Result<()> {
         Err(_) => {}
     }
     let now = std::fs::read_to_string(FILE).map_err(failed(FILE))?;
-    let mut allowed: i32 = now.trim().parse().map_err(|_| Error::System(format!("{FILE}: {now}")))?;
+    let mut allowed: i32 =
+        now.trim().parse().map_err(|_| Error::System(format!("{FILE}: {now}")))?;
     let mut refused = wanted;
     while allowed - refused > 1 {
         let middle = refused + (allowed - refused) / 2;

@@ -118,7 +118,11 @@ fn execute(with: &mut Descriptors) -> Result<Never> {
     }
     process::new_session().map_err(failed("start a session"))?;
     let terminal = job.exec.as_ref().map_or(job.spec.terminal, |exec| exec.terminal);
-    if terminal { open_terminal(&job, with)? } else { wire_streams(&job, with, &null)? }
+    if terminal {
+        open_terminal(&job, with)?
+    } else {
+        wire_streams(&job, with, &null)?
+    }
     // Closed on execution like all others; 0 to 2 are copies that stay.
     drop(null);
     run(&job, with)
@@ -134,10 +138,9 @@ fn read_job(with: &mut Descriptors) -> Result<Job> {
 
 /// Into the namespaces of a running container; the init has seen to the pid namespace.
 fn enter(with: &mut Descriptors) -> Result<()> {
-    for (role, kind) in [
-        (Role::CgroupNamespace, libc::CLONE_NEWCGROUP),
-        (Role::MountNamespace, libc::CLONE_NEWNS),
-    ] {
+    for (role, kind) in
+        [(Role::CgroupNamespace, libc::CLONE_NEWCGROUP), (Role::MountNamespace, libc::CLONE_NEWNS)]
+    {
         if let Some(namespace) = with.remove(&role) {
             process::enter(&namespace, kind).map_err(failed("enter the container"))?;
         }

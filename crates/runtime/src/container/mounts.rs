@@ -1,8 +1,8 @@
 //! The container's file system: its root, the kernel's own file systems, its mounts, its masks.
 //!
 //! Sources on the machine are opened first, as detached copies of mounts, with `openat2` keeping a
-//! subPath inside its volume. Then the root is mounted and entered (pivot_root), and everything else
-//! is put in place from the inside: no path of the image, however it is linked, can lead out.
+//! subPath inside its volume. Then the root is mounted and entered (pivot_root), and everything
+//! else is put in place from the inside: no path of the image, however it is linked, can lead out.
 //! All of it lives in the container's mount namespace and goes with it.
 
 use super::{Job, devices};
@@ -120,14 +120,13 @@ fn source(mount: &Mount) -> Result<Source> {
 
 /// A subPath, opened (and made, if missing) without ever leaving the volume.
 fn open_below(volume: OwnedFd, below: &Path) -> Result<OwnedFd> {
-    let wrong = |e: io::Error| {
-        Error::System(format!("failed to prepare subPath {}: {e}", below.display()))
-    };
+    let wrong =
+        |e: io::Error| Error::System(format!("failed to prepare subPath {}: {e}", below.display()));
     if below.components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir)) {
         return Err(Error::Invalid(format!("subPath {} must stay inside", below.display())));
     }
     let open = |path: &Path| {
-        // RESOLVE_BENEATH refuses an absolute link, which RESOLVE_IN_ROOT would follow inside.
+        // Links are followed as if the volume were the root: none leads out.
         sys::open_at(volume.as_fd(), path, libc::O_PATH, 0, libc::RESOLVE_IN_ROOT)
     };
     match open(below) {

@@ -153,11 +153,8 @@ mod tests {
         std::fs::create_dir_all(lower.join("files")).expect("mkdir");
         std::fs::write(lower.join("files/passwd"), "app:x:7:8:::\n").expect("write");
         std::os::unix::fs::symlink("/files/passwd", lower.join("etc/passwd")).expect("link");
-        let rootfs = Rootfs::Overlay {
-            lower: vec![lower],
-            upper: upper.clone(),
-            work: top.join("work"),
-        };
+        let rootfs =
+            Rootfs::Overlay { lower: vec![lower], upper: upper.clone(), work: top.join("work") };
         assert_eq!(resolve(&rootfs, "app").expect("found").uid, 7);
         std::fs::create_dir_all(upper.join("etc")).expect("mkdir");
         std::fs::write(upper.join("etc/passwd"), "app:x:9:9:::\n").expect("write");

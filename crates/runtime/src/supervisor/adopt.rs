@@ -129,27 +129,13 @@ impl Supervisor {
         }
     }
 
-    fn alive(
-        &mut self,
-        id: &str,
-        kind: Kind,
-        held: &[Held],
-        carried: Vec<OwnedFd>,
-    ) -> Result<()> {
+    fn alive(&mut self, id: &str, kind: Kind, held: &[Held], carried: Vec<OwnedFd>) -> Result<()> {
         let mut carried = carried.into_iter();
         let Some(pidfd) = carried.next() else { return Ok(()) };
         let process = Some(start::process_of(pidfd)?);
         if kind == Kind::Exec {
             let container = id.rsplit_once("-exec-").map_or(id, |(container, _)| container);
-            let exec = Exec {
-                container: container.to_string(),
-                process,
-                starting: None,
-                streams: [None, None, None, None],
-                exit: None,
-                waiters: Vec::new(),
-            };
-            self.execs.insert(id.to_string(), exec);
+            self.execs.insert(id.to_string(), Exec::adopted(container.to_string(), process));
             return Ok(());
         }
         let Some(container) = self.containers.get_mut(id) else { return Ok(()) };

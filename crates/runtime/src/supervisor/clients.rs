@@ -93,12 +93,7 @@ impl Supervisor {
         self.answer_with(to, result, Vec::new());
     }
 
-    pub(super) fn answer_with(
-        &mut self,
-        to: ReplyTo,
-        result: Result<Answer>,
-        with: Vec<OwnedFd>,
-    ) {
+    pub(super) fn answer_with(&mut self, to: ReplyTo, result: Result<Answer>, with: Vec<OwnedFd>) {
         let say = Say::Answer { seq: to.seq, result: result.map_err(Failure::from) };
         self.send(to.client, &say, with);
     }

@@ -1,7 +1,7 @@
 //! The log format of CRI: `<time> <stream> <F|P> <text>`, one per line or piece of a line.
 //!
-//! A line longer than [`MAX_LINE`] is cut into pieces marked P, its last one F. What comes without a
-//! newline is carried over until more comes, or the container ends (then it is a P).
+//! A line longer than [`MAX_LINE`] is cut into pieces marked P, its last one F. What comes without
+//! a newline is carried over until more comes, or the container ends (then it is a P).
 //! Never here: files.
 
 use crate::status::Nanos;

@@ -122,8 +122,7 @@ impl Journal {
             self.intake.read_exact_at(&mut self.buffer, start)?;
             return self.deliver(end, sink, at);
         }
-        let (carry, lines) =
-            (self.word(CARRY_LENGTH) as usize, self.word(LINES_LENGTH) as usize);
+        let (carry, lines) = (self.word(CARRY_LENGTH) as usize, self.word(LINES_LENGTH) as usize);
         let before = self.word(LOG_LENGTH);
         if let Some((log, length)) = sink.log()? {
             // A log that has been moved away meanwhile lacks all of it.
@@ -171,8 +170,7 @@ impl Journal {
     /// loses the chunk, and says so: the container must not stop for it.
     fn deliver(&mut self, end: u64, sink: &mut dyn Sink, at: Nanos) -> io::Result<()> {
         self.lines.clear();
-        let carry =
-            format::format(sink.carry(), &self.buffer, sink.stream(), at, &mut self.lines);
+        let carry = format::format(sink.carry(), &self.buffer, sink.stream(), at, &mut self.lines);
         let lines = self.lines.len();
         self.map[PENDING..PENDING + lines].copy_from_slice(&self.lines);
         self.map[CARRY..CARRY + carry.len()].copy_from_slice(&carry);
@@ -280,7 +278,8 @@ mod tests {
             let log = || {
                 OpenOptions::new().append(true).create(true).read(true).open(&path).expect("log")
             };
-            let sink = |fail_at| Memory { log: log(), carry: b"a".into(), kept: 0, fail_at, step: 0 };
+            let sink =
+                |fail_at| Memory { log: log(), carry: b"a".into(), kept: 0, fail_at, step: 0 };
             let (pipe, _write) = pipe_with(b"b\nc\nd");
             let mut dying = sink(Some(fail_at));
             let carry = std::thread::scope(|scope| {

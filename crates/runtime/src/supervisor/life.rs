@@ -4,7 +4,7 @@
 //! in case a cgroup empties slowly, after a growing pause. Nobody waits for another's removal.
 
 use super::clients::ReplyTo;
-use super::state::{self, Container};
+use super::state::{self, Container, Exec};
 use super::{Source, Supervisor, note, start};
 use crate::init::{Record, Report};
 use crate::status::{ContainerState, Event, Exit};
@@ -131,7 +131,10 @@ impl Supervisor {
             // It may have started and ended within one turn.
             self.settle_start(&id);
             self.close_container(&id, exit);
-        } else {
+        } else if let Some((container, _)) = id.rsplit_once("-exec-") {
+            // One that a former supervisor has started is new here.
+            let container = container.to_string();
+            self.execs.entry(id.clone()).or_insert_with(|| Exec::adopted(container, None));
             self.exec_status(&id);
             self.close_exec(&id, exit);
         }

@@ -1,8 +1,9 @@
-//! The supervisor: one single-threaded process that keeps all sandboxes and containers of a machine.
+//! The supervisor: one single-threaded process that keeps all sandboxes and containers of a
+//! machine.
 //!
-//! It waits in one place (epoll) for requests, for words of pod inits, for output of containers, and
-//! for the few deadlines of removals. Nothing in it blocks. It may be killed at any time: the next
-//! one finds everything in files and in the inits (`adopt`), and no container notices.
+//! It waits in one place (epoll) for requests, for words of pod inits, for output of containers,
+//! and for the few deadlines of removals. Nothing in it blocks. It may be killed at any time: the
+//! next one finds everything in files and in the inits (`adopt`), and no container notices.
 //!
 //! | file | what |
 //! |---|---|
@@ -165,7 +166,8 @@ impl Supervisor {
         }
         std::fs::set_permissions(root, std::os::unix::fs::PermissionsExt::from_mode(0o700))
             .map_err(failed(root.display()))?;
-        let mounts = std::fs::read_to_string("/proc/self/mountinfo").map_err(failed("mountinfo"))?;
+        let mounts =
+            std::fs::read_to_string("/proc/self/mountinfo").map_err(failed("mountinfo"))?;
         let place = Place {
             root: root.clone(),
             cgroup_root: config.cgroup_root.clone().into(),

@@ -251,11 +251,7 @@ impl Supervisor {
     }
 
     /// Gives a client its ends.
-    pub(super) fn attach(
-        &mut self,
-        id: &str,
-        spec: AttachSpec,
-    ) -> Result<(Answer, Vec<OwnedFd>)> {
+    pub(super) fn attach(&mut self, id: &str, spec: AttachSpec) -> Result<(Answer, Vec<OwnedFd>)> {
         self.running(id)?;
         let token = self.token(Source::Input(id.to_string()));
         let container = self.running(id)?;

@@ -175,7 +175,13 @@ fn sysctl(spec: &SandboxSpec, name: &str) -> Result<PathBuf> {
     let path = if slashes {
         name.to_string()
     } else {
-        name.chars().map(|c| match c { '.' => '/', '/' => '.', c => c }).collect()
+        name.chars()
+            .map(|c| match c {
+                '.' => '/',
+                '/' => '.',
+                c => c,
+            })
+            .collect()
     };
     let dotted = path.replace('/', ".");
     let needs = if path.starts_with("net/") {

@@ -1,5 +1,6 @@
 //! Starting containers and execs: everything is laid ready here, the pod init forks, and the child
-//! says on its status socket how it went. The answer to the caller waits for that; nothing else does.
+//! says on its status socket how it went. The answer to the caller waits for that; nothing else
+//! does.
 
 use super::clients::ReplyTo;
 use super::life::Removal;
@@ -294,11 +295,8 @@ impl Supervisor {
         let (sandbox, own_pids) = self.sandbox_of(id)?;
         let exec = format!("{id}-exec-{:x}", sys::now());
         let (mut with, mut streams) = (Vec::new(), [None, None, None, None]);
-        let wanted = if spec.terminal {
-            [false; 3]
-        } else {
-            [spec.stdin, spec.stdout, spec.stderr]
-        };
+        let wanted =
+            if spec.terminal { [false; 3] } else { [spec.stdin, spec.stdout, spec.stderr] };
         for (at, role) in [Role::Stdin, Role::Stdout, Role::Stderr].into_iter().enumerate() {
             if wanted[at] {
                 let (read, write) = sys::pipe().map_err(failed("pipe"))?;

@@ -4,16 +4,14 @@
 //! root/sandboxes/<id>/  spec.json  init.sock  events (written by the init)  shm/
 //! root/containers/<id>/ spec.json  stdout stderr (FIFOs)  *.carry (unfinished lines)  rootfs/
 //! ```
-//! A state is never stored: it follows from the spec (it was created), the init's record (it started,
-//! it ended) and the init itself (it is alive). Never here: system calls beyond files.
+//! A state is never stored: it follows from the spec (it was created), the init's record (it
+//! started, it ended) and the init itself (it is alive). Never here: system calls beyond files.
 
 use super::clients::ReplyTo;
 use super::output::{Log, Output, Watcher};
 use crate::container::cgroup::Layout;
 use crate::spec::{ContainerSpec, PidMode, SandboxSpec};
-use crate::status::{
-    ContainerState, ContainerStatus, Exit, ExitReason, Nanos, SandboxStatus,
-};
+use crate::status::{ContainerState, ContainerStatus, Exit, ExitReason, Nanos, SandboxStatus};
 use crate::wire::Failure;
 use crate::{Error, Result, failed};
 use serde::de::DeserializeOwned;
@@ -125,6 +123,14 @@ pub(super) struct ContainerFile {
     pub created_at: Nanos,
     pub sandbox: String,
     pub spec: ContainerSpec,
+}
+
+impl Exec {
+    /// Started by a former supervisor.
+    pub(super) fn adopted(container: String, process: Option<Process>) -> Exec {
+        let streams = [None, None, None, None];
+        Exec { container, process, starting: None, streams, exit: None, waiters: Vec::new() }
+    }
 }
 
 impl Sandbox {

@@ -158,7 +158,9 @@ impl Machine {
     /// The log's text alone.
     pub fn text(&self, id: &str) -> String {
         let log = self.log(id);
-        log.lines().map(|line| line.splitn(4, ' ').nth(3).unwrap_or("?").to_string() + "\n").collect()
+        log.lines()
+            .map(|line| line.splitn(4, ' ').nth(3).unwrap_or("?").to_string() + "\n")
+            .collect()
     }
 
     /// Until the log of a running container has a line; there is no other sign of it.

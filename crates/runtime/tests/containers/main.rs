@@ -20,7 +20,10 @@ type Case = fn(Machine) -> Pin<Box<dyn Future<Output = ()>>>;
 /// One entry per case; the name is the function's.
 macro_rules! cases {
     ($($module:ident :: $name:ident),* $(,)?) => {
-        &[$((concat!(stringify!($module), "::", stringify!($name)), |m| Box::pin($module::$name(m)))),*]
+        &[$((
+            concat!(stringify!($module), "::", stringify!($name)),
+            |m| Box::pin($module::$name(m)),
+        )),*]
     };
 }
 

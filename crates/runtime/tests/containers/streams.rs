@@ -21,7 +21,14 @@ pub async fn logs(m: Machine) {
     shape.sort();
     assert_eq!(
         shape,
-        ["stderr F 3", "stdout F 3", "stdout F 7232", "stdout P 16384", "stdout P 16384", "stdout P 4"]
+        [
+            "stderr F 3",
+            "stdout F 3",
+            "stdout F 7232",
+            "stdout P 16384",
+            "stdout P 16384",
+            "stdout P 4"
+        ]
     );
     // Loud, and with many processes.
     let (_, text) = m.run("pod", &m.spec("loud", "seq 1 50000; seq 1 50000 >&2")).await;
@@ -66,7 +73,8 @@ pub async fn exec_with_pipes(m: Machine) {
     let mut spec = m.spec("c", "sleep 1000");
     spec.env.push("A=container".into());
     m.start("pod", &spec).await;
-    let script = "echo $A $B; cat; echo bad >&2; grep Seccomp: /proc/self/status; ps | grep -c sleep; \
+    let script = "echo $A $B; cat; echo bad >&2; grep Seccomp: /proc/self/status; ps | grep -c \
+                    sleep; \
                   wc -l < /proc/self/cgroup; exit 5";
     let spec = ExecSpec { stdin: true, env: vec!["B=exec".into()], ..exec(script) };
     let mut run = m.runtime.exec("c", &spec).await.expect("runs");
@@ -120,7 +128,8 @@ pub async fn exec_with_a_terminal(m: Machine) {
 
 pub async fn attach(m: Machine) {
     m.sandbox("pod").await;
-    let mut spec = m.spec("c", "read go; echo out $go; echo err >&2; cat > /dev/null; yes | head -n 500000");
+    let mut spec =
+        m.spec("c", "read go; echo out $go; echo err >&2; cat > /dev/null; yes | head -n 500000");
     spec.stdin = true;
     m.start("pod", &spec).await;
     let all = AttachSpec { stdin: true, stdout: true, stderr: true };
@@ -164,7 +173,8 @@ pub async fn attach(m: Machine) {
 
 pub async fn terminal_container(m: Machine) {
     m.sandbox("pod").await;
-    let mut spec = m.spec("c", "read a; echo got $a; stty size; ls -l /dev/console | head -c 1; exit 4");
+    let mut spec =
+        m.spec("c", "read a; echo got $a; stty size; ls -l /dev/console | head -c 1; exit 4");
     (spec.terminal, spec.stdin) = (true, true);
     m.start("pod", &spec).await;
     let both = AttachSpec { stdin: true, stdout: true, stderr: false };

@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 
 fn kill(pid: i32) {
-    let killed = std::process::Command::new("busybox").args(["kill", "-9", &pid.to_string()]).status();
+    let killed =
+        std::process::Command::new("busybox").args(["kill", "-9", &pid.to_string()]).status();
     assert!(killed.expect("busybox runs").success());
 }
 
@@ -47,9 +48,7 @@ pub async fn kill_the_supervisor(m: Machine) {
     let a = m.runtime.wait_container("a").await.expect("ends").exit.expect("ended");
     let b = m.runtime.wait_container("b").await.expect("ends").exit.expect("ended");
     assert_eq!((a.code, b.code), (0, 6));
-    let expected = |end: &str| {
-        (0..LINES).map(|i| format!("line {i}\n")).collect::<String>() + end
-    };
+    let expected = |end: &str| (0..LINES).map(|i| format!("line {i}\n")).collect::<String>() + end;
     assert!(m.text("a") == expected(""), "{} lines", m.text("a").lines().count());
     assert!(m.text("b") == expected("end\n"), "{} lines", m.text("b").lines().count());
     assert_eq!(m.runtime.wait_exec(&exec.id).await.expect("ended").code, 9);

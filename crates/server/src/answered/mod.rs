@@ -1,4 +1,77 @@
-//! stand-in
-use skiff_api::{Status, wire::Answer};
-pub async fn act(_: &std::sync::Arc<crate::Server>, _: &crate::request::Request) -> Result<Answer, Status> { Err(Status::no_such_path()) }
-pub async fn create(_: &std::sync::Arc<crate::Server>, _: &crate::request::Request) -> Result<Answer, Status> { Err(Status::no_such_path()) }
+//! Answered: kinds and entries whose create is answered at once and stored nowhere. A question
+//! comes in as an object, the same object with its status filled goes out. Decoding and defaults
+//! are those of every create; no admission plugin is asked, for nothing is admitted.
+
+mod reviews;
+mod token;
+
+use crate::Server;
+use crate::codec::{self, Incoming};
+use crate::request::Request;
+use http::StatusCode;
+use skiff_api::Status;
+use skiff_api::errors::Errors;
+use skiff_api::object::Object;
+use skiff_api::schema::emit;
+use skiff_api::status::About;
+use skiff_api::wire::Answer;
+use std::sync::Arc;
+
+/// A create of a kind that is answered.
+pub async fn create(server: &Arc<Server>, request: &Request) -> Result<Answer, Status> {
+    let (incoming, mut body) = read(request)?;
+    let kind = &request.kind;
+    if kind.namespaced() {
+        fill_namespace(request, &mut body)?;
+    }
+    codec::default(kind, &mut body);
+    incoming.own_fields(server, request, &mut body, None)?;
+    let mut errors = Errors::new();
+    (kind.hooks.validate)(&body, None, &mut errors);
+    if !errors.is_empty() {
+        // The kind is not named in the refusal of a question; its group is.
+        return Err(Status::invalid(About { group: &kind.group, resource: "" }, "", &errors));
+    }
+    let mut answer = reviews::answer(server, request, body).await?;
+    emit::emit(answer.value_mut(), &kind.schema);
+    Ok(Answer::json(StatusCode::CREATED, answer.value()))
+}
+
+/// A create of an entry below an object that does one thing.
+pub async fn act(server: &Arc<Server>, request: &Request) -> Result<Answer, Status> {
+    match (&*request.kind.plural, &*request.resource.subresource) {
+        ("serviceaccounts", "token") => {
+            let (_, mut body) = read(request)?;
+            fill_namespace(request, &mut body)?;
+            let answer = token::issue(server, request, body)?;
+            Ok(Answer::json(StatusCode::CREATED, answer.value()))
+        }
+        _ => Err(Status::no_such_path()),
+    }
+}
+
+fn read(request: &Request) -> Result<(Incoming, Object), Status> {
+    request.check_options()?;
+    let incoming = Incoming::read(request)?;
+    match &incoming {
+        Incoming::Object(object) => {
+            let object = object.clone();
+            Ok((incoming, object))
+        }
+        // The verb is create, and only a patch is read as one.
+        Incoming::Patch { .. } | Incoming::Apply { .. } => Err(Status::method_not_allowed()),
+    }
+}
+
+fn fill_namespace(request: &Request, body: &mut Object) -> Result<(), Status> {
+    match body.namespace() {
+        "" => body.set("metadata.namespace", &*request.resource.namespace),
+        given if given != request.resource.namespace => {
+            let why = "the namespace of the provided object does not match the namespace sent on \
+                       the request";
+            return Err(Status::bad_request(why));
+        }
+        _ => {}
+    }
+    Ok(())
+}

@@ -1,4 +1,5 @@
-//! Attributes: what is asked of the authorizer, as data, and the refusal in the words that users know. Decides nothing.
+//! Attributes: what is asked of the authorizer, as data, and the refusal in the words that users
+//! know. Decides nothing.
 
 use crate::url::{Query, Resource};
 use skiff_api::Status;

@@ -1,5 +1,5 @@
-//! Follows the roles and bindings of the store into the index: one task for each of the four kinds, each change at its
-//! own cost. It only copies; what the rules mean is the index's affair.
+//! Follows the roles and bindings of the store into the index: one task for each of the four kinds,
+//! each change at its own cost. It only copies; what the rules mean is the index's affair.
 
 use super::index::{Index, Sort};
 use skiff_store::{
@@ -41,7 +41,6 @@ pub async fn follow(
             Ok(mut watch) => loop {
                 match watch.next().await {
                     Some(Ok(WatchItem::Event(event))) => {
-                        from = event.revision;
                         let body = event.new.as_ref().map(|record| &record.body[..]);
                         set(&mut index.write().expect(UNPOISONED), sort, &event.key, body);
                     }

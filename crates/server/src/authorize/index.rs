@@ -1,5 +1,6 @@
-//! The index of roles and bindings: which rules a user has, found by the user's names instead of by reading all
-//! bindings. A plain value; it is changed object by object, and a decision reads it and nothing else.
+//! The index of roles and bindings: which rules a user has, found by the user's names instead of by
+//! reading all bindings. A plain value; it is changed object by object, and a decision reads it and
+//! nothing else.
 
 use super::rule::{Rule, list};
 use serde::Deserialize;
@@ -168,7 +169,8 @@ impl Index {
         }
     }
 
-    /// What a user is granted in a namespace (or, with none, in the cluster): bindings of the cluster first.
+    /// What a user is granted in a namespace (or, with none, in the cluster): bindings of the
+    /// cluster first.
     pub fn grants<'a>(&'a self, user: &User, namespace: &'a str) -> Vec<Grant<'a>> {
         let keys: Vec<String> = std::iter::once(user_key(&user.name))
             .chain(user.groups.iter().map(|group| group_key(group)))
@@ -259,7 +261,8 @@ mod tests {
         index.set_role("a", "r", Some(Role::default()));
         let group = json!([{"kind": "Group", "name": "g"}, {"kind": "User", "name": "bob"}]);
         index.set_binding("", "all", binding("ClusterRole", "view", group));
-        let local = json!([{"kind": "ServiceAccount", "name": "sa"}, {"kind": "User", "name": "bob"}]);
+        let local =
+            json!([{"kind": "ServiceAccount", "name": "sa"}, {"kind": "User", "name": "bob"}]);
         index.set_binding("a", "b", binding("Role", "r", local));
         let bob = json!([{"kind": "User", "name": "bob"}]);
         index.set_binding("a", "c", binding("Role", "gone", bob));

@@ -1,20 +1,23 @@
-//! Authorize: may this user do this? Two sources of rights, asked in turn: the node's (a node may touch what belongs to
-//! the pods that run on it, [`node`]) and RBAC's (roles bound to users and groups, [`index`]). Members of
-//! `system:masters` may do everything. Nothing is ever forbidden by a rule; what nobody allows is refused.
+//! Authorize: may this user do this? Two sources of rights, asked in turn: the node's (a node may
+//! touch what belongs to the pods that run on it, [`node`]) and RBAC's (roles bound to users and
+//! groups, [`index`]). Members of `system:masters` may do everything. Nothing is ever forbidden by
+//! a rule; what nobody allows is refused.
 //!
-//! A decision reads the index as it is in memory and writes nothing. One task for each of the four kinds keeps the
-//! index up to date from the store's watch, at a cost that follows the change and not the number of roles.
+//! A decision reads the index as it is in memory and writes nothing. One task for each of the four
+//! kinds keeps the index up to date from the store's watch, at a cost that follows the change and
+//! not the number of roles.
 
 mod attributes;
 pub mod escalate;
 mod follow;
 mod index;
+mod need;
 mod node;
 pub mod policy;
 pub mod reconcile;
 pub mod rule;
 
-pub use attributes::Attributes;
+pub use attributes::{Attributes, equalities};
 use index::{Index, Sort};
 use rule::Rule;
 use skiff_api::Status;
@@ -150,4 +153,4 @@ fn aggregate(errors: &[String]) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,8 +1,9 @@
-//! The default policy: the roles and bindings that a cluster begins with, read from `data/policy.txt`.
+//! The default policy: the roles and bindings that a cluster begins with, read from
+//! `data/policy.txt`.
 //!
-//! The file holds facts in lines: a header for each object, then its rules or subjects, indented. It is read once at the
-//! start, and its text costs less memory than the objects would. The self-test reads all of it, so reading cannot fail
-//! later.
+//! The file holds facts in lines: a header for each object, then its rules or subjects, indented.
+//! It is read once at the start, and its text costs less memory than the objects would. The
+//! self-test reads all of it, so reading cannot fail later.
 
 use super::rule::Rule;
 use serde_json::{Value, json};
@@ -81,8 +82,8 @@ fn subject([kind, name, namespace]: &[&str; 3]) -> Value {
 
 /// Fills the roles that gather from those they gather, the innermost first.
 fn gather(entries: &mut [Entry]) {
-    // Each pass completes one level; the policy has two (view and edit, then admin).
-    for _ in 0..2 {
+    // Each pass completes one level; the policy has three: view, then edit, then admin.
+    for _ in 0..3 {
         for index in 0..entries.len() {
             let Some(label) = entries[index].gathers else { continue };
             let mut rules: Vec<Rule> = Vec::new();
@@ -186,7 +187,9 @@ mod tests {
                 assert!(!entry.rules.is_empty(), "{} allows nothing", entry.name);
             }
         }
-        let rules = |name| entries.iter().find(|e| e.is("ClusterRole", name)).expect("it is there").rules.len();
+        let rules = |name| {
+            entries.iter().find(|e| e.is("ClusterRole", name)).expect("it is there").rules.len()
+        };
         assert!(rules("admin") > rules("edit") && rules("edit") > rules("view"));
     }
 

@@ -1,8 +1,10 @@
-//! Reconcile: what must be written at the start so that the default policy holds, and what users added stays.
+//! Reconcile: what must be written at the start so that the default policy holds, and what users
+//! added stays.
 //!
-//! A missing object is created; a missing rule, subject, label or selector is added; a binding whose role differs is
-//! made anew, for a role reference cannot change. Nothing is ever taken away, and an object whose annotation
-//! `rbac.authorization.kubernetes.io/autoupdate` is `"false"` is left alone. Pure: it plans, somebody else writes.
+//! A missing object is created; a missing rule, subject, label or selector is added; a binding
+//! whose role differs is made anew, for a role reference cannot change. Nothing is ever taken away,
+//! and an object whose annotation `rbac.authorization.kubernetes.io/autoupdate` is `"false"` is
+//! left alone. Pure: it plans, somebody else writes.
 
 use super::policy::{AUTOUPDATE, Entry};
 use super::rule::{Rule, missing};
@@ -129,7 +131,8 @@ mod tests {
         assert_eq!(changed("system:kube-dns", "ClusterRole", off), []);
         let gathered = |object: &mut Object| object.set("rules", json!([]));
         assert_eq!(changed("admin", "ClusterRole", gathered), []);
-        let bound = |object: &mut Object| object.set("subjects", json!([{"kind": "User", "name": "u"}]));
+        let bound =
+            |object: &mut Object| object.set("subjects", json!([{"kind": "User", "name": "u"}]));
         let changes = changed("system:kube-dns", "ClusterRoleBinding", bound);
         let [Change::Update(object)] = &changes[..] else { panic!("{changes:?}") };
         assert_eq!(object.list("subjects").len(), 2);

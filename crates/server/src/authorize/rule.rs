@@ -1,4 +1,5 @@
-//! Rules: what one rule of a role allows, and whether some rules cover others (API reference: PolicyRule). Pure.
+//! Rules: what one rule of a role allows, and whether some rules cover others (API reference:
+//! PolicyRule). Pure.
 
 use super::Attributes;
 use serde::{Deserialize, Deserializer, Serialize};

@@ -1,5 +1,6 @@
-//! Issuing: how a certificate is made, signed by the cluster's authority, and judged later. Makes values, touches no
-//! file. Elliptic curve P-256 throughout: small, fast, and understood by every client.
+//! Issuing: how a certificate is made, signed by the cluster's authority, and judged later. Makes
+//! values, touches no file. Elliptic curve P-256 throughout: small, fast, and understood by every
+//! client.
 
 use super::{KeysError, Pair};
 use rcgen::{
@@ -125,7 +126,10 @@ impl Authority {
             let certificate = params.signed_by(&key, &self.issuer)?;
             Ok(Pair { certificate: certificate.pem(), key: key.serialize_pem() })
         };
-        make().map_err(|error| KeysError::Issue { subject: leaf.name.clone(), why: error.to_string() })
+        make().map_err(|error| KeysError::Issue {
+            subject: leaf.name.clone(),
+            why: error.to_string(),
+        })
     }
 
     /// Whether a pair says what `leaf` wants, was signed by this authority and lasts a while.
@@ -196,7 +200,9 @@ fn subject_key_id(certificate: &X509Certificate<'_>) -> Option<Vec<u8>> {
 
 fn authority_key_id(certificate: &X509Certificate<'_>) -> Option<Vec<u8>> {
     certificate.extensions().iter().find_map(|e| match e.parsed_extension() {
-        ParsedExtension::AuthorityKeyIdentifier(id) => id.key_identifier.as_ref().map(|i| i.0.to_vec()),
+        ParsedExtension::AuthorityKeyIdentifier(id) => {
+            id.key_identifier.as_ref().map(|i| i.0.to_vec())
+        }
         _ => None,
     })
 }

@@ -1,12 +1,15 @@
-//! Keys: the certificates and keys of one cluster, kept below one folder as PEM files that only their owner reads.
+//! Keys: the certificates and keys of one cluster, kept below one folder as PEM files that only
+//! their owner reads.
 //!
-//! A cluster trusts one certificate authority. It signs a certificate for each party: the server proves by its own that
-//! it is the server (so all its names and addresses stand in it), a client proves by its own which user it is: the
-//! common name is the user, the organization is a group (documentation page "Authenticating", X509 client
-//! certificates). Service accounts carry tokens instead, signed by a key of their own ([`signing`]).
+//! A cluster trusts one certificate authority. It signs a certificate for each party: the server
+//! proves by its own that it is the server (so all its names and addresses stand in it), a client
+//! proves by its own which user it is: the common name is the user, the organization is a group
+//! (documentation page "Authenticating", X509 client certificates). Service accounts carry tokens
+//! instead, signed by a key of their own ([`signing`]).
 //!
-//! Opening makes what is missing and re-issues what is about to expire, belongs to another authority or lacks a wanted
-//! name; what is still good stays byte for byte. A private key never leaves the folder but through this value.
+//! Opening makes what is missing and re-issues what is about to expire, belongs to another
+//! authority or lacks a wanted name; what is still good stays byte for byte. A private key never
+//! leaves the folder but through this value.
 
 mod issue;
 pub mod signing;
@@ -71,7 +74,9 @@ pub struct Keys {
 pub enum KeysError {
     #[error("cannot use {path}: {source}; check who owns the folder and whether the disk is full")]
     File { path: PathBuf, source: std::io::Error },
-    #[error("{path} holds no usable key or certificate ({why}): restore it, or delete it to make a new one")]
+    #[error(
+        "{path} holds no usable key or certificate ({why}): restore it, or delete it for a new one"
+    )]
     Unreadable { path: PathBuf, why: String },
     #[error("cannot issue the certificate of {subject}: {why}")]
     Issue { subject: String, why: String },
@@ -82,7 +87,8 @@ pub enum KeysError {
 impl Keys {
     /// Reads the keys below `folder`; makes or re-issues what is missing or stale.
     ///
-    /// A key on P-256 takes tens of microseconds, so they are made one after another: threads would cost more.
+    /// A key on P-256 takes tens of microseconds, so they are made one after another: threads would
+    /// cost more.
     pub fn open(folder: &Path, wanted: &Wanted, world: &World) -> Result<Keys, KeysError> {
         fs::DirBuilder::new()
             .recursive(true)
@@ -200,7 +206,8 @@ impl Files<'_> {
             }
         }
         let pair = authority.issue(leaf, world)?;
-        // The key goes first: a crash in between leaves a pair that does not match, which is re-issued.
+        // The key goes first: a crash in between leaves a pair that does not match, which is
+        // re-issued.
         self.write(&key_file, &pair.key)?;
         self.write(&cert_file, &pair.certificate)?;
         Ok(pair)

@@ -1,5 +1,6 @@
-//! The signing key of service accounts: ES256 (ECDSA on P-256 with SHA-256, RFC 7518 section 3.4) over the compact form
-//! of a JSON Web Token (RFC 7515 section 3.1). It knows text and bytes; what the claims mean is `token`'s affair.
+//! The signing key of service accounts: ES256 (ECDSA on P-256 with SHA-256, RFC 7518 section 3.4)
+//! over the compact form of a JSON Web Token (RFC 7515 section 3.1). It knows text and bytes; what
+//! the claims mean is `token`'s affair.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
@@ -10,7 +11,8 @@ use ring::signature::{
 };
 use serde_json::{Value, json};
 
-/// What stands before the key's bytes in its SubjectPublicKeyInfo (RFC 5480): the algorithm and the curve.
+/// What stands before the key's bytes in its SubjectPublicKeyInfo (RFC 5480): the algorithm and the
+/// curve.
 const SPKI_HEAD: [u8; 26] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
     0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
@@ -70,16 +72,21 @@ impl SigningKey {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A fresh key pair for tests.
+    pub(crate) fn pem() -> (String, String) {
+        super::super::issue::key_pair().expect("a key is made")
+    }
 
     #[test]
     fn a_token_opens_with_its_key_alone() {
-        let key = |_| {
-            let (pem, _) = super::super::issue::key_pair().expect("a key is made");
+        let key = || {
+            let (pem, _) = pem();
             SigningKey::from_pem(&pem).expect("it reads back")
         };
-        let (own, other) = (key(()), key(()));
+        let (own, other) = (key(), key());
         let token = own.sign(&json!({"sub": "a"})).expect("it signs");
         assert_eq!(own.open(&token).as_deref(), Some(&br#"{"sub":"a"}"#[..]));
         assert_eq!(other.open(&token), None);
@@ -92,7 +99,7 @@ mod tests {
 
     #[test]
     fn no_algorithm_is_no_signature() {
-        let (pem, _) = super::super::issue::key_pair().expect("a key is made");
+        let (pem, _) = pem();
         let key = SigningKey::from_pem(&pem).expect("it reads back");
         let head = BASE64URL.encode(format!(r#"{{"alg":"none","kid":"{}"}}"#, key.id));
         assert_eq!(key.open(&format!("{head}.{}.", BASE64URL.encode("{}"))), None);

@@ -1,7 +1,7 @@
 use super::*;
-use std::sync::Arc;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -78,7 +78,10 @@ async fn certificates_name_users() {
     let (world, folder) = (World::seeded(1), Folder::new("users"));
     let keys = Keys::open(&folder.0, &wanted(), &world).expect("made");
     let admin = tls::user(&leaf_der(&keys.admin)).expect("a user");
-    assert_eq!((&*admin.name, &admin.groups[..]), ("kubernetes-admin", &["system:masters".into()][..]));
+    assert_eq!(
+        (&*admin.name, &admin.groups[..]),
+        ("kubernetes-admin", &["system:masters".into()][..])
+    );
     let node = tls::user(&leaf_der(&keys.node)).expect("a user");
     assert_eq!((&*node.name, &node.groups[..]), ("system:node:n1", &["system:nodes".into()][..]));
     assert_eq!(node.extra[0].1[0].len(), "X509SHA256=".len() + 64);
@@ -86,7 +89,11 @@ async fn certificates_name_users() {
 }
 
 /// Shakes hands and says what the server learned of the client, or why it failed.
-async fn shake(server: Arc<rustls::ServerConfig>, client: Arc<rustls::ClientConfig>, name: &str) -> String {
+async fn shake(
+    server: Arc<rustls::ServerConfig>,
+    client: Arc<rustls::ClientConfig>,
+    name: &str,
+) -> String {
     let (here, there) = tokio::io::duplex(1 << 16);
     let name = ServerName::try_from(name.to_owned()).expect("a name");
     let accept = async move {

@@ -1,5 +1,6 @@
-//! TLS as the server and its clients use it: who is trusted, what is shown, which protocols are offered; and the user
-//! that a client's certificate names. Time comes from the World, so that certificates expire on virtual time too.
+//! TLS as the server and its clients use it: who is trusted, what is shown, which protocols are
+//! offered; and the user that a client's certificate names. Time comes from the World, so that
+//! certificates expire on virtual time too.
 
 use super::{Keys, KeysError, Pair};
 use base64::Engine;
@@ -16,7 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// The attribute of a subject that carries a user's uid (KEP-4412; private enterprise number 57683).
+/// The attribute of a subject that carries a user's uid (KEP-4412; private enterprise number
+/// 57683).
 const UID_OID: &str = "1.3.6.1.4.1.57683.2";
 
 /// What servers offer, best first.
@@ -92,8 +94,8 @@ pub fn client_config(
     Ok(Arc::new(config))
 }
 
-/// The user that a verified client certificate names: the common name, the organizations as groups. `None` when it
-/// names nobody, which makes the caller anonymous.
+/// The user that a verified client certificate names: the common name, the organizations as groups.
+/// `None` when it names nobody, which makes the caller anonymous.
 pub fn user(der: &[u8]) -> Option<User> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let subject = certificate.subject();

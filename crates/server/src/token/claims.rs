@@ -32,7 +32,8 @@ pub struct Kubernetes {
     pub secret: Option<Reference>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node: Option<Reference>,
-    /// From here on its owner should have fetched a new one; kept for client libraries that never do.
+    /// From here on its owner should have fetched a new one; kept for client libraries that never
+    /// do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warnafter: Option<i64>,
 }
@@ -47,7 +48,13 @@ pub struct Reference {
 
 impl Claims {
     /// Claims of a service account from `now` for `seconds`.
-    pub fn new(kubernetes: Kubernetes, audiences: Vec<String>, now: i64, seconds: i64, id: String) -> Claims {
+    pub fn new(
+        kubernetes: Kubernetes,
+        audiences: Vec<String>,
+        now: i64,
+        seconds: i64,
+        id: String,
+    ) -> Claims {
         let account = &kubernetes.serviceaccount.name;
         Claims {
             iss: ISSUER.into(),
@@ -74,10 +81,9 @@ impl Claims {
         if !self.jti.is_empty() {
             add(CREDENTIAL_ID, &format!("JTI={}", self.jti));
         }
-        for (reference, name, uid) in [
-            (&own.node, "node-name", "node-uid"),
-            (&own.pod, "pod-name", "pod-uid"),
-        ] {
+        for (reference, name, uid) in
+            [(&own.node, "node-name", "node-uid"), (&own.pod, "pod-name", "pod-uid")]
+        {
             if let Some(reference) = reference {
                 add(&format!("authentication.kubernetes.io/{name}"), &reference.name);
                 add(&format!("authentication.kubernetes.io/{uid}"), &reference.uid);

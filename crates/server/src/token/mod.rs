@@ -1,9 +1,10 @@
-//! Tokens of service accounts: what they claim, who they are when they come back (KEP-1205, bound service account
-//! tokens; documentation page "Managing Service Accounts").
+//! Tokens of service accounts: what they claim, who they are when they come back (KEP-1205, bound
+//! service account tokens; documentation page "Managing Service Accounts").
 //!
-//! A token names a service account and perhaps one object that it is bound to (pod, secret or node), each by name and
-//! uid. It is good as long as its time runs *and* all of these still exist: both are looked up in the store on every
-//! use, so deleting a pod ends its token at once. Only the signature's check is remembered.
+//! A token names a service account and perhaps one object that it is bound to (pod, secret or
+//! node), each by name and uid. It is good as long as its time runs *and* all of these still exist:
+//! both are looked up in the store on every use, so deleting a pod ends its token at once. Only the
+//! signature's check is remembered.
 
 pub mod claims;
 
@@ -55,7 +56,8 @@ impl Tokens {
         Tokens { store, world, signing, remembered: Mutex::default() }
     }
 
-    /// The user of a token that is meant for one of `audiences`, and those of them that it is meant for.
+    /// The user of a token that is meant for one of `audiences`, and those of them that it is meant
+    /// for.
     pub fn user(&self, token: &str, audiences: &[&str]) -> Result<(User, Vec<String>), TokenError> {
         let invalid = |why: &str| TokenError::Invalid(why.to_owned());
         let claims = self.claims(token).ok_or(TokenError::Foreign)?;
@@ -124,7 +126,8 @@ impl Tokens {
             remembered.retain(|_, claims| claims.exp > now);
         }
         if remembered.len() >= REMEMBERED_MOST {
-            // All are in use: forget everything rather than keep an order; each costs one check again.
+            // All are in use: forget everything rather than keep an order; each costs one check
+            // again.
             remembered.clear();
         }
         remembered.insert(digest, claims.clone());
@@ -158,8 +161,18 @@ impl Tokens {
         // The node of a pod's token is information only.
         let node = own.node.as_ref().filter(|_| own.pod.is_none());
         let bound: [(&str, &str, &str, Option<&Reference>); 3] = [
-            ("secrets", namespace, "secret UID ({}) does not match service account secret", own.secret.as_ref()),
-            ("pods", namespace, "pod UID ({}) does not match service account pod", own.pod.as_ref()),
+            (
+                "secrets",
+                namespace,
+                "secret UID ({}) does not match service account secret",
+                own.secret.as_ref(),
+            ),
+            (
+                "pods",
+                namespace,
+                "pod UID ({}) does not match service account pod",
+                own.pod.as_ref(),
+            ),
             ("nodes", "", "node UID ({}) does not match service account node", node),
         ];
         for (resource, namespace, mismatch, reference) in bound {
@@ -203,7 +216,8 @@ struct Metadata {
 
 impl Metadata {
     fn deleted_before(&self, second: i64) -> bool {
-        let at = self.deletion_timestamp.as_ref().and_then(|at| at.parse::<skiff_base::Time>().ok());
+        let at =
+            self.deletion_timestamp.as_ref().and_then(|at| at.parse::<skiff_base::Time>().ok());
         at.is_some_and(|at| at.as_second() < second)
     }
 }

@@ -192,7 +192,8 @@ mod tests {
         assert_eq!(ask(Kind::Character, READ | WRITE, 136, 77), 1);
     }
 
-    /// The kernel's verifier has the last word: load and attach for real where a v2 tree is mounted.
+    /// The kernel's verifier has the last word: load and attach for real where a v2 tree is
+    /// mounted.
     #[test]
     fn the_kernel_takes_it() {
         let unified = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"]

@@ -22,8 +22,8 @@ const V1: [&str; 6] = ["cpu", "cpuacct", "memory", "devices", "pids", "hugetlb"]
 /// Where a machine has its cgroups.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Layout {
-    /// Controller to the mount point of its tree. Others: trees that only group processes (systemd's
-    /// own, the empty v2 tree of a hybrid host).
+    /// Controller to the mount point of its tree. Others: trees that only group processes
+    /// (systemd's own, the empty v2 tree of a hybrid host).
     V1 { trees: BTreeMap<String, PathBuf>, others: Vec<PathBuf> },
     /// The one tree.
     V2(PathBuf),
@@ -68,7 +68,8 @@ impl Layout {
                 Ok(Layout::V1 { trees, others })
             }
             _ => Err(Error::System(
-                "no cgroup controllers are mounted below /sys/fs/cgroup; mount cgroup2 there".into(),
+                "no cgroup controllers are mounted below /sys/fs/cgroup; mount cgroup2 there"
+                    .into(),
             )),
         }
     }
@@ -206,7 +207,9 @@ impl Cgroup<'_> {
         let Some(folder) = folder else { return Ok(Vec::new()) };
         match std::fs::read_to_string(folder.join("cgroup.procs")) {
             // 0 stands for a process of another pid namespace: it cannot be named from here.
-            Ok(text) => Ok(text.lines().filter_map(|l| l.parse().ok()).filter(|p| *p > 0).collect()),
+            Ok(text) => {
+                Ok(text.lines().filter_map(|l| l.parse().ok()).filter(|p| *p > 0).collect())
+            }
             Err(e) if gone(&e) => Ok(Vec::new()),
             Err(e) => Err(Error::System(format!("read {}: {e}", folder.display()))),
         }

@@ -85,8 +85,8 @@ fn cpu_max(folder: &Path, resources: &Resources) -> Result<String> {
     Ok(format!("{quota} {period}"))
 }
 
-/// The curve through (2, 1), (1024, 100), (262144, 10000) on which Kubernetes (KEP-2254) and the OCI
-/// runtimes have agreed, so that one core's request has v2's default weight.
+/// The curve through (2, 1), (1024, 100), (262144, 10000) on which Kubernetes (KEP-2254) and the
+/// OCI runtimes have agreed, so that one core's request has v2's default weight.
 fn weight(shares: u64) -> u64 {
     match shares {
         0..=2 => 1,
@@ -101,8 +101,8 @@ fn weight(shares: u64) -> u64 {
 }
 
 pub(super) fn stats(folder: &Path) -> Result<Stats> {
-    let mut stats = Stats::default();
-    stats.cpu_ns = field(&text(folder, "cpu.stat")?, "usage_usec") * 1000;
+    let cpu_ns = field(&text(folder, "cpu.stat")?, "usage_usec") * 1000;
+    let mut stats = Stats { cpu_ns, ..Stats::default() };
     if folder.join("memory.current").exists() {
         let detail = text(folder, "memory.stat")?;
         stats.memory_bytes = get(folder, "memory.current")?;

@@ -199,25 +199,13 @@ type Jump = fn(u32, u8, u8) -> Instruction;
 /// Holds where the high half is greater, or equal and `low_test` holds for the low one.
 fn above(value: u64, at: (u32, u32), low_test: Jump, far: u8, near: u8) -> Vec<Instruction> {
     let (h, l) = ((value >> 32) as u32, value as u32);
-    vec![
-        load(at.0),
-        jump_above(h, 3, 0),
-        jump_equal(h, 0, far),
-        load(at.1),
-        low_test(l, 0, near),
-    ]
+    vec![load(at.0), jump_above(h, 3, 0), jump_equal(h, 0, far), load(at.1), low_test(l, 0, near)]
 }
 
 /// Holds where the opposite of `low_test` does.
 fn below(value: u64, at: (u32, u32), low_test: Jump, far: u8, near: u8) -> Vec<Instruction> {
     let (h, l) = ((value >> 32) as u32, value as u32);
-    vec![
-        load(at.0),
-        jump_above(h, far, 0),
-        jump_equal(h, 0, 2),
-        load(at.1),
-        low_test(l, near, 0),
-    ]
+    vec![load(at.0), jump_above(h, far, 0), jump_equal(h, 0, 2), load(at.1), low_test(l, near, 0)]
 }
 
 fn instruction(code: u32, yes: u8, no: u8, value: u32) -> Instruction {
@@ -268,7 +256,7 @@ mod tests {
 
     /// Runs a program as the kernel would.
     fn run(program: &[u8], arch: u32, number: u32, arguments: [u64; 6]) -> u32 {
-        let mut data = vec![0u8; 64];
+        let mut data = [0u8; 64];
         data[..4].copy_from_slice(&number.to_ne_bytes());
         data[4..8].copy_from_slice(&arch.to_ne_bytes());
         for (i, argument) in arguments.iter().enumerate() {

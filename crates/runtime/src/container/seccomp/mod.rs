@@ -23,9 +23,8 @@ pub(crate) fn filter(security: &Security, capabilities: u64) -> Result<Option<Ve
             let text = std::fs::read(path).map_err(|e| {
                 Error::Invalid(format!("cannot load seccomp profile {}: {e}", path.display()))
             })?;
-            profile::parse(&text).map_err(|e| {
-                Error::Invalid(format!("seccomp profile {}: {e}", path.display()))
-            })?
+            profile::parse(&text)
+                .map_err(|e| Error::Invalid(format!("seccomp profile {}: {e}", path.display())))?
         }
     };
     compile::compile(&profile).map(Some).map_err(|e| Error::Invalid(format!("seccomp: {e}")))

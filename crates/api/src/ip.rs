@@ -1,0 +1,210 @@
+//! Addresses and CIDR blocks as the API reads them, with the sentences that users know (KEP-4858, strict validation).
+
+use crate::errors::{Errors, Path};
+use std::net::{IpAddr, Ipv4Addr};
+
+pub const INVALID: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+const INVALID_CIDR: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
+
+/// An address, read sloppily: leading zeros are ignored, an IPv4 address in IPv6 form is IPv4.
+pub fn parse(text: &str) -> Option<IpAddr> {
+    match text.parse::<IpAddr>() {
+        Ok(IpAddr::V6(v6)) => Some(v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), IpAddr::V4)),
+        Ok(v4) => Some(v4),
+        Err(_) => sloppy_v4(text).map(IpAddr::V4),
+    }
+}
+
+fn sloppy_v4(text: &str) -> Option<Ipv4Addr> {
+    let mut octets = [0u8; 4];
+    let mut parts = text.split('.');
+    for octet in &mut octets {
+        let part = parts.next()?;
+        if part.is_empty() || !part.bytes().all(|c| c.is_ascii_digit()) {
+            return None;
+        }
+        *octet = part.trim_start_matches('0').parse().or_else(|_| zero(part)).ok()?;
+    }
+    parts.next().is_none().then(|| octets.into())
+}
+
+fn zero(part: &str) -> Result<u8, ()> {
+    if part.bytes().all(|c| c == b'0') { Ok(0) } else { Err(()) }
+}
+
+/// The IP family as Services name it.
+pub fn family(address: IpAddr) -> &'static str {
+    if address.is_ipv4() { "IPv4" } else { "IPv6" }
+}
+
+/// An address of a field that is older than strict validation: not necessarily in canonical form.
+pub fn validate(path: &Path, text: &str, errors: &mut Errors) {
+    if parse(text).is_none() {
+        errors.invalid(path, text, INVALID);
+        return;
+    }
+    match text.parse::<IpAddr>() {
+        Err(_) => errors.invalid(path, text, "must not have leading 0s"),
+        Ok(IpAddr::V6(v6)) if v6.to_ipv4_mapped().is_some() => {
+            errors.invalid(path, text, "must not be an IPv4-mapped IPv6 address");
+        }
+        Ok(_) => {}
+    }
+}
+
+/// What an endpoint may not have as its address.
+pub fn validate_endpoint(path: &Path, text: &str, address: IpAddr, errors: &mut Errors) {
+    let (link_local, multicast) = match address {
+        IpAddr::V4(v4) => (v4.is_link_local(), v4.octets()[..3] == [224, 0, 0]),
+        IpAddr::V6(v6) => {
+            (v6.segments()[0] & 0xffc0 == 0xfe80, v6.segments()[0] & 0xff0f == 0xff02)
+        }
+    };
+    if address.is_unspecified() {
+        errors.invalid(path, text, &format!("may not be unspecified ({text})"));
+    }
+    if address.is_loopback() {
+        let why = "may not be in the loopback range (127.0.0.0/8, ::1/128)";
+        errors.invalid(path, text, why);
+    }
+    if link_local {
+        let why = "may not be in the link-local range (169.254.0.0/16, fe80::/10)";
+        errors.invalid(path, text, why);
+    }
+    if multicast {
+        let why = "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)";
+        errors.invalid(path, text, why);
+    }
+}
+
+/// What users are warned of about an address that is accepted.
+pub fn warnings(path: &str, text: &str) -> Option<String> {
+    let sloppy = parse(text)?;
+    match text.parse::<IpAddr>() {
+        Err(_) => {
+            Some(format!("{path}: non-standard IP address {text:?} is invalid: use \"{sloppy}\""))
+        }
+        Ok(IpAddr::V6(v6)) if v6.to_ipv4_mapped().is_some() => {
+            Some(format!("{path}: non-standard IP address {text:?} is invalid: use \"{sloppy}\""))
+        }
+        Ok(IpAddr::V6(v6)) if v6.to_string() != text => Some(format!(
+            "{path}: IPv6 address {text:?} should be in RFC 5952 canonical format (\"{v6}\")"
+        )),
+        Ok(_) => None,
+    }
+}
+
+/// A block of addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cidr {
+    /// The first address of the block.
+    pub base: IpAddr,
+    pub bits: u8,
+}
+
+impl std::fmt::Display for Cidr {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.base, self.bits)
+    }
+}
+
+impl Cidr {
+    /// Reads a block sloppily; the second value is the address as it was written.
+    pub fn parse(text: &str) -> Option<(Cidr, IpAddr)> {
+        let (address, bits) = text.split_once('/')?;
+        let address = parse(address)?;
+        if bits.is_empty() || bits.len() > 3 || !bits.bytes().all(|c| c.is_ascii_digit()) {
+            return None;
+        }
+        let bits: u8 = bits.parse().ok()?;
+        let width = if address.is_ipv4() { 32 } else { 128 };
+        (bits <= width).then(|| (Cidr { base: masked(address, bits), bits }, address))
+    }
+
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.base.is_ipv4() == address.is_ipv4() && masked(address, self.bits) == self.base
+    }
+
+    /// How many addresses it has; the largest number where that does not fit.
+    pub fn size(&self) -> u64 {
+        let width: u8 = if self.base.is_ipv4() { 32 } else { 128 };
+        1u64.checked_shl(u32::from(width - self.bits)).unwrap_or(u64::MAX)
+    }
+
+    /// The address at that place in the block.
+    pub fn nth(&self, index: u64) -> IpAddr {
+        match self.base {
+            IpAddr::V4(v4) => IpAddr::V4(u32::from(v4).wrapping_add(index as u32).into()),
+            IpAddr::V6(v6) => IpAddr::V6(u128::from(v6).wrapping_add(index.into()).into()),
+        }
+    }
+}
+
+fn masked(address: IpAddr, bits: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(v4) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0);
+            IpAddr::V4((u32::from(v4) & mask).into())
+        }
+        IpAddr::V6(v6) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0);
+            IpAddr::V6((u128::from(v6) & mask).into())
+        }
+    }
+}
+
+/// A block in a field that is older than strict validation.
+pub fn validate_cidr(path: &Path, text: &str, errors: &mut Errors) {
+    let Some((cidr, address)) = Cidr::parse(text) else {
+        errors.invalid(path, text, INVALID_CIDR);
+        return;
+    };
+    let (plain, bits) = text.split_once('/').unwrap_or((text, ""));
+    let zeros = bits.len() > 1 && bits.starts_with('0');
+    match plain.parse::<IpAddr>() {
+        Err(_) => errors.invalid(path, text, "must not have leading 0s in IP or prefix length"),
+        _ if zeros => errors.invalid(path, text, "must not have leading 0s in IP or prefix length"),
+        Ok(IpAddr::V6(v6)) if v6.to_ipv4_mapped().is_some() => {
+            errors.invalid(path, text, "must not have an IPv4-mapped IPv6 address");
+        }
+        Ok(_) if address != cidr.base => {
+            errors.invalid(path, text, "must not have bits set beyond the prefix length");
+        }
+        Ok(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_and_blocks_are_read() {
+        assert_eq!(parse("010.2.3.004"), Some([10, 2, 3, 4].into()));
+        assert_eq!(parse("::ffff:1.2.3.4"), Some([1, 2, 3, 4].into()));
+        assert_eq!(parse("1.2.3"), None);
+        let (cidr, _) = Cidr::parse("10.96.0.0/16").expect("it is one");
+        assert!(cidr.contains([10, 96, 3, 4].into()) && !cidr.contains([10, 97, 0, 1].into()));
+        assert_eq!((cidr.size(), cidr.nth(258).to_string()), (65536, "10.96.1.2".into()));
+        assert_eq!(Cidr::parse("10.0.0.0/33"), None);
+    }
+
+    #[test]
+    fn what_is_odd_is_told() {
+        let mut errors = Errors::new();
+        validate(&Path::new("a"), "1.2.3.04", &mut errors);
+        validate_cidr(&Path::new("b"), "10.0.0.1/24", &mut errors);
+        assert_eq!(
+            errors.text(),
+            "[a: Invalid value: \"1.2.3.04\": must not have leading 0s, b: Invalid value: \
+             \"10.0.0.1/24\": must not have bits set beyond the prefix length]"
+        );
+        assert_eq!(
+            warnings("x", "2001:DB8::1").as_deref(),
+            Some(
+                "x: IPv6 address \"2001:DB8::1\" should be in RFC 5952 canonical format \
+                 (\"2001:db8::1\")"
+            )
+        );
+    }
+}

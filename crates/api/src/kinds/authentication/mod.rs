@@ -1,0 +1,6 @@
+//! The group `authentication.k8s.io`: questions about who somebody is, answered at once and stored
+//! nowhere (API reference: authentication-resources).
+
+pub mod selfsubjectreview;
+pub mod tokenrequest;
+pub mod tokenreview;

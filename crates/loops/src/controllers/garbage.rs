@@ -1,0 +1,293 @@
+//! The garbage collector: what belongs to something goes when that is gone (Kubernetes concepts page "Garbage
+//! Collection"; owners and dependents, foreground, background, orphan).
+//!
+//! Key: the UID of an object. Invariant: nothing is deleted for a missing owner unless the server itself, asked just
+//! before, says that this very owner is not there.
+
+use crate::{Changes, Context, Loop, Next, On};
+use serde_json::{Value, json};
+use skiff_api::Status;
+use skiff_api::views::{Key, Owner, Resource};
+use skiff_base::Time;
+use skiff_client::{DeleteOptions, Item, PatchKind};
+use std::sync::Arc;
+
+const FOREGROUND: &str = "foregroundDeletion";
+const ORPHAN: &str = "orphan";
+
+pub struct GarbageCollector;
+
+/// How an owner is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    Present,
+    /// It waits for those that it owns.
+    WaitsForDependents,
+    Absent,
+    /// Its kind is not served: nothing can be said.
+    Unknown,
+}
+
+pub struct Seen {
+    item: Arc<Item>,
+    owners: Vec<(Owner, State)>,
+    dependents: Vec<Arc<Item>>,
+}
+
+impl Loop for GarbageCollector {
+    const NAME: &'static str = "generic-garbage-collector";
+    const WORKERS: usize = 20;
+    type Seen = Seen;
+    type Memory = ();
+
+    fn on(on: &mut On) {
+        on.any(|item, metas| {
+            let meta = &item.meta;
+            let mut uids = vec![meta.uid.clone()];
+            // Who waits for this one to go, and who goes with it.
+            uids.extend(meta.owner_references.iter().map(|owner| owner.uid.clone()));
+            uids.extend(
+                metas.owned_by(&meta.uid).iter().map(|dependent| dependent.meta.uid.clone()),
+            );
+            uids.iter().map(|uid| Key::new("", uid)).collect()
+        });
+    }
+
+    async fn observe(cx: &Context, key: &Key) -> Result<Option<Seen>, Status> {
+        let Some(item) = cx.metas.get(&key.name) else { return Ok(None) };
+        let mut owners = Vec::new();
+        for owner in &item.meta.owner_references {
+            owners.push((owner.clone(), find(cx, &item, owner).await?));
+        }
+        let dependents = match item.meta.deleting() {
+            true => cx.metas.owned_by(&item.meta.uid),
+            false => Vec::new(),
+        };
+        Ok(Some(Seen { item, owners, dependents }))
+    }
+
+    fn plan(seen: &Seen, _: &mut (), _: Time, out: &mut Changes) -> Next {
+        let finalizers = &seen.item.meta.finalizers;
+        if seen.item.meta.deleting() && finalizers.iter().any(|f| f == ORPHAN) {
+            orphan(seen, out);
+        } else if seen.item.meta.deleting() && finalizers.iter().any(|f| f == FOREGROUND) {
+            finish_foreground(seen, out);
+        } else if !seen.item.meta.deleting() {
+            follow_owners(seen, out);
+        }
+        Next::Wait
+    }
+}
+
+/// Looks for an owner: in memory, and where it is not, live.
+async fn find(cx: &Context, item: &Item, owner: &Owner) -> Result<State, Status> {
+    if let Some(found) = cx.metas.get(&owner.uid) {
+        let same_place = !found.resource.namespaced || found.meta.namespace == item.meta.namespace;
+        if !same_place {
+            return Ok(State::Absent);
+        }
+        let waits = found.meta.deleting() && found.meta.finalizers.iter().any(|f| f == FOREGROUND);
+        return Ok(if waits { State::WaitsForDependents } else { State::Present });
+    }
+    let (group, version) = owner.api_version.split_once('/').unwrap_or(("", &owner.api_version));
+    let registry = cx.kinds.now();
+    let Some(kind) = registry.find_kind(group, version, &owner.kind) else {
+        return Ok(State::Unknown);
+    };
+    let resource = Resource::of_kind(kind);
+    let namespace = if resource.namespaced { &*item.meta.namespace } else { "" };
+    match cx.client.get(resource, namespace, &owner.name).await {
+        Ok(found) if found.uid() == owner.uid => Ok(State::Present),
+        Ok(_) => Ok(State::Absent),
+        Err(status) if status.code == 404 => Ok(State::Absent),
+        Err(status) => Err(status),
+    }
+}
+
+/// Lets go of an object without its owners: all gone, it goes; some gone, their references go.
+fn follow_owners(seen: &Seen, out: &mut Changes) {
+    let is = |state| move |(_, found): &&(Owner, State)| *found == state;
+    let absent = seen.owners.iter().filter(is(State::Absent)).count();
+    let waiting = seen.owners.iter().filter(is(State::WaitsForDependents)).count();
+    let present = seen.owners.len() - absent - waiting;
+    let key = seen.item.meta.key();
+    if seen.owners.iter().any(|(_, state)| *state == State::Unknown) {
+        out.because("the kind of an owner is not served");
+    }
+    if absent + waiting == 0 {
+        return;
+    }
+    if present > 0 {
+        let left: Vec<&str> = seen
+            .owners
+            .iter()
+            .filter(|(_, state)| matches!(state, State::Present | State::Unknown))
+            .map(|(owner, _)| owner.uid.as_str())
+            .collect();
+        keep_references(&seen.item, &left, out);
+        return;
+    }
+    // Those who wait for this one want what it owns gone first, too.
+    let finalizers = &seen.item.meta.finalizers;
+    let policy = if finalizers.iter().any(|f| f == ORPHAN) {
+        "Orphan"
+    } else if waiting > 0 || finalizers.iter().any(|f| f == FOREGROUND) {
+        "Foreground"
+    } else {
+        "Background"
+    };
+    out.delete_with(
+        seen.item.resource,
+        key,
+        DeleteOptions {
+            uid: Some(seen.item.meta.uid.clone()),
+            propagation: Some(policy),
+            ..DeleteOptions::default()
+        },
+    );
+}
+
+/// The last step of a foreground deletion: the owner goes when nothing that blocks it is left.
+fn finish_foreground(seen: &Seen, out: &mut Changes) {
+    let blocks = |dependent: &&Arc<Item>| {
+        dependent
+            .meta
+            .owner_references
+            .iter()
+            .any(|owner| owner.uid == seen.item.meta.uid && owner.block_owner_deletion)
+    };
+    match seen.dependents.iter().find(blocks) {
+        Some(dependent) => {
+            out.because(format!(
+                "{} {} is still there",
+                dependent.resource.kind,
+                dependent.meta.key()
+            ));
+        }
+        None => remove_finalizer(&seen.item, FOREGROUND, out),
+    }
+}
+
+/// Dependents forget their owner before it goes.
+fn orphan(seen: &Seen, out: &mut Changes) {
+    for dependent in &seen.dependents {
+        let left: Vec<&str> = dependent
+            .meta
+            .owner_references
+            .iter()
+            .map(|owner| owner.uid.as_str())
+            .filter(|uid| *uid != seen.item.meta.uid)
+            .collect();
+        keep_references(dependent, &left, out);
+    }
+    remove_finalizer(&seen.item, ORPHAN, out);
+}
+
+/// Rewrites the references of an object to those whose UIDs are named, at the revision that was seen.
+fn keep_references(item: &Item, left: &[&str], out: &mut Changes) {
+    let keeps = |owner: &&Owner| left.contains(&owner.uid.as_str());
+    let references: Vec<Value> = item
+        .meta
+        .owner_references
+        .iter()
+        .filter(keeps)
+        .map(|owner| {
+            json!({"apiVersion": owner.api_version, "kind": owner.kind, "name": owner.name, "uid": owner.uid,
+                   "controller": owner.controller, "blockOwnerDeletion": owner.block_owner_deletion})
+        })
+        .collect();
+    let body = json!({"metadata": {"resourceVersion": item.meta.resource_version, "uid": item.meta.uid,
+                                   "ownerReferences": references}});
+    out.patch(PatchKind::Merge, item.resource, item.meta.key(), "", body);
+}
+
+fn remove_finalizer(item: &Item, finalizer: &str, out: &mut Changes) {
+    let left: Vec<&String> = item.meta.finalizers.iter().filter(|f| *f != finalizer).collect();
+    let body = json!({"metadata": {"resourceVersion": item.meta.resource_version, "uid": item.meta.uid,
+                                   "finalizers": left}});
+    out.patch(PatchKind::Merge, item.resource, item.meta.key(), "", body);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::{Expect, expect};
+
+    fn item(text: Value) -> Arc<Item> {
+        let meta = serde_json::from_value(text).expect("the case is valid metadata");
+        Arc::new(Item { resource: Resource::core("pods", "Pod"), meta })
+    }
+
+    fn owned(uid: &str) -> Value {
+        json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": uid, "uid": uid, "controller": true,
+               "blockOwnerDeletion": true})
+    }
+
+    fn check(item_of: Value, states: &[State], dependents: &[Value], expected: Expect) {
+        let item = item(item_of);
+        let owners =
+            item.meta.owner_references.iter().cloned().zip(states.iter().copied()).collect();
+        let dependents = dependents.iter().cloned().map(self::item).collect();
+        let mut out = Changes::default();
+        GarbageCollector::plan(
+            &Seen { item, owners, dependents },
+            &mut (),
+            Time::UNIX_EPOCH,
+            &mut out,
+        );
+        expected.assert_eq(&out.text());
+    }
+
+    #[test]
+    fn a_dependent_goes_with_its_last_owner() {
+        let pod = json!({"name": "p", "namespace": "n", "uid": "u", "ownerReferences": [owned("a"), owned("b")]});
+        check(
+            pod.clone(),
+            &[State::Absent, State::Absent],
+            &[],
+            expect![[r#"
+            delete pods n/p uid=u
+        "#]],
+        );
+        check(
+            pod.clone(),
+            &[State::Present, State::Unknown],
+            &[],
+            expect![[r#"
+            because the kind of an owner is not served
+        "#]],
+        );
+        check(
+            pod,
+            &[State::Absent, State::Present],
+            &[],
+            expect![[r#"
+            patch Merge pods n/p  {"metadata":{"ownerReferences":[{"apiVersion":"apps/v1","blockOwnerDeletion":true,"controller":true,"kind":"ReplicaSet","name":"b","uid":"b"}],"resourceVersion":"","uid":"u"}}
+        "#]],
+        );
+    }
+
+    #[test]
+    fn a_foreground_deletion_waits_for_those_that_block_it() {
+        let going = json!({"name": "o", "namespace": "n", "uid": "o", "finalizers": ["foregroundDeletion", "x/y"],
+                           "deletionTimestamp": "2026-01-01T00:00:00Z"});
+        let pod =
+            json!({"name": "p", "namespace": "n", "uid": "u", "ownerReferences": [owned("o")]});
+        check(
+            going.clone(),
+            &[],
+            &[pod],
+            expect![[r#"
+            because Pod n/p is still there
+        "#]],
+        );
+        check(
+            going,
+            &[],
+            &[],
+            expect![[r#"
+            patch Merge pods n/o  {"metadata":{"finalizers":["x/y"],"resourceVersion":"","uid":"o"}}
+        "#]],
+        );
+    }
+}

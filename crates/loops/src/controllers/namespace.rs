@@ -1,0 +1,166 @@
+//! The end of a namespace: everything in it is deleted, pods first, then the namespace itself (KEP-5080 for the order).
+//!
+//! Invariant: the finalizer goes only when the server, asked live, has nothing left of any kind.
+
+use crate::{Changes, Context, Loop, Next, On};
+use serde_json::{Value, json};
+use skiff_api::Status;
+use skiff_api::kind::Verb;
+use skiff_api::views::{Key, Namespace, Resource, View};
+use skiff_base::Time;
+use skiff_client::{DeleteOptions, Item};
+use std::sync::Arc;
+
+/// The finalizer of `spec.finalizers` that this loop holds.
+const FINALIZER: &str = "kubernetes";
+
+/// Key: the name of a namespace.
+pub struct NamespaceEnd;
+
+pub struct Seen {
+    namespace: Arc<Namespace>,
+    left: Vec<Arc<Item>>,
+    /// Asked live, once the caches show nothing: the kinds of which something is there all the same.
+    found_live: Vec<&'static str>,
+}
+
+impl Loop for NamespaceEnd {
+    const NAME: &'static str = "namespace-controller";
+    const WORKERS: usize = 10;
+    type Seen = Seen;
+    type Memory = ();
+
+    fn on(on: &mut On) {
+        on.own::<Namespace>();
+        let namespaces = on.reads::<Namespace>();
+        on.any(move |item, _| {
+            let key = Key::new("", &item.meta.namespace);
+            let going = namespaces.get(&key).is_some_and(|namespace| namespace.metadata.deleting());
+            if going { vec![key] } else { Vec::new() }
+        });
+    }
+
+    async fn observe(cx: &Context, key: &Key) -> Result<Option<Seen>, Status> {
+        let namespace = cx.caches.of::<Namespace>().get(key);
+        let Some(namespace) = namespace.filter(|namespace| namespace.metadata.deleting()) else {
+            return Ok(None);
+        };
+        let left = cx.metas.within(&key.name);
+        let mut found_live = Vec::new();
+        if left.is_empty() {
+            let registry = cx.kinds.now();
+            for kind in
+                registry.storages().filter(|k| k.namespaced() && k.verbs.contains(&Verb::List))
+            {
+                let resource = Resource::of_kind(kind);
+                if !cx.client.list(resource, &key.name, "limit=1").await?.is_empty() {
+                    found_live.push(resource.plural);
+                }
+            }
+        }
+        Ok(Some(Seen { namespace, left, found_live }))
+    }
+
+    fn plan(seen: &Seen, _: &mut (), now: Time, out: &mut Changes) -> Next {
+        let going = &seen.namespace;
+        if !seen.found_live.is_empty() {
+            // The caches will show it in a moment, and wake this loop.
+            out.because(format!("there are still {}", seen.found_live.join(", ")));
+            return Next::At(now + std::time::Duration::from_millis(50));
+        }
+        if !seen.left.is_empty() {
+            delete_content(seen, out);
+            return Next::Wait;
+        }
+        if !going.spec.finalizers.iter().any(|f| f == FINALIZER) {
+            out.because("another finalizer holds it");
+            return Next::Wait;
+        }
+        let rest: Vec<&String> = going.spec.finalizers.iter().filter(|f| *f != FINALIZER).collect();
+        let meta = &going.metadata;
+        let body: Value = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": meta.name,
+            "uid": meta.uid, "resourceVersion": meta.resource_version}, "spec": {"finalizers": rest}});
+        out.update(Namespace::RESOURCE, meta.key(), "finalize", body);
+        Next::Wait
+    }
+}
+
+/// Pods first; what they may need while they end goes after them.
+fn delete_content(seen: &Seen, out: &mut Changes) {
+    let pods = seen.left.iter().any(|item| item.resource.plural == "pods");
+    for item in &seen.left {
+        let first = item.resource.plural == "pods";
+        if pods && !first {
+            continue;
+        }
+        if item.meta.deleting() {
+            out.because(format!("{} {} is going", item.resource.kind, item.meta.name));
+            continue;
+        }
+        let options = DeleteOptions {
+            uid: Some(item.meta.uid.clone()),
+            propagation: Some("Background"),
+            ..DeleteOptions::default()
+        };
+        out.delete_with(item.resource, item.meta.key(), options);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::{Expect, expect};
+
+    fn check(left: &[(&'static str, &str)], finalizers: &[&str], expected: Expect) {
+        let item = |(plural, meta): &(&'static str, &str)| {
+            let meta = serde_json::from_str(meta).expect("the case is valid metadata");
+            Arc::new(Item { resource: Resource::core(plural, "X"), meta })
+        };
+        let namespace = json!({"metadata": {"name": "a", "uid": "u", "resourceVersion": "7",
+            "deletionTimestamp": "2026-01-01T00:00:00Z"}, "spec": {"finalizers": finalizers}});
+        let seen = Seen {
+            namespace: Arc::new(
+                serde_json::from_value(namespace).expect("the case is a valid view"),
+            ),
+            left: left.iter().map(item).collect(),
+            found_live: Vec::new(),
+        };
+        let mut out = Changes::default();
+        NamespaceEnd::plan(&seen, &mut (), Time::UNIX_EPOCH, &mut out);
+        expected.assert_eq(&out.text());
+    }
+
+    #[test]
+    fn pods_go_first_and_the_namespace_last() {
+        let pod = ("pods", r#"{"name": "p", "namespace": "a", "uid": "1"}"#);
+        let map = ("configmaps", r#"{"name": "m", "namespace": "a", "uid": "2"}"#);
+        check(
+            &[map, pod],
+            &["kubernetes"],
+            expect![[r#"
+            delete pods a/p uid=1
+        "#]],
+        );
+        check(
+            &[map],
+            &["kubernetes"],
+            expect![[r#"
+            delete configmaps a/m uid=2
+        "#]],
+        );
+        check(
+            &[],
+            &["kubernetes", "x/y"],
+            expect![[r#"
+            update namespaces a finalize {"apiVersion":"v1","kind":"Namespace","metadata":{"name":"a","resourceVersion":"7","uid":"u"},"spec":{"finalizers":["x/y"]}}
+        "#]],
+        );
+        check(
+            &[],
+            &["x/y"],
+            expect![[r#"
+            because another finalizer holds it
+        "#]],
+        );
+    }
+}
