@@ -21,6 +21,7 @@ use std::time::Duration;
 
 /// Every loop, by the function that starts it.
 pub const LOOPS: &[fn(&Runner)] = &[
+    Runner::start::<controllers::crd::Definitions>,
     Runner::start::<controllers::garbage::GarbageCollector>,
     Runner::start::<controllers::namespace::NamespaceEnd>,
     Runner::start::<controllers::root_ca::RootCertificate>,
@@ -50,6 +51,10 @@ pub trait Loop: Send + Sync + 'static {
     /// What `plan` remembers of a key between passes; it must be safe to lose.
     type Memory: Default + Send + 'static;
 
+    /// As whom it acts.
+    fn user() -> User {
+        User::service_account("kube-system", Self::NAME)
+    }
     /// Says which changes wake it, and with which key.
     fn on(on: &mut On);
     /// Looks: at the caches, or live where an act cannot be undone. `None`: nothing is to be done for this key any more.
@@ -165,8 +170,7 @@ impl Runner {
                 synced: HashMap::new(),
             };
         L::on(&mut on);
-        let user = User::service_account("kube-system", L::NAME);
-        let client = Client::new(self.serve.clone(), user, L::NAME);
+        let client = Client::new(self.serve.clone(), L::user(), L::NAME);
         let run = Run::<L> {
             runner: self.clone(),
             recorder: skiff_client::events::Recorder::new(

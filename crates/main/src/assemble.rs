@@ -41,6 +41,7 @@ impl Machine {
         let tls = keys.server_config(&world)?;
         write_kubeconfig(settings, &keys)?;
         let server = Arc::new(server(settings, &world, &store, keys, &tasks).await?);
+        skiff_server::custom::start(&server, &tasks);
         let serve: Arc<dyn Serve> = Arc::new(Entry(server.clone()));
         let admin = Client::new(serve.clone(), User::system("skiff", &["system:masters"]), "skiff");
         crate::bootstrap::run(&admin, &server.kinds, &server.services, settings.listen).await?;
@@ -89,6 +90,7 @@ async fn server(
         world: world.clone(),
         store: store.clone(),
         kinds: Kinds::builtin(),
+        customs: Default::default(),
         authenticator: Authenticator::new(tokens, format!("https://{}", settings.listen)),
         authorizer: Authorizer::start(store.clone(), tasks).await?,
         limits: Default::default(),

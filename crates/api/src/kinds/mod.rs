@@ -1,6 +1,7 @@
 //! The built-in kinds. One file each; one line in this list each. Routes, discovery, OpenAPI, columns and RBAC names
 //! are read off these values.
 
+pub mod apiextensions;
 pub mod authentication;
 pub mod authorization;
 pub mod coordination;
@@ -32,6 +33,7 @@ pub const KINDS: &[fn() -> Kind] = &[
     rbac::clusterrole::kind,
     rbac::rolebinding::kind,
     rbac::role::kind,
+    apiextensions::customresourcedefinition::kind,
     scheduling::priorityclass::kind,
     coordination::lease::kind,
     discovery::endpointslice::kind,
