@@ -22,6 +22,7 @@ use std::time::Duration;
 
 /// Every loop, by the function that starts it.
 pub const LOOPS: &[fn(&Runner)] = &[
+    Runner::start::<controllers::crd::Definitions>,
     Runner::start::<controllers::deployment::DeploymentLoop>,
     Runner::start::<controllers::garbage::GarbageCollector>,
     Runner::start::<controllers::namespace::NamespaceEnd>,
@@ -56,6 +57,10 @@ pub trait Loop: Send + Sync + 'static {
     /// What `plan` remembers of a key between passes; it must be safe to lose.
     type Memory: Default + Send + 'static;
 
+    /// As whom it acts.
+    fn user() -> User {
+        User::service_account("kube-system", Self::NAME)
+    }
     /// Says which changes wake it, and with which key.
     fn on(on: &mut On);
     /// Looks: at the caches, or live where an act cannot be undone. `None`: nothing is to be done for this key.
@@ -173,8 +178,7 @@ impl Runner {
             synced: HashMap::new(),
         };
         L::on(&mut on);
-        let user = User::service_account("kube-system", L::NAME);
-        let client = Client::new(self.serve.clone(), user, L::NAME);
+        let client = Client::new(self.serve.clone(), L::user(), L::NAME);
         let run = Run::<L> {
             runner: self.clone(),
             recorder: skiff_client::events::Recorder::new(

@@ -512,11 +512,27 @@ pub fn settle(kind: &Kind, new: &mut Object, old: Option<&Object>) {
     }
 }
 
-/// The value validations of a structural schema; built-in kinds have none.
-pub fn validate(kind: &Kind, new: &Object, errors: &mut Errors) {
+/// The value validations of a structural schema; built-in kinds have none. What was wrong before and is still the
+/// same is let be (KEP-4008).
+pub fn validate(kind: &Kind, new: &Object, old: Option<&Object>, errors: &mut Errors) {
+    use skiff_api::schema::fault::Reason;
+    use skiff_api::schema::validate::validate;
     let Some(custom) = &kind.custom else { return };
-    for fault in skiff_api::schema::validate::validate(new.value(), &custom.node, "") {
-        errors.add(fault.into());
+    let faults = validate(new.value(), &custom.node, "");
+    let before = match old {
+        Some(old) if !faults.is_empty() => validate(old.value(), &custom.node, ""),
+        _ => Vec::new(),
+    };
+    for fault in faults {
+        let there = before.iter().any(|it| it.path == fault.path && it.message == fault.message);
+        if !there || fault.reason == Reason::Required {
+            errors.add(fault.into());
+        }
+    }
+    for entry in &kind.subresources {
+        if let Does::Scale(paths) = &entry.does {
+            crate::scale::validate(new, paths, errors);
+        }
     }
 }
 
@@ -542,7 +558,11 @@ pub fn tree(_: &Server, kind: &Kind, record: &Record) -> Result<Object, Status> 
     object.set("kind", &*kind.kind);
     if record.generation != kind.generation {
         // Written under an older schema: what that had and this has not goes, defaults come.
-        decode(object.value_mut(), &kind.schema, Mode::Ignore)
+        let renewed = match kind.is_custom() {
+            true => prune(object.value_mut(), &kind.schema, Mode::Ignore),
+            false => decode(object.value_mut(), &kind.schema, Mode::Ignore),
+        };
+        renewed
             .map_err(|error| Status::internal(format!("{}: {error}", record.key)))?;
         schema_default::default(object.value_mut(), &kind.schema);
     }

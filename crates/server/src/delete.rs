@@ -209,6 +209,7 @@ fn plan(server: &Server, kind: &Kind, object: &mut Object, options: &Options) {
     if let Some(generation) = object.int("metadata.generation") {
         object.set("metadata.generation", generation + 1);
     }
+    (kind.hooks.deleting)(object);
     if kind.plural == "namespaces" && kind.group.is_empty() {
         object.remove("metadata.deletionGracePeriodSeconds");
         object.set("status.phase", "Terminating");

@@ -10,6 +10,7 @@ pub mod authenticate;
 pub mod authorize;
 mod codec;
 mod connect;
+pub mod custom;
 mod delete;
 mod discovery;
 mod facets;
@@ -45,6 +46,8 @@ pub struct Server {
     pub world: World,
     pub store: Arc<dyn Store>,
     pub kinds: Kinds,
+    /// What is known of custom resource definitions.
+    pub customs: custom::Customs,
     pub authenticator: authenticate::Authenticator,
     pub authorizer: authorize::Authorizer,
     pub limits: limit::Limits,

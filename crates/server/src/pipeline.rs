@@ -26,6 +26,7 @@ pub async fn run(server: &Arc<Server>, call: Call) -> Result<Answer, Status> {
             let asked = Attributes::of_path(call.method.as_str(), &path);
             let user = impersonate(&server.authorizer, caller, &call.headers, &asked).await?;
             server.authorizer.check(&user, &asked).await?;
+            crate::custom::refresh(server);
             crate::paths::answer(server, &call, &path, &query).await
         }
         Target::Resource(resource) => run_resource(server, caller, query, resource, call).await,
@@ -45,16 +46,12 @@ async fn run_resource(
     let asked = Attributes::of(verb.name(), &resource, &query);
     let user = impersonate(&server.authorizer, caller, &call.headers, &asked).await?;
     server.authorizer.check(&user, &asked).await?;
-    let registry = server.kinds.now();
-    let kind = registry
-        .find(&resource.group, &resource.version, &resource.plural)
-        .filter(|kind| {
-            kind.namespaced() || resource.namespace.is_empty() || kind.plural == "namespaces"
-        })
-        .ok_or_else(Status::no_such_path)?
-        .clone();
-    let header =
-        |name| call.headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok()).unwrap_or("");
+    let (registry, kind) =
+        crate::custom::find(server, &resource.group, &resource.version, &resource.plural);
+    let kind = kind
+        .filter(|kind| kind.namespaced() || resource.namespace.is_empty() || kind.plural == "namespaces")
+        .ok_or_else(Status::no_such_path)?;
+    let header = |name| call.headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok()).unwrap_or("");
     let request = Request {
         verb,
         accept: Accept::parse(header(ACCEPT))?,
@@ -68,6 +65,9 @@ async fn run_resource(
         registry,
         query,
     };
+    if let Some(told) = request.kind.custom.as_ref().and_then(|custom| custom.deprecation.as_ref()) {
+        request.warn(told);
+    }
     let answer = bracket(server, &request, call).await?;
     let mut answer = crate::render::encode(server, &request, answer)?;
     add_warnings(&request, &mut answer.headers);

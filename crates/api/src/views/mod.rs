@@ -4,6 +4,7 @@
 //! fields that it does not know. A view whose body does not decode is an error, never an empty value.
 
 mod core;
+mod crd;
 mod endpointslice;
 mod event;
 mod lease;
@@ -14,6 +15,7 @@ mod service;
 pub mod workloads;
 
 pub use core::{ConfigMap, Namespace, Secret, ServiceAccount};
+pub use crd::{CrdCondition, CrdNames, CustomResourceDefinition};
 pub use endpointslice::{
     Endpoint, EndpointConditions, EndpointPort, EndpointSlice, SERVICE_NAME, TargetRef,
 };

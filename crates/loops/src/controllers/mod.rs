@@ -1,5 +1,6 @@
 //! The controllers: one file each (or one folder, split by decision), one line in LOOPS each.
 
+pub mod crd;
 pub mod deployment;
 pub mod garbage;
 pub mod namespace;

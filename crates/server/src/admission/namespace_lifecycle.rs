@@ -18,6 +18,9 @@ fn validate(
     _: &Object,
     _: Option<&Object>,
 ) -> Result<(), Status> {
+    if at.creating && at.kind.custom.as_ref().is_some_and(|custom| custom.terminating) {
+        return Err(at.forbid("create not allowed while custom resource definition is terminating"));
+    }
     if !at.kind.namespaced() || !at.creating {
         return Ok(());
     }
