@@ -171,7 +171,7 @@ async fn answer(door: Arc<Door>, request: Request<Incoming>, tasks: &Tasks) -> R
 }
 
 fn failure(error: &anyhow::Error) -> Value {
-    json!({"error": format!("{error:#}")})
+    json!({"error": skiff_cli::explain(error)})
 }
 
 fn respond(status: StatusCode, value: &Value) -> Response<Body> {
