@@ -52,7 +52,7 @@ pub trait Loop: Send + Sync + 'static {
 
     /// Says which changes wake it, and with which key.
     fn on(on: &mut On);
-    /// Looks: at the caches, or live where an act cannot be undone. `None`: nothing is to be done for this key any more.
+    /// Looks: at the caches, or live where an act cannot be undone. `None`: nothing is to be done for this key.
     fn observe(
         cx: &Context,
         key: &Key,

@@ -3,6 +3,7 @@
 
 use crate::addresses::Addresses;
 use anyhow::{Context, Result};
+use skiff_api::ip::Cidr;
 use skiff_api::registry::Kinds;
 use skiff_api::wire::{Serve, User};
 use skiff_base::{Tasks, World};
@@ -11,6 +12,7 @@ use skiff_cli::settings::Settings;
 use skiff_client::{Caches, Client, Metas};
 use skiff_image::Images;
 use skiff_loops::Runner;
+use skiff_server::admission::service::Ranges;
 use skiff_server::authenticate::Authenticator;
 use skiff_server::authorize::Authorizer;
 use skiff_server::keys::{Keys, Wanted};
@@ -51,7 +53,7 @@ impl Machine {
         let serve: Arc<dyn Serve> = Arc::new(Entry(server.clone()));
         let client =
             Client::new(serve.clone(), User::system("skiff", &["system:masters"]), "skiff");
-        crate::bootstrap::run(&client, &server.kinds).await?;
+        crate::bootstrap::run(&client, &server.kinds, &server.services, addresses.api).await?;
         let caches = start_loops(&serve, &server.kinds, ca, &world, &tasks);
         let listener = tokio::net::TcpListener::bind(settings.listen).await.with_context(|| {
             format!("listening on {}: is another cluster running there?", settings.listen)
@@ -98,7 +100,7 @@ async fn server(
     keys: Keys,
     tasks: &Tasks,
 ) -> Result<Server> {
-    let address = format!("{}:{}", addresses.advertise, settings.listen.port());
+    let address = addresses.api.to_string();
     let tokens = Arc::new(Tokens::new(store.clone(), world.clone(), Arc::new(keys.signing)));
     Ok(Server {
         world: world.clone(),
@@ -108,6 +110,13 @@ async fn server(
         authorizer: Authorizer::start(store.clone(), tasks).await?,
         limits: Default::default(),
         ready: Default::default(),
+        services: Ranges {
+            addresses: Cidr {
+                base: settings.service_cidr.base.into(),
+                bits: settings.service_cidr.prefix,
+            },
+            ..Ranges::default()
+        },
         address,
         build: Build {
             commit: option_env!("SKIFF_COMMIT").unwrap_or(""),

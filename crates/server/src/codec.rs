@@ -134,12 +134,6 @@ impl Incoming {
         old: Option<&Object>,
     ) -> Result<(), Status> {
         emit::emit(new.value_mut(), &request.kind.schema);
-        if let Some(old) = old
-            && matches!(self, Incoming::Apply { .. })
-        {
-            apply::keep_times(old.value(), new.value_mut());
-            return Ok(());
-        }
         if matches!(self, Incoming::Apply { .. }) {
             return Ok(());
         }
@@ -508,6 +502,14 @@ pub fn read_any(request: &Request) -> Result<Value, Status> {
 pub fn default(kind: &Kind, new: &mut Object) {
     schema_default::default(new.value_mut(), &kind.schema);
     (kind.hooks.default)(new);
+}
+
+/// What admission changed gets its final form; when nothing changed at all, nothing will be written.
+pub fn settle(kind: &Kind, new: &mut Object, old: Option<&Object>) {
+    emit::emit(new.value_mut(), &kind.schema);
+    if let Some(old) = old {
+        apply::keep_times(old.value(), new.value_mut());
+    }
 }
 
 /// The value validations of a structural schema; built-in kinds have none.

@@ -234,7 +234,8 @@ fn grace(kind: &Kind, object: &Object, options: &Options) -> i64 {
 fn check_preconditions(kind: &Kind, old: &Object, options: &Options) -> Result<(), Status> {
     let conflict = |what: &str, wanted: &str, found: &str| {
         let why = format!(
-            "the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). The object might have been deleted and then recreated"
+            "the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). The \
+                 object might have been deleted and then recreated"
         );
         Err(Status::conflict(kind.about(), old.name(), &why))
     };

@@ -69,7 +69,8 @@ impl Selection {
         self.name.as_deref().is_none_or(name_is)
             && self.labels.matches(|key| facets::value(record, &format!("l:{key}")))
             && self.fields.matches(|path| {
-                Some(facets::value(record, &format!("f:{}", (self.field_name)(path))).unwrap_or(""))
+                let name = format!("f:{}", (self.field_name)(path));
+                Some(facets::value(record, &name).unwrap_or(""))
             })
     }
 }

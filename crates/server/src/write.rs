@@ -95,9 +95,11 @@ async fn attempt(
     let attributes = Attributes::of(request, creating, new.name());
     keep_other_parts(request, &mut new, old.as_ref());
     codec::default(kind, &mut new);
+    // What admission adds is owned by nobody.
+    body.own_fields(server, request, &mut new, old.as_ref())?;
     admission::mutate(server, &attributes, &mut new, old.as_ref()).await?;
     codec::default(kind, &mut new);
-    body.own_fields(server, request, &mut new, old.as_ref())?;
+    codec::settle(kind, &mut new, old.as_ref());
     if request.resource.subresource.is_empty() {
         (kind.hooks.prepare)(&mut new, old.as_ref());
     }
@@ -294,8 +296,12 @@ async fn commit(
             facets: crate::facets::of(kind, &new),
         },
     };
+    let ends = matches!(write, Write::Delete { .. });
     let mut writes = vec![write];
-    admission::reserve(server, attributes, &new, old, &mut writes)?;
+    match ends {
+        true => admission::release(server, kind, &new, &mut writes),
+        false => admission::reserve(server, attributes, &new, old, &mut writes)?,
+    }
     match server.store.commit(writes).await {
         Ok(committed) => {
             let revision = committed.first().map_or(Revision(0), |c| c.revision).0;
@@ -308,7 +314,12 @@ async fn commit(
 
 fn commit_failure(request: &Request, new: &Object, created: bool, error: CommitError) -> Failure {
     let about = request.kind.about();
+    let own = request.kind.key(new.namespace(), new.name());
     match error {
+        // Somebody else took what this write was about to take.
+        CommitError::Conflict { key, .. } if *key != own => {
+            Failure::Again(Status::modified(about, new.name()))
+        }
         CommitError::Conflict { actual: Some(_), .. } if created => {
             let taken = Status::already_exists(about, new.name());
             // An apply that meets its own creation by somebody else merges with that.

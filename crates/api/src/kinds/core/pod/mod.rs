@@ -6,7 +6,7 @@
 mod columns;
 pub mod default;
 pub mod image;
-mod prepare;
+pub mod prepare;
 pub mod validate;
 
 use crate::kind::{
