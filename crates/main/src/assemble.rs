@@ -12,6 +12,7 @@ use skiff_cli::settings::Settings;
 use skiff_client::{Caches, Client, Metas};
 use skiff_image::Images;
 use skiff_loops::Runner;
+use skiff_node::Node;
 use skiff_server::admission::service::Ranges;
 use skiff_server::authenticate::Authenticator;
 use skiff_server::authorize::Authorizer;
@@ -32,8 +33,7 @@ pub struct Machine {
     pub images: Images,
     pub ready: Ready,
     pub addresses: Addresses,
-    /// Whether this machine is a node, for whose readiness `skiff up` waits.
-    pub runs_node: bool,
+    node: Node,
     store: Arc<dyn skiff_store::Store>,
 }
 
@@ -58,16 +58,20 @@ impl Machine {
         let listener = tokio::net::TcpListener::bind(settings.listen).await.with_context(|| {
             format!("listening on {}: is another cluster running there?", settings.listen)
         })?;
+        let node =
+            crate::node::start(settings, &addresses, &images, &serve, &world, &tasks).await?;
         let rim =
             skiff_server::http::Rim { world, serve, tls, user_of: skiff_server::keys::tls::user };
         tasks.spawn(skiff_server::http::run(rim, listener, tasks.clone()));
-        let (ready, runs_node) = (server.ready.clone(), false);
-        Ok(Machine { tasks, client, caches, images, ready, addresses, runs_node, store })
+        let ready = server.ready.clone();
+        Ok(Machine { tasks, client, caches, images, ready, addresses, node, store })
     }
 
-    /// Stops all parts, the store last.
+    /// Stops all parts, the store last. Containers stay.
     pub async fn stop(self) {
         self.tasks.stop().await;
+        // Its runtime would bring back a supervisor that somebody else ends.
+        drop(self.node);
         self.store.close().await;
     }
 }
