@@ -253,6 +253,28 @@ fn check_preconditions(kind: &Kind, old: &Object, options: &Options) -> Result<(
     }
 }
 
+/// Deletes the object of a request as if by a DELETE with these options (evictions).
+pub async fn delete_with(
+    server: &Arc<Server>,
+    request: &Request,
+    options: &Value,
+) -> Result<(), Status> {
+    let options = options_of(request, options)?;
+    let name = &*request.resource.name;
+    delete_one(server, request, &request.key(), name, &options).await.map(|_| ())
+}
+
+/// Checks the preconditions of a delete with these options.
+pub fn check(kind: &Kind, old: &Object, options: &Value) -> Result<(), Status> {
+    let text = |path| skiff_api::object::at(options, path).and_then(Value::as_str).map(str::to_owned);
+    let wanted = Options {
+        uid: text("preconditions.uid"),
+        revision: text("preconditions.resourceVersion"),
+        ..Options::default()
+    };
+    check_preconditions(kind, old, &wanted)
+}
+
 /// Reads the options, and refuses what contradicts itself.
 fn options(request: &Request) -> Result<Options, Status> {
     let body = match &request.payload {
@@ -260,7 +282,11 @@ fn options(request: &Request) -> Result<Options, Status> {
         Payload::Tree(tree) => tree.clone(),
         _ => Value::Null,
     };
-    let text = |path| skiff_api::object::at(&body, path).and_then(Value::as_str).map(str::to_owned);
+    options_of(request, &body)
+}
+
+fn options_of(request: &Request, body: &Value) -> Result<Options, Status> {
+    let text = |path| skiff_api::object::at(body, path).and_then(Value::as_str).map(str::to_owned);
     let query = |key: &str| request.query.get(key).map(str::to_owned);
     let grace = match query("gracePeriodSeconds") {
         Some(text) => Some(text.parse().map_err(|_| {

@@ -100,8 +100,10 @@ async fn attempt(
     admission::mutate(server, &attributes, &mut new, old.as_ref()).await?;
     codec::default(kind, &mut new);
     codec::settle(kind, &mut new, old.as_ref());
-    if request.resource.subresource.is_empty() {
-        (kind.hooks.prepare)(&mut new, old.as_ref());
+    match (&*request.resource.subresource, old.as_ref()) {
+        ("", old) => (kind.hooks.prepare)(&mut new, old),
+        (entry, Some(old)) => (kind.hooks.prepare_part)(entry, &mut new, old),
+        (_, None) => {}
     }
     count_generation(kind, &mut new, old.as_ref());
     validate(request, &new, old.as_ref())?;

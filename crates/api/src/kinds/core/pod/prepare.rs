@@ -24,6 +24,62 @@ pub fn prepare(pod: &mut Object, old: Option<&Object>) {
     }
 }
 
+/// Before a write through an entry of the pod is validated.
+pub fn part(entry: &str, pod: &mut Object, old: &Object) {
+    match entry {
+        "status" => status(pod, old),
+        "resize" if pod.at("spec.resources").is_none() => pod.copy_from(old, "spec.resources"),
+        _ => {}
+    }
+    if entry == "resize" {
+        only_resources(pod, old);
+    }
+}
+
+/// Nodes may neither take the class away nor forget which generation they saw, nor touch owners.
+fn status(pod: &mut Object, old: &Object) {
+    pod.copy_from(old, "metadata.ownerReferences");
+    for path in ["status.qosClass", "status.observedGeneration"] {
+        if pod.at(path).is_none() {
+            pod.copy_from(old, path);
+        }
+    }
+    let mut before: Vec<&Value> = old.list("status.conditions").iter().collect();
+    let Some(status) = pod.value_mut().get_mut("status") else { return };
+    for condition in items(status, "conditions") {
+        let place = before.iter().position(|it| it.get("type") == condition.get("type"));
+        let Some(generation) = place.and_then(|at| before.remove(at).get("observedGeneration")) else {
+            continue;
+        };
+        if let Some(map) = condition.as_object_mut() {
+            map.entry("observedGeneration").or_insert(generation.clone());
+        }
+    }
+}
+
+/// Of containers that are the same in number and name, a resize takes resources and their policy alone.
+fn only_resources(pod: &mut Object, old: &Object) {
+    for list in ["containers", "initContainers"] {
+        let path = format!("spec.{list}");
+        let (now, was) = (pod.list(&path).to_vec(), old.list(&path));
+        let name = |container: &Value| container.get("name").cloned();
+        if now.is_empty() || now.len() != was.len() || !now.iter().map(name).eq(was.iter().map(name)) {
+            continue;
+        }
+        let mut merged = was.to_vec();
+        for (into, from) in merged.iter_mut().zip(&now) {
+            let Some(map) = into.as_object_mut() else { continue };
+            for field in ["resources", "resizePolicy"] {
+                match from.get(field) {
+                    Some(value) => drop(map.insert(field.to_owned(), value.clone())),
+                    None => drop(map.remove(field)),
+                }
+            }
+        }
+        pod.set(&path, merged);
+    }
+}
+
 fn create(pod: &mut Object) {
     pod.set("status", json!({"phase": "Pending"}));
     if !pod.list("spec.schedulingGates").is_empty() {
