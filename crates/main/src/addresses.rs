@@ -3,13 +3,15 @@
 use anyhow::Result;
 use skiff_cli::settings::Settings;
 use skiff_net::{NetNs, node_address};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// The addresses of one machine, found out once.
 #[derive(Debug, Clone)]
 pub struct Addresses {
     /// Where pods and other machines reach the API and the node.
     pub advertise: Ipv4Addr,
+    /// Where the API is: the endpoint of the `kubernetes` Service.
+    pub api: SocketAddr,
     /// What stands in the kubeconfig: `https://host:port`.
     pub server: String,
     /// All that the server's certificate has to name.
@@ -32,8 +34,10 @@ impl Addresses {
         certified.extend((!listen.is_unspecified()).then_some(listen));
         certified.sort();
         certified.dedup();
+        let reached = if listen.is_unspecified() { advertise.into() } else { listen };
+        let api = SocketAddr::new(reached, settings.listen.port());
         let server = format!("https://{outside}:{}", settings.listen.port());
-        Ok(Addresses { advertise, server, certified })
+        Ok(Addresses { advertise, api, server, certified })
     }
 }
 

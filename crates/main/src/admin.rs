@@ -53,7 +53,6 @@ pub struct Door {
     pub caches: Caches,
     pub images: Images,
     pub ready: Ready,
-    pub runs_node: bool,
     /// As the kubeconfig has it.
     pub server: String,
     stop: watch::Sender<()>,
@@ -74,7 +73,6 @@ impl Door {
             caches: machine.caches.clone(),
             images: machine.images.clone(),
             ready: machine.ready.clone(),
-            runs_node: machine.runs_node,
             server: machine.addresses.server.clone(),
             stop,
         };
@@ -171,7 +169,7 @@ async fn answer(door: Arc<Door>, request: Request<Incoming>, tasks: &Tasks) -> R
 }
 
 fn failure(error: &anyhow::Error) -> Value {
-    json!({"error": format!("{error:#}")})
+    json!({"error": skiff_cli::explain(error)})
 }
 
 fn respond(status: StatusCode, value: &Value) -> Response<Body> {

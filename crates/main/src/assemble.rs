@@ -3,6 +3,7 @@
 
 use crate::addresses::Addresses;
 use anyhow::{Context, Result};
+use skiff_api::ip::Cidr;
 use skiff_api::registry::Kinds;
 use skiff_api::wire::{Serve, User};
 use skiff_base::{Tasks, World};
@@ -11,7 +12,7 @@ use skiff_cli::settings::Settings;
 use skiff_client::{Caches, Client, Metas};
 use skiff_image::Images;
 use skiff_loops::Runner;
-use skiff_api::ip::Cidr;
+use skiff_node::Node;
 use skiff_server::admission::service::Ranges;
 use skiff_server::authenticate::Authenticator;
 use skiff_server::authorize::Authorizer;
@@ -20,7 +21,6 @@ use skiff_server::ready::Ready;
 use skiff_server::token::Tokens;
 use skiff_server::{Build, Entry, Server};
 use std::io::Write;
-use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 
@@ -33,8 +33,7 @@ pub struct Machine {
     pub images: Images,
     pub ready: Ready,
     pub addresses: Addresses,
-    /// Whether this machine is a node, for whose readiness `skiff up` waits.
-    pub runs_node: bool,
+    node: Node,
     store: Arc<dyn skiff_store::Store>,
 }
 
@@ -55,22 +54,25 @@ impl Machine {
         let serve: Arc<dyn Serve> = Arc::new(Entry(server.clone()));
         let client =
             Client::new(serve.clone(), User::system("skiff", &["system:masters"]), "skiff");
-        let api = SocketAddr::new(addresses.advertise.into(), settings.listen.port());
-        crate::bootstrap::run(&client, &server.kinds, &server.services, api).await?;
+        crate::bootstrap::run(&client, &server.kinds, &server.services, addresses.api).await?;
         let caches = start_loops(&serve, &server.kinds, ca, &world, &tasks);
         let listener = tokio::net::TcpListener::bind(settings.listen).await.with_context(|| {
             format!("listening on {}: is another cluster running there?", settings.listen)
         })?;
+        let node =
+            crate::node::start(settings, &addresses, &images, &serve, &world, &tasks).await?;
         let rim =
             skiff_server::http::Rim { world, serve, tls, user_of: skiff_server::keys::tls::user };
         tasks.spawn(skiff_server::http::run(rim, listener, tasks.clone()));
-        let (ready, runs_node) = (server.ready.clone(), false);
-        Ok(Machine { tasks, client, caches, images, ready, addresses, runs_node, store })
+        let ready = server.ready.clone();
+        Ok(Machine { tasks, client, caches, images, ready, addresses, node, store })
     }
 
-    /// Stops all parts, the store last.
+    /// Stops all parts, the store last. Containers stay.
     pub async fn stop(self) {
         self.tasks.stop().await;
+        // Its runtime would bring back a supervisor that somebody else ends.
+        drop(self.node);
         self.store.close().await;
     }
 }
@@ -103,7 +105,7 @@ async fn server(
     keys: Keys,
     tasks: &Tasks,
 ) -> Result<Server> {
-    let address = format!("{}:{}", addresses.advertise, settings.listen.port());
+    let address = addresses.api.to_string();
     let tokens = Arc::new(Tokens::new(store.clone(), world.clone(), Arc::new(keys.signing)));
     Ok(Server {
         world: world.clone(),
@@ -115,7 +117,10 @@ async fn server(
         limits: Default::default(),
         ready: Default::default(),
         services: Ranges {
-            addresses: Cidr { base: settings.service_cidr.base.into(), bits: settings.service_cidr.prefix },
+            addresses: Cidr {
+                base: settings.service_cidr.base.into(),
+                bits: settings.service_cidr.prefix,
+            },
             ..Ranges::default()
         },
         address,

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use http_body_util::BodyExt;
 use hyper::body::{Bytes, Incoming};
 use serde_json::{Value, json};
-use skiff_image::{Image, Images, Mirror, Progress, PullOptions, Reference};
+use skiff_image::{Image, Images, Progress, PullOptions, Reference};
 use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex};
@@ -97,11 +97,6 @@ pub async fn remove(images: &Images, document: &Value) -> Result<Value> {
 /// Pulls an image; a line for each blob that is complete.
 pub async fn pull(door: &Door, document: &Value, out: &Lines) -> Result<Value> {
     let name = name(document)?;
-    let mirrors = door.settings.registry_mirrors.iter();
-    let mirror = |(registry, url): &(String, String)| Mirror {
-        registry: registry.clone(),
-        url: url.clone(),
-    };
     let (seen, out) = (Arc::new(Mutex::new(BTreeSet::new())), out.clone());
     let progress = move |progress: Progress| {
         let blob = progress.blob.to_string();
@@ -112,7 +107,7 @@ pub async fn pull(door: &Door, document: &Value, out: &Lines) -> Result<Value> {
         }
     };
     let options = PullOptions {
-        mirrors: mirrors.map(mirror).collect(),
+        mirrors: crate::node::mirrors(&door.settings),
         progress: Some(Arc::new(progress)),
         ..PullOptions::default()
     };

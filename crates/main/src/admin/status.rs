@@ -17,7 +17,6 @@ pub async fn status(door: &Door) -> Result<Value> {
     }
     let own = nodes.iter().find(|node| node["name"] == door.settings.node.as_str());
     let kubelet = match own.and_then(|node| node["status"].as_str()) {
-        _ if !door.runs_node => "Absent",
         Some("Ready") => "Running",
         _ => "NotReady",
     };
@@ -42,7 +41,7 @@ pub async fn status(door: &Door) -> Result<Value> {
 pub async fn ready(door: &Door, query: &str) -> Result<Value> {
     door.ready.all().await;
     let mut ready = json!({"server": door.server});
-    if query == "for=node" && door.runs_node {
+    if query == "for=node" {
         let key = Key::new("", &door.settings.node);
         until(door, |node: &Node| node.metadata.key() == key && is_ready(node)).await;
         ready["node"] = json!(door.settings.node);
