@@ -63,7 +63,7 @@ pub trait Loop: Send + Sync + 'static {
 
     /// Says which changes wake it, and with which key.
     fn on(on: &mut On);
-    /// Looks: at the caches, or live where an act cannot be undone. `None`: nothing is to be done for this key any more.
+    /// Looks: at the caches, or live where an act cannot be undone. `None`: nothing is to be done for this key.
     fn observe(
         cx: &Context,
         key: &Key,
@@ -132,7 +132,8 @@ impl On {
     /// A change of any object of any kind leads to the keys that `keys` names.
     pub fn any(&mut self, keys: impl Fn(&Item, &Metas) -> Vec<Key> + Send + Sync + 'static) {
         let (queue, metas) = (self.queue.clone(), self.metas.clone());
-        self.metas.on_change(move |item| keys(item, &metas).into_iter().for_each(|key| queue.add(key)));
+        self.metas
+            .on_change(move |item| keys(item, &metas).into_iter().for_each(|key| queue.add(key)));
         let waits = self.metas.clone();
         let wait: CaughtUp = Box::new(move |_| {
             let metas = waits.clone();
@@ -170,13 +171,12 @@ impl Runner {
     /// Starts one loop.
     pub fn start<L: Loop>(&self) {
         let queue = Arc::new(Queue::default());
-        let mut on =
-            On {
-                caches: self.caches.clone(),
-                metas: self.metas.clone(),
-                queue: queue.clone(),
-                synced: HashMap::new(),
-            };
+        let mut on = On {
+            caches: self.caches.clone(),
+            metas: self.metas.clone(),
+            queue: queue.clone(),
+            synced: HashMap::new(),
+        };
         L::on(&mut on);
         let user = User::service_account("kube-system", L::NAME);
         let client = Client::new(self.serve.clone(), user, L::NAME);

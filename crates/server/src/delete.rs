@@ -27,8 +27,12 @@ const FOREGROUND: &str = "foregroundDeletion";
 /// Whether nothing holds a deleted object any more: no finalizer, no grace.
 pub fn finished(kind: &Kind, object: &Object) -> bool {
     let held = object.finalizers().next().is_some()
-        || (kind.plural == "namespaces" && kind.group.is_empty() && !object.list("spec.finalizers").is_empty());
-    object.deleting() && !held && object.int("metadata.deletionGracePeriodSeconds").unwrap_or(0) == 0
+        || (kind.plural == "namespaces"
+            && kind.group.is_empty()
+            && !object.list("spec.finalizers").is_empty());
+    object.deleting()
+        && !held
+        && object.int("metadata.deletionGracePeriodSeconds").unwrap_or(0) == 0
 }
 
 /// The options of a delete, from the body or the query.
@@ -154,7 +158,13 @@ async fn commit(
         Write::Delete { key, expect, last: Some(body.clone()) }
     } else {
         let facets = crate::facets::of(kind, &new);
-        Write::Put { key, expect: Some(expect), body: body.clone(), generation: kind.generation, facets }
+        Write::Put {
+            key,
+            expect: Some(expect),
+            body: body.clone(),
+            generation: kind.generation,
+            facets,
+        }
     };
     let mut writes = vec![write];
     if removed {
@@ -223,8 +233,10 @@ fn grace(kind: &Kind, object: &Object, options: &Options) -> i64 {
 
 fn check_preconditions(kind: &Kind, old: &Object, options: &Options) -> Result<(), Status> {
     let conflict = |what: &str, wanted: &str, found: &str| {
-        let why =
-            format!("the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). The object might have been deleted and then recreated");
+        let why = format!(
+            "the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). The \
+                 object might have been deleted and then recreated"
+        );
         Err(Status::conflict(kind.about(), old.name(), &why))
     };
     match (&options.uid, &options.revision) {

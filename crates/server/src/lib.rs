@@ -20,7 +20,7 @@ pub mod keys;
 pub mod limit;
 mod metrics;
 mod openapi;
-mod paths;
+pub mod paths;
 mod pipeline;
 mod read;
 pub mod ready;
@@ -49,6 +49,8 @@ pub struct Server {
     pub authorizer: authorize::Authorizer,
     pub limits: limit::Limits,
     pub ready: ready::Ready,
+    /// Where addresses and ports of Services come from.
+    pub services: admission::service::Ranges,
     /// `host:port`, as discovery tells it to clients.
     pub address: String,
     pub build: Build,

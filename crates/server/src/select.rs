@@ -22,10 +22,8 @@ impl Selection {
     /// Reads and checks the selectors of a request.
     pub fn of(request: &Request) -> Result<Selection, Status> {
         let text = |key| request.query.get(key).unwrap_or("");
-        let labels = Selector::parse(text("labelSelector"))
-            .map_err(Status::bad_request)?;
-        let fields = FieldSelector::parse(text("fieldSelector"))
-            .map_err(Status::bad_request)?;
+        let labels = Selector::parse(text("labelSelector")).map_err(Status::bad_request)?;
+        let fields = FieldSelector::parse(text("fieldSelector")).map_err(Status::bad_request)?;
         let known = |field: &str| {
             ["metadata.name", "metadata.namespace"].contains(&field)
                 || request.kind.selectable.iter().any(|path| path == field)
@@ -70,6 +68,9 @@ impl Selection {
         let name_is = |name: &str| facets::value(record, "f:metadata.name") == Some(name);
         self.name.as_deref().is_none_or(name_is)
             && self.labels.matches(|key| facets::value(record, &format!("l:{key}")))
-            && self.fields.matches(|path| Some(facets::value(record, &format!("f:{}", (self.field_name)(path))).unwrap_or("")))
+            && self.fields.matches(|path| {
+                let name = format!("f:{}", (self.field_name)(path));
+                Some(facets::value(record, &name).unwrap_or(""))
+            })
     }
 }

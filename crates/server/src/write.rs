@@ -95,9 +95,11 @@ async fn attempt(
     let attributes = Attributes::of(request, creating, new.name());
     keep_other_parts(request, &mut new, old.as_ref());
     codec::default(kind, &mut new);
+    // What admission adds is owned by nobody.
+    body.own_fields(server, request, &mut new, old.as_ref())?;
     admission::mutate(server, &attributes, &mut new, old.as_ref()).await?;
     codec::default(kind, &mut new);
-    body.own_fields(server, request, &mut new, old.as_ref())?;
+    codec::settle(kind, &mut new, old.as_ref());
     if request.resource.subresource.is_empty() {
         (kind.hooks.prepare)(&mut new, old.as_ref());
     }
@@ -127,7 +129,9 @@ fn complete_identity(server: &Server, request: &Request, new: &mut Object) -> Re
         }
     }
     if !new.resource_version().is_empty() && request.verb == Verb::Create {
-        return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
+        return Err(Status::bad_request(
+            "resourceVersion should not be set on objects to be created",
+        ));
     }
     let prefix = new.text("metadata.generateName").to_owned();
     if new.name().is_empty() && !prefix.is_empty() {
@@ -135,7 +139,13 @@ fn complete_identity(server: &Server, request: &Request, new: &mut Object) -> Re
         let stem: String = prefix.chars().take(58).collect();
         new.set("metadata.name", stem + &skiff_base::id::suffix(&server.world, 5));
     }
-    for path in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion", "generation"] {
+    for path in [
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "selfLink",
+        "resourceVersion",
+        "generation",
+    ] {
         new.remove(&format!("metadata.{path}"));
     }
     new.set("metadata.uid", skiff_base::id::uuid(&server.world));
@@ -147,7 +157,12 @@ fn complete_identity(server: &Server, request: &Request, new: &mut Object) -> Re
 /// What no write changes: it is taken from the old object when the new one does not name it.
 fn keep_identity(new: &mut Object, old: Option<&Object>) {
     let Some(old) = old else { return };
-    for path in ["metadata.uid", "metadata.creationTimestamp", "metadata.namespace", "metadata.generateName"] {
+    for path in [
+        "metadata.uid",
+        "metadata.creationTimestamp",
+        "metadata.namespace",
+        "metadata.generateName",
+    ] {
         if new.at(path).is_none() {
             new.copy_from(old, path);
         }
@@ -158,12 +173,19 @@ fn keep_identity(new: &mut Object, old: Option<&Object>) {
 }
 
 /// The revision and UID that the client based its write on.
-fn check_preconditions(request: &Request, new: &Object, old: Option<&Object>) -> Result<(), Status> {
+fn check_preconditions(
+    request: &Request,
+    new: &Object,
+    old: Option<&Object>,
+) -> Result<(), Status> {
     let Some(old) = old else { return Ok(()) };
     let (about, name) = (request.kind.about(), &*request.resource.name);
     if new.uid() != old.uid() {
-        let why =
-            format!("Precondition failed: UID in precondition: {}, UID in object meta: {}", new.uid(), old.uid());
+        let why = format!(
+            "Precondition failed: UID in precondition: {}, UID in object meta: {}",
+            new.uid(),
+            old.uid()
+        );
         return Err(Status::conflict(about, name, &why));
     }
     match new.resource_version() {
@@ -210,9 +232,7 @@ fn count_generation(kind: &Kind, new: &mut Object, old: Option<&Object>) {
     let Some(changed) = kind.hooks.generation else { return };
     let generation = match old {
         None => 1,
-        Some(old) => {
-            old.int("metadata.generation").unwrap_or(0) + i64::from(changed(new, old))
-        }
+        Some(old) => old.int("metadata.generation").unwrap_or(0) + i64::from(changed(new, old)),
     };
     new.set("metadata.generation", generation);
 }
@@ -276,8 +296,12 @@ async fn commit(
             facets: crate::facets::of(kind, &new),
         },
     };
+    let ends = matches!(write, Write::Delete { .. });
     let mut writes = vec![write];
-    admission::reserve(server, attributes, &new, old, &mut writes)?;
+    match ends {
+        true => admission::release(server, kind, &new, &mut writes),
+        false => admission::reserve(server, attributes, &new, old, &mut writes)?,
+    }
     match server.store.commit(writes).await {
         Ok(committed) => {
             let revision = committed.first().map_or(Revision(0), |c| c.revision).0;
@@ -290,7 +314,12 @@ async fn commit(
 
 fn commit_failure(request: &Request, new: &Object, created: bool, error: CommitError) -> Failure {
     let about = request.kind.about();
+    let own = request.kind.key(new.namespace(), new.name());
     match error {
+        // Somebody else took what this write was about to take.
+        CommitError::Conflict { key, .. } if *key != own => {
+            Failure::Again(Status::modified(about, new.name()))
+        }
         CommitError::Conflict { actual: Some(_), .. } if created => {
             let taken = Status::already_exists(about, new.name());
             // An apply that meets its own creation by somebody else merges with that.

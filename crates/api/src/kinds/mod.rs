@@ -1,6 +1,7 @@
 //! The built-in kinds. One file each; one line in this list each. Routes, discovery, OpenAPI, columns and RBAC names
 //! are read off these values.
 
+pub mod apps;
 pub mod authentication;
 pub mod authorization;
 pub mod coordination;
@@ -22,6 +23,8 @@ pub const KINDS: &[fn() -> Kind] = &[
     core::secret::kind,
     core::service::kind,
     core::serviceaccount::kind,
+    apps::deployment::kind,
+    apps::replicaset::kind,
     events::event::kind,
     authentication::selfsubjectreview::kind,
     authentication::tokenreview::kind,

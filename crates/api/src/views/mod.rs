@@ -16,8 +16,6 @@ pub mod workloads;
 
 pub use clusterrole::{AggregationRule, ClusterRole};
 pub use core::{ConfigMap, Namespace, Secret, ServiceAccount};
-pub use pod::Pod;
-pub use workloads::{Deployment, ReplicaSet};
 pub use endpointslice::{
     Endpoint, EndpointConditions, EndpointHints, EndpointPort, EndpointSlice, HintName,
     SERVICE_NAME, TargetRef,
@@ -25,8 +23,10 @@ pub use endpointslice::{
 pub use event::{Event, EventSeries};
 pub use lease::{Lease, LeaseSpec};
 pub use node::{Node, NodeAddress, NodeCondition, NodeImage, NodeSpec, NodeStatus, Taint};
+pub use pod::Pod;
 pub use priorityclass::PriorityClass;
 pub use service::{IntOrString, Service, ServicePort, ServiceSpec, ServiceStatus};
+pub use workloads::{Deployment, ReplicaSet};
 
 use crate::kind::Kind;
 use serde::Deserialize;

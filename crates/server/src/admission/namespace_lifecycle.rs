@@ -12,7 +12,12 @@ pub const PLUGIN: Plugin =
 
 const IMMORTAL: [&str; 3] = ["default", "kube-public", "kube-system"];
 
-fn validate(server: &Server, at: &Attributes, _: &Object, _: Option<&Object>) -> Result<(), Status> {
+fn validate(
+    server: &Server,
+    at: &Attributes,
+    _: &Object,
+    _: Option<&Object>,
+) -> Result<(), Status> {
     if !at.kind.namespaced() || !at.creating {
         return Ok(());
     }

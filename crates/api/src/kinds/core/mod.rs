@@ -3,8 +3,8 @@
 pub mod configmap;
 pub mod event;
 pub mod namespace;
-pub mod pod;
 pub mod node;
+pub mod pod;
 pub mod secret;
 pub mod service;
 pub mod serviceaccount;

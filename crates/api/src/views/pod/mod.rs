@@ -13,16 +13,17 @@ mod volume;
 
 pub use container::{
     Container, ContainerPort, EnvFromSource, EnvVar, EnvVarSource, EphemeralContainer, ExitCodes,
-    FileKeySelector, KeySelector, ObjectFieldSelector, ResourceFieldSelector, RestartRule, SourceName,
-    VolumeDevice, VolumeMount,
+    FileKeySelector, KeySelector, ObjectFieldSelector, ResourceFieldSelector, RestartRule,
+    SourceName, VolumeDevice, VolumeMount,
 };
 pub use placement::{
     Affinity, LabelSelector, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm,
-    PodAffinity, PodAffinityTerm, PreferredNode, Toleration, TopologySpreadConstraint, WeightedPodTerm,
+    PodAffinity, PodAffinityTerm, PreferredNode, Toleration, TopologySpreadConstraint,
+    WeightedPodTerm,
 };
 pub use probe::{
-    ExecAction, GrpcAction, Handler, HttpGetAction, HttpHeader, Lifecycle, PortRef, Probe, SleepAction,
-    TcpSocketAction,
+    ExecAction, GrpcAction, Handler, HttpGetAction, HttpHeader, Lifecycle, PortRef, Probe,
+    SleepAction, TcpSocketAction,
 };
 pub use resources::{Claim, Quantities, Resources};
 pub use security::{
@@ -32,8 +33,8 @@ pub use status::{
     ContainerState, ContainerStatus, PodCondition, PodIp, PodStatus, Running, Terminated, Waiting,
 };
 pub use volume::{
-    ConfigMapSource, DownwardFile, DownwardSource, EmptyDir, HostPath, ImageSource, KeyToPath, Projected,
-    Projection, SecretSource, TokenProjection, Volume, VolumeClaim,
+    ConfigMapSource, DownwardFile, DownwardSource, EmptyDir, HostPath, ImageSource, KeyToPath,
+    Projected, Projection, SecretSource, TokenProjection, Volume, VolumeClaim,
 };
 
 use super::{Meta, Resource, View};

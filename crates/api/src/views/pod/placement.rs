@@ -108,4 +108,3 @@ pub struct TopologySpreadConstraint {
     /// `Ignore` (also when absent) or `Honor`.
     pub node_taints_policy: Option<String>,
 }
-

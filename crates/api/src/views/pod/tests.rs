@@ -26,7 +26,10 @@ fn a_stored_pod_decodes() {
     assert_eq!(container.resources.limits.get("cpu").map(|q| q.milli_value()), Some(1500));
     assert_eq!(container.ports[0].host_ip, "127.0.0.1");
     let probe = container.liveness_probe.as_ref().expect("it has one");
-    assert_eq!(probe.handler.http_get.as_ref().map(|h| &h.port), Some(&PortRef::Name("web".into())));
+    assert_eq!(
+        probe.handler.http_get.as_ref().map(|h| &h.port),
+        Some(&PortRef::Name("web".into()))
+    );
     assert_eq!(it.spec.ephemeral_containers[0].container.name, "e");
     assert!(it.spec.volumes[0].other.contains_key("nfs"));
     let projected = it.spec.volumes[1].projected.as_ref().expect("it is one");

@@ -23,7 +23,9 @@ pub fn restarts(pod: &Object, now: Timestamp) -> Value {
 }
 
 pub fn ip(pod: &Object, _: Timestamp) -> Value {
-    text_or_none(pod.list("status.podIPs").first().and_then(|ip| ip.get("ip")?.as_str()).unwrap_or(""))
+    text_or_none(
+        pod.list("status.podIPs").first().and_then(|ip| ip.get("ip")?.as_str()).unwrap_or(""),
+    )
 }
 
 pub fn readiness_gates(pod: &Object, _: Timestamp) -> Value {
@@ -131,7 +133,9 @@ impl<'a> Seen<'a> {
             let waiting = text(container, "state.waiting.reason");
             self.reason = match ended {
                 Some(ended) => format!("Init:{}", end_reason(ended)),
-                None if !waiting.is_empty() && waiting != "PodInitializing" => format!("Init:{waiting}"),
+                None if !waiting.is_empty() && waiting != "PodInitializing" => {
+                    format!("Init:{waiting}")
+                }
                 None => format!("Init:{index}/{}", pod.list("spec.initContainers").len()),
             };
             return true;
@@ -169,7 +173,8 @@ impl<'a> Seen<'a> {
 
 /// The reason before any container is looked at.
 fn first_reason(pod: &Object) -> String {
-    let gated = |c: &Value| text(c, "type") == "PodScheduled" && text(c, "reason") == "SchedulingGated";
+    let gated =
+        |c: &Value| text(c, "type") == "PodScheduled" && text(c, "reason") == "SchedulingGated";
     if pod.list("status.conditions").iter().any(gated) {
         return "SchedulingGated".into();
     }
@@ -195,7 +200,9 @@ mod tests {
     fn row(pod: Value) -> String {
         let now: Timestamp = "2026-01-01T00:10:00Z".parse().expect("a time");
         let pod = Object::new(pod);
-        [ready, status, restarts].map(|cell| cell(&pod, now).as_str().unwrap_or("?").to_owned()).join(" | ")
+        [ready, status, restarts]
+            .map(|cell| cell(&pod, now).as_str().unwrap_or("?").to_owned())
+            .join(" | ")
     }
 
     #[test]
@@ -227,7 +234,10 @@ mod tests {
                     [{"name": "c", "state": {"terminated": {"exitCode": 0, "reason": "Completed"}}}]}}),
                 "0/1 | Completed | 0",
             ),
-            (json!({"spec": one, "metadata": deleted, "status": {"phase": "Running"}}), "0/1 | Terminating | 0"),
+            (
+                json!({"spec": one, "metadata": deleted, "status": {"phase": "Running"}}),
+                "0/1 | Terminating | 0",
+            ),
             (
                 json!({"spec": one, "status": {"phase": "Pending", "conditions":
                     [{"type": "PodScheduled", "reason": "SchedulingGated"}]}}),

@@ -12,7 +12,8 @@ pub fn pod(pod: &mut Object) {
         return;
     };
     spec(pod_spec);
-    if at(pod_spec, "terminationGracePeriodSeconds").and_then(Value::as_i64).is_some_and(|s| s < 0) {
+    if at(pod_spec, "terminationGracePeriodSeconds").and_then(Value::as_i64).is_some_and(|s| s < 0)
+    {
         pod_spec["terminationGracePeriodSeconds"] = 1.into();
     }
     absent(pod_spec, "enableServiceLinks", true);
@@ -31,11 +32,14 @@ pub fn pod(pod: &mut Object) {
 /// `podIP` and the first of `podIPs` are the same; the former wins.
 fn pod_ips(pod: &mut Object) {
     let one = pod.text("status.podIP").to_owned();
-    let first = pod.list("status.podIPs").first().and_then(|ip| ip.get("ip")).and_then(Value::as_str);
+    let first =
+        pod.list("status.podIPs").first().and_then(|ip| ip.get("ip")).and_then(Value::as_str);
     match (&*one, first.map(str::to_owned)) {
         ("", Some(first)) => pod.set("status.podIP", first),
         ("", None) => {}
-        (one, first) if first.as_deref() != Some(one) => pod.set("status.podIPs", json!([{"ip": one}])),
+        (one, first) if first.as_deref() != Some(one) => {
+            pod.set("status.podIPs", json!([{"ip": one}]))
+        }
         _ => {}
     }
 }
@@ -89,9 +93,12 @@ fn container(container: &mut Value) {
 }
 
 fn probe(probe: &mut Value) {
-    for (field, least) in
-        [("timeoutSeconds", 1), ("periodSeconds", 10), ("successThreshold", 1), ("failureThreshold", 3)]
-    {
+    for (field, least) in [
+        ("timeoutSeconds", 1),
+        ("periodSeconds", 10),
+        ("successThreshold", 1),
+        ("failureThreshold", 3),
+    ] {
         if at(probe, field).is_none_or(|number| number == 0) {
             set(probe, field, least);
         }
@@ -123,7 +130,8 @@ fn volume(volume: &mut Value) {
         absent(path, "type", "");
     }
     if let Some(image) = at_mut(volume, "image") {
-        let policy = image::pull_policy(at(image, "reference").and_then(Value::as_str).unwrap_or(""));
+        let policy =
+            image::pull_policy(at(image, "reference").and_then(Value::as_str).unwrap_or(""));
         absent_text(image, "pullPolicy", policy);
     }
     if let Some(template) = at_mut(volume, "ephemeral.volumeClaimTemplate") {
@@ -188,7 +196,12 @@ fn host_ports(container: &mut Value) {
 
 /// The elements of a list below a value; none when it is absent.
 pub fn items<'a>(value: &'a mut Value, field: &str) -> impl Iterator<Item = &'a mut Value> {
-    value.get_mut(field).and_then(Value::as_array_mut).into_iter().flatten().filter(|i| i.is_object())
+    value
+        .get_mut(field)
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+        .filter(|i| i.is_object())
 }
 
 fn set(value: &mut Value, field: &str, to: impl Into<Value>) {

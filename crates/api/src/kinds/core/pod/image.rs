@@ -46,12 +46,16 @@ pub fn tail(reference: &str) -> Option<Tail<'_>> {
 
 /// The first part is a registry when nothing else could look like it.
 fn is_domain_like(first: &str) -> bool {
-    first.contains(['.', ':']) || first == "localhost" || first.bytes().any(|b| b.is_ascii_uppercase())
+    first.contains(['.', ':'])
+        || first == "localhost"
+        || first.bytes().any(|b| b.is_ascii_uppercase())
 }
 
 fn is_domain(text: &str) -> bool {
-    let (host, port) = text.rsplit_once(':').map_or((text, None), |(host, port)| (host, Some(port)));
-    let digits = port.is_none_or(|port| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()));
+    let (host, port) =
+        text.rsplit_once(':').map_or((text, None), |(host, port)| (host, Some(port)));
+    let digits =
+        port.is_none_or(|port| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()));
     let label = |label: &str| {
         !label.starts_with('-')
             && !label.ends_with('-')
@@ -67,9 +71,9 @@ fn is_component(text: &str) -> bool {
     let bytes = text.as_bytes();
     let plain = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let ends = bytes.first().is_some_and(plain) && bytes.last().is_some_and(plain);
-    let separated = bytes.split(plain).all(|run| {
-        matches!(run, [] | b"." | b"_" | b"__") || run.iter().all(|b| *b == b'-')
-    });
+    let separated = bytes
+        .split(plain)
+        .all(|run| matches!(run, [] | b"." | b"_" | b"__") || run.iter().all(|b| *b == b'-'));
     ends && separated
 }
 

@@ -6,11 +6,12 @@
 mod columns;
 pub mod default;
 pub mod image;
-mod prepare;
+pub mod prepare;
 pub mod validate;
 
 use crate::kind::{
-    Cell, Does, Hooks, Kind, Subresource, Verb, act, age_column, column, connect, name_column, status, wide,
+    Cell, Does, Hooks, Kind, Subresource, Verb, act, age_column, column, connect, name_column,
+    status, wide,
 };
 use crate::object::Object;
 

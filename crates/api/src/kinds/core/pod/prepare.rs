@@ -1,7 +1,7 @@
 //! What the server sets in a pod whatever its user says: status, QoS class, selectors completed by label keys.
 
-use super::default::items;
 use super::CONTAINER_LISTS;
+use super::default::items;
 use crate::object::{Object, at, at_mut};
 use crate::quantity::Quantity;
 use serde_json::{Map, Value, json};
@@ -186,7 +186,9 @@ mod tests {
 
     #[test]
     fn qos_classes() {
-        let of = |containers: Value| qos_class(&Object::new(json!({"spec": {"containers": containers}})));
+        let of = |containers: Value| {
+            qos_class(&Object::new(json!({"spec": {"containers": containers}})))
+        };
         let full = json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1000m", "memory": "1Gi"}});
         assert_eq!(of(json!([{"resources": {}}])), "BestEffort");
         assert_eq!(of(json!([{"resources": full}])), "Guaranteed");
