@@ -22,10 +22,15 @@ use std::time::Duration;
 
 /// Every loop, by the function that starts it.
 pub const LOOPS: &[fn(&Runner)] = &[
+    Runner::start::<controllers::clusterrole::Aggregation>,
     Runner::start::<controllers::crd::Definitions>,
     Runner::start::<controllers::deployment::DeploymentLoop>,
+    Runner::start::<controllers::endpointslice::EndpointSliceLoop>,
+    Runner::start::<controllers::event::EventExpiry>,
     Runner::start::<controllers::garbage::GarbageCollector>,
     Runner::start::<controllers::namespace::NamespaceEnd>,
+    Runner::start::<controllers::node::NodeHealth>,
+    Runner::start::<controllers::podgc::PodGarbage>,
     Runner::start::<controllers::replicaset::ReplicaSetLoop>,
     Runner::start::<controllers::root_ca::RootCertificate>,
     Runner::start::<controllers::serviceaccount::DefaultAccount>,
