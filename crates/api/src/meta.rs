@@ -107,7 +107,7 @@ pub fn validate_labels(path: &Path, labels: &serde_json::Map<String, Value>, err
             errors.invalid(path, key, &why);
         }
         for why in names::label_value(value) {
-            errors.invalid(&path.key(key), value, &why);
+            errors.invalid(path, value, &why);
         }
     }
 }

@@ -119,7 +119,7 @@ async fn delete_one(
     for _ in 0..TRIES {
         let record = server.store.get(key).ok_or_else(not_found)?;
         let old = codec::tree(server, kind, &record)?;
-        check_preconditions(kind, &old, options)?;
+        check_preconditions(kind.about(), &old, options)?;
         let mut attributes = Attributes::of(request, false, name);
         attributes.namespace = old.namespace();
         admission::validate_delete(server, &attributes, &old).await?;
@@ -232,13 +232,13 @@ fn grace(kind: &Kind, object: &Object, options: &Options) -> i64 {
     }
 }
 
-fn check_preconditions(kind: &Kind, old: &Object, options: &Options) -> Result<(), Status> {
+fn check_preconditions(about: About, old: &Object, options: &Options) -> Result<(), Status> {
     let conflict = |what: &str, wanted: &str, found: &str| {
         let why = format!(
             "the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). The \
                  object might have been deleted and then recreated"
         );
-        Err(Status::conflict(kind.about(), old.name(), &why))
+        Err(Status::conflict(about, old.name(), &why))
     };
     match (&options.uid, &options.revision) {
         (Some(uid), _) if uid != old.uid() => conflict("UID", uid, old.uid()),
@@ -248,7 +248,7 @@ fn check_preconditions(kind: &Kind, old: &Object, options: &Options) -> Result<(
                 "the ResourceVersion in the precondition ({revision}) does not match the ResourceVersion in record \
                  ({found}). The object might have been modified"
             );
-            Err(Status::conflict(kind.about(), old.name(), &why))
+            Err(Status::conflict(about, old.name(), &why))
         }
         _ => Ok(()),
     }
@@ -273,7 +273,8 @@ pub fn check(kind: &Kind, old: &Object, options: &Value) -> Result<(), Status> {
         revision: text("preconditions.resourceVersion"),
         ..Options::default()
     };
-    check_preconditions(kind, old, &wanted)
+    // An eviction names the kind.
+    check_preconditions(kind.about_kind(), old, &wanted)
 }
 
 /// Reads the options, and refuses what contradicts itself.
