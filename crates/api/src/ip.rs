@@ -81,7 +81,9 @@ pub fn validate_endpoint(path: &Path, text: &str, address: IpAddr, errors: &mut 
 pub fn warnings(path: &str, text: &str) -> Option<String> {
     let sloppy = parse(text)?;
     match text.parse::<IpAddr>() {
-        Err(_) => Some(format!("{path}: non-standard IP address {text:?} is invalid: use \"{sloppy}\"")),
+        Err(_) => {
+            Some(format!("{path}: non-standard IP address {text:?} is invalid: use \"{sloppy}\""))
+        }
         Ok(IpAddr::V6(v6)) if v6.to_ipv4_mapped().is_some() => {
             Some(format!("{path}: non-standard IP address {text:?} is invalid: use \"{sloppy}\""))
         }

@@ -132,6 +132,8 @@ pub struct Hooks {
     pub default: fn(&mut Object),
     /// Before validation: sets and keeps what users may not write. `old` is `None` on create.
     pub prepare: fn(&mut Object, Option<&Object>),
+    /// The same for a write through a `Part` entry, whose name comes first.
+    pub prepare_part: fn(&str, &mut Object, &Object),
     pub validate: fn(&Object, Option<&Object>, &mut Errors),
     /// Validates a write through a `Part` entry instead of `validate`; the name of the entry comes first.
     pub validate_part: fn(&str, &Object, &Object, &mut Errors),
@@ -152,6 +154,7 @@ impl Hooks {
     pub const NONE: Hooks = Hooks {
         default: |_| {},
         prepare: |_, _| {},
+        prepare_part: |_, _, _| {},
         validate: |_, _, _| {},
         validate_part: |_, _, _, _| {},
         warn: |_, _| Vec::new(),

@@ -1,8 +1,8 @@
 //! Protobuf bodies: what client-go and kubectl send by default becomes the same tree as JSON would.
 //!
-//! An object travels in an envelope (`k8s\0`, then `runtime.Unknown`: the type and the encoded object). Fields are found
-//! by their numbers in the schema table; nothing is generated. Unknown fields are skipped, as protobuf does. The decoder
-//! faces the network: every length is checked against what is there, and depth is bounded.
+//! An object travels in an envelope (`k8s\0`, then `runtime.Unknown`: the type and the encoded object). Fields
+//! are found by their numbers in the schema table; nothing is generated. Unknown fields are skipped, as protobuf
+//! does. The decoder faces the network: every length is checked against what is there, and depth is bounded.
 
 use crate::schema::{Node, Shape, Struct};
 use base64::Engine;

@@ -1,7 +1,8 @@
 //! What every part of Skiff stands on, and nothing of Kubernetes: the World (time, randomness, tasks), ids, back-off.
 //!
 //! Time, randomness and spawning enter through [`World`] alone, so that a whole cluster can run on virtual time from a
-//! seed. Code outside this crate and the rims calls no `Instant::now`, no `SystemTime::now`, no thread RNG, no bare spawn.
+//! seed. Code outside this crate and the rims calls no `Instant::now`, no `SystemTime::now`, no thread RNG and
+//! no bare spawn.
 
 pub mod backoff;
 pub mod id;

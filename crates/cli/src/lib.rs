@@ -1,1 +1,41 @@
-//! skiff-cli.
+//! The command line: what a person types, one file per command, and what it prints.
+//!
+//! The commands of a cluster's life (`up`, `down`, `delete`, `status`, `logs`) and of its images talk to the daemon
+//! through one door, a socket below the data folder that only root can open ([`admin`]). What they need of this machine
+//! beyond files and processes (machines in namespaces, containers, networks) comes in as a [`Host`] from `main`.
+//!
+//! Never here: the store, the server, a Kubernetes object. kubectl is the tool for those.
+
+mod admin;
+mod commands;
+mod completion;
+mod daemon;
+mod demo_server;
+mod host;
+mod images;
+mod kubeconfig;
+mod lifecycle;
+mod logs;
+mod place;
+mod say;
+pub mod settings;
+mod status;
+mod user;
+mod words;
+
+pub use host::{Host, Mode};
+pub use place::Place;
+
+use std::process::ExitCode;
+
+/// Runs the command that the process was called with.
+pub fn run(host: &dyn Host) -> ExitCode {
+    let matches = words::tree(host.kubernetes()).get_matches();
+    match commands::run(&matches, host) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            say::failure(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

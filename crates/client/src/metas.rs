@@ -138,7 +138,12 @@ impl Metas {
         }
     }
 
-    async fn pass(&self, client: &Client, resource: Resource, synced: &mut bool) -> Result<(), Status> {
+    async fn pass(
+        &self,
+        client: &Client,
+        resource: Resource,
+        synced: &mut bool,
+    ) -> Result<(), Status> {
         let query = "watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&\
                      allowWatchBookmarks=true";
         let path = resource.path("", "", "");

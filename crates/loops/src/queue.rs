@@ -1,4 +1,5 @@
-//! The queue of one loop: keys that wait, keys that are worked on, and keys that are due later. A key stands in it once.
+//! The queue of one loop: keys that wait, keys that are worked on, and keys that are due later. A key stands
+//! in it once.
 
 use skiff_api::views::Key;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -85,12 +86,6 @@ impl Queue {
     /// Waits for the next add or done.
     pub async fn changed(&self) {
         self.changed.notified().await;
-    }
-
-    /// Keys that wait or are worked on.
-    pub fn len(&self) -> usize {
-        let state = self.lock();
-        state.ready.len() + state.working.len()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {

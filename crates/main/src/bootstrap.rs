@@ -80,7 +80,11 @@ async fn api_endpoints(client: &Client, kinds: &Kinds, api: SocketAddr) -> Resul
 pub async fn ensure(client: &Client, kinds: &Kinds, body: Value) -> Result<(), Status> {
     let object = Object::new(body);
     let resource = resource(kinds, &object)?;
-    let namespace = object.namespace().to_owned();
+    let (namespace, name) = (object.namespace().to_owned(), object.name().to_owned());
+    match client.get(resource, &namespace, &name).await {
+        Err(status) if status.code == 404 => {}
+        found => return found.map(|_| ()),
+    }
     match client.create(resource, &namespace, object.into_value()).await {
         Err(status) if status.code != 409 => Err(status),
         _ => Ok(()),
@@ -123,7 +127,8 @@ async fn perform(client: &Client, kinds: &Kinds, change: reconcile::Change) -> R
 }
 
 fn resource(kinds: &Kinds, object: &Object) -> Result<Resource, Status> {
-    let (group, version) = object.api_version().split_once('/').unwrap_or(("", object.api_version()));
+    let (group, version) =
+        object.api_version().split_once('/').unwrap_or(("", object.api_version()));
     let registry = kinds.now();
     let kind = registry.find_kind(group, version, object.kind());
     kind.map(|kind| Resource::of_kind(kind))

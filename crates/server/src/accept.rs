@@ -52,7 +52,9 @@ fn entry(text: &str) -> Option<Accept> {
     for part in parts {
         match part.split_once('=') {
             Some(("as", "Table")) => view = View::Table,
-            Some(("as", "PartialObjectMetadata" | "PartialObjectMetadataList")) => view = View::Metadata,
+            Some(("as", "PartialObjectMetadata" | "PartialObjectMetadataList")) => {
+                view = View::Metadata
+            }
             Some(("as", _)) => return None,
             Some(("g", value)) => group = value,
             Some(("v", value)) => version = value,
@@ -62,9 +64,13 @@ fn entry(text: &str) -> Option<Accept> {
         }
     }
     // Other groups and versions of a view (`g=apidiscovery.k8s.io`) are not for objects.
-    let known = view == View::Whole || (group == "meta.k8s.io" && matches!(version, "v1" | "v1beta1"));
-    (known && !refused && (view != View::Whole || group.is_empty()))
-        .then_some(Accept { format, view, pretty })
+    let known =
+        view == View::Whole || (group == "meta.k8s.io" && matches!(version, "v1" | "v1beta1"));
+    (known && !refused && (view != View::Whole || group.is_empty())).then_some(Accept {
+        format,
+        view,
+        pretty,
+    })
 }
 
 #[cfg(test)]
@@ -76,7 +82,10 @@ mod tests {
         let view = |text| Accept::parse(text).map(|a| (a.format, a.view)).map_err(|s| s.code);
         let table = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
         assert_eq!(view(table), Ok((Format::Json, View::Table)));
-        assert_eq!(view("application/vnd.kubernetes.protobuf, */*"), Ok((Format::Json, View::Whole)));
+        assert_eq!(
+            view("application/vnd.kubernetes.protobuf, */*"),
+            Ok((Format::Json, View::Whole))
+        );
         assert_eq!(view("application/yaml"), Ok((Format::Yaml, View::Whole)));
         assert_eq!(view("application/vnd.kubernetes.protobuf"), Err(406));
         assert_eq!(view("text/html, application/json;as=Foo;g=meta.k8s.io;v=v1"), Err(406));

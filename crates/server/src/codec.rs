@@ -13,11 +13,11 @@ use skiff_api::kind::{Does, Kind, Verb};
 use skiff_api::object::Object;
 use skiff_api::schema::decode::{DecodeError, Mode, decode};
 use skiff_api::schema::prune::prune;
-use skiff_api::{json as text, patch, protobuf};
 use skiff_api::schema::{Struct, default as schema_default, emit};
 use skiff_api::status::About;
 use skiff_api::time::{Precision, format};
 use skiff_api::wire::Payload;
+use skiff_api::{json as text, patch, protobuf};
 use skiff_base::Time;
 use skiff_store::Record;
 
@@ -32,8 +32,14 @@ const APPLY_YAML: &str = "application/apply-patch+yaml";
 pub enum Incoming {
     /// The whole object (or the whole body of an entry below it).
     Object(Object),
-    Patch { sort: &'static str, bytes: Bytes },
-    Apply { config: Value, force: Force },
+    Patch {
+        sort: &'static str,
+        bytes: Bytes,
+    },
+    Apply {
+        config: Value,
+        force: Force,
+    },
 }
 
 impl Incoming {
@@ -90,7 +96,12 @@ impl Incoming {
         }
     }
 
-    fn updated(&self, request: &Request, sent: &Object, old: Option<&Object>) -> Result<Object, Status> {
+    fn updated(
+        &self,
+        request: &Request,
+        sent: &Object,
+        old: Option<&Object>,
+    ) -> Result<Object, Status> {
         let entry = request.kind.subresource(&request.resource.subresource);
         match (entry.map(|e| &e.does), old) {
             (_, None) if !request.kind.creates_on_update => Err(request.not_found()),
@@ -200,7 +211,8 @@ fn body_schema(request: &Request) -> Result<&Struct, Status> {
 }
 
 fn parse_protobuf(request: &Request, schema: &Struct) -> Result<Value, Status> {
-    protobuf::read(&payload_bytes(request)?, schema).map_err(|error| Status::bad_request(error.to_string()))
+    protobuf::read(&payload_bytes(request)?, schema)
+        .map_err(|error| Status::bad_request(error.to_string()))
 }
 
 fn decode_as(
@@ -223,16 +235,17 @@ fn decode_as(
             warnings.into_iter().for_each(|warning| request.warn(warning));
             Ok(())
         }
-        Err(error @ (DecodeError::Type(_) | DecodeError::Strict(_))) => Err(Status::bad_request(format!(
-            "{name} in version \"{version}\" cannot be handled as a {name}: {error}"
-        ))),
+        Err(error @ (DecodeError::Type(_) | DecodeError::Strict(_))) => Err(Status::bad_request(
+            format!("{name} in version \"{version}\" cannot be handled as a {name}: {error}"),
+        )),
     }
 }
 
 /// The type that the body names must be the one of the path; a missing one is filled in.
 fn check_type(value: &mut Value, group: &str, version: &str, kind: &str) -> Result<(), Status> {
     let expected = skiff_api::kind::api_version(group, version);
-    let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
+    let text =
+        |value: &Value, key: &str| value.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
     let (given_version, given_kind) = (text(value, "apiVersion"), text(value, "kind"));
     if !value.is_object() {
         return Err(Status::bad_request(format!(
@@ -347,7 +360,8 @@ fn applied(
     let mut config = sent.into_value();
     decode_as(request, &mut config, &kind.schema, (&kind.version, &kind.kind))?;
     let result = with_ownership(server, request, |write| {
-        apply::apply(write, old.map(Object::value), &config, force).map_err(|error| refuse_apply(request, error))
+        apply::apply(write, old.map(Object::value), &config, force)
+            .map_err(|error| refuse_apply(request, error))
     })?;
     if let (true, Some(old)) = (result.same, old) {
         // Nothing but ownership can have changed: times stay, so that nothing is written when nothing did.
@@ -428,7 +442,9 @@ fn media_type(request: &Request, accepted: &[&'static str]) -> Result<&'static s
 
 fn payload_bytes(request: &Request) -> Result<Bytes, Status> {
     match &request.payload {
-        Payload::None => Err(Status::bad_request("the request has no body: send the object or the patch")),
+        Payload::None => {
+            Err(Status::bad_request("the request has no body: send the object or the patch"))
+        }
         Payload::Bytes(bytes) => Ok(bytes.clone()),
         Payload::Tree(tree) => Ok(text::write(tree).into()),
     }
@@ -471,8 +487,12 @@ fn odd_fields(request: &Request, odd: Vec<String>) -> Result<(), Status> {
 pub fn read_any(request: &Request) -> Result<Value, Status> {
     match media_type(request, &[JSON, YAML, protobuf::MEDIA_TYPE])? {
         protobuf::MEDIA_TYPE => {
-            let options = skiff_api::schema::builtin("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions");
-            parse_protobuf(request, options.ok_or_else(|| Status::internal("DeleteOptions have no schema"))?)
+            let options =
+                skiff_api::schema::builtin("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions");
+            parse_protobuf(
+                request,
+                options.ok_or_else(|| Status::internal("DeleteOptions have no schema"))?,
+            )
         }
         sort => parse(request, sort),
     }

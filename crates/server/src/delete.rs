@@ -27,8 +27,12 @@ const FOREGROUND: &str = "foregroundDeletion";
 /// Whether nothing holds a deleted object any more: no finalizer, no grace.
 pub fn finished(kind: &Kind, object: &Object) -> bool {
     let held = object.finalizers().next().is_some()
-        || (kind.plural == "namespaces" && kind.group.is_empty() && !object.list("spec.finalizers").is_empty());
-    object.deleting() && !held && object.int("metadata.deletionGracePeriodSeconds").unwrap_or(0) == 0
+        || (kind.plural == "namespaces"
+            && kind.group.is_empty()
+            && !object.list("spec.finalizers").is_empty());
+    object.deleting()
+        && !held
+        && object.int("metadata.deletionGracePeriodSeconds").unwrap_or(0) == 0
 }
 
 /// The options of a delete, from the body or the query.
@@ -154,7 +158,13 @@ async fn commit(
         Write::Delete { key, expect, last: Some(body.clone()) }
     } else {
         let facets = crate::facets::of(kind, &new);
-        Write::Put { key, expect: Some(expect), body: body.clone(), generation: kind.generation, facets }
+        Write::Put {
+            key,
+            expect: Some(expect),
+            body: body.clone(),
+            generation: kind.generation,
+            facets,
+        }
     };
     let mut writes = vec![write];
     if removed {
@@ -224,8 +234,10 @@ fn grace(kind: &Kind, object: &Object, options: &Options) -> i64 {
 
 fn check_preconditions(kind: &Kind, old: &Object, options: &Options) -> Result<(), Status> {
     let conflict = |what: &str, wanted: &str, found: &str| {
-        let why =
-            format!("the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). The object might have been deleted and then recreated");
+        let why = format!(
+            "the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). The \
+                 object might have been deleted and then recreated"
+        );
         Err(Status::conflict(kind.about(), old.name(), &why))
     };
     match (&options.uid, &options.revision) {
@@ -242,6 +254,28 @@ fn check_preconditions(kind: &Kind, old: &Object, options: &Options) -> Result<(
     }
 }
 
+/// Deletes the object of a request as if by a DELETE with these options (evictions).
+pub async fn delete_with(
+    server: &Arc<Server>,
+    request: &Request,
+    options: &Value,
+) -> Result<(), Status> {
+    let options = options_of(request, options)?;
+    let name = &*request.resource.name;
+    delete_one(server, request, &request.key(), name, &options).await.map(|_| ())
+}
+
+/// Checks the preconditions of a delete with these options.
+pub fn check(kind: &Kind, old: &Object, options: &Value) -> Result<(), Status> {
+    let text = |path| skiff_api::object::at(options, path).and_then(Value::as_str).map(str::to_owned);
+    let wanted = Options {
+        uid: text("preconditions.uid"),
+        revision: text("preconditions.resourceVersion"),
+        ..Options::default()
+    };
+    check_preconditions(kind, old, &wanted)
+}
+
 /// Reads the options, and refuses what contradicts itself.
 fn options(request: &Request) -> Result<Options, Status> {
     let body = match &request.payload {
@@ -249,7 +283,11 @@ fn options(request: &Request) -> Result<Options, Status> {
         Payload::Tree(tree) => tree.clone(),
         _ => Value::Null,
     };
-    let text = |path| skiff_api::object::at(&body, path).and_then(Value::as_str).map(str::to_owned);
+    options_of(request, &body)
+}
+
+fn options_of(request: &Request, body: &Value) -> Result<Options, Status> {
+    let text = |path| skiff_api::object::at(body, path).and_then(Value::as_str).map(str::to_owned);
     let query = |key: &str| request.query.get(key).map(str::to_owned);
     let grace = match query("gracePeriodSeconds") {
         Some(text) => Some(text.parse().map_err(|_| {

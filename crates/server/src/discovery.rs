@@ -44,8 +44,16 @@ pub fn answer(server: &Arc<Server>, accept: &str, parts: &[&str]) -> Result<Answ
 pub fn paths(server: &Server) -> Vec<String> {
     let registry = server.kinds.now();
     let mut paths: Vec<String> = [
-        "/.well-known/openid-configuration", "/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v3",
-        "/openid/v1/jwks", "/readyz", "/version",
+        "/.well-known/openid-configuration",
+        "/api",
+        "/apis",
+        "/healthz",
+        "/livez",
+        "/metrics",
+        "/openapi/v3",
+        "/openid/v1/jwks",
+        "/readyz",
+        "/version",
     ]
     .map(String::from)
     .into();
@@ -64,10 +72,14 @@ pub fn paths(server: &Server) -> Vec<String> {
 fn aggregated_type(accept: &str) -> Option<&'static str> {
     accept.split(',').find_map(|entry| {
         let has = |part: &str| entry.split(';').any(|p| p.trim() == part);
-        if !has("g=apidiscovery.k8s.io") || !has("as=APIGroupDiscoveryList") || !has("application/json") {
+        if !has("g=apidiscovery.k8s.io")
+            || !has("as=APIGroupDiscoveryList")
+            || !has("application/json")
+        {
             return None;
         }
-        has("v=v2").then_some("application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList")
+        has("v=v2")
+            .then_some("application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList")
     })
 }
 
@@ -188,8 +200,10 @@ fn all(registry: &Registry, wanted: impl Fn(&str) -> bool) -> Answer {
             let versions: Vec<Value> = versions(registry, group)
                 .into_iter()
                 .map(|version| {
-                    let resources: Vec<Value> =
-                        sorted(registry, group, version).into_iter().map(|kind| aggregated(kind)).collect();
+                    let resources: Vec<Value> = sorted(registry, group, version)
+                        .into_iter()
+                        .map(|kind| aggregated(kind))
+                        .collect();
                     json!({"version": version, "resources": resources, "freshness": "Current"})
                 })
                 .collect();

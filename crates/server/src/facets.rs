@@ -1,10 +1,10 @@
 //! Facets of an object: what the store indexes and watches select on without reading the body
 //! (labels, selectable fields, owner UIDs), and selection over them.
 
+use serde_json::Value;
 use skiff_api::kind::Kind;
 use skiff_api::object::Object;
 use skiff_store::{Facet, Facets, Record};
-use serde_json::Value;
 
 /// The facets of an object, as they go into the store.
 pub fn of(kind: &Kind, object: &Object) -> Facets {

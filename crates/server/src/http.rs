@@ -86,14 +86,16 @@ async fn connection(rim: Rim, acceptor: TlsAcceptor, stream: TcpStream, address:
     let mut builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
     builder.http2().max_concurrent_streams(STREAMS_MOST).max_header_list_size(64 * 1024);
     builder.http1().half_close(true);
-    if let Err(error) = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await {
+    if let Err(error) = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await
+    {
         tracing::debug!(%error, %address, "connection ended");
     }
 }
 
 async fn exchange(serve: &dyn Serve, peer: Peer, mut request: Request<Incoming>) -> Response<Sent> {
     let head = request.method() == Method::HEAD;
-    let upgrade = request.headers().contains_key(header::UPGRADE).then(|| hyper::upgrade::on(&mut request));
+    let upgrade =
+        request.headers().contains_key(header::UPGRADE).then(|| hyper::upgrade::on(&mut request));
     let (parts, body) = request.into_parts();
     let payload = match read(body).await {
         Ok(payload) => payload,
@@ -122,7 +124,9 @@ async fn read(body: Incoming) -> Result<Payload, Status> {
             let bytes = collected.to_bytes();
             Ok(if bytes.is_empty() { Payload::None } else { Payload::Bytes(bytes) })
         }
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(Status::too_large(BODY_MOST)),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+            Err(Status::too_large(BODY_MOST))
+        }
         Err(error) => Err(Status::bad_request(format!("the body could not be read: {error}"))),
     }
 }
@@ -166,7 +170,8 @@ fn pieces(list: List) -> BoxStream<'static, Result<Bytes, io::Error>> {
     let mut start = Vec::with_capacity(LIST_PIECE);
     start.push(b'{');
     start.extend_from_slice(list.head.as_bytes());
-    start.extend_from_slice(format!("\"metadata\":{},\"items\":[", list_metadata(&list)).as_bytes());
+    start
+        .extend_from_slice(format!("\"metadata\":{},\"items\":[", list_metadata(&list)).as_bytes());
     let headed = list.headed_items;
     let mut items = list.items.into_iter();
     let state = (start, true, false);
@@ -176,7 +181,11 @@ fn pieces(list: List) -> BoxStream<'static, Result<Bytes, io::Error>> {
                 if !std::mem::take(&mut first) {
                     out.push(b',');
                 }
-                if headed { item.write(&mut out) } else { item.write_item(&mut out) }
+                if headed {
+                    item.write(&mut out)
+                } else {
+                    item.write_item(&mut out)
+                }
                 if out.len() >= LIST_PIECE {
                     return std::future::ready(Some((Ok(out.into()), (Vec::new(), first, false))));
                 }
@@ -195,7 +204,9 @@ fn line(frame: Frame) -> Bytes {
         Frame::Added(stored) => ("ADDED", stored),
         Frame::Modified(stored) => ("MODIFIED", stored),
         Frame::Deleted(stored) => ("DELETED", stored),
-        Frame::Bookmark { head, revision, initial_end } => return bookmark(head, *revision, *initial_end),
+        Frame::Bookmark { head, revision, initial_end } => {
+            return bookmark(head, *revision, *initial_end);
+        }
         Frame::Error(status) => {
             return format!("{}\n", json!({"type": "ERROR", "object": status.to_json()})).into();
         }

@@ -21,7 +21,7 @@ pub mod keys;
 pub mod limit;
 mod metrics;
 mod openapi;
-mod paths;
+pub mod paths;
 mod pipeline;
 mod read;
 pub mod ready;

@@ -55,7 +55,8 @@ impl Limits {
         };
         let place = Place(self.0.clone(), index);
         if self.0[index].fetch_add(1, Ordering::Relaxed) >= most {
-            let message = "the server has received too many requests and has asked us to try again later";
+            let message =
+                "the server has received too many requests and has asked us to try again later";
             return Err(Status::too_many_requests(message, 1));
         }
         Ok(place)

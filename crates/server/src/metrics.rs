@@ -11,7 +11,11 @@ pub fn text(server: &Server) -> String {
     let rows = [("readOnly", reads), ("mutating", writes), ("longRunning", long)];
     page.head("apiserver_current_inflight_requests", "gauge", "Requests that run now, by limit.");
     for (kind, running) in rows {
-        page.row("apiserver_current_inflight_requests", &format!("request_kind=\"{kind}\""), running as f64);
+        page.row(
+            "apiserver_current_inflight_requests",
+            &format!("request_kind=\"{kind}\""),
+            running as f64,
+        );
     }
     let stats = server.store.stats();
     for (name, help, value) in [
@@ -30,7 +34,11 @@ pub fn text(server: &Server) -> String {
         page.head(&name, "gauge", help);
         page.row(&name, "", value);
     }
-    page.histogram("skiff_store_commit_us", "Microseconds until a group is durable.", &stats.commit_us);
+    page.histogram(
+        "skiff_store_commit_us",
+        "Microseconds until a group is durable.",
+        &stats.commit_us,
+    );
     page.histogram("skiff_store_group_writes", "Writes that share an fsync.", &stats.group_writes);
     page.0
 }

@@ -27,7 +27,8 @@ pub fn answer(server: &Arc<Server>, rest: &[&str], query: &Query) -> Result<Answ
         return Err(Status::no_such_path());
     }
     let bytes = with_kinds(&registry, &path, openapi::document);
-    let mut answer = Answer::new(StatusCode::OK, Body::Bytes(bytes.into())).typed("application/json");
+    let mut answer =
+        Answer::new(StatusCode::OK, Body::Bytes(bytes.into())).typed("application/json");
     if query.get("hash").is_some() {
         // The address names the content: RFC 8246.
         let forever = HeaderValue::from_static("public, immutable, max-age=31536000");
@@ -71,7 +72,11 @@ fn with_kinds<T>(registry: &Registry, wanted: &str, make: impl Fn(&[KindRef]) ->
         .iter()
         .map(|list| {
             list.iter()
-                .map(|(name, verbs, definition)| Subresource { name, verbs, definition: *definition })
+                .map(|(name, verbs, definition)| Subresource {
+                    name,
+                    verbs,
+                    definition: *definition,
+                })
                 .collect()
         })
         .collect();

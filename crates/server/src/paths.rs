@@ -3,10 +3,10 @@
 use crate::Server;
 use crate::url::Query;
 use crate::{discovery, health};
-use http::{HeaderValue, StatusCode, header};
+use http::{StatusCode, header};
 use serde_json::json;
 use skiff_api::Status;
-use skiff_api::wire::{Answer, Body, Call};
+use skiff_api::wire::{Answer, Call};
 use std::sync::Arc;
 
 /// The minor of Kubernetes that is served.
@@ -40,7 +40,8 @@ pub async fn answer(
             Ok(Answer::json(StatusCode::OK, &server.authenticator.issuer_document()))
         }
         ["openid", "v1", "jwks"] => {
-            Ok(Answer::json(StatusCode::OK, &server.authenticator.key_set()).typed("application/jwk-set+json"))
+            Ok(Answer::json(StatusCode::OK, &server.authenticator.key_set())
+                .typed("application/jwk-set+json"))
         }
         _ => Err(Status::no_such_path()),
     }
@@ -56,20 +57,4 @@ fn version(server: &Server) -> Answer {
             "platform": format!("linux/{}", server.build.arch),
         }),
     )
-}
-
-/// A document that clients may keep as long as its tag stays the same (RFC 9110, section 8.8.3).
-pub fn tagged(call_tag: Option<&HeaderValue>, bytes: Vec<u8>, media_type: &'static str) -> Answer {
-    let digest = ring::digest::digest(&ring::digest::SHA256, &bytes);
-    let tag = format!("\"{}\"", skiff_base::id::hex(digest.as_ref()).to_uppercase());
-    let same = call_tag.is_some_and(|given| given.as_bytes() == tag.as_bytes());
-    let mut answer = match same {
-        true => Answer::new(StatusCode::NOT_MODIFIED, Body::Bytes(Default::default())),
-        false => Answer::new(StatusCode::OK, Body::Bytes(bytes.into())).typed(media_type),
-    };
-    if let Ok(value) = HeaderValue::from_str(&tag) {
-        answer.headers.insert(header::ETAG, value);
-        answer.headers.insert(header::VARY, HeaderValue::from_static("Accept"));
-    }
-    answer
 }

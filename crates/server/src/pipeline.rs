@@ -49,9 +49,12 @@ async fn run_resource(
     let (registry, kind) =
         crate::custom::find(server, &resource.group, &resource.version, &resource.plural);
     let kind = kind
-        .filter(|kind| kind.namespaced() || resource.namespace.is_empty() || kind.plural == "namespaces")
+        .filter(|kind| {
+            kind.namespaced() || resource.namespace.is_empty() || kind.plural == "namespaces"
+        })
         .ok_or_else(Status::no_such_path)?;
-    let header = |name| call.headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok()).unwrap_or("");
+    let header =
+        |name| call.headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok()).unwrap_or("");
     let request = Request {
         verb,
         accept: Accept::parse(header(ACCEPT))?,
@@ -78,7 +81,8 @@ async fn run_resource(
 async fn bracket(server: &Arc<Server>, request: &Request, call: Call) -> Result<Answer, Status> {
     let kind = &request.kind;
     if !request.resource.subresource.is_empty() {
-        let entry = kind.subresource(&request.resource.subresource).ok_or_else(Status::no_such_path)?;
+        let entry =
+            kind.subresource(&request.resource.subresource).ok_or_else(Status::no_such_path)?;
         return match &entry.does {
             Does::Connect => crate::connect::connect(server, request, call).await,
             _ if !entry.verbs.contains(&request.verb) => Err(Status::method_not_allowed()),

@@ -47,7 +47,8 @@ pub async fn list(server: &Arc<Server>, request: &Request) -> Result<Answer, Sta
         true => continue_token(&request.kind, page.revision, page.after.as_deref().unwrap_or("")),
         false => String::new(),
     };
-    let items = page.records.iter().map(|r| stored(server, &request.kind, r)).collect::<Result<_, _>>()?;
+    let items =
+        page.records.iter().map(|r| stored(server, &request.kind, r)).collect::<Result<_, _>>()?;
     Ok(Answer::new(
         StatusCode::OK,
         Body::List(List {
@@ -151,7 +152,10 @@ fn check_match(request: &Request, matching: Option<&str>) -> Result<(), Status> 
         errors.forbidden(&path, "resourceVersionMatch is forbidden when continue is provided");
     }
     if revision.is_none() {
-        errors.forbidden(&path, "resourceVersionMatch is forbidden unless resourceVersion is provided");
+        errors.forbidden(
+            &path,
+            "resourceVersionMatch is forbidden unless resourceVersion is provided",
+        );
     }
     match matching {
         "Exact" if revision == Some("0") => {
@@ -175,9 +179,9 @@ pub fn number_option(request: &Request, key: &str) -> Result<Option<usize>, Stat
     let Some(text) = request.query.get(key) else { return Ok(None) };
     match text.parse::<i64>() {
         Ok(number) => Ok(usize::try_from(number).ok()),
-        Err(_) => Err(Status::bad_request(format!(
-            "strconv.ParseInt: parsing {text:?}: invalid syntax"
-        ))),
+        Err(_) => {
+            Err(Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax")))
+        }
     }
 }
 
@@ -205,7 +209,8 @@ pub async fn wait_for(server: &Server, revision: Revision) -> Result<(), Status>
         Some(Ok(())) => Ok(()),
         Some(Err(error)) => Err(read_error(error, false)),
         None => {
-            let text = format!("Too large resource version: {}, current: {}", revision.0, current.0);
+            let text =
+                format!("Too large resource version: {}, current: {}", revision.0, current.0);
             let message = format!("Timeout: {text}");
             let causes = json!([{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]);
             Err(Status {
@@ -228,7 +233,8 @@ pub fn read_error(error: ReadError, continuing: bool) -> Status {
             asked.0, oldest.0
         )),
         ReadError::Future { asked, current } => {
-            let text = format!("Timeout: Too large resource version: {}, current: {}", asked.0, current.0);
+            let text =
+                format!("Timeout: Too large resource version: {}, current: {}", asked.0, current.0);
             Status::timeout(text)
         }
         ReadError::Stopped(why) => Status::internal(why),
@@ -261,13 +267,15 @@ fn type_head(api_version: &str, kind: &str) -> Arc<str> {
 /// A token that names the snapshot and the last key of a page, in the form that clients may look into.
 fn continue_token(kind: &Kind, revision: Revision, last: &str) -> String {
     let start = last.strip_prefix(&*kind.storage).unwrap_or(last);
-    let token = json!({"v": "meta.k8s.io/v1", "rv": revision.0, "start": format!("{}\u{0}", &start[1..])});
+    let token =
+        json!({"v": "meta.k8s.io/v1", "rv": revision.0, "start": format!("{}\u{0}", &start[1..])});
     URL_SAFE_NO_PAD.encode(token.to_string())
 }
 
 fn read_token(kind: &Kind, token: &str) -> Result<(Option<Revision>, Option<Arc<str>>), Status> {
     let bad = |why: String| Status::bad_request(format!("continue key is not valid: {why}"));
-    let bytes = URL_SAFE_NO_PAD.decode(token.trim_end_matches('=')).map_err(|e| bad(e.to_string()))?;
+    let bytes =
+        URL_SAFE_NO_PAD.decode(token.trim_end_matches('=')).map_err(|e| bad(e.to_string()))?;
     let value: Value = serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))?;
     let revision = value.get("rv").and_then(Value::as_u64).filter(|r| *r > 0);
     let start = value.get("start").and_then(Value::as_str).unwrap_or("");

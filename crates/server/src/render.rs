@@ -30,7 +30,9 @@ pub fn encode(server: &Arc<Server>, request: &Request, answer: Answer) -> Result
         Body::List(list) => document(request, &view.list(&list)?),
         Body::Watch(frames) if request.accept.view != View::Whole => {
             let mut first = true;
-            Body::Watch(Box::pin(frames.map(move |frame| view.frame(frame, std::mem::take(&mut first)))))
+            Body::Watch(Box::pin(
+                frames.map(move |frame| view.frame(frame, std::mem::take(&mut first))),
+            ))
         }
         Body::Bytes(bytes) if request.accept.format == Format::Yaml => {
             let value = serde_json::from_slice(&bytes).map_err(Status::internal)?;
@@ -80,7 +82,8 @@ impl Rendering {
         let metadata = list_metadata(list);
         Ok(match self.view {
             View::Whole => {
-                let mut document = list_document(&self.kind.api_version(), &self.kind.list_kind, metadata);
+                let mut document =
+                    list_document(&self.kind.api_version(), &self.kind.list_kind, metadata);
                 document["items"] = trees.into();
                 document
             }
@@ -109,7 +112,8 @@ impl Rendering {
             })
             .collect();
         let mut document = list_document("meta.k8s.io/v1", "Table", metadata);
-        document["columnDefinitions"] = if headed { table::columns(&self.kind) } else { Value::Null };
+        document["columnDefinitions"] =
+            if headed { table::columns(&self.kind) } else { Value::Null };
         document["rows"] = rows.into();
         document
     }
@@ -130,7 +134,8 @@ impl Rendering {
                                     "metadata": meta});
                 let value = match self.view {
                     View::Table => {
-                        let mut table = self.table(Vec::new(), json!({"resourceVersion": revision}), first);
+                        let mut table =
+                            self.table(Vec::new(), json!({"resourceVersion": revision}), first);
                         table["rows"] = json!([{"cells": [], "object": object}]);
                         table
                     }
@@ -173,7 +178,9 @@ fn list_document(api_version: &str, kind: &str, metadata: Value) -> Value {
 
 fn metadata_only(tree: Value) -> Value {
     let metadata = match tree {
-        Value::Object(mut map) => map.remove("metadata").unwrap_or_else(|| Value::Object(Map::new())),
+        Value::Object(mut map) => {
+            map.remove("metadata").unwrap_or_else(|| Value::Object(Map::new()))
+        }
         _ => Value::Null,
     };
     json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})

@@ -73,7 +73,12 @@ impl Request {
                     Verb::Update => "UpdateOptions",
                     _ => "PatchOptions",
                 };
-                Err(invalid_option(kind, "fieldValidation", other, &["", "Ignore", "Strict", "Warn"]))
+                Err(invalid_option(
+                    kind,
+                    "fieldValidation",
+                    other,
+                    &["", "Ignore", "Strict", "Warn"],
+                ))
             }
         }
     }

@@ -25,10 +25,8 @@ impl Selection {
     /// Reads and checks the selectors of a request.
     pub fn of(request: &Request) -> Result<Selection, Status> {
         let text = |key| request.query.get(key).unwrap_or("");
-        let labels = Selector::parse(text("labelSelector"))
-            .map_err(Status::bad_request)?;
-        let fields = FieldSelector::parse(text("fieldSelector"))
-            .map_err(Status::bad_request)?;
+        let labels = Selector::parse(text("labelSelector")).map_err(Status::bad_request)?;
+        let fields = FieldSelector::parse(text("fieldSelector")).map_err(Status::bad_request)?;
         let known = |field: &str| {
             ["metadata.name", "metadata.namespace"].contains(&field)
                 || request.kind.selectable.iter().any(|path| path == field)

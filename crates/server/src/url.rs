@@ -93,7 +93,9 @@ pub fn parse(path: &str) -> Target {
 pub fn verb(method: &http::Method, resource: &Resource, watching: bool) -> Option<Verb> {
     let named = !resource.name.is_empty();
     Some(match method.as_str() {
-        "GET" | "HEAD" if resource.watch || (watching && resource.subresource.is_empty()) => Verb::Watch,
+        "GET" | "HEAD" if resource.watch || (watching && resource.subresource.is_empty()) => {
+            Verb::Watch
+        }
         "GET" | "HEAD" if named => Verb::Get,
         "GET" | "HEAD" => Verb::List,
         "POST" => Verb::Create,
@@ -184,7 +186,14 @@ mod tests {
                 Target::Path(path) => format!("path {path}"),
                 Target::Resource(r) => format!(
                     "{}/{} ns={} {} name={} sub={} rest={} watch={}",
-                    r.group, r.version, r.namespace, r.plural, r.name, r.subresource, r.rest, r.watch
+                    r.group,
+                    r.version,
+                    r.namespace,
+                    r.plural,
+                    r.name,
+                    r.subresource,
+                    r.rest,
+                    r.watch
                 ),
             };
             out += &format!("{line}\n");

@@ -12,7 +12,9 @@ use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::Kind;
 use skiff_api::registry::Registry;
 use skiff_api::wire::{Answer, Body, Frame};
-use skiff_store::{Event, Record, Revision, Watch, WatchError, WatchItem, WatchRequest, WatchStart};
+use skiff_store::{
+    Event, Record, Revision, Watch, WatchError, WatchItem, WatchRequest, WatchStart,
+};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,13 +70,16 @@ pub async fn watch(server: &Arc<Server>, request: &Request) -> Result<Answer, St
         initial_end: initial_end == Some(true) && bookmarks,
         ended: false,
     };
-    let frames = stream::unfold(state, |mut state| async move { Some((state.next().await?, state)) });
+    let frames =
+        stream::unfold(state, |mut state| async move { Some((state.next().await?, state)) });
     Ok(Answer::new(StatusCode::OK, Body::Watch(Box::pin(frames))))
 }
 
 fn answer_error(status: Status, revision: Revision) -> Answer {
     let status = match status.code {
-        410 => Status::expired(format!("too old resource version: {} ({})", revision.0, revision.0)),
+        410 => {
+            Status::expired(format!("too old resource version: {} ({})", revision.0, revision.0))
+        }
         _ => status,
     };
     Answer::new(StatusCode::OK, Body::Watch(Box::pin(stream::iter([Frame::Error(status)]))))
@@ -101,7 +106,10 @@ fn wants_initial_events(request: &Request) -> Result<Option<bool>, Status> {
         (Some(_), Some(other)) => errors.not_supported(&matching, other, &["NotOlderThan"]),
     }
     if asked.is_some() && !request.query.flag("allowWatchBookmarks") && asked == Some(true) {
-        errors.forbidden(&send, "sendInitialEvents is forbidden for watch unless allowWatchBookmarks is set");
+        errors.forbidden(
+            &send,
+            "sendInitialEvents is forbidden for watch unless allowWatchBookmarks is set",
+        );
     }
     if errors.is_empty() { Ok(asked) } else { Err(read::list_options_invalid(&errors)) }
 }
@@ -148,7 +156,8 @@ impl State {
                 return None;
             }
             let world = self.server.world.clone();
-            let wake = if self.bookmarks { self.next_bookmark.min(self.deadline) } else { self.deadline };
+            let wake =
+                if self.bookmarks { self.next_bookmark.min(self.deadline) } else { self.deadline };
             let left = wake.saturating_sub(world.uptime());
             let next = async {
                 tokio::select! {

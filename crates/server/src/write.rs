@@ -100,8 +100,10 @@ async fn attempt(
     admission::mutate(server, &attributes, &mut new, old.as_ref()).await?;
     codec::default(kind, &mut new);
     codec::settle(kind, &mut new, old.as_ref());
-    if request.resource.subresource.is_empty() {
-        (kind.hooks.prepare)(&mut new, old.as_ref());
+    match (&*request.resource.subresource, old.as_ref()) {
+        ("", old) => (kind.hooks.prepare)(&mut new, old),
+        (entry, Some(old)) => (kind.hooks.prepare_part)(entry, &mut new, old),
+        (_, None) => {}
     }
     count_generation(kind, &mut new, old.as_ref());
     validate(request, &new, old.as_ref())?;
@@ -129,7 +131,9 @@ fn complete_identity(server: &Server, request: &Request, new: &mut Object) -> Re
         }
     }
     if !new.resource_version().is_empty() && request.verb == Verb::Create {
-        return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
+        return Err(Status::bad_request(
+            "resourceVersion should not be set on objects to be created",
+        ));
     }
     let prefix = new.text("metadata.generateName").to_owned();
     if new.name().is_empty() && !prefix.is_empty() {
@@ -137,7 +141,13 @@ fn complete_identity(server: &Server, request: &Request, new: &mut Object) -> Re
         let stem: String = prefix.chars().take(58).collect();
         new.set("metadata.name", stem + &skiff_base::id::suffix(&server.world, 5));
     }
-    for path in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion", "generation"] {
+    for path in [
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "selfLink",
+        "resourceVersion",
+        "generation",
+    ] {
         new.remove(&format!("metadata.{path}"));
     }
     new.set("metadata.uid", skiff_base::id::uuid(&server.world));
@@ -149,7 +159,12 @@ fn complete_identity(server: &Server, request: &Request, new: &mut Object) -> Re
 /// What no write changes: it is taken from the old object when the new one does not name it.
 fn keep_identity(new: &mut Object, old: Option<&Object>) {
     let Some(old) = old else { return };
-    for path in ["metadata.uid", "metadata.creationTimestamp", "metadata.namespace", "metadata.generateName"] {
+    for path in [
+        "metadata.uid",
+        "metadata.creationTimestamp",
+        "metadata.namespace",
+        "metadata.generateName",
+    ] {
         if new.at(path).is_none() {
             new.copy_from(old, path);
         }
@@ -160,12 +175,19 @@ fn keep_identity(new: &mut Object, old: Option<&Object>) {
 }
 
 /// The revision and UID that the client based its write on.
-fn check_preconditions(request: &Request, new: &Object, old: Option<&Object>) -> Result<(), Status> {
+fn check_preconditions(
+    request: &Request,
+    new: &Object,
+    old: Option<&Object>,
+) -> Result<(), Status> {
     let Some(old) = old else { return Ok(()) };
     let (about, name) = (request.kind.about(), &*request.resource.name);
     if new.uid() != old.uid() {
-        let why =
-            format!("Precondition failed: UID in precondition: {}, UID in object meta: {}", new.uid(), old.uid());
+        let why = format!(
+            "Precondition failed: UID in precondition: {}, UID in object meta: {}",
+            new.uid(),
+            old.uid()
+        );
         return Err(Status::conflict(about, name, &why));
     }
     match new.resource_version() {
@@ -212,9 +234,7 @@ fn count_generation(kind: &Kind, new: &mut Object, old: Option<&Object>) {
     let Some(changed) = kind.hooks.generation else { return };
     let generation = match old {
         None => 1,
-        Some(old) => {
-            old.int("metadata.generation").unwrap_or(0) + i64::from(changed(new, old))
-        }
+        Some(old) => old.int("metadata.generation").unwrap_or(0) + i64::from(changed(new, old)),
     };
     new.set("metadata.generation", generation);
 }

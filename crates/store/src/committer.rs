@@ -381,7 +381,6 @@ fn answer(request: Request, outcome: Result<Vec<Committed>, CommitError>) {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 mod tests {
     use super::*;
     use crate::log::Sweep;

@@ -539,7 +539,6 @@ fn revision(number: i64) -> Revision {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 mod tests {
     use super::*;
     use crate::{Event, Record, facets};

@@ -111,11 +111,10 @@ impl<'a> Run<'a> {
             json!({"apiVersion": "v1", "kind": "Namespace",
                 "metadata": {"name": self.namespace(index), "labels": {"differential": self.id}}})
         };
-        let items: Vec<_> = (0..cases).map(namespace).collect();
-        let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
+        let items: Vec<_> = (0..cases).map(|index| namespace(index).to_string()).collect();
         self.ready.watch(self.command(), &["serviceaccounts", "default"])?;
         self.ready.watch(self.command(), &["configmaps", "kube-root-ca.crt"])?;
-        self.kubectl(&["create", "-f", "-"], Some(&list.to_string()))?;
+        self.kubectl(&["create", "-f", "-"], Some(&items.join("\n---\n")))?;
         Ok(())
     }
 

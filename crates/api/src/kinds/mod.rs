@@ -2,6 +2,7 @@
 //! are read off these values.
 
 pub mod apiextensions;
+pub mod apps;
 pub mod authentication;
 pub mod authorization;
 pub mod coordination;
@@ -13,15 +14,18 @@ pub mod scheduling;
 
 use crate::kind::Kind;
 
-/// Every built-in kind, in the order in which discovery shows them.
+/// Every built-in kind, in the order in which discovery shows groups; within a group by name.
 pub const KINDS: &[fn() -> Kind] = &[
     core::configmap::kind,
     core::event::kind,
     core::namespace::kind,
     core::node::kind,
+    core::pod::kind,
     core::secret::kind,
     core::service::kind,
     core::serviceaccount::kind,
+    apps::deployment::kind,
+    apps::replicaset::kind,
     events::event::kind,
     authentication::selfsubjectreview::kind,
     authentication::tokenreview::kind,
@@ -29,10 +33,10 @@ pub const KINDS: &[fn() -> Kind] = &[
     authorization::selfsubjectaccessreview::kind,
     authorization::selfsubjectrulesreview::kind,
     authorization::subjectaccessreview::kind,
-    rbac::clusterrolebinding::kind,
     rbac::clusterrole::kind,
-    rbac::rolebinding::kind,
+    rbac::clusterrolebinding::kind,
     rbac::role::kind,
+    rbac::rolebinding::kind,
     apiextensions::customresourcedefinition::kind,
     scheduling::priorityclass::kind,
     coordination::lease::kind,

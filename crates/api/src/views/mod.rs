@@ -9,8 +9,10 @@ mod endpointslice;
 mod event;
 mod lease;
 mod node;
+pub mod pod;
 mod priorityclass;
 mod service;
+pub mod workloads;
 
 pub use core::{ConfigMap, Namespace, Secret, ServiceAccount};
 pub use crd::{CrdCondition, CrdNames, CustomResourceDefinition};
@@ -20,8 +22,10 @@ pub use endpointslice::{
 pub use event::{Event, EventSeries};
 pub use lease::{Lease, LeaseSpec};
 pub use node::{Node, NodeAddress, NodeCondition, NodeImage, NodeSpec, NodeStatus, Taint};
+pub use pod::Pod;
 pub use priorityclass::PriorityClass;
 pub use service::{IntOrString, Service, ServicePort, ServiceSpec, ServiceStatus};
+pub use workloads::{Deployment, ReplicaSet};
 
 use crate::kind::Kind;
 use serde::Deserialize;

@@ -46,7 +46,9 @@ impl Loop for GarbageCollector {
             let mut uids = vec![meta.uid.clone()];
             // Who waits for this one to go, and who goes with it.
             uids.extend(meta.owner_references.iter().map(|owner| owner.uid.clone()));
-            uids.extend(metas.owned_by(&meta.uid).iter().map(|dependent| dependent.meta.uid.clone()));
+            uids.extend(
+                metas.owned_by(&meta.uid).iter().map(|dependent| dependent.meta.uid.clone()),
+            );
             uids.iter().map(|uid| Key::new("", uid)).collect()
         });
     }
@@ -89,7 +91,9 @@ async fn find(cx: &Context, item: &Item, owner: &Owner) -> Result<State, Status>
     }
     let (group, version) = owner.api_version.split_once('/').unwrap_or(("", &owner.api_version));
     let registry = cx.kinds.now();
-    let Some(kind) = registry.find_kind(group, version, &owner.kind) else { return Ok(State::Unknown) };
+    let Some(kind) = registry.find_kind(group, version, &owner.kind) else {
+        return Ok(State::Unknown);
+    };
     let resource = Resource::of_kind(kind);
     let namespace = if resource.namespaced { &*item.meta.namespace } else { "" };
     match cx.client.get(resource, namespace, &owner.name).await {
@@ -154,7 +158,11 @@ fn finish_foreground(seen: &Seen, out: &mut Changes) {
     };
     match seen.dependents.iter().find(blocks) {
         Some(dependent) => {
-            out.because(format!("{} {} is still there", dependent.resource.kind, dependent.meta.key()));
+            out.because(format!(
+                "{} {} is still there",
+                dependent.resource.kind,
+                dependent.meta.key()
+            ));
         }
         None => remove_finalizer(&seen.item, FOREGROUND, out),
     }
@@ -217,37 +225,69 @@ mod tests {
 
     fn check(item_of: Value, states: &[State], dependents: &[Value], expected: Expect) {
         let item = item(item_of);
-        let owners = item.meta.owner_references.iter().cloned().zip(states.iter().copied()).collect();
+        let owners =
+            item.meta.owner_references.iter().cloned().zip(states.iter().copied()).collect();
         let dependents = dependents.iter().cloned().map(self::item).collect();
         let mut out = Changes::default();
-        GarbageCollector::plan(&Seen { item, owners, dependents }, &mut (), Time::UNIX_EPOCH, &mut out);
+        GarbageCollector::plan(
+            &Seen { item, owners, dependents },
+            &mut (),
+            Time::UNIX_EPOCH,
+            &mut out,
+        );
         expected.assert_eq(&out.text());
     }
 
     #[test]
     fn a_dependent_goes_with_its_last_owner() {
         let pod = json!({"name": "p", "namespace": "n", "uid": "u", "ownerReferences": [owned("a"), owned("b")]});
-        check(pod.clone(), &[State::Absent, State::Absent], &[], expect![[r#"
+        check(
+            pod.clone(),
+            &[State::Absent, State::Absent],
+            &[],
+            expect![[r#"
             delete pods n/p uid=u
-        "#]]);
-        check(pod.clone(), &[State::Present, State::Unknown], &[], expect![[r#"
+        "#]],
+        );
+        check(
+            pod.clone(),
+            &[State::Present, State::Unknown],
+            &[],
+            expect![[r#"
             because the kind of an owner is not served
-        "#]]);
-        check(pod, &[State::Absent, State::Present], &[], expect![[r#"
+        "#]],
+        );
+        check(
+            pod,
+            &[State::Absent, State::Present],
+            &[],
+            expect![[r#"
             patch Merge pods n/p  {"metadata":{"ownerReferences":[{"apiVersion":"apps/v1","blockOwnerDeletion":true,"controller":true,"kind":"ReplicaSet","name":"b","uid":"b"}],"resourceVersion":"","uid":"u"}}
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
     fn a_foreground_deletion_waits_for_those_that_block_it() {
         let going = json!({"name": "o", "namespace": "n", "uid": "o", "finalizers": ["foregroundDeletion", "x/y"],
                            "deletionTimestamp": "2026-01-01T00:00:00Z"});
-        let pod = json!({"name": "p", "namespace": "n", "uid": "u", "ownerReferences": [owned("o")]});
-        check(going.clone(), &[], &[pod], expect![[r#"
+        let pod =
+            json!({"name": "p", "namespace": "n", "uid": "u", "ownerReferences": [owned("o")]});
+        check(
+            going.clone(),
+            &[],
+            &[pod],
+            expect![[r#"
             because Pod n/p is still there
-        "#]]);
-        check(going, &[], &[], expect![[r#"
+        "#]],
+        );
+        check(
+            going,
+            &[],
+            &[],
+            expect![[r#"
             patch Merge pods n/o  {"metadata":{"finalizers":["x/y"],"resourceVersion":"","uid":"o"}}
-        "#]]);
+        "#]],
+        );
     }
 }

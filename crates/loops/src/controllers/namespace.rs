@@ -49,7 +49,9 @@ impl Loop for NamespaceEnd {
         let mut found_live = Vec::new();
         if left.is_empty() {
             let registry = cx.kinds.now();
-            for kind in registry.storages().filter(|k| k.namespaced() && k.verbs.contains(&Verb::List)) {
+            for kind in
+                registry.storages().filter(|k| k.namespaced() && k.verbs.contains(&Verb::List))
+            {
                 let resource = Resource::of_kind(kind);
                 if !cx.client.list(resource, &key.name, "limit=1").await?.is_empty() {
                     found_live.push(resource.plural);
@@ -117,7 +119,9 @@ mod tests {
         let namespace = json!({"metadata": {"name": "a", "uid": "u", "resourceVersion": "7",
             "deletionTimestamp": "2026-01-01T00:00:00Z"}, "spec": {"finalizers": finalizers}});
         let seen = Seen {
-            namespace: Arc::new(serde_json::from_value(namespace).expect("the case is a valid view")),
+            namespace: Arc::new(
+                serde_json::from_value(namespace).expect("the case is a valid view"),
+            ),
             left: left.iter().map(item).collect(),
             found_live: Vec::new(),
         };
@@ -130,17 +134,33 @@ mod tests {
     fn pods_go_first_and_the_namespace_last() {
         let pod = ("pods", r#"{"name": "p", "namespace": "a", "uid": "1"}"#);
         let map = ("configmaps", r#"{"name": "m", "namespace": "a", "uid": "2"}"#);
-        check(&[map, pod], &["kubernetes"], expect![[r#"
+        check(
+            &[map, pod],
+            &["kubernetes"],
+            expect![[r#"
             delete pods a/p uid=1
-        "#]]);
-        check(&[map], &["kubernetes"], expect![[r#"
+        "#]],
+        );
+        check(
+            &[map],
+            &["kubernetes"],
+            expect![[r#"
             delete configmaps a/m uid=2
-        "#]]);
-        check(&[], &["kubernetes", "x/y"], expect![[r#"
+        "#]],
+        );
+        check(
+            &[],
+            &["kubernetes", "x/y"],
+            expect![[r#"
             update namespaces a finalize {"apiVersion":"v1","kind":"Namespace","metadata":{"name":"a","resourceVersion":"7","uid":"u"},"spec":{"finalizers":["x/y"]}}
-        "#]]);
-        check(&[], &["x/y"], expect![[r#"
+        "#]],
+        );
+        check(
+            &[],
+            &["x/y"],
+            expect![[r#"
             because another finalizer holds it
-        "#]]);
+        "#]],
+        );
     }
 }

@@ -72,7 +72,9 @@ mod tests {
             serde_json::from_value(json!({"metadata": {"name": "a"}})).expect("a view");
         let plan = |map: Option<serde_json::Value>| {
             let seen = Seen {
-                namespace: Arc::new(serde_json::from_value(json!({"metadata": {"name": "a"}})).expect("a view")),
+                namespace: Arc::new(
+                    serde_json::from_value(json!({"metadata": {"name": "a"}})).expect("a view"),
+                ),
                 map: map.map(|m| Arc::new(serde_json::from_value(m).expect("a view"))),
                 ca: "PEM".into(),
             };
@@ -86,7 +88,9 @@ mod tests {
         let bad = json!({"metadata": {"name": NAME, "namespace": "a"}, "data": {"x": "y"}});
         assert_eq!(
             plan(Some(bad)),
-            format!("patch Merge configmaps a/{NAME}  {{\"data\":{{\"ca.crt\":\"PEM\",\"x\":null}}}}\n")
+            format!(
+                "patch Merge configmaps a/{NAME}  {{\"data\":{{\"ca.crt\":\"PEM\",\"x\":null}}}}\n"
+            )
         );
         assert!(!namespace.metadata.deleting());
     }

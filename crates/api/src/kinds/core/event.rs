@@ -171,7 +171,10 @@ mod tests {
             "source": {"component": "kubelet", "host": "n1"},
             "firstTimestamp": "2026-01-01T00:00:00Z", "lastTimestamp": "2026-01-01T00:00:50Z"}));
         assert_eq!((last_seen(&old, now), first_seen(&old, now)), ("10s".into(), "60s".into()));
-        assert_eq!((object(&old), source(&old), count(&old)), ("pod/a".into(), "kubelet, n1".into(), 3));
+        assert_eq!(
+            (object(&old), source(&old), count(&old)),
+            ("pod/a".into(), "kubelet, n1".into(), 3)
+        );
         let new = Object::new(json!({"eventTime": "2026-01-01T00:00:30.000000Z"}));
         assert_eq!((last_seen(&new, now), count(&new)), ("30s".into(), 1));
     }

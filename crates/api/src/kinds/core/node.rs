@@ -243,7 +243,8 @@ fn warn(node: &Object, _: Option<&Object>) -> Vec<String> {
         warnings.push("spec.configSource: the feature is no longer supported".to_owned());
     }
     if !node.text("spec.externalID").is_empty() {
-        warnings.push("spec.externalID: this field is deprecated, and is unused by Kubernetes".into());
+        warnings
+            .push("spec.externalID: this field is deprecated, and is unused by Kubernetes".into());
     }
     warnings
 }

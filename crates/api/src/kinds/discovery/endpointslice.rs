@@ -24,13 +24,7 @@ pub fn kind() -> Kind {
             column("Endpoints", Cell::With(|slice, _| addresses(slice).into())),
             age_column(),
         ],
-        hooks: Hooks {
-            prepare,
-            validate,
-            warn,
-            generation: Some(changed),
-            ..Hooks::NONE
-        },
+        hooks: Hooks { prepare, validate, warn, generation: Some(changed), ..Hooks::NONE },
         ..Kind::new(
             "discovery.k8s.io/v1",
             "EndpointSlice",
@@ -51,7 +45,8 @@ fn ports(slice: &Object) -> String {
 
 fn addresses(slice: &Object) -> String {
     let endpoints = slice.list("endpoints").iter();
-    let list = endpoints.flat_map(|endpoint| endpoint["addresses"].as_array().into_iter().flatten());
+    let list =
+        endpoints.flat_map(|endpoint| endpoint["addresses"].as_array().into_iter().flatten());
     first_three(list.map(|it| it.as_str().unwrap_or("").to_owned()).collect())
 }
 
@@ -113,7 +108,9 @@ fn validate_ports(ports: &[Value], errors: &mut Errors) {
         let path = path.index(index);
         let name = text(port, "name");
         if !name.is_empty() {
-            names::label(name).iter().for_each(|why| errors.invalid(&path.child("name"), name, why));
+            names::label(name)
+                .iter()
+                .for_each(|why| errors.invalid(&path.child("name"), name, why));
         }
         if seen.contains(&name) {
             errors.duplicate(&path.child("name"), name);
@@ -265,7 +262,11 @@ mod tests {
         let text = errors.text();
         assert!(text.contains("endpoints[0].addresses: Invalid value: \"::1\": must be an IPv4"));
         assert!(text.contains("endpoints[1].addresses: Required value: must contain at least 1"));
-        assert!(text.contains("endpoints[2].addresses[0]: Invalid value: \"x\": must be a valid IP"));
-        assert!(text.contains("endpoints[3].addresses[0]: Invalid value: \"127.0.0.1\": may not be"));
+        assert!(
+            text.contains("endpoints[2].addresses[0]: Invalid value: \"x\": must be a valid IP")
+        );
+        assert!(
+            text.contains("endpoints[3].addresses[0]: Invalid value: \"127.0.0.1\": may not be")
+        );
     }
 }

@@ -156,7 +156,8 @@ mod tests {
 
     #[test]
     fn both_faces_are_one_event() {
-        let mut event = Object::new(json!({"metadata": {"name": "a"}, "note": "n", "eventTime": null,
+        let mut event =
+            Object::new(json!({"metadata": {"name": "a"}, "note": "n", "eventTime": null,
             "regarding": {"kind": "Pod"}, "reportingController": "c"}));
         to_stored(&mut event);
         assert_eq!((event.text("message"), event.text("involvedObject.kind")), ("n", "Pod"));

@@ -66,11 +66,16 @@ mod tests {
 
     #[test]
     fn columns_of_each_type() {
-        let service = Object::new(json!({"spec": {"type": "LoadBalancer", "clusterIPs": ["10.0.0.1"],
+        let service = Object::new(
+            json!({"spec": {"type": "LoadBalancer", "clusterIPs": ["10.0.0.1"],
             "ports": [{"port": 80, "nodePort": 30000, "protocol": "TCP"}, {"port": 53, "protocol": "UDP"}],
-            "selector": {"b": "2", "a": "1"}}}));
+            "selector": {"b": "2", "a": "1"}}}),
+        );
         assert_eq!(ports(&service), "80:30000/TCP,53/UDP");
-        assert_eq!((external_ip(&service), selector(&service)), ("<pending>".into(), "a=1,b=2".into()));
+        assert_eq!(
+            (external_ip(&service), selector(&service)),
+            ("<pending>".into(), "a=1,b=2".into())
+        );
         let named = Object::new(json!({"spec": {"type": "ExternalName", "externalName": "a.b"}}));
         assert_eq!((cluster_ip(&named), external_ip(&named)), ("<none>".into(), "a.b".into()));
     }

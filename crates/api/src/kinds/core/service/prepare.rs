@@ -1,7 +1,9 @@
 //! What follows from an update of a Service: allocated values that the user left out stay, and those that its new type
 //! has no use for go, unless the user changed them too (then validation says why not).
 
-use super::{externally_accessible, needs_cluster_ip, needs_health_check, needs_node_port, node_ports};
+use super::{
+    externally_accessible, needs_cluster_ip, needs_health_check, needs_node_port, node_ports,
+};
 use crate::object::Object;
 use serde_json::Value;
 
@@ -97,10 +99,7 @@ fn drop_what_the_type_lacks(new: &mut Object, old: &Object) {
         ("spec.healthCheckNodePort", needs_health_check(old) && !needs_health_check(new)),
         ("spec.allocateLoadBalancerNodePorts", balanced(old) && !balanced(new)),
         ("spec.loadBalancerClass", balanced(old) && !balanced(new)),
-        (
-            "spec.externalTrafficPolicy",
-            externally_accessible(old) && !externally_accessible(new),
-        ),
+        ("spec.externalTrafficPolicy", externally_accessible(old) && !externally_accessible(new)),
     ];
     for (path, gone) in gone {
         if gone && unchanged(new, path) {
@@ -129,7 +128,10 @@ mod tests {
         let old = json!({"spec": {"type": "NodePort", "clusterIP": "10.96.0.5", "clusterIPs": ["10.96.0.5"],
             "ports": [{"name": "a", "port": 80, "nodePort": 30001}]}});
         assert_eq!(
-            after(&old, json!({"spec": {"type": "NodePort", "ports": [{"name": "a", "port": 81}]}})),
+            after(
+                &old,
+                json!({"spec": {"type": "NodePort", "ports": [{"name": "a", "port": 81}]}})
+            ),
             r#"{"type":"NodePort","ports":[{"name":"a","port":81,"nodePort":30001}],"clusterIP":"10.96.0.5","clusterIPs":["10.96.0.5"]}"#
         );
         let mut to_cluster_ip = old.clone();

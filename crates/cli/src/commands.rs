@@ -1,0 +1,164 @@
+//! From parsed words to the command that does it.
+
+use crate::host::{Host, Mode};
+use crate::settings::{self, SETTINGS, Settings, Sources, Written};
+use crate::{Place, admin, completion, demo_server, images, lifecycle, logs, say, status};
+use anyhow::{Context, Result, bail};
+use clap::ArgMatches;
+use clap_complete::Shell;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+/// What every command is given.
+pub struct Run<'a> {
+    pub host: &'a dyn Host,
+    pub settings: Settings,
+    pub place: Place,
+    /// What the flags said, to be remembered.
+    pub flags: Written,
+}
+
+/// Runs it; the exit code.
+pub fn run(matches: &ArgMatches, host: &dyn Host) -> Result<u8> {
+    let (word, words) = matches.subcommand().context("clap asks for a command")?;
+    match word {
+        "version" => version(words, host),
+        "completion" => {
+            let shell = words.get_one::<Shell>("shell").context("clap asks for a shell")?;
+            completion::print(*shell, host.kubernetes());
+            Ok(0)
+        }
+        "demo-server" => demo_server::run().map(|()| 0),
+        _ => as_root(word, words, host),
+    }
+}
+
+fn as_root(word: &str, words: &ArgMatches, host: &dyn Host) -> Result<u8> {
+    if !rustix::process::geteuid().is_root() {
+        bail!("`skiff {word}` needs root: run it as `sudo skiff {word}`");
+    }
+    let deepest = words.subcommand().map_or(words, |(_, below)| below);
+    let (settings, flags) = settings(deepest)?;
+    let place = Place::of(&settings.data);
+    let run = Run { host, settings, place, flags };
+    match word {
+        "server" => serve(words, run),
+        "up" => block(lifecycle::up(&run, words)),
+        "down" => block(lifecycle::down(&run)),
+        "delete" => block(lifecycle::delete(&run)),
+        "status" => block(status::run(&run, words)),
+        "logs" => logs::run(&run.place, words).map(|()| 0),
+        "image" => block(images::run(&run, words)),
+        "kubeconfig" => kubeconfig(&run),
+        other => bail!("there is no command {other}"),
+    }
+}
+
+/// The commands do one thing after another: one thread is enough.
+fn block<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(work);
+    runtime.shutdown_background();
+    result
+}
+
+fn serve(words: &ArgMatches, run: Run<'_>) -> Result<u8> {
+    let mode = if words.get_flag("background") { Mode::Background } else { Mode::Foreground };
+    run.host.serve(run.settings, mode).map(|()| 0)
+}
+
+fn version(words: &ArgMatches, host: &dyn Host) -> Result<u8> {
+    let (skiff, kubernetes) = (env!("CARGO_PKG_VERSION"), host.kubernetes());
+    match words.get_one::<String>("output").map(String::as_str) {
+        Some("json") => {
+            say::line(json!({"skiffVersion": format!("v{skiff}"), "kubernetesVersion": kubernetes}))
+        }
+        _ => say::line(format_args!("skiff version: v{skiff}\nkubernetes version: {kubernetes}")),
+    }
+    Ok(0)
+}
+
+fn kubeconfig(run: &Run<'_>) -> Result<u8> {
+    let path = run.place.kubeconfig();
+    let text = match std::fs::read_to_string(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(admin::none(run)),
+        other => other.with_context(|| format!("reading {}", path.display()))?,
+    };
+    let value: serde_json::Value = serde_json::from_str(&text)
+        .with_context(|| format!("{} is damaged: `skiff up` writes it anew", path.display()))?;
+    say::line(serde_saphyr::to_string(&value)?.trim_end());
+    Ok(0)
+}
+
+/// The settings of the cluster that is meant, and what the flags said.
+fn settings(words: &ArgMatches) -> Result<(Settings, Written)> {
+    let profile: &String = words.get_one("profile").context("it has a default")?;
+    check_profile(profile)?;
+    let flags = flags(words);
+    let mut sources = Sources {
+        file: config_file(words, profile)?,
+        environment: environment()?,
+        flags: flags.clone(),
+        ..Sources::default()
+    };
+    let place = Place::of(&settings::data_folder(profile, &sources));
+    sources.remembered = settings::read_file(&place.remembered())?.unwrap_or_default();
+    let host_name = rustix::system::uname();
+    let host_name = host_name.nodename().to_string_lossy();
+    Ok((Settings::resolve(profile, &host_name, &sources)?, flags))
+}
+
+/// The profile becomes a host name, a cgroup and a part of file names.
+fn check_profile(profile: &str) -> Result<()> {
+    /// `skiff-machine` takes no longer names.
+    const NAME_MOST: usize = 32;
+    let letter = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let first = profile.bytes().next().is_some_and(|b| b.is_ascii_lowercase());
+    if first && profile.len() <= NAME_MOST && profile.bytes().all(letter) {
+        return Ok(());
+    }
+    bail!("profile {profile:?}: use 1 to {NAME_MOST} of a-z 0-9 -, a letter first")
+}
+
+fn flags(words: &ArgMatches) -> Written {
+    let mut flags = Written::new();
+    for setting in SETTINGS {
+        let given = words.try_get_many::<String>(setting.name).ok().flatten();
+        if let Some(values) = given {
+            flags.insert(setting.name, values.cloned().collect());
+        }
+    }
+    flags
+}
+
+fn environment() -> Result<Written> {
+    let mut written = Written::new();
+    for setting in SETTINGS {
+        let variable = setting.variable();
+        match std::env::var(&variable) {
+            Ok(value) if setting.repeats() => {
+                let values = value.split(',').map(str::to_owned).collect();
+                written.insert(setting.name, values);
+            }
+            Ok(value) => {
+                written.insert(setting.name, vec![value]);
+            }
+            Err(std::env::VarError::NotPresent) => {}
+            Err(error) => bail!("${variable}: {error}"),
+        }
+    }
+    Ok(written)
+}
+
+/// The file that was named has to be there; the usual one need not.
+fn config_file(words: &ArgMatches, profile: &str) -> Result<Written> {
+    let named = words.get_one::<String>("config").map(PathBuf::from);
+    let named = named.or_else(|| std::env::var_os("SKIFF_CONFIG").map(PathBuf::from));
+    if let Some(path) = named {
+        let found = settings::read_file(&path)?;
+        return found.with_context(|| format!("there is no file {}", path.display()));
+    }
+    let name = if profile == settings::HOST_PROFILE { "config" } else { profile };
+    let usual = Path::new("/etc/skiff").join(format!("{name}.yaml"));
+    Ok(settings::read_file(&usual)?.unwrap_or_default())
+}

@@ -1,0 +1,102 @@
+//! The daemon's process: started in the background, watched until it is ready or dead, and waited for at its end.
+
+use crate::admin::Admin;
+use crate::commands::Run;
+use anyhow::{Context, Result, bail};
+use http::Method;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FlockOperation, flock};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::process::{Command, Stdio};
+
+/// So long may a daemon take to end its containers and close its store; then it is killed.
+const STOP_S: i64 = 60;
+/// Of a log that says why a daemon ended, so much is read.
+const REASON_BYTES: u64 = 64 << 10;
+/// glibc keeps an arena per thread otherwise, and never gives back what threads had.
+const ARENAS: (&str, &str) = ("MALLOC_ARENA_MAX", "1");
+
+/// One `up`, `down` or `delete` at a time: the second waits for the first.
+pub fn lock(run: &Run<'_>) -> Result<File> {
+    let folder = run.place.folder();
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.with_context(|| format!("making {}", folder.display()))?;
+    let file = File::open(folder).with_context(|| format!("opening {}", folder.display()))?;
+    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        crate::say::remark("waiting for another skiff that works on this cluster");
+        flock(&file, FlockOperation::LockExclusive)?;
+    }
+    Ok(file)
+}
+
+/// Starts it and returns when it listens; what it logged, if it ended instead.
+pub fn start(run: &Run<'_>) -> Result<()> {
+    let folder = run.place.log_folder();
+    DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+    let path = run.place.log();
+    let log = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
+    let log = log.with_context(|| format!("opening {}", path.display()))?;
+    let from = log.metadata()?.len();
+    let program = std::env::current_exe().context("finding the program of this process")?;
+    let mut command = Command::new(program);
+    command
+        .arg("server")
+        .args(run.settings.flags())
+        .arg("--background")
+        .current_dir("/")
+        .env(ARENAS.0, ARENAS.1)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log);
+    let mut child = run.host.spawn(&run.settings, &mut command).context("starting the daemon")?;
+    let output = child.stdout.take().context("its output was asked for")?;
+    let mut said = String::new();
+    BufReader::new(output).read_line(&mut said)?;
+    if said.trim() == "ready" {
+        return Ok(());
+    }
+    let status = child.wait()?;
+    let reason = reason(run, from)?.unwrap_or_else(|| format!("it ended with {status}"));
+    bail!("the daemon did not start: {reason}")
+}
+
+/// The last line of the log behind `from`.
+fn reason(run: &Run<'_>, from: u64) -> Result<Option<String>> {
+    let mut log = File::open(run.place.log())?;
+    log.seek(SeekFrom::Start(from))?;
+    let mut text = Vec::new();
+    log.take(REASON_BYTES).read_to_end(&mut text)?;
+    let text = String::from_utf8_lossy(&text);
+    let last = text.lines().rev().find(|line| !line.trim().is_empty());
+    Ok(last.map(|line| line.trim_start_matches("skiff: ").to_owned()))
+}
+
+/// How a daemon is asked to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It ran, and has ended.
+    Now,
+    /// Nothing listened.
+    Before,
+}
+
+/// Asks it to end its containers and itself, and returns when its process is gone.
+pub async fn stop(run: &Run<'_>) -> Result<Ended> {
+    let Some(mut admin) = Admin::connect(run).await? else { return Ok(Ended::Before) };
+    let pid = Pid::from_raw(admin.pid).context("the daemon's process has no number here")?;
+    // While the connection stands, the number is its; the descriptor then means this process for good.
+    let process = pidfd_open(pid, PidfdFlags::empty()).context("finding the daemon's process")?;
+    // The daemon's end may cut its answer off; that it ends is what counts.
+    let _ = admin.ask(Method::POST, "/stop").await;
+    let limit = Timespec { tv_sec: STOP_S, tv_nsec: 0 };
+    let mut ends = [PollFd::new(&process, PollFlags::IN)];
+    if poll(&mut ends, Some(&limit))? == 0 {
+        crate::say::remark(format_args!("the daemon did not end within {STOP_S} s: killing it"));
+        pidfd_send_signal(&process, Signal::KILL)?;
+        poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&limit))?;
+    }
+    Ok(Ended::Now)
+}

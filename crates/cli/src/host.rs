@@ -1,0 +1,36 @@
+//! What the command line needs of the machine that it runs on, and gets from `main`, which knows all parts.
+
+use crate::settings::Settings;
+use anyhow::Result;
+use std::net::Ipv4Addr;
+use std::process::{Child, Command};
+
+/// How the daemon was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// By a person or by systemd: it logs to where it was told.
+    Foreground,
+    /// By `skiff up`: it leaves the caller's session, rotates its log, and writes `ready` to its output once.
+    Background,
+}
+
+/// The machine. Calls block.
+pub trait Host {
+    /// The version of Kubernetes that is served.
+    fn kubernetes(&self) -> &'static str;
+
+    /// The daemon itself; returns when it was told to stop.
+    fn serve(&self, settings: Settings, mode: Mode) -> Result<()>;
+
+    /// Makes the machine of the profile, if it needs one and has none; the address that it is reached at.
+    fn raise(&self, settings: &Settings) -> Result<Option<Ipv4Addr>>;
+
+    /// Starts a command in the machine of the profile.
+    fn spawn(&self, settings: &Settings, command: &mut Command) -> Result<Child>;
+
+    /// Ends whatever of the profile still runs once the daemon does not; its data stay.
+    fn end(&self, settings: &Settings) -> Result<()>;
+
+    /// Removes what else the profile made outside of its data folder, and its mounts. Nothing of it may run.
+    fn remove_traces(&self, settings: &Settings) -> Result<()>;
+}

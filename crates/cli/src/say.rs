@@ -1,0 +1,66 @@
+//! What a person sees: one line per step, colour only on a terminal.
+
+use std::fmt::Display;
+use std::io::{IsTerminal, Write};
+
+const GREEN: &str = "\x1b[32m";
+const RED: &str = "\x1b[31m";
+const BOLD: &str = "\x1b[1m";
+const PLAIN: &str = "\x1b[0m";
+
+fn out_is_terminal() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
+
+/// A line of output. A reader that has gone (`| head`) is no failure.
+pub fn line(text: impl Display) {
+    // Whoever closed the pipe does not want to know.
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// A step that is done.
+pub fn step(text: impl Display) {
+    match out_is_terminal() {
+        true => line(format_args!("{GREEN}*{PLAIN} {text}")),
+        false => line(format_args!("* {text}")),
+    }
+}
+
+/// What to type next, each with a word on what it does.
+pub fn next(commands: &[(String, &str)]) {
+    let width = commands.iter().map(|(command, _)| command.len()).max().unwrap_or(0);
+    line("\nTry next:");
+    for (command, what) in commands {
+        let gap = " ".repeat(width - command.len());
+        match out_is_terminal() {
+            true => line(format_args!("  {BOLD}{command}{PLAIN}{gap}   {what}")),
+            false => line(format_args!("  {command}{gap}   {what}")),
+        }
+    }
+}
+
+/// A remark that is no result.
+pub fn remark(text: impl Display) {
+    // Nothing is left to tell it to.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Why it did not work: one line, causes behind it.
+pub fn failure(error: &anyhow::Error) {
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let (on, off) = if colour { (RED, PLAIN) } else { ("", "") };
+    remark(format_args!("{on}skiff:{off} {error:#}"));
+}
+
+/// A table as kubectl and docker print it: columns as wide as their widest cell, three blanks between.
+pub fn table(rows: &[Vec<String>]) {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|c| c.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    for row in rows {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        line(cells.collect::<Vec<_>>().join("   ").trim_end());
+    }
+}

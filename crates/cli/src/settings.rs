@@ -1,0 +1,344 @@
+//! Settings: one table says what can be set; flags, environment, files, help and completion are read off it.
+//!
+//! A setting is a word (`listen`). It is given as a flag (`--listen X`), in the environment (`SKIFF_LISTEN=X`), or in a
+//! file (`listen: X`); the first of these that names it wins, then what an earlier `skiff up` of this cluster was told
+//! by flags, then the default. A file with a word that is not in the table is refused, as is a value that cannot be.
+//! Nothing here decides what a setting does: the last column says who does.
+
+mod value;
+
+pub use value::Range;
+use value::Shape;
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+/// One row of the table.
+pub struct Setting {
+    pub name: &'static str,
+    shape: Shape,
+    /// Empty: the doc says what happens then.
+    pub default: &'static str,
+    pub doc: &'static str,
+    pub used_by: &'static str,
+}
+
+/// Everything that can be set.
+pub const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "advertise",
+        shape: Shape::Address,
+        default: "",
+        doc: "The address at which pods and other machines reach the API [default: that of the default route]",
+        used_by: "server certificate, `kubernetes` Service, node",
+    },
+    Setting {
+        name: "cgroup",
+        shape: Shape::Cgroup,
+        default: "skiff",
+        doc: "The cgroup that holds everything of the cluster, below the root of each hierarchy",
+        used_by: "runtime",
+    },
+    Setting {
+        name: "cluster-domain",
+        shape: Shape::Name,
+        default: "cluster.local",
+        doc: "The domain of the cluster's DNS",
+        used_by: "dns, node",
+    },
+    Setting {
+        name: "data",
+        shape: Shape::Folder,
+        default: "/var/lib/skiff",
+        doc: "The folder that holds everything of the cluster; further profiles: with -NAME behind it",
+        used_by: "everything",
+    },
+    Setting {
+        name: "listen",
+        shape: Shape::Socket,
+        default: "0.0.0.0:6443",
+        doc: "The address and port that the API listens on",
+        used_by: "server",
+    },
+    Setting {
+        name: "log-level",
+        shape: Shape::Text,
+        default: "info",
+        doc: "What the daemon logs: error, warn, info, debug, trace, or by part (info,skiff_node=debug)",
+        used_by: "daemon",
+    },
+    Setting {
+        name: "node",
+        shape: Shape::Name,
+        default: "",
+        doc: "The name of this machine's node [default: the host name]",
+        used_by: "node, server certificate",
+    },
+    Setting {
+        name: "pod-cidr",
+        shape: Shape::Range,
+        default: "10.244.0.0/16",
+        doc: "The range of pod addresses; the node takes the first /24 of it",
+        used_by: "net, node",
+    },
+    Setting {
+        name: "registry-mirror",
+        shape: Shape::Mirrors,
+        default: "",
+        doc: "Where to ask first for the images of a registry: registry.k8s.io=http://127.0.0.1:5000 \
+              (may be repeated; * is every registry)",
+        used_by: "node, image",
+    },
+    Setting {
+        name: "service-cidr",
+        shape: Shape::Range,
+        default: "10.96.0.0/16",
+        doc: "The range of service addresses; the first is the API's, the tenth the cluster DNS's",
+        used_by: "server, net, dns",
+    },
+];
+
+/// The profile that is the host itself.
+pub const HOST_PROFILE: &str = "skiff";
+
+/// What one cluster was told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// `skiff` is the host's; any other has a machine of its own.
+    pub profile: String,
+    pub advertise: Option<Ipv4Addr>,
+    pub cgroup: String,
+    pub cluster_domain: String,
+    pub data: PathBuf,
+    pub listen: SocketAddr,
+    pub log_level: String,
+    pub node: String,
+    pub pod_cidr: Range,
+    /// Registry and URL.
+    pub registry_mirrors: Vec<(String, String)>,
+    pub service_cidr: Range,
+}
+
+/// Values as they were written, by the setting's name.
+pub type Written = BTreeMap<&'static str, Vec<String>>;
+
+/// Where values come from, the strongest first.
+#[derive(Debug, Default)]
+pub struct Sources {
+    pub flags: Written,
+    pub environment: Written,
+    pub remembered: Written,
+    pub file: Written,
+}
+
+impl Setting {
+    /// The variable that sets it.
+    pub fn variable(&self) -> String {
+        format!("SKIFF_{}", self.name.replace('-', "_").to_uppercase())
+    }
+
+    /// What stands for the value in the help.
+    pub fn placeholder(&self) -> &'static str {
+        self.shape.placeholder()
+    }
+
+    pub fn repeats(&self) -> bool {
+        self.shape == Shape::Mirrors
+    }
+
+    pub fn is_path(&self) -> bool {
+        self.shape == Shape::Folder
+    }
+
+    /// What is wrong with a value.
+    pub fn check(&self, value: &str) -> Result<(), String> {
+        self.shape.check(value)
+    }
+}
+
+impl Settings {
+    /// Puts the sources together for one profile.
+    pub fn resolve(profile: &str, host_name: &str, sources: &Sources) -> Result<Settings> {
+        let mut found = Written::new();
+        let layers = [&sources.file, &sources.remembered, &sources.environment, &sources.flags];
+        for layer in layers {
+            found.extend(layer.iter().map(|(name, values)| (*name, values.clone())));
+        }
+        for setting in SETTINGS {
+            for value in found.get(setting.name).into_iter().flatten() {
+                let wrong = setting.check(value);
+                wrong.map_err(|why| anyhow::anyhow!("{} {value:?}: {why}", setting.name))?;
+            }
+        }
+        let own_data = data_folder(profile, sources);
+        let own_node = if profile == HOST_PROFILE { host_name } else { profile };
+        let one = |name: &str| -> String {
+            let default = SETTINGS.iter().find(|s| s.name == name).map_or("", |s| s.default);
+            found.get(name).and_then(|values| values.last()).map_or(default, |v| v).to_owned()
+        };
+        let named = |name: &str, otherwise: &str| match one(name) {
+            text if text.is_empty() => otherwise.to_owned(),
+            text => text,
+        };
+        let cgroup = if profile == HOST_PROFILE || found.contains_key("cgroup") {
+            one("cgroup")
+        } else {
+            format!("{}/pods", machine_cgroup(profile))
+        };
+        let advertise = one("advertise");
+        let settings = Settings {
+            profile: profile.to_owned(),
+            advertise: if advertise.is_empty() { None } else { Some(advertise.parse()?) },
+            cgroup,
+            cluster_domain: one("cluster-domain"),
+            data: own_data,
+            listen: one("listen").parse()?,
+            log_level: one("log-level"),
+            node: named("node", &own_node.to_lowercase()),
+            pod_cidr: Range::parse(&one("pod-cidr")).map_err(anyhow::Error::msg)?,
+            registry_mirrors: found
+                .get("registry-mirror")
+                .into_iter()
+                .flatten()
+                .filter_map(|text| text.split_once('='))
+                .map(|(registry, url)| (registry.to_owned(), url.to_owned()))
+                .collect(),
+            service_cidr: Range::parse(&one("service-cidr")).map_err(anyhow::Error::msg)?,
+        };
+        settings.fit()
+    }
+
+    /// Refuses what fits each for itself, but not together.
+    fn fit(self) -> Result<Settings> {
+        if self.pod_cidr.overlaps(&self.service_cidr) {
+            bail!("pod-cidr {} and service-cidr {} overlap", self.pod_cidr, self.service_cidr);
+        }
+        if self.pod_cidr.prefix > 24 {
+            bail!("pod-cidr {}: the node needs a /24 of it", self.pod_cidr);
+        }
+        if self.service_cidr.prefix > 28 {
+            bail!("service-cidr {}: it has to hold 16 addresses or more", self.service_cidr);
+        }
+        Ok(self)
+    }
+
+    /// The flags that say the same again, for the daemon.
+    pub fn flags(&self) -> Vec<String> {
+        let mut flags = vec!["--profile".to_owned(), self.profile.clone()];
+        let mut flag = |name: &str, value: String| flags.extend([format!("--{name}"), value]);
+        if let Some(address) = self.advertise {
+            flag("advertise", address.to_string());
+        }
+        flag("cgroup", self.cgroup.clone());
+        flag("cluster-domain", self.cluster_domain.clone());
+        flag("data", self.data.display().to_string());
+        flag("listen", self.listen.to_string());
+        flag("log-level", self.log_level.clone());
+        flag("node", self.node.clone());
+        flag("pod-cidr", self.pod_cidr.to_string());
+        for (registry, url) in &self.registry_mirrors {
+            flag("registry-mirror", format!("{registry}={url}"));
+        }
+        flag("service-cidr", self.service_cidr.to_string());
+        flags
+    }
+
+    /// The name of its context in a kubeconfig.
+    pub fn context(&self) -> String {
+        context(&self.profile)
+    }
+
+    pub fn is_host(&self) -> bool {
+        self.profile == HOST_PROFILE
+    }
+
+    /// The range of this node's pods.
+    pub fn node_pods(&self) -> Range {
+        Range { base: self.pod_cidr.base, prefix: 24 }
+    }
+
+    /// The address of the `kubernetes` Service.
+    pub fn api_service(&self) -> Ipv4Addr {
+        self.service_cidr.nth(1)
+    }
+
+    /// The address of the cluster DNS.
+    pub fn dns_service(&self) -> Ipv4Addr {
+        self.service_cidr.nth(10)
+    }
+}
+
+/// `skiff` or `skiff-NAME`.
+pub fn context(profile: &str) -> String {
+    if profile == HOST_PROFILE { profile.to_owned() } else { format!("{HOST_PROFILE}-{profile}") }
+}
+
+/// The cgroup of the machine of a profile that has one.
+pub fn machine_cgroup(profile: &str) -> String {
+    context(profile)
+}
+
+/// The data folder, which has to be known before what is remembered in it can be read.
+pub fn data_folder(profile: &str, sources: &Sources) -> PathBuf {
+    let given = [&sources.flags, &sources.environment, &sources.file];
+    match given.iter().find_map(|layer| layer.get("data").and_then(|v| v.last())) {
+        Some(data) => PathBuf::from(data),
+        None => Path::new("/var/lib").join(context(profile)),
+    }
+}
+
+/// Reads a file of settings; one that is not there says nothing.
+pub fn read_file(path: &Path) -> Result<Option<Written>> {
+    let text = match std::fs::read(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        other => other.with_context(|| format!("reading {}", path.display()))?,
+    };
+    let written = parse(&text).with_context(|| format!("settings in {}", path.display()))?;
+    Ok(Some(written))
+}
+
+fn parse(text: &[u8]) -> Result<Written> {
+    let text = std::str::from_utf8(text).context("not UTF-8")?;
+    if text.lines().all(|line| line.trim().is_empty() || line.trim().starts_with('#')) {
+        return Ok(Written::new());
+    }
+    let map: Map<String, Value> = serde_saphyr::from_str(text)?;
+    let mut written = Written::new();
+    for (key, value) in map {
+        let Some(setting) = SETTINGS.iter().find(|setting| setting.name == key) else {
+            let names: Vec<_> = SETTINGS.iter().map(|setting| setting.name).collect();
+            bail!("there is no setting {key:?}; there are: {}", names.join(", "));
+        };
+        let one = |value: &Value| match value {
+            Value::String(text) => Ok(text.clone()),
+            Value::Number(number) => Ok(number.to_string()),
+            _ => bail!("{key} has to be a text"),
+        };
+        let values = match &value {
+            Value::Array(values) if setting.repeats() => values.iter().map(one).collect(),
+            value => one(value).map(|text| vec![text]),
+        };
+        written.insert(setting.name, values?);
+    }
+    Ok(written)
+}
+
+/// The text of a file of settings.
+pub fn text(written: &Written) -> Result<String> {
+    let one = |name: &str, values: &Vec<String>| {
+        let repeats = SETTINGS.iter().any(|s| s.name == name && s.repeats());
+        match values.last() {
+            Some(last) if !repeats => Value::from(last.clone()),
+            _ => Value::from(values.clone()),
+        }
+    };
+    let map: Map<_, _> =
+        written.iter().map(|(name, values)| ((*name).to_owned(), one(name, values))).collect();
+    Ok(serde_saphyr::to_string(&map)?)
+}
+
+#[cfg(test)]
+mod tests;

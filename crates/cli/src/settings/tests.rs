@@ -1,0 +1,99 @@
+//! Tests of the table: sources, refusals, and that what is written reads back.
+
+use super::*;
+use expect_test::expect;
+
+fn written(pairs: &[(&'static str, &str)]) -> Written {
+    pairs.iter().map(|(name, value)| (*name, vec![(*value).to_owned()])).collect()
+}
+
+#[test]
+fn the_table_is_sorted_and_its_defaults_fit() {
+    assert!(SETTINGS.is_sorted_by(|a, b| a.name < b.name));
+    for setting in SETTINGS.iter().filter(|setting| !setting.default.is_empty()) {
+        setting.check(setting.default).unwrap();
+    }
+}
+
+#[test]
+fn the_strongest_source_wins() {
+    let mut sources = Sources { file: written(&[("node", "file")]), ..Sources::default() };
+    let node = |sources: &Sources| Settings::resolve("skiff", "Host", sources).unwrap().node;
+    assert_eq!(node(&Sources::default()), "host");
+    assert_eq!(node(&sources), "file");
+    sources.remembered = written(&[("node", "remembered")]);
+    assert_eq!(node(&sources), "remembered");
+    sources.environment = written(&[("node", "environment")]);
+    assert_eq!(node(&sources), "environment");
+    sources.flags = written(&[("node", "flag")]);
+    assert_eq!(node(&sources), "flag");
+}
+
+#[test]
+fn a_profile_has_places_of_its_own() {
+    let settings = Settings::resolve("dev", "host", &Sources::default()).unwrap();
+    assert_eq!(settings.data, Path::new("/var/lib/skiff-dev"));
+    assert_eq!(settings.node, "dev");
+    assert_eq!(settings.context(), "skiff-dev");
+    assert_eq!(settings.cgroup, "skiff-dev/pods");
+}
+
+#[test]
+fn what_cannot_be_is_refused() {
+    let mut seen = String::new();
+    for (name, value) in [
+        ("listen", "6443"),
+        ("listen", "[::1]:6443"),
+        ("pod-cidr", "10.244.0.1/16"),
+        ("pod-cidr", "10.244.0.0/25"),
+        ("pod-cidr", "10.96.0.0/12"),
+        ("service-cidr", "10.96.0.0/29"),
+        ("data", "relative"),
+        ("data", "/var/../etc"),
+        ("node", "UPPER"),
+        ("registry-mirror", "registry.k8s.io"),
+    ] {
+        let sources = Sources { flags: written(&[(name, value)]), ..Sources::default() };
+        let error = Settings::resolve("skiff", "host", &sources).unwrap_err();
+        seen += &format!("{error}\n");
+    }
+    expect![[r#"
+        listen "6443": it has to be an IPv4 address and a port, as in 0.0.0.0:6443
+        listen "[::1]:6443": it has to be an IPv4 address and a port, as in 0.0.0.0:6443
+        pod-cidr "10.244.0.1/16": its address has bits behind the prefix
+        pod-cidr 10.244.0.0/25: the node needs a /24 of it
+        pod-cidr 10.96.0.0/12 and service-cidr 10.96.0.0/16 overlap
+        service-cidr 10.96.0.0/29: it has to hold 16 addresses or more
+        data "relative": it has to be an absolute path without . and ..
+        data "/var/../etc": it has to be an absolute path without . and ..
+        node "UPPER": it has to be a name of a-z, 0-9, - and .
+        registry-mirror "registry.k8s.io": it has to be a registry and a URL, as in registry.k8s.io=http://127.0.0.1:5000
+    "#]]
+    .assert_eq(&seen);
+}
+
+#[test]
+fn a_file_reads_back_and_unknown_words_are_refused() {
+    let given = written(&[("listen", "127.0.0.1:1"), ("registry-mirror", "a=http://b")]);
+    assert_eq!(parse(text(&given).unwrap().as_bytes()).unwrap(), given);
+    assert_eq!(parse(b"# nothing\n").unwrap(), Written::new());
+    let error = parse(b"listn: x").unwrap_err().to_string();
+    assert!(error.starts_with("there is no setting \"listn\"; there are: advertise, "), "{error}");
+    assert_eq!(parse(b"data: [a]").unwrap_err().to_string(), "data has to be a text");
+}
+
+#[test]
+fn the_daemon_is_told_the_same() {
+    let sources = Sources {
+        flags: written(&[("advertise", "10.0.0.1"), ("registry-mirror", "a=http://b")]),
+        ..Sources::default()
+    };
+    let settings = Settings::resolve("dev", "host", &sources).unwrap();
+    let mut again = Sources::default();
+    for pair in settings.flags().chunks(2).skip(1) {
+        let name = pair[0].trim_start_matches('-');
+        let setting = SETTINGS.iter().find(|setting| setting.name == name).unwrap();
+        again.flags.entry(setting.name).or_default().push(pair[1].clone());
+    }
+    assert_eq!(Settings::resolve("dev", "other", &again).unwrap(), settings);
+}

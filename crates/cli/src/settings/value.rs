@@ -1,0 +1,128 @@
+//! The shapes that a setting's value can have, and what is wrong with one that has not.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+
+/// What a value looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    Address,
+    Cgroup,
+    Folder,
+    Mirrors,
+    /// A DNS name: labels of a-z, 0-9 and -.
+    Name,
+    Range,
+    Socket,
+    Text,
+}
+
+/// The longest DNS name (RFC 1035, section 2.3.4).
+const NAME_MOST: usize = 253;
+const LABEL_MOST: usize = 63;
+
+impl Shape {
+    pub(super) fn placeholder(self) -> &'static str {
+        match self {
+            Shape::Address => "ADDRESS",
+            Shape::Cgroup => "PATH",
+            Shape::Folder => "FOLDER",
+            Shape::Mirrors => "REGISTRY=URL",
+            Shape::Name => "NAME",
+            Shape::Range => "CIDR",
+            Shape::Socket => "ADDRESS:PORT",
+            Shape::Text => "LEVEL",
+        }
+    }
+
+    pub(super) fn check(self, value: &str) -> Result<(), String> {
+        let fits = match self {
+            Shape::Address => value.parse::<Ipv4Addr>().is_ok(),
+            Shape::Cgroup => is_below(value),
+            Shape::Folder => value.starts_with('/') && value.len() > 1 && is_below(&value[1..]),
+            Shape::Mirrors => is_mirror(value),
+            Shape::Name => is_name(value),
+            Shape::Range => return Range::parse(value).map(|_| ()),
+            Shape::Socket => value.parse::<SocketAddr>().is_ok_and(|socket| socket.is_ipv4()),
+            Shape::Text => !value.is_empty(),
+        };
+        if fits { Ok(()) } else { Err(format!("it has to be {}", self.wanted())) }
+    }
+
+    fn wanted(self) -> &'static str {
+        match self {
+            Shape::Address => "an IPv4 address",
+            Shape::Cgroup => "a path without . and .., as in skiff or machine/skiff",
+            Shape::Folder => "an absolute path without . and ..",
+            Shape::Mirrors => "a registry and a URL, as in registry.k8s.io=http://127.0.0.1:5000",
+            Shape::Name => "a name of a-z, 0-9, - and .",
+            Shape::Range => "a range of IPv4 addresses, as in 10.244.0.0/16",
+            Shape::Socket => "an IPv4 address and a port, as in 0.0.0.0:6443",
+            Shape::Text => "a word",
+        }
+    }
+}
+
+fn is_below(path: &str) -> bool {
+    let named = |part: &str| !part.is_empty() && part != "." && part != "..";
+    path.strip_suffix('/').unwrap_or(path).split('/').all(named)
+}
+
+fn is_mirror(text: &str) -> bool {
+    let Some((registry, url)) = text.split_once('=') else { return false };
+    let host = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+    !registry.is_empty() && host.is_some_and(|host| !host.is_empty())
+}
+
+fn is_name(name: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let label = |label: &str| {
+        let ends = !label.starts_with('-') && !label.ends_with('-');
+        !label.is_empty() && label.len() <= LABEL_MOST && ends && label.bytes().all(inner)
+    };
+    name.len() <= NAME_MOST && name.split('.').all(label)
+}
+
+/// A range of addresses, `10.244.0.0/16`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range {
+    pub base: Ipv4Addr,
+    pub prefix: u8,
+}
+
+impl Range {
+    pub(super) fn parse(text: &str) -> Result<Range, String> {
+        let wrong = || format!("it has to be {}", Shape::Range.wanted());
+        let (base, prefix) = text.split_once('/').ok_or_else(wrong)?;
+        let base: Ipv4Addr = base.parse().map_err(|_| wrong())?;
+        let prefix: u8 = prefix.parse().map_err(|_| wrong())?;
+        let range = Range { base, prefix };
+        if !(1..=32).contains(&prefix) {
+            return Err(wrong());
+        }
+        if u32::from(base) & range.mask() != u32::from(base) {
+            return Err("its address has bits behind the prefix".to_owned());
+        }
+        Ok(range)
+    }
+
+    fn mask(&self) -> u32 {
+        u32::MAX << (32 - u32::from(self.prefix))
+    }
+
+    /// The address at this place.
+    pub fn nth(&self, n: u32) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(self.base) + n)
+    }
+
+    pub(super) fn overlaps(&self, other: &Range) -> bool {
+        let mask = self.mask() & other.mask();
+        u32::from(self.base) & mask == u32::from(other.base) & mask
+    }
+}
+
+impl fmt::Display for Range {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.base, self.prefix)
+    }
+}
