@@ -547,6 +547,11 @@ pub fn body(kind: &Kind, object: &Object) -> Bytes {
 
 /// A record as the tree of this face, with its revision.
 pub fn tree(_: &Server, kind: &Kind, record: &Record) -> Result<Object, Status> {
+    record_tree(kind, record)
+}
+
+/// The same, for those who have no server at hand.
+pub fn record_tree(kind: &Kind, record: &Record) -> Result<Object, Status> {
     let value: Value = serde_json::from_slice(&record.body)
         .map_err(|error| Status::internal(format!("{} cannot be read: {error}", record.key)))?;
     let mut object = Object::new(value);

@@ -49,9 +49,12 @@ async fn run_resource(
     let (registry, kind) =
         crate::custom::find(server, &resource.group, &resource.version, &resource.plural);
     let kind = kind
-        .filter(|kind| kind.namespaced() || resource.namespace.is_empty() || kind.plural == "namespaces")
+        .filter(|kind| {
+            kind.namespaced() || resource.namespace.is_empty() || kind.plural == "namespaces"
+        })
         .ok_or_else(Status::no_such_path)?;
-    let header = |name| call.headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok()).unwrap_or("");
+    let header =
+        |name| call.headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok()).unwrap_or("");
     let request = Request {
         verb,
         accept: Accept::parse(header(ACCEPT))?,
