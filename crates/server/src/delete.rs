@@ -126,6 +126,10 @@ async fn delete_one(
         let mut new = old.clone();
         plan(server, kind, &mut new, options);
         let removed = finished(kind, &new);
+        if removed && !kind.graceful && !old.deleting() {
+            // It goes at once: nobody sees it being deleted.
+            new = old.clone();
+        }
         let uid = old.uid().to_owned();
         match commit(server, request, &record, new, removed, options).await {
             Ok(object) => {
@@ -237,7 +241,7 @@ fn check_preconditions(kind: &Kind, old: &Object, options: &Options) -> Result<(
             "the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). The \
                  object might have been deleted and then recreated"
         );
-        Err(Status::conflict(kind.about(), old.name(), &why))
+        Err(Status::conflict(kind.about_kind(), old.name(), &why))
     };
     match (&options.uid, &options.revision) {
         (Some(uid), _) if uid != old.uid() => conflict("UID", uid, old.uid()),
@@ -247,7 +251,7 @@ fn check_preconditions(kind: &Kind, old: &Object, options: &Options) -> Result<(
                 "the ResourceVersion in the precondition ({revision}) does not match the ResourceVersion in record \
                  ({found}). The object might have been modified"
             );
-            Err(Status::conflict(kind.about(), old.name(), &why))
+            Err(Status::conflict(kind.about_kind(), old.name(), &why))
         }
         _ => Ok(()),
     }
@@ -261,6 +265,10 @@ fn options(request: &Request) -> Result<Options, Status> {
         _ => Value::Null,
     };
     let text = |path| skiff_api::object::at(&body, path).and_then(Value::as_str).map(str::to_owned);
+    if let Some(kind) = text("kind").filter(|kind| kind != "DeleteOptions") {
+        let version = text("apiVersion").unwrap_or_default();
+        return Err(Status::bad_request(codec::no_kind(&kind, &version)));
+    }
     let query = |key: &str| request.query.get(key).map(str::to_owned);
     let grace = match query("gracePeriodSeconds") {
         Some(text) => Some(text.parse().map_err(|_| {
