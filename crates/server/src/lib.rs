@@ -74,10 +74,17 @@ pub struct Entry(pub Arc<Server>);
 impl Serve for Entry {
     fn serve(&self, call: Call) -> BoxFuture<'_, Answer> {
         Box::pin(async move {
-            match pipeline::run(&self.0, call).await {
-                Ok(answer) => answer,
-                Err(status) => status.into(),
+            let manner = render::Manner::of(&call);
+            let mut answer = match pipeline::run(&self.0, call).await {
+                Ok(answer) => manner.pretty(answer),
+                Err(status) => manner.refuse(status),
+            };
+            // Each answer can be named in a report; nothing is recorded under this name yet.
+            let id = skiff_base::id::uuid(&self.0.world);
+            if let Ok(id) = ::http::HeaderValue::from_str(&id) {
+                answer.headers.insert("audit-id", id);
             }
+            answer
         })
     }
 }

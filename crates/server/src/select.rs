@@ -21,6 +21,22 @@ pub struct Selection {
     custom: Option<Arc<Kind>>,
 }
 
+/// The kinds that refuse an unknown field in words of their own.
+const FIELDS_OLD: &[(&str, &str)] = &[
+    ("", "Event"),
+    ("", "Namespace"),
+    ("", "Node"),
+    ("", "Pod"),
+    ("", "ReplicationController"),
+    ("", "Secret"),
+    ("", "Service"),
+    ("batch", "Job"),
+    ("certificates.k8s.io", "CertificateSigningRequest"),
+    ("certificates.k8s.io", "ClusterTrustBundle"),
+    ("certificates.k8s.io", "PodCertificateRequest"),
+    ("events.k8s.io", "Event"),
+];
+
 impl Selection {
     /// Reads and checks the selectors of a request.
     pub fn of(request: &Request) -> Result<Selection, Status> {
@@ -31,7 +47,16 @@ impl Selection {
             ["metadata.name", "metadata.namespace"].contains(&field)
                 || request.kind.selectable.iter().any(|path| path == field)
         };
-        fields.check(known).map_err(Status::bad_request)?;
+        if let Err(unknown) = fields.check(known) {
+            let old = FIELDS_OLD.contains(&(&*request.kind.group, &*request.kind.kind));
+            return Err(Status::bad_request(match old || request.kind.is_custom() {
+                true => format!("field label not supported: {unknown}"),
+                false => format!(
+                    "{unknown:?} is not a known field selector: only \"metadata.name\", \
+                     \"metadata.namespace\""
+                ),
+            }));
+        }
         let name = match &*request.resource.name {
             "" => fields.exact("metadata.name").map(str::to_owned),
             name => Some(name.to_owned()),
