@@ -17,6 +17,8 @@ use std::time::Duration;
 
 /// A node may be silent for this long: four beats of its lease.
 const GRACE: Duration = Duration::from_secs(40);
+/// A timer of ours that comes this late tells of our own sleep, not of a node's.
+const OVERSLEPT: Duration = Duration::from_secs(10);
 /// Where the leases of nodes are.
 const LEASES: &str = "kube-node-lease";
 /// What a node that says nothing is unknown to have.
@@ -87,7 +89,12 @@ impl Loop for NodeHealth {
         memory.sign = Some((sign, seen_at));
         taint(node, now, out);
         unready(seen, now, out);
-        let end = seen_at + GRACE;
+        let mut end = seen_at + GRACE;
+        // Woken much later than asked: this machine itself slept, and the node could not have been heard.
+        if now > end + OVERSLEPT {
+            memory.sign = Some((sign, now));
+            end = now + GRACE;
+        }
         if end > now {
             return Next::At(end);
         }
@@ -244,19 +251,19 @@ mod tests {
     fn conditions_become_taints_and_other_taints_stay() {
         let mine = json!({"key": "mine", "value": "x", "effect": "NoExecute"});
         tainted(node("Unknown", json!([mine])), expect![[r#"
-            patch Merge nodes a  {"metadata":{"resourceVersion":"3","uid":"u"},"spec":{"taints":[{"effect":"NoExecute","key":"mine","value":"x"},{"effect":"NoSchedule","key":"node.kubernetes.io/unreachable","timeAdded":"2026-01-01T01:00:00Z"},{"effect":"NoExecute","key":"node.kubernetes.io/unreachable","timeAdded":"2026-01-01T01:00:00Z"}]}}
+            merge nodes a  {"metadata":{"resourceVersion":"3","uid":"u"},"spec":{"taints":[{"effect":"NoExecute","key":"mine","value":"x"},{"effect":"NoSchedule","key":"node.kubernetes.io/unreachable","timeAdded":"2026-01-01T01:00:00Z"},{"effect":"NoExecute","key":"node.kubernetes.io/unreachable","timeAdded":"2026-01-01T01:00:00Z"}]}}
         "#]]);
         let away = json!({"key": "node.kubernetes.io/unreachable", "effect": "NoExecute"});
         tainted(node("True", json!([mine, away])), expect![[r#"
-            patch Merge nodes a  {"metadata":{"resourceVersion":"3","uid":"u"},"spec":{"taints":[{"effect":"NoExecute","key":"mine","value":"x"}]}}
+            merge nodes a  {"metadata":{"resourceVersion":"3","uid":"u"},"spec":{"taints":[{"effect":"NoExecute","key":"mine","value":"x"}]}}
         "#]]);
         tainted(node("True", json!([away])), expect![[r#"
-            patch Merge nodes a  {"metadata":{"resourceVersion":"3","uid":"u"},"spec":{"taints":null}}
+            merge nodes a  {"metadata":{"resourceVersion":"3","uid":"u"},"spec":{"taints":null}}
         "#]]);
         let mut cordoned = node("True", json!([]));
         cordoned["spec"]["unschedulable"] = json!(true);
         tainted(cordoned, expect![[r#"
-            patch Merge nodes a  {"metadata":{"resourceVersion":"3","uid":"u"},"spec":{"taints":[{"effect":"NoSchedule","key":"node.kubernetes.io/unschedulable","timeAdded":"2026-01-01T01:00:00Z"}]}}
+            merge nodes a  {"metadata":{"resourceVersion":"3","uid":"u"},"spec":{"taints":[{"effect":"NoSchedule","key":"node.kubernetes.io/unschedulable","timeAdded":"2026-01-01T01:00:00Z"}]}}
         "#]]);
     }
 }

@@ -84,7 +84,7 @@ fn a_service_without_pods_has_an_empty_slice() {
     check(service(json!({})), &[], &[empty], expect![[""]]);
     // The last pod went: its slice becomes the empty one.
     check(service(json!({})), &[], &[slice("e", &[1])], expect![[r#"
-        patch Merge endpointslices n/e  {"endpoints":[],"metadata":{"annotations":{"endpoints.kubernetes.io/last-change-trigger-time":"2026-01-01T00:00:00Z"},"resourceVersion":"4","uid":"e"},"ports":[]}
+        merge endpointslices n/e  {"endpoints":[],"metadata":{"annotations":{"endpoints.kubernetes.io/last-change-trigger-time":"2026-01-01T00:00:00Z"},"resourceVersion":"4","uid":"e"},"ports":[]}
     "#]]);
 }
 
@@ -107,7 +107,7 @@ fn what_is_right_is_left_alone() {
     check(service(json!({})), &[pod(1, json!({}))], &[slice("e", &[1])], expect![[""]]);
     let relabeled = service(json!({"metadata": {"labels": {"team": "b"}}}));
     check(relabeled, &[pod(1, json!({}))], &[slice("e", &[1])], expect![[r#"
-        patch Merge endpointslices n/e  {"metadata":{"annotations":{"endpoints.kubernetes.io/last-change-trigger-time":"2026-01-01T00:00:00Z"},"labels":{"endpointslice.kubernetes.io/managed-by":"endpointslice-controller.k8s.io","kubernetes.io/service-name":"web","team":"b"},"resourceVersion":"4","uid":"e"}}
+        merge endpointslices n/e  {"metadata":{"annotations":{"endpoints.kubernetes.io/last-change-trigger-time":"2026-01-01T00:00:00Z"},"labels":{"endpointslice.kubernetes.io/managed-by":"endpointslice-controller.k8s.io","kubernetes.io/service-name":"web","team":"b"},"resourceVersion":"4","uid":"e"}}
     "#]]);
 }
 
@@ -139,12 +139,12 @@ fn few_slices_are_written() {
     let (small, large) = (slice("small", &numbers(0..10)), slice("large", &numbers(10..100)));
     assert_eq!(
         sizes(0..105, &[small.clone(), large.clone()]),
-        [("patch Merge endpointslices n/large".to_owned(), 95)]
+        [("merge endpointslices n/large".to_owned(), 95)]
     );
     // A slice that changes anyway takes them.
     assert_eq!(
         sizes(5..105, &[small, large]),
-        [("patch Merge endpointslices n/small".to_owned(), 10)]
+        [("merge endpointslices n/small".to_owned(), 10)]
     );
 }
 

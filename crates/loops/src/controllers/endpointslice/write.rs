@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use skiff_api::time::{Precision, format};
 use skiff_api::views::{Endpoint, EndpointPort, EndpointSlice, SERVICE_NAME, Service, View};
 use skiff_base::Time;
-use skiff_client::{DeleteOptions, PatchKind, events};
+use skiff_client::{DeleteOptions, events};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -89,8 +89,7 @@ fn update(service: &Service, was: &EndpointSlice, slice: &Packed, trigger: Optio
     if known != slice.ports {
         body["ports"] = ports(&slice.ports);
     }
-    Some(Change::Patch {
-        kind: PatchKind::Merge,
+    Some(Change::Merge {
         resource: EndpointSlice::RESOURCE,
         key: meta.key(),
         subresource: "",
