@@ -169,6 +169,24 @@ pub fn port_name(text: &str) -> Vec<&'static str> {
     wrong
 }
 
+/// Kubernetes' order of versions: GA before beta before alpha, the higher number first.
+pub fn version_order(version: &str) -> (u8, std::cmp::Reverse<(u64, u64)>, String) {
+    let split = |rest: &str| -> Option<(u64, u8, u64)> {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let major = rest[..digits].parse().ok()?;
+        match &rest[digits..] {
+            "" => Some((major, 0, 0)),
+            beta if beta.starts_with("beta") => Some((major, 1, beta[4..].parse().ok()?)),
+            alpha if alpha.starts_with("alpha") => Some((major, 2, alpha[5..].parse().ok()?)),
+            _ => None,
+        }
+    };
+    match version.strip_prefix('v').and_then(split) {
+        Some((major, rank, minor)) => (rank, std::cmp::Reverse((major, minor)), String::new()),
+        None => (3, std::cmp::Reverse((0, 0)), version.to_owned()),
+    }
+}
+
 pub fn is_label(text: &str) -> bool {
     let edge = |c: Option<u8>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
     let inner = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';

@@ -119,13 +119,17 @@ async fn delete_one(
     for _ in 0..TRIES {
         let record = server.store.get(key).ok_or_else(not_found)?;
         let old = codec::tree(server, kind, &record)?;
-        check_preconditions(kind.about(), &old, options)?;
+        check_preconditions(kind.about_kind(), &old, options)?;
         let mut attributes = Attributes::of(request, false, name);
         attributes.namespace = old.namespace();
         admission::validate_delete(server, &attributes, &old).await?;
         let mut new = old.clone();
         plan(server, kind, &mut new, options);
         let removed = finished(kind, &new);
+        if removed && !kind.graceful && !old.deleting() {
+            // It goes at once: nobody sees it being deleted.
+            new = old.clone();
+        }
         let uid = old.uid().to_owned();
         match commit(server, request, &record, new, removed, options).await {
             Ok(object) => {
@@ -209,6 +213,7 @@ fn plan(server: &Server, kind: &Kind, object: &mut Object, options: &Options) {
     if let Some(generation) = object.int("metadata.generation") {
         object.set("metadata.generation", generation + 1);
     }
+    (kind.hooks.deleting)(object);
     if kind.plural == "namespaces" && kind.group.is_empty() {
         object.remove("metadata.deletionGracePeriodSeconds");
         object.set("status.phase", "Terminating");
@@ -289,6 +294,10 @@ fn options(request: &Request) -> Result<Options, Status> {
 
 fn options_of(request: &Request, body: &Value) -> Result<Options, Status> {
     let text = |path| skiff_api::object::at(body, path).and_then(Value::as_str).map(str::to_owned);
+    if let Some(kind) = text("kind").filter(|kind| kind != "DeleteOptions") {
+        let version = text("apiVersion").unwrap_or_default();
+        return Err(Status::bad_request(codec::no_kind(&kind, &version)));
+    }
     let query = |key: &str| request.query.get(key).map(str::to_owned);
     let grace = match query("gracePeriodSeconds") {
         Some(text) => Some(text.parse().map_err(|_| {

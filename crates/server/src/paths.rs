@@ -3,10 +3,10 @@
 use crate::Server;
 use crate::url::Query;
 use crate::{discovery, health};
-use http::{HeaderValue, StatusCode, header};
+use http::{StatusCode, header};
 use serde_json::json;
 use skiff_api::Status;
-use skiff_api::wire::{Answer, Body, Call};
+use skiff_api::wire::{Answer, Call};
 use std::sync::Arc;
 
 /// The minor of Kubernetes that is served.
@@ -30,6 +30,7 @@ pub async fn answer(
             discovery::answer(server, accept, &parts)
         }
         ["openapi", "v3", ref rest @ ..] => crate::openapi::answer(server, rest, query),
+        ["openapi", "v2"] => crate::openapi::answer_v2(server, &call.headers),
         ["version"] => Ok(version(server)),
         ["metrics"] => Ok(Answer::text(StatusCode::OK, crate::metrics::text(server))
             .typed("text/plain; version=0.0.4; charset=utf-8")),
@@ -43,7 +44,7 @@ pub async fn answer(
             Ok(Answer::json(StatusCode::OK, &server.authenticator.key_set())
                 .typed("application/jwk-set+json"))
         }
-        _ => Err(Status::no_such_path()),
+        _ => Ok(Answer::text(StatusCode::NOT_FOUND, "404 page not found\n")),
     }
 }
 
@@ -57,20 +58,4 @@ fn version(server: &Server) -> Answer {
             "platform": format!("linux/{}", server.build.arch),
         }),
     )
-}
-
-/// A document that clients may keep as long as its tag stays the same (RFC 9110, section 8.8.3).
-pub fn tagged(call_tag: Option<&HeaderValue>, bytes: Vec<u8>, media_type: &'static str) -> Answer {
-    let digest = ring::digest::digest(&ring::digest::SHA256, &bytes);
-    let tag = format!("\"{}\"", skiff_base::id::hex(digest.as_ref()).to_uppercase());
-    let same = call_tag.is_some_and(|given| given.as_bytes() == tag.as_bytes());
-    let mut answer = match same {
-        true => Answer::new(StatusCode::NOT_MODIFIED, Body::Bytes(Default::default())),
-        false => Answer::new(StatusCode::OK, Body::Bytes(bytes.into())).typed(media_type),
-    };
-    if let Ok(value) = HeaderValue::from_str(&tag) {
-        answer.headers.insert(header::ETAG, value);
-        answer.headers.insert(header::VARY, HeaderValue::from_static("Accept"));
-    }
-    answer
 }

@@ -95,9 +95,11 @@ async fn attempt(
     let attributes = Attributes::of(request, creating, new.name());
     keep_other_parts(request, &mut new, old.as_ref());
     codec::default(kind, &mut new);
+    // What admission adds is owned by nobody.
+    body.own_fields(server, request, &mut new, old.as_ref())?;
     admission::mutate(server, &attributes, &mut new, old.as_ref()).await?;
     codec::default(kind, &mut new);
-    body.own_fields(server, request, &mut new, old.as_ref())?;
+    codec::settle(kind, &mut new, old.as_ref());
     match (&*request.resource.subresource, old.as_ref()) {
         ("", old) => (kind.hooks.prepare)(&mut new, old),
         (entry, Some(old)) => (kind.hooks.prepare_part)(entry, &mut new, old),
@@ -129,9 +131,8 @@ fn complete_identity(server: &Server, request: &Request, new: &mut Object) -> Re
         }
     }
     if !new.resource_version().is_empty() && request.verb == Verb::Create {
-        return Err(Status::bad_request(
-            "resourceVersion should not be set on objects to be created",
-        ));
+        let why = "resourceVersion should not be set on objects to be created";
+        return Err(Status::new(500, "", why));
     }
     let prefix = new.text("metadata.generateName").to_owned();
     if new.name().is_empty() && !prefix.is_empty() {
@@ -182,7 +183,9 @@ fn check_preconditions(
     let (about, name) = (request.kind.about(), &*request.resource.name);
     if new.uid() != old.uid() {
         let why = format!(
-            "Precondition failed: UID in precondition: {}, UID in object meta: {}",
+            "StorageError: invalid object, Code: 4, Key: /registry/{}, ResourceVersion: 0, \
+             AdditionalErrorMsg: Precondition failed: UID in precondition: {}, UID in object meta: {}",
+            request.key().trim_start_matches('/'),
             new.uid(),
             old.uid()
         );
@@ -197,6 +200,9 @@ fn check_preconditions(
         }
         "" | "0" => Ok(()),
         given if given == old.resource_version() => Ok(()),
+        given if given.parse::<u64>().is_err() => {
+            Err(Status::new(500, "", format!("strconv.ParseUint: parsing {given:?}: invalid syntax")))
+        }
         _ => Err(Status::modified(about, name)),
     }
 }
@@ -243,7 +249,7 @@ fn validate(request: &Request, new: &Object, old: Option<&Object>) -> Result<(),
         None => meta::validate_create(kind, new, &mut errors),
         Some(old) => meta::validate_update(new, old, &mut errors),
     }
-    codec::validate(kind, new, &mut errors);
+    codec::validate(kind, new, old, &mut errors);
     match (&*request.resource.subresource, old) {
         ("" | "scale", _) | (_, None) => (kind.hooks.validate)(new, old, &mut errors),
         (part, Some(old)) => (kind.hooks.validate_part)(part, new, old, &mut errors),
@@ -296,8 +302,12 @@ async fn commit(
             facets: crate::facets::of(kind, &new),
         },
     };
+    let ends = matches!(write, Write::Delete { .. });
     let mut writes = vec![write];
-    admission::reserve(server, attributes, &new, old, &mut writes)?;
+    match ends {
+        true => admission::release(server, kind, &new, &mut writes),
+        false => admission::reserve(server, attributes, &new, old, &mut writes)?,
+    }
     match server.store.commit(writes).await {
         Ok(committed) => {
             let revision = committed.first().map_or(Revision(0), |c| c.revision).0;
@@ -310,7 +320,12 @@ async fn commit(
 
 fn commit_failure(request: &Request, new: &Object, created: bool, error: CommitError) -> Failure {
     let about = request.kind.about();
+    let own = request.kind.key(new.namespace(), new.name());
     match error {
+        // Somebody else took what this write was about to take.
+        CommitError::Conflict { key, .. } if *key != own => {
+            Failure::Again(Status::modified(about, new.name()))
+        }
         CommitError::Conflict { actual: Some(_), .. } if created => {
             let taken = Status::already_exists(about, new.name());
             // An apply that meets its own creation by somebody else merges with that.

@@ -118,6 +118,6 @@ fn columns_show_subjects() {
         "subjects": [{"kind": "User", "name": "u"}, {"kind": "User", "name": "v"},
                      {"kind": "ServiceAccount", "name": "s", "namespace": "n"}],
     }));
-    let cells = crate::table::cells(&rolebinding::kind(), &binding, 0);
+    let cells = crate::table::cells(&rolebinding::kind(), &binding, jiff::Timestamp::UNIX_EPOCH);
     assert_eq!(cells, json!(["b", "Role/r", "<unknown>", "u, v", "", "n/s"]));
 }
