@@ -113,7 +113,11 @@ pub fn label_value(text: &str) -> Vec<String> {
 
 /// Names of objects are measured in other words than labels.
 fn too_long_name(text: &str, most: usize) -> Vec<String> {
-    if text.len() > most { vec![format!("must be no more than {most} characters")] } else { Vec::new() }
+    if text.len() > most {
+        vec![format!("must be no more than {most} characters")]
+    } else {
+        Vec::new()
+    }
 }
 
 fn too_long(text: &str, most: usize) -> Vec<String> {
