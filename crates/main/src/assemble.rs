@@ -23,11 +23,14 @@ pub struct Settings {
     pub data: PathBuf,
     pub listen: SocketAddr,
     pub node: String,
+    /// Pods' cgroups are below this one.
+    pub cgroup: String,
 }
 
 /// A running machine.
 pub struct Machine {
     tasks: Tasks,
+    _node: skiff_node::Node,
     store: Arc<dyn skiff_store::Store>,
 }
 
@@ -45,13 +48,15 @@ impl Machine {
         let admin = Client::new(serve.clone(), User::system("skiff", &["system:masters"]), "skiff");
         crate::bootstrap::run(&admin, &server.kinds, &server.services, settings.listen).await?;
         start_loops(&serve, &server.kinds, ca, &world, &tasks);
+        crate::node::start_scheduler(&serve, &world, &tasks);
+        let node = crate::node::start_node(settings, &serve, &world, &tasks).await?;
         let listener = tokio::net::TcpListener::bind(settings.listen).await.with_context(|| {
             format!("listening on {}: is another cluster running there?", settings.listen)
         })?;
         let rim =
             skiff_server::http::Rim { world, serve, tls, user_of: skiff_server::keys::tls::user };
         tasks.spawn(skiff_server::http::run(rim, listener, tasks.clone()));
-        Ok(Machine { tasks, store })
+        Ok(Machine { tasks, _node: node, store })
     }
 
     /// Stops all parts, the store last.

@@ -2,6 +2,7 @@
 
 mod assemble;
 mod bootstrap;
+mod node;
 
 use anyhow::Result;
 use assemble::{Machine, Settings};
@@ -30,12 +31,21 @@ enum Command {
         /// The name of this machine's node
         #[arg(long, default_value = "skiff")]
         node: String,
+        /// The cgroup that those of pods are below
+        #[arg(long, default_value = "skiff")]
+        cgroup: String,
     },
 }
 
 fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(code) = skiff_runtime::reexec(&args) {
+        std::process::exit(code);
+    }
     match Cli::parse().command {
-        Command::Server { data, listen, node } => serve(Settings { data, listen, node }),
+        Command::Server { data, listen, node, cgroup } => {
+            serve(Settings { data, listen, node, cgroup })
+        }
     }
 }
 

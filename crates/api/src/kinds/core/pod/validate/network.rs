@@ -112,7 +112,9 @@ pub fn host_users(spec: &Value, path: &Path, errors: &mut Errors) {
         return;
     }
     let why = "when `hostUsers` is false";
-    for (field, shown) in [("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")] {
+    for (field, shown) in
+        [("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")]
+    {
         if flag(spec, field) {
             errors.forbidden(&path.child(shown), why);
         }

@@ -67,7 +67,8 @@ fn windows(spec: &Value, path: &Path, errors: &mut Errors) {
         }
     }
     for field in SPEC_FIELDS {
-        let unset = |value: &Value| matches!(*field, "hostPID" | "hostIPC") && value == &Value::Bool(false);
+        let unset =
+            |value: &Value| matches!(*field, "hostPID" | "hostIPC") && value == &Value::Bool(false);
         if at(spec, field).is_some_and(|value| !unset(value)) {
             errors.forbidden(&path.child(field), why);
         }
@@ -93,7 +94,9 @@ pub fn host_process(spec: &Value, path: &Path, errors: &mut Errors) {
         if let (Some(of_pod), Some(own)) = (of_pod, own)
             && of_pod != own
         {
-            let why = format!("pod hostProcess value must be identical if both are specified, was {of_pod}");
+            let why = format!(
+                "pod hostProcess value must be identical if both are specified, was {of_pod}"
+            );
             errors.invalid(&here.child(field), own, &why);
         }
         processes += usize::from(own.or(of_pod) == Some(true));

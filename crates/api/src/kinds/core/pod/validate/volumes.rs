@@ -39,7 +39,9 @@ const SOURCES: &[(&str, Check)] = &[
     ("azureDisk", super::volumes_other::azure_disk),
     ("storageos", super::volumes_other::storageos),
     ("projected", projected::projected),
-    ("scaleIO", |source, path, errors| needs(source, &["gateway", "system", "volumeName"], path, errors)),
+    ("scaleIO", |source, path, errors| {
+        needs(source, &["gateway", "system", "volumeName"], path, errors)
+    }),
     ("csi", super::volumes_other::csi),
     ("ephemeral", super::claim::ephemeral),
     ("image", image),
@@ -138,7 +140,10 @@ fn needs(source: &Value, fields: &[&str], path: &Path, errors: &mut Errors) {
 
 fn empty_dir(source: &Value, path: &Path, errors: &mut Errors) {
     if text(source, "sizeLimit").starts_with('-') {
-        errors.forbidden(&path.child("sizeLimit"), "SizeLimit field must be a valid resource quantity");
+        errors.forbidden(
+            &path.child("sizeLimit"),
+            "SizeLimit field must be a valid resource quantity",
+        );
     }
 }
 

@@ -161,7 +161,10 @@ pub fn azure_disk(source: &Value, path: &Path, errors: &mut Errors) {
         let form = "/subscriptions/{sub-id}/resourcegroups/{group-name}/providers/microsoft.compute/disks/{disk-id}";
         ("/subscriptions/", form)
     } else {
-        ("https://", "https://{account-name}.blob.core.windows.net/{container-name}/{disk-name}.vhd")
+        (
+            "https://",
+            "https://{account-name}.blob.core.windows.net/{container-name}/{disk-name}.vhd",
+        )
     };
     if !uri.starts_with(start) {
         errors.not_supported(&path.child("diskURI"), uri, &[form]);
