@@ -34,6 +34,22 @@ pub enum Change {
     },
     /// An Event about an object, for users to read.
     Event(Note),
+    /// A change whose outcome users hear of in an Event.
+    Told(Box<Change>, Tell),
+    /// Changes that do not depend on each other. They begin with one and double with every success, so that what is
+    /// refused is refused once and not a hundred times; the first failure ends them.
+    Together(Vec<Change>),
+}
+
+/// The Events that follow a change. `{name}` stands for the name of the object that was written, `{error}` for the
+/// refusal; an empty reason is no Event.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Tell {
+    pub about: Value,
+    /// Reason and message of a `Normal` Event.
+    pub done: (&'static str, String),
+    /// Reason and message of a `Warning` Event.
+    pub failed: (&'static str, String),
 }
 
 /// What an Event says.
@@ -100,6 +116,10 @@ impl Changes {
         self.list.push(Change::Delete { resource, key, options });
     }
 
+    pub fn push(&mut self, change: Change) {
+        self.list.push(change);
+    }
+
     pub fn event(&mut self, note: Note) {
         self.list.push(Change::Event(note));
     }
@@ -125,33 +145,48 @@ impl Changes {
     pub fn text(&self) -> String {
         let mut out = String::new();
         for change in &self.list {
-            let line = match change {
-                Change::Create { resource, namespace, body } => {
-                    format!("create {} {namespace} {body}", resource.plural)
-                }
-                Change::Patch { kind, resource, key, subresource, body } => {
-                    format!("patch {kind:?} {} {key} {subresource} {body}", resource.plural)
-                }
-                Change::Update { resource, key, subresource, body } => {
-                    format!("update {} {key} {subresource} {body}", resource.plural)
-                }
-                Change::Delete { resource, key, options } => {
-                    format!(
-                        "delete {} {key} uid={}",
-                        resource.plural,
-                        options.uid.as_deref().unwrap_or("")
-                    )
-                }
-                Change::Event(note) => {
-                    format!("event {} {}: {}", note.sort, note.reason, note.message)
-                }
-            };
-            out += line.trim_end();
-            out.push('\n');
+            change.describe("", &mut out);
         }
         for reason in &self.reasons {
             out += &format!("because {reason}\n");
         }
         out
+    }
+}
+
+impl Change {
+    fn describe(&self, indent: &str, out: &mut String) {
+        let line = match self {
+            Change::Create { resource, namespace, body } => {
+                format!("create {} {namespace} {body}", resource.plural)
+            }
+            Change::Patch { kind, resource, key, subresource, body } => {
+                format!("patch {kind:?} {} {key} {subresource} {body}", resource.plural)
+            }
+            Change::Update { resource, key, subresource, body } => {
+                format!("update {} {key} {subresource} {body}", resource.plural)
+            }
+            Change::Delete { resource, key, options } => {
+                let uid = options.uid.as_deref().unwrap_or("");
+                format!("delete {} {key} uid={uid}", resource.plural)
+            }
+            Change::Event(note) => format!("event {} {}: {}", note.sort, note.reason, note.message),
+            Change::Told(change, tell) => {
+                change.describe(indent, out);
+                let said = [("done", &tell.done), ("failed", &tell.failed)];
+                for (when, (reason, message)) in said.into_iter().filter(|(_, say)| !say.0.is_empty()) {
+                    out.push_str(&format!("{indent}  {when} {reason}: {message}\n"));
+                }
+                return;
+            }
+            Change::Together(list) => {
+                out.push_str(&format!("{indent}together\n"));
+                list.iter().for_each(|change| change.describe("  ", out));
+                return;
+            }
+        };
+        out.push_str(indent);
+        out.push_str(line.trim_end());
+        out.push('\n');
     }
 }

@@ -79,7 +79,11 @@ async fn api_endpoints(client: &Client, kinds: &Kinds, api: SocketAddr) -> Resul
 pub async fn ensure(client: &Client, kinds: &Kinds, body: Value) -> Result<(), Status> {
     let object = Object::new(body);
     let resource = resource(kinds, &object)?;
-    let namespace = object.namespace().to_owned();
+    let (namespace, name) = (object.namespace().to_owned(), object.name().to_owned());
+    match client.get(resource, &namespace, &name).await {
+        Err(status) if status.code == 404 => {}
+        found => return found.map(|_| ()),
+    }
     match client.create(resource, &namespace, object.into_value()).await {
         Err(status) if status.code != 409 => Err(status),
         _ => Ok(()),

@@ -1,101 +1,67 @@
-//! The machine's node and the scheduler: their doors to the kernel are opened here.
+//! The node of this machine: what it is told, from the settings, and what it is given of the kernel.
 
-use crate::assemble::Settings;
+use crate::addresses::Addresses;
+use crate::kernel;
 use anyhow::{Context, Result};
 use skiff_api::wire::{Serve, User};
 use skiff_base::{Tasks, World};
-use skiff_client::{Caches, Client};
-use skiff_image::{Images, Settings as ImageSettings};
-use skiff_net::{NetNs, PodNetwork, PodNetworkConfig};
+use skiff_cli::settings::Settings;
+use skiff_client::Client;
+use skiff_image::{Images, Mirror};
+use skiff_net::PodNetwork;
 use skiff_node::{Config, Node};
-use skiff_runtime::client::{Config as RuntimeConfig, Runtime};
-use std::path::Path;
+use skiff_runtime::client::Runtime;
 use std::sync::Arc;
 
-const PODS: &str = "10.244.0.0/24";
-const CLUSTER: &str = "10.244.0.0/16";
-const SERVICES: &str = "10.96.0.0/16";
-const LINK: &str = "skiff0";
-const NODE_PORT: u16 = 10250;
+/// The port of the kubelet's API, by everybody's convention.
+const PORT: u16 = 10_250;
+/// Upstream's default (kubelet configuration, maxPods).
 const MOST_PODS: u32 = 110;
-const VERSION: &str = "v1.37.1";
 
-/// Starts the scheduler.
-pub fn start_scheduler(serve: &Arc<dyn Serve>, world: &World, tasks: &Tasks) {
-    let user = User::system("system:kube-scheduler", &[]);
-    let client = Client::new(serve.clone(), user, "kube-scheduler");
-    let caches = Caches::new(client.clone(), world.clone(), tasks.clone());
-    skiff_sched::Scheduler::start(world.clone(), client, &caches, tasks.clone());
-}
-
-/// Opens images, network and runtime, and starts the node over them.
-pub async fn start_node(
+/// Builds and starts it; it says `Ready` by itself when it is.
+pub async fn start(
     settings: &Settings,
+    addresses: &Addresses,
+    images: &Images,
     serve: &Arc<dyn Serve>,
     world: &World,
     tasks: &Tasks,
 ) -> Result<Node> {
-    let data = settings.data.join("node");
-    let images = open_images(&settings.data, world).await?;
-    let network = tokio::task::spawn_blocking(open_network).await??;
-    let address = skiff_net::node_address(&NetNs::current()?)?;
-    let runtime = Runtime::open(RuntimeConfig {
-        root: settings.data.join("runtime"),
-        cgroup_root: settings.cgroup.clone(),
-        exe: std::env::current_exe().context("finding this program")?,
-    })
-    .await?;
-    let user = User::system(&format!("system:node:{}", settings.node), &["system:nodes"]);
-    let config = Config {
-        name: settings.node.clone(),
-        data,
-        address,
-        port: NODE_PORT,
-        pod_cidr: PODS.into(),
-        cluster_domain: "cluster.local".into(),
-        cluster_dns: Some([10, 96, 0, 10].into()),
-        resolv_conf: "/etc/resolv.conf".into(),
-        hosts: "/etc/hosts".into(),
-        mirrors: Vec::new(),
-        most_pods: MOST_PODS,
-        version: VERSION.into(),
-    };
-    let client = Client::new(serve.clone(), user, "kubelet");
-    let (world, tasks) = (world.clone(), tasks.clone());
-    let node = Node::build(world, config, client, images, runtime, Arc::new(network), tasks)?;
+    let name = format!("system:node:{}", settings.node);
+    let client = Client::new(serve.clone(), User::system(&name, &["system:nodes"]), "kubelet");
+    let runtime = Runtime::open(kernel::runtime(settings)?).await.context("opening the runtime")?;
+    let network = kernel::pod_network(settings)?;
+    let network = tokio::task::spawn_blocking(move || PodNetwork::open(network)).await?;
+    let network = Arc::new(network.context("opening the pod network")?);
+    let config = config(settings, addresses);
+    let (world, images, tasks) = (world.clone(), images.clone(), tasks.clone());
+    let node = Node::build(world, config, client, images, runtime, network, tasks)?;
     node.start().await?;
     Ok(node)
 }
 
-fn open_network() -> Result<PodNetwork> {
-    let range = "the ranges are written as they should be";
-    Ok(PodNetwork::open(PodNetworkConfig {
-        namespace: NetNs::current()?,
-        link: LINK.into(),
-        pods: PODS.parse().expect(range),
-        cluster: CLUSTER.parse().expect(range),
-        services: SERVICES.parse().expect(range),
-        mtu: None,
-    })?)
+fn config(settings: &Settings, addresses: &Addresses) -> Config {
+    Config {
+        name: settings.node.clone(),
+        data: settings.data.join("node"),
+        address: addresses.advertise,
+        port: PORT,
+        pod_cidr: settings.node_pods().to_string(),
+        cluster_domain: settings.cluster_domain.clone(),
+        cluster_dns: Some(settings.dns_service()),
+        resolv_conf: "/etc/resolv.conf".into(),
+        hosts: "/etc/hosts".into(),
+        mirrors: mirrors(settings),
+        most_pods: MOST_PODS,
+        version: skiff_server::paths::VERSION.to_owned(),
+    }
 }
 
-/// Opens the images, and loads the archives that lie in `preload`.
-async fn open_images(data: &Path, world: &World) -> Result<Images> {
-    let images = Images::open(&data.join("images"), ImageSettings::new(world.clone()))?;
-    let preload = data.join("preload");
-    if !preload.exists() {
-        return Ok(images);
-    }
-    let loaded = images.clone();
-    tokio::task::spawn_blocking(move || {
-        for entry in std::fs::read_dir(&preload).context("reading the folder of archives")? {
-            let path = entry?.path();
-            let file = std::fs::File::open(&path)?;
-            loaded.load(file).with_context(|| format!("loading {}", path.display()))?;
-            std::fs::remove_file(&path)?;
-        }
-        anyhow::Ok(())
-    })
-    .await??;
-    Ok(images)
+/// Where to ask first for the images of a registry.
+pub fn mirrors(settings: &Settings) -> Vec<Mirror> {
+    let mirror = |(registry, url): &(String, String)| Mirror {
+        registry: registry.clone(),
+        url: url.clone(),
+    };
+    settings.registry_mirrors.iter().map(mirror).collect()
 }

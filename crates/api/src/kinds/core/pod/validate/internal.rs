@@ -40,6 +40,16 @@ pub fn invalid(errors: &mut Errors, path: &Path, structure: &str, value: &Value,
     errors.push(Sort::Invalid, path, format!("Invalid value: {}: {why}", out.text));
 }
 
+/// The same for a list of structures.
+pub fn invalid_list(errors: &mut Errors, path: &Path, structure: &str, list: &[Value], why: &str) {
+    let mut out = Out { text: String::new(), indent: None };
+    match list {
+        [] => out.text.push_str("null"),
+        list => out.items(list, |out, item| out.structure(structure, Some(item))),
+    }
+    errors.push(Sort::Invalid, path, format!("Invalid value: {}: {why}", out.text));
+}
+
 /// The same for a LabelSelector.
 pub fn invalid_selector(errors: &mut Errors, path: &Path, selector: &Value, why: &str) {
     let mut out = Out { text: String::new(), indent: None };

@@ -34,13 +34,12 @@ const CONTAINER_FIELDS: &[&str] = &[
 
 pub fn os(spec: &Value, path: &Path, errors: &mut Errors) {
     let Some(os) = at(spec, "os") else { return };
-    let at_name = path.child("os");
-    let at_name = at_name.child("name");
+    let here = path.child("os");
     match text(os, "name") {
-        "" => errors.required(&at_name, ""),
+        "" => errors.required(&here.child("name"), ""),
         "linux" => linux(spec, path, errors),
         "windows" => windows(spec, path, errors),
-        other => errors.not_supported(&at_name, other, &["linux", "windows"]),
+        other => errors.not_supported(&here, other, &["linux", "windows"]),
     }
 }
 

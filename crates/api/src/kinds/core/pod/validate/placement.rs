@@ -60,7 +60,7 @@ pub fn spread(spec: &Value, path: &Path, errors: &mut Errors) {
             |c: &Value| format!("{{{}, {}}}", text(c, "topologyKey"), text(c, "whenUnsatisfiable"));
         let skew = int(constraint, "maxSkew").unwrap_or(0);
         if skew <= 0 {
-            errors.invalid(&here.child("maxSkew"), skew, "must be greater than 0");
+            errors.invalid(&here.child("maxSkew"), skew, "must be greater than zero");
         }
         if text(constraint, "topologyKey").is_empty() {
             errors.required(&here.child("topologyKey"), "can not be empty");
@@ -76,7 +76,7 @@ pub fn spread(spec: &Value, path: &Path, errors: &mut Errors) {
         if let Some(domains) = int(constraint, "minDomains") {
             let at_domains = here.child("minDomains");
             if domains <= 0 {
-                errors.invalid(&at_domains, domains, "must be greater than 0");
+                errors.invalid(&at_domains, domains, "must be greater than zero");
             }
             if action != "DoNotSchedule" {
                 let why = format!(

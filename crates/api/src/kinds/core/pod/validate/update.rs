@@ -221,8 +221,7 @@ fn narrower(new: Option<&Value>, old: Option<&Value>, path: &Path, errors: &mut 
     let path = path.child(field);
     if !old.is_empty() && old.len() != new.len() {
         let why = "no additions/deletions to non-empty NodeSelectorTerms list are allowed";
-        let shown = Value::Array(new);
-        return internal::invalid(errors, &path, "NodeSelectorTerm", &shown, why);
+        return internal::invalid_list(errors, &path, "NodeSelectorTerm", &new, why);
     }
     for (index, (new, old)) in new.iter().zip(&old).enumerate() {
         let fields = ["matchExpressions", "matchFields"];

@@ -117,7 +117,9 @@ fn source(volume: &Value, pod: &str, path: &Path, errors: &mut Errors) {
             continue;
         }
         seen = true;
-        check(source, &path.child(field), errors);
+        // Messages know one source by an old name.
+        let shown = if *field == "gcePersistentDisk" { "persistentDisk" } else { field };
+        check(source, &path.child(shown), errors);
         let name = text(volume, "name");
         if *field == "ephemeral" && !pod.is_empty() && !name.is_empty() {
             let claim = format!("{pod}-{name}");
