@@ -56,6 +56,7 @@ impl Machine {
             Client::new(serve.clone(), User::system("skiff", &["system:masters"]), "skiff");
         crate::bootstrap::run(&client, &server.kinds, &server.services, addresses.api).await?;
         let caches = start_loops(&serve, &server.kinds, ca, &world, &tasks);
+        start_scheduler(&serve, &caches, &world, &tasks);
         let listener = tokio::net::TcpListener::bind(settings.listen).await.with_context(|| {
             format!("listening on {}: is another cluster running there?", settings.listen)
         })?;
@@ -173,4 +174,10 @@ fn start_loops(
     };
     skiff_loops::LOOPS.iter().for_each(|start| start(&runner));
     caches
+}
+
+fn start_scheduler(serve: &Arc<dyn Serve>, caches: &Caches, world: &World, tasks: &Tasks) {
+    let user = User::system("system:kube-scheduler", &[]);
+    let client = Client::new(serve.clone(), user, "kube-scheduler");
+    skiff_sched::Scheduler::start(world.clone(), client, caches, tasks.clone());
 }

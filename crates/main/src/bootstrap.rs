@@ -10,8 +10,8 @@ use skiff_api::object::Object;
 use skiff_api::registry::Kinds;
 use skiff_api::views::Resource;
 use skiff_client::Client;
-use skiff_server::authorize::{policy, reconcile};
 use skiff_server::admission::service::Ranges;
+use skiff_server::authorize::{policy, reconcile};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
@@ -22,9 +22,8 @@ const DNS: u64 = 10;
 
 /// Makes what is missing, and completes what an older version made. `api` is where the API listens.
 pub async fn run(client: &Client, kinds: &Kinds, ranges: &Ranges, api: SocketAddr) -> Result<()> {
-    let namespace = |name: &str| {
-        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-    };
+    let namespace =
+        |name: &str| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
     let made = NAMESPACES.map(|name| ensure(client, kinds, namespace(name)));
     try_join_all(made).await.context("making the namespaces of the system")?;
     let made = [api_service(ranges, api), dns_service(ranges)].into_iter().chain(classes());

@@ -28,7 +28,6 @@ pub mod rim;
 pub mod sources;
 pub mod streams;
 mod unsupported;
-pub mod views;
 pub mod volumes;
 
 pub use node::{Config, Node};

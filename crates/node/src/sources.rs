@@ -1,11 +1,10 @@
 //! Config maps and secrets as a pod's environment and volumes take them: keys and bytes.
 
-use crate::views::{ConfigMap, Secret};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use skiff_api::Status;
-use skiff_api::views::Pod;
 use skiff_api::views::pod::Projection;
+use skiff_api::views::{ConfigMap, Pod, Secret};
 use skiff_client::Client;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -78,12 +77,12 @@ impl Sources {
         let mut sources = Sources::default();
         for name in &names.config_maps {
             let found = there(client.view::<ConfigMap>(namespace, name).await)?;
-            let data = found.map(ConfigMap::into_data).transpose()?;
+            let data = found.map(of_config_map).transpose()?;
             sources.config_maps.insert(name.clone(), data);
         }
         for name in &names.secrets {
             let found = there(client.view::<Secret>(namespace, name).await)?;
-            let data = found.map(Secret::into_data).transpose()?;
+            let data = found.map(|secret| decode(secret.data)).transpose()?;
             sources.secrets.insert(name.clone(), data);
         }
         Ok(sources)
@@ -118,6 +117,12 @@ fn there<T>(answer: Result<T, Status>) -> Result<Option<T>, Status> {
         Err(status) if status.code == 404 => Ok(None),
         Err(status) => Err(status),
     }
+}
+
+fn of_config_map(map: ConfigMap) -> Result<Data, Status> {
+    let mut data = decode(map.binary_data)?;
+    data.extend(map.data.into_iter().map(|(key, text)| (key, text.into_bytes())));
+    Ok(data)
 }
 
 /// The bytes of base64 texts.

@@ -162,7 +162,8 @@ fn terminated(ended: &Ended) -> Value {
     let mut value = json!({
         "exitCode": ended.code,
         "reason": ended.reason,
-        "startedAt": ended.started.map(seconds),
+        // A program that could not be started has begun at the beginning of time, as upstream says.
+        "startedAt": seconds(ended.started.unwrap_or(Time::UNIX_EPOCH)),
         "finishedAt": seconds(ended.finished),
         "containerID": format!("{ID_SCHEME}{}", ended.id),
     });

@@ -18,7 +18,7 @@ const GRACE_LEAST_S: i64 = 1;
 /// The API's default of terminationGracePeriodSeconds.
 const GRACE_DEFAULT_S: i64 = 30;
 /// How long a status says that a pull failed before it says that it waits for the next one.
-const PULL_SHOWN_MOST_S: i64 = 15;
+const PULL_SHOWN_MOST_S: i64 = 3;
 
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq)]

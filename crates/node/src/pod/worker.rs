@@ -137,7 +137,8 @@ impl Worker {
                     let message = format!("Failed to create pod sandbox: {why}");
                     self.note(None, "Warning", "FailedCreatePodSandBox", message);
                 }
-                let lost = matches!(outcome, Outcome::SandboxLost);
+                let lost = matches!(outcome, Outcome::SandboxLost)
+                    && matches!(self.seen.sandbox, Sandbox::Ready { .. });
                 self.seen.take(outcome, now);
                 if let (true, Sandbox::Removing { id }) = (lost, self.seen.sandbox.clone()) {
                     let message = "Pod sandbox changed, it will be killed and re-created.";

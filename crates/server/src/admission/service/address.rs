@@ -84,8 +84,9 @@ fn fit_policy(new: &Object, errors: &mut Errors) {
     }
     for (path, what) in [(ADDRESSES, "cluster IPs"), (FAMILIES, "IP families")] {
         if new.list(path).len() == 2 {
-            let why =
-                format!("must be 'RequireDualStack' or 'PreferDualStack' when multiple {what} are specified");
+            let why = format!(
+                "must be 'RequireDualStack' or 'PreferDualStack' when multiple {what} are specified"
+            );
             errors.invalid(&Path::new(POLICY), "SingleStack", &why);
         }
     }
@@ -163,7 +164,9 @@ pub fn draw(server: &Server, new: &mut Object, old: Option<&Object>) -> Result<(
 fn check(server: &Server, new: &Object, given: &str) -> Result<(), Status> {
     let range = server.services.addresses;
     let usable = ip::parse(given).is_some_and(|it| {
-        range.contains(it) && it != range.base && (it.is_ipv6() || it != range.nth(range.size() - 1))
+        range.contains(it)
+            && it != range.base
+            && (it.is_ipv6() || it != range.nth(range.size() - 1))
     });
     let why = match server.store.get(&key(given)) {
         _ if !usable => OUTSIDE,
