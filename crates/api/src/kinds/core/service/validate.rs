@@ -95,7 +95,9 @@ fn validate_ports(new: &Object, errors: &mut Errors) {
         if name.is_empty() && ports.len() > 1 {
             errors.required(&path.child("name"), "");
         } else if !name.is_empty() {
-            names::label(name).iter().for_each(|why| errors.invalid(&path.child("name"), name, why));
+            names::label(name)
+                .iter()
+                .for_each(|why| errors.invalid(&path.child("name"), name, why));
             if seen.contains(&name) {
                 errors.duplicate(&path.child("name"), name);
             } else {
@@ -334,7 +336,8 @@ fn validate_load_balancer(new: &Object, errors: &mut Errors) {
 
 fn validate_traffic(new: &Object, errors: &mut Errors) {
     let spec = Path::new("spec");
-    let (path, policy) = (spec.child("externalTrafficPolicy"), new.text("spec.externalTrafficPolicy"));
+    let (path, policy) =
+        (spec.child("externalTrafficPolicy"), new.text("spec.externalTrafficPolicy"));
     match (externally_accessible(new), policy) {
         (false, "") | (true, "Cluster" | "Local") => {}
         (false, other) => {
@@ -361,7 +364,9 @@ fn validate_traffic(new: &Object, errors: &mut Errors) {
     }
     let path = spec.child("internalTrafficPolicy");
     match new.at("spec.internalTrafficPolicy").and_then(Value::as_str) {
-        None if new.text("spec.type") != "ExternalName" && TYPES.contains(&new.text("spec.type")) => {
+        None if new.text("spec.type") != "ExternalName"
+            && TYPES.contains(&new.text("spec.type")) =>
+        {
             errors.required(&path, "");
         }
         None | Some("Cluster" | "Local") => {}
@@ -440,7 +445,8 @@ pub fn warn(new: &Object, _: Option<&Object>) -> Vec<String> {
     }
     warnings.extend(in_list("externalIPs"));
     if !external.is_empty() && !headless && sort != name {
-        let why = "spec.externalIPs is deprecated and may no longer be implemented in some clusters";
+        let why =
+            "spec.externalIPs is deprecated and may no longer be implemented in some clusters";
         warnings.push(why.into());
     }
     if sort == name && !external.is_empty() {
