@@ -65,7 +65,8 @@ fn validate_spec(new: &Object, errors: &mut Errors) {
     version::validate_all(&path, versions, errors);
     let all = || Value::Array(versions.to_vec());
     let name = |it: &Value| it["name"].as_str().unwrap_or("").to_owned();
-    let twice = |index: usize| versions[..index].iter().any(|it| name(it) == name(&versions[index]));
+    let twice =
+        |index: usize| versions[..index].iter().any(|it| name(it) == name(&versions[index]));
     if (0..versions.len()).any(twice) {
         errors.invalid(&path, all(), "must contain unique version names");
     }
@@ -153,7 +154,8 @@ fn validate_approval(new: &Object, old: Option<&Object>, errors: &mut Errors) {
     match state(new) {
         Approval::Given => {}
         Approval::Missing => {
-            let why = format!("protected groups must have approval annotation {APPROVED:?}, {PROPOSAL}");
+            let why =
+                format!("protected groups must have approval annotation {APPROVED:?}, {PROPOSAL}");
             errors.required(&path, &why);
         }
         Approval::Invalid => {
