@@ -103,7 +103,10 @@ async fn attempt(
     if request.resource.subresource.is_empty() {
         (kind.hooks.prepare)(&mut new, old.as_ref());
     }
-    count_generation(kind, &mut new, old.as_ref());
+    // What is said about an object asks nothing new of anybody, whatever it annotates.
+    if request.resource.subresource != "status" {
+        count_generation(kind, &mut new, old.as_ref());
+    }
     validate(request, &new, old.as_ref())?;
     admission::validate(server, &attributes, &new, old.as_ref()).await?;
     for warning in (kind.hooks.warn)(&new, old.as_ref()) {
