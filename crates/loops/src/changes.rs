@@ -180,7 +180,9 @@ impl Change {
             Change::Told(change, tell) => {
                 change.describe(indent, out);
                 let said = [("done", &tell.done), ("failed", &tell.failed)];
-                for (when, (reason, message)) in said.into_iter().filter(|(_, say)| !say.0.is_empty()) {
+                for (when, (reason, message)) in
+                    said.into_iter().filter(|(_, say)| !say.0.is_empty())
+                {
                     out.push_str(&format!("{indent}  {when} {reason}: {message}\n"));
                 }
                 return;

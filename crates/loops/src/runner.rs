@@ -321,7 +321,8 @@ impl<L: Loop> Run<L> {
                     let (mut rest, mut size) = (list.as_slice(), 1);
                     while !rest.is_empty() {
                         let (batch, later) = rest.split_at(size.min(rest.len()));
-                        let outcomes = join_all(batch.iter().map(|change| self.perform(change))).await;
+                        let outcomes =
+                            join_all(batch.iter().map(|change| self.perform(change))).await;
                         let noted: Vec<_> = batch
                             .iter()
                             .zip(outcomes)
@@ -479,5 +480,6 @@ fn note<L: Loop>(
 /// A refusal because the namespace is going.
 fn namespace_ends(status: &Status) -> bool {
     let causes = status.details.as_ref().and_then(|details| details.get("causes")?.as_array());
-    causes.is_some_and(|causes| causes.iter().any(|cause| cause["reason"] == "NamespaceTerminating"))
+    causes
+        .is_some_and(|causes| causes.iter().any(|cause| cause["reason"] == "NamespaceTerminating"))
 }

@@ -105,7 +105,10 @@ async fn attempt(
         (entry, Some(old)) => (kind.hooks.prepare_part)(entry, &mut new, old),
         (_, None) => {}
     }
-    count_generation(kind, &mut new, old.as_ref());
+    // What is said about an object asks nothing new of anybody, whatever it annotates.
+    if request.resource.subresource != "status" {
+        count_generation(kind, &mut new, old.as_ref());
+    }
     validate(request, &new, old.as_ref())?;
     admission::validate(server, &attributes, &new, old.as_ref()).await?;
     for warning in (kind.hooks.warn)(&new, old.as_ref()) {

@@ -84,16 +84,23 @@ impl Draft {
         let mut tell = Tell { about: about(deployment), ..Tell::default() };
         if was != self.replicas {
             let direction = if was < self.replicas { "up" } else { "down" };
-            let message =
-                format!("Scaled {direction} replica set {} from {was} to {}", meta.name, self.replicas);
+            let message = format!(
+                "Scaled {direction} replica set {} from {was} to {}",
+                meta.name, self.replicas
+            );
             tell.done = ("ScalingReplicaSet", message);
         }
         let change = match self.exists {
             Existence::ToCreate => {
-                let message = format!("Failed to create new replica set {:?}: {{error}}", meta.name);
+                let message =
+                    format!("Failed to create new replica set {:?}: {{error}}", meta.name);
                 tell.failed = ("ReplicaSetCreateError", message);
                 let namespace = meta.namespace.clone();
-                Change::Create { resource: ReplicaSet::RESOURCE, namespace, body: self.body(deployment) }
+                Change::Create {
+                    resource: ReplicaSet::RESOURCE,
+                    namespace,
+                    body: self.body(deployment),
+                }
             }
             Existence::Stored => {
                 let Some(body) = self.difference() else { return };
@@ -125,8 +132,11 @@ impl Draft {
     /// What to set; it holds only at the revision that this pass looked at: its decisions rest on the set's counts.
     fn difference(&self) -> Option<Value> {
         let meta = &self.set.metadata;
-        let changed: BTreeMap<_, _> =
-            self.annotations.iter().filter(|(key, value)| meta.annotations.get(*key) != Some(value)).collect();
+        let changed: BTreeMap<_, _> = self
+            .annotations
+            .iter()
+            .filter(|(key, value)| meta.annotations.get(*key) != Some(value))
+            .collect();
         let mut spec = json!({});
         if self.replicas != self.set.spec.replicas {
             spec["replicas"] = json!(self.replicas);
@@ -134,7 +144,8 @@ impl Draft {
         if self.min_ready_s != self.set.spec.min_ready_seconds {
             spec["minReadySeconds"] = count(self.min_ready_s);
         }
-        let mut body = json!({"metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version}});
+        let mut body =
+            json!({"metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version}});
         if !changed.is_empty() {
             body["metadata"]["annotations"] = json!(changed);
         }

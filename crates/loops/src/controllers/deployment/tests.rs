@@ -133,10 +133,12 @@ fn a_complete_rollout_cleans_up() {
     let done = json!({"status": {"observedGeneration": 2, "replicas": 10, "updatedReplicas": 10, "readyReplicas": 10,
         "availableReplicas": 10}});
     let old = |name, revision: &str| {
-        let more = json!({"metadata": {"annotations": {"deployment.kubernetes.io/revision": revision}}});
+        let more =
+            json!({"metadata": {"annotations": {"deployment.kubernetes.io/revision": revision}}});
         set(name, name, (0, 0, 0), more)
     };
-    let sets = [old("b", "2"), old("a", "1"), old("c", "3"), set("new", "new", (10, 10, 10), json!({}))];
+    let sets =
+        [old("b", "2"), old("a", "1"), old("c", "3"), set("new", "new", (10, 10, 10), json!({}))];
     case(deployment(done), &sets).sets(expect![[r#"
         delete replicasets n/a uid=a
         delete replicasets n/b uid=b
@@ -145,10 +147,20 @@ fn a_complete_rollout_cleans_up() {
 
 #[test]
 fn a_rollback_takes_the_old_set_and_keeps_its_numbers() {
-    let old = set("old", "new", (0, 0, 0), json!({"metadata": {"annotations":
-        {"deployment.kubernetes.io/revision": "2", "deployment.kubernetes.io/revision-history": "1"}}}));
-    let bad = set("bad", "bad", (10, 10, 10), json!({"metadata": {"annotations":
-        {"deployment.kubernetes.io/revision": "3"}}}));
+    let old = set(
+        "old",
+        "new",
+        (0, 0, 0),
+        json!({"metadata": {"annotations":
+        {"deployment.kubernetes.io/revision": "2", "deployment.kubernetes.io/revision-history": "1"}}}),
+    );
+    let bad = set(
+        "bad",
+        "bad",
+        (10, 10, 10),
+        json!({"metadata": {"annotations":
+        {"deployment.kubernetes.io/revision": "3"}}}),
+    );
     case(deployment(json!({})), &[old, bad]).sets(expect![[r#"
         merge replicasets n/old  {"metadata":{"annotations":{"deployment.kubernetes.io/revision":"4","deployment.kubernetes.io/revision-history":"1,2"},"resourceVersion":"5","uid":"old"},"spec":{"replicas":3}}
           done ScalingReplicaSet: Scaled up replica set old from 0 to 3
@@ -188,7 +200,8 @@ fn scaling_keeps_proportions() {
 
 #[test]
 fn recreate_waits_for_the_last_old_pod() {
-    let recreate = || deployment(json!({"spec": {"strategy": {"type": "Recreate", "rollingUpdate": null}}}));
+    let recreate =
+        || deployment(json!({"spec": {"strategy": {"type": "Recreate", "rollingUpdate": null}}}));
     case(recreate(), &[set("old", "old", (10, 10, 10), json!({}))]).sets(expect![[r#"
         merge replicasets n/old  {"metadata":{"annotations":{"deployment.kubernetes.io/max-replicas":"10"},"resourceVersion":"5","uid":"old"},"spec":{"replicas":0}}
           done ScalingReplicaSet: Scaled down replica set old from 10 to 0
@@ -237,9 +250,14 @@ fn conditions_tell_the_progress() {
 
 #[test]
 fn failures_are_shown() {
-    let failing = set("new", "new", (10, 4, 4), json!({"status": {"conditions": [{"type": "ReplicaFailure",
+    let failing = set(
+        "new",
+        "new",
+        (10, 4, 4),
+        json!({"status": {"conditions": [{"type": "ReplicaFailure",
         "status": "True", "reason": "FailedCreate", "message": "no quota",
-        "lastTransitionTime": "2026-01-01T00:30:00Z"}]}}));
+        "lastTransitionTime": "2026-01-01T00:30:00Z"}]}}),
+    );
     case(deployment(json!({})), &[failing]).status(expect![[r#"
         merge deployments n/web status {"metadata":{"annotations":{"deployment.kubernetes.io/revision":"9"},"uid":"d"},"status":{"availableReplicas":4,"collisionCount":null,"conditions":[{"lastTransitionTime":"2026-01-01T01:00:00Z","lastUpdateTime":"2026-01-01T01:00:00Z","message":"Deployment does not have minimum availability.","reason":"MinimumReplicasUnavailable","status":"False","type":"Available"},{"lastTransitionTime":"2026-01-01T01:00:00Z","lastUpdateTime":"2026-01-01T01:00:00Z","message":"ReplicaSet \"new\" is progressing.","reason":"ReplicaSetUpdated","status":"True","type":"Progressing"},{"lastTransitionTime":"2026-01-01T00:30:00Z","lastUpdateTime":"2026-01-01T00:30:00Z","message":"no quota","reason":"FailedCreate","status":"True","type":"ReplicaFailure"}],"observedGeneration":2,"readyReplicas":4,"replicas":4,"terminatingReplicas":0,"unavailableReplicas":6,"updatedReplicas":4}}
     "#]]);
