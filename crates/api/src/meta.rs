@@ -90,7 +90,7 @@ fn validate_shared(meta: &Path, new: &Object, errors: &mut Errors) {
     validate_annotations(&meta.child("annotations"), new.map("metadata.annotations"), errors);
     validate_owners(&meta.child("ownerReferences"), new.list("metadata.ownerReferences"), errors);
     for (index, finalizer) in new.finalizers().enumerate() {
-        validate_finalizer(&meta.child("finalizers").index(index), finalizer, errors);
+        validate_finalizer(&meta.child("finalizers"), index, finalizer, errors);
     }
     let (orphan, foreground) = ("orphan", "foregroundDeletion");
     if new.finalizers().any(|f| f == orphan) && new.finalizers().any(|f| f == foreground) {
@@ -107,7 +107,7 @@ pub fn validate_labels(path: &Path, labels: &serde_json::Map<String, Value>, err
             errors.invalid(path, key, &why);
         }
         for why in names::label_value(value) {
-            errors.invalid(&path.key(key), value, &why);
+            errors.invalid(path, value, &why);
         }
     }
 }
@@ -136,14 +136,9 @@ fn validate_owners(path: &Path, owners: &[Value], errors: &mut Errors) {
     let mut controller: Option<String> = None;
     for (index, owner) in owners.iter().enumerate() {
         let here = path.index(index);
-        for (key, why) in [
-            ("apiVersion", "version must not be empty"),
-            ("kind", "must not be empty"),
-            ("name", "must not be empty"),
-            ("uid", "must not be empty"),
-        ] {
+        for key in ["apiVersion", "kind", "name", "uid"] {
             if text(owner, key).is_empty() {
-                errors.invalid(&here.child(key), "", why);
+                errors.required(&here.child(key), "must not be empty");
             }
         }
         if owner.get("controller") == Some(&Value::Bool(true)) {
@@ -163,15 +158,12 @@ fn validate_owners(path: &Path, owners: &[Value], errors: &mut Errors) {
 /// The finalizers that need no prefix.
 const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
 
-fn validate_finalizer(path: &Path, finalizer: &str, errors: &mut Errors) {
+fn validate_finalizer(path: &Path, index: usize, finalizer: &str, errors: &mut Errors) {
     for why in names::qualified(finalizer) {
         errors.invalid(path, finalizer, &why);
     }
     if !finalizer.contains('/') && !STANDARD_FINALIZERS.contains(&finalizer) {
-        errors.invalid(
-            path,
-            finalizer,
-            "name is neither a standard finalizer name nor is it fully qualified",
-        );
+        let why = "name is neither a standard finalizer name nor is it fully qualified";
+        errors.invalid(&path.index(index), finalizer, why);
     }
 }

@@ -6,7 +6,7 @@ use crate::{discovery, health};
 use http::{StatusCode, header};
 use serde_json::json;
 use skiff_api::Status;
-use skiff_api::wire::{Answer, Body, Call};
+use skiff_api::wire::{Answer, Call};
 use std::sync::Arc;
 
 /// The minor of Kubernetes that is served.
