@@ -141,7 +141,6 @@ fn complete_identity(server: &Server, request: &Request, new: &mut Object) -> Re
         "deletionGracePeriodSeconds",
         "selfLink",
         "resourceVersion",
-        "generation",
     ] {
         new.remove(&format!("metadata.{path}"));
     }
