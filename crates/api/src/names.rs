@@ -85,10 +85,9 @@ pub fn qualified(text: &str) -> Vec<String> {
         _ => {
             let why = QUALIFIED_WHY;
             return vec![format!(
-                "a valid label key or annotation key {why} with an optional DNS subdomain prefix and '/' (e.g. \
+                "a valid label key {why} with an optional DNS subdomain prefix and '/' (e.g. \
                  'example.com/MyName')"
-            )
-            .replace("a valid label key or annotation key must", "a qualified name must")];
+            )];
         }
     };
     if name.is_empty() {

@@ -141,7 +141,7 @@ fn resources(registry: &Registry, group: &str, version: &str) -> Result<Answer, 
             "namespaced": kind.namespaced(), "kind": kind.kind, "verbs": verbs});
         add_names(&mut entry, kind);
         if kind.backend == skiff_api::kind::Backend::Stored {
-            entry["storageVersionHash"] = storage_hash(kind).into();
+            entry["storageVersionHash"] = storage_hash(registry, kind).into();
         }
         if !kind.verbs.is_empty() {
             list.push(entry);
@@ -185,8 +185,11 @@ fn add_names(entry: &mut Value, kind: &Kind) {
 }
 
 /// A tag of the version that is stored, so that clients notice when it changes.
-fn storage_hash(kind: &Kind) -> String {
+fn storage_hash(registry: &Registry, kind: &Kind) -> String {
     use base64::Engine;
+    // The face whose objects are stored as they are.
+    let is_stored = |it: &&Arc<Kind>| it.storage == kind.storage && it.convert.is_none();
+    let kind = registry.kinds().iter().find(is_stored).map_or(kind, |it| &**it);
     let text = format!("{}/{}/{}", kind.group, kind.version, kind.kind);
     let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
     base64::engine::general_purpose::STANDARD.encode(&digest.as_ref()[..8])

@@ -148,7 +148,6 @@ fn complete_identity(server: &Server, request: &Request, new: &mut Object) -> Re
         "deletionGracePeriodSeconds",
         "selfLink",
         "resourceVersion",
-        "generation",
     ] {
         new.remove(&format!("metadata.{path}"));
     }
@@ -184,7 +183,7 @@ fn check_preconditions(
 ) -> Result<(), Status> {
     let Some(old) = old else { return Ok(()) };
     let (about, name) = (request.kind.about(), &*request.resource.name);
-    if new.uid() != old.uid() {
+    if request.verb == Verb::Update && new.uid() != old.uid() {
         let why = format!(
             "StorageError: invalid object, Code: 4, Key: /registry/{}, ResourceVersion: 0, \
              AdditionalErrorMsg: Precondition failed: UID in precondition: {}, UID in object meta: {}",
