@@ -144,6 +144,8 @@ pub struct Hooks {
     /// What field selectors find it by, under the names of the stored resource; `None` takes the values at
     /// the `selectable` paths.
     pub fields: Option<fn(&Object, &mut dyn FnMut(&'static str, &str))>,
+    /// Changes an object when it is first deleted, before anybody asks what holds it.
+    pub deleting: fn(&mut Object),
     /// The name in the stored resource of a field that a selector names.
     pub field_name: fn(&str) -> &str,
 }
@@ -158,6 +160,7 @@ impl Hooks {
         warn: |_, _| Vec::new(),
         generation: None,
         fields: None,
+        deleting: |_| {},
         field_name: |name| name,
     };
 
@@ -283,6 +286,10 @@ pub struct Custom {
     pub node: Node,
     /// `openAPIV3Schema` as it was given, for OpenAPI; null where there is none.
     pub schema: Value,
+    /// What users of a deprecated version are told.
+    pub deprecation: Option<String>,
+    /// The definition is being deleted: nothing new is made.
+    pub terminating: bool,
 }
 
 /// One kind of the API. See the exemplar `kinds/core/configmap.rs`.

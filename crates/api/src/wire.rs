@@ -211,7 +211,8 @@ impl Answer {
 impl From<Status> for Answer {
     fn from(status: Status) -> Answer {
         let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut answer = Answer::json(code, &status.to_json());
+        let mut answer =
+            Answer::new(code, Body::Bytes(status.text().into())).typed("application/json");
         if let Some(after) = status.details.as_ref().and_then(|d| d.get("retryAfterSeconds"))
             && let Ok(value) = after.to_string().parse()
         {

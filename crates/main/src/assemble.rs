@@ -50,6 +50,7 @@ impl Machine {
         let tls = keys.server_config(&world)?;
         write_kubeconfig(settings, &addresses, &keys)?;
         let server = Arc::new(server(settings, &addresses, &world, &store, keys, &tasks).await?);
+        skiff_server::custom::start(&server, &tasks);
         let serve: Arc<dyn Serve> = Arc::new(Entry(server.clone()));
         let client =
             Client::new(serve.clone(), User::system("skiff", &["system:masters"]), "skiff");
@@ -110,6 +111,7 @@ async fn server(
         world: world.clone(),
         store: store.clone(),
         kinds: Kinds::builtin(),
+        customs: Default::default(),
         authenticator: Authenticator::new(tokens, format!("https://{address}")),
         authorizer: Authorizer::start(store.clone(), tasks).await?,
         limits: Default::default(),

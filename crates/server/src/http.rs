@@ -3,7 +3,7 @@
 //! It knows no stage of the pipeline. Objects, lists and watches are written here, and only here, from shared bytes.
 
 use crate::render::list_metadata;
-use ::http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use ::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -135,8 +135,13 @@ fn write(answer: Answer, head: bool) -> Response<Sent> {
     let Answer { status, headers, body } = answer;
     let mut response = Response::new(match body {
         _ if head => full(Bytes::new()),
-        Body::Bytes(bytes) => full(bytes),
-        Body::Object(stored) => full(stored.bytes()),
+        Body::Bytes(bytes) => full(ended(&headers, bytes)),
+        Body::Object(stored) => {
+            let mut out = Vec::with_capacity(stored.body.len() + 128);
+            stored.write(&mut out);
+            out.push(b'\n');
+            full(out.into())
+        }
         Body::List(list) => stream_of(pieces(list)),
         Body::Watch(frames) => stream_of(frames.map(|frame| Ok(line(frame))).boxed()),
         Body::Stream(pieces) => stream_of(pieces),
@@ -155,6 +160,19 @@ fn write(answer: Answer, head: bool) -> Response<Sent> {
         response.headers_mut().entry(header::CACHE_CONTROL).or_insert(private);
     }
     response
+}
+
+/// JSON documents end with a line feed, unless people read them (those have lines enough).
+fn ended(headers: &HeaderMap, bytes: Bytes) -> Bytes {
+    let sort = headers.get(header::CONTENT_TYPE);
+    let is_json = sort.is_some_and(|it| it.as_bytes().starts_with(b"application/json"));
+    if !is_json || bytes.is_empty() || bytes.starts_with(b"{\n") || bytes.ends_with(b"\n") {
+        return bytes;
+    }
+    let mut out = Vec::with_capacity(bytes.len() + 1);
+    out.extend_from_slice(&bytes);
+    out.push(b'\n');
+    out.into()
 }
 
 fn full(bytes: Bytes) -> Sent {
@@ -224,7 +242,7 @@ fn line(frame: Frame) -> Bytes {
 }
 
 fn bookmark(head: &str, revision: u64, initial_end: bool) -> Bytes {
-    let mut metadata = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+    let mut metadata = json!({"resourceVersion": revision.to_string()});
     if initial_end {
         metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
     }

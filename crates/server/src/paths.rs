@@ -30,6 +30,7 @@ pub async fn answer(
             discovery::answer(server, accept, &parts)
         }
         ["openapi", "v3", ref rest @ ..] => crate::openapi::answer(server, rest, query),
+        ["openapi", "v2"] => crate::openapi::answer_v2(server, &call.headers),
         ["version"] => Ok(version(server)),
         ["metrics"] => Ok(Answer::text(StatusCode::OK, crate::metrics::text(server))
             .typed("text/plain; version=0.0.4; charset=utf-8")),
@@ -43,7 +44,7 @@ pub async fn answer(
             Ok(Answer::json(StatusCode::OK, &server.authenticator.key_set())
                 .typed("application/jwk-set+json"))
         }
-        _ => Err(Status::no_such_path()),
+        _ => Ok(Answer::text(StatusCode::NOT_FOUND, "404 page not found\n")),
     }
 }
 

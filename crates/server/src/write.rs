@@ -131,9 +131,8 @@ fn complete_identity(server: &Server, request: &Request, new: &mut Object) -> Re
         }
     }
     if !new.resource_version().is_empty() && request.verb == Verb::Create {
-        return Err(Status::bad_request(
-            "resourceVersion should not be set on objects to be created",
-        ));
+        let why = "resourceVersion should not be set on objects to be created";
+        return Err(Status::new(500, "", why));
     }
     let prefix = new.text("metadata.generateName").to_owned();
     if new.name().is_empty() && !prefix.is_empty() {
@@ -184,7 +183,9 @@ fn check_preconditions(
     let (about, name) = (request.kind.about(), &*request.resource.name);
     if new.uid() != old.uid() {
         let why = format!(
-            "Precondition failed: UID in precondition: {}, UID in object meta: {}",
+            "StorageError: invalid object, Code: 4, Key: /registry/{}, ResourceVersion: 0, \
+             AdditionalErrorMsg: Precondition failed: UID in precondition: {}, UID in object meta: {}",
+            request.key().trim_start_matches('/'),
             new.uid(),
             old.uid()
         );
@@ -199,6 +200,9 @@ fn check_preconditions(
         }
         "" | "0" => Ok(()),
         given if given == old.resource_version() => Ok(()),
+        given if given.parse::<u64>().is_err() => {
+            Err(Status::new(500, "", format!("strconv.ParseUint: parsing {given:?}: invalid syntax")))
+        }
         _ => Err(Status::modified(about, name)),
     }
 }
@@ -245,7 +249,7 @@ fn validate(request: &Request, new: &Object, old: Option<&Object>) -> Result<(),
         None => meta::validate_create(kind, new, &mut errors),
         Some(old) => meta::validate_update(new, old, &mut errors),
     }
-    codec::validate(kind, new, &mut errors);
+    codec::validate(kind, new, old, &mut errors);
     match (&*request.resource.subresource, old) {
         ("" | "scale", _) | (_, None) => (kind.hooks.validate)(new, old, &mut errors),
         (part, Some(old)) => (kind.hooks.validate_part)(part, new, old, &mut errors),

@@ -7,7 +7,6 @@ use crate::{Change, Changes};
 use serde_json::{Value, json};
 use skiff_api::views::workloads::{ReplicaSetSpec, ReplicaSetStatus};
 use skiff_api::views::{Deployment, Meta, ReplicaSet, View};
-use skiff_client::PatchKind;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -98,8 +97,7 @@ impl Draft {
             }
             Existence::Stored => {
                 let Some(body) = self.difference() else { return };
-                Change::Patch {
-                    kind: PatchKind::Merge,
+                Change::Merge {
                     resource: ReplicaSet::RESOURCE,
                     key: meta.key(),
                     subresource: "",
@@ -124,7 +122,7 @@ impl Draft {
         body
     }
 
-    /// A merge patch that holds only at the revision that this pass looked at: its decisions rest on the set's counts.
+    /// What to set; it holds only at the revision that this pass looked at: its decisions rest on the set's counts.
     fn difference(&self) -> Option<Value> {
         let meta = &self.set.metadata;
         let changed: BTreeMap<_, _> =

@@ -9,7 +9,6 @@ use serde_json::json;
 use skiff_api::views::workloads::{Condition, DeploymentStatus};
 use skiff_api::views::{Deployment, ReplicaSet, View};
 use skiff_base::Time;
-use skiff_client::PatchKind;
 use std::time::Duration;
 
 const AVAILABLE: &str = "Available";
@@ -206,7 +205,7 @@ impl Pass<'_> {
             "collisionCount": status.collision_count,
             "conditions": conditions::json(&status.conditions),
         }});
-        out.patch(PatchKind::Merge, Deployment::RESOURCE, meta.key(), "status", body);
+        out.status(Deployment::RESOURCE, meta.key(), body);
     }
 }
 

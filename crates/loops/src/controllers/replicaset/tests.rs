@@ -114,7 +114,7 @@ fn time_makes_pods_available() {
         [pod("a", ready("2026-01-01T00:59:00Z")), pod("b", ready("2026-01-01T00:59:45Z"))];
     let (text, next) = plan(waits, &pods, &mut Memory::default());
     expect![[r#"
-        patch Merge replicasets n/web status {"metadata":{"uid":"s"},"status":{"availableReplicas":1,"conditions":null,"fullyLabeledReplicas":2,"observedGeneration":1,"readyReplicas":2,"replicas":2,"terminatingReplicas":0}}
+        merge replicasets n/web status {"metadata":{"uid":"s"},"status":{"availableReplicas":1,"conditions":null,"fullyLabeledReplicas":2,"observedGeneration":1,"readyReplicas":2,"replicas":2,"terminatingReplicas":0}}
     "#]]
     .assert_eq(&text);
     assert_eq!(next, Next::At("2026-01-01T01:00:15Z".parse().expect("a time")));
@@ -124,7 +124,7 @@ fn time_makes_pods_available() {
 fn a_refusal_becomes_a_condition_and_goes_again() {
     let mut memory = Memory { failure: Some("no quota".into()) };
     let (text, _) = plan(set(1, json!({})), &[], &mut memory);
-    assert!(text.starts_with(r#"patch Merge replicasets n/web status {"metadata":{"uid":"s"},"status":{"availableReplicas":null,"conditions":[{"lastTransitionTime":"2026-01-01T01:00:00Z","message":"no quota","reason":"FailedCreate","status":"True","type":"ReplicaFailure"}]"#), "{text}");
+    assert!(text.starts_with(r#"merge replicasets n/web status {"metadata":{"uid":"s"},"status":{"availableReplicas":null,"conditions":[{"lastTransitionTime":"2026-01-01T01:00:00Z","message":"no quota","reason":"FailedCreate","status":"True","type":"ReplicaFailure"}]"#), "{text}");
     let failing = json!({"status": {"replicas": 1, "fullyLabeledReplicas": 1, "conditions": [
         {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "no quota"}]}});
     let (text, _) = plan(set(1, failing), &[pod("a", json!({}))], &mut memory);
