@@ -89,9 +89,8 @@ fn validate_shared(meta: &Path, new: &Object, errors: &mut Errors) {
     validate_labels(&meta.child("labels"), new.map("metadata.labels"), errors);
     validate_annotations(&meta.child("annotations"), new.map("metadata.annotations"), errors);
     validate_owners(&meta.child("ownerReferences"), new.list("metadata.ownerReferences"), errors);
-    for (index, finalizer) in new.finalizers().enumerate() {
-        let path = meta.child("finalizers");
-        validate_finalizer(&path.index(index), finalizer, Names::of(new), errors);
+    for finalizer in new.finalizers() {
+        validate_finalizer(&meta.child("finalizers"), finalizer, Names::of(new), errors);
     }
     let (orphan, foreground) = ("orphan", "foregroundDeletion");
     if new.finalizers().any(|f| f == orphan) && new.finalizers().any(|f| f == foreground) {
@@ -108,7 +107,7 @@ pub fn validate_labels(path: &Path, labels: &serde_json::Map<String, Value>, err
             errors.invalid(path, key, &why);
         }
         for why in names::label_value(value) {
-            errors.invalid(&path.key(key), value, &why);
+            errors.invalid(path, value, &why);
         }
     }
 }

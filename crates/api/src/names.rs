@@ -30,7 +30,8 @@ const VALUE_WHY: &str = "a valid label must be an empty string or consist of alp
 pub fn label(text: &str) -> Vec<String> {
     let mut wrong = too_long(text, LABEL_MOST);
     if !is_label(text) {
-        wrong.push(LABEL_WHY.into());
+        let why = if is_subdomain(text) { "must not contain dots" } else { LABEL_WHY };
+        wrong.push(why.into());
     }
     wrong
 }
@@ -81,10 +82,9 @@ pub fn qualified(text: &str) -> Vec<String> {
         _ => {
             let why = QUALIFIED_WHY;
             return vec![format!(
-                "a valid label key or annotation key {why} with an optional DNS subdomain prefix and '/' (e.g. \
+                "a valid label key {why} with an optional DNS subdomain prefix and '/' (e.g. \
                  'example.com/MyName')"
-            )
-            .replace("a valid label key or annotation key must", "a qualified name must")];
+            )];
         }
     };
     if name.is_empty() {
