@@ -571,13 +571,28 @@ pub fn settle(kind: &Kind, new: &mut Object, old: Option<&Object>) {
 
 /// The value validations of a structural schema; built-in kinds have none. What was wrong before and is still the
 /// same is let be (KEP-4008).
-pub fn validate(kind: &Kind, new: &Object, old: Option<&Object>, errors: &mut Errors) {
+pub fn validate(
+    kind: &Kind,
+    subresource: &str,
+    new: &Object,
+    old: Option<&Object>,
+    errors: &mut Errors,
+) {
     use skiff_api::schema::fault::Reason;
     use skiff_api::schema::validate::validate;
     let Some(custom) = &kind.custom else { return };
-    let faults = validate(new.value(), &custom.node, "");
+    // A write of the status is judged by the schema of the status alone.
+    let status = kind.schema.field("status").filter(|_| subresource == "status");
+    let judge = |object: &Object| match status {
+        None => validate(object.value(), &custom.node, ""),
+        Some(field) => match object.at("status") {
+            Some(status) => validate(status, &field.node, "status"),
+            None => Vec::new(),
+        },
+    };
+    let faults = judge(new);
     let before = match old {
-        Some(old) if !faults.is_empty() => validate(old.value(), &custom.node, ""),
+        Some(old) if !faults.is_empty() => judge(old),
         _ => Vec::new(),
     };
     for fault in faults {

@@ -136,7 +136,7 @@ fn resources(registry: &Registry, group: &str, version: &str) -> Result<Answer, 
     }
     let mut list = Vec::new();
     for kind in kinds {
-        let verbs = verbs(kind.verbs);
+        let verbs = verbs_in_order(kind);
         let mut entry = json!({"name": kind.plural, "singularName": kind.singular,
             "namespaced": kind.namespaced(), "kind": kind.kind, "verbs": verbs});
         add_names(&mut entry, kind);
@@ -163,6 +163,14 @@ fn resources(registry: &Registry, group: &str, version: &str) -> Result<Answer, 
     }
     let body = json!({"groupVersion": api_version(group, version), "resources": list});
     Ok(document("APIResourceList", body))
+}
+
+/// The verbs of custom resources stand in an order of their own.
+fn verbs_in_order(kind: &Kind) -> Vec<&'static str> {
+    if kind.is_custom() {
+        return vec!["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
+    }
+    verbs(kind.verbs)
 }
 
 fn verbs(verbs: &[Verb]) -> Vec<&'static str> {
@@ -236,7 +244,7 @@ fn aggregated(kind: &Kind) -> Value {
         .collect();
     let scope = if kind.namespaced() { "Namespaced" } else { "Cluster" };
     let mut entry = json!({"resource": kind.plural, "responseKind": own, "scope": scope,
-        "singularResource": kind.singular, "verbs": verbs(kind.verbs)});
+        "singularResource": kind.singular, "verbs": verbs_in_order(kind)});
     add_names(&mut entry, kind);
     if !subs.is_empty() {
         entry["subresources"] = subs.into();

@@ -251,7 +251,7 @@ fn validate(request: &Request, new: &Object, old: Option<&Object>) -> Result<(),
         None => meta::validate_create(kind, new, &mut errors),
         Some(old) => meta::validate_update(new, old, &mut errors),
     }
-    codec::validate(kind, new, old, &mut errors);
+    codec::validate(kind, &request.resource.subresource, new, old, &mut errors);
     match (&*request.resource.subresource, old) {
         ("" | "scale", _) | (_, None) => (kind.hooks.validate)(new, old, &mut errors),
         (part, Some(old)) => (kind.hooks.validate_part)(part, new, old, &mut errors),

@@ -92,6 +92,28 @@ pub fn validate_all(path: &Path, versions: &[Value], errors: &mut Errors) {
     }
 }
 
+/// Versions as an error shows them: the fields of upstream's own type; what all share stands elsewhere.
+pub fn shown(versions: &[Value]) -> String {
+    if versions.is_empty() {
+        return "Invalid value: null".to_owned();
+    }
+    let one = |it: &Value| {
+        let flag = |field: &str| it[field] == true;
+        let warning = at(it, "deprecationWarning").unwrap_or(&Value::Null);
+        format!(
+            "{{\"Name\":{},\"Served\":{},\"Storage\":{},\"Deprecated\":{},\"DeprecationWarning\":{warning},\
+             \"Schema\":null,\"Subresources\":null,\"AdditionalPrinterColumns\":null,\
+             \"SelectableFields\":null}}",
+            it["name"],
+            flag("served"),
+            flag("storage"),
+            flag("deprecated")
+        )
+    };
+    let all: Vec<String> = versions.iter().map(one).collect();
+    format!("Invalid value: [{}]", all.join(","))
+}
+
 fn deprecation(path: &Path, version: &Value, errors: &mut Errors) {
     let Some(text) = at(version, "deprecationWarning") else { return };
     let given = text.as_str().unwrap_or("");
