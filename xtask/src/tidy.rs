@@ -173,7 +173,7 @@ fn program_lines(text: &str) -> Vec<&str> {
     let lines: Vec<&str> = text.lines().collect();
     let tests = lines.iter().enumerate().position(|(i, line)| {
         let opens = |next: &&str| next.contains("mod ") && next.ends_with('{');
-        *line == "#[cfg(test)]" && lines[i + 1..].iter().take(2).any(|next| opens(&next))
+        *line == "#[cfg(test)]" && lines[i + 1..].iter().take(2).any(opens)
     });
     lines[..tests.unwrap_or(lines.len())].to_vec()
 }

@@ -90,7 +90,8 @@ fn validate_shared(meta: &Path, new: &Object, errors: &mut Errors) {
     validate_annotations(&meta.child("annotations"), new.map("metadata.annotations"), errors);
     validate_owners(&meta.child("ownerReferences"), new.list("metadata.ownerReferences"), errors);
     for (index, finalizer) in new.finalizers().enumerate() {
-        validate_finalizer(&meta.child("finalizers"), index, finalizer, errors);
+        let path = meta.child("finalizers");
+        validate_finalizer((&path, index), finalizer, Names::of(new), errors);
     }
     let (orphan, foreground) = ("orphan", "foregroundDeletion");
     if new.finalizers().any(|f| f == orphan) && new.finalizers().any(|f| f == foreground) {
@@ -180,11 +181,34 @@ fn show_owner(owner: &Value) -> String {
 /// The finalizers that need no prefix.
 const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
 
-fn validate_finalizer(path: &Path, index: usize, finalizer: &str, errors: &mut Errors) {
+/// Whose finalizers must be standard ones or have a prefix.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Names {
+    /// Kinds of Kubernetes itself.
+    Strict,
+    /// Custom resources and their definitions: there are only warnings.
+    Free,
+}
+
+impl Names {
+    fn of(object: &Object) -> Names {
+        let group = object.api_version().split_once('/').map_or("", |(group, _)| group);
+        let own = !group.contains('.') || group.ends_with(".k8s.io");
+        if own && group != "apiextensions.k8s.io" { Names::Strict } else { Names::Free }
+    }
+}
+
+fn validate_finalizer(
+    (path, index): (&Path, usize),
+    finalizer: &str,
+    rule: Names,
+    errors: &mut Errors,
+) {
     for why in names::qualified(finalizer) {
         errors.invalid(path, finalizer, &why);
     }
-    if !finalizer.contains('/') && !STANDARD_FINALIZERS.contains(&finalizer) {
+    let strict = rule == Names::Strict;
+    if strict && !finalizer.contains('/') && !STANDARD_FINALIZERS.contains(&finalizer) {
         let why = "name is neither a standard finalizer name nor is it fully qualified";
         errors.invalid(&path.index(index), finalizer, why);
     }

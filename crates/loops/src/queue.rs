@@ -88,12 +88,6 @@ impl Queue {
         self.changed.notified().await;
     }
 
-    /// Keys that wait or are worked on.
-    pub fn len(&self) -> usize {
-        let state = self.lock();
-        state.ready.len() + state.working.len()
-    }
-
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().expect("no holder of this lock panics")
     }

@@ -39,7 +39,7 @@ pub(crate) fn spawn(init: &Process, cgroup: &Path, command: &mut Command) -> Res
         groups.push(text.map_err(|e| Error::file("open", path)(e.into()))?);
     }
     let enter = move || {
-        groups.iter().try_for_each(|path| join(path))?;
+        groups.iter().try_for_each(join)?;
         namespaces.iter().try_for_each(|(file, flag)| set_namespace(file, *flag))
     };
     // SAFETY: `enter` makes system calls on what was prepared above; it allocates nothing and

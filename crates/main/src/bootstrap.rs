@@ -5,29 +5,85 @@ use anyhow::{Context, Result};
 use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 use skiff_api::Status;
+use skiff_api::kinds::scheduling::priorityclass;
 use skiff_api::object::Object;
 use skiff_api::registry::Kinds;
 use skiff_api::views::Resource;
 use skiff_client::Client;
+use skiff_server::admission::service::Ranges;
 use skiff_server::authorize::{policy, reconcile};
 use std::collections::HashMap;
+use std::net::SocketAddr;
 
 const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
 
-/// Makes what is missing, and completes what an older version made.
-pub async fn run(client: &Client, kinds: &Kinds) -> Result<()> {
+/// The place of cluster DNS in the range of addresses, by everybody's convention.
+const DNS: u64 = 10;
+
+/// Makes what is missing, and completes what an older version made. `api` is where the API listens.
+pub async fn run(client: &Client, kinds: &Kinds, ranges: &Ranges, api: SocketAddr) -> Result<()> {
     let namespace =
         |name: &str| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
     let made = NAMESPACES.map(|name| ensure(client, kinds, namespace(name)));
     try_join_all(made).await.context("making the namespaces of the system")?;
+    let made = [api_service(ranges, api), dns_service(ranges)].into_iter().chain(classes());
+    let made = made.map(|body| ensure(client, kinds, body));
+    try_join_all(made).await.context("making the services and priority classes of the system")?;
+    api_endpoints(client, kinds, api).await.context("naming the endpoint of the API")?;
     policy(client, kinds).await.context("writing the default roles and bindings")
+}
+
+fn api_service(ranges: &Ranges, api: SocketAddr) -> Value {
+    json!({"apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": "kubernetes", "namespace": "default",
+            "labels": {"component": "apiserver", "provider": "kubernetes"}},
+        "spec": {"clusterIP": ranges.addresses.nth(1).to_string(), "type": "ClusterIP",
+            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": api.port()}]}})
+}
+
+fn dns_service(ranges: &Ranges) -> Value {
+    json!({"apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": "kube-dns", "namespace": "kube-system", "labels": {"k8s-app": "kube-dns",
+            "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS"}},
+        "spec": {"clusterIP": ranges.addresses.nth(DNS).to_string(), "type": "ClusterIP", "ports": [
+            {"name": "dns", "port": 53, "protocol": "UDP", "targetPort": 53},
+            {"name": "dns-tcp", "port": 53, "protocol": "TCP", "targetPort": 53}]}})
+}
+
+fn classes() -> impl Iterator<Item = Value> {
+    priorityclass::SYSTEM.into_iter().map(|(name, value, description)| {
+        json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass",
+            "metadata": {"name": name}, "value": value, "description": description})
+    })
+}
+
+/// Says behind the `kubernetes` Service where the API is now. An address that only this machine can reach
+/// is no endpoint, so then there is none.
+async fn api_endpoints(client: &Client, kinds: &Kinds, api: SocketAddr) -> Result<(), Status> {
+    if api.ip().is_loopback() || api.ip().is_unspecified() {
+        tracing::warn!(%api, "pods cannot reach the API: it listens on no address of the network");
+        return Ok(());
+    }
+    let body = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+        "metadata": {"name": "kubernetes", "namespace": "default",
+            "labels": {"kubernetes.io/service-name": "kubernetes"}},
+        "addressType": if api.is_ipv4() { "IPv4" } else { "IPv6" },
+        "endpoints": [{"addresses": [api.ip().to_string()], "conditions": {"ready": true}}],
+        "ports": [{"name": "https", "port": api.port(), "protocol": "TCP"}]});
+    ensure(client, kinds, body.clone()).await?;
+    let slices = resource(kinds, &Object::new(body.clone()))?;
+    client.update(slices, "default", "kubernetes", "", body).await.map(|_| ())
 }
 
 /// Creates an object; one that is there stays as it is.
 pub async fn ensure(client: &Client, kinds: &Kinds, body: Value) -> Result<(), Status> {
     let object = Object::new(body);
     let resource = resource(kinds, &object)?;
-    let namespace = object.namespace().to_owned();
+    let (namespace, name) = (object.namespace().to_owned(), object.name().to_owned());
+    match client.get(resource, &namespace, &name).await {
+        Err(status) if status.code == 404 => {}
+        found => return found.map(|_| ()),
+    }
     match client.create(resource, &namespace, object.into_value()).await {
         Err(status) if status.code != 409 => Err(status),
         _ => Ok(()),

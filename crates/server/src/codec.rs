@@ -135,12 +135,6 @@ impl Incoming {
         old: Option<&Object>,
     ) -> Result<(), Status> {
         emit::emit(new.value_mut(), &request.kind.schema);
-        if let Some(old) = old
-            && matches!(self, Incoming::Apply { .. })
-        {
-            apply::keep_times(old.value(), new.value_mut());
-            return Ok(());
-        }
         if matches!(self, Incoming::Apply { .. }) {
             return Ok(());
         }
@@ -566,11 +560,35 @@ pub fn default(kind: &Kind, new: &mut Object) {
     (kind.hooks.default)(new);
 }
 
-/// The value validations of a structural schema; built-in kinds have none.
-pub fn validate(kind: &Kind, new: &Object, errors: &mut Errors) {
+/// What admission changed gets its final form; when nothing changed at all, nothing will be written.
+pub fn settle(kind: &Kind, new: &mut Object, old: Option<&Object>) {
+    emit::emit(new.value_mut(), &kind.schema);
+    if let Some(old) = old {
+        apply::keep_times(old.value(), new.value_mut());
+    }
+}
+
+/// The value validations of a structural schema; built-in kinds have none. What was wrong before and is still the
+/// same is let be (KEP-4008).
+pub fn validate(kind: &Kind, new: &Object, old: Option<&Object>, errors: &mut Errors) {
+    use skiff_api::schema::fault::Reason;
+    use skiff_api::schema::validate::validate;
     let Some(custom) = &kind.custom else { return };
-    for fault in skiff_api::schema::validate::validate(new.value(), &custom.node, "") {
-        errors.add(fault.into());
+    let faults = validate(new.value(), &custom.node, "");
+    let before = match old {
+        Some(old) if !faults.is_empty() => validate(old.value(), &custom.node, ""),
+        _ => Vec::new(),
+    };
+    for fault in faults {
+        let there = before.iter().any(|it| it.path == fault.path && it.message == fault.message);
+        if !there || fault.reason == Reason::Required {
+            errors.add(fault.into());
+        }
+    }
+    for entry in &kind.subresources {
+        if let Does::Scale(paths) = &entry.does {
+            crate::scale::validate(new, paths, errors);
+        }
     }
 }
 
@@ -585,6 +603,11 @@ pub fn body(kind: &Kind, object: &Object) -> Bytes {
 
 /// A record as the tree of this face, with its revision.
 pub fn tree(_: &Server, kind: &Kind, record: &Record) -> Result<Object, Status> {
+    record_tree(kind, record)
+}
+
+/// The same, for those who have no server at hand.
+pub fn record_tree(kind: &Kind, record: &Record) -> Result<Object, Status> {
     let value: Value = serde_json::from_slice(&record.body)
         .map_err(|error| Status::internal(format!("{} cannot be read: {error}", record.key)))?;
     let mut object = Object::new(value);
@@ -596,7 +619,11 @@ pub fn tree(_: &Server, kind: &Kind, record: &Record) -> Result<Object, Status> 
     object.set("kind", &*kind.kind);
     if record.generation != kind.generation {
         // Written under an older schema: what that had and this has not goes, defaults come.
-        decode(object.value_mut(), &kind.schema, Mode::Ignore)
+        let renewed = match kind.is_custom() {
+            true => prune(object.value_mut(), &kind.schema, Mode::Ignore),
+            false => decode(object.value_mut(), &kind.schema, Mode::Ignore),
+        };
+        renewed
             .map_err(|error| Status::internal(format!("{}: {error}", record.key)))?;
         schema_default::default(object.value_mut(), &kind.schema);
     }

@@ -6,6 +6,7 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 use skiff_api::Status;
 use skiff_api::kind::{Kind, Subresource, Verb, api_version};
+use skiff_api::names::version_order;
 use skiff_api::registry::Registry;
 use skiff_api::wire::{Answer, Body};
 use std::sync::Arc;
@@ -37,6 +38,11 @@ pub fn answer(server: &Arc<Server>, accept: &str, parts: &[&str]) -> Result<Answ
         (["apis", group, version], _) => resources(&registry, group, version),
         _ => Err(Status::no_such_path()),
     }
+}
+
+/// Whether anything of this group is served.
+pub fn has_group(server: &Server, group: &str) -> bool {
+    server.kinds.now().kinds().iter().any(|kind| kind.group == group)
 }
 
 /// All discovery paths and the others that stand alone, for `GET /`.
@@ -104,24 +110,6 @@ fn versions<'a>(registry: &'a Registry, group: &str) -> Vec<&'a str> {
     }
     versions.sort_by_key(|version| version_order(version));
     versions
-}
-
-/// Kubernetes' order of versions: GA before beta before alpha, the higher number first.
-pub fn version_order(version: &str) -> (u8, std::cmp::Reverse<(u64, u64)>, String) {
-    let split = |rest: &str| -> Option<(u64, u8, u64)> {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-        let major = rest[..digits].parse().ok()?;
-        match &rest[digits..] {
-            "" => Some((major, 0, 0)),
-            beta if beta.starts_with("beta") => Some((major, 1, beta[4..].parse().ok()?)),
-            alpha if alpha.starts_with("alpha") => Some((major, 2, alpha[5..].parse().ok()?)),
-            _ => None,
-        }
-    };
-    match version.strip_prefix('v').and_then(split) {
-        Some((major, rank, minor)) => (rank, std::cmp::Reverse((major, minor)), String::new()),
-        None => (3, std::cmp::Reverse((0, 0)), version.to_owned()),
-    }
 }
 
 fn group_entry(registry: &Registry, group: &str) -> Value {

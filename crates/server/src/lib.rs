@@ -10,6 +10,7 @@ pub mod authenticate;
 pub mod authorize;
 mod codec;
 mod connect;
+pub mod custom;
 mod delete;
 mod discovery;
 mod facets;
@@ -20,7 +21,7 @@ pub mod keys;
 pub mod limit;
 mod metrics;
 mod openapi;
-mod paths;
+pub mod paths;
 mod pipeline;
 mod read;
 pub mod ready;
@@ -45,10 +46,14 @@ pub struct Server {
     pub world: World,
     pub store: Arc<dyn Store>,
     pub kinds: Kinds,
+    /// What is known of custom resource definitions.
+    pub customs: custom::Customs,
     pub authenticator: authenticate::Authenticator,
     pub authorizer: authorize::Authorizer,
     pub limits: limit::Limits,
     pub ready: ready::Ready,
+    /// Where addresses and ports of Services come from.
+    pub services: admission::service::Ranges,
     /// `host:port`, as discovery tells it to clients.
     pub address: String,
     pub build: Build,

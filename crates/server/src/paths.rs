@@ -27,9 +27,10 @@ pub async fn answer(
     match parts[..] {
         [""] => Ok(Answer::json(StatusCode::OK, &json!({"paths": discovery::paths(server)}))),
         ["api"] | ["apis"] | ["apis", _] | ["api", _] | ["apis", _, _] => {
-            match discovery::answer(server, accept, &parts) {
-                Err(status) if status.code == 404 => Ok(nothing()),
-                answer => answer,
+            // Of a group that is there, what is not there has a Status.
+            match parts[..] {
+                ["apis", group, ..] if !discovery::has_group(server, group) => Ok(nothing()),
+                _ => discovery::answer(server, accept, &parts),
             }
         }
         ["openapi", "v3", ref rest @ ..] => crate::openapi::answer(server, rest, query),

@@ -27,6 +27,7 @@ pub async fn run(server: &Arc<Server>, call: Call) -> Result<Answer, Status> {
             let asked = Attributes::of_path(call.method.as_str(), &path);
             let user = impersonate(&server.authorizer, caller, &call.headers, &asked).await?;
             server.authorizer.check(&user, &asked).await?;
+            crate::custom::refresh(server);
             crate::paths::answer(server, &call, &path, &query).await
         }
         Target::Resource(resource) => run_resource(server, caller, query, resource, call).await,
@@ -47,14 +48,13 @@ async fn run_resource(
     let user = impersonate(&server.authorizer, caller, &call.headers, &asked).await?;
     server.authorizer.check(&user, &asked).await?;
     let timeout = timeout(verb, &query)?;
-    let registry = server.kinds.now();
-    let kind = registry
-        .find(&resource.group, &resource.version, &resource.plural)
+    let (registry, kind) =
+        crate::custom::find(server, &resource.group, &resource.version, &resource.plural);
+    let kind = kind
         .filter(|kind| {
             kind.namespaced() || resource.namespace.is_empty() || kind.plural == "namespaces"
         })
-        .ok_or_else(Status::no_such_path)?
-        .clone();
+        .ok_or_else(Status::no_such_path)?;
     check_place(verb, &resource, &kind)?;
     let header =
         |name| call.headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok()).unwrap_or("");
@@ -71,6 +71,9 @@ async fn run_resource(
         registry,
         query,
     };
+    if let Some(told) = request.kind.custom.as_ref().and_then(|custom| custom.deprecation.as_ref()) {
+        request.warn(told);
+    }
     let answer = match timeout {
         Some(most) => match server.world.within(most, bracket(server, &request, call)).await {
             Some(answer) => answer?,

@@ -10,6 +10,7 @@ use http::StatusCode;
 use skiff_api::Status;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::Kind;
+use skiff_api::registry::Registry;
 use skiff_api::wire::{Answer, Body, Frame};
 use skiff_store::{
     Event, Record, Revision, Watch, WatchError, WatchItem, WatchRequest, WatchStart,
@@ -58,6 +59,7 @@ pub async fn watch(server: &Arc<Server>, request: &Request) -> Result<Answer, St
     let state = State {
         server: server.clone(),
         kind: request.kind.clone(),
+        kinds: server.kinds.changes(),
         head: read::head(&request.kind),
         selection,
         source,
@@ -126,9 +128,25 @@ fn wants_initial_events(request: &Request) -> Result<Option<bool>, Status> {
     if errors.is_empty() { Ok(asked) } else { Err(read::list_options_invalid(&errors)) }
 }
 
+/// Waits until a custom kind is no longer served as it was when the watch began.
+async fn superseded(kinds: &mut tokio::sync::watch::Receiver<Arc<Registry>>, kind: &Arc<Kind>) {
+    if !kind.is_custom() {
+        return std::future::pending().await;
+    }
+    let gone = |registry: &Arc<Registry>| {
+        let found = registry.find(&kind.group, &kind.version, &kind.plural);
+        found.is_none_or(|found| !Arc::ptr_eq(found, kind))
+    };
+    if kinds.wait_for(gone).await.is_err() {
+        // The sender lives as long as the server: there is nobody left to tell.
+        std::future::pending().await
+    }
+}
+
 struct State {
     server: Arc<Server>,
     kind: Arc<Kind>,
+    kinds: tokio::sync::watch::Receiver<Arc<Registry>>,
     head: Arc<str>,
     selection: Selection,
     source: Watch,
@@ -155,7 +173,14 @@ impl State {
             let wake =
                 if self.bookmarks { self.next_bookmark.min(self.deadline) } else { self.deadline };
             let left = wake.saturating_sub(world.uptime());
-            match world.within(left, self.source.next()).await {
+            let next = async {
+                tokio::select! {
+                    biased;
+                    item = self.source.next() => Some(item),
+                    () = superseded(&mut self.kinds, &self.kind) => None,
+                }
+            };
+            match world.within(left, next).await.map(|next| next.unwrap_or(None)) {
                 Some(Some(Ok(item))) => self.take(item),
                 Some(Some(Err(error))) => self.fail(error),
                 Some(None) => return None,

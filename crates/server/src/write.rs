@@ -95,13 +95,20 @@ async fn attempt(
     let attributes = Attributes::of(request, creating, new.name());
     keep_other_parts(request, &mut new, old.as_ref());
     codec::default(kind, &mut new);
+    // What admission adds is owned by nobody.
+    body.own_fields(server, request, &mut new, old.as_ref())?;
     admission::mutate(server, &attributes, &mut new, old.as_ref()).await?;
     codec::default(kind, &mut new);
-    body.own_fields(server, request, &mut new, old.as_ref())?;
-    if request.resource.subresource.is_empty() {
-        (kind.hooks.prepare)(&mut new, old.as_ref());
+    codec::settle(kind, &mut new, old.as_ref());
+    match (&*request.resource.subresource, old.as_ref()) {
+        ("", old) => (kind.hooks.prepare)(&mut new, old),
+        (entry, Some(old)) => (kind.hooks.prepare_part)(entry, &mut new, old),
+        (_, None) => {}
     }
-    count_generation(kind, &mut new, old.as_ref());
+    // What is said about an object asks nothing new of anybody, whatever it annotates.
+    if request.resource.subresource != "status" {
+        count_generation(kind, &mut new, old.as_ref());
+    }
     validate(request, &new, old.as_ref())?;
     admission::validate(server, &attributes, &new, old.as_ref()).await?;
     for warning in (kind.hooks.warn)(&new, old.as_ref()) {
@@ -244,7 +251,7 @@ fn validate(request: &Request, new: &Object, old: Option<&Object>) -> Result<(),
         None => meta::validate_create(kind, new, &mut errors),
         Some(old) => meta::validate_update(new, old, &mut errors),
     }
-    codec::validate(kind, new, &mut errors);
+    codec::validate(kind, new, old, &mut errors);
     match (&*request.resource.subresource, old) {
         ("" | "scale", _) | (_, None) => (kind.hooks.validate)(new, old, &mut errors),
         (part, Some(old)) => (kind.hooks.validate_part)(part, new, old, &mut errors),
@@ -297,8 +304,12 @@ async fn commit(
             facets: crate::facets::of(kind, &new),
         },
     };
+    let ends = matches!(write, Write::Delete { .. });
     let mut writes = vec![write];
-    admission::reserve(server, attributes, &new, old, &mut writes)?;
+    match ends {
+        true => admission::release(server, kind, &new, &mut writes),
+        false => admission::reserve(server, attributes, &new, old, &mut writes)?,
+    }
     match server.store.commit(writes).await {
         Ok(committed) => {
             let revision = committed.first().map_or(Revision(0), |c| c.revision).0;
@@ -311,7 +322,12 @@ async fn commit(
 
 fn commit_failure(request: &Request, new: &Object, created: bool, error: CommitError) -> Failure {
     let about = request.kind.about();
+    let own = request.kind.key(new.namespace(), new.name());
     match error {
+        // Somebody else took what this write was about to take.
+        CommitError::Conflict { key, .. } if *key != own => {
+            Failure::Again(Status::modified(about, new.name()))
+        }
         CommitError::Conflict { actual: Some(_), .. } if created => {
             let taken = Status::already_exists(about, new.name());
             // An apply that meets its own creation by somebody else merges with that.

@@ -4,8 +4,6 @@
 //! line per acknowledged write to its standard output; after its death that is compared with what
 //! a new opening reads.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
-
 use skiff_store::{
     Key, ListRequest, Options, Revision, Scope, Store, WatchItem, WatchRequest, WatchStart, Write,
     facets, open,

@@ -1,7 +1,5 @@
 //! What the store promises, on both engines: each test runs once in memory and once on disk.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
-
 use skiff_store::{
     CommitError, ListRequest, Listed, OpenError, Options, ReadError, Revision, Scope, Store, Watch,
     WatchError, WatchItem, WatchRequest, WatchStart, Write, facets, memory, open,

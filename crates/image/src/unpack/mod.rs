@@ -256,7 +256,7 @@ impl Work {
             return Err(refused(&member.path, "a hard link to a folder"));
         };
         let path = self.tree.join(last);
-        let here = self.tree.here().try_clone_to_owned().map_err(|e| Error::from_io(e))?;
+        let here = self.tree.here().try_clone_to_owned().map_err(Error::from_io)?;
         let found = self.tree.find(parents, target_last, &member.path)?;
         let Some(dir) = found else {
             self.loose.count(path.len() + target.len())?;

@@ -60,7 +60,7 @@ impl PaxMap {
             self.read_map(data)?;
         }
         let size = self.size.ok_or_else(|| bad("a sparse file has no size"))?;
-        if self.numbers.len() % 2 != 0 {
+        if !self.numbers.len().is_multiple_of(2) {
             return Err(bad("a sparse map is incomplete"));
         }
         let pieces = self.numbers.chunks(2).map(|p| Piece { offset: p[0], length: p[1] }).collect();

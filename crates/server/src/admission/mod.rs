@@ -3,7 +3,12 @@
 //! A plugin is a table of functions over the attributes of a request. Each may run several times for one request
 //! (the bracket runs again on a conflict), so none takes anything: `reserve` only adds writes to the transaction.
 
+mod default_toleration_seconds;
 mod namespace_lifecycle;
+mod node_restriction;
+mod priority;
+pub mod service;
+mod service_account;
 
 use crate::Server;
 use crate::request::Request;
@@ -14,7 +19,15 @@ use skiff_api::wire::User;
 use skiff_store::Write;
 
 /// The plugins, in the order in which they run.
-const PLUGINS: &[Plugin] = &[namespace_lifecycle::PLUGIN, crate::authorize::escalate::PLUGIN];
+const PLUGINS: &[Plugin] = &[
+    namespace_lifecycle::PLUGIN,
+    service_account::PLUGIN,
+    node_restriction::PLUGIN,
+    priority::PLUGIN,
+    default_toleration_seconds::PLUGIN,
+    service::PLUGIN,
+    crate::authorize::escalate::PLUGIN,
+];
 
 /// What a plugin does; the parts that it lacks do nothing.
 pub struct Plugin {

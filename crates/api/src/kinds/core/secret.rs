@@ -71,11 +71,11 @@ fn validate(new: &Object, old: Option<&Object>, errors: &mut Errors) {
         }
     }
     match sort {
-        "kubernetes.io/service-account-token" => {
-            if new.annotation("kubernetes.io/service-account.name").unwrap_or("").is_empty() {
-                let path = Path::new("metadata.annotations");
-                errors.required(&path.key("kubernetes.io/service-account.name"), "");
-            }
+        "kubernetes.io/service-account-token"
+            if new.annotation("kubernetes.io/service-account.name").unwrap_or("").is_empty() =>
+        {
+            let path = Path::new("metadata.annotations");
+            errors.required(&path.key("kubernetes.io/service-account.name"), "");
         }
         "kubernetes.io/basic-auth" => {
             let has = |key| new.map("data").contains_key(key);

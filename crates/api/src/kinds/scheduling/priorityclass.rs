@@ -42,7 +42,13 @@ pub fn kind() -> Kind {
             age_column(),
             column("PreemptionPolicy", Cell::With(policy)),
         ],
-        hooks: Hooks { validate, generation: Some(|_, _| false), ..Hooks::NONE },
+        hooks: Hooks {
+            default: |class| class.set_absent("preemptionPolicy", "PreemptLowerPriority"),
+            validate,
+            generation: Some(|_, _| false),
+            fields: Some(fields),
+            ..Hooks::NONE
+        },
         ..Kind::new(
             "scheduling.k8s.io/v1",
             "PriorityClass",
@@ -50,6 +56,11 @@ pub fn kind() -> Kind {
             "io.k8s.api.scheduling.v1.PriorityClass",
         )
     }
+}
+
+/// Not for users: the admission plugin finds the default class by it.
+fn fields(class: &Object, put: &mut dyn FnMut(&'static str, &str)) {
+    put("globalDefault", if class.flag("globalDefault") { "true" } else { "false" });
 }
 
 fn policy(class: &Object, _: jiff::Timestamp) -> Value {

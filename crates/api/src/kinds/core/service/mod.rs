@@ -26,7 +26,7 @@ pub fn kind() -> Kind {
     Kind {
         short: vec!["svc".into()],
         categories: vec!["all".into()],
-        name_rule: NameRule::Label1035,
+        name_rule: NameRule::Label,
         selectable: vec!["spec.clusterIP".into(), "spec.type".into()],
         subresources: vec![proxy(), status()],
         shows_deleted: true,

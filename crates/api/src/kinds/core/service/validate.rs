@@ -283,8 +283,8 @@ fn validate_numbers(new: &Object, errors: &mut Errors) {
         errors.duplicate(&path.index(index).child("nodePort"), number(port, "nodePort"));
     }
     for (index, port) in ports.iter().enumerate().filter(|(index, _)| twice(*index, "port")) {
-        let shown =
-            json!({"port": number(port, "port"), "protocol": port["protocol"], "targetPort": 0});
+        let shown = json!({"Name": "", "Protocol": port["protocol"], "AppProtocol": null,
+            "Port": number(port, "port"), "TargetPort": 0, "NodePort": 0});
         errors.duplicate(&path.index(index), shown);
     }
 }

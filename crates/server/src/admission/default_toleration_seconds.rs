@@ -1,0 +1,52 @@
+//! DefaultTolerationSeconds: pods stay for five minutes on a node that is not ready or cannot be reached, unless they
+//! say otherwise.
+
+use super::{Attributes, Plugin};
+use crate::Server;
+use serde_json::{Value, json};
+use skiff_api::Status;
+use skiff_api::object::{Object, at};
+
+pub const PLUGIN: Plugin = Plugin { name: "DefaultTolerationSeconds", mutate, ..Plugin::NONE };
+
+const SECONDS: i64 = 300;
+const TAINTS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
+
+fn mutate(
+    _: &Server,
+    request: &Attributes,
+    pod: &mut Object,
+    _: Option<&Object>,
+) -> Result<(), Status> {
+    if !request.is("", "pods") {
+        return Ok(());
+    }
+    let mut tolerations = pod.list("spec.tolerations").to_vec();
+    let before = tolerations.len();
+    let missing = TAINTS
+        .iter()
+        .filter(|taint| !pod.list("spec.tolerations").iter().any(|it| tolerates(it, taint)));
+    tolerations.extend(missing.map(|taint| {
+        json!({"key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": SECONDS})
+    }));
+    if tolerations.len() > before {
+        pod.set("spec.tolerations", tolerations);
+    }
+    Ok(())
+}
+
+fn tolerates(toleration: &Value, taint: &str) -> bool {
+    let text = |field| at(toleration, field).and_then(Value::as_str).unwrap_or("");
+    (text("key") == taint || text("key").is_empty()) && matches!(text("effect"), "NoExecute" | "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_key_tolerates_everything() {
+        assert!(tolerates(&json!({"operator": "Exists"}), TAINTS[0]));
+        assert!(!tolerates(&json!({"key": TAINTS[0], "effect": "NoSchedule"}), TAINTS[0]));
+    }
+}

@@ -1,0 +1,119 @@
+//! Addresses and ports of Services: each is drawn from a range of the cluster, or asked for, and taken in the same
+//! transaction as the Service. Nothing is taken before that, so a refused or dry-run write leaves nothing behind.
+//!
+//! What is taken is a record of its own, `ipallocations//ADDRESS` or `nodeports//PORT`: two writers of one are a
+//! conflict of the store, and the second one draws again or is told.
+
+mod address;
+mod port;
+
+use super::{Attributes, Plugin};
+use crate::Server;
+use skiff_api::Status;
+use skiff_api::errors::Errors;
+use skiff_api::ip::Cidr;
+use skiff_api::kind::Kind;
+use skiff_api::kinds::core::service as kind;
+use skiff_api::object::Object;
+use skiff_api::status::About;
+use skiff_store::Write;
+use std::collections::BTreeSet;
+
+pub const PLUGIN: Plugin = Plugin { name: "Service", mutate, reserve, release, ..Plugin::NONE };
+
+/// Where addresses and ports of Services come from.
+#[derive(Debug, Clone)]
+pub struct Ranges {
+    pub addresses: Cidr,
+    /// First and last.
+    pub ports: (u16, u16),
+}
+
+impl Default for Ranges {
+    fn default() -> Ranges {
+        let base = [10, 96, 0, 0].into();
+        Ranges { addresses: Cidr { base, bits: 16 }, ports: (30_000, 32_767) }
+    }
+}
+
+fn mutate(
+    server: &Server,
+    at: &Attributes,
+    new: &mut Object,
+    old: Option<&Object>,
+) -> Result<(), Status> {
+    if !at.is("", "services") {
+        return Ok(());
+    }
+    kind::settle(new, old);
+    address::families(server, new, old)?;
+    address::draw(server, new, old)?;
+    port::draw(server, new, old)
+}
+
+/// The keys of all that a Service has taken.
+fn taken(service: &Object) -> BTreeSet<String> {
+    let mut keys = BTreeSet::new();
+    if kind::needs_cluster_ip(service) && !kind::headless(service) {
+        let list = service.list("spec.clusterIPs").iter().filter_map(|it| it.as_str());
+        keys.extend(list.map(address::key));
+    }
+    keys.extend(kind::node_ports(service).into_iter().map(port::key));
+    if kind::needs_health_check(service)
+        && let Some(number) = service.int("spec.healthCheckNodePort").filter(|it| *it > 0)
+    {
+        keys.insert(port::key(number));
+    }
+    keys
+}
+
+fn reserve(
+    server: &Server,
+    at: &Attributes,
+    new: &Object,
+    old: Option<&Object>,
+    writes: &mut Vec<Write>,
+) -> Result<(), Status> {
+    if !at.is("", "services") {
+        return Ok(());
+    }
+    let before = old.map_or_else(BTreeSet::new, taken);
+    let after = taken(new);
+    let owner = format!("{{\"service\":\"{}/{}\"}}", new.namespace(), new.name());
+    for key in after.difference(&before) {
+        writes.push(Write::Put {
+            key: key.as_str().into(),
+            expect: None,
+            body: owner.clone().into(),
+            generation: 1,
+            facets: skiff_store::facets(Vec::new()),
+        });
+    }
+    free(server, before.difference(&after), writes);
+    Ok(())
+}
+
+fn release(server: &Server, of: &Kind, gone: &Object, writes: &mut Vec<Write>) {
+    if of.group.is_empty() && of.plural == "services" {
+        free(server, taken(gone).iter(), writes);
+    }
+}
+
+fn free<'a>(server: &Server, keys: impl Iterator<Item = &'a String>, writes: &mut Vec<Write>) {
+    for record in keys.filter_map(|key| server.store.get(key)) {
+        writes.push(Write::Delete { key: record.key.clone(), expect: record.revision, last: None });
+    }
+}
+
+fn invalid(service: &Object, errors: &Errors) -> Status {
+    Status::invalid(About { group: "", resource: "Service" }, service.name(), errors)
+}
+
+/// The first place in a range that is free: a random one above `kept`, else one of those below, which are
+/// kept for those who ask for a certain one (KEP-3070, KEP-3668).
+fn pick(server: &Server, size: u64, kept: u64, free: impl Fn(u64) -> bool) -> Option<u64> {
+    let upper = size.saturating_sub(kept);
+    let start = if upper == 0 { 0 } else { server.world.below(upper) };
+    let above = (0..upper).map(|step| kept + (start + step) % upper);
+    above.chain(0..kept.min(size)).find(|place| free(*place))
+}
