@@ -398,15 +398,9 @@ fn applied(
         let (group, version) = version.split_once('/').unwrap_or(("", version));
         return Err(Status::bad_request(format!("invalid object type: {group}/{version}, Kind={name}")));
     }
-    let mut sent = Object::new(config.clone());
-    check_names(request, &sent)?;
-    sent.set_absent("metadata.name", &*request.resource.name);
-    if kind.namespaced() {
-        sent.set_absent("metadata.namespace", &*request.resource.namespace);
-    }
-    let config = sent.into_value();
+    check_names(request, &Object::new(config.clone()))?;
     let result = with_ownership(server, request, |write| {
-        apply::apply(write, old.map(Object::value), &config, force)
+        apply::apply(write, old.map(Object::value), config, force)
             .map_err(|error| refuse_apply(request, error))
     })?;
     if let (true, Some(old)) = (result.same, old) {
@@ -417,7 +411,12 @@ fn applied(
     }
     let mut object = result.object;
     decode_as(request, &mut object, &kind.schema, (&kind.version, &kind.kind))?;
-    Ok(Object::new(object))
+    let mut object = Object::new(object);
+    object.set_absent("metadata.name", &*request.resource.name);
+    if kind.namespaced() {
+        object.set_absent("metadata.namespace", &*request.resource.namespace);
+    }
+    Ok(object)
 }
 
 fn refuse_apply(request: &Request, error: apply::Error) -> Status {
