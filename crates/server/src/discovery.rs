@@ -134,10 +134,27 @@ fn sorted_answer(body: &Value) -> Answer {
 
 fn order(map: &Map<String, Value>) -> &'static [&'static str] {
     match (map.contains_key("singularName"), map.contains_key("responseKind")) {
-        (true, _) => &["name", "singularName", "namespaced", "group", "version", "kind", "verbs", "shortNames", "categories"],
-        (_, true) => {
-            &["resource", "subresource", "responseKind", "scope", "singularResource", "verbs", "shortNames", "categories"]
-        }
+        (true, _) => &[
+            "name",
+            "singularName",
+            "namespaced",
+            "group",
+            "version",
+            "kind",
+            "verbs",
+            "shortNames",
+            "categories",
+        ],
+        (_, true) => &[
+            "resource",
+            "subresource",
+            "responseKind",
+            "scope",
+            "singularResource",
+            "verbs",
+            "shortNames",
+            "categories",
+        ],
         _ if map.len() == 3 && map.contains_key("group") => &["group", "version", "kind"],
         _ => &["kind", "apiVersion", "metadata", "name", "group", "groupVersion", "version"],
     }
@@ -190,7 +207,16 @@ fn resources(registry: &Registry, group: &str, version: &str) -> Result<Answer, 
 /// The verbs of custom resources stand in an order of their own.
 fn verbs_in_order(kind: &Kind) -> Vec<&'static str> {
     if kind.is_custom() {
-        return vec!["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
+        return vec![
+            "delete",
+            "deletecollection",
+            "get",
+            "list",
+            "patch",
+            "create",
+            "update",
+            "watch",
+        ];
     }
     verbs(kind.verbs)
 }
