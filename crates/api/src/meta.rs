@@ -132,9 +132,8 @@ pub fn validate_annotations(
 }
 
 fn validate_owners(path: &Path, owners: &[Value], errors: &mut Errors) {
-    let text = |owner: &Value, key: &str| {
-        owner.get(key).and_then(Value::as_str).unwrap_or("").to_owned()
-    };
+    let text =
+        |owner: &Value, key: &str| owner.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
     let mut controller: Option<String> = None;
     for (index, owner) in owners.iter().enumerate() {
         let here = path.index(index);

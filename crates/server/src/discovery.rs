@@ -134,10 +134,27 @@ fn sorted_answer(body: &Value) -> Answer {
 
 fn order(map: &Map<String, Value>) -> &'static [&'static str] {
     match (map.contains_key("singularName"), map.contains_key("responseKind")) {
-        (true, _) => &["name", "singularName", "namespaced", "group", "version", "kind", "verbs", "shortNames", "categories"],
-        (_, true) => {
-            &["resource", "subresource", "responseKind", "scope", "singularResource", "verbs", "shortNames", "categories"]
-        }
+        (true, _) => &[
+            "name",
+            "singularName",
+            "namespaced",
+            "group",
+            "version",
+            "kind",
+            "verbs",
+            "shortNames",
+            "categories",
+        ],
+        (_, true) => &[
+            "resource",
+            "subresource",
+            "responseKind",
+            "scope",
+            "singularResource",
+            "verbs",
+            "shortNames",
+            "categories",
+        ],
         _ if map.len() == 3 && map.contains_key("group") => &["group", "version", "kind"],
         _ => &["kind", "apiVersion", "metadata", "name", "group", "groupVersion", "version"],
     }

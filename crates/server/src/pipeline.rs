@@ -71,7 +71,8 @@ async fn run_resource(
         registry,
         query,
     };
-    if let Some(told) = request.kind.custom.as_ref().and_then(|custom| custom.deprecation.as_ref()) {
+    if let Some(told) = request.kind.custom.as_ref().and_then(|custom| custom.deprecation.as_ref())
+    {
         request.warn(told);
     }
     let answer = match timeout {
