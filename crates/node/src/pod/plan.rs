@@ -388,3 +388,6 @@ fn stop(name: &str, known: &Known, grace_s: i64, out: &mut Plan) {
         out.actions.push(Action::Kill { container, id: id.clone(), why, grace_s });
     }
 }
+
+#[cfg(test)]
+mod tests;
