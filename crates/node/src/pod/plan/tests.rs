@@ -383,11 +383,9 @@ fn a_deadline_fails_the_pod() {
         5s later
           fail: DeadlineExceeded
           kill c in 3s: Pod { grace_s: 3 }
-          look again in 0s
           = Running, c running 0
         c exits 137
           remove sandbox s
-          look again in 0s
           = Failed, c Error 0
     "#]]);
 }
