@@ -51,14 +51,18 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, String> {
     Ok(Parsed { value, odd })
 }
 
+/// Which bracket it was counts for nothing.
+const TOO_DEEP: &str = "invalid character '[' exceeded max depth";
+
 fn describe(bytes: &[u8], error: &serde_json::Error) -> String {
     match syntax_error(bytes) {
+        Some(_) if error.to_string().starts_with("recursion limit") => TOO_DEEP.to_string(),
         Some(text) => text,
         None if error.to_string().starts_with("number out of range") => {
             "json: cannot unmarshal number into Go value of type float64".to_string()
         }
         // The text is sound, so it was nested too deeply.
-        None => "exceeded max depth".to_string(),
+        None => TOO_DEEP.to_string(),
     }
 }
 
@@ -132,6 +136,28 @@ pub fn excerpt(bytes: &[u8]) -> String {
         out.push_str(" ...");
     }
     out
+}
+
+/// JSON text whose objects have their fields in the order that `order` gives for them, as the API
+/// reference shows them; what it does not name comes last.
+pub fn ordered(value: &Value, order: fn(&Map<String, Value>) -> &'static [&'static str]) -> String {
+    match value {
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(|it| ordered(it, order)).collect();
+            format!("[{}]", items.join(","))
+        }
+        Value::Object(map) => {
+            let names = order(map);
+            let place = |key: &str| names.iter().position(|it| *it == key).unwrap_or(names.len());
+            let mut fields: Vec<(&String, &Value)> = map.iter().collect();
+            fields.sort_by_key(|(key, _)| place(key));
+            let one = |(key, value): (&String, &Value)| {
+                format!("{}:{}", Value::from(key.as_str()), ordered(value, order))
+            };
+            format!("{{{}}}", fields.into_iter().map(one).collect::<Vec<_>>().join(","))
+        }
+        other => other.to_string(),
+    }
 }
 
 /// Where the reader is, as a list of steps towards the root.

@@ -1,6 +1,6 @@
 //! The metadata that all objects share: its validation on create and update (API reference: ObjectMeta).
 
-use crate::errors::{Errors, Path};
+use crate::errors::{Errors, Path, Sort};
 use crate::kind::{Kind, NameRule, Scope};
 use crate::names;
 use crate::object::{Object, texts};
@@ -91,7 +91,7 @@ fn validate_shared(meta: &Path, new: &Object, errors: &mut Errors) {
     validate_owners(&meta.child("ownerReferences"), new.list("metadata.ownerReferences"), errors);
     for (index, finalizer) in new.finalizers().enumerate() {
         let path = meta.child("finalizers");
-        validate_finalizer(&path.index(index), finalizer, Names::of(new), errors);
+        validate_finalizer((&path, index), finalizer, Names::of(new), errors);
     }
     let (orphan, foreground) = ("orphan", "foregroundDeletion");
     if new.finalizers().any(|f| f == orphan) && new.finalizers().any(|f| f == foreground) {
@@ -137,28 +137,44 @@ fn validate_owners(path: &Path, owners: &[Value], errors: &mut Errors) {
     let mut controller: Option<String> = None;
     for (index, owner) in owners.iter().enumerate() {
         let here = path.index(index);
-        for (key, why) in [
-            ("apiVersion", "version must not be empty"),
-            ("kind", "must not be empty"),
-            ("name", "must not be empty"),
-            ("uid", "must not be empty"),
-        ] {
+        let version = text(owner, "apiVersion");
+        if version.is_empty() {
+            errors.required(&here.child("apiVersion"), "must not be empty");
+        } else if version.split('/').count() > 2 {
+            let why = "must be <group>/<version> or <version>";
+            errors.invalid(&here.child("apiVersion"), &*version, why);
+        }
+        for key in ["kind", "name", "uid"] {
             if text(owner, key).is_empty() {
-                errors.invalid(&here.child(key), "", why);
+                errors.required(&here.child(key), "must not be empty");
             }
+        }
+        if (&*version, &*text(owner, "kind")) == ("v1", "Event") {
+            let why = "/v1, Kind=Event is disallowed from being an owner";
+            let body = format!("Invalid value: {}: {why}", show_owner(owner));
+            errors.push(Sort::Invalid, &here, body);
         }
         if owner.get("controller") == Some(&Value::Bool(true)) {
             if let Some(first) = &controller {
-                let why = format!(
-                    "Only one reference can have Controller set to true. Found \"true\" in references for {first} \
-                     and {}",
-                    text(owner, "kind") + "/" + &text(owner, "name")
+                let second = text(owner, "kind") + "/" + &text(owner, "name");
+                let all: Vec<String> = owners.iter().map(show_owner).collect();
+                let body = format!(
+                    "Invalid value: [{}]: Only one reference can have Controller set to true. Found \"true\" in \
+                     references for {first} and {second}",
+                    all.join(",")
                 );
-                errors.invalid(path, Value::Array(owners.to_vec()), &why);
+                errors.push(Sort::Invalid, path, body);
             }
             controller = Some(text(owner, "kind") + "/" + &text(owner, "name"));
         }
     }
+}
+
+/// An owner as messages show it: its fields in the order of the API reference.
+fn show_owner(owner: &Value) -> String {
+    let order = ["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"];
+    let field = |key: &&str| owner.get(*key).map(|value| format!("\"{key}\":{value}"));
+    format!("{{{}}}", order.iter().filter_map(field).collect::<Vec<_>>().join(","))
 }
 
 /// The finalizers that need no prefix.
@@ -181,16 +197,18 @@ impl Names {
     }
 }
 
-fn validate_finalizer(path: &Path, finalizer: &str, rule: Names, errors: &mut Errors) {
+fn validate_finalizer(
+    (path, index): (&Path, usize),
+    finalizer: &str,
+    rule: Names,
+    errors: &mut Errors,
+) {
     for why in names::qualified(finalizer) {
         errors.invalid(path, finalizer, &why);
     }
     let strict = rule == Names::Strict;
     if strict && !finalizer.contains('/') && !STANDARD_FINALIZERS.contains(&finalizer) {
-        errors.invalid(
-            path,
-            finalizer,
-            "name is neither a standard finalizer name nor is it fully qualified",
-        );
+        let why = "name is neither a standard finalizer name nor is it fully qualified";
+        errors.invalid(&path.index(index), finalizer, why);
     }
 }

@@ -85,10 +85,9 @@ pub fn qualified(text: &str) -> Vec<String> {
         _ => {
             let why = QUALIFIED_WHY;
             return vec![format!(
-                "a valid label key or annotation key {why} with an optional DNS subdomain prefix and '/' (e.g. \
+                "a valid label key {why} with an optional DNS subdomain prefix and '/' (e.g. \
                  'example.com/MyName')"
-            )
-            .replace("a valid label key or annotation key must", "a qualified name must")];
+            )];
         }
     };
     if name.is_empty() {
@@ -113,7 +112,11 @@ pub fn label_value(text: &str) -> Vec<String> {
 
 /// Names of objects are measured in other words than labels.
 fn too_long_name(text: &str, most: usize) -> Vec<String> {
-    if text.len() > most { vec![format!("must be no more than {most} characters")] } else { Vec::new() }
+    if text.len() > most {
+        vec![format!("must be no more than {most} characters")]
+    } else {
+        Vec::new()
+    }
 }
 
 fn too_long(text: &str, most: usize) -> Vec<String> {

@@ -20,6 +20,15 @@ pub enum Change {
         subresource: &'static str,
         body: Value,
     },
+    /// Sets fields of an object (or of its part): it is read, the fields are put in (RFC 7386), and it is updated, since
+    /// upstream's policy lets most controllers update and not patch. With `uid` and `resourceVersion` in the body, only
+    /// of that very object at that revision.
+    Merge {
+        resource: Resource,
+        key: Key,
+        subresource: &'static str,
+        body: Value,
+    },
     /// Replaces the object (or its part) at the revision that the body names.
     Update {
         resource: Resource,
@@ -77,18 +86,12 @@ impl Changes {
     }
 
     pub fn merge(&mut self, resource: Resource, key: Key, body: Value) {
-        self.patch(PatchKind::Merge, resource, key, "", body);
+        self.list.push(Change::Merge { resource, key, subresource: "", body });
     }
 
-    /// Writes fields of the status, by a merge patch.
-    pub fn status(&mut self, resource: Resource, key: Key, status: Value) {
-        self.patch(
-            PatchKind::Merge,
-            resource,
-            key,
-            "status",
-            serde_json::json!({"status": status}),
-        );
+    /// Sets fields through `status`.
+    pub fn status(&mut self, resource: Resource, key: Key, body: Value) {
+        self.list.push(Change::Merge { resource, key, subresource: "status", body });
     }
 
     pub fn patch(
@@ -163,6 +166,9 @@ impl Change {
             Change::Patch { kind, resource, key, subresource, body } => {
                 format!("patch {kind:?} {} {key} {subresource} {body}", resource.plural)
             }
+            Change::Merge { resource, key, subresource, body } => {
+                format!("merge {} {key} {subresource} {body}", resource.plural)
+            }
             Change::Update { resource, key, subresource, body } => {
                 format!("update {} {key} {subresource} {body}", resource.plural)
             }
@@ -174,7 +180,9 @@ impl Change {
             Change::Told(change, tell) => {
                 change.describe(indent, out);
                 let said = [("done", &tell.done), ("failed", &tell.failed)];
-                for (when, (reason, message)) in said.into_iter().filter(|(_, say)| !say.0.is_empty()) {
+                for (when, (reason, message)) in
+                    said.into_iter().filter(|(_, say)| !say.0.is_empty())
+                {
                     out.push_str(&format!("{indent}  {when} {reason}: {message}\n"));
                 }
                 return;

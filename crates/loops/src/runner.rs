@@ -8,12 +8,14 @@ use crate::changes::{Change, Changes, Tell};
 use crate::controllers;
 use crate::queue::Queue;
 use futures_util::future::join_all;
+use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::registry::Kinds;
-use skiff_api::views::{Key, View};
+use skiff_api::status::About;
+use skiff_api::views::{Key, Resource, View};
 use skiff_api::wire::{Serve, User};
 use skiff_base::{Backoff, Tasks, Time, World};
-use skiff_client::{Cache, Caches, Client, Item, Metas};
+use skiff_client::{Cache, Caches, Client, Item, Metas, Written};
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -198,6 +200,11 @@ impl Runner {
                 client,
                 settings: self.settings.clone(),
             },
+            reader: Client::new(
+                self.serve.clone(),
+                User::system("skiff", &["system:masters"]),
+                L::NAME,
+            ),
             queue,
             synced: on.synced,
             keys: Mutex::new(HashMap::new()),
@@ -218,6 +225,8 @@ struct Run<L: Loop> {
     runner: Runner,
     context: Context,
     recorder: skiff_client::events::Recorder,
+    /// Sees what the caches see; it never writes.
+    reader: Client,
     queue: Arc<Queue>,
     synced: HashMap<&'static str, CaughtUp>,
     keys: Mutex<HashMap<Key, Known<L::Memory>>>,
@@ -312,7 +321,8 @@ impl<L: Loop> Run<L> {
                     let (mut rest, mut size) = (list.as_slice(), 1);
                     while !rest.is_empty() {
                         let (batch, later) = rest.split_at(size.min(rest.len()));
-                        let outcomes = join_all(batch.iter().map(|change| self.perform(change))).await;
+                        let outcomes =
+                            join_all(batch.iter().map(|change| self.perform(change))).await;
                         let noted: Vec<_> = batch
                             .iter()
                             .zip(outcomes)
@@ -348,6 +358,9 @@ impl<L: Loop> Run<L> {
                     client.patch(*kind, *resource, namespace, &key.name, subresource, body).await?;
                 (resource, written)
             }
+            Change::Merge { resource, key, subresource, body } => {
+                (resource, self.merge(*resource, key, subresource, body.clone()).await?)
+            }
             Change::Update { resource, key, subresource, body } => {
                 let (namespace, body) = (&key.namespace, body.clone());
                 let written =
@@ -369,6 +382,24 @@ impl<L: Loop> Run<L> {
         Ok(Some((resource.plural, written.revision)))
     }
 
+    async fn merge(
+        &self,
+        resource: Resource,
+        key: &Key,
+        subresource: &str,
+        body: Value,
+    ) -> Result<Written, Status> {
+        let object = self.reader.get(resource, &key.namespace, &key.name).await?;
+        let mut object = object.into_value();
+        let wanted = body.get("metadata").and_then(|metadata| metadata.get("uid"));
+        if wanted.is_some_and(|uid| *uid != object["metadata"]["uid"]) {
+            let about = About { group: resource.group, resource: resource.plural };
+            return Err(Status::conflict(about, &key.name, "it was deleted and made anew"));
+        }
+        put(&mut object, body);
+        self.context.client.update(resource, &key.namespace, &key.name, subresource, object).await
+    }
+
     /// Performs a change and tells users how it went.
     async fn tell(
         &self,
@@ -387,7 +418,10 @@ impl<L: Loop> Run<L> {
                     Err(status) => (Err(status), String::new()),
                 }
             }
-            Change::Patch { key, .. } | Change::Update { key, .. } | Change::Delete { key, .. } => {
+            Change::Patch { key, .. }
+            | Change::Merge { key, .. }
+            | Change::Update { key, .. }
+            | Change::Delete { key, .. } => {
                 (Box::pin(self.perform(change)).await, key.name.clone())
             }
             other => (Box::pin(self.perform(other)).await, String::new()),
@@ -402,6 +436,24 @@ impl<L: Loop> Run<L> {
             self.recorder.record(sort, reason, &message, tell.about.clone()).await;
         }
         outcome
+    }
+}
+
+/// Puts the fields of a merge patch into an object (RFC 7386).
+fn put(into: &mut Value, from: Value) {
+    let Value::Object(from) = from else {
+        *into = from;
+        return;
+    };
+    if !into.is_object() {
+        *into = json!({});
+    }
+    let Value::Object(fields) = into else { return };
+    for (key, value) in from {
+        match value {
+            Value::Null => drop(fields.remove(&key)),
+            value => put(fields.entry(key).or_insert(Value::Null), value),
+        }
     }
 }
 
@@ -428,5 +480,6 @@ fn note<L: Loop>(
 /// A refusal because the namespace is going.
 fn namespace_ends(status: &Status) -> bool {
     let causes = status.details.as_ref().and_then(|details| details.get("causes")?.as_array());
-    causes.is_some_and(|causes| causes.iter().any(|cause| cause["reason"] == "NamespaceTerminating"))
+    causes
+        .is_some_and(|causes| causes.iter().any(|cause| cause["reason"] == "NamespaceTerminating"))
 }

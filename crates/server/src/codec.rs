@@ -215,17 +215,21 @@ fn parse_protobuf(request: &Request, schema: &Struct) -> Result<Value, Status> {
         .map_err(|error| Status::bad_request(error.to_string()))
 }
 
+fn mode(request: &Request) -> Result<Mode, Status> {
+    Ok(match request.strictness()? {
+        Strictness::Ignore => Mode::Ignore,
+        Strictness::Warn => Mode::Warn,
+        Strictness::Strict => Mode::Strict,
+    })
+}
+
 fn decode_as(
     request: &Request,
     value: &mut Value,
     schema: &Struct,
     (version, name): (&str, &str),
 ) -> Result<(), Status> {
-    let mode = match request.strictness()? {
-        Strictness::Ignore => Mode::Ignore,
-        Strictness::Warn => Mode::Warn,
-        Strictness::Strict => Mode::Strict,
-    };
+    let mode = mode(request)?;
     let decoded = match request.kind.is_custom() && std::ptr::eq(schema, &*request.kind.schema) {
         true => prune(value, schema, mode),
         false => decode(value, schema, mode),
@@ -247,7 +251,14 @@ fn check_type(value: &mut Value, group: &str, version: &str, kind: &str) -> Resu
     let text = |key: &str| value.get(key).and_then(Value::as_str).filter(|it| !it.is_empty());
     let given = (text("apiVersion").unwrap_or(&expected), text("kind").unwrap_or(kind));
     if given != (&expected, kind) {
-        return Err(Status::bad_request(wrong_type(given, (&expected, kind))));
+        let (why, by_version) = wrong_type(given, (&expected, kind));
+        let version = given.0.rsplit('/').next().unwrap_or("");
+        return Err(Status::bad_request(match by_version {
+            true => why,
+            false => {
+                format!("{} in version {version:?} cannot be handled as a {kind}: {why}", given.1)
+            }
+        }));
     }
     if !value.is_object() {
         *value = json!({});
@@ -262,24 +273,25 @@ pub fn no_kind(kind: &str, version: &str) -> String {
     format!("no kind {kind:?} is registered for version {version:?} in scheme {SCHEME}")
 }
 
-/// Why an object of one type cannot stand where one of another belongs, as conversion in upstream finds it.
-fn wrong_type((given, given_kind): (&str, &str), (expected, kind): (&str, &str)) -> String {
+/// Why an object of one type cannot stand where one of another belongs, as conversion in upstream
+/// finds it; and whether that is so only by its version.
+fn wrong_type((given, given_kind): (&str, &str), (expected, kind): (&str, &str)) -> (String, bool) {
     let (group, version) = given.split_once('/').unwrap_or(("", given));
     let known = skiff_api::schema::gvk(group, version, given_kind).is_some();
     if known && given_kind == kind {
-        return format!(
+        let why = format!(
             "the API version in the data ({given}) does not match the expected API version ({expected})"
         );
+        return (why, true);
     }
-    let why = match known {
-        true => {
-            let group = expected.split_once('/').map_or("core", |(group, _)| group);
-            let package = group.split('.').next().unwrap_or(group);
-            format!("converting ({version}.{given_kind}) to ({package}.{kind}): unknown conversion")
-        }
-        false => no_kind(given_kind, given),
-    };
-    format!("{given_kind} in version {version:?} cannot be handled as a {kind}: {why}")
+    if !known {
+        return (no_kind(given_kind, given), false);
+    }
+    let group = expected.split_once('/').map_or("core", |(group, _)| group);
+    let package = group.split('.').next().unwrap_or(group);
+    let why =
+        format!("converting ({version}.{given_kind}) to ({package}.{kind}): unknown conversion");
+    (why, false)
 }
 
 fn patched(request: &Request, sort: &str, bytes: &[u8], old: &Object) -> Result<Object, Status> {
@@ -287,44 +299,86 @@ fn patched(request: &Request, sort: &str, bytes: &[u8], old: &Object) -> Result<
     if let Some(Does::Scale(paths)) = entry.map(|e| &e.does) {
         let scale = crate::scale::show(old, paths).into_value();
         let schema = body_schema(request)?;
-        let scale = Object::new(patch(request, sort, bytes, scale, schema)?);
+        let scale = Object::new(patch(request, sort, bytes, &scale, schema)?);
         validate_scale(request, &scale)?;
         let mut new = old.clone();
         new.remove("metadata.resourceVersion");
         crate::scale::put(&mut new, &scale, paths);
         return Ok(new);
     }
-    let (kind, schema) = (&request.kind, &*request.kind.schema);
-    let mut value = patch(request, sort, bytes, old.value().clone(), schema)?;
-    check_type(&mut value, &kind.group, &kind.version, &kind.kind)?;
-    decode_as(request, &mut value, schema, (&kind.version, &kind.kind))?;
+    let kind = &request.kind;
+    let schema = &*kind.schema;
+    let value = patch(request, sort, bytes, old.value(), schema)?;
     let new = Object::new(value);
     check_names(request, &new)?;
     Ok(new)
 }
 
+/// Patches a tree and decodes what comes out. What does not fit is refused as a fault of the patch.
 fn patch(
     request: &Request,
     sort: &str,
     bytes: &[u8],
-    object: Value,
+    object: &Value,
     schema: &Struct,
 ) -> Result<Value, Status> {
-    let patched = match sort {
-        JSON_PATCH => patch::json_patch::apply(object, bytes),
-        MERGE_PATCH => patch::merge::apply(object, bytes),
-        _ => patch::strategic::apply(object, bytes, schema),
+    let run = || {
+        let object = object.clone();
+        let patched = match sort {
+            JSON_PATCH => patch::json_patch::apply(object, bytes),
+            MERGE_PATCH => patch::merge::apply(object, bytes),
+            _ => patch::strategic::apply(object, bytes, schema),
+        };
+        patched.map_err(|error| refuse_patch(request, error))
     };
-    let patched = patched.map_err(|error| refuse_patch(request, error))?;
-    odd_fields(request, patched.odd)?;
-    Ok(patched.object)
+    let patch::Patched { object: mut value, odd } = run()?;
+    let refuse = |why: String| {
+        let shown = match sort {
+            STRATEGIC_PATCH => patch::shown::strategic(bytes),
+            // Decoding has changed what the patch made, so it is made again.
+            _ => patch::shown::made(bytes, &run()?.object, schema),
+        };
+        let mut errors = Errors::new();
+        errors.invalid(&Path::new("patch"), shown, &why);
+        Err(Status::invalid(About { group: "", resource: "" }, "", &errors))
+    };
+    let text = |of: &Value, key: &str| of.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
+    let [given, wanted] = [&value, object].map(|of| (text(of, "apiVersion"), text(of, "kind")));
+    if given != wanted {
+        return refuse(wrong_type((&given.0, &given.1), (&wanted.0, &wanted.1)).0);
+    }
+    let mode = mode(request)?;
+    let decoded = match request.kind.is_custom() && std::ptr::eq(schema, &*request.kind.schema) {
+        true => prune(&mut value, schema, mode),
+        false => decode(&mut value, schema, mode),
+    };
+    match decoded {
+        Ok(_) if mode == Mode::Strict && !odd.is_empty() => {
+            refuse(DecodeError::Strict(odd).to_string())
+        }
+        Ok(warnings) => {
+            let told = odd.into_iter().chain(warnings).filter(|_| mode == Mode::Warn);
+            told.for_each(|warning| request.warn(warning));
+            Ok(value)
+        }
+        Err(DecodeError::Strict(unknown)) => {
+            let all = odd.into_iter().chain(unknown).collect();
+            refuse(DecodeError::Strict(all).to_string())
+        }
+        Err(DecodeError::Type(why)) => refuse(match why.rsplit_once(" of type ") {
+            Some((_, wanted)) if sort == STRATEGIC_PATCH => format!("unrecognized type: {wanted}"),
+            _ => why,
+        }),
+    }
 }
 
 fn refuse_patch(request: &Request, error: patch::Error) -> Status {
     let text = error.to_string();
     match error {
         patch::Error::Unreadable(_) => Status::bad_request(text),
-        patch::Error::TooLarge(_) => Status::new(413, "RequestEntityTooLarge", text),
+        patch::Error::TooLarge(_) => {
+            Status::new(413, "RequestEntityTooLarge", format!("Request entity too large: {text}"))
+        }
         patch::Error::Unfit(why) => {
             tracing::debug!(name = request.resource.name, why, "a patch does not fit");
             Status { details: Some(json!({})), ..Status::new(422, "Invalid", text) }
@@ -345,17 +399,13 @@ fn applied(
     let (version, name) = (text("apiVersion"), text("kind"));
     if (version, name) != (&*kind.api_version(), &*kind.kind) {
         let (group, version) = version.split_once('/').unwrap_or(("", version));
-        return Err(Status::bad_request(format!("invalid object type: {group}/{version}, Kind={name}")));
+        return Err(Status::bad_request(format!(
+            "invalid object type: {group}/{version}, Kind={name}"
+        )));
     }
-    let mut sent = Object::new(config.clone());
-    check_names(request, &sent)?;
-    sent.set_absent("metadata.name", &*request.resource.name);
-    if kind.namespaced() {
-        sent.set_absent("metadata.namespace", &*request.resource.namespace);
-    }
-    let config = sent.into_value();
+    check_names(request, &Object::new(config.clone()))?;
     let result = with_ownership(server, request, |write| {
-        apply::apply(write, old.map(Object::value), &config, force)
+        apply::apply(write, old.map(Object::value), config, force)
             .map_err(|error| refuse_apply(request, error))
     })?;
     if let (true, Some(old)) = (result.same, old) {
@@ -366,7 +416,12 @@ fn applied(
     }
     let mut object = result.object;
     decode_as(request, &mut object, &kind.schema, (&kind.version, &kind.kind))?;
-    Ok(Object::new(object))
+    let mut object = Object::new(object);
+    object.set_absent("metadata.name", &*request.resource.name);
+    if kind.namespaced() {
+        object.set_absent("metadata.namespace", &*request.resource.namespace);
+    }
+    Ok(object)
 }
 
 fn refuse_apply(request: &Request, error: apply::Error) -> Status {
@@ -400,10 +455,9 @@ fn check_names(request: &Request, sent: &Object) -> Result<(), Status> {
         )));
     }
     if request.kind.namespaced() && !sent.namespace().is_empty() && sent.namespace() != namespace {
-        return Err(Status::bad_request(format!(
-            "the namespace of the object ({}) does not match the namespace on the URL ({namespace})",
-            sent.namespace()
-        )));
+        let why =
+            "the namespace of the provided object does not match the namespace sent on the request";
+        return Err(Status::bad_request(why));
     }
     Ok(())
 }
@@ -461,7 +515,9 @@ fn parse(request: &Request, sort: &str) -> Result<Value, Status> {
 
 fn unreadable(request: &Request, why: &str) -> Status {
     if request.verb == Verb::Patch {
-        return Status::bad_request(format!("error decoding patch: error converting YAML to JSON: {why}"));
+        return Status::bad_request(format!(
+            "error decoding patch: error converting YAML to JSON: {why}"
+        ));
     }
     let entry = request.kind.subresource(&request.resource.subresource);
     let kind = match (request.verb, entry.and_then(|e| e.body)) {
@@ -469,7 +525,9 @@ fn unreadable(request: &Request, why: &str) -> Status {
         (_, Some((_, _, kind))) => kind,
         _ => &*request.kind.kind,
     };
-    Status::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {why}"))
+    Status::bad_request(format!(
+        "the object provided is unrecognized (must be of type {kind}): {why}"
+    ))
 }
 
 /// Fields that stand twice: warnings, or a refusal, as `fieldValidation` says.
@@ -521,13 +579,28 @@ pub fn settle(kind: &Kind, new: &mut Object, old: Option<&Object>) {
 
 /// The value validations of a structural schema; built-in kinds have none. What was wrong before and is still the
 /// same is let be (KEP-4008).
-pub fn validate(kind: &Kind, new: &Object, old: Option<&Object>, errors: &mut Errors) {
+pub fn validate(
+    kind: &Kind,
+    subresource: &str,
+    new: &Object,
+    old: Option<&Object>,
+    errors: &mut Errors,
+) {
     use skiff_api::schema::fault::Reason;
     use skiff_api::schema::validate::validate;
     let Some(custom) = &kind.custom else { return };
-    let faults = validate(new.value(), &custom.node, "");
+    // A write of the status is judged by the schema of the status alone.
+    let status = kind.schema.field("status").filter(|_| subresource == "status");
+    let judge = |object: &Object| match status {
+        None => validate(object.value(), &custom.node, ""),
+        Some(field) => match object.at("status") {
+            Some(status) => validate(status, &field.node, "status"),
+            None => Vec::new(),
+        },
+    };
+    let faults = judge(new);
     let before = match old {
-        Some(old) if !faults.is_empty() => validate(old.value(), &custom.node, ""),
+        Some(old) if !faults.is_empty() => judge(old),
         _ => Vec::new(),
     };
     for fault in faults {
@@ -574,8 +647,7 @@ pub fn record_tree(kind: &Kind, record: &Record) -> Result<Object, Status> {
             true => prune(object.value_mut(), &kind.schema, Mode::Ignore),
             false => decode(object.value_mut(), &kind.schema, Mode::Ignore),
         };
-        renewed
-            .map_err(|error| Status::internal(format!("{}: {error}", record.key)))?;
+        renewed.map_err(|error| Status::internal(format!("{}: {error}", record.key)))?;
         schema_default::default(object.value_mut(), &kind.schema);
     }
     Ok(object)

@@ -271,7 +271,8 @@ pub async fn delete_with(
 
 /// Checks the preconditions of a delete with these options.
 pub fn check(kind: &Kind, old: &Object, options: &Value) -> Result<(), Status> {
-    let text = |path| skiff_api::object::at(options, path).and_then(Value::as_str).map(str::to_owned);
+    let text =
+        |path| skiff_api::object::at(options, path).and_then(Value::as_str).map(str::to_owned);
     let wanted = Options {
         uid: text("preconditions.uid"),
         revision: text("preconditions.resourceVersion"),

@@ -105,7 +105,10 @@ async fn attempt(
         (entry, Some(old)) => (kind.hooks.prepare_part)(entry, &mut new, old),
         (_, None) => {}
     }
-    count_generation(kind, &mut new, old.as_ref());
+    // What is said about an object asks nothing new of anybody, whatever it annotates.
+    if request.resource.subresource != "status" {
+        count_generation(kind, &mut new, old.as_ref());
+    }
     validate(request, &new, old.as_ref())?;
     admission::validate(server, &attributes, &new, old.as_ref()).await?;
     for warning in (kind.hooks.warn)(&new, old.as_ref()) {
@@ -140,13 +143,7 @@ fn complete_identity(server: &Server, request: &Request, new: &mut Object) -> Re
         let stem: String = prefix.chars().take(58).collect();
         new.set("metadata.name", stem + &skiff_base::id::suffix(&server.world, 5));
     }
-    for path in [
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "selfLink",
-        "resourceVersion",
-        "generation",
-    ] {
+    for path in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"] {
         new.remove(&format!("metadata.{path}"));
     }
     new.set("metadata.uid", skiff_base::id::uuid(&server.world));
@@ -181,7 +178,7 @@ fn check_preconditions(
 ) -> Result<(), Status> {
     let Some(old) = old else { return Ok(()) };
     let (about, name) = (request.kind.about(), &*request.resource.name);
-    if new.uid() != old.uid() {
+    if request.verb == Verb::Update && new.uid() != old.uid() {
         let why = format!(
             "StorageError: invalid object, Code: 4, Key: /registry/{}, ResourceVersion: 0, \
              AdditionalErrorMsg: Precondition failed: UID in precondition: {}, UID in object meta: {}",
@@ -200,9 +197,11 @@ fn check_preconditions(
         }
         "" | "0" => Ok(()),
         given if given == old.resource_version() => Ok(()),
-        given if given.parse::<u64>().is_err() => {
-            Err(Status::new(500, "", format!("strconv.ParseUint: parsing {given:?}: invalid syntax")))
-        }
+        given if given.parse::<u64>().is_err() => Err(Status::new(
+            500,
+            "",
+            format!("strconv.ParseUint: parsing {given:?}: invalid syntax"),
+        )),
         _ => Err(Status::modified(about, name)),
     }
 }
@@ -249,7 +248,7 @@ fn validate(request: &Request, new: &Object, old: Option<&Object>) -> Result<(),
         None => meta::validate_create(kind, new, &mut errors),
         Some(old) => meta::validate_update(new, old, &mut errors),
     }
-    codec::validate(kind, new, old, &mut errors);
+    codec::validate(kind, &request.resource.subresource, new, old, &mut errors);
     match (&*request.resource.subresource, old) {
         ("" | "scale", _) | (_, None) => (kind.hooks.validate)(new, old, &mut errors),
         (part, Some(old)) => (kind.hooks.validate_part)(part, new, old, &mut errors),

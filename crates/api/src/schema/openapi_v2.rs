@@ -122,7 +122,8 @@ impl Document {
             self.bytes.extend_from_slice(b"},\"securityDefinitions\":{\"BearerToken\":{");
             self.bytes.extend_from_slice(b"\"description\":\"Bearer Token authentication\",");
             self.bytes.extend_from_slice(b"\"type\":\"apiKey\",\"name\":\"authorization\",");
-            self.bytes.extend_from_slice(b"\"in\":\"header\"}},\"security\":[{\"BearerToken\":[]}]}");
+            self.bytes
+                .extend_from_slice(b"\"in\":\"header\"}},\"security\":[{\"BearerToken\":[]}]}");
         }
     }
 }
@@ -207,7 +208,8 @@ fn operation(of: &Value) -> Value {
         content.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect()
     };
     let schema = |content: &Value| {
-        let of = content.as_object().and_then(|it| it.values().next()).and_then(|it| it.get("schema"));
+        let of =
+            content.as_object().and_then(|it| it.values().next()).and_then(|it| it.get("schema"));
         let mut of = of.cloned().unwrap_or_else(|| json!({"type": "object"}));
         down(&mut of);
         of
@@ -218,7 +220,8 @@ fn operation(of: &Value) -> Value {
             "parameters" => {}
             "requestBody" => {
                 out.insert("consumes".into(), types(&value["content"]));
-                let mut body = json!({"name": "body", "in": "body", "schema": schema(&value["content"])});
+                let mut body =
+                    json!({"name": "body", "in": "body", "schema": schema(&value["content"])});
                 if value.get("required") == Some(&json!(true)) {
                     body["required"] = json!(true);
                 }

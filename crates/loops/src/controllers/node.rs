@@ -17,6 +17,8 @@ use std::time::Duration;
 
 /// A node may be silent for this long: four beats of its lease.
 const GRACE: Duration = Duration::from_secs(40);
+/// A timer of ours that comes this late tells of our own sleep, not of a node's.
+const OVERSLEPT: Duration = Duration::from_secs(10);
 /// Where the leases of nodes are.
 const LEASES: &str = "kube-node-lease";
 /// What a node that says nothing is unknown to have.
@@ -87,7 +89,12 @@ impl Loop for NodeHealth {
         memory.sign = Some((sign, seen_at));
         taint(node, now, out);
         unready(seen, now, out);
-        let end = seen_at + GRACE;
+        let mut end = seen_at + GRACE;
+        // Woken much later than asked: this machine itself slept, and the node could not have been heard.
+        if now > end + OVERSLEPT {
+            memory.sign = Some((sign, now));
+            end = now + GRACE;
+        }
         if end > now {
             return Next::At(end);
         }
@@ -111,7 +118,8 @@ fn lapse(node: &Node, now: Time, out: &mut Changes) {
     if conditions.is_empty() {
         return;
     }
-    let body = json!({"metadata": {"uid": node.metadata.uid}, "status": {"conditions": conditions}});
+    let body =
+        json!({"metadata": {"uid": node.metadata.uid}, "status": {"conditions": conditions}});
     out.patch(PatchKind::Strategic, Node::RESOURCE, node.metadata.key(), "status", body);
     if node.condition("Ready").is_some_and(|ready| ready.status == "True") {
         let name = &node.metadata.name;
@@ -166,7 +174,9 @@ fn taint(node: &Node, now: Time, out: &mut Changes) {
     let ours = |taint: &Taint| {
         let of_ready = TAINTS.iter().any(|(sort, _, key)| *sort == "Ready" && *key == taint.key);
         match &*taint.effect {
-            "NoSchedule" => taint.key == UNSCHEDULABLE || TAINTS.iter().any(|(_, _, key)| *key == taint.key),
+            "NoSchedule" => {
+                taint.key == UNSCHEDULABLE || TAINTS.iter().any(|(_, _, key)| *key == taint.key)
+            }
             "NoExecute" => of_ready,
             _ => false,
         }
@@ -210,7 +220,8 @@ mod tests {
     fn plan(node: Value, memory: &mut Memory, now: &str) -> (String, Next) {
         let node = Arc::new(serde_json::from_value(node).expect("the case is a valid view"));
         let lease = json!({"spec": {"renewTime": "2026-01-01T00:00:00.000000Z"}});
-        let lease = Some(Arc::new(serde_json::from_value(lease).expect("the case is a valid view")));
+        let lease =
+            Some(Arc::new(serde_json::from_value(lease).expect("the case is a valid view")));
         let mut out = Changes::default();
         let seen = Seen { node, lease, ready_pods: Vec::new() };
         let next = NodeHealth::plan(&seen, memory, now.parse().expect("a time"), &mut out);
@@ -243,20 +254,32 @@ mod tests {
     #[test]
     fn conditions_become_taints_and_other_taints_stay() {
         let mine = json!({"key": "mine", "value": "x", "effect": "NoExecute"});
-        tainted(node("Unknown", json!([mine])), expect![[r#"
-            patch Merge nodes a  {"metadata":{"resourceVersion":"3","uid":"u"},"spec":{"taints":[{"effect":"NoExecute","key":"mine","value":"x"},{"effect":"NoSchedule","key":"node.kubernetes.io/unreachable","timeAdded":"2026-01-01T01:00:00Z"},{"effect":"NoExecute","key":"node.kubernetes.io/unreachable","timeAdded":"2026-01-01T01:00:00Z"}]}}
-        "#]]);
+        tainted(
+            node("Unknown", json!([mine])),
+            expect![[r#"
+            merge nodes a  {"metadata":{"resourceVersion":"3","uid":"u"},"spec":{"taints":[{"effect":"NoExecute","key":"mine","value":"x"},{"effect":"NoSchedule","key":"node.kubernetes.io/unreachable","timeAdded":"2026-01-01T01:00:00Z"},{"effect":"NoExecute","key":"node.kubernetes.io/unreachable","timeAdded":"2026-01-01T01:00:00Z"}]}}
+        "#]],
+        );
         let away = json!({"key": "node.kubernetes.io/unreachable", "effect": "NoExecute"});
-        tainted(node("True", json!([mine, away])), expect![[r#"
-            patch Merge nodes a  {"metadata":{"resourceVersion":"3","uid":"u"},"spec":{"taints":[{"effect":"NoExecute","key":"mine","value":"x"}]}}
-        "#]]);
-        tainted(node("True", json!([away])), expect![[r#"
-            patch Merge nodes a  {"metadata":{"resourceVersion":"3","uid":"u"},"spec":{"taints":null}}
-        "#]]);
+        tainted(
+            node("True", json!([mine, away])),
+            expect![[r#"
+            merge nodes a  {"metadata":{"resourceVersion":"3","uid":"u"},"spec":{"taints":[{"effect":"NoExecute","key":"mine","value":"x"}]}}
+        "#]],
+        );
+        tainted(
+            node("True", json!([away])),
+            expect![[r#"
+            merge nodes a  {"metadata":{"resourceVersion":"3","uid":"u"},"spec":{"taints":null}}
+        "#]],
+        );
         let mut cordoned = node("True", json!([]));
         cordoned["spec"]["unschedulable"] = json!(true);
-        tainted(cordoned, expect![[r#"
-            patch Merge nodes a  {"metadata":{"resourceVersion":"3","uid":"u"},"spec":{"taints":[{"effect":"NoSchedule","key":"node.kubernetes.io/unschedulable","timeAdded":"2026-01-01T01:00:00Z"}]}}
-        "#]]);
+        tainted(
+            cordoned,
+            expect![[r#"
+            merge nodes a  {"metadata":{"resourceVersion":"3","uid":"u"},"spec":{"taints":[{"effect":"NoSchedule","key":"node.kubernetes.io/unschedulable","timeAdded":"2026-01-01T01:00:00Z"}]}}
+        "#]],
+        );
     }
 }

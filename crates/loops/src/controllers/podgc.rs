@@ -124,18 +124,33 @@ mod tests {
     #[test]
     fn pods_without_a_node_to_end_them_go() {
         let lost = r#"{"metadata": {"name": "p", "namespace": "n", "uid": "u"}, "spec": {"nodeName": "a"}}"#;
-        check(lost, Place::Missing, None, expect![[r#"
+        check(
+            lost,
+            Place::Missing,
+            None,
+            expect![[r#"
             because node a may come back
-        "#]]);
-        check(lost, Place::Missing, Some("2026-01-01T00:59:00Z"), expect![[r#"
+        "#]],
+        );
+        check(
+            lost,
+            Place::Missing,
+            Some("2026-01-01T00:59:00Z"),
+            expect![[r#"
             patch Strategic pods n/p status {"metadata":{"uid":"u"},"status":{"conditions":[{"lastTransitionTime":"2026-01-01T01:00:00Z","message":"PodGC: node no longer exists","reason":"DeletionByPodGC","status":"True","type":"DisruptionTarget"}],"phase":"Failed"}}
             delete pods n/p uid=u
-        "#]]);
+        "#]],
+        );
         check(lost, Place::Node, Some("2026-01-01T00:59:00Z"), expect![[r#""#]]);
         let unbound = r#"{"metadata": {"name": "p", "namespace": "n", "uid": "u",
             "deletionTimestamp": "2026-01-01T00:00:00Z"}}"#;
-        check(unbound, Place::None, None, expect![[r#"
+        check(
+            unbound,
+            Place::None,
+            None,
+            expect![[r#"
             delete pods n/p uid=u
-        "#]]);
+        "#]],
+        );
     }
 }

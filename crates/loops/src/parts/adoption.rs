@@ -48,8 +48,13 @@ pub fn reference(resource: Resource, owner: &Meta) -> Value {
 }
 
 /// Takes an orphan in.
-pub fn adopt(out: &mut Changes, (kind, owner): (Resource, &Meta), (resource, object): (Resource, &Meta)) {
-    let body = json!({"metadata": {"uid": object.uid, "ownerReferences": [reference(kind, owner)]}});
+pub fn adopt(
+    out: &mut Changes,
+    (kind, owner): (Resource, &Meta),
+    (resource, object): (Resource, &Meta),
+) {
+    let body =
+        json!({"metadata": {"uid": object.uid, "ownerReferences": [reference(kind, owner)]}});
     out.patch(PatchKind::Strategic, resource, object.key(), "", body);
 }
 

@@ -73,7 +73,8 @@ mod tests {
     #[test]
     fn the_hash_is_stable_and_collisions_change_it() {
         let one = template(r#"{"metadata": {"labels": {"a": "b"}}, "spec": {"x": 1, "a": 2}}"#);
-        let same_text = template(r#"{"spec": {"a": 2, "x": 1}, "metadata": {"labels": {"a": "b"}}}"#);
+        let same_text =
+            template(r#"{"spec": {"a": 2, "x": 1}, "metadata": {"labels": {"a": "b"}}}"#);
         assert_eq!(hash(&one, None), hash(&same_text, None));
         assert_ne!(hash(&one, None), hash(&one, Some(1)));
         assert_eq!(fnv1a(b"foobar"), 0xbf9c_f968);

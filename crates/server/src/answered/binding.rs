@@ -20,7 +20,11 @@ const ABOUT: About = About { group: "", resource: "pods/binding" };
 /// How often it starts again when somebody else wrote in between.
 const TRIES: usize = 8;
 
-pub async fn bind(server: &Arc<Server>, request: &Request, binding: Object) -> Result<Answer, Status> {
+pub async fn bind(
+    server: &Arc<Server>,
+    request: &Request,
+    binding: Object,
+) -> Result<Answer, Status> {
     let name = &*request.resource.name;
     if binding.name() != name {
         return Err(Status::bad_request("name in URL does not match name in Binding object"));
@@ -84,7 +88,9 @@ fn validate(binding: &Object) -> Result<(), Status> {
 fn check(pod: &Object, binding: &Object) -> Result<(), String> {
     let name = pod.name();
     let failed = |what: &str, wanted: &str, found: &str| {
-        format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}")
+        format!(
+            "Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}"
+        )
     };
     if !binding.uid().is_empty() && binding.uid() != pod.uid() {
         return Err(failed("UID", binding.uid(), pod.uid()));

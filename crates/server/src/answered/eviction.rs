@@ -17,7 +17,11 @@ use std::sync::Arc;
 /// How often it starts again when somebody else wrote in between.
 const TRIES: usize = 8;
 
-pub async fn evict(server: &Arc<Server>, request: &Request, eviction: Object) -> Result<Answer, Status> {
+pub async fn evict(
+    server: &Arc<Server>,
+    request: &Request,
+    eviction: Object,
+) -> Result<Answer, Status> {
     let name = &*request.resource.name;
     if eviction.name() != name {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
@@ -46,7 +50,8 @@ async fn mark(server: &Arc<Server>, request: &Request, options: &mut Value) -> R
         conditions::set(&mut pod, condition, &codec::time(server.world.now()));
         match commit(server, request, &record, &pod).await {
             Ok(()) => {
-                let based = skiff_api::object::at(options, "preconditions.resourceVersion").is_some();
+                let based =
+                    skiff_api::object::at(options, "preconditions.resourceVersion").is_some();
                 let now = server.store.get(&request.key()).filter(|_| based);
                 if let Some(now) = now {
                     options["preconditions"]["resourceVersion"] = now.revision.0.to_string().into();

@@ -7,7 +7,6 @@ use crate::{Change, Changes};
 use serde_json::{Value, json};
 use skiff_api::views::workloads::{ReplicaSetSpec, ReplicaSetStatus};
 use skiff_api::views::{Deployment, Meta, ReplicaSet, View};
-use skiff_client::PatchKind;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -85,21 +84,27 @@ impl Draft {
         let mut tell = Tell { about: about(deployment), ..Tell::default() };
         if was != self.replicas {
             let direction = if was < self.replicas { "up" } else { "down" };
-            let message =
-                format!("Scaled {direction} replica set {} from {was} to {}", meta.name, self.replicas);
+            let message = format!(
+                "Scaled {direction} replica set {} from {was} to {}",
+                meta.name, self.replicas
+            );
             tell.done = ("ScalingReplicaSet", message);
         }
         let change = match self.exists {
             Existence::ToCreate => {
-                let message = format!("Failed to create new replica set {:?}: {{error}}", meta.name);
+                let message =
+                    format!("Failed to create new replica set {:?}: {{error}}", meta.name);
                 tell.failed = ("ReplicaSetCreateError", message);
                 let namespace = meta.namespace.clone();
-                Change::Create { resource: ReplicaSet::RESOURCE, namespace, body: self.body(deployment) }
+                Change::Create {
+                    resource: ReplicaSet::RESOURCE,
+                    namespace,
+                    body: self.body(deployment),
+                }
             }
             Existence::Stored => {
                 let Some(body) = self.difference() else { return };
-                Change::Patch {
-                    kind: PatchKind::Merge,
+                Change::Merge {
                     resource: ReplicaSet::RESOURCE,
                     key: meta.key(),
                     subresource: "",
@@ -124,11 +129,14 @@ impl Draft {
         body
     }
 
-    /// A merge patch that holds only at the revision that this pass looked at: its decisions rest on the set's counts.
+    /// What to set; it holds only at the revision that this pass looked at: its decisions rest on the set's counts.
     fn difference(&self) -> Option<Value> {
         let meta = &self.set.metadata;
-        let changed: BTreeMap<_, _> =
-            self.annotations.iter().filter(|(key, value)| meta.annotations.get(*key) != Some(value)).collect();
+        let changed: BTreeMap<_, _> = self
+            .annotations
+            .iter()
+            .filter(|(key, value)| meta.annotations.get(*key) != Some(value))
+            .collect();
         let mut spec = json!({});
         if self.replicas != self.set.spec.replicas {
             spec["replicas"] = json!(self.replicas);
@@ -136,7 +144,8 @@ impl Draft {
         if self.min_ready_s != self.set.spec.min_ready_seconds {
             spec["minReadySeconds"] = count(self.min_ready_s);
         }
-        let mut body = json!({"metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version}});
+        let mut body =
+            json!({"metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version}});
         if !changed.is_empty() {
             body["metadata"]["annotations"] = json!(changed);
         }

@@ -62,9 +62,8 @@ impl Loop for DeploymentLoop {
         let cache = cx.caches.of::<ReplicaSet>();
         let mut sets = cache.find("owner", &meta.uid);
         let orphans = cache.find("orphan", &key.namespace).into_iter();
-        let wanted: Vec<_> = orphans
-            .filter(|set| claim(meta, &set.metadata, &selector) == Claim::Adopt)
-            .collect();
+        let wanted: Vec<_> =
+            orphans.filter(|set| claim(meta, &set.metadata, &selector) == Claim::Adopt).collect();
         if !wanted.is_empty() {
             let live: Deployment = cx.client.view(&key.namespace, &key.name).await?;
             if live.metadata.uid == meta.uid && !live.metadata.deleting() {
@@ -157,8 +156,9 @@ impl<'s> Pass<'s> {
             (age(a), &a.metadata.name).cmp(&(age(b), &b.metadata.name))
         });
         let drafts: Vec<Draft> = owned.into_iter().map(Draft::of).collect();
-        let new =
-            drafts.iter().position(|it| template::same(&it.set.spec.template, &deployment.spec.template));
+        let new = drafts
+            .iter()
+            .position(|it| template::same(&it.set.spec.template, &deployment.spec.template));
         Pass {
             seen,
             deployment,

@@ -100,7 +100,8 @@ impl Pass<'_> {
             let draft = &self.drafts[index];
             let set = &draft.set;
             let settled = set.metadata.generation <= set.status.observed_generation;
-            if settled && set.status.replicas == 0 && set.spec.replicas == 0 && draft.replicas == 0 {
+            if settled && set.status.replicas == 0 && set.spec.replicas == 0 && draft.replicas == 0
+            {
                 self.cleaned.push(index);
             }
         }

@@ -7,7 +7,8 @@ impl Pass<'_> {
     /// The deployment was resized since its sets were last sized.
     pub(super) fn was_scaled(&self) -> bool {
         let wanted = self.wanted();
-        let differs = |index: &usize| self.drafts[*index].number(DESIRED).is_some_and(|n| n != wanted);
+        let differs =
+            |index: &usize| self.drafts[*index].number(DESIRED).is_some_and(|n| n != wanted);
         self.active().iter().any(differs)
     }
 

@@ -9,7 +9,6 @@ use serde_json::json;
 use skiff_api::views::workloads::{Condition, DeploymentStatus};
 use skiff_api::views::{Deployment, ReplicaSet, View};
 use skiff_base::Time;
-use skiff_client::PatchKind;
 use std::time::Duration;
 
 const AVAILABLE: &str = "Available";
@@ -126,7 +125,8 @@ impl Pass<'_> {
         } else if self.advanced(status) {
             // The time of update moves with every step, also where the reason stays the same.
             let message = format!("{subject} is progressing.");
-            let mut new = conditions::condition(PROGRESSING, "True", "ReplicaSetUpdated", message, self.now);
+            let mut new =
+                conditions::condition(PROGRESSING, "True", "ReplicaSetUpdated", message, self.now);
             if let Some(current) = current.filter(|current| current.status == "True") {
                 new.last_transition_time = current.last_transition_time;
             }
@@ -159,7 +159,8 @@ impl Pass<'_> {
 
     /// Shows why pods cannot be created, of the new set if it has trouble.
     fn say_failure(&mut self) {
-        let of = |index: usize| conditions::find(&self.drafts[index].set.status.conditions, FAILURE);
+        let of =
+            |index: usize| conditions::find(&self.drafts[index].set.status.conditions, FAILURE);
         let found = self.new.into_iter().chain(self.old()).find_map(of).cloned();
         match found {
             None => conditions::remove(&mut self.conditions, FAILURE),
@@ -188,7 +189,8 @@ impl Pass<'_> {
     fn write_status(&self, status: &DeploymentStatus, out: &mut Changes) {
         let meta = &self.deployment.metadata;
         let mut metadata = json!({"uid": meta.uid});
-        let revision = self.revision.as_ref().filter(|it| meta.annotations.get(REVISION) != Some(it));
+        let revision =
+            self.revision.as_ref().filter(|it| meta.annotations.get(REVISION) != Some(it));
         if let Some(revision) = revision {
             metadata["annotations"] = json!({REVISION: revision});
         }
@@ -206,7 +208,7 @@ impl Pass<'_> {
             "collisionCount": status.collision_count,
             "conditions": conditions::json(&status.conditions),
         }});
-        out.patch(PatchKind::Merge, Deployment::RESOURCE, meta.key(), "status", body);
+        out.status(Deployment::RESOURCE, meta.key(), body);
     }
 }
 

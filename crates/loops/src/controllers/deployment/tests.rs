@@ -96,7 +96,7 @@ fn the_first_set_is_created_whole() {
         create replicasets n {"apiVersion":"apps/v1","kind":"ReplicaSet","metadata":{"annotations":{"a":"b","deployment.kubernetes.io/desired-replicas":"10","deployment.kubernetes.io/max-replicas":"13","deployment.kubernetes.io/revision":"1"},"labels":{"app":"web","pod-template-hash":"5f984f664"},"name":"web-5f984f664","namespace":"n","ownerReferences":[{"apiVersion":"apps/v1","blockOwnerDeletion":true,"controller":true,"kind":"Deployment","name":"web","uid":"d"}]},"spec":{"replicas":10,"selector":{"matchLabels":{"app":"web","pod-template-hash":"5f984f664"}},"template":{"metadata":{"labels":{"app":"web","pod-template-hash":"5f984f664"}},"spec":{"image":"new"}}}}
           done ScalingReplicaSet: Scaled up replica set web-5f984f664 from 0 to 10
           failed ReplicaSetCreateError: Failed to create new replica set "web-5f984f664": {error}
-        patch Merge deployments n/web status {"metadata":{"annotations":{"deployment.kubernetes.io/revision":"1"},"uid":"d"},"status":{"availableReplicas":null,"collisionCount":null,"conditions":[{"lastTransitionTime":"2026-01-01T01:00:00Z","lastUpdateTime":"2026-01-01T01:00:00Z","message":"Created new replica set \"web-5f984f664\"","reason":"NewReplicaSetCreated","status":"True","type":"Progressing"},{"lastTransitionTime":"2026-01-01T01:00:00Z","lastUpdateTime":"2026-01-01T01:00:00Z","message":"Deployment does not have minimum availability.","reason":"MinimumReplicasUnavailable","status":"False","type":"Available"}],"observedGeneration":2,"readyReplicas":null,"replicas":null,"terminatingReplicas":0,"unavailableReplicas":10,"updatedReplicas":null}}
+        merge deployments n/web status {"metadata":{"annotations":{"deployment.kubernetes.io/revision":"1"},"uid":"d"},"status":{"availableReplicas":null,"collisionCount":null,"conditions":[{"lastTransitionTime":"2026-01-01T01:00:00Z","lastUpdateTime":"2026-01-01T01:00:00Z","message":"Created new replica set \"web-5f984f664\"","reason":"NewReplicaSetCreated","status":"True","type":"Progressing"},{"lastTransitionTime":"2026-01-01T01:00:00Z","lastUpdateTime":"2026-01-01T01:00:00Z","message":"Deployment does not have minimum availability.","reason":"MinimumReplicasUnavailable","status":"False","type":"Available"}],"observedGeneration":2,"readyReplicas":null,"replicas":null,"terminatingReplicas":0,"unavailableReplicas":10,"updatedReplicas":null}}
     "#]].assert_eq(&text);
 }
 
@@ -106,24 +106,24 @@ fn a_rollout_goes_step_by_step() {
     let new = |counts| set("new", "new", counts, json!({}));
     // Surge first.
     case(deployment(json!({})), &[old((10, 10, 10)), new((0, 0, 0))]).sets(expect![[r#"
-        patch Merge replicasets n/new  {"metadata":{"resourceVersion":"5","uid":"new"},"spec":{"replicas":3}}
+        merge replicasets n/new  {"metadata":{"resourceVersion":"5","uid":"new"},"spec":{"replicas":3}}
           done ScalingReplicaSet: Scaled up replica set new from 0 to 3
     "#]]);
     // No room to grow, and the new pods are not there yet: two may be missing.
     case(deployment(json!({})), &[old((10, 10, 10)), new((3, 3, 0))]).sets(expect![[r#"
-        patch Merge replicasets n/old  {"metadata":{"resourceVersion":"5","uid":"old"},"spec":{"replicas":8}}
+        merge replicasets n/old  {"metadata":{"resourceVersion":"5","uid":"old"},"spec":{"replicas":8}}
           done ScalingReplicaSet: Scaled down replica set old from 10 to 8
     "#]]);
     // New ones became available: as many old ones go.
     case(deployment(json!({})), &[old((8, 8, 8)), new((5, 5, 3))]).sets(expect![[r#"
-        patch Merge replicasets n/old  {"metadata":{"resourceVersion":"5","uid":"old"},"spec":{"replicas":5}}
+        merge replicasets n/old  {"metadata":{"resourceVersion":"5","uid":"old"},"spec":{"replicas":5}}
           done ScalingReplicaSet: Scaled down replica set old from 8 to 5
     "#]]);
     // Nothing can move.
     case(deployment(json!({})), &[old((8, 8, 8)), new((5, 5, 0))]).sets(expect![[r#""#]]);
     // Old pods that are not available go at once.
     case(deployment(json!({})), &[old((10, 10, 6)), new((3, 3, 0))]).sets(expect![[r#"
-        patch Merge replicasets n/old  {"metadata":{"resourceVersion":"5","uid":"old"},"spec":{"replicas":8}}
+        merge replicasets n/old  {"metadata":{"resourceVersion":"5","uid":"old"},"spec":{"replicas":8}}
           done ScalingReplicaSet: Scaled down replica set old from 10 to 8
     "#]]);
 }
@@ -133,10 +133,12 @@ fn a_complete_rollout_cleans_up() {
     let done = json!({"status": {"observedGeneration": 2, "replicas": 10, "updatedReplicas": 10, "readyReplicas": 10,
         "availableReplicas": 10}});
     let old = |name, revision: &str| {
-        let more = json!({"metadata": {"annotations": {"deployment.kubernetes.io/revision": revision}}});
+        let more =
+            json!({"metadata": {"annotations": {"deployment.kubernetes.io/revision": revision}}});
         set(name, name, (0, 0, 0), more)
     };
-    let sets = [old("b", "2"), old("a", "1"), old("c", "3"), set("new", "new", (10, 10, 10), json!({}))];
+    let sets =
+        [old("b", "2"), old("a", "1"), old("c", "3"), set("new", "new", (10, 10, 10), json!({}))];
     case(deployment(done), &sets).sets(expect![[r#"
         delete replicasets n/a uid=a
         delete replicasets n/b uid=b
@@ -145,12 +147,22 @@ fn a_complete_rollout_cleans_up() {
 
 #[test]
 fn a_rollback_takes_the_old_set_and_keeps_its_numbers() {
-    let old = set("old", "new", (0, 0, 0), json!({"metadata": {"annotations":
-        {"deployment.kubernetes.io/revision": "2", "deployment.kubernetes.io/revision-history": "1"}}}));
-    let bad = set("bad", "bad", (10, 10, 10), json!({"metadata": {"annotations":
-        {"deployment.kubernetes.io/revision": "3"}}}));
+    let old = set(
+        "old",
+        "new",
+        (0, 0, 0),
+        json!({"metadata": {"annotations":
+        {"deployment.kubernetes.io/revision": "2", "deployment.kubernetes.io/revision-history": "1"}}}),
+    );
+    let bad = set(
+        "bad",
+        "bad",
+        (10, 10, 10),
+        json!({"metadata": {"annotations":
+        {"deployment.kubernetes.io/revision": "3"}}}),
+    );
     case(deployment(json!({})), &[old, bad]).sets(expect![[r#"
-        patch Merge replicasets n/old  {"metadata":{"annotations":{"deployment.kubernetes.io/revision":"4","deployment.kubernetes.io/revision-history":"1,2"},"resourceVersion":"5","uid":"old"},"spec":{"replicas":3}}
+        merge replicasets n/old  {"metadata":{"annotations":{"deployment.kubernetes.io/revision":"4","deployment.kubernetes.io/revision-history":"1,2"},"resourceVersion":"5","uid":"old"},"spec":{"replicas":3}}
           done ScalingReplicaSet: Scaled up replica set old from 0 to 3
     "#]]);
 }
@@ -160,23 +172,23 @@ fn scaling_keeps_proportions() {
     let sets = [set("old", "old", (8, 8, 8), json!({})), set("new", "new", (5, 5, 5), json!({}))];
     let up = json!({"spec": {"replicas": 20}});
     case(deployment(up), &sets).sets(expect![[r#"
-        patch Merge replicasets n/new  {"metadata":{"annotations":{"deployment.kubernetes.io/desired-replicas":"20","deployment.kubernetes.io/max-replicas":"25"},"resourceVersion":"5","uid":"new"},"spec":{"replicas":10}}
+        merge replicasets n/new  {"metadata":{"annotations":{"deployment.kubernetes.io/desired-replicas":"20","deployment.kubernetes.io/max-replicas":"25"},"resourceVersion":"5","uid":"new"},"spec":{"replicas":10}}
           done ScalingReplicaSet: Scaled up replica set new from 5 to 10
-        patch Merge replicasets n/old  {"metadata":{"annotations":{"deployment.kubernetes.io/desired-replicas":"20","deployment.kubernetes.io/max-replicas":"25"},"resourceVersion":"5","uid":"old"},"spec":{"replicas":15}}
+        merge replicasets n/old  {"metadata":{"annotations":{"deployment.kubernetes.io/desired-replicas":"20","deployment.kubernetes.io/max-replicas":"25"},"resourceVersion":"5","uid":"old"},"spec":{"replicas":15}}
           done ScalingReplicaSet: Scaled up replica set old from 8 to 15
     "#]]);
     let down = json!({"spec": {"replicas": 5}});
     case(deployment(down), &sets).sets(expect![[r#"
-        patch Merge replicasets n/new  {"metadata":{"annotations":{"deployment.kubernetes.io/desired-replicas":"5","deployment.kubernetes.io/max-replicas":"7"},"resourceVersion":"5","uid":"new"},"spec":{"replicas":3}}
+        merge replicasets n/new  {"metadata":{"annotations":{"deployment.kubernetes.io/desired-replicas":"5","deployment.kubernetes.io/max-replicas":"7"},"resourceVersion":"5","uid":"new"},"spec":{"replicas":3}}
           done ScalingReplicaSet: Scaled down replica set new from 5 to 3
-        patch Merge replicasets n/old  {"metadata":{"annotations":{"deployment.kubernetes.io/desired-replicas":"5","deployment.kubernetes.io/max-replicas":"7"},"resourceVersion":"5","uid":"old"},"spec":{"replicas":4}}
+        merge replicasets n/old  {"metadata":{"annotations":{"deployment.kubernetes.io/desired-replicas":"5","deployment.kubernetes.io/max-replicas":"7"},"resourceVersion":"5","uid":"old"},"spec":{"replicas":4}}
           done ScalingReplicaSet: Scaled down replica set old from 8 to 4
     "#]]);
     let zero = json!({"spec": {"replicas": 0}});
     case(deployment(zero), &sets).sets(expect![[r#"
-        patch Merge replicasets n/new  {"metadata":{"annotations":{"deployment.kubernetes.io/desired-replicas":"0","deployment.kubernetes.io/max-replicas":"0"},"resourceVersion":"5","uid":"new"},"spec":{"replicas":0}}
+        merge replicasets n/new  {"metadata":{"annotations":{"deployment.kubernetes.io/desired-replicas":"0","deployment.kubernetes.io/max-replicas":"0"},"resourceVersion":"5","uid":"new"},"spec":{"replicas":0}}
           done ScalingReplicaSet: Scaled down replica set new from 5 to 0
-        patch Merge replicasets n/old  {"metadata":{"annotations":{"deployment.kubernetes.io/desired-replicas":"0","deployment.kubernetes.io/max-replicas":"0"},"resourceVersion":"5","uid":"old"},"spec":{"replicas":0}}
+        merge replicasets n/old  {"metadata":{"annotations":{"deployment.kubernetes.io/desired-replicas":"0","deployment.kubernetes.io/max-replicas":"0"},"resourceVersion":"5","uid":"old"},"spec":{"replicas":0}}
           done ScalingReplicaSet: Scaled down replica set old from 8 to 0
     "#]]);
     // A paused one without a rollout is sized, nothing else.
@@ -188,9 +200,10 @@ fn scaling_keeps_proportions() {
 
 #[test]
 fn recreate_waits_for_the_last_old_pod() {
-    let recreate = || deployment(json!({"spec": {"strategy": {"type": "Recreate", "rollingUpdate": null}}}));
+    let recreate =
+        || deployment(json!({"spec": {"strategy": {"type": "Recreate", "rollingUpdate": null}}}));
     case(recreate(), &[set("old", "old", (10, 10, 10), json!({}))]).sets(expect![[r#"
-        patch Merge replicasets n/old  {"metadata":{"annotations":{"deployment.kubernetes.io/max-replicas":"10"},"resourceVersion":"5","uid":"old"},"spec":{"replicas":0}}
+        merge replicasets n/old  {"metadata":{"annotations":{"deployment.kubernetes.io/max-replicas":"10"},"resourceVersion":"5","uid":"old"},"spec":{"replicas":0}}
           done ScalingReplicaSet: Scaled down replica set old from 10 to 0
     "#]]);
     let mut waits = case(recreate(), &[set("old", "old", (0, 0, 0), json!({}))]);
@@ -222,31 +235,36 @@ fn conditions_tell_the_progress() {
     assert_eq!(next, Next::At("2026-01-01T01:05:01Z".parse().expect("a time")));
     // ... says that it has passed ...
     case(deployment(stuck("2026-01-01T00:40:00Z")), &sets).status(expect![[r#"
-        patch Merge deployments n/web status {"metadata":{"uid":"d"},"status":{"availableReplicas":8,"collisionCount":null,"conditions":[{"lastTransitionTime":"2026-01-01T00:00:00Z","lastUpdateTime":"2026-01-01T00:00:00Z","message":"m","reason":"MinimumReplicasAvailable","status":"True","type":"Available"},{"lastTransitionTime":"2026-01-01T01:00:00Z","lastUpdateTime":"2026-01-01T01:00:00Z","message":"ReplicaSet \"new\" has timed out progressing.","reason":"ProgressDeadlineExceeded","status":"False","type":"Progressing"}],"observedGeneration":2,"readyReplicas":8,"replicas":13,"terminatingReplicas":0,"unavailableReplicas":5,"updatedReplicas":5}}
+        merge deployments n/web status {"metadata":{"uid":"d"},"status":{"availableReplicas":8,"collisionCount":null,"conditions":[{"lastTransitionTime":"2026-01-01T00:00:00Z","lastUpdateTime":"2026-01-01T00:00:00Z","message":"m","reason":"MinimumReplicasAvailable","status":"True","type":"Available"},{"lastTransitionTime":"2026-01-01T01:00:00Z","lastUpdateTime":"2026-01-01T01:00:00Z","message":"ReplicaSet \"new\" has timed out progressing.","reason":"ProgressDeadlineExceeded","status":"False","type":"Progressing"}],"observedGeneration":2,"readyReplicas":8,"replicas":13,"terminatingReplicas":0,"unavailableReplicas":5,"updatedReplicas":5}}
     "#]]);
     // ... and goes on when something moves.
     let moved = [set("old", "old", (8, 8, 8), json!({})), set("new", "new", (5, 5, 1), json!({}))];
     case(deployment(stuck("2026-01-01T00:40:00Z")), &moved).status(expect![[r#"
-        patch Merge deployments n/web status {"metadata":{"uid":"d"},"status":{"availableReplicas":9,"collisionCount":null,"conditions":[{"lastTransitionTime":"2026-01-01T00:00:00Z","lastUpdateTime":"2026-01-01T00:00:00Z","message":"m","reason":"MinimumReplicasAvailable","status":"True","type":"Available"},{"lastTransitionTime":"2026-01-01T00:40:00Z","lastUpdateTime":"2026-01-01T01:00:00Z","message":"ReplicaSet \"new\" is progressing.","reason":"ReplicaSetUpdated","status":"True","type":"Progressing"}],"observedGeneration":2,"readyReplicas":9,"replicas":13,"terminatingReplicas":0,"unavailableReplicas":3,"updatedReplicas":5}}
+        merge deployments n/web status {"metadata":{"uid":"d"},"status":{"availableReplicas":9,"collisionCount":null,"conditions":[{"lastTransitionTime":"2026-01-01T00:00:00Z","lastUpdateTime":"2026-01-01T00:00:00Z","message":"m","reason":"MinimumReplicasAvailable","status":"True","type":"Available"},{"lastTransitionTime":"2026-01-01T00:40:00Z","lastUpdateTime":"2026-01-01T01:00:00Z","message":"ReplicaSet \"new\" is progressing.","reason":"ReplicaSetUpdated","status":"True","type":"Progressing"}],"observedGeneration":2,"readyReplicas":9,"replicas":13,"terminatingReplicas":0,"unavailableReplicas":3,"updatedReplicas":5}}
     "#]]);
     let done = [set("new", "new", (10, 10, 10), json!({}))];
     case(deployment(stuck("2026-01-01T00:55:00Z")), &done).status(expect![[r#"
-        patch Merge deployments n/web status {"metadata":{"uid":"d"},"status":{"availableReplicas":10,"collisionCount":null,"conditions":[{"lastTransitionTime":"2026-01-01T00:00:00Z","lastUpdateTime":"2026-01-01T00:00:00Z","message":"m","reason":"MinimumReplicasAvailable","status":"True","type":"Available"},{"lastTransitionTime":"2026-01-01T00:55:00Z","lastUpdateTime":"2026-01-01T01:00:00Z","message":"ReplicaSet \"new\" has successfully progressed.","reason":"NewReplicaSetAvailable","status":"True","type":"Progressing"}],"observedGeneration":2,"readyReplicas":10,"replicas":10,"terminatingReplicas":0,"unavailableReplicas":null,"updatedReplicas":10}}
+        merge deployments n/web status {"metadata":{"uid":"d"},"status":{"availableReplicas":10,"collisionCount":null,"conditions":[{"lastTransitionTime":"2026-01-01T00:00:00Z","lastUpdateTime":"2026-01-01T00:00:00Z","message":"m","reason":"MinimumReplicasAvailable","status":"True","type":"Available"},{"lastTransitionTime":"2026-01-01T00:55:00Z","lastUpdateTime":"2026-01-01T01:00:00Z","message":"ReplicaSet \"new\" has successfully progressed.","reason":"NewReplicaSetAvailable","status":"True","type":"Progressing"}],"observedGeneration":2,"readyReplicas":10,"replicas":10,"terminatingReplicas":0,"unavailableReplicas":null,"updatedReplicas":10}}
     "#]]);
 }
 
 #[test]
 fn failures_are_shown() {
-    let failing = set("new", "new", (10, 4, 4), json!({"status": {"conditions": [{"type": "ReplicaFailure",
+    let failing = set(
+        "new",
+        "new",
+        (10, 4, 4),
+        json!({"status": {"conditions": [{"type": "ReplicaFailure",
         "status": "True", "reason": "FailedCreate", "message": "no quota",
-        "lastTransitionTime": "2026-01-01T00:30:00Z"}]}}));
+        "lastTransitionTime": "2026-01-01T00:30:00Z"}]}}),
+    );
     case(deployment(json!({})), &[failing]).status(expect![[r#"
-        patch Merge deployments n/web status {"metadata":{"annotations":{"deployment.kubernetes.io/revision":"9"},"uid":"d"},"status":{"availableReplicas":4,"collisionCount":null,"conditions":[{"lastTransitionTime":"2026-01-01T01:00:00Z","lastUpdateTime":"2026-01-01T01:00:00Z","message":"Deployment does not have minimum availability.","reason":"MinimumReplicasUnavailable","status":"False","type":"Available"},{"lastTransitionTime":"2026-01-01T01:00:00Z","lastUpdateTime":"2026-01-01T01:00:00Z","message":"ReplicaSet \"new\" is progressing.","reason":"ReplicaSetUpdated","status":"True","type":"Progressing"},{"lastTransitionTime":"2026-01-01T00:30:00Z","lastUpdateTime":"2026-01-01T00:30:00Z","message":"no quota","reason":"FailedCreate","status":"True","type":"ReplicaFailure"}],"observedGeneration":2,"readyReplicas":4,"replicas":4,"terminatingReplicas":0,"unavailableReplicas":6,"updatedReplicas":4}}
+        merge deployments n/web status {"metadata":{"annotations":{"deployment.kubernetes.io/revision":"9"},"uid":"d"},"status":{"availableReplicas":4,"collisionCount":null,"conditions":[{"lastTransitionTime":"2026-01-01T01:00:00Z","lastUpdateTime":"2026-01-01T01:00:00Z","message":"Deployment does not have minimum availability.","reason":"MinimumReplicasUnavailable","status":"False","type":"Available"},{"lastTransitionTime":"2026-01-01T01:00:00Z","lastUpdateTime":"2026-01-01T01:00:00Z","message":"ReplicaSet \"new\" is progressing.","reason":"ReplicaSetUpdated","status":"True","type":"Progressing"},{"lastTransitionTime":"2026-01-01T00:30:00Z","lastUpdateTime":"2026-01-01T00:30:00Z","message":"no quota","reason":"FailedCreate","status":"True","type":"ReplicaFailure"}],"observedGeneration":2,"readyReplicas":4,"replicas":4,"terminatingReplicas":0,"unavailableReplicas":6,"updatedReplicas":4}}
     "#]]);
     let mut refused = case(deployment(json!({})), &[]);
     refused.memory.refused = Some("no quota".into());
     refused.status(expect![[r#"
-        patch Merge deployments n/web status {"metadata":{"annotations":{"deployment.kubernetes.io/revision":"1"},"uid":"d"},"status":{"availableReplicas":null,"collisionCount":null,"conditions":[{"lastTransitionTime":"2026-01-01T01:00:00Z","lastUpdateTime":"2026-01-01T01:00:00Z","message":"Failed to create new replica set \"web-5f984f664\": no quota","reason":"ReplicaSetCreateError","status":"False","type":"Progressing"},{"lastTransitionTime":"2026-01-01T01:00:00Z","lastUpdateTime":"2026-01-01T01:00:00Z","message":"Deployment does not have minimum availability.","reason":"MinimumReplicasUnavailable","status":"False","type":"Available"}],"observedGeneration":2,"readyReplicas":null,"replicas":null,"terminatingReplicas":0,"unavailableReplicas":10,"updatedReplicas":null}}
+        merge deployments n/web status {"metadata":{"annotations":{"deployment.kubernetes.io/revision":"1"},"uid":"d"},"status":{"availableReplicas":null,"collisionCount":null,"conditions":[{"lastTransitionTime":"2026-01-01T01:00:00Z","lastUpdateTime":"2026-01-01T01:00:00Z","message":"Failed to create new replica set \"web-5f984f664\": no quota","reason":"ReplicaSetCreateError","status":"False","type":"Progressing"},{"lastTransitionTime":"2026-01-01T01:00:00Z","lastUpdateTime":"2026-01-01T01:00:00Z","message":"Deployment does not have minimum availability.","reason":"MinimumReplicasUnavailable","status":"False","type":"Available"}],"observedGeneration":2,"readyReplicas":null,"replicas":null,"terminatingReplicas":0,"unavailableReplicas":10,"updatedReplicas":null}}
     "#]]);
 }
 

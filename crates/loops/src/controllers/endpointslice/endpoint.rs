@@ -2,8 +2,8 @@
 
 use super::Seen;
 use skiff_api::views::{
-    Endpoint, EndpointConditions, EndpointHints, EndpointPort, HintName, IntOrString, Node, Pod, Service,
-    ServicePort, TargetRef,
+    Endpoint, EndpointConditions, EndpointHints, EndpointPort, HintName, IntOrString, Node, Pod,
+    Service, ServicePort, TargetRef,
 };
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -72,7 +72,8 @@ fn endpoint(service: &Service, pod: &Pod, node: Option<&Node>, addresses: Vec<St
     let ready = service.spec.publish_not_ready_addresses || (serving && !terminating);
     let named = !pod.spec.hostname.is_empty() && pod.spec.subdomain == service.metadata.name;
     let node_name = Some(pod.spec.node_name.clone()).filter(|name| !name.is_empty());
-    let zone = node.and_then(|node| node.metadata.labels.get(ZONE)).filter(|it| !it.is_empty()).cloned();
+    let zone =
+        node.and_then(|node| node.metadata.labels.get(ZONE)).filter(|it| !it.is_empty()).cloned();
     let hints = hints(service, ready, zone.as_deref(), node_name.as_deref());
     Endpoint {
         addresses,
@@ -96,7 +97,12 @@ fn endpoint(service: &Service, pod: &Pod, node: Option<&Node>, addresses: Vec<St
 }
 
 /// Where a service wants its traffic to stay, ready endpoints say whom they are for (KEP-4444, KEP-3015).
-fn hints(service: &Service, ready: bool, zone: Option<&str>, node: Option<&str>) -> Option<EndpointHints> {
+fn hints(
+    service: &Service,
+    ready: bool,
+    zone: Option<&str>,
+    node: Option<&str>,
+) -> Option<EndpointHints> {
     let wish = &*service.spec.traffic_distribution;
     if !ready || !matches!(wish, "PreferClose" | "PreferSameZone" | "PreferSameNode") {
         return None;

@@ -113,5 +113,6 @@ fn services_of(pod: &Pod, caches: &Caches) -> Vec<Key> {
 
 fn selects(service: &Service, pod: &Pod) -> bool {
     let selector = &service.spec.selector;
-    !selector.is_empty() && selector.iter().all(|(key, value)| pod.metadata.labels.get(key) == Some(value))
+    !selector.is_empty()
+        && selector.iter().all(|(key, value)| pod.metadata.labels.get(key) == Some(value))
 }

@@ -70,7 +70,8 @@ fn pack_group(
             kept.push(Packed { was: Some(slice), ports: ports.clone(), endpoints });
         }
     }
-    let changed = |slice: &Packed| slice.was.as_ref().is_some_and(|was| was.endpoints != slice.endpoints);
+    let changed =
+        |slice: &Packed| slice.was.as_ref().is_some_and(|was| was.endpoints != slice.endpoints);
     let mut touched: Vec<usize> = (0..kept.len()).filter(|i| changed(&kept[*i])).collect();
     touched.sort_by_key(|index| std::cmp::Reverse(kept[*index].endpoints.len()));
     for index in touched {

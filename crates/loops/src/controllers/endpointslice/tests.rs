@@ -76,16 +76,26 @@ fn check(service: Value, pods: &[Value], slices: &[Value], expected: Expect) {
 
 #[test]
 fn a_service_without_pods_has_an_empty_slice() {
-    check(service(json!({})), &[], &[], expect![[r#"
+    check(
+        service(json!({})),
+        &[],
+        &[],
+        expect![[r#"
         create endpointslices n {"addressType":"IPv4","apiVersion":"discovery.k8s.io/v1","endpoints":[],"kind":"EndpointSlice","metadata":{"annotations":{"endpoints.kubernetes.io/last-change-trigger-time":"2026-01-01T00:00:00Z"},"generateName":"web-","labels":{"endpointslice.kubernetes.io/managed-by":"endpointslice-controller.k8s.io","kubernetes.io/service-name":"web","team":"a"},"namespace":"n","ownerReferences":[{"apiVersion":"v1","blockOwnerDeletion":true,"controller":true,"kind":"Service","name":"web","uid":"s"}]},"ports":[]}
-    "#]]);
+    "#]],
+    );
     let mut empty = slice("e", &[]);
     empty["ports"] = Value::Null;
     check(service(json!({})), &[], &[empty], expect![[""]]);
     // The last pod went: its slice becomes the empty one.
-    check(service(json!({})), &[], &[slice("e", &[1])], expect![[r#"
-        patch Merge endpointslices n/e  {"endpoints":[],"metadata":{"annotations":{"endpoints.kubernetes.io/last-change-trigger-time":"2026-01-01T00:00:00Z"},"resourceVersion":"4","uid":"e"},"ports":[]}
-    "#]]);
+    check(
+        service(json!({})),
+        &[],
+        &[slice("e", &[1])],
+        expect![[r#"
+        merge endpointslices n/e  {"endpoints":[],"metadata":{"annotations":{"endpoints.kubernetes.io/last-change-trigger-time":"2026-01-01T00:00:00Z"},"resourceVersion":"4","uid":"e"},"ports":[]}
+    "#]],
+    );
 }
 
 #[test]
@@ -95,9 +105,14 @@ fn conditions_follow_the_pod() {
     let named = json!({"spec": {"hostname": "zero", "subdomain": "web"}});
     let ended = json!({"status": {"phase": "Succeeded"}});
     let pods = [pod(1, unready), pod(2, going), pod(3, named), pod(4, ended)];
-    check(service(json!({"spec": {"clusterIP": "None"}})), &pods, &[], expect![[r#"
+    check(
+        service(json!({"spec": {"clusterIP": "None"}})),
+        &pods,
+        &[],
+        expect![[r#"
         create endpointslices n {"addressType":"IPv4","apiVersion":"discovery.k8s.io/v1","endpoints":[{"addresses":["10.1.0.1"],"conditions":{"ready":false,"serving":false,"terminating":false},"nodeName":"a","targetRef":{"kind":"Pod","name":"p1","namespace":"n","uid":"u1"},"zone":"z"},{"addresses":["10.1.0.2"],"conditions":{"ready":false,"serving":true,"terminating":true},"nodeName":"a","targetRef":{"kind":"Pod","name":"p2","namespace":"n","uid":"u2"},"zone":"z"},{"addresses":["10.1.0.3"],"conditions":{"ready":true,"serving":true,"terminating":false},"hostname":"zero","nodeName":"a","targetRef":{"kind":"Pod","name":"p3","namespace":"n","uid":"u3"},"zone":"z"}],"kind":"EndpointSlice","metadata":{"annotations":{"endpoints.kubernetes.io/last-change-trigger-time":"2026-01-01T00:00:00Z"},"generateName":"web-","labels":{"endpointslice.kubernetes.io/managed-by":"endpointslice-controller.k8s.io","kubernetes.io/service-name":"web","service.kubernetes.io/headless":"","team":"a"},"namespace":"n","ownerReferences":[{"apiVersion":"v1","blockOwnerDeletion":true,"controller":true,"kind":"Service","name":"web","uid":"s"}]},"ports":[{"name":"http","port":8080,"protocol":"TCP"}]}
-    "#]]);
+    "#]],
+    );
     let all = plan(service(json!({"spec": {"publishNotReadyAddresses": true}})), &pods, &[]);
     assert_eq!(all.matches("\"ready\":true").count(), 3, "{all}");
 }
@@ -106,17 +121,27 @@ fn conditions_follow_the_pod() {
 fn what_is_right_is_left_alone() {
     check(service(json!({})), &[pod(1, json!({}))], &[slice("e", &[1])], expect![[""]]);
     let relabeled = service(json!({"metadata": {"labels": {"team": "b"}}}));
-    check(relabeled, &[pod(1, json!({}))], &[slice("e", &[1])], expect![[r#"
-        patch Merge endpointslices n/e  {"metadata":{"annotations":{"endpoints.kubernetes.io/last-change-trigger-time":"2026-01-01T00:00:00Z"},"labels":{"endpointslice.kubernetes.io/managed-by":"endpointslice-controller.k8s.io","kubernetes.io/service-name":"web","team":"b"},"resourceVersion":"4","uid":"e"}}
-    "#]]);
+    check(
+        relabeled,
+        &[pod(1, json!({}))],
+        &[slice("e", &[1])],
+        expect![[r#"
+        merge endpointslices n/e  {"metadata":{"annotations":{"endpoints.kubernetes.io/last-change-trigger-time":"2026-01-01T00:00:00Z"},"labels":{"endpointslice.kubernetes.io/managed-by":"endpointslice-controller.k8s.io","kubernetes.io/service-name":"web","team":"b"},"resourceVersion":"4","uid":"e"}}
+    "#]],
+    );
 }
 
 #[test]
 fn ports_that_differ_make_slices_of_their_own() {
     let other = json!({"spec": {"containers": [{"ports": [{"name": "web", "protocol": "TCP", "containerPort": 9090}]}]}});
-    check(service(json!({})), &[pod(1, json!({})), pod(2, other)], &[slice("e", &[1])], expect![[r#"
+    check(
+        service(json!({})),
+        &[pod(1, json!({})), pod(2, other)],
+        &[slice("e", &[1])],
+        expect![[r#"
         create endpointslices n {"addressType":"IPv4","apiVersion":"discovery.k8s.io/v1","endpoints":[{"addresses":["10.1.0.2"],"conditions":{"ready":true,"serving":true,"terminating":false},"nodeName":"a","targetRef":{"kind":"Pod","name":"p2","namespace":"n","uid":"u2"},"zone":"z"}],"kind":"EndpointSlice","metadata":{"annotations":{"endpoints.kubernetes.io/last-change-trigger-time":"2026-01-01T00:00:00Z"},"generateName":"web-","labels":{"endpointslice.kubernetes.io/managed-by":"endpointslice-controller.k8s.io","kubernetes.io/service-name":"web","team":"a"},"namespace":"n","ownerReferences":[{"apiVersion":"v1","blockOwnerDeletion":true,"controller":true,"kind":"Service","name":"web","uid":"s"}]},"ports":[{"name":"http","port":9090,"protocol":"TCP"}]}
-    "#]]);
+    "#]],
+    );
 }
 
 /// Which slices are written, with how many endpoints.
@@ -139,13 +164,10 @@ fn few_slices_are_written() {
     let (small, large) = (slice("small", &numbers(0..10)), slice("large", &numbers(10..100)));
     assert_eq!(
         sizes(0..105, &[small.clone(), large.clone()]),
-        [("patch Merge endpointslices n/large".to_owned(), 95)]
+        [("merge endpointslices n/large".to_owned(), 95)]
     );
     // A slice that changes anyway takes them.
-    assert_eq!(
-        sizes(5..105, &[small, large]),
-        [("patch Merge endpointslices n/small".to_owned(), 10)]
-    );
+    assert_eq!(sizes(5..105, &[small, large]), [("merge endpointslices n/small".to_owned(), 10)]);
 }
 
 #[test]
@@ -159,7 +181,10 @@ fn a_pod_whose_node_is_not_known_waits() {
 fn traffic_may_stay_near() {
     let near = service(json!({"spec": {"trafficDistribution": "PreferSameNode"}}));
     let text = plan(near, &[pod(1, json!({}))], &[]);
-    assert!(text.contains(r#""hints":{"forNodes":[{"name":"a"}],"forZones":[{"name":"z"}]}"#), "{text}");
+    assert!(
+        text.contains(r#""hints":{"forNodes":[{"name":"a"}],"forZones":[{"name":"z"}]}"#),
+        "{text}"
+    );
 }
 
 #[test]
@@ -172,5 +197,8 @@ fn the_trigger_is_the_earliest_news() {
     let ready = json!({"status": {"conditions": [{"type": "Ready", "status": "True",
         "lastTransitionTime": "2026-01-01T00:20:00Z"}]}});
     let pods: Vec<Arc<Pod>> = vec![view(pod(1, ready))];
-    assert_eq!(memory.trigger(&service, &pods), Some("2026-01-01T00:20:00Z".parse().expect("a time")));
+    assert_eq!(
+        memory.trigger(&service, &pods),
+        Some("2026-01-01T00:20:00Z".parse().expect("a time"))
+    );
 }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use skiff_api::time::{Precision, format};
 use skiff_api::views::{Endpoint, EndpointPort, EndpointSlice, SERVICE_NAME, Service, View};
 use skiff_base::Time;
-use skiff_client::{DeleteOptions, PatchKind, events};
+use skiff_client::{DeleteOptions, events};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -30,7 +30,10 @@ pub fn write(
     out: &mut Changes,
 ) {
     let meta = &service.metadata;
-    let message = format!("Error updating Endpoint Slices for Service {}/{}: {{error}}", meta.namespace, meta.name);
+    let message = format!(
+        "Error updating Endpoint Slices for Service {}/{}: {{error}}",
+        meta.namespace, meta.name
+    );
     let tell = Tell {
         about: events::reference(Service::RESOURCE, meta),
         failed: ("FailedToUpdateEndpointSlices", message),
@@ -66,7 +69,12 @@ fn create(service: &Service, family: &str, slice: &Packed, trigger: Option<&str>
     Change::Create { resource: EndpointSlice::RESOURCE, namespace: meta.namespace.clone(), body }
 }
 
-fn update(service: &Service, was: &EndpointSlice, slice: &Packed, trigger: Option<&str>) -> Option<Change> {
+fn update(
+    service: &Service,
+    was: &EndpointSlice,
+    slice: &Packed,
+    trigger: Option<&str>,
+) -> Option<Change> {
     let meta = &was.metadata;
     let labels = labels(service);
     let mut known = was.ports.clone();
@@ -89,8 +97,7 @@ fn update(service: &Service, was: &EndpointSlice, slice: &Packed, trigger: Optio
     if known != slice.ports {
         body["ports"] = ports(&slice.ports);
     }
-    Some(Change::Patch {
-        kind: PatchKind::Merge,
+    Some(Change::Merge {
         resource: EndpointSlice::RESOURCE,
         key: meta.key(),
         subresource: "",
@@ -123,8 +130,11 @@ fn endpoint(endpoint: &Endpoint) -> Value {
         value["targetRef"] = json!({"kind": target.kind, "namespace": target.namespace, "name": target.name,
             "uid": target.uid});
     }
-    let texts =
-        [("hostname", &endpoint.hostname), ("nodeName", &endpoint.node_name), ("zone", &endpoint.zone)];
+    let texts = [
+        ("hostname", &endpoint.hostname),
+        ("nodeName", &endpoint.node_name),
+        ("zone", &endpoint.zone),
+    ];
     for (field, text) in texts {
         if let Some(text) = text {
             value[field] = json!(text);

@@ -80,11 +80,5 @@ pub fn write(set: &ReplicaSet, status: &ReplicaSetStatus, out: &mut Changes) {
         "observedGeneration": count(i32::try_from(status.observed_generation).unwrap_or(i32::MAX)),
         "conditions": conditions::json(&status.conditions),
     }});
-    out.patch(
-        skiff_client::PatchKind::Merge,
-        ReplicaSet::RESOURCE,
-        set.metadata.key(),
-        "status",
-        body,
-    );
+    out.status(ReplicaSet::RESOURCE, set.metadata.key(), body);
 }

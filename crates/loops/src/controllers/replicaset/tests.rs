@@ -102,19 +102,22 @@ fn orphans_come_in_and_strangers_go_out() {
 #[test]
 fn a_set_that_goes_only_counts() {
     let going = set(3, json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}));
-    check(going, &[], expect![[r#"
+    check(
+        going,
+        &[],
+        expect![[r#"
         because the set is going
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn time_makes_pods_available() {
     let waits = set(2, json!({"spec": {"minReadySeconds": 30}, "status": {"conditions": []}}));
-    let pods =
-        [pod("a", ready("2026-01-01T00:59:00Z")), pod("b", ready("2026-01-01T00:59:45Z"))];
+    let pods = [pod("a", ready("2026-01-01T00:59:00Z")), pod("b", ready("2026-01-01T00:59:45Z"))];
     let (text, next) = plan(waits, &pods, &mut Memory::default());
     expect![[r#"
-        patch Merge replicasets n/web status {"metadata":{"uid":"s"},"status":{"availableReplicas":1,"conditions":null,"fullyLabeledReplicas":2,"observedGeneration":1,"readyReplicas":2,"replicas":2,"terminatingReplicas":0}}
+        merge replicasets n/web status {"metadata":{"uid":"s"},"status":{"availableReplicas":1,"conditions":null,"fullyLabeledReplicas":2,"observedGeneration":1,"readyReplicas":2,"replicas":2,"terminatingReplicas":0}}
     "#]]
     .assert_eq(&text);
     assert_eq!(next, Next::At("2026-01-01T01:00:15Z".parse().expect("a time")));
@@ -124,7 +127,7 @@ fn time_makes_pods_available() {
 fn a_refusal_becomes_a_condition_and_goes_again() {
     let mut memory = Memory { failure: Some("no quota".into()) };
     let (text, _) = plan(set(1, json!({})), &[], &mut memory);
-    assert!(text.starts_with(r#"patch Merge replicasets n/web status {"metadata":{"uid":"s"},"status":{"availableReplicas":null,"conditions":[{"lastTransitionTime":"2026-01-01T01:00:00Z","message":"no quota","reason":"FailedCreate","status":"True","type":"ReplicaFailure"}]"#), "{text}");
+    assert!(text.starts_with(r#"merge replicasets n/web status {"metadata":{"uid":"s"},"status":{"availableReplicas":null,"conditions":[{"lastTransitionTime":"2026-01-01T01:00:00Z","message":"no quota","reason":"FailedCreate","status":"True","type":"ReplicaFailure"}]"#), "{text}");
     let failing = json!({"status": {"replicas": 1, "fullyLabeledReplicas": 1, "conditions": [
         {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "no quota"}]}});
     let (text, _) = plan(set(1, failing), &[pod("a", json!({}))], &mut memory);
@@ -147,8 +150,14 @@ fn the_least_missed_pods_go_first() {
         pod("unassigned", json!({"status": {"phase": "Pending"}})),
         pod("pending", json!({"spec": {"nodeName": "a"}, "status": {"phase": "Pending"}})),
         pod("unready", json!({"spec": {"nodeName": "b"}, "status": {"phase": "Running"}})),
-        pod("cheap", with(ready(old), json!({"metadata": {"annotations":
-            {"controller.kubernetes.io/pod-deletion-cost": "-5"}}, "spec": {"nodeName": "b"}}))),
+        pod(
+            "cheap",
+            with(
+                ready(old),
+                json!({"metadata": {"annotations":
+            {"controller.kubernetes.io/pod-deletion-cost": "-5"}}, "spec": {"nodeName": "b"}}),
+            ),
+        ),
     ];
     let pods: Vec<Arc<Pod>> = pods.into_iter().map(view).collect();
     expect![[r#"
@@ -159,17 +168,22 @@ fn the_least_missed_pods_go_first() {
         fresh
         keep
         crowded-restarted
-        crowded-1"#]].assert_eq(&victims::order(&pods, now()).join("\n"));
+        crowded-1"#]]
+    .assert_eq(&victims::order(&pods, now()).join("\n"));
 }
 
 #[test]
 fn deletions_are_told() {
     let pods = [pod("a", json!({})), pod("b", ready("2026-01-01T00:00:00Z"))];
     let stands = json!({"status": {"replicas": 2, "fullyLabeledReplicas": 2, "readyReplicas": 1, "availableReplicas": 1}});
-    check(set(1, stands), &pods, expect![[r#"
+    check(
+        set(1, stands),
+        &pods,
+        expect![[r#"
         together
           delete pods n/a uid=a
             done SuccessfulDelete: Deleted pod: {name}
             failed FailedDelete: Error deleting: {error}
-    "#]]);
+    "#]],
+    );
 }

@@ -7,9 +7,7 @@ pub mod served;
 mod validate;
 mod version;
 
-use crate::kind::{
-    Cell, Column, Hooks, Kind, Scope, column, name_column, status, wide,
-};
+use crate::kind::{Cell, Column, Hooks, Kind, Scope, column, name_column, status, wide};
 use crate::object::Object;
 use serde_json::{Value, json};
 
@@ -44,7 +42,8 @@ pub fn kind() -> Kind {
 }
 
 fn columns() -> Vec<Column> {
-    let date = column("Created At", Cell::With(|crd, _| crd.text("metadata.creationTimestamp").into()));
+    let date =
+        column("Created At", Cell::With(|crd, _| crd.text("metadata.creationTimestamp").into()));
     let established = Cell::With(|crd, _| condition(crd, "Established").into());
     vec![
         name_column(),

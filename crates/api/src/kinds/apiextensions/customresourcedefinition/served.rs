@@ -3,7 +3,7 @@
 use super::condition;
 use crate::jsonpath::JsonPath;
 use crate::kind::{
-    Backend, Cell, Column, Custom, Does, Hooks, Kind, NameRule, Scope, ScalePaths, Subresource,
+    Backend, Cell, Column, Custom, Does, Hooks, Kind, NameRule, ScalePaths, Scope, Subresource,
     Verb, name_column, status,
 };
 use crate::object::{Object, at};
@@ -238,13 +238,15 @@ mod tests {
     fn crd() -> Object {
         let schema = json!({"openAPIV3Schema": {"type": "object", "properties": {
             "spec": {"type": "object", "properties": {"a": {"type": "integer"}}}}}});
-        Object::new(json!({"metadata": {"generation": 2}, "spec": {"group": "x.com", "scope": "Namespaced",
+        Object::new(
+            json!({"metadata": {"generation": 2}, "spec": {"group": "x.com", "scope": "Namespaced",
             "names": {"kind": "Foo"}, "versions": [
                 {"name": "v1", "served": true, "storage": true, "schema": schema},
                 {"name": "v1beta1", "served": true, "deprecated": true, "schema": schema},
                 {"name": "v0", "served": false}]},
             "status": {"acceptedNames": {"plural": "foos", "kind": "Foo", "listKind": "FooList"},
-                "conditions": [{"type": "Established", "status": "True"}]}}))
+                "conditions": [{"type": "Established", "status": "True"}]}}),
+        )
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The rules of a definition as a whole; those of one version are in `version`.
 
 use super::{condition, names as definition_names, version};
-use crate::errors::{Errors, Path};
+use crate::errors::{Errors, Path, Sort};
 use crate::names;
 use crate::object::{Object, at};
 use serde_json::Value;
@@ -63,14 +63,22 @@ fn validate_spec(new: &Object, errors: &mut Errors) {
         }
     }
     version::validate_all(&path, versions, errors);
-    let all = || Value::Array(versions.to_vec());
+    let all = || version::shown(versions);
     let name = |it: &Value| it["name"].as_str().unwrap_or("").to_owned();
-    let twice = |index: usize| versions[..index].iter().any(|it| name(it) == name(&versions[index]));
+    let twice =
+        |index: usize| versions[..index].iter().any(|it| name(it) == name(&versions[index]));
     if (0..versions.len()).any(twice) {
-        errors.invalid(&path, all(), "must contain unique version names");
+        errors.push(Sort::Invalid, &path, format!("{}: must contain unique version names", all()));
     }
     if versions.iter().filter(|it| it["storage"] == true).count() != 1 {
-        errors.invalid(&path, all(), "must have exactly one version marked as storage version");
+        let why = "must have exactly one version marked as storage version";
+        errors.push(Sort::Invalid, &path, format!("{}: {why}", all()));
+    }
+    let first = versions.first().map_or_else(String::new, name);
+    let wrong = names::label1035(&first);
+    if !first.is_empty() && !wrong.is_empty() {
+        // Upstream looks at the first version a second time, under the name of a field that is no more.
+        errors.invalid(&spec.child("version"), first, &wrong.join(","));
     }
     let path = spec.child("names");
     for field in ["plural", "singular", "kind", "listKind"] {
@@ -153,7 +161,8 @@ fn validate_approval(new: &Object, old: Option<&Object>, errors: &mut Errors) {
     match state(new) {
         Approval::Given => {}
         Approval::Missing => {
-            let why = format!("protected groups must have approval annotation {APPROVED:?}, {PROPOSAL}");
+            let why =
+                format!("protected groups must have approval annotation {APPROVED:?}, {PROPOSAL}");
             errors.required(&path, &why);
         }
         Approval::Invalid => {

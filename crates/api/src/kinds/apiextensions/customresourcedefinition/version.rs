@@ -11,9 +11,37 @@ const FORMATS: [&str; 8] =
     ["byte", "date", "date-time", "double", "float", "int32", "int64", "password"];
 /// Formats that values are checked by, or that say how to show them.
 const KNOWN_FORMATS: [&str; 31] = [
-    "bsonobjectid", "byte", "cidr", "creditcard", "date", "date-time", "datetime", "double", "duration", "email",
-    "float", "hexcolor", "hostname", "int32", "int64", "ip", "ipv4", "ipv6", "isbn", "isbn10", "isbn13",
-    "k8s-long-name", "k8s-short-name", "mac", "password", "rgbcolor", "ssn", "uri", "uuid", "uuid3", "uuid4",
+    "bsonobjectid",
+    "byte",
+    "cidr",
+    "creditcard",
+    "date",
+    "date-time",
+    "datetime",
+    "double",
+    "duration",
+    "email",
+    "float",
+    "hexcolor",
+    "hostname",
+    "int32",
+    "int64",
+    "ip",
+    "ipv4",
+    "ipv6",
+    "isbn",
+    "isbn10",
+    "isbn13",
+    "k8s-long-name",
+    "k8s-short-name",
+    "mac",
+    "password",
+    "rgbcolor",
+    "ssn",
+    "uri",
+    "uuid",
+    "uuid3",
+    "uuid4",
 ];
 const WARNING_MOST: usize = 256;
 const SELECTABLE_MOST: usize = 8;
@@ -64,6 +92,28 @@ pub fn validate_all(path: &Path, versions: &[Value], errors: &mut Errors) {
     }
 }
 
+/// Versions as an error shows them: the fields of upstream's own type; what all share stands elsewhere.
+pub fn shown(versions: &[Value]) -> String {
+    if versions.is_empty() {
+        return "Invalid value: null".to_owned();
+    }
+    let one = |it: &Value| {
+        let flag = |field: &str| it[field] == true;
+        let warning = at(it, "deprecationWarning").unwrap_or(&Value::Null);
+        format!(
+            "{{\"Name\":{},\"Served\":{},\"Storage\":{},\"Deprecated\":{},\"DeprecationWarning\":{warning},\
+             \"Schema\":null,\"Subresources\":null,\"AdditionalPrinterColumns\":null,\
+             \"SelectableFields\":null}}",
+            it["name"],
+            flag("served"),
+            flag("storage"),
+            flag("deprecated")
+        )
+    };
+    let all: Vec<String> = versions.iter().map(one).collect();
+    format!("Invalid value: [{}]", all.join(","))
+}
+
 fn deprecation(path: &Path, version: &Value, errors: &mut Errors) {
     let Some(text) = at(version, "deprecationWarning") else { return };
     let given = text.as_str().unwrap_or("");
@@ -112,7 +162,8 @@ fn validate_scale(path: &Path, version: &Value, errors: &mut Errors) {
         }
         if given.is_empty() {
             errors.required(&path, "");
-        } else if simple_path(&path, given, errors) && !roots.iter().any(|it| given.starts_with(it)) {
+        } else if simple_path(&path, given, errors) && !roots.iter().any(|it| given.starts_with(it))
+        {
             errors.invalid(&path, given, why);
         }
     }
@@ -223,7 +274,8 @@ pub fn warnings(crd: &Object) -> Vec<String> {
                     formats.push(format!("unrecognized format {format:?}"));
                 }
                 let items = schema["items"]["type"].as_str().unwrap_or("");
-                if schema["x-kubernetes-list-type"] == "set" && matches!(items, "object" | "array") {
+                if schema["x-kubernetes-list-type"] == "set" && matches!(items, "object" | "array")
+                {
                     sets.push(format!(
                         "x-kubernetes-list-type: set for items of type {items:?} is not supported by server-side \
                          apply or CEL validation rules"

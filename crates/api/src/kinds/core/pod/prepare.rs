@@ -2,8 +2,8 @@
 
 use super::CONTAINER_LISTS;
 use super::default::items;
-use crate::object::{Object, at, at_mut};
 use super::validate::resources::aggregate;
+use crate::object::{Object, at, at_mut};
 use crate::quantity::Quantity;
 use serde_json::{Map, Value, json};
 use std::cmp::Ordering;
@@ -53,7 +53,8 @@ fn status(pod: &mut Object, old: &Object) {
     let Some(status) = pod.value_mut().get_mut("status") else { return };
     for condition in items(status, "conditions") {
         let place = before.iter().position(|it| it.get("type") == condition.get("type"));
-        let Some(generation) = place.and_then(|at| before.remove(at).get("observedGeneration")) else {
+        let Some(generation) = place.and_then(|at| before.remove(at).get("observedGeneration"))
+        else {
             continue;
         };
         if let Some(map) = condition.as_object_mut() {
@@ -68,7 +69,10 @@ fn only_resources(pod: &mut Object, old: &Object) {
         let path = format!("spec.{list}");
         let (now, was) = (pod.list(&path).to_vec(), old.list(&path));
         let name = |container: &Value| container.get("name").cloned();
-        if now.is_empty() || now.len() != was.len() || !now.iter().map(name).eq(was.iter().map(name)) {
+        if now.is_empty()
+            || now.len() != was.len()
+            || !now.iter().map(name).eq(was.iter().map(name))
+        {
             continue;
         }
         let mut merged = was.to_vec();
@@ -110,7 +114,10 @@ fn create(pod: &mut Object) {
 /// Resources of the whole pod that its containers' add up to, where it says something of them (KEP-2837).
 fn pod_resources(spec: &mut Value) {
     let set = |spec: &Value, field: &str| {
-        at(spec, &format!("resources.{field}")).and_then(Value::as_object).cloned().unwrap_or_else(Map::new)
+        at(spec, &format!("resources.{field}"))
+            .and_then(Value::as_object)
+            .cloned()
+            .unwrap_or_else(Map::new)
     };
     let (mut limits, mut requests) = (set(spec, "limits"), set(spec, "requests"));
     if limits.is_empty() && requests.is_empty() {
@@ -125,7 +132,8 @@ fn pod_resources(spec: &mut Value) {
         let sum = aggregate(spec, "requests", &name).to_string();
         requests.entry(name).or_insert_with(|| sum.into());
     }
-    for (name, limit) in &limits {
+    let whole = |name: &str| ["cpu", "memory"].contains(&name) || name.starts_with("hugepages-");
+    for (name, limit) in limits.iter().filter(|(name, _)| whole(name)) {
         requests.entry(name.clone()).or_insert_with(|| limit.clone());
     }
     let lists = ["containers", "initContainers"];
@@ -138,7 +146,8 @@ fn pod_resources(spec: &mut Value) {
             continue;
         }
         let sum = aggregate(spec, "limits", name);
-        let request = Quantity::parse(request.as_str().unwrap_or("")).unwrap_or_else(|_| Quantity::zero());
+        let request =
+            Quantity::parse(request.as_str().unwrap_or("")).unwrap_or_else(|_| Quantity::zero());
         limits.insert(name.clone(), sum.max(request).to_string().into());
     }
     for (field, amounts) in [("limits", limits), ("requests", requests)] {

@@ -1,10 +1,10 @@
 //! The rules of a Service.
 
 use super::{externally_accessible, headless, needs_health_check, node_ports};
-use crate::errors::{Errors, Path};
+use crate::errors::{Errors, Path, Sort};
 use crate::object::{Object, at};
 use crate::{ip, meta, names};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 const TYPES: [&str; 4] = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
 const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
@@ -283,9 +283,13 @@ fn validate_numbers(new: &Object, errors: &mut Errors) {
         errors.duplicate(&path.index(index).child("nodePort"), number(port, "nodePort"));
     }
     for (index, port) in ports.iter().enumerate().filter(|(index, _)| twice(*index, "port")) {
-        let shown = json!({"Name": "", "Protocol": port["protocol"], "AppProtocol": null,
-            "Port": number(port, "port"), "TargetPort": 0, "NodePort": 0});
-        errors.duplicate(&path.index(index), shown);
+        let shown = format!(
+            "Duplicate value: {{\"Name\":\"\",\"Protocol\":{},\"AppProtocol\":null,\"Port\":{},\
+             \"TargetPort\":0,\"NodePort\":0}}",
+            port["protocol"],
+            number(port, "port")
+        );
+        errors.push(Sort::Duplicate, &path.index(index), shown);
     }
 }
 

@@ -204,7 +204,9 @@ impl Out {
             Value::Object(map) => {
                 self.open('{');
                 let mut first = true;
-                for (name, value) in map {
+                let mut members: Vec<_> = map.iter().collect();
+                members.sort_by_key(|(name, _)| name.as_str());
+                for (name, value) in members {
                     self.member(name, &mut first);
                     self.any(value);
                 }

@@ -29,7 +29,10 @@ pub fn list<'a>(value: &'a Value, path: &str) -> &'a [Value] {
 
 /// The entries of a map of a value, in the order of their keys.
 pub fn entries<'a>(value: &'a Value, path: &str) -> impl Iterator<Item = (&'a str, &'a Value)> {
-    at(value, path).and_then(Value::as_object).into_iter().flatten().map(|(k, v)| (k.as_str(), v))
+    let map = at(value, path).and_then(Value::as_object).into_iter().flatten();
+    let mut all: Vec<(&str, &Value)> = map.map(|(key, value)| (key.as_str(), value)).collect();
+    all.sort_by_key(|(key, _)| *key);
+    all.into_iter()
 }
 
 /// Refuses an absent or empty text.
