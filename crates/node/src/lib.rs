@@ -1,1 +1,4 @@
 //! skiff-node.
+
+pub mod api;
+pub mod services;
