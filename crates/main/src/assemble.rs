@@ -9,6 +9,7 @@ use skiff_client::{Caches, Client, Metas};
 use skiff_loops::Runner;
 use skiff_server::authenticate::Authenticator;
 use skiff_server::authorize::Authorizer;
+use skiff_server::connect::Nodes;
 use skiff_server::keys::{Keys, Wanted};
 use skiff_server::token::Tokens;
 use skiff_server::{Build, Entry, Server};
@@ -84,6 +85,7 @@ async fn server(
     keys: Keys,
     tasks: &Tasks,
 ) -> Result<Server> {
+    let nodes = Nodes::new(&*keys.client_config(Some(&keys.kubelet_client), world)?);
     let tokens = Arc::new(Tokens::new(store.clone(), world.clone(), Arc::new(keys.signing)));
     Ok(Server {
         world: world.clone(),
@@ -93,6 +95,7 @@ async fn server(
         authorizer: Authorizer::start(store.clone(), tasks).await?,
         limits: Default::default(),
         ready: Default::default(),
+        nodes,
         services: Default::default(),
         address: settings.listen.to_string(),
         build: Build {

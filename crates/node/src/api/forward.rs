@@ -78,11 +78,13 @@ async fn run<S: Carrier>(doors: Arc<dyn Doors>, world: World, place: Place, carr
         while let Some(message) = receiver.next().await {
             decoder.feed(&message);
             loop {
-                match decoder.next() {
-                    Ok(Some(frame)) if forward.take(frame).await => {}
+                let frame = match decoder.next() {
+                    Ok(Some(frame)) => frame,
                     Ok(None) => break,
-                    Ok(Some(_)) => return,
                     Err(error) => return tracing::debug!(%error, "a port-forward broke off"),
+                };
+                if !forward.take(frame).await {
+                    return;
                 }
             }
         }

@@ -4,7 +4,7 @@
 //! rotation of the file, and ends with the container.
 
 use super::cri_log::{self, Options, Reader};
-use super::reply::{Reply, refuse, stream};
+use super::reply::{self, Reply, refuse};
 use super::{Api, Doors, Place, Query, Run};
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -15,12 +15,12 @@ use rustix::fs::inotify;
 use skiff_api::views::pod::{ContainerStatus, Pod};
 use skiff_base::Time;
 use skiff_runtime::Error;
+use skiff_runtime::stream::Stream;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use tokio::io::unix::AsyncFd;
+use tokio::io::AsyncReadExt;
 
 /// The file is read in pieces of this size.
 const PIECE: usize = 64 * 1024;
@@ -45,7 +45,7 @@ pub async fn answer(api: &Api, place: Place, query: &Query) -> Response<Reply> {
     };
     let opened = end.and_then(|end| Tail::open(path, lines, end));
     match opened {
-        Ok(tail) => stream(pieces(tail, Reader::new(options))),
+        Ok(tail) => reply::stream(pieces(tail, Reader::new(options))),
         Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, error),
     }
 }
@@ -155,7 +155,7 @@ struct Tail {
     path: PathBuf,
     file: File,
     /// Wakes the reader when something happens in the folder.
-    changes: AsyncFd<OwnedFd>,
+    changes: Stream,
     /// The end of the container; `None` once that is past.
     end: Option<BoxFuture<'static, ()>>,
 }
@@ -178,7 +178,7 @@ impl Tail {
             let at = cri_log::tail(&mut file, lines)?;
             file.seek(SeekFrom::Start(at))?;
         }
-        Ok(Tail { path, file, changes: AsyncFd::new(changes)?, end })
+        Ok(Tail { path, file, changes: Stream::new(changes)?, end })
     }
 
     /// The next bytes; empty at the end of the log.
@@ -224,6 +224,7 @@ impl Tail {
 
     /// Waits until something happens in the folder, or the container ends.
     async fn change(&mut self) -> io::Result<()> {
+        let mut events = [0; 4096];
         let end = async {
             match &mut self.end {
                 Some(end) => end.await,
@@ -236,19 +237,8 @@ impl Tail {
                 self.end = None;
                 Ok(())
             }
-            ready = self.changes.readable() => {
-                let mut ready = ready?;
-                let mut events = [0; 4096];
-                // Only that there are events counts; they are read to be rid of them.
-                match rustix::io::read(self.changes.get_ref(), &mut events) {
-                    Ok(_) => Ok(()),
-                    Err(rustix::io::Errno::AGAIN) => {
-                        ready.clear_ready();
-                        Ok(())
-                    }
-                    Err(error) => Err(error.into()),
-                }
-            }
+            // Only that there are events counts; they are read to be rid of them.
+            read = self.changes.read(&mut events) => read.map(|_| ()),
         }
     }
 }
