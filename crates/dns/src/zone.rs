@@ -151,7 +151,8 @@ impl Zone {
             Some(services) => services.remove(&key.name),
             None => None,
         };
-        for (address, name) in old.iter().flat_map(|old| self.claims(key, old)) {
+        let given_up = old.map(|old| self.claims(key, &old)).unwrap_or_default();
+        for (address, name) in given_up {
             if let Some(names) = self.names.get_mut(&address) {
                 names.remove(&name);
                 if names.is_empty() {

@@ -25,9 +25,18 @@ async fn talk(protocol: &'static str, args: &[&str], says: &[&'static [u8]]) -> 
     for message in says {
         client.send(Frame::Binary(Bytes::from_static(message))).await.unwrap();
     }
-    let mut out = String::new();
+    let (mut out, mut channel) = (String::new(), None);
     while let Some(Ok(message)) = client.next().await {
         match message {
+            // A pipe cuts its text where it likes.
+            Frame::Binary(bytes) if bytes.len() > 1 && channel == Some(bytes[0]) => {
+                out.pop();
+                out += &format!("{}\n", bytes[1..].escape_ascii());
+            }
+            Frame::Binary(bytes) if bytes.len() > 1 => {
+                channel = Some(bytes[0]);
+                out += &format!("{}\n", bytes.escape_ascii());
+            }
             Frame::Binary(bytes) => out += &format!("{}\n", bytes.escape_ascii()),
             Frame::Text(text) => out += &format!("text {text}\n"),
             Frame::Close(_) => out += "close\n",
@@ -42,8 +51,7 @@ async fn talk(protocol: &'static str, args: &[&str], says: &[&'static [u8]]) -> 
 async fn a_session_carries_streams_and_ends_with_the_exit_code() {
     let out = talk("v5.channel.k8s.io", &["hello\n", "3"], &[b"\0more\n", b"\xff\0"]).await;
     expect![[r#"
-        \x01hello\n
-        \x01MORE\n
+        \x01hello\nMORE\n
         \x03{\"details\":{\"causes\":[{\"message\":\"3\",\"reason\":\"ExitCode\"}]},\"message\":\"command terminated with non-zero exit code: command terminated with exit code 3\",\"metadata\":{},\"reason\":\"NonZeroExitCode\",\"status\":\"Failure\"}
         close
     "#]]
