@@ -44,7 +44,7 @@ impl Cluster {
     fn make(test: &str) -> Result<Self> {
         let (skiff, kubectl) = (kit::skiff()?, kit::kubectl()?);
         let machine = Machine::start(test)?;
-        let k = Kubectl::new(machine.prefix(&kubectl), PathBuf::from("/root/.kube/config"));
+        let k = Kubectl::new(machine.prefix(&kubectl), machine.home().join(".kube/config"));
         Ok(Self { machine, skiff, k })
     }
 
@@ -77,7 +77,7 @@ impl Cluster {
     /// A command inside the machine, as root with a home of its own.
     pub fn inside(&self, program: &Path) -> Command {
         let mut command = self.machine.command(program);
-        command.env("HOME", "/root").env_remove("KUBECONFIG").current_dir("/");
+        command.env("HOME", self.machine.home()).env_remove("KUBECONFIG").current_dir("/");
         command
     }
 
@@ -88,6 +88,11 @@ impl Cluster {
             Ok(archive) => self.skiff(&["image", "load", &archive.display().to_string()]),
             Err(e) => panic!("make an image of busybox: {e:#}"),
         };
+    }
+
+    /// The kubeconfig of the machine's root user.
+    pub fn config(&self) -> String {
+        self.machine.home().join(".kube/config").display().to_string()
     }
 
     pub fn machine(&self) -> &Machine {

@@ -11,6 +11,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, ensure};
+use rustix::event::{PollFd, PollFlags};
+use rustix::process::PidfdFlags;
 
 /// The machine's own address: nobody else is in its network.
 pub const ADDRESS: &str = "192.0.2.10";
@@ -26,9 +28,7 @@ ip address add ADDRESS/24 dev eth0
 ip link set eth0 up
 ip link set eth0-far up
 ip route add default via 192.0.2.1
-for folder in /run /tmp /var/lib; do :; done
 mount -t tmpfs tmpfs /run
-mount --bind DATA/root /root
 mount --bind DATA/lib /var/lib
 hostname NAME
 echo ready
@@ -95,6 +95,11 @@ impl Machine {
         words
     }
 
+    /// The home of its root user.
+    pub fn home(&self) -> PathBuf {
+        self.data.join("root")
+    }
+
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -116,9 +121,19 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        // Its end ends all in it; what has ended already cannot be killed.
+        // The end of the machine's first process ends all in it, and comes after all of theirs.
+        let inner = i32::try_from(self.pid).ok().and_then(rustix::process::Pid::from_raw);
+        let inner = inner.map(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()));
+        // What has ended already cannot be killed.
         let _ = self.init.kill();
         let _ = self.init.wait();
+        if let Some(Ok(inner)) = inner {
+            let mut ended = [PollFd::new(&inner, PollFlags::IN)];
+            let most = rustix::time::Timespec { tv_sec: 10, tv_nsec: 0 };
+            if let Err(e) = rustix::event::poll(&mut ended, Some(&most)) {
+                eprintln!("waiting for the end of {}: {e}", self.name);
+            }
+        }
         for group in cgroups(&self.name).unwrap_or_default() {
             if let Err(e) = remove_groups(&group) {
                 eprintln!("{} stays: {e}", group.display());

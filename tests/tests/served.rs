@@ -174,7 +174,7 @@ fn running_pods_answer_as_upstreams() {
     let c = Cluster::start("served-differential");
     c.load_busybox();
     let mut command = c.inside(std::path::Path::new(env!("CARGO_BIN_EXE_differential")));
-    command.args(["check", "--kubeconfig", "/root/.kube/config", "--workers", "2", "running"]);
+    command.args(["check", "--kubeconfig", &c.config(), "--workers", "2", "running"]);
     command.env("SKIFF_KUBECTL", skiff_tests::kit::kubectl().unwrap());
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));

@@ -51,14 +51,18 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, String> {
     Ok(Parsed { value, odd })
 }
 
+/// Which bracket it was counts for nothing.
+const TOO_DEEP: &str = "invalid character '[' exceeded max depth";
+
 fn describe(bytes: &[u8], error: &serde_json::Error) -> String {
     match syntax_error(bytes) {
+        Some(_) if error.to_string().starts_with("recursion limit") => TOO_DEEP.to_string(),
         Some(text) => text,
         None if error.to_string().starts_with("number out of range") => {
             "json: cannot unmarshal number into Go value of type float64".to_string()
         }
         // The text is sound, so it was nested too deeply.
-        None => "exceeded max depth".to_string(),
+        None => TOO_DEEP.to_string(),
     }
 }
 

@@ -132,6 +132,8 @@ pub struct Hooks {
     pub default: fn(&mut Object),
     /// Before validation: sets and keeps what users may not write. `old` is `None` on create.
     pub prepare: fn(&mut Object, Option<&Object>),
+    /// The same for a write through a `Part` entry, whose name comes first.
+    pub prepare_part: fn(&str, &mut Object, &Object),
     pub validate: fn(&Object, Option<&Object>, &mut Errors),
     /// Validates a write through a `Part` entry instead of `validate`; the name of the entry comes first.
     pub validate_part: fn(&str, &Object, &Object, &mut Errors),
@@ -142,6 +144,8 @@ pub struct Hooks {
     /// What field selectors find it by, under the names of the stored resource; `None` takes the values at
     /// the `selectable` paths.
     pub fields: Option<fn(&Object, &mut dyn FnMut(&'static str, &str))>,
+    /// Changes an object when it is first deleted, before anybody asks what holds it.
+    pub deleting: fn(&mut Object),
     /// The name in the stored resource of a field that a selector names.
     pub field_name: fn(&str) -> &str,
 }
@@ -150,11 +154,13 @@ impl Hooks {
     pub const NONE: Hooks = Hooks {
         default: |_| {},
         prepare: |_, _| {},
+        prepare_part: |_, _, _| {},
         validate: |_, _, _| {},
         validate_part: |_, _, _, _| {},
         warn: |_, _| Vec::new(),
         generation: None,
         fields: None,
+        deleting: |_| {},
         field_name: |name| name,
     };
 
@@ -280,6 +286,10 @@ pub struct Custom {
     pub node: Node,
     /// `openAPIV3Schema` as it was given, for OpenAPI; null where there is none.
     pub schema: Value,
+    /// What users of a deprecated version are told.
+    pub deprecation: Option<String>,
+    /// The definition is being deleted: nothing new is made.
+    pub terminating: bool,
 }
 
 /// One kind of the API. See the exemplar `kinds/core/configmap.rs`.

@@ -1,6 +1,6 @@
 //! The metadata that all objects share: its validation on create and update (API reference: ObjectMeta).
 
-use crate::errors::{Errors, Path};
+use crate::errors::{Errors, Path, Sort};
 use crate::kind::{Kind, NameRule, Scope};
 use crate::names;
 use crate::object::{Object, texts};
@@ -90,7 +90,7 @@ fn validate_shared(meta: &Path, new: &Object, errors: &mut Errors) {
     validate_annotations(&meta.child("annotations"), new.map("metadata.annotations"), errors);
     validate_owners(&meta.child("ownerReferences"), new.list("metadata.ownerReferences"), errors);
     for (index, finalizer) in new.finalizers().enumerate() {
-        validate_finalizer(&meta.child("finalizers").index(index), finalizer, errors);
+        validate_finalizer(&meta.child("finalizers"), index, finalizer, Names::of(new), errors);
     }
     let (orphan, foreground) = ("orphan", "foregroundDeletion");
     if new.finalizers().any(|f| f == orphan) && new.finalizers().any(|f| f == foreground) {
@@ -107,7 +107,7 @@ pub fn validate_labels(path: &Path, labels: &serde_json::Map<String, Value>, err
             errors.invalid(path, key, &why);
         }
         for why in names::label_value(value) {
-            errors.invalid(&path.key(key), value, &why);
+            errors.invalid(path, value, &why);
         }
     }
 }
@@ -131,47 +131,85 @@ pub fn validate_annotations(
 }
 
 fn validate_owners(path: &Path, owners: &[Value], errors: &mut Errors) {
-    let text =
-        |owner: &Value, key: &str| owner.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
+    let text = |owner: &Value, key: &str| {
+        owner.get(key).and_then(Value::as_str).unwrap_or("").to_owned()
+    };
     let mut controller: Option<String> = None;
     for (index, owner) in owners.iter().enumerate() {
         let here = path.index(index);
-        for (key, why) in [
-            ("apiVersion", "version must not be empty"),
-            ("kind", "must not be empty"),
-            ("name", "must not be empty"),
-            ("uid", "must not be empty"),
-        ] {
+        let version = text(owner, "apiVersion");
+        if version.is_empty() {
+            errors.required(&here.child("apiVersion"), "must not be empty");
+        } else if version.split('/').count() > 2 {
+            let why = "must be <group>/<version> or <version>";
+            errors.invalid(&here.child("apiVersion"), &*version, why);
+        }
+        for key in ["kind", "name", "uid"] {
             if text(owner, key).is_empty() {
-                errors.invalid(&here.child(key), "", why);
+                errors.required(&here.child(key), "must not be empty");
             }
+        }
+        if (&*version, &*text(owner, "kind")) == ("v1", "Event") {
+            let why = "/v1, Kind=Event is disallowed from being an owner";
+            let body = format!("Invalid value: {}: {why}", show_owner(owner));
+            errors.push(Sort::Invalid, &here, body);
         }
         if owner.get("controller") == Some(&Value::Bool(true)) {
             if let Some(first) = &controller {
-                let why = format!(
-                    "Only one reference can have Controller set to true. Found \"true\" in references for {first} \
-                     and {}",
-                    text(owner, "kind") + "/" + &text(owner, "name")
+                let second = text(owner, "kind") + "/" + &text(owner, "name");
+                let all: Vec<String> = owners.iter().map(show_owner).collect();
+                let body = format!(
+                    "Invalid value: [{}]: Only one reference can have Controller set to true. Found \"true\" in \
+                     references for {first} and {second}",
+                    all.join(",")
                 );
-                errors.invalid(path, Value::Array(owners.to_vec()), &why);
+                errors.push(Sort::Invalid, path, body);
             }
             controller = Some(text(owner, "kind") + "/" + &text(owner, "name"));
         }
     }
 }
 
+/// An owner as messages show it: its fields in the order of the API reference.
+fn show_owner(owner: &Value) -> String {
+    let order = ["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"];
+    let field = |key: &&str| owner.get(*key).map(|value| format!("\"{key}\":{value}"));
+    format!("{{{}}}", order.iter().filter_map(field).collect::<Vec<_>>().join(","))
+}
+
 /// The finalizers that need no prefix.
 const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
 
-fn validate_finalizer(path: &Path, finalizer: &str, errors: &mut Errors) {
+/// Whose finalizers must be standard ones or have a prefix.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Names {
+    /// Kinds of Kubernetes itself.
+    Strict,
+    /// Custom resources and their definitions: there are only warnings.
+    Free,
+}
+
+impl Names {
+    fn of(object: &Object) -> Names {
+        let group = object.api_version().split_once('/').map_or("", |(group, _)| group);
+        let own = !group.contains('.') || group.ends_with(".k8s.io");
+        if own && group != "apiextensions.k8s.io" { Names::Strict } else { Names::Free }
+    }
+}
+
+fn validate_finalizer(
+    path: &Path,
+    index: usize,
+    finalizer: &str,
+    rule: Names,
+    errors: &mut Errors,
+) {
     for why in names::qualified(finalizer) {
         errors.invalid(path, finalizer, &why);
     }
-    if !finalizer.contains('/') && !STANDARD_FINALIZERS.contains(&finalizer) {
-        errors.invalid(
-            path,
-            finalizer,
-            "name is neither a standard finalizer name nor is it fully qualified",
-        );
+    let strict = rule == Names::Strict;
+    if strict && !finalizer.contains('/') && !STANDARD_FINALIZERS.contains(&finalizer) {
+        let why = "name is neither a standard finalizer name nor is it fully qualified";
+        errors.invalid(&path.index(index), finalizer, why);
     }
 }

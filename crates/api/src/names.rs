@@ -28,8 +28,10 @@ const VALUE_WHY: &str = "a valid label must be an empty string or consist of alp
 
 /// What is wrong with an RFC 1123 label; nothing when it is valid.
 pub fn label(text: &str) -> Vec<String> {
-    let mut wrong = too_long(text, LABEL_MOST);
-    if !is_label(text) {
+    let mut wrong = too_long_name(text, LABEL_MOST);
+    if !is_label(text) && is_subdomain(text) {
+        wrong.push("must not contain dots".into());
+    } else if !is_label(text) {
         wrong.push(LABEL_WHY.into());
     }
     wrong
@@ -37,7 +39,7 @@ pub fn label(text: &str) -> Vec<String> {
 
 /// What is wrong with an RFC 1123 subdomain.
 pub fn subdomain(text: &str) -> Vec<String> {
-    let mut wrong = too_long(text, SUBDOMAIN_MOST);
+    let mut wrong = too_long_name(text, SUBDOMAIN_MOST);
     if !is_subdomain(text) {
         wrong.push(SUBDOMAIN_WHY.into());
     }
@@ -46,7 +48,7 @@ pub fn subdomain(text: &str) -> Vec<String> {
 
 /// What is wrong with an RFC 1035 label.
 pub fn label1035(text: &str) -> Vec<String> {
-    let mut wrong = too_long(text, LABEL_MOST);
+    let mut wrong = too_long_name(text, LABEL_MOST);
     if !is_label(text) || !text.starts_with(|c: char| c.is_ascii_lowercase()) {
         wrong.push(LABEL1035_WHY.into());
     }
@@ -74,17 +76,18 @@ pub fn qualified(text: &str) -> Vec<String> {
             if prefix.is_empty() {
                 wrong.push("prefix part must be non-empty".into());
             } else {
-                wrong.extend(subdomain(prefix).into_iter().map(|w| format!("prefix part {w}")));
+                let problems = too_long(prefix, SUBDOMAIN_MOST).into_iter();
+                let grammar = (!is_subdomain(prefix)).then(|| SUBDOMAIN_WHY.to_owned());
+                wrong.extend(problems.chain(grammar).map(|w| format!("prefix part {w}")));
             }
             name
         }
         _ => {
             let why = QUALIFIED_WHY;
             return vec![format!(
-                "a valid label key or annotation key {why} with an optional DNS subdomain prefix and '/' (e.g. \
+                "a valid label key {why} with an optional DNS subdomain prefix and '/' (e.g. \
                  'example.com/MyName')"
-            )
-            .replace("a valid label key or annotation key must", "a qualified name must")];
+            )];
         }
     };
     if name.is_empty() {
@@ -105,6 +108,15 @@ pub fn label_value(text: &str) -> Vec<String> {
         wrong.push(VALUE_WHY.into());
     }
     wrong
+}
+
+/// Names of objects are measured in other words than labels.
+fn too_long_name(text: &str, most: usize) -> Vec<String> {
+    if text.len() > most {
+        vec![format!("must be no more than {most} characters")]
+    } else {
+        Vec::new()
+    }
 }
 
 fn too_long(text: &str, most: usize) -> Vec<String> {
@@ -154,6 +166,24 @@ pub fn port_name(text: &str) -> Vec<&'static str> {
         wrong.push("must not begin or end with a hyphen");
     }
     wrong
+}
+
+/// Kubernetes' order of versions: GA before beta before alpha, the higher number first.
+pub fn version_order(version: &str) -> (u8, std::cmp::Reverse<(u64, u64)>, String) {
+    let split = |rest: &str| -> Option<(u64, u8, u64)> {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let major = rest[..digits].parse().ok()?;
+        match &rest[digits..] {
+            "" => Some((major, 0, 0)),
+            beta if beta.starts_with("beta") => Some((major, 1, beta[4..].parse().ok()?)),
+            alpha if alpha.starts_with("alpha") => Some((major, 2, alpha[5..].parse().ok()?)),
+            _ => None,
+        }
+    };
+    match version.strip_prefix('v').and_then(split) {
+        Some((major, rank, minor)) => (rank, std::cmp::Reverse((major, minor)), String::new()),
+        None => (3, std::cmp::Reverse((0, 0)), version.to_owned()),
+    }
 }
 
 pub fn is_label(text: &str) -> bool {

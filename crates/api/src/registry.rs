@@ -108,7 +108,7 @@ mod tests {
             );
             assert!(!kind.columns.is_empty(), "{} has no column", kind.kind);
             if kind.backend == crate::kind::Backend::Stored {
-let named = kind.columns[0].name == "Name" || kind.kind == "Event";
+                let named = kind.columns[0].name == "Name" || kind.kind == "Event";
                 assert!(named, "{} shows no name first", kind.kind);
             }
         }

@@ -116,10 +116,23 @@ impl Status {
         Status { details: Some(json!({})), ..Status::new(405, "MethodNotAllowed", message) }
     }
 
+    /// The view of the object that was asked for does not exist.
     pub fn not_acceptable() -> Status {
-        let accepted =
-            "only the following media types are accepted: application/json, application/yaml";
+        let accepted = "only the following media types are accepted: application/json, \
+                        application/yaml, application/vnd.kubernetes.protobuf";
         Status::new(406, "NotAcceptable", accepted)
+    }
+
+    /// No media type that was asked for is among these.
+    pub fn no_representation(available: &str) -> Status {
+        let message = format!("406: Not Acceptable\n\nAvailable representations: {available}");
+        Status { details: Some(json!({})), ..Status::new(406, "NotAcceptable", message) }
+    }
+
+    /// No patch of this type is known.
+    pub fn unsupported_patch() -> Status {
+        let message = "415: Unsupported Media Type";
+        Status { details: Some(json!({})), ..Status::new(415, "UnsupportedMediaType", message) }
     }
 
     pub fn unsupported_media(accepted: &str) -> Status {
@@ -131,7 +144,7 @@ impl Status {
 
     pub fn too_large(most: usize) -> Status {
         let message = format!("Request entity too large: limit is {most}");
-        Status { details: Some(json!({})), ..Status::new(413, "RequestEntityTooLarge", message) }
+        Status::new(413, "RequestEntityTooLarge", message)
     }
 
     pub fn expired(message: impl Into<String>) -> Status {
@@ -163,12 +176,22 @@ impl Status {
     pub fn to_json(&self) -> Value {
         let mut status = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-            "message": self.message, "reason": self.reason, "code": self.code,
+            "message": self.message, "code": self.code,
         });
+        if !self.reason.is_empty() {
+            status["reason"] = self.reason.into();
+        }
         if let Some(details) = &self.details {
             status["details"] = details.clone();
         }
         status
+    }
+
+    /// The same as text, its fields in the order of the API reference, as people read it.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        write_ordered(&mut out, &self.to_json());
+        out
     }
 
     /// Reads the wire form back (the HTTPS client).
@@ -184,6 +207,44 @@ impl Status {
             details: value.get("details").cloned(),
         })
     }
+}
+
+/// The fields of a Status, its details and its causes, in the order of the API reference.
+const STATUS_ORDER: &[&str] =
+    &["kind", "apiVersion", "metadata", "status", "message", "reason", "details", "code"];
+const DETAILS_ORDER: &[&str] = &["name", "group", "kind", "uid", "causes", "retryAfterSeconds"];
+const CAUSE_ORDER: &[&str] = &["reason", "message", "field"];
+
+/// Writes a value of a Status; what the order does not name comes last.
+fn write_ordered(out: &mut String, value: &Value) {
+    let Value::Object(map) = value else {
+        if let Value::Array(items) = value {
+            out.push('[');
+            for (at, item) in items.iter().enumerate() {
+                out.push_str(if at > 0 { "," } else { "" });
+                write_ordered(out, item);
+            }
+            return out.push(']');
+        }
+        return out.push_str(&value.to_string());
+    };
+    let is_cause = map.contains_key("message") && !map.contains_key("code");
+    let order = match (map.contains_key("code"), is_cause) {
+        (true, _) => STATUS_ORDER,
+        (_, true) => CAUSE_ORDER,
+        _ => DETAILS_ORDER,
+    };
+    let place = |key: &str| order.iter().position(|it| *it == key).unwrap_or(order.len());
+    let mut fields: Vec<(&String, &Value)> = map.iter().collect();
+    fields.sort_by_key(|(key, _)| place(key));
+    out.push('{');
+    for (at, (key, value)) in fields.into_iter().enumerate() {
+        out.push_str(if at > 0 { "," } else { "" });
+        out.push_str(&Value::from(key.as_str()).to_string());
+        out.push(':');
+        write_ordered(out, value);
+    }
+    out.push('}');
 }
 
 /// The reasons that a client may act on.

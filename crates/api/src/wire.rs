@@ -107,6 +107,7 @@ pub enum Body {
 pub struct Stored {
     /// `"apiVersion":"v1","kind":"Pod",`
     pub head: Arc<str>,
+    /// 0 for what was never stored (a dry run): such an object shows none.
     pub revision: u64,
     pub body: Bytes,
 }
@@ -130,10 +131,12 @@ impl Stored {
         out.push(b'{');
         out.extend_from_slice(head.as_bytes());
         out.extend_from_slice(&BODY_START.as_bytes()[1..]);
-        out.extend_from_slice(b"\"resourceVersion\":\"");
-        out.extend_from_slice(self.revision.to_string().as_bytes());
         let rest = &self.body[BODY_START.len()..];
-        out.extend_from_slice(if rest.first() == Some(&b'}') { b"\"" } else { b"\"," });
+        if self.revision > 0 {
+            out.extend_from_slice(b"\"resourceVersion\":\"");
+            out.extend_from_slice(self.revision.to_string().as_bytes());
+            out.extend_from_slice(if rest.first() == Some(&b'}') { b"\"" } else { b"\"," });
+        }
         out.extend_from_slice(rest);
     }
 
@@ -210,8 +213,15 @@ impl Answer {
 
 impl From<Status> for Answer {
     fn from(status: Status) -> Answer {
+        if status == Status::no_such_path() {
+            // Paths that lead nowhere are answered in plain words, by upstream too.
+            let text = "404 page not found\n";
+            return Answer::new(StatusCode::NOT_FOUND, Body::Bytes(text.into()))
+                .typed("text/plain; charset=utf-8");
+        }
         let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut answer = Answer::json(code, &status.to_json());
+        let mut answer =
+            Answer::new(code, Body::Bytes(status.text().into())).typed("application/json");
         if let Some(after) = status.details.as_ref().and_then(|d| d.get("retryAfterSeconds"))
             && let Ok(value) = after.to_string().parse()
         {

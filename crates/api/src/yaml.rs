@@ -90,6 +90,11 @@ fn describe(error: &serde_saphyr::Error) -> String {
         Error::Budget { .. } => return format!("yaml: document exceeds a limit: {text}"),
         _ => {}
     }
+    if let Some(rest) = text.strip_prefix("unclosed bracket '") {
+        let close = if rest.starts_with('{') { '}' } else { ']' };
+        let line = error.location().map_or(1, |at| at.line());
+        return format!("yaml: line {line}: did not find expected ',' or '{close}'");
+    }
     let mut out = String::from("yaml: ");
     if let Some(line) = error.location().map(|at| at.line()).filter(|line| *line > 1) {
         write!(out, "line {line}: ").expect("writing to a string cannot fail");

@@ -86,7 +86,7 @@ fn kubeconfig(run: &Run<'_>) -> Result<u8> {
     };
     let value: serde_json::Value = serde_json::from_str(&text)
         .with_context(|| format!("{} is damaged: `skiff up` writes it anew", path.display()))?;
-    say::line(serde_saphyr::to_string(&value)?.trim_end());
+    say::line(crate::yaml::text(&value)?.trim_end());
     Ok(0)
 }
 

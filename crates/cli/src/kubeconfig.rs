@@ -123,7 +123,7 @@ impl Kubeconfig {
             std::fs::remove_file(&fresh).ok();
             let mut file =
                 OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
-            file.write_all(serde_saphyr::to_string(&after)?.as_bytes())?;
+            file.write_all(crate::yaml::text(&after)?.as_bytes())?;
             file.set_permissions(std::fs::Permissions::from_mode(mode))?;
             if let Some((uid, gid)) = owner {
                 std::os::unix::fs::fchown(&file, Some(uid), Some(gid))?;

@@ -22,9 +22,11 @@ pub mod settings;
 mod status;
 mod user;
 mod words;
+mod yaml;
 
 pub use host::{Host, Mode};
 pub use place::Place;
+pub use say::explain;
 
 use std::process::ExitCode;
 

@@ -1,4 +1,5 @@
-//! `skiff logs`: the daemon's own log, its end first and then what comes. New lines are told by the kernel (inotify(7)).
+//! `skiff logs`: the daemon's own log, its end first and then what comes. New lines are told by the kernel
+//! (inotify(7)).
 
 use crate::{Place, say};
 use anyhow::{Context, Result, bail};

@@ -49,7 +49,18 @@ pub fn remark(text: impl Display) {
 pub fn failure(error: &anyhow::Error) {
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let (on, off) = if colour { (RED, PLAIN) } else { ("", "") };
-    remark(format_args!("{on}skiff:{off} {error:#}"));
+    remark(format_args!("{on}skiff:{off} {}", explain(error)));
+}
+
+/// An error and its causes, but for those that the text before names already.
+pub fn explain(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.ends_with(&cause) {
+            text += &format!(": {cause}");
+        }
+    }
+    text
 }
 
 /// A table as kubectl and docker print it: columns as wide as their widest cell, three blanks between.
@@ -62,5 +73,16 @@ pub fn table(rows: &[Vec<String>]) {
     for row in rows {
         let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
         line(cells.collect::<Vec<_>>().join("   ").trim_end());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_named_once() {
+        let error = anyhow::anyhow!("refused").context("dialing x: refused").context("pulling");
+        assert_eq!(explain(&error), "pulling: dialing x: refused");
     }
 }

@@ -337,7 +337,7 @@ pub fn text(written: &Written) -> Result<String> {
     };
     let map: Map<_, _> =
         written.iter().map(|(name, values)| ((*name).to_owned(), one(name, values))).collect();
-    Ok(serde_saphyr::to_string(&map)?)
+    crate::yaml::text(&Value::Object(map))
 }
 
 #[cfg(test)]

@@ -70,7 +70,12 @@ impl Recorder {
 
     /// Records one event. Failures are logged: nothing may depend on events.
     pub async fn record(&self, sort: &str, reason: &str, message: &str, about: Value) {
-        let key = format!("{sort}\u{0}{reason}\u{0}{message}\u{0}{about}");
+        // The same word about the same object is the same event, whatever the object's revision.
+        let mut object = about.clone();
+        if let Some(object) = object.as_object_mut() {
+            object.remove("resourceVersion");
+        }
+        let key = format!("{sort}\u{0}{reason}\u{0}{message}\u{0}{object}");
         let step = self.step(&key, &about);
         let outcome = match step {
             Step::Drop => return,

@@ -20,6 +20,15 @@ pub enum Change {
         subresource: &'static str,
         body: Value,
     },
+    /// Sets fields of an object (or of its part): it is read, the fields are put in (RFC 7386), and it is updated, since
+    /// upstream's policy lets most controllers update and not patch. With `uid` and `resourceVersion` in the body, only
+    /// of that very object at that revision.
+    Merge {
+        resource: Resource,
+        key: Key,
+        subresource: &'static str,
+        body: Value,
+    },
     /// Replaces the object (or its part) at the revision that the body names.
     Update {
         resource: Resource,
@@ -34,6 +43,22 @@ pub enum Change {
     },
     /// An Event about an object, for users to read.
     Event(Note),
+    /// A change whose outcome users hear of in an Event.
+    Told(Box<Change>, Tell),
+    /// Changes that do not depend on each other. They begin with one and double with every success, so that what is
+    /// refused is refused once and not a hundred times; the first failure ends them.
+    Together(Vec<Change>),
+}
+
+/// The Events that follow a change. `{name}` stands for the name of the object that was written, `{error}` for the
+/// refusal; an empty reason is no Event.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Tell {
+    pub about: Value,
+    /// Reason and message of a `Normal` Event.
+    pub done: (&'static str, String),
+    /// Reason and message of a `Warning` Event.
+    pub failed: (&'static str, String),
 }
 
 /// What an Event says.
@@ -61,18 +86,12 @@ impl Changes {
     }
 
     pub fn merge(&mut self, resource: Resource, key: Key, body: Value) {
-        self.patch(PatchKind::Merge, resource, key, "", body);
+        self.list.push(Change::Merge { resource, key, subresource: "", body });
     }
 
-    /// Writes fields of the status, by a merge patch.
-    pub fn status(&mut self, resource: Resource, key: Key, status: Value) {
-        self.patch(
-            PatchKind::Merge,
-            resource,
-            key,
-            "status",
-            serde_json::json!({"status": status}),
-        );
+    /// Sets fields through `status`.
+    pub fn status(&mut self, resource: Resource, key: Key, body: Value) {
+        self.list.push(Change::Merge { resource, key, subresource: "status", body });
     }
 
     pub fn patch(
@@ -100,6 +119,10 @@ impl Changes {
         self.list.push(Change::Delete { resource, key, options });
     }
 
+    pub fn push(&mut self, change: Change) {
+        self.list.push(change);
+    }
+
     pub fn event(&mut self, note: Note) {
         self.list.push(Change::Event(note));
     }
@@ -125,33 +148,53 @@ impl Changes {
     pub fn text(&self) -> String {
         let mut out = String::new();
         for change in &self.list {
-            let line = match change {
-                Change::Create { resource, namespace, body } => {
-                    format!("create {} {namespace} {body}", resource.plural)
-                }
-                Change::Patch { kind, resource, key, subresource, body } => {
-                    format!("patch {kind:?} {} {key} {subresource} {body}", resource.plural)
-                }
-                Change::Update { resource, key, subresource, body } => {
-                    format!("update {} {key} {subresource} {body}", resource.plural)
-                }
-                Change::Delete { resource, key, options } => {
-                    format!(
-                        "delete {} {key} uid={}",
-                        resource.plural,
-                        options.uid.as_deref().unwrap_or("")
-                    )
-                }
-                Change::Event(note) => {
-                    format!("event {} {}: {}", note.sort, note.reason, note.message)
-                }
-            };
-            out += line.trim_end();
-            out.push('\n');
+            change.describe("", &mut out);
         }
         for reason in &self.reasons {
             out += &format!("because {reason}\n");
         }
         out
+    }
+}
+
+impl Change {
+    fn describe(&self, indent: &str, out: &mut String) {
+        let line = match self {
+            Change::Create { resource, namespace, body } => {
+                format!("create {} {namespace} {body}", resource.plural)
+            }
+            Change::Patch { kind, resource, key, subresource, body } => {
+                format!("patch {kind:?} {} {key} {subresource} {body}", resource.plural)
+            }
+            Change::Merge { resource, key, subresource, body } => {
+                format!("merge {} {key} {subresource} {body}", resource.plural)
+            }
+            Change::Update { resource, key, subresource, body } => {
+                format!("update {} {key} {subresource} {body}", resource.plural)
+            }
+            Change::Delete { resource, key, options } => {
+                let uid = options.uid.as_deref().unwrap_or("");
+                format!("delete {} {key} uid={uid}", resource.plural)
+            }
+            Change::Event(note) => format!("event {} {}: {}", note.sort, note.reason, note.message),
+            Change::Told(change, tell) => {
+                change.describe(indent, out);
+                let said = [("done", &tell.done), ("failed", &tell.failed)];
+                for (when, (reason, message)) in
+                    said.into_iter().filter(|(_, say)| !say.0.is_empty())
+                {
+                    out.push_str(&format!("{indent}  {when} {reason}: {message}\n"));
+                }
+                return;
+            }
+            Change::Together(list) => {
+                out.push_str(&format!("{indent}together\n"));
+                list.iter().for_each(|change| change.describe("  ", out));
+                return;
+            }
+        };
+        out.push_str(indent);
+        out.push_str(line.trim_end());
+        out.push('\n');
     }
 }

@@ -5,8 +5,9 @@
 
 pub mod changes;
 pub mod controllers;
+mod parts;
 mod queue;
 mod runner;
 
-pub use changes::{Change, Changes};
+pub use changes::{Change, Changes, Tell};
 pub use runner::{Context, LOOPS, Loop, Next, On, Runner, Settings};

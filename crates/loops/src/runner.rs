@@ -4,15 +4,18 @@
 //! A pass over a key begins only when the caches show everything that the pass before wrote: this replaces the
 //! bookkeeping of expected creations and deletions.
 
-use crate::changes::{Change, Changes};
+use crate::changes::{Change, Changes, Tell};
 use crate::controllers;
 use crate::queue::Queue;
+use futures_util::future::join_all;
+use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::registry::Kinds;
-use skiff_api::views::{Key, View};
+use skiff_api::status::About;
+use skiff_api::views::{Key, Resource, View};
 use skiff_api::wire::{Serve, User};
 use skiff_base::{Backoff, Tasks, Time, World};
-use skiff_client::{Cache, Caches, Client, Item, Metas};
+use skiff_client::{Cache, Caches, Client, Item, Metas, Written};
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -21,14 +24,25 @@ use std::time::Duration;
 
 /// Every loop, by the function that starts it.
 pub const LOOPS: &[fn(&Runner)] = &[
+    Runner::start::<controllers::clusterrole::Aggregation>,
+    Runner::start::<controllers::crd::Definitions>,
+    Runner::start::<controllers::deployment::DeploymentLoop>,
+    Runner::start::<controllers::endpointslice::EndpointSliceLoop>,
+    Runner::start::<controllers::event::EventExpiry>,
     Runner::start::<controllers::garbage::GarbageCollector>,
     Runner::start::<controllers::namespace::NamespaceEnd>,
+    Runner::start::<controllers::node::NodeHealth>,
+    Runner::start::<controllers::podgc::PodGarbage>,
+    Runner::start::<controllers::replicaset::ReplicaSetLoop>,
     Runner::start::<controllers::root_ca::RootCertificate>,
     Runner::start::<controllers::serviceaccount::DefaultAccount>,
 ];
 
 /// After a failed pass; upstream's rate limit of controllers has the same bounds.
 const RETRY: Backoff = Backoff { first: Duration::from_millis(5), most: Duration::from_secs(1000) };
+
+/// This many of the changes that stand together are under way at once; the server works on no more of one loop.
+const TOGETHER_MOST: usize = 64;
 
 /// When a loop wants to look at a key again, if nothing happens to it before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +64,10 @@ pub trait Loop: Send + Sync + 'static {
     /// What `plan` remembers of a key between passes; it must be safe to lose.
     type Memory: Default + Send + 'static;
 
+    /// As whom it acts.
+    fn user() -> User {
+        User::service_account("kube-system", Self::NAME)
+    }
     /// Says which changes wake it, and with which key.
     fn on(on: &mut On);
     /// Looks: at the caches, or live where an act cannot be undone. `None`: nothing is to be done for this key.
@@ -57,6 +75,8 @@ pub trait Loop: Send + Sync + 'static {
         cx: &Context,
         key: &Key,
     ) -> impl Future<Output = Result<Option<Self::Seen>, Status>> + Send;
+    /// Hears why a change failed, so that the next plan can say so in a status.
+    fn failed(_memory: &mut Self::Memory, _change: &Change, _why: &Status) {}
     /// Decides.
     fn plan(seen: &Self::Seen, memory: &mut Self::Memory, now: Time, out: &mut Changes) -> Next;
 }
@@ -165,8 +185,7 @@ impl Runner {
             synced: HashMap::new(),
         };
         L::on(&mut on);
-        let user = User::service_account("kube-system", L::NAME);
-        let client = Client::new(self.serve.clone(), user, L::NAME);
+        let client = Client::new(self.serve.clone(), L::user(), L::NAME);
         let run = Run::<L> {
             runner: self.clone(),
             recorder: skiff_client::events::Recorder::new(
@@ -181,6 +200,11 @@ impl Runner {
                 client,
                 settings: self.settings.clone(),
             },
+            reader: Client::new(
+                self.serve.clone(),
+                User::system("skiff", &["system:masters"]),
+                L::NAME,
+            ),
             queue,
             synced: on.synced,
             keys: Mutex::new(HashMap::new()),
@@ -201,6 +225,8 @@ struct Run<L: Loop> {
     runner: Runner,
     context: Context,
     recorder: skiff_client::events::Recorder,
+    /// Sees what the caches see; it never writes.
+    reader: Client,
     queue: Arc<Queue>,
     synced: HashMap<&'static str, CaughtUp>,
     keys: Mutex<HashMap<Key, Known<L::Memory>>>,
@@ -248,7 +274,7 @@ impl<L: Loop> Run<L> {
                 let mut out = Changes::default();
                 let next = L::plan(&seen, &mut known.memory, world.now(), &mut out);
                 drop(seen);
-                self.act(out, &mut known.wrote).await.map(|()| next)
+                self.act(out, &mut known).await.map(|()| next)
             }
             Err(status) => Err(status),
         };
@@ -261,6 +287,8 @@ impl<L: Loop> Run<L> {
                     self.queue.add_at(key.clone(), world.uptime() + left);
                 }
             }
+            // Whatever is created there is refused from now on; the end of the namespace takes the object along.
+            Err(status) if namespace_ends(&status) => known.failures = 0,
             Err(status) => {
                 known.failures += 1;
                 // A conflict or an object that is just gone is everyday life; the next look decides anew.
@@ -286,43 +314,172 @@ impl<L: Loop> Run<L> {
         })
     }
 
-    async fn act(
-        &self,
-        changes: Changes,
-        wrote: &mut HashMap<&'static str, u64>,
-    ) -> Result<(), Status> {
+    async fn act(&self, changes: Changes, known: &mut Known<L::Memory>) -> Result<(), Status> {
         for change in changes.into_list() {
-            let client = &self.context.client;
-            let (resource, written) = match change {
-                Change::Create { resource, namespace, body } => {
-                    (resource, client.create(resource, &namespace, body).await?)
-                }
-                Change::Patch { kind, resource, key, subresource, body } => {
-                    let written = client
-                        .patch(kind, resource, &key.namespace, &key.name, subresource, body)
-                        .await?;
-                    (resource, written)
-                }
-                Change::Update { resource, key, subresource, body } => {
-                    let written = client
-                        .update(resource, &key.namespace, &key.name, subresource, body)
-                        .await?;
-                    (resource, written)
-                }
-                Change::Delete { resource, key, options } => {
-                    match client.delete(resource, &key.namespace, &key.name, &options).await {
-                        Err(status) if status.code == 404 => continue,
-                        other => (resource, other?),
+            match change {
+                Change::Together(list) => {
+                    let (mut rest, mut size) = (list.as_slice(), 1);
+                    while !rest.is_empty() {
+                        let (batch, later) = rest.split_at(size.min(rest.len()));
+                        let outcomes =
+                            join_all(batch.iter().map(|change| self.perform(change))).await;
+                        let noted: Vec<_> = batch
+                            .iter()
+                            .zip(outcomes)
+                            .map(|(change, outcome)| note::<L>(known, change, outcome))
+                            .collect();
+                        noted.into_iter().collect::<Result<(), Status>>()?;
+                        (rest, size) = (later, (size * 2).min(TOGETHER_MOST));
                     }
                 }
-                Change::Event(note) => {
-                    self.recorder.record(note.sort, &note.reason, &note.message, note.about).await;
-                    continue;
+                change => {
+                    let outcome = self.perform(&change).await;
+                    note::<L>(known, &change, outcome)?;
                 }
-            };
-            let newest = wrote.entry(resource.plural).or_default();
-            *newest = written.revision.max(*newest);
+            }
         }
         Ok(())
     }
+
+    /// Performs one change and says what it wrote; `None` when nothing is to be waited for.
+    async fn perform(&self, change: &Change) -> Result<Option<(&'static str, u64)>, Status> {
+        let client = &self.context.client;
+        let (resource, written) = match change {
+            Change::Told(change, tell) => return self.tell(change, tell).await,
+            Change::Together(_) => {
+                return Err(Status::internal("changes that stand together cannot be nested"));
+            }
+            Change::Create { resource, namespace, body } => {
+                (resource, client.create(*resource, namespace, body.clone()).await?)
+            }
+            Change::Patch { kind, resource, key, subresource, body } => {
+                let (namespace, body) = (&key.namespace, body.clone());
+                let written =
+                    client.patch(*kind, *resource, namespace, &key.name, subresource, body).await?;
+                (resource, written)
+            }
+            Change::Merge { resource, key, subresource, body } => {
+                (resource, self.merge(*resource, key, subresource, body.clone()).await?)
+            }
+            Change::Update { resource, key, subresource, body } => {
+                let (namespace, body) = (&key.namespace, body.clone());
+                let written =
+                    client.update(*resource, namespace, &key.name, subresource, body).await?;
+                (resource, written)
+            }
+            Change::Delete { resource, key, options } => {
+                match client.delete(*resource, &key.namespace, &key.name, options).await {
+                    Err(status) if status.code == 404 => return Ok(None),
+                    other => (resource, other?),
+                }
+            }
+            Change::Event(note) => {
+                let about = note.about.clone();
+                self.recorder.record(note.sort, &note.reason, &note.message, about).await;
+                return Ok(None);
+            }
+        };
+        Ok(Some((resource.plural, written.revision)))
+    }
+
+    async fn merge(
+        &self,
+        resource: Resource,
+        key: &Key,
+        subresource: &str,
+        body: Value,
+    ) -> Result<Written, Status> {
+        let object = self.reader.get(resource, &key.namespace, &key.name).await?;
+        let mut object = object.into_value();
+        let wanted = body.get("metadata").and_then(|metadata| metadata.get("uid"));
+        if wanted.is_some_and(|uid| *uid != object["metadata"]["uid"]) {
+            let about = About { group: resource.group, resource: resource.plural };
+            return Err(Status::conflict(about, &key.name, "it was deleted and made anew"));
+        }
+        put(&mut object, body);
+        self.context.client.update(resource, &key.namespace, &key.name, subresource, object).await
+    }
+
+    /// Performs a change and tells users how it went.
+    async fn tell(
+        &self,
+        change: &Change,
+        tell: &Tell,
+    ) -> Result<Option<(&'static str, u64)>, Status> {
+        let (outcome, name) = match change {
+            // Only the answer to a create knows a generated name.
+            Change::Create { resource, namespace, body } => {
+                match self.context.client.create(*resource, namespace, body.clone()).await {
+                    Ok(written) => {
+                        let revision = written.revision;
+                        let name = written.object()?.name().to_owned();
+                        (Ok(Some((resource.plural, revision))), name)
+                    }
+                    Err(status) => (Err(status), String::new()),
+                }
+            }
+            Change::Patch { key, .. }
+            | Change::Merge { key, .. }
+            | Change::Update { key, .. }
+            | Change::Delete { key, .. } => {
+                (Box::pin(self.perform(change)).await, key.name.clone())
+            }
+            other => (Box::pin(self.perform(other)).await, String::new()),
+        };
+        let (sort, (reason, message), error) = match &outcome {
+            Ok(_) => ("Normal", &tell.done, ""),
+            Err(status) if namespace_ends(status) => return outcome,
+            Err(status) => ("Warning", &tell.failed, &*status.message),
+        };
+        if !reason.is_empty() {
+            let message = message.replace("{name}", &name).replace("{error}", error);
+            self.recorder.record(sort, reason, &message, tell.about.clone()).await;
+        }
+        outcome
+    }
+}
+
+/// Puts the fields of a merge patch into an object (RFC 7386).
+fn put(into: &mut Value, from: Value) {
+    let Value::Object(from) = from else {
+        *into = from;
+        return;
+    };
+    if !into.is_object() {
+        *into = json!({});
+    }
+    let Value::Object(fields) = into else { return };
+    for (key, value) in from {
+        match value {
+            Value::Null => drop(fields.remove(&key)),
+            value => put(fields.entry(key).or_insert(Value::Null), value),
+        }
+    }
+}
+
+/// Keeps what a change wrote, or has the loop remember why it failed.
+fn note<L: Loop>(
+    known: &mut Known<L::Memory>,
+    change: &Change,
+    outcome: Result<Option<(&'static str, u64)>, Status>,
+) -> Result<(), Status> {
+    match outcome {
+        Ok(Some((resource, revision))) => {
+            let newest = known.wrote.entry(resource).or_default();
+            *newest = revision.max(*newest);
+            Ok(())
+        }
+        Ok(None) => Ok(()),
+        Err(status) => {
+            L::failed(&mut known.memory, change, &status);
+            Err(status)
+        }
+    }
+}
+
+/// A refusal because the namespace is going.
+fn namespace_ends(status: &Status) -> bool {
+    let causes = status.details.as_ref().and_then(|details| details.get("causes")?.as_array());
+    causes
+        .is_some_and(|causes| causes.iter().any(|cause| cause["reason"] == "NamespaceTerminating"))
 }

@@ -1,34 +1,40 @@
 //! Assembly: the parts of one machine, built in order, started, and stopped in reverse. The only place that knows
 //! them all.
 
+use crate::addresses::Addresses;
 use anyhow::{Context, Result};
+use skiff_api::ip::Cidr;
 use skiff_api::registry::Kinds;
 use skiff_api::wire::{Serve, User};
 use skiff_base::{Tasks, World};
+use skiff_cli::Place;
+use skiff_cli::settings::Settings;
 use skiff_client::{Caches, Client, Metas};
+use skiff_image::Images;
 use skiff_loops::Runner;
+use skiff_node::Node;
+use skiff_server::admission::service::Ranges;
 use skiff_server::authenticate::Authenticator;
 use skiff_server::authorize::Authorizer;
 use skiff_server::connect::Nodes;
 use skiff_server::keys::{Keys, Wanted};
+use skiff_server::ready::Ready;
 use skiff_server::token::Tokens;
 use skiff_server::{Build, Entry, Server};
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
-
-/// What a machine is told.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Everything of the cluster is below this folder.
-    pub data: PathBuf,
-    pub listen: SocketAddr,
-    pub node: String,
-}
 
 /// A running machine.
 pub struct Machine {
-    tasks: Tasks,
+    pub tasks: Tasks,
+    /// The API as the cluster's owner sees it.
+    pub client: Client,
+    pub caches: Caches,
+    pub images: Images,
+    pub ready: Ready,
+    pub addresses: Addresses,
+    node: Node,
     store: Arc<dyn skiff_store::Store>,
 }
 
@@ -36,28 +42,43 @@ impl Machine {
     /// Builds and starts everything; returns when the API answers.
     pub async fn start(settings: &Settings, world: World) -> Result<Machine> {
         let tasks = Tasks::new();
+        let addresses = Addresses::find(settings)?;
         let store = open_store(settings, &world)?;
-        let keys = Keys::open(&settings.data.join("pki"), &wanted(settings), &world)?;
+        let images = open_images(settings, &world)?;
+        let wanted = wanted(settings, &addresses);
+        let keys = Keys::open(&settings.data.join("pki"), &wanted, &world)?;
         let ca = keys.ca_pem().to_owned();
         let tls = keys.server_config(&world)?;
-        write_kubeconfig(settings, &keys)?;
-        let server = Arc::new(server(settings, &world, &store, keys, &tasks).await?);
+        let node_tls = skiff_server::keys::tls::server_config(&ca, &keys.node_serving, &world)?;
+        write_kubeconfig(settings, &addresses, &keys)?;
+        let server = Arc::new(server(settings, &addresses, &world, &store, keys, &tasks).await?);
+        skiff_server::custom::start(&server, &tasks);
         let serve: Arc<dyn Serve> = Arc::new(Entry(server.clone()));
-        let admin = Client::new(serve.clone(), User::system("skiff", &["system:masters"]), "skiff");
-        crate::bootstrap::run(&admin, &server.kinds, &server.services, settings.listen).await?;
-        start_loops(&serve, &server.kinds, ca, &world, &tasks);
+        let client =
+            Client::new(serve.clone(), User::system("skiff", &["system:masters"]), "skiff");
+        crate::bootstrap::run(&client, &server.kinds, &server.services, addresses.api).await?;
+        let caches = start_loops(&serve, &server.kinds, ca, &world, &tasks);
+        start_scheduler(&serve, &caches, &world, &tasks);
         let listener = tokio::net::TcpListener::bind(settings.listen).await.with_context(|| {
             format!("listening on {}: is another cluster running there?", settings.listen)
         })?;
+        let node =
+            crate::node::start(settings, &addresses, &images, &serve, &world, &tasks).await?;
+        crate::served::Served { settings, world: &world, tasks: &tasks }
+            .start(&node, node_tls, &client, &caches)
+            .await?;
         let rim =
             skiff_server::http::Rim { world, serve, tls, user_of: skiff_server::keys::tls::user };
         tasks.spawn(skiff_server::http::run(rim, listener, tasks.clone()));
-        Ok(Machine { tasks, store })
+        let ready = server.ready.clone();
+        Ok(Machine { tasks, client, caches, images, ready, addresses, node, store })
     }
 
-    /// Stops all parts, the store last.
+    /// Stops all parts, the store last. Containers stay.
     pub async fn stop(self) {
         self.tasks.stop().await;
+        // Its runtime would bring back a supervisor that somebody else ends.
+        drop(self.node);
         self.store.close().await;
     }
 }
@@ -68,36 +89,49 @@ fn open_store(settings: &Settings, world: &World) -> Result<Arc<dyn skiff_store:
     Ok(skiff_store::open(&settings.data.join("store"), options)?)
 }
 
-fn wanted(settings: &Settings) -> Wanted {
-    let address = settings.listen.ip();
+fn open_images(settings: &Settings, world: &World) -> Result<Images> {
+    let options = skiff_image::Settings::new(world.clone());
+    Ok(Images::open(&settings.data.join("images"), options)?)
+}
+
+fn wanted(settings: &Settings, addresses: &Addresses) -> Wanted {
     Wanted {
         names: vec![settings.node.clone()],
-        addresses: vec![address, [10, 96, 0, 1].into()],
+        addresses: addresses.certified.clone(),
         node: settings.node.clone(),
-        node_addresses: vec![address],
+        node_addresses: vec![addresses.advertise.into()],
     }
 }
 
 async fn server(
     settings: &Settings,
+    addresses: &Addresses,
     world: &World,
     store: &Arc<dyn skiff_store::Store>,
     keys: Keys,
     tasks: &Tasks,
 ) -> Result<Server> {
     let nodes = Nodes::new(&*keys.client_config(Some(&keys.kubelet_client), world)?);
+    let address = addresses.api.to_string();
     let tokens = Arc::new(Tokens::new(store.clone(), world.clone(), Arc::new(keys.signing)));
     Ok(Server {
         world: world.clone(),
         store: store.clone(),
         kinds: Kinds::builtin(),
-        authenticator: Authenticator::new(tokens, format!("https://{}", settings.listen)),
+        customs: Default::default(),
+        authenticator: Authenticator::new(tokens, format!("https://{address}")),
         authorizer: Authorizer::start(store.clone(), tasks).await?,
         limits: Default::default(),
         ready: Default::default(),
         nodes,
-        services: Default::default(),
-        address: settings.listen.to_string(),
+        services: Ranges {
+            addresses: Cidr {
+                base: settings.service_cidr.base.into(),
+                bits: settings.service_cidr.prefix,
+            },
+            ..Ranges::default()
+        },
+        address,
         build: Build {
             commit: option_env!("SKIFF_COMMIT").unwrap_or(""),
             date: option_env!("SKIFF_DATE").unwrap_or("1970-01-01T00:00:00Z"),
@@ -107,19 +141,30 @@ async fn server(
     })
 }
 
-fn write_kubeconfig(settings: &Settings, keys: &Keys) -> Result<()> {
+/// The kubeconfig of the cluster's owner, of which `skiff up` merges a copy into the caller's.
+fn write_kubeconfig(settings: &Settings, addresses: &Addresses, keys: &Keys) -> Result<()> {
+    let name = settings.context();
     let config = serde_json::json!({
-        "apiVersion": "v1", "kind": "Config", "current-context": "skiff",
-        "clusters": [{"name": "skiff", "cluster": keys.kubeconfig_cluster(&format!("https://{}", settings.listen))}],
-        "users": [{"name": "skiff", "user": Keys::kubeconfig_user(&keys.admin)}],
-        "contexts": [{"name": "skiff", "context": {"cluster": "skiff", "user": "skiff"}}],
+        "apiVersion": "v1", "kind": "Config", "current-context": name,
+        "clusters": [{"name": name, "cluster": keys.kubeconfig_cluster(&addresses.server)}],
+        "users": [{"name": name, "user": Keys::kubeconfig_user(&keys.admin)}],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
     });
-    let path = settings.data.join("admin.kubeconfig");
-    std::fs::write(&path, format!("{config:#}"))
-        .with_context(|| format!("writing {}", path.display()))
+    let path = Place::of(&settings.data).kubeconfig();
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let written =
+        options.open(&path).and_then(|mut file| file.write_all(format!("{config:#}").as_bytes()));
+    written.with_context(|| format!("writing {}", path.display()))
 }
 
-fn start_loops(serve: &Arc<dyn Serve>, kinds: &Kinds, ca: String, world: &World, tasks: &Tasks) {
+fn start_loops(
+    serve: &Arc<dyn Serve>,
+    kinds: &Kinds,
+    ca: String,
+    world: &World,
+    tasks: &Tasks,
+) -> Caches {
     let user = User::system("system:kube-controller-manager", &[]);
     let reader = Client::new(serve.clone(), user, "skiff-caches");
     let caches = Caches::new(reader.clone(), world.clone(), tasks.clone());
@@ -127,7 +172,7 @@ fn start_loops(serve: &Arc<dyn Serve>, kinds: &Kinds, ca: String, world: &World,
     tasks.spawn(metas.clone().follow(reader, world.clone(), kinds.clone()));
     let runner = Runner {
         serve: serve.clone(),
-        caches,
+        caches: caches.clone(),
         metas,
         kinds: kinds.clone(),
         settings: Arc::new(skiff_loops::Settings { ca }),
@@ -135,4 +180,11 @@ fn start_loops(serve: &Arc<dyn Serve>, kinds: &Kinds, ca: String, world: &World,
         tasks: tasks.clone(),
     };
     skiff_loops::LOOPS.iter().for_each(|start| start(&runner));
+    caches
+}
+
+fn start_scheduler(serve: &Arc<dyn Serve>, caches: &Caches, world: &World, tasks: &Tasks) {
+    let user = User::system("system:kube-scheduler", &[]);
+    let client = Client::new(serve.clone(), user, "kube-scheduler");
+    skiff_sched::Scheduler::start(world.clone(), client, caches, tasks.clone());
 }

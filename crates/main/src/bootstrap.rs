@@ -10,8 +10,8 @@ use skiff_api::object::Object;
 use skiff_api::registry::Kinds;
 use skiff_api::views::Resource;
 use skiff_client::Client;
-use skiff_server::authorize::{policy, reconcile};
 use skiff_server::admission::service::Ranges;
+use skiff_server::authorize::{policy, reconcile};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
@@ -22,9 +22,8 @@ const DNS: u64 = 10;
 
 /// Makes what is missing, and completes what an older version made. `api` is where the API listens.
 pub async fn run(client: &Client, kinds: &Kinds, ranges: &Ranges, api: SocketAddr) -> Result<()> {
-    let namespace = |name: &str| {
-        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-    };
+    let namespace =
+        |name: &str| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
     let made = NAMESPACES.map(|name| ensure(client, kinds, namespace(name)));
     try_join_all(made).await.context("making the namespaces of the system")?;
     let made = [api_service(ranges, api), dns_service(ranges)].into_iter().chain(classes());
@@ -80,7 +79,11 @@ async fn api_endpoints(client: &Client, kinds: &Kinds, api: SocketAddr) -> Resul
 pub async fn ensure(client: &Client, kinds: &Kinds, body: Value) -> Result<(), Status> {
     let object = Object::new(body);
     let resource = resource(kinds, &object)?;
-    let namespace = object.namespace().to_owned();
+    let (namespace, name) = (object.namespace().to_owned(), object.name().to_owned());
+    match client.get(resource, &namespace, &name).await {
+        Err(status) if status.code == 404 => {}
+        found => return found.map(|_| ()),
+    }
     match client.create(resource, &namespace, object.into_value()).await {
         Err(status) if status.code != 409 => Err(status),
         _ => Ok(()),

@@ -1,61 +1,28 @@
-//! skiff: all of Kubernetes in one program. This file only says which command leads where.
+//! skiff: all of Kubernetes in one program. This file only says which part a process is.
+//!
+//! The same program is the command line, the daemon, the supervisor of the containers and the init of a pod. The last
+//! two are small and single-threaded, so they are found out before anything else exists.
 
+mod addresses;
+mod admin;
 mod assemble;
 mod bootstrap;
+mod demo;
+mod kernel;
+mod log;
+mod machines;
+mod node;
+mod rim;
+mod serve;
+mod served;
 
-use anyhow::Result;
-use assemble::{Machine, Settings};
-use clap::{Parser, Subcommand};
-use skiff_base::World;
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::process::ExitCode;
 
-#[derive(Parser)]
-#[command(name = "skiff", version, about = "All of Kubernetes in one program")]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Run the cluster's daemon in the foreground
-    Server {
-        /// The folder that holds everything of the cluster
-        #[arg(long, default_value = "/var/lib/skiff")]
-        data: PathBuf,
-        /// The address that the API listens on
-        #[arg(long, default_value = "127.0.0.1:6443")]
-        listen: SocketAddr,
-        /// The name of this machine's node
-        #[arg(long, default_value = "skiff")]
-        node: String,
-    },
-}
-
-fn main() -> Result<()> {
-    match Cli::parse().command {
-        Command::Server { data, listen, node } => serve(Settings { data, listen, node }),
+fn main() -> ExitCode {
+    let args: Vec<String> =
+        std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
+    match skiff_runtime::reexec(&args) {
+        Some(code) => std::process::exit(code),
+        None => skiff_cli::run(&rim::Rim),
     }
-}
-
-fn serve(settings: Settings) -> Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("SKIFF_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(async {
-        std::fs::create_dir_all(&settings.data)?;
-        let machine = Machine::start(&settings, World::real()).await?;
-        tracing::info!(listen = %settings.listen, "the API answers");
-        let mut terminate =
-            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            interrupted = tokio::signal::ctrl_c() => interrupted?,
-        }
-        machine.stop().await;
-        Ok(())
-    })
 }

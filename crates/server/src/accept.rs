@@ -2,6 +2,13 @@
 //! "Alternate representations of resources").
 
 use skiff_api::Status;
+use skiff_api::kind::Verb;
+
+/// What every resource can be written in, and what lists are beside, as refusals name it. Protobuf
+/// is on the list for clients that read it; only bodies of requests may be that.
+const MEDIA_TYPES: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
+const STREAM_TYPES: &str =
+    "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
 
 /// The view of an object that is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,11 +39,30 @@ impl Accept {
     pub const JSON: Accept = Accept { format: Format::Json, view: View::Whole, pretty: false };
 
     /// Reads an `Accept` header: the first acceptable entry that is known here wins.
-    pub fn parse(header: &str) -> Result<Accept, Status> {
+    pub fn parse(header: &str, verb: Verb) -> Result<Accept, Status> {
         if header.trim().is_empty() {
             return Ok(Accept::JSON);
         }
+        let media = |text: &str| text.split(';').next().unwrap_or("").trim().to_owned();
+        let served = |text: &str| text == "*/*" || MEDIA_TYPES.split(", ").any(|it| it == text);
+        if !header.split(',').any(|text| served(&media(text))) {
+            return Err(match verb {
+                Verb::List | Verb::Watch => {
+                    Status::no_representation(&format!("{MEDIA_TYPES}, {STREAM_TYPES}"))
+                }
+                _ => Status::no_representation(MEDIA_TYPES),
+            });
+        }
         header.split(',').find_map(entry).ok_or_else(Status::not_acceptable)
+    }
+
+    /// How a refusal is written: as the header says, or, where that says nothing that a refusal can
+    /// be, as JSON for people.
+    pub fn of_refusal(header: &str) -> Accept {
+        let whole = |accept: &Accept| accept.view == View::Whole;
+        let first = header.split(',').filter_map(entry).find(whole);
+        let fallback = Accept { pretty: !header.trim().is_empty(), ..Accept::JSON };
+        first.unwrap_or(fallback)
     }
 }
 
@@ -79,7 +105,7 @@ mod tests {
 
     #[test]
     fn the_first_known_entry_wins() {
-        let view = |text| Accept::parse(text).map(|a| (a.format, a.view)).map_err(|s| s.code);
+        let view = |text| Accept::parse(text, Verb::Get).map(|a| (a.format, a.view)).map_err(|s| s.code);
         let table = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
         assert_eq!(view(table), Ok((Format::Json, View::Table)));
         assert_eq!(

@@ -26,6 +26,8 @@ const YAML: &str = "application/yaml";
 const JSON_PATCH: &str = "application/json-patch+json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
 const STRATEGIC_PATCH: &str = "application/strategic-merge-patch+json";
+/// Where upstream keeps its types, as its messages name it.
+const SCHEME: &str = "\"pkg/api/legacyscheme/scheme.go:30\"";
 const APPLY_YAML: &str = "application/apply-patch+yaml";
 
 /// What a client sent, read once, before the first try of the bracket.
@@ -103,10 +105,10 @@ impl Incoming {
         old: Option<&Object>,
     ) -> Result<Object, Status> {
         let entry = request.kind.subresource(&request.resource.subresource);
+        check_names(request, sent)?;
         match (entry.map(|e| &e.does), old) {
             (_, None) if !request.kind.creates_on_update => Err(request.not_found()),
             (Some(Does::Scale(paths)), Some(old)) => {
-                check_names(request, sent)?;
                 validate_scale(request, sent)?;
                 let mut new = old.clone();
                 new.remove("metadata.resourceVersion");
@@ -114,7 +116,6 @@ impl Incoming {
                 Ok(new)
             }
             _ => {
-                check_names(request, sent)?;
                 let mut new = sent.clone();
                 new.set_absent("metadata.name", &*request.resource.name);
                 if request.kind.namespaced() {
@@ -137,7 +138,6 @@ impl Incoming {
         if matches!(self, Incoming::Apply { .. }) {
             return Ok(());
         }
-        apply::validate_managed(new.value()).map_err(Status::bad_request)?;
         with_ownership(server, request, |write| {
             apply::update(write, old.map(Object::value), new.value_mut());
             Ok(())
@@ -176,7 +176,7 @@ fn read_apply(request: &Request) -> Result<Incoming, Status> {
         let why = "is required for apply patch";
         return Err(patch_options(|errors| errors.required(&Path::new("fieldManager"), why)));
     }
-    let config = parse(request, YAML)?;
+    let config = parse(request, APPLY_YAML)?;
     let force = if request.query.flag("force") { Force::Yes } else { Force::No };
     Ok(Incoming::Apply { config, force })
 }
@@ -215,17 +215,21 @@ fn parse_protobuf(request: &Request, schema: &Struct) -> Result<Value, Status> {
         .map_err(|error| Status::bad_request(error.to_string()))
 }
 
+fn mode(request: &Request) -> Result<Mode, Status> {
+    Ok(match request.strictness()? {
+        Strictness::Ignore => Mode::Ignore,
+        Strictness::Warn => Mode::Warn,
+        Strictness::Strict => Mode::Strict,
+    })
+}
+
 fn decode_as(
     request: &Request,
     value: &mut Value,
     schema: &Struct,
     (version, name): (&str, &str),
 ) -> Result<(), Status> {
-    let mode = match request.strictness()? {
-        Strictness::Ignore => Mode::Ignore,
-        Strictness::Warn => Mode::Warn,
-        Strictness::Strict => Mode::Strict,
-    };
+    let mode = mode(request)?;
     let decoded = match request.kind.is_custom() && std::ptr::eq(schema, &*request.kind.schema) {
         true => prune(value, schema, mode),
         false => decode(value, schema, mode),
@@ -244,44 +248,47 @@ fn decode_as(
 /// The type that the body names must be the one of the path; a missing one is filled in.
 fn check_type(value: &mut Value, group: &str, version: &str, kind: &str) -> Result<(), Status> {
     let expected = skiff_api::kind::api_version(group, version);
-    let text =
-        |value: &Value, key: &str| value.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
-    let (given_version, given_kind) = (text(value, "apiVersion"), text(value, "kind"));
+    let text = |key: &str| value.get(key).and_then(Value::as_str).filter(|it| !it.is_empty());
+    let given = (text("apiVersion").unwrap_or(&expected), text("kind").unwrap_or(kind));
+    if given != (&expected, kind) {
+        let (why, by_version) = wrong_type(given, (&expected, kind));
+        let version = given.0.rsplit('/').next().unwrap_or("");
+        return Err(Status::bad_request(match by_version {
+            true => why,
+            false => format!("{} in version {version:?} cannot be handled as a {kind}: {why}", given.1),
+        }));
+    }
     if !value.is_object() {
-        return Err(Status::bad_request(format!(
-            "couldn't get version/kind; json parse error: json: cannot unmarshal {} into Go value of type struct {{ \
-             APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}",
-            go_type(value)
-        )));
-    }
-    if !given_version.is_empty() && given_version != expected {
-        let what = if given_kind.is_empty() { kind } else { &given_kind };
-        let why = format!(
-            "the API version in the data ({given_version}) does not match the expected API version ({expected})"
-        );
-        let _ = what;
-        return Err(Status::bad_request(why));
-    }
-    if !given_kind.is_empty() && given_kind != kind {
-        return Err(Status::bad_request(format!(
-            "{given_kind} in version \"{version}\" cannot be handled as a {kind}: no kind \"{given_kind}\" is \
-             registered for version \"{expected}\""
-        )));
+        *value = json!({});
     }
     value["apiVersion"] = expected.into();
     value["kind"] = kind.into();
     Ok(())
 }
 
-fn go_type(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
+/// That a type is not one of the API's.
+pub fn no_kind(kind: &str, version: &str) -> String {
+    format!("no kind {kind:?} is registered for version {version:?} in scheme {SCHEME}")
+}
+
+/// Why an object of one type cannot stand where one of another belongs, as conversion in upstream
+/// finds it; and whether that is so only by its version.
+fn wrong_type((given, given_kind): (&str, &str), (expected, kind): (&str, &str)) -> (String, bool) {
+    let (group, version) = given.split_once('/').unwrap_or(("", given));
+    let known = skiff_api::schema::gvk(group, version, given_kind).is_some();
+    if known && given_kind == kind {
+        let why = format!(
+            "the API version in the data ({given}) does not match the expected API version ({expected})"
+        );
+        return (why, true);
     }
+    if !known {
+        return (no_kind(given_kind, given), false);
+    }
+    let group = expected.split_once('/').map_or("core", |(group, _)| group);
+    let package = group.split('.').next().unwrap_or(group);
+    let why = format!("converting ({version}.{given_kind}) to ({package}.{kind}): unknown conversion");
+    (why, false)
 }
 
 fn patched(request: &Request, sort: &str, bytes: &[u8], old: &Object) -> Result<Object, Status> {
@@ -289,44 +296,86 @@ fn patched(request: &Request, sort: &str, bytes: &[u8], old: &Object) -> Result<
     if let Some(Does::Scale(paths)) = entry.map(|e| &e.does) {
         let scale = crate::scale::show(old, paths).into_value();
         let schema = body_schema(request)?;
-        let scale = Object::new(patch(request, sort, bytes, scale, schema)?);
+        let scale = Object::new(patch(request, sort, bytes, &scale, schema)?);
         validate_scale(request, &scale)?;
         let mut new = old.clone();
         new.remove("metadata.resourceVersion");
         crate::scale::put(&mut new, &scale, paths);
         return Ok(new);
     }
-    let (kind, schema) = (&request.kind, &*request.kind.schema);
-    let mut value = patch(request, sort, bytes, old.value().clone(), schema)?;
-    check_type(&mut value, &kind.group, &kind.version, &kind.kind)?;
-    decode_as(request, &mut value, schema, (&kind.version, &kind.kind))?;
+    let kind = &request.kind;
+    let schema = &*kind.schema;
+    let value = patch(request, sort, bytes, old.value(), schema)?;
     let new = Object::new(value);
     check_names(request, &new)?;
     Ok(new)
 }
 
+/// Patches a tree and decodes what comes out. What does not fit is refused as a fault of the patch.
 fn patch(
     request: &Request,
     sort: &str,
     bytes: &[u8],
-    object: Value,
+    object: &Value,
     schema: &Struct,
 ) -> Result<Value, Status> {
-    let patched = match sort {
-        JSON_PATCH => patch::json_patch::apply(object, bytes),
-        MERGE_PATCH => patch::merge::apply(object, bytes),
-        _ => patch::strategic::apply(object, bytes, schema),
+    let run = || {
+        let object = object.clone();
+        let patched = match sort {
+            JSON_PATCH => patch::json_patch::apply(object, bytes),
+            MERGE_PATCH => patch::merge::apply(object, bytes),
+            _ => patch::strategic::apply(object, bytes, schema),
+        };
+        patched.map_err(|error| refuse_patch(request, error))
     };
-    let patched = patched.map_err(|error| refuse_patch(request, error))?;
-    odd_fields(request, patched.odd)?;
-    Ok(patched.object)
+    let patch::Patched { object: mut value, odd } = run()?;
+    let refuse = |why: String| {
+        let shown = match sort {
+            STRATEGIC_PATCH => patch::shown::strategic(bytes),
+            // Decoding has changed what the patch made, so it is made again.
+            _ => patch::shown::made(bytes, &run()?.object, schema),
+        };
+        let mut errors = Errors::new();
+        errors.invalid(&Path::new("patch"), shown, &why);
+        Err(Status::invalid(About { group: "", resource: "" }, "", &errors))
+    };
+    let text = |of: &Value, key: &str| of.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
+    let [given, wanted] = [&value, object].map(|of| (text(of, "apiVersion"), text(of, "kind")));
+    if given != wanted {
+        return refuse(wrong_type((&given.0, &given.1), (&wanted.0, &wanted.1)).0);
+    }
+    let mode = mode(request)?;
+    let decoded = match request.kind.is_custom() && std::ptr::eq(schema, &*request.kind.schema) {
+        true => prune(&mut value, schema, mode),
+        false => decode(&mut value, schema, mode),
+    };
+    match decoded {
+        Ok(_) if mode == Mode::Strict && !odd.is_empty() => {
+            refuse(DecodeError::Strict(odd).to_string())
+        }
+        Ok(warnings) => {
+            let told = odd.into_iter().chain(warnings).filter(|_| mode == Mode::Warn);
+            told.for_each(|warning| request.warn(warning));
+            Ok(value)
+        }
+        Err(DecodeError::Strict(unknown)) => {
+            let all = odd.into_iter().chain(unknown).collect();
+            refuse(DecodeError::Strict(all).to_string())
+        }
+        Err(DecodeError::Type(why)) => refuse(match why.rsplit_once(" of type ") {
+            Some((_, wanted)) if sort == STRATEGIC_PATCH => format!("unrecognized type: {wanted}"),
+            _ => why,
+        }),
+    }
 }
 
 fn refuse_patch(request: &Request, error: patch::Error) -> Status {
     let text = error.to_string();
     match error {
         patch::Error::Unreadable(_) => Status::bad_request(text),
-        patch::Error::TooLarge(_) => Status::new(413, "RequestEntityTooLarge", text),
+        patch::Error::TooLarge(_) => {
+            Status::new(413, "RequestEntityTooLarge", format!("Request entity too large: {text}"))
+        }
         patch::Error::Unfit(why) => {
             tracing::debug!(name = request.resource.name, why, "a patch does not fit");
             Status { details: Some(json!({})), ..Status::new(422, "Invalid", text) }
@@ -342,23 +391,20 @@ fn applied(
     force: Force,
     old: Option<&Object>,
 ) -> Result<Object, Status> {
-    let mut config = config.clone();
     let kind = &request.kind;
-    let about = format!("{}/{}", request.resource.plural, request.resource.name);
-    for field in ["apiVersion", "kind"] {
-        if config.get(field).and_then(Value::as_str).unwrap_or("").is_empty() {
-            return Err(Status::bad_request(format!("{field} must be set in the applied {about}")));
-        }
+    let text = |key: &str| config.get(key).and_then(Value::as_str).unwrap_or("");
+    let (version, name) = (text("apiVersion"), text("kind"));
+    if (version, name) != (&*kind.api_version(), &*kind.kind) {
+        let (group, version) = version.split_once('/').unwrap_or(("", version));
+        return Err(Status::bad_request(format!("invalid object type: {group}/{version}, Kind={name}")));
     }
-    check_type(&mut config, &kind.group, &kind.version, &kind.kind)?;
-    let mut sent = Object::new(config);
+    let mut sent = Object::new(config.clone());
     check_names(request, &sent)?;
     sent.set_absent("metadata.name", &*request.resource.name);
     if kind.namespaced() {
         sent.set_absent("metadata.namespace", &*request.resource.namespace);
     }
-    let mut config = sent.into_value();
-    decode_as(request, &mut config, &kind.schema, (&kind.version, &kind.kind))?;
+    let config = sent.into_value();
     let result = with_ownership(server, request, |write| {
         apply::apply(write, old.map(Object::value), &config, force)
             .map_err(|error| refuse_apply(request, error))
@@ -405,10 +451,9 @@ fn check_names(request: &Request, sent: &Object) -> Result<(), Status> {
         )));
     }
     if request.kind.namespaced() && !sent.namespace().is_empty() && sent.namespace() != namespace {
-        return Err(Status::bad_request(format!(
-            "the namespace of the object ({}) does not match the namespace on the URL ({namespace})",
-            sent.namespace()
-        )));
+        let why =
+            "the namespace of the provided object does not match the namespace sent on the request";
+        return Err(Status::bad_request(why));
     }
     Ok(())
 }
@@ -433,18 +478,16 @@ fn media_type(request: &Request, accepted: &[&'static str]) -> Result<&'static s
     }
     let given = request.content_type.split(';').next().unwrap_or("").trim();
     let given = if given.is_empty() && request.verb != Verb::Patch { JSON } else { given };
-    accepted
-        .iter()
-        .find(|sort| **sort == given)
-        .copied()
-        .ok_or_else(|| Status::unsupported_media(&accepted.join(", ")))
+    let found = accepted.iter().find(|sort| **sort == given).copied();
+    found.ok_or_else(|| match request.verb {
+        Verb::Patch => Status::unsupported_patch(),
+        _ => Status::unsupported_media(&accepted.join(", ")),
+    })
 }
 
 fn payload_bytes(request: &Request) -> Result<Bytes, Status> {
     match &request.payload {
-        Payload::None => {
-            Err(Status::bad_request("the request has no body: send the object or the patch"))
-        }
+        Payload::None => Ok(Bytes::new()),
         Payload::Bytes(bytes) => Ok(bytes.clone()),
         Payload::Tree(tree) => Ok(text::write(tree).into()),
     }
@@ -457,12 +500,26 @@ fn parse(request: &Request, sort: &str) -> Result<Value, Status> {
     }
     let bytes = payload_bytes(request)?;
     let read = match sort {
+        APPLY_YAML => skiff_api::yaml::parse(&bytes),
         JSON => text::read_object(&bytes),
         _ => skiff_api::yaml::read_object(&bytes),
     };
-    let read = read.map_err(Status::bad_request)?;
+    let read = read.map_err(|why| unreadable(request, &why))?;
     odd_fields(request, read.odd)?;
     Ok(read.value)
+}
+
+fn unreadable(request: &Request, why: &str) -> Status {
+    if request.verb == Verb::Patch {
+        return Status::bad_request(format!("error decoding patch: error converting YAML to JSON: {why}"));
+    }
+    let entry = request.kind.subresource(&request.resource.subresource);
+    let kind = match (request.verb, entry.and_then(|e| e.body)) {
+        (Verb::Delete | Verb::DeleteCollection, _) => "DeleteOptions",
+        (_, Some((_, _, kind))) => kind,
+        _ => &*request.kind.kind,
+    };
+    Status::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {why}"))
 }
 
 /// Fields that stand twice: warnings, or a refusal, as `fieldValidation` says.
@@ -512,11 +569,42 @@ pub fn settle(kind: &Kind, new: &mut Object, old: Option<&Object>) {
     }
 }
 
-/// The value validations of a structural schema; built-in kinds have none.
-pub fn validate(kind: &Kind, new: &Object, errors: &mut Errors) {
+/// The value validations of a structural schema; built-in kinds have none. What was wrong before and is still the
+/// same is let be (KEP-4008).
+pub fn validate(
+    kind: &Kind,
+    subresource: &str,
+    new: &Object,
+    old: Option<&Object>,
+    errors: &mut Errors,
+) {
+    use skiff_api::schema::fault::Reason;
+    use skiff_api::schema::validate::validate;
     let Some(custom) = &kind.custom else { return };
-    for fault in skiff_api::schema::validate::validate(new.value(), &custom.node, "") {
-        errors.add(fault.into());
+    // A write of the status is judged by the schema of the status alone.
+    let status = kind.schema.field("status").filter(|_| subresource == "status");
+    let judge = |object: &Object| match status {
+        None => validate(object.value(), &custom.node, ""),
+        Some(field) => match object.at("status") {
+            Some(status) => validate(status, &field.node, "status"),
+            None => Vec::new(),
+        },
+    };
+    let faults = judge(new);
+    let before = match old {
+        Some(old) if !faults.is_empty() => judge(old),
+        _ => Vec::new(),
+    };
+    for fault in faults {
+        let there = before.iter().any(|it| it.path == fault.path && it.message == fault.message);
+        if !there || fault.reason == Reason::Required {
+            errors.add(fault.into());
+        }
+    }
+    for entry in &kind.subresources {
+        if let Does::Scale(paths) = &entry.does {
+            crate::scale::validate(new, paths, errors);
+        }
     }
 }
 
@@ -531,6 +619,11 @@ pub fn body(kind: &Kind, object: &Object) -> Bytes {
 
 /// A record as the tree of this face, with its revision.
 pub fn tree(_: &Server, kind: &Kind, record: &Record) -> Result<Object, Status> {
+    record_tree(kind, record)
+}
+
+/// The same, for those who have no server at hand.
+pub fn record_tree(kind: &Kind, record: &Record) -> Result<Object, Status> {
     let value: Value = serde_json::from_slice(&record.body)
         .map_err(|error| Status::internal(format!("{} cannot be read: {error}", record.key)))?;
     let mut object = Object::new(value);
@@ -542,7 +635,11 @@ pub fn tree(_: &Server, kind: &Kind, record: &Record) -> Result<Object, Status> 
     object.set("kind", &*kind.kind);
     if record.generation != kind.generation {
         // Written under an older schema: what that had and this has not goes, defaults come.
-        decode(object.value_mut(), &kind.schema, Mode::Ignore)
+        let renewed = match kind.is_custom() {
+            true => prune(object.value_mut(), &kind.schema, Mode::Ignore),
+            false => decode(object.value_mut(), &kind.schema, Mode::Ignore),
+        };
+        renewed
             .map_err(|error| Status::internal(format!("{}: {error}", record.key)))?;
         schema_default::default(object.value_mut(), &kind.schema);
     }

@@ -119,13 +119,17 @@ async fn delete_one(
     for _ in 0..TRIES {
         let record = server.store.get(key).ok_or_else(not_found)?;
         let old = codec::tree(server, kind, &record)?;
-        check_preconditions(kind, &old, options)?;
+        check_preconditions(kind.about_kind(), &old, options)?;
         let mut attributes = Attributes::of(request, false, name);
         attributes.namespace = old.namespace();
         admission::validate_delete(server, &attributes, &old).await?;
         let mut new = old.clone();
         plan(server, kind, &mut new, options);
         let removed = finished(kind, &new);
+        if removed && !kind.graceful && !old.deleting() {
+            // It goes at once: nobody sees it being deleted.
+            new = old.clone();
+        }
         let uid = old.uid().to_owned();
         match commit(server, request, &record, new, removed, options).await {
             Ok(object) => {
@@ -209,6 +213,7 @@ fn plan(server: &Server, kind: &Kind, object: &mut Object, options: &Options) {
     if let Some(generation) = object.int("metadata.generation") {
         object.set("metadata.generation", generation + 1);
     }
+    (kind.hooks.deleting)(object);
     if kind.plural == "namespaces" && kind.group.is_empty() {
         object.remove("metadata.deletionGracePeriodSeconds");
         object.set("status.phase", "Terminating");
@@ -231,13 +236,13 @@ fn grace(kind: &Kind, object: &Object, options: &Options) -> i64 {
     }
 }
 
-fn check_preconditions(kind: &Kind, old: &Object, options: &Options) -> Result<(), Status> {
+fn check_preconditions(about: About, old: &Object, options: &Options) -> Result<(), Status> {
     let conflict = |what: &str, wanted: &str, found: &str| {
         let why = format!(
             "the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). The \
                  object might have been deleted and then recreated"
         );
-        Err(Status::conflict(kind.about(), old.name(), &why))
+        Err(Status::conflict(about, old.name(), &why))
     };
     match (&options.uid, &options.revision) {
         (Some(uid), _) if uid != old.uid() => conflict("UID", uid, old.uid()),
@@ -247,10 +252,34 @@ fn check_preconditions(kind: &Kind, old: &Object, options: &Options) -> Result<(
                 "the ResourceVersion in the precondition ({revision}) does not match the ResourceVersion in record \
                  ({found}). The object might have been modified"
             );
-            Err(Status::conflict(kind.about(), old.name(), &why))
+            Err(Status::conflict(about, old.name(), &why))
         }
         _ => Ok(()),
     }
+}
+
+/// Deletes the object of a request as if by a DELETE with these options (evictions).
+pub async fn delete_with(
+    server: &Arc<Server>,
+    request: &Request,
+    options: &Value,
+) -> Result<(), Status> {
+    let options = options_of(request, options)?;
+    let name = &*request.resource.name;
+    delete_one(server, request, &request.key(), name, &options).await.map(|_| ())
+}
+
+/// Checks the preconditions of a delete with these options.
+pub fn check(kind: &Kind, old: &Object, options: &Value) -> Result<(), Status> {
+    let text =
+        |path| skiff_api::object::at(options, path).and_then(Value::as_str).map(str::to_owned);
+    let wanted = Options {
+        uid: text("preconditions.uid"),
+        revision: text("preconditions.resourceVersion"),
+        ..Options::default()
+    };
+    // An eviction names the kind.
+    check_preconditions(kind.about_kind(), old, &wanted)
 }
 
 /// Reads the options, and refuses what contradicts itself.
@@ -260,7 +289,15 @@ fn options(request: &Request) -> Result<Options, Status> {
         Payload::Tree(tree) => tree.clone(),
         _ => Value::Null,
     };
-    let text = |path| skiff_api::object::at(&body, path).and_then(Value::as_str).map(str::to_owned);
+    options_of(request, &body)
+}
+
+fn options_of(request: &Request, body: &Value) -> Result<Options, Status> {
+    let text = |path| skiff_api::object::at(body, path).and_then(Value::as_str).map(str::to_owned);
+    if let Some(kind) = text("kind").filter(|kind| kind != "DeleteOptions") {
+        let version = text("apiVersion").unwrap_or_default();
+        return Err(Status::bad_request(codec::no_kind(&kind, &version)));
+    }
     let query = |key: &str| request.query.get(key).map(str::to_owned);
     let grace = match query("gracePeriodSeconds") {
         Some(text) => Some(text.parse().map_err(|_| {

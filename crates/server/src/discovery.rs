@@ -6,6 +6,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::kind::{Kind, Subresource, Verb, api_version};
+use skiff_api::names::version_order;
 use skiff_api::registry::Registry;
 use skiff_api::wire::Answer;
 use std::sync::Arc;
@@ -49,6 +50,7 @@ pub fn paths(server: &Server) -> Vec<String> {
         "/healthz",
         "/livez",
         "/metrics",
+        "/openapi/v2",
         "/openapi/v3",
         "/openid/v1/jwks",
         "/readyz",
@@ -105,24 +107,6 @@ fn versions<'a>(registry: &'a Registry, group: &str) -> Vec<&'a str> {
     versions
 }
 
-/// Kubernetes' order of versions: GA before beta before alpha, the higher number first.
-pub fn version_order(version: &str) -> (u8, std::cmp::Reverse<(u64, u64)>, String) {
-    let split = |rest: &str| -> Option<(u64, u8, u64)> {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-        let major = rest[..digits].parse().ok()?;
-        match &rest[digits..] {
-            "" => Some((major, 0, 0)),
-            beta if beta.starts_with("beta") => Some((major, 1, beta[4..].parse().ok()?)),
-            alpha if alpha.starts_with("alpha") => Some((major, 2, alpha[5..].parse().ok()?)),
-            _ => None,
-        }
-    };
-    match version.strip_prefix('v').and_then(split) {
-        Some((major, rank, minor)) => (rank, std::cmp::Reverse((major, minor)), String::new()),
-        None => (3, std::cmp::Reverse((0, 0)), version.to_owned()),
-    }
-}
-
 fn group_entry(registry: &Registry, group: &str) -> Value {
     let versions: Vec<Value> = versions(registry, group)
         .into_iter()
@@ -152,12 +136,12 @@ fn resources(registry: &Registry, group: &str, version: &str) -> Result<Answer, 
     }
     let mut list = Vec::new();
     for kind in kinds {
-        let verbs = verbs(kind.verbs);
+        let verbs = verbs_in_order(kind);
         let mut entry = json!({"name": kind.plural, "singularName": kind.singular,
             "namespaced": kind.namespaced(), "kind": kind.kind, "verbs": verbs});
         add_names(&mut entry, kind);
         if kind.backend == skiff_api::kind::Backend::Stored {
-            entry["storageVersionHash"] = storage_hash(kind).into();
+            entry["storageVersionHash"] = storage_hash(registry, kind).into();
         }
         if !kind.verbs.is_empty() {
             list.push(entry);
@@ -181,6 +165,14 @@ fn resources(registry: &Registry, group: &str, version: &str) -> Result<Answer, 
     Ok(document("APIResourceList", body))
 }
 
+/// The verbs of custom resources stand in an order of their own.
+fn verbs_in_order(kind: &Kind) -> Vec<&'static str> {
+    if kind.is_custom() {
+        return vec!["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
+    }
+    verbs(kind.verbs)
+}
+
 fn verbs(verbs: &[Verb]) -> Vec<&'static str> {
     let mut names: Vec<&str> = verbs.iter().map(|verb| verb.name()).collect();
     names.sort_unstable();
@@ -201,8 +193,11 @@ fn add_names(entry: &mut Value, kind: &Kind) {
 }
 
 /// A tag of the version that is stored, so that clients notice when it changes.
-fn storage_hash(kind: &Kind) -> String {
+fn storage_hash(registry: &Registry, kind: &Kind) -> String {
     use base64::Engine;
+    // The face whose objects are stored as they are.
+    let is_stored = |it: &&Arc<Kind>| it.storage == kind.storage && it.convert.is_none();
+    let kind = registry.kinds().iter().find(is_stored).map_or(kind, |it| &**it);
     let text = format!("{}/{}/{}", kind.group, kind.version, kind.kind);
     let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
     base64::engine::general_purpose::STANDARD.encode(&digest.as_ref()[..8])
@@ -249,7 +244,7 @@ fn aggregated(kind: &Kind) -> Value {
         .collect();
     let scope = if kind.namespaced() { "Namespaced" } else { "Cluster" };
     let mut entry = json!({"resource": kind.plural, "responseKind": own, "scope": scope,
-        "singularResource": kind.singular, "verbs": verbs(kind.verbs)});
+        "singularResource": kind.singular, "verbs": verbs_in_order(kind)});
     add_names(&mut entry, kind);
     if !subs.is_empty() {
         entry["subresources"] = subs.into();

@@ -3,8 +3,9 @@
 //! It knows no stage of the pipeline. Objects, lists and watches are written here, and only here, from shared bytes.
 
 use crate::render::list_metadata;
-use ::http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use ::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use bytes::Bytes;
+use flate2::{Compression, write::GzEncoder};
 use futures_util::stream::{self, BoxStream, StreamExt};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, Limited, StreamBody};
@@ -15,7 +16,7 @@ use skiff_api::Status;
 use skiff_api::wire::{Answer, Body, Call, Duplex, Frame, List, Payload, Peer, Serve, User};
 use skiff_base::{Tasks, World};
 use std::convert::Infallible;
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -94,12 +95,13 @@ async fn connection(rim: Rim, acceptor: TlsAcceptor, stream: TcpStream, address:
 
 async fn exchange(serve: &dyn Serve, peer: Peer, mut request: Request<Incoming>) -> Response<Sent> {
     let head = request.method() == Method::HEAD;
+    let coding = Coding::of(request.headers());
     let upgrade =
         request.headers().contains_key(header::UPGRADE).then(|| hyper::upgrade::on(&mut request));
     let (parts, body) = request.into_parts();
     let payload = match read(body).await {
         Ok(payload) => payload,
-        Err(status) => return write(status.into(), head),
+        Err(status) => return write(status.into(), head, coding),
     };
     let call = Call {
         method: parts.method,
@@ -115,7 +117,7 @@ async fn exchange(serve: &dyn Serve, peer: Peer, mut request: Request<Incoming>)
             })
         }),
     };
-    write(serve.serve(call).await, head)
+    write(serve.serve(call).await, head, coding)
 }
 
 async fn read(body: Incoming) -> Result<Payload, Status> {
@@ -131,12 +133,79 @@ async fn read(body: Incoming) -> Result<Payload, Status> {
     }
 }
 
-fn write(answer: Answer, head: bool) -> Response<Sent> {
-    let Answer { status, headers, body } = answer;
+/// Large answers of known extent are compressed for those who read that; watches never are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Coding {
+    Plain,
+    Gzip,
+}
+
+/// Smaller answers are faster sent than compressed; upstream draws the line here too.
+const GZIP_LEAST: usize = 128 * 1024;
+
+impl Coding {
+    fn of(headers: &HeaderMap) -> Coding {
+        let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|it| it.to_str().ok());
+        let mut words = accepted.unwrap_or("").split(',').map(str::trim);
+        if words.any(|it| it == "gzip") { Coding::Gzip } else { Coding::Plain }
+    }
+
+    /// What this body is sent in.
+    fn for_body(self, body: &Body) -> Coding {
+        let size = match body {
+            Body::Bytes(bytes) => bytes.len(),
+            Body::Object(stored) => stored.body.len(),
+            Body::List(list) => list.items.iter().map(|item| item.body.len()).sum(),
+            _ => 0,
+        };
+        if size > GZIP_LEAST { self } else { Coding::Plain }
+    }
+}
+
+/// Compresses piece by piece, at the speed that upstream chose.
+fn gzip(
+    pieces: BoxStream<'static, Result<Bytes, io::Error>>,
+) -> BoxStream<'static, Result<Bytes, io::Error>> {
+    let encoder = GzEncoder::new(Vec::with_capacity(LIST_PIECE), Compression::new(1));
+    stream::unfold((pieces, Some(encoder)), |(mut pieces, encoder)| async move {
+        let mut encoder = encoder?;
+        while let Some(piece) = pieces.next().await {
+            let written = piece.and_then(|piece| encoder.write_all(&piece));
+            if let Err(error) = written {
+                return Some((Err(error), (pieces, None)));
+            }
+            if encoder.get_ref().len() >= LIST_PIECE / 2 {
+                let full = std::mem::replace(encoder.get_mut(), Vec::with_capacity(LIST_PIECE));
+                return Some((Ok(full.into()), (pieces, Some(encoder))));
+            }
+        }
+        Some((encoder.finish().map(Bytes::from), (pieces, None)))
+    })
+    .boxed()
+}
+
+fn write(answer: Answer, head: bool, coding: Coding) -> Response<Sent> {
+    let Answer { status, mut headers, body } = answer;
+    let is_plain = head || headers.contains_key(header::CONTENT_ENCODING);
+    let coding = if is_plain { Coding::Plain } else { coding.for_body(&body) };
+    let sent = |bytes: Bytes| match coding {
+        Coding::Plain => full(bytes),
+        Coding::Gzip => stream_of(gzip(stream::iter([Ok(bytes)]).boxed())),
+    };
+    if coding == Coding::Gzip {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    }
     let mut response = Response::new(match body {
         _ if head => full(Bytes::new()),
-        Body::Bytes(bytes) => full(bytes),
-        Body::Object(stored) => full(stored.bytes()),
+        Body::Bytes(bytes) => sent(ended(&headers, bytes)),
+        Body::Object(stored) => {
+            let mut out = Vec::with_capacity(stored.body.len() + 128);
+            stored.write(&mut out);
+            out.push(b'\n');
+            sent(out.into())
+        }
+        Body::List(list) if coding == Coding::Gzip => stream_of(gzip(pieces(list))),
         Body::List(list) => stream_of(pieces(list)),
         Body::Watch(frames) => stream_of(frames.map(|frame| Ok(line(frame))).boxed()),
         Body::Stream(pieces) => stream_of(pieces),
@@ -155,6 +224,19 @@ fn write(answer: Answer, head: bool) -> Response<Sent> {
         response.headers_mut().entry(header::CACHE_CONTROL).or_insert(private);
     }
     response
+}
+
+/// JSON documents end with a line feed, unless people read them (those have lines enough).
+fn ended(headers: &HeaderMap, bytes: Bytes) -> Bytes {
+    let sort = headers.get(header::CONTENT_TYPE);
+    let is_json = sort.is_some_and(|it| it.as_bytes().starts_with(b"application/json"));
+    if !is_json || bytes.is_empty() || bytes.starts_with(b"{\n") || bytes.ends_with(b"\n") {
+        return bytes;
+    }
+    let mut out = Vec::with_capacity(bytes.len() + 1);
+    out.extend_from_slice(&bytes);
+    out.push(b'\n');
+    out.into()
 }
 
 fn full(bytes: Bytes) -> Sent {
@@ -224,7 +306,7 @@ fn line(frame: Frame) -> Bytes {
 }
 
 fn bookmark(head: &str, revision: u64, initial_end: bool) -> Bytes {
-    let mut metadata = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+    let mut metadata = json!({"resourceVersion": revision.to_string()});
     if initial_end {
         metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
     }

@@ -10,6 +10,7 @@ pub mod authenticate;
 pub mod authorize;
 mod codec;
 pub mod connect;
+pub mod custom;
 mod delete;
 mod discovery;
 mod facets;
@@ -20,7 +21,7 @@ pub mod keys;
 pub mod limit;
 mod metrics;
 mod openapi;
-mod paths;
+pub mod paths;
 mod pipeline;
 mod read;
 pub mod ready;
@@ -45,6 +46,8 @@ pub struct Server {
     pub world: World,
     pub store: Arc<dyn Store>,
     pub kinds: Kinds,
+    /// What is known of custom resource definitions.
+    pub customs: custom::Customs,
     pub authenticator: authenticate::Authenticator,
     pub authorizer: authorize::Authorizer,
     pub limits: limit::Limits,
@@ -73,10 +76,17 @@ pub struct Entry(pub Arc<Server>);
 impl Serve for Entry {
     fn serve(&self, call: Call) -> BoxFuture<'_, Answer> {
         Box::pin(async move {
-            match pipeline::run(&self.0, call).await {
-                Ok(answer) => answer,
-                Err(status) => status.into(),
+            let manner = render::Manner::of(&call);
+            let mut answer = match pipeline::run(&self.0, call).await {
+                Ok(answer) => manner.pretty(answer),
+                Err(status) => manner.refuse(status),
+            };
+            // Each answer can be named in a report; nothing is recorded under this name yet.
+            let id = skiff_base::id::uuid(&self.0.world);
+            if let Ok(id) = ::http::HeaderValue::from_str(&id) {
+                answer.headers.insert("audit-id", id);
             }
+            answer
         })
     }
 }

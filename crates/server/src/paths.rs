@@ -27,9 +27,13 @@ pub async fn answer(
     match parts[..] {
         [""] => Ok(Answer::json(StatusCode::OK, &json!({"paths": discovery::paths(server)}))),
         ["api"] | ["apis"] | ["apis", _] | ["api", _] | ["apis", _, _] => {
-            discovery::answer(server, accept, &parts)
+            match discovery::answer(server, accept, &parts) {
+                Err(status) if status.code == 404 => Ok(nothing()),
+                answer => answer,
+            }
         }
         ["openapi", "v3", ref rest @ ..] => crate::openapi::answer(server, rest, query),
+        ["openapi", "v2"] => crate::openapi::answer_v2(server, &call.headers),
         ["version"] => Ok(version(server)),
         ["metrics"] => Ok(Answer::text(StatusCode::OK, crate::metrics::text(server))
             .typed("text/plain; version=0.0.4; charset=utf-8")),
@@ -43,8 +47,13 @@ pub async fn answer(
             Ok(Answer::json(StatusCode::OK, &server.authenticator.key_set())
                 .typed("application/jwk-set+json"))
         }
-        _ => Err(Status::no_such_path()),
+        _ => Ok(nothing()),
     }
+}
+
+/// No resource, so no Status either.
+fn nothing() -> Answer {
+    Answer::text(StatusCode::NOT_FOUND, "404 page not found\n")
 }
 
 fn version(server: &Server) -> Answer {

@@ -12,7 +12,7 @@ use crate::url::{self, Query, Resource, Target};
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT, WARNING};
 use http::{HeaderMap, HeaderValue};
 use skiff_api::Status;
-use skiff_api::kind::{Backend, Does, Verb};
+use skiff_api::kind::{Backend, Does, Kind, Verb};
 use skiff_api::wire::{Answer, Call, User};
 use std::sync::{Arc, Mutex};
 
@@ -26,6 +26,7 @@ pub async fn run(server: &Arc<Server>, call: Call) -> Result<Answer, Status> {
             let asked = Attributes::of_path(call.method.as_str(), &path);
             let user = impersonate(&server.authorizer, caller, &call.headers, &asked).await?;
             server.authorizer.check(&user, &asked).await?;
+            crate::custom::refresh(server);
             crate::paths::answer(server, &call, &path, &query).await
         }
         Target::Resource(resource) => run_resource(server, caller, query, resource, call).await,
@@ -45,19 +46,20 @@ async fn run_resource(
     let asked = Attributes::of(verb.name(), &resource, &query);
     let user = impersonate(&server.authorizer, caller, &call.headers, &asked).await?;
     server.authorizer.check(&user, &asked).await?;
-    let registry = server.kinds.now();
-    let kind = registry
-        .find(&resource.group, &resource.version, &resource.plural)
+    check_timeout(verb, &query)?;
+    let (registry, kind) =
+        crate::custom::find(server, &resource.group, &resource.version, &resource.plural);
+    let kind = kind
         .filter(|kind| {
             kind.namespaced() || resource.namespace.is_empty() || kind.plural == "namespaces"
         })
-        .ok_or_else(Status::no_such_path)?
-        .clone();
+        .ok_or_else(Status::no_such_path)?;
+    check_place(verb, &resource, &kind)?;
     let header =
         |name| call.headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok()).unwrap_or("");
     let request = Request {
         verb,
-        accept: Accept::parse(header(ACCEPT))?,
+        accept: Accept::parse(header(ACCEPT), verb)?,
         content_type: header(CONTENT_TYPE).to_owned(),
         user_agent: header(USER_AGENT).to_owned(),
         payload: std::mem::replace(&mut call.payload, skiff_api::wire::Payload::None),
@@ -68,10 +70,48 @@ async fn run_resource(
         registry,
         query,
     };
+    if let Some(told) = request.kind.custom.as_ref().and_then(|custom| custom.deprecation.as_ref()) {
+        request.warn(told);
+    }
     let answer = bracket(server, &request, call).await?;
     let mut answer = crate::render::encode(server, &request, answer)?;
     add_warnings(&request, &mut answer.headers);
     Ok(answer)
+}
+
+/// A path below the collection serves other methods than the collection itself, and what lies in
+/// namespaces can only be listed and watched across them.
+fn check_place(verb: Verb, resource: &Resource, kind: &Kind) -> Result<(), Status> {
+    let named = !resource.name.is_empty();
+    let across = kind.namespaced() && resource.namespace.is_empty();
+    match verb {
+        _ if named && across => return Err(Status::no_such_path()),
+        Verb::List | Verb::Watch => return Ok(()),
+        Verb::Create if named && resource.subresource.is_empty() => {
+            return Err(Status::method_not_allowed());
+        }
+        Verb::Update | Verb::Patch if !named => return Err(Status::method_not_allowed()),
+        _ if across => return Err(Status::method_not_allowed()),
+        _ => {}
+    }
+    let wrong = skiff_api::names::segment(&resource.name);
+    if named && !wrong.is_empty() {
+        let (name, why) = (&resource.name, wrong.join(";"));
+        return Err(Status::bad_request(format!("Name parameter invalid: {name:?}: {why}")));
+    }
+    Ok(())
+}
+
+/// `timeout` bounds a request that ends soon; here it only must be one.
+fn check_timeout(verb: Verb, query: &Query) -> Result<(), Status> {
+    let given = query.get("timeout").filter(|_| verb != Verb::Watch);
+    match given.map(skiff_api::duration::parse) {
+        Some(Err(why)) => {
+            let message = format!("invalid timeout specified in the request URL - {why}");
+            Err(Status::bad_request(message))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The bracket that a verb leads to: the one place where verbs part.

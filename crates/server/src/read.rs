@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
 use serde_json::{Value, json};
 use skiff_api::Status;
-use skiff_api::kind::{Does, Kind};
+use skiff_api::kind::{Does, Kind, Verb};
 use skiff_api::object::Object;
 use skiff_api::wire::{Answer, Body, List, Stored};
 use skiff_store::{ListRequest, ReadError, Record, Revision};
@@ -38,6 +38,12 @@ pub async fn get(server: &Arc<Server>, request: &Request) -> Result<Answer, Stat
 
 /// LIST, filtered and paged.
 pub async fn list(server: &Arc<Server>, request: &Request) -> Result<Answer, Status> {
+    if request.query.get("sendInitialEvents").is_some() {
+        let mut errors = skiff_api::errors::Errors::new();
+        let path = skiff_api::errors::Path::new("sendInitialEvents");
+        errors.forbidden(&path, "sendInitialEvents is forbidden for list");
+        return Err(list_options_invalid(&errors));
+    }
     let selection = Selection::of(request)?;
     let limit = number_option(request, "limit")?.filter(|n| *n > 0);
     let (at, after) = start(server, request, limit).await?;
@@ -194,7 +200,14 @@ pub fn revision_option(request: &Request, key: &str) -> Result<Option<Revision>,
             let mut errors = skiff_api::errors::Errors::new();
             let why = format!("strconv.ParseUint: parsing {text:?}: invalid syntax");
             errors.invalid(&skiff_api::errors::Path::new(key), text, &why);
-            Err(Status::bad_request(format!("Invalid value: {text:?}: {why}")))
+            // Upstream gives a list's bad revision a code, and a get's and a watch's none.
+            match request.verb {
+                Verb::List | Verb::DeleteCollection => {
+                    let message = format!("invalid resource version: {}", errors.text());
+                    Err(Status::bad_request(message))
+                }
+                _ => Err(Status::new(500, "", errors.text())),
+            }
         }
     }
 }
@@ -250,18 +263,18 @@ pub fn stored(server: &Server, kind: &Kind, record: &Record) -> Result<Stored, S
     Ok(Stored { head: head(kind), revision: record.revision.0, body })
 }
 
-/// `"apiVersion":"v1","kind":"Pod",`
+/// `"kind":"Pod","apiVersion":"v1",`
 pub fn head(kind: &Kind) -> Arc<str> {
     type_head(&kind.api_version(), &kind.kind)
 }
 
-/// `"apiVersion":"v1","kind":"PodList",`
+/// `"kind":"PodList","apiVersion":"v1",`
 pub fn list_head(kind: &Kind) -> Arc<str> {
     type_head(&kind.api_version(), &kind.list_kind)
 }
 
 fn type_head(api_version: &str, kind: &str) -> Arc<str> {
-    format!("\"apiVersion\":\"{api_version}\",\"kind\":\"{kind}\",").into()
+    format!("\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",").into()
 }
 
 /// A token that names the snapshot and the last key of a page, in the form that clients may look into.
@@ -273,15 +286,27 @@ fn continue_token(kind: &Kind, revision: Revision, last: &str) -> String {
 }
 
 fn read_token(kind: &Kind, token: &str) -> Result<(Option<Revision>, Option<Arc<str>>), Status> {
-    let bad = |why: String| Status::bad_request(format!("continue key is not valid: {why}"));
+    let bad = |why: String| {
+        Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"))
+    };
     let bytes =
         URL_SAFE_NO_PAD.decode(token.trim_end_matches('=')).map_err(|e| bad(e.to_string()))?;
-    let value: Value = serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))?;
+    let value = skiff_api::json::parse(&bytes).map_err(bad)?.value;
+    let version = value.get("v").and_then(Value::as_str).unwrap_or("");
+    if version != "meta.k8s.io/v1" {
+        return Err(bad(format!("server does not recognize this encoded version {version}")));
+    }
     let revision = value.get("rv").and_then(Value::as_u64).filter(|r| *r > 0);
     let start = value.get("start").and_then(Value::as_str).unwrap_or("");
-    let (Some(revision), false) = (revision, start.is_empty() || start.contains("..")) else {
-        return Err(bad("it was not made by this server".into()));
+    let Some(revision) = revision else {
+        return Err(bad(format!("incorrect encoded start resourceVersion (version {version})")));
     };
+    if start.is_empty() {
+        return Err(bad(format!("empty encoded start key (version {version})")));
+    }
+    if start.split('/').any(|part| part == "..") {
+        return Err(bad(start.to_owned()));
+    }
     let after = format!("{}/{}", kind.storage, start.trim_end_matches('\u{0}'));
     Ok((Some(Revision(revision)), Some(after.into())))
 }

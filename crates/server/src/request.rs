@@ -3,8 +3,10 @@
 use crate::accept::Accept;
 use crate::url::{Query, Resource};
 use skiff_api::Status;
+use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Kind, Verb};
 use skiff_api::registry::Registry;
+use skiff_api::status::About;
 use skiff_api::wire::{Payload, User};
 use std::sync::{Arc, Mutex};
 
@@ -50,14 +52,23 @@ impl Request {
 
     /// Refuses the values of options that mean nothing, in the words of the API.
     pub fn check_options(&self) -> Result<(), Status> {
-        if let Some(value) = self.query.all("dryRun").find(|v| !v.is_empty() && *v != "All") {
-            let kind = match self.verb {
-                Verb::Create => "CreateOptions",
-                Verb::Update => "UpdateOptions",
-                Verb::Patch => "PatchOptions",
-                _ => "DeleteOptions",
-            };
-            return Err(invalid_option(kind, "dryRun", value, &["All"]));
+        let kind = match self.verb {
+            Verb::Create => "CreateOptions",
+            Verb::Update => "UpdateOptions",
+            Verb::Patch => "PatchOptions",
+            _ => "DeleteOptions",
+        };
+        let mut errors = Errors::new();
+        let given: Vec<&str> = self.query.all("dryRun").filter(|v| !v.is_empty()).collect();
+        if given.iter().any(|value| *value != "All") {
+            errors.not_supported(&Path::new("dryRun"), given, &["All"]);
+        }
+        if let Some(manager) = self.query.get("fieldManager") {
+            check_manager(manager, &mut errors);
+        }
+        if !errors.is_empty() {
+            let about = About { group: "meta.k8s.io", resource: kind };
+            return Err(Status::invalid(about, "", &errors));
         }
         self.strictness().map(|_| ())
     }
@@ -102,9 +113,25 @@ impl Request {
     }
 }
 
+/// The longest name of a field manager.
+const MANAGER_MOST: usize = 128;
+
+fn check_manager(manager: &str, errors: &mut Errors) {
+    let path = Path::new("fieldManager");
+    if manager.len() > MANAGER_MOST {
+        errors.too_long(&path, MANAGER_MOST);
+    }
+    // Go's IsPrint: letters, marks, numbers, punctuation, symbols, and the plain blank.
+    let unprintable = |c: &char| c.is_control() || (c.is_whitespace() && *c != ' ');
+    for (at, c) in manager.char_indices().filter(|(_, c)| unprintable(c)) {
+        let why = format!("invalid character U+{:04X} (at position {at})", u32::from(c));
+        errors.invalid(&path, manager, &why);
+    }
+}
+
 fn invalid_option(kind: &str, field: &str, value: &str, supported: &[&str]) -> Status {
-    let mut errors = skiff_api::errors::Errors::new();
-    errors.not_supported(&skiff_api::errors::Path::new(field), value, supported);
-    let about = skiff_api::status::About { group: "meta.k8s.io", resource: kind };
+    let mut errors = Errors::new();
+    errors.not_supported(&Path::new(field), value, supported);
+    let about = About { group: "meta.k8s.io", resource: kind };
     Status::invalid(about, "", &errors)
 }

@@ -1,6 +1,7 @@
 //! Scale: one view for everything that has a number of replicas (API reference: autoscaling/v1 Scale).
 
 use serde_json::{Value, json};
+use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::ScalePaths;
 use skiff_api::object::Object;
 use skiff_api::selector::Selector;
@@ -40,5 +41,22 @@ pub fn put(object: &mut Object, scale: &Object, paths: &ScalePaths) {
     object.set(&paths.spec, scale.int("spec.replicas").unwrap_or(0));
     if !scale.resource_version().is_empty() {
         object.set("metadata.resourceVersion", scale.resource_version());
+    }
+}
+
+/// The numbers of a custom resource that a Scale shows must be numbers of replicas.
+pub fn validate(object: &Object, paths: &ScalePaths, errors: &mut Errors) {
+    for path in [&paths.spec, &paths.status] {
+        let shown = format!(".{path}");
+        match object.int(path) {
+            Some(negative) if negative < 0 => {
+                errors.invalid(&Path::new(&shown), negative, "should be a non-negative integer");
+            }
+            Some(large) if large > i64::from(i32::MAX) => {
+                let why = format!("should be less than or equal to {}", i32::MAX);
+                errors.invalid(&Path::new(&shown), large, &why);
+            }
+            _ => {}
+        }
     }
 }

@@ -8,6 +8,7 @@
 //! It yields names only: whether the kind exists is asked after authorization, so that 403 comes before 404.
 
 use skiff_api::kind::Verb;
+use std::borrow::Cow;
 
 /// What a path and a method ask for.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,8 +33,9 @@ pub struct Resource {
     pub watch: bool,
 }
 
-/// Splits a path. Percent-encoding is undone part by part, so that an encoded slash stays in its part.
+/// Splits a path. Percent-encoding is undone first, so that an encoded slash splits as a plain one does.
 pub fn parse(path: &str) -> Target {
+    let path = &*decode(path);
     let plain = || Target::Path(path.to_owned());
     let mut parts = path.strip_prefix('/').unwrap_or(path).split('/');
     let (group, version) = match parts.next() {
@@ -50,11 +52,9 @@ pub fn parse(path: &str) -> Target {
         Some((&"watch", rest)) => (true, rest),
         _ => (false, &rest[..]),
     };
-    let names: Vec<String> = rest.iter().map(|part| decode(part)).collect();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut it =
-        Resource { group: decode(group), version: decode(version), watch, ..Resource::default() };
-    let tail = match names[..] {
+        Resource { group: group.into(), version: version.into(), watch, ..Resource::default() };
+    let tail = match rest[..] {
         // `/namespaces/NS/finalize` and `/status` are entries of the namespace itself.
         ["namespaces", namespace, sub @ ("finalize" | "status"), ..] => {
             it.plural = "namespaces".into();
@@ -93,11 +93,11 @@ pub fn parse(path: &str) -> Target {
 pub fn verb(method: &http::Method, resource: &Resource, watching: bool) -> Option<Verb> {
     let named = !resource.name.is_empty();
     Some(match method.as_str() {
-        "GET" | "HEAD" if resource.watch || (watching && resource.subresource.is_empty()) => {
+        "GET" if resource.watch || (watching && resource.subresource.is_empty()) => {
             Verb::Watch
         }
-        "GET" | "HEAD" if named => Verb::Get,
-        "GET" | "HEAD" => Verb::List,
+        "GET" if named => Verb::Get,
+        "GET" => Verb::List,
         "POST" => Verb::Create,
         "PUT" => Verb::Update,
         "PATCH" => Verb::Patch,
@@ -108,9 +108,9 @@ pub fn verb(method: &http::Method, resource: &Resource, watching: bool) -> Optio
 }
 
 /// Undoes percent-encoding; what is no valid encoding stays as it is.
-pub fn decode(text: &str) -> String {
+pub fn decode(text: &str) -> Cow<'_, str> {
     if !text.contains('%') {
-        return text.to_owned();
+        return text.into();
     }
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
@@ -131,7 +131,10 @@ pub fn decode(text: &str) -> String {
             }
         }
     }
-    String::from_utf8(out).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into())
+    match String::from_utf8(out) {
+        Ok(text) => text.into(),
+        Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned().into(),
+    }
 }
 
 /// The parameters of a query string, decoded, in order.
@@ -142,7 +145,8 @@ impl Query {
     pub fn parse(text: &str) -> Query {
         let pair = |part: &str| {
             let (key, value) = part.split_once('=').unwrap_or((part, ""));
-            (decode(&key.replace('+', " ")), decode(&value.replace('+', " ")))
+            let plain = |text: &str| decode(&text.replace('+', " ")).into_owned();
+            (plain(key), plain(value))
         };
         Query(text.split('&').filter(|part| !part.is_empty()).map(pair).collect())
     }
@@ -176,7 +180,7 @@ mod tests {
             "/api/v1/namespaces/default/pods/web/log",
             "/api/v1/namespaces/default",
             "/api/v1/namespaces/default/status",
-            "/apis/apps/v1/namespaces/a/deployments/b%2Fc/scale",
+            "/apis/apps/v1/namespaces/a/deployments/b%20c/scale",
             "/api/v1/nodes/n1/proxy/stats/summary",
             "/api/v1/watch/namespaces/x/pods",
             "/apis/apps/v1",
@@ -203,7 +207,7 @@ mod tests {
             /v1 ns=default pods name=web sub=log rest= watch=false
             /v1 ns=default namespaces name=default sub= rest= watch=false
             /v1 ns=default namespaces name=default sub=status rest= watch=false
-            apps/v1 ns=a deployments name=b/c sub=scale rest= watch=false
+            apps/v1 ns=a deployments name=b c sub=scale rest= watch=false
             /v1 ns= nodes name=n1 sub=proxy rest=stats/summary watch=false
             /v1 ns=x pods name= sub= rest= watch=true
             path /apis/apps/v1

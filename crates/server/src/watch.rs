@@ -5,11 +5,12 @@ use crate::Server;
 use crate::read;
 use crate::request::Request;
 use crate::select::Selection;
-use futures_util::stream;
+use futures_util::stream::{self, StreamExt};
 use http::StatusCode;
 use skiff_api::Status;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::Kind;
+use skiff_api::registry::Registry;
 use skiff_api::wire::{Answer, Body, Frame};
 use skiff_store::{
     Event, Record, Revision, Watch, WatchError, WatchItem, WatchRequest, WatchStart,
@@ -28,9 +29,6 @@ pub async fn watch(server: &Arc<Server>, request: &Request) -> Result<Answer, St
     let selection = Selection::of(request)?;
     let revision = read::revision_option(request, "resourceVersion")?.unwrap_or_default();
     let initial_end = wants_initial_events(request)?;
-    if revision.0 > 0 {
-        read::wait_for(server, revision).await?;
-    }
     let from_state = match initial_end {
         Some(wanted) => wanted,
         None => revision.0 == 0,
@@ -49,6 +47,9 @@ pub async fn watch(server: &Arc<Server>, request: &Request) -> Result<Answer, St
         Some(seconds) => Duration::from_secs(seconds as u64),
         None => SHORTEST + Duration::from_secs(server.world.below(SHORTEST.as_secs())),
     };
+    if revision > server.store.current() {
+        return Ok(future(server, revision, timeout));
+    }
     let source = match server.store.watch(asked) {
         Ok(source) => source,
         // Too old a start is told inside the stream, where clients look for it.
@@ -58,6 +59,7 @@ pub async fn watch(server: &Arc<Server>, request: &Request) -> Result<Answer, St
     let state = State {
         server: server.clone(),
         kind: request.kind.clone(),
+        kinds: server.kinds.changes(),
         head: read::head(&request.kind),
         selection,
         source,
@@ -73,6 +75,18 @@ pub async fn watch(server: &Arc<Server>, request: &Request) -> Result<Answer, St
     Ok(Answer::new(StatusCode::OK, Body::Watch(Box::pin(frames))))
 }
 
+/// A watch from a revision that is not there yet: silent until then, and over. The client starts again from there.
+fn future(server: &Arc<Server>, revision: Revision, timeout: Duration) -> Answer {
+    let server = server.clone();
+    let wait = async move {
+        // Whether the revision came, the time is up or the store stopped: the watch ends.
+        let _ = server.world.within(timeout, server.store.wait_for(revision)).await;
+        None
+    };
+    let frames = stream::once(wait).filter_map(std::future::ready);
+    Answer::new(StatusCode::OK, Body::Watch(Box::pin(frames)))
+}
+
 fn answer_error(status: Status, revision: Revision) -> Answer {
     let status = match status.code {
         410 => {
@@ -86,7 +100,7 @@ fn answer_error(status: Status, revision: Revision) -> Answer {
 /// `sendInitialEvents` with its rules; `None` when it is not given.
 fn wants_initial_events(request: &Request) -> Result<Option<bool>, Status> {
     let mut errors = Errors::new();
-    let (matching, send) = (Path::new("resourceVersionMatch"), Path::new("sendInitialEvents"));
+    let matching = Path::new("resourceVersionMatch");
     let asked = request.query.get("sendInitialEvents").map(|text| !matches!(text, "false" | "0"));
     match (asked, request.query.get("resourceVersionMatch")) {
         (None, None) => {}
@@ -101,20 +115,38 @@ fn wants_initial_events(request: &Request) -> Result<Option<bool>, Status> {
             "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
         ),
         (Some(_), Some("NotOlderThan")) => {}
-        (Some(_), Some(other)) => errors.not_supported(&matching, other, &["NotOlderThan"]),
+        (Some(_), Some(other)) => {
+            let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+            errors.forbidden(&matching, why);
+            errors.not_supported(&matching, other, &["NotOlderThan"]);
+        }
     }
-    if asked.is_some() && !request.query.flag("allowWatchBookmarks") && asked == Some(true) {
-        errors.forbidden(
-            &send,
-            "sendInitialEvents is forbidden for watch unless allowWatchBookmarks is set",
-        );
+    if request.query.get("continue").is_some() {
+        let why = "resourceVersionMatch is forbidden when continue is provided";
+        errors.forbidden(&matching, why);
     }
     if errors.is_empty() { Ok(asked) } else { Err(read::list_options_invalid(&errors)) }
+}
+
+/// Waits until a custom kind is no longer served as it was when the watch began.
+async fn superseded(kinds: &mut tokio::sync::watch::Receiver<Arc<Registry>>, kind: &Arc<Kind>) {
+    if !kind.is_custom() {
+        return std::future::pending().await;
+    }
+    let gone = |registry: &Arc<Registry>| {
+        let found = registry.find(&kind.group, &kind.version, &kind.plural);
+        found.is_none_or(|found| !Arc::ptr_eq(found, kind))
+    };
+    if kinds.wait_for(gone).await.is_err() {
+        // The sender lives as long as the server: there is nobody left to tell.
+        std::future::pending().await
+    }
 }
 
 struct State {
     server: Arc<Server>,
     kind: Arc<Kind>,
+    kinds: tokio::sync::watch::Receiver<Arc<Registry>>,
     head: Arc<str>,
     selection: Selection,
     source: Watch,
@@ -141,7 +173,14 @@ impl State {
             let wake =
                 if self.bookmarks { self.next_bookmark.min(self.deadline) } else { self.deadline };
             let left = wake.saturating_sub(world.uptime());
-            match world.within(left, self.source.next()).await {
+            let next = async {
+                tokio::select! {
+                    biased;
+                    item = self.source.next() => Some(item),
+                    () = superseded(&mut self.kinds, &self.kind) => None,
+                }
+            };
+            match world.within(left, next).await.map(|next| next.unwrap_or(None)) {
                 Some(Some(Ok(item))) => self.take(item),
                 Some(Some(Err(error))) => self.fail(error),
                 Some(None) => return None,

@@ -100,10 +100,15 @@ async fn attempt(
     admission::mutate(server, &attributes, &mut new, old.as_ref()).await?;
     codec::default(kind, &mut new);
     codec::settle(kind, &mut new, old.as_ref());
-    if request.resource.subresource.is_empty() {
-        (kind.hooks.prepare)(&mut new, old.as_ref());
+    match (&*request.resource.subresource, old.as_ref()) {
+        ("", old) => (kind.hooks.prepare)(&mut new, old),
+        (entry, Some(old)) => (kind.hooks.prepare_part)(entry, &mut new, old),
+        (_, None) => {}
     }
-    count_generation(kind, &mut new, old.as_ref());
+    // What is said about an object asks nothing new of anybody, whatever it annotates.
+    if request.resource.subresource != "status" {
+        count_generation(kind, &mut new, old.as_ref());
+    }
     validate(request, &new, old.as_ref())?;
     admission::validate(server, &attributes, &new, old.as_ref()).await?;
     for warning in (kind.hooks.warn)(&new, old.as_ref()) {
@@ -129,9 +134,8 @@ fn complete_identity(server: &Server, request: &Request, new: &mut Object) -> Re
         }
     }
     if !new.resource_version().is_empty() && request.verb == Verb::Create {
-        return Err(Status::bad_request(
-            "resourceVersion should not be set on objects to be created",
-        ));
+        let why = "resourceVersion should not be set on objects to be created";
+        return Err(Status::new(500, "", why));
     }
     let prefix = new.text("metadata.generateName").to_owned();
     if new.name().is_empty() && !prefix.is_empty() {
@@ -144,7 +148,6 @@ fn complete_identity(server: &Server, request: &Request, new: &mut Object) -> Re
         "deletionGracePeriodSeconds",
         "selfLink",
         "resourceVersion",
-        "generation",
     ] {
         new.remove(&format!("metadata.{path}"));
     }
@@ -180,9 +183,11 @@ fn check_preconditions(
 ) -> Result<(), Status> {
     let Some(old) = old else { return Ok(()) };
     let (about, name) = (request.kind.about(), &*request.resource.name);
-    if new.uid() != old.uid() {
+    if request.verb == Verb::Update && new.uid() != old.uid() {
         let why = format!(
-            "Precondition failed: UID in precondition: {}, UID in object meta: {}",
+            "StorageError: invalid object, Code: 4, Key: /registry/{}, ResourceVersion: 0, \
+             AdditionalErrorMsg: Precondition failed: UID in precondition: {}, UID in object meta: {}",
+            request.key().trim_start_matches('/'),
             new.uid(),
             old.uid()
         );
@@ -197,6 +202,9 @@ fn check_preconditions(
         }
         "" | "0" => Ok(()),
         given if given == old.resource_version() => Ok(()),
+        given if given.parse::<u64>().is_err() => {
+            Err(Status::new(500, "", format!("strconv.ParseUint: parsing {given:?}: invalid syntax")))
+        }
         _ => Err(Status::modified(about, name)),
     }
 }
@@ -243,7 +251,7 @@ fn validate(request: &Request, new: &Object, old: Option<&Object>) -> Result<(),
         None => meta::validate_create(kind, new, &mut errors),
         Some(old) => meta::validate_update(new, old, &mut errors),
     }
-    codec::validate(kind, new, &mut errors);
+    codec::validate(kind, &request.resource.subresource, new, old, &mut errors);
     match (&*request.resource.subresource, old) {
         ("" | "scale", _) | (_, None) => (kind.hooks.validate)(new, old, &mut errors),
         (part, Some(old)) => (kind.hooks.validate_part)(part, new, old, &mut errors),

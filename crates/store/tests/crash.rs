@@ -4,7 +4,6 @@
 //! line per acknowledged write to its standard output; after its death that is compared with what
 //! a new opening reads.
 
-
 use skiff_store::{
     Key, ListRequest, Options, Revision, Scope, Store, WatchItem, WatchRequest, WatchStart, Write,
     facets, open,

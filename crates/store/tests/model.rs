@@ -1,7 +1,6 @@
 //! Random histories on both engines, compared with a model so naive that it must be right: a list
 //! of everything that ever happened.
 
-
 use skiff_store::{
     CommitError, Committed, Facet, Key, ListRequest, Options, Revision, Scope, Store, Watch,
     WatchError, WatchItem, WatchRequest, WatchStart, Write, facets, memory, open,

@@ -1,6 +1,5 @@
 //! What the store promises, on both engines: each test runs once in memory and once on disk.
 
-
 use skiff_store::{
     CommitError, ListRequest, Listed, OpenError, Options, ReadError, Revision, Scope, Store, Watch,
     WatchError, WatchItem, WatchRequest, WatchStart, Write, facets, memory, open,

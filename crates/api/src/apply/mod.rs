@@ -339,11 +339,6 @@ pub fn keep_times(old: &Value, new: &mut Value) {
     }
 }
 
-/// Is this managedFields list valid, as admission must leave it?
-pub fn validate_managed(object: &Value) -> Result<(), String> {
-    entries::decode_foreign(managed(object)).map(drop)
-}
-
 /// The fields that an object sets, by its schema.
 pub fn field_set(object: &Value, schema: &Struct) -> Set {
     owned::owned(object, Place::Fields(schema))

@@ -1,6 +1,7 @@
 //! The built-in kinds. One file each; one line in this list each. Routes, discovery, OpenAPI, columns and RBAC names
 //! are read off these values.
 
+pub mod apiextensions;
 pub mod apps;
 pub mod authentication;
 pub mod authorization;
@@ -36,6 +37,7 @@ pub const KINDS: &[fn() -> Kind] = &[
     rbac::clusterrolebinding::kind,
     rbac::role::kind,
     rbac::rolebinding::kind,
+    apiextensions::customresourcedefinition::kind,
     scheduling::priorityclass::kind,
     coordination::lease::kind,
     discovery::endpointslice::kind,

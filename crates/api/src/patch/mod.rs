@@ -5,6 +5,7 @@
 
 pub mod json_patch;
 pub mod merge;
+pub mod shown;
 pub mod strategic;
 
 use serde_json::Value;

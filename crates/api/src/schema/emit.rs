@@ -13,7 +13,9 @@ pub fn emit(value: &mut Value, of: &Struct) {
     let Value::Object(map) = value else { return };
     for field in of.fields.iter() {
         let name = field.name.as_ref();
+        let nullable = field.node.rules.as_ref().is_some_and(|rules| rules.nullable);
         let shows = match (map.get(name), field.emit) {
+            (Some(Value::Null), Emit::Present) if nullable => true,
             (None | Some(Value::Null), Emit::Present | Emit::NotEmpty) => false,
             (None | Some(Value::Null), Emit::Always) => {
                 map.insert(name.to_string(), empty(&field.node.shape));

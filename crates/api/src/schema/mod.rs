@@ -17,6 +17,7 @@ pub mod emit;
 pub mod fault;
 mod format;
 pub mod openapi;
+pub mod openapi_v2;
 pub mod prune;
 mod structural;
 pub mod validate;

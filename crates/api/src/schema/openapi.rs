@@ -12,8 +12,8 @@ use serde_json::{Map, Value, json};
 
 use super::descriptions::Descriptions;
 
-mod definition;
-mod path;
+pub(super) mod definition;
+pub(super) mod path;
 
 /// What a document needs to know of a kind.
 #[derive(Debug, Clone, Copy)]
@@ -112,7 +112,7 @@ pub fn fingerprint(kinds: &[KindRef<'_>]) -> String {
 }
 
 /// The name of a kind's definition; a custom resource's has its group's parts turned round.
-fn definition_name(kind: &KindRef<'_>) -> String {
+pub(super) fn definition_name(kind: &KindRef<'_>) -> String {
     match kind.source {
         Source::BuiltIn(name) => name.to_string(),
         Source::Custom(_) => {

@@ -42,12 +42,9 @@ impl FieldSelector {
         Ok(FieldSelector(out))
     }
 
-    /// Refuses fields that the kind does not know.
-    pub fn check(&self, known: impl Fn(&str) -> bool) -> Result<(), String> {
-        match self.0.iter().find(|it| !known(&it.field)) {
-            Some(it) => Err(format!("field label not supported: {}", it.field)),
-            None => Ok(()),
-        }
+    /// Finds the first field that the kind does not know.
+    pub fn check(&self, known: impl Fn(&str) -> bool) -> Result<(), &str> {
+        self.0.iter().find(|it| !known(&it.field)).map_or(Ok(()), |it| Err(&it.field))
     }
 
     /// `field` gives a field's value; one that is not there is the empty string.

@@ -22,6 +22,7 @@ fn errors_are_upstreams() {
                 it.check(|field| {
                     matches!(field, "metadata.name" | "metadata.namespace" | "spec.nodeName")
                 })
+                .map_err(|field| format!("field label not supported: {field}"))
             })
             .err()
             .unwrap_or_default();

@@ -29,7 +29,24 @@ pub struct Endpoint {
     pub target_ref: Option<TargetRef>,
     pub node_name: Option<String>,
     pub zone: Option<String>,
+    pub hints: Option<EndpointHints>,
     pub deprecated_topology: BTreeMap<String, String>,
+}
+
+/// Where an endpoint should be used from (KEP-2433, KEP-3015).
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EndpointHints {
+    #[serde(deserialize_with = "null_is_empty")]
+    pub for_zones: Vec<HintName>,
+    #[serde(deserialize_with = "null_is_empty")]
+    pub for_nodes: Vec<HintName>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct HintName {
+    pub name: String,
 }
 
 /// Absent means: ready and serving unknown, to be read as true; terminating as false.

@@ -3,7 +3,9 @@
 //! They are for READING. A write is an apply or a patch, never "decode, change, put back": a view would lose the
 //! fields that it does not know. A view whose body does not decode is an error, never an empty value.
 
+mod clusterrole;
 mod core;
+mod crd;
 mod endpointslice;
 mod event;
 mod lease;
@@ -13,9 +15,12 @@ mod priorityclass;
 mod service;
 pub mod workloads;
 
+pub use clusterrole::{AggregationRule, ClusterRole};
 pub use core::{ConfigMap, Namespace, Secret, ServiceAccount};
+pub use crd::{CrdCondition, CrdNames, CustomResourceDefinition};
 pub use endpointslice::{
-    Endpoint, EndpointConditions, EndpointPort, EndpointSlice, SERVICE_NAME, TargetRef,
+    Endpoint, EndpointConditions, EndpointHints, EndpointPort, EndpointSlice, HintName,
+    SERVICE_NAME, TargetRef,
 };
 pub use event::{Event, EventSeries};
 pub use lease::{Lease, LeaseSpec};

@@ -125,7 +125,11 @@ fn means_something(text: &str) -> bool {
         return true;
     }
     let first = text.trim_start_matches(['+', '-']);
-    first.starts_with(|c: char| c.is_ascii_digit() || c == '.')
+    // A group of hexadecimal digits before a dash is no year: a UID is plain.
+    let day = text.split('-').next().is_none_or(|year| year.chars().all(|c| c.is_ascii_digit()));
+    (day || !text.contains('-'))
+        && text != "."
+        && first.starts_with(|c: char| c.is_ascii_digit() || c == '.')
         && first.chars().all(|c| {
             c.is_ascii_hexdigit() || "xXob_.:eE+-TtZz ".contains(c) || c == 'n' || c == 'i'
         })

@@ -97,3 +97,26 @@ fn the_daemon_is_told_the_same() {
     }
     assert_eq!(Settings::resolve("dev", "other", &again).unwrap(), settings);
 }
+
+/// The table as a page for people; `UPDATE_EXPECT=1` writes it anew.
+#[test]
+fn the_page_says_what_the_table_says() {
+    let mut page = "# Settings\n\n\
+        A setting is given as a flag (`skiff up --listen X`), in the environment (`SKIFF_LISTEN=X`) or in a file\n\
+        (`listen: X` in `/etc/skiff/config.yaml`, for profile NAME in `/etc/skiff/NAME.yaml`; `--config FILE` or\n\
+        `$SKIFF_CONFIG` name another). The first of these wins. What `skiff up` was told by flags it remembers below\n\
+        the data folder, and uses it before the file from then on; `skiff delete` forgets it. A file with an unknown\n\
+        word is refused.\n\n\
+        | setting | value | default | what it does | who uses it |\n|---|---|---|---|---|\n"
+        .to_owned();
+    for setting in SETTINGS {
+        let default = match setting.default {
+            "" => String::new(),
+            default => format!("`{default}`"),
+        };
+        let (name, doc) = (setting.name, setting.doc.replace('|', "\\|"));
+        let shape = setting.placeholder();
+        page += &format!("| `{name}` | {shape} | {default} | {doc} | {} |\n", setting.used_by);
+    }
+    expect_test::expect_file!["../../../../docs/settings.md"].assert_eq(&page);
+}

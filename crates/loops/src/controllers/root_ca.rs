@@ -89,7 +89,7 @@ mod tests {
         assert_eq!(
             plan(Some(bad)),
             format!(
-                "patch Merge configmaps a/{NAME}  {{\"data\":{{\"ca.crt\":\"PEM\",\"x\":null}}}}\n"
+                "merge configmaps a/{NAME}  {{\"data\":{{\"ca.crt\":\"PEM\",\"x\":null}}}}\n"
             )
         );
         assert!(!namespace.metadata.deleting());

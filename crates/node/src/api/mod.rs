@@ -17,6 +17,7 @@
 pub mod access;
 mod channels;
 mod cri_log;
+mod doors;
 #[cfg(test)]
 mod fake;
 mod forward;
@@ -26,6 +27,8 @@ mod reply;
 mod spdy;
 mod spdy_headers;
 mod websocket;
+
+pub use doors::NodeDoors;
 
 use access::Access;
 use bytes::Bytes;

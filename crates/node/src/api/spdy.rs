@@ -33,7 +33,6 @@ const FIN: u8 = 1;
 pub enum Reset {
     Protocol = 1,
     Refused = 3,
-    Cancel = 5,
 }
 
 /// Whether a frame is the last of its side of a stream.

@@ -23,7 +23,9 @@ fn mutate(
     }
     let mut tolerations = pod.list("spec.tolerations").to_vec();
     let before = tolerations.len();
-    let missing = TAINTS.iter().filter(|taint| !pod.list("spec.tolerations").iter().any(|it| tolerates(it, taint)));
+    let missing = TAINTS
+        .iter()
+        .filter(|taint| !pod.list("spec.tolerations").iter().any(|it| tolerates(it, taint)));
     tolerations.extend(missing.map(|taint| {
         json!({"key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": SECONDS})
     }));

@@ -18,6 +18,10 @@ fn validate(
     _: &Object,
     _: Option<&Object>,
 ) -> Result<(), Status> {
+    if at.creating && at.kind.custom.as_ref().is_some_and(|custom| custom.terminating) {
+        let why = "create not allowed while custom resource definition is terminating";
+        return Err(at.forbid(why));
+    }
     if !at.kind.namespaced() || !at.creating {
         return Ok(());
     }

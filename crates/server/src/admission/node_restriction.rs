@@ -96,7 +96,12 @@ fn lease(request: &Attributes, node: &str) -> Result<(), Status> {
     Ok(())
 }
 
-fn create_pod(server: &Server, request: &Attributes, node: &str, pod: &Object) -> Result<(), Status> {
+fn create_pod(
+    server: &Server,
+    request: &Attributes,
+    node: &str,
+    pod: &Object,
+) -> Result<(), Status> {
     let refuse = |why: String| Err(request.forbid(&why));
     if pod.annotation(MIRROR).is_none() {
         return refuse(format!(
@@ -104,7 +109,9 @@ fn create_pod(server: &Server, request: &Attributes, node: &str, pod: &Object) -
         ));
     }
     if pod.text("spec.nodeName") != node {
-        return refuse(format!("node {node:?} can only create pods with spec.nodeName set to itself"));
+        return refuse(format!(
+            "node {node:?} can only create pods with spec.nodeName set to itself"
+        ));
     }
     let own = format!("node {node:?} can only create pods with an owner reference set to itself");
     let owner = match pod.list("metadata.ownerReferences") {
@@ -125,7 +132,9 @@ fn create_pod(server: &Server, request: &Attributes, node: &str, pod: &Object) -
         ));
     }
     if owner["blockOwnerDeletion"] == true {
-        return refuse(format!("node {node:?} must not set blockOwnerDeletion on an owner reference"));
+        return refuse(format!(
+            "node {node:?} must not set blockOwnerDeletion on an owner reference"
+        ));
     }
     let nodes = skiff_api::status::About { group: "", resource: "nodes" };
     let record = server.store.get(&format!("nodes//{node}"));
@@ -170,7 +179,12 @@ fn reference(pod: &Object) -> Option<&'static str> {
     sources.iter().find(|(field, _)| has(spec, field)).map(|(_, what)| *what)
 }
 
-fn change_status(request: &Attributes, node: &str, new: &Object, old: &Object) -> Result<(), Status> {
+fn change_status(
+    request: &Attributes,
+    node: &str,
+    new: &Object,
+    old: &Object,
+) -> Result<(), Status> {
     if old.text("spec.nodeName") != node {
         return Err(request.forbid(&format!(
             "node {node:?} can only update pod status for pods with spec.nodeName set to itself"
@@ -204,7 +218,8 @@ fn change_node(
         let list = forbidden.join(", ");
         return refuse(format!("node {node:?} is not allowed to set the following labels: {list}"));
     };
-    for (path, what) in [("spec.taints", "taints"), ("metadata.ownerReferences", "ownerReferences")] {
+    for (path, what) in [("spec.taints", "taints"), ("metadata.ownerReferences", "ownerReferences")]
+    {
         if new.list(path) != old.list(path) {
             return refuse(format!("node {node:?} is not allowed to modify {what}"));
         }

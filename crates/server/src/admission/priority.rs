@@ -33,10 +33,11 @@ fn mutate(
         name => Some(class(server, at, name)?),
     };
     let priority = class.as_ref().map_or(0, |class| class.int("value").unwrap_or(0));
-    let policy = class.as_ref().map_or("PreemptLowerPriority", |it| match it.text("preemptionPolicy") {
-        "" => "PreemptLowerPriority",
-        policy => policy,
-    });
+    let policy =
+        class.as_ref().map_or("PreemptLowerPriority", |it| match it.text("preemptionPolicy") {
+            "" => "PreemptLowerPriority",
+            policy => policy,
+        });
     if let Some(given) = pod.int("spec.priority").filter(|given| *given != priority) {
         return Err(at.forbid(&format!(
             "the integer value of priority ({given}) must not be provided in pod spec; priority admission \
@@ -89,7 +90,12 @@ fn default_class(server: &Server) -> Result<Option<Object>, Status> {
 /// The facet under which the default class is found.
 const FIELD: &str = "globalDefault";
 
-fn validate(server: &Server, at: &Attributes, new: &Object, _: Option<&Object>) -> Result<(), Status> {
+fn validate(
+    server: &Server,
+    at: &Attributes,
+    new: &Object,
+    _: Option<&Object>,
+) -> Result<(), Status> {
     if !at.is("scheduling.k8s.io", "priorityclasses") || !new.flag(FIELD) {
         return Ok(());
     }

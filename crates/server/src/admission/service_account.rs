@@ -113,7 +113,10 @@ fn validate(
         return validate_mirror(request, pod);
     }
     let account = account(server, request, pod)?;
-    if account.annotation(ENFORCE).is_some_and(|it| matches!(it, "true" | "True" | "TRUE" | "t" | "T" | "1")) {
+    if account
+        .annotation(ENFORCE)
+        .is_some_and(|it| matches!(it, "true" | "True" | "TRUE" | "t" | "T" | "1"))
+    {
         return validate_secrets(request, &account, pod);
     }
     Ok(())
@@ -131,7 +134,9 @@ fn validate_mirror(request: &Attributes, pod: &Object) -> Result<(), Status> {
         return Err(request.forbid("a mirror pod may not reference secrets"));
     }
     if pod.list("spec.volumes").iter().any(uses) {
-        return Err(request.forbid("a mirror pod may not use ServiceAccountToken volume projections"));
+        return Err(
+            request.forbid("a mirror pod may not use ServiceAccountToken volume projections")
+        );
     }
     Ok(())
 }
@@ -154,7 +159,9 @@ fn validate_secrets(request: &Attributes, account: &Object, pod: &Object) -> Res
     let known = |list: &str, name: &str| account.list(list).iter().any(|it| it["name"] == name);
     let who = account.name();
     let refuse = |what: String, which: &str| {
-        let why = format!("{what} is not allowed because service account {who} does not reference that {which}");
+        let why = format!(
+            "{what} is not allowed because service account {who} does not reference that {which}"
+        );
         Err(request.forbid(&why))
     };
     for volume in pod.list("spec.volumes") {
@@ -163,22 +170,27 @@ fn validate_secrets(request: &Attributes, account: &Object, pod: &Object) -> Res
             return refuse(format!("volume with secret.secretName=\"{name}\""), "secret");
         }
     }
-    for (field, sort) in [("spec.initContainers", "init container"), ("spec.containers", "container")] {
+    for (field, sort) in
+        [("spec.initContainers", "init container"), ("spec.containers", "container")]
+    {
         for container in pod.list(field) {
             let own = container["name"].as_str().unwrap_or("");
             for env in at(container, "env").and_then(Value::as_array).into_iter().flatten() {
                 let name = at(env, "valueFrom.secretKeyRef.name").and_then(Value::as_str);
                 if let Some(name) = name.filter(|name| !known("secrets", name)) {
                     let var = env["name"].as_str().unwrap_or("");
-                    let what =
-                        format!("{sort} {own} with envVar {var} referencing secret.secretName=\"{name}\"");
+                    let what = format!(
+                        "{sort} {own} with envVar {var} referencing secret.secretName=\"{name}\""
+                    );
                     return refuse(what, "secret");
                 }
             }
             for from in at(container, "envFrom").and_then(Value::as_array).into_iter().flatten() {
                 let name = at(from, "secretRef.name").and_then(Value::as_str);
                 if let Some(name) = name.filter(|name| !known("secrets", name)) {
-                    let what = format!("{sort} {own} with envFrom referencing secret.secretName=\"{name}\"");
+                    let what = format!(
+                        "{sort} {own} with envFrom referencing secret.secretName=\"{name}\""
+                    );
                     return refuse(what, "secret");
                 }
             }

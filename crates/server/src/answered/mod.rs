@@ -2,6 +2,8 @@
 //! comes in as an object, the same object with its status filled goes out. Decoding and defaults
 //! are those of every create; no admission plugin is asked, for nothing is admitted.
 
+mod binding;
+mod eviction;
 mod reviews;
 mod token;
 
@@ -9,6 +11,7 @@ use crate::Server;
 use crate::codec::{self, Incoming};
 use crate::request::Request;
 use http::StatusCode;
+use serde_json::json;
 use skiff_api::Status;
 use skiff_api::errors::Errors;
 use skiff_api::object::Object;
@@ -46,8 +49,17 @@ pub async fn act(server: &Arc<Server>, request: &Request) -> Result<Answer, Stat
             let answer = token::issue(server, request, body)?;
             Ok(Answer::json(StatusCode::CREATED, answer.value()))
         }
+        ("pods", "binding") => binding::bind(server, request, read(request)?.1).await,
+        ("pods", "eviction") => eviction::evict(server, request, read(request)?.1).await,
         _ => Err(Status::no_such_path()),
     }
+}
+
+/// What an action that shows no object answers with.
+fn done() -> Answer {
+    let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
+                        "code": 201});
+    Answer::json(StatusCode::CREATED, &status)
 }
 
 fn read(request: &Request) -> Result<(Incoming, Object), Status> {

@@ -10,8 +10,10 @@ use futures_util::stream::{self, BoxStream};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
+use rustls::client::ResolvesClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use skiff_api::wire::Duplex;
@@ -45,7 +47,7 @@ impl Nodes {
         let mut pod = config.clone();
         pod.alpn_protocols.clone_from(&node.alpn_protocols);
         pod.dangerous().set_certificate_verifier(Arc::new(Anybody(provider)));
-        pod.client_auth_cert_resolver = Arc::new(rustls::client::ResolvesClientCertNone);
+        pod.client_auth_cert_resolver = Arc::new(NoCertificate);
         Nodes { node: Arc::new(node).into(), pod: Arc::new(pod).into() }
     }
 }
@@ -183,5 +185,19 @@ impl ServerCertVerifier for Anybody {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// A pod is not shown who the server is to nodes.
+#[derive(Debug)]
+struct NoCertificate;
+
+impl ResolvesClientCert for NoCertificate {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        false
     }
 }

@@ -226,7 +226,7 @@ mod tests {
     fn ports_of_services_are_found_by_name_and_number() {
         let service = |ports| Object::new(json!({"spec": {"ports": ports}}));
         let two = service(json!([{"name": "a", "port": 80}, {"name": "b", "port": 81}]));
-        let found = |service, wanted| port_name(service, wanted);
+        let found = |service: &Object, wanted: &str| port_name(service, wanted);
         assert_eq!(found(&two, "b"), Some("b".into()));
         assert_eq!(found(&two, "80"), Some("a".into()));
         assert_eq!(found(&two, "82"), None);

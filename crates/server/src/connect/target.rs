@@ -111,7 +111,7 @@ pub async fn endpoints(
 ) -> Result<Vec<(String, u16)>, Status> {
     let kind = kind(request, "discovery.k8s.io", "endpointslices")?;
     let wanted = ListRequest {
-        scope: Scope::Prefix(kind.prefix(service.namespace()).into()),
+        scope: Scope::prefix(&kind.prefix(service.namespace())),
         facet: None,
         after: None,
         limit: None,

@@ -12,8 +12,14 @@ pub fn kind() -> Kind {
     let mut columns = vec![
         name_column(),
         column("Ready", Cell::With(ready)),
-        column("Up-to-date", Cell::With(|it, _| it.int("status.updatedReplicas").unwrap_or(0).into())),
-        column("Available", Cell::With(|it, _| it.int("status.availableReplicas").unwrap_or(0).into())),
+        column(
+            "Up-to-date",
+            Cell::With(|it, _| it.int("status.updatedReplicas").unwrap_or(0).into()),
+        ),
+        column(
+            "Available",
+            Cell::With(|it, _| it.int("status.availableReplicas").unwrap_or(0).into()),
+        ),
         age_column(),
     ];
     columns.extend(template::columns());
@@ -41,7 +47,8 @@ fn ready(deployment: &Object, _: jiff::Timestamp) -> Value {
 
 /// Annotations count too: they are copied to the ReplicaSets.
 fn changed(new: &Object, old: &Object) -> bool {
-    Hooks::spec_changed(new, old) || new.map("metadata.annotations") != old.map("metadata.annotations")
+    Hooks::spec_changed(new, old)
+        || new.map("metadata.annotations") != old.map("metadata.annotations")
 }
 
 fn default(new: &mut Object) {

@@ -72,7 +72,14 @@ pub fn counts(value: &Value, fields: &[&str], path: &Path, errors: &mut Errors) 
 }
 
 /// Refuses fields that are greater than another one.
-pub fn at_most(value: &Value, fields: &[&str], most: &str, why: &str, path: &Path, errors: &mut Errors) {
+pub fn at_most(
+    value: &Value,
+    fields: &[&str],
+    most: &str,
+    why: &str,
+    path: &Path,
+    errors: &mut Errors,
+) {
     let most = int(value, most).unwrap_or(0);
     for field in fields {
         let number = int(value, field).unwrap_or(0);

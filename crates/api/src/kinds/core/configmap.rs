@@ -3,7 +3,7 @@
 //! The exemplar of a simple kind: its value, then one function for each hook that it has.
 
 use crate::errors::{Errors, Path};
-use crate::kind::{Cell, Hooks, Kind, age_column, name_column, number};
+use crate::kind::{Cell, Hooks, Kind, age_column, column, name_column};
 use crate::names;
 use crate::object::Object;
 use serde_json::Value;
@@ -14,7 +14,7 @@ pub const DATA_MOST: usize = 1024 * 1024;
 pub fn kind() -> Kind {
     Kind {
         short: vec!["cm".into()],
-        columns: vec![name_column(), number("Data", Cell::With(count)), age_column()],
+        columns: vec![name_column(), column("Data", Cell::With(count)), age_column()],
         hooks: Hooks { validate, ..Hooks::NONE },
         ..Kind::new("v1", "ConfigMap", "configmaps", "io.k8s.api.core.v1.ConfigMap")
     }
@@ -39,7 +39,7 @@ fn validate(new: &Object, old: Option<&Object>, errors: &mut Errors) {
         size += value.as_str().map_or(0, |text| text.len() / 4 * 3);
     }
     if size > DATA_MOST {
-        errors.too_long(&Path::new(""), DATA_MOST);
+        errors.too_long(&Path::new("[]"), DATA_MOST);
     }
     if let Some(old) = old {
         validate_immutable(new, old, &["data", "binaryData"], errors);

@@ -203,9 +203,14 @@ fn validate_taints(taints: &[Value], errors: &mut Errors) {
         }
         let identity = (text("key"), text("effect"));
         if seen.contains(&identity) {
+            let shown = |field| crate::errors::show(&text(field).into());
+            let added = at(taint, "timeAdded").unwrap_or(&Value::Null);
             let body = format!(
-                "Duplicate value: {}: taints must be unique by key and effect pair",
-                crate::errors::show(taint)
+                "Duplicate value: {{\"Key\":{},\"Value\":{},\"Effect\":{},\"TimeAdded\":{added}}}: taints must \
+                 be unique by key and effect pair",
+                shown("key"),
+                shown("value"),
+                shown("effect")
             );
             errors.push(Sort::Duplicate, &path, body);
         } else {

@@ -2,7 +2,7 @@
 
 use super::configmap::{DATA_MOST, validate_immutable, validate_key};
 use crate::errors::{Errors, Path};
-use crate::kind::{Cell, Hooks, Kind, age_column, column, name_column, number};
+use crate::kind::{Cell, Hooks, Kind, age_column, column, name_column};
 use crate::object::Object;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -13,7 +13,7 @@ pub fn kind() -> Kind {
         columns: vec![
             name_column(),
             column("Type", Cell::Path("type".into())),
-            number("Data", Cell::With(|secret, _| secret.map("data").len().into())),
+            column("Data", Cell::With(|secret, _| secret.map("data").len().into())),
             age_column(),
         ],
         selectable: vec!["type".into()],
@@ -24,7 +24,9 @@ pub fn kind() -> Kind {
 
 /// `stringData` is write-only: its texts become `data`.
 fn default(new: &mut Object) {
-    new.set_absent("type", "Opaque");
+    if new.text("type").is_empty() {
+        new.set("type", "Opaque");
+    }
     if let Some(Value::Object(texts)) = new.remove("stringData") {
         for (key, text) in texts {
             let encoded = STANDARD.encode(text.as_str().unwrap_or(""));
@@ -61,12 +63,8 @@ fn validate(new: &Object, old: Option<&Object>, errors: &mut Errors) {
         match new.map("data").get(*key) {
             None => errors.required(&data.key(key), ""),
             Some(value) if sort.starts_with("kubernetes.io/dockerc") => {
-                if let Err(error) = serde_json::from_slice::<Value>(&decoded(value)) {
-                    errors.invalid(
-                        &data.key(key),
-                        "<secret contents redacted>",
-                        &error.to_string(),
-                    );
+                if let Err(why) = crate::json::parse(&decoded(value)) {
+                    errors.invalid(&data.key(key), "<secret contents redacted>", &why);
                 }
             }
             Some(_) => {}
@@ -74,10 +72,11 @@ fn validate(new: &Object, old: Option<&Object>, errors: &mut Errors) {
     }
     match sort {
         "kubernetes.io/service-account-token"
-            if new.annotation("kubernetes.io/service-account.name").unwrap_or("").is_empty() => {
-                let path = Path::new("metadata.annotations");
-                errors.required(&path.key("kubernetes.io/service-account.name"), "");
-            }
+            if new.annotation("kubernetes.io/service-account.name").unwrap_or("").is_empty() =>
+        {
+            let path = Path::new("metadata.annotations");
+            errors.required(&path.key("kubernetes.io/service-account.name"), "");
+        }
         "kubernetes.io/basic-auth" => {
             let has = |key| new.map("data").contains_key(key);
             if !has("username") && !has("password") {

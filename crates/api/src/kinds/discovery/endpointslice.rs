@@ -24,7 +24,7 @@ pub fn kind() -> Kind {
             column("Endpoints", Cell::With(|slice, _| addresses(slice).into())),
             age_column(),
         ],
-        hooks: Hooks { prepare, validate, warn, generation: Some(changed), ..Hooks::NONE },
+        hooks: Hooks { default, prepare, validate, warn, generation: Some(changed), ..Hooks::NONE },
         ..Kind::new(
             "discovery.k8s.io/v1",
             "EndpointSlice",
@@ -67,6 +67,18 @@ fn changed(new: &Object, old: &Object) -> bool {
         .any(|path| new.at(path) != old.at(path))
 }
 
+/// A port without a name has the empty one, and is TCP.
+fn default(slice: &mut Object) {
+    let ports = slice.value_mut().get_mut("ports").and_then(Value::as_array_mut);
+    for port in ports.into_iter().flatten() {
+        for (field, value) in [("name", ""), ("protocol", "TCP")] {
+            if at(port, field).is_none() {
+                port[field] = value.into();
+            }
+        }
+    }
+}
+
 /// `deprecatedTopology` cannot be written through this version.
 fn prepare(new: &mut Object, old: Option<&Object>) {
     if old.is_some_and(|old| old.at("endpoints") == new.at("endpoints")) {
@@ -93,7 +105,7 @@ fn validate(new: &Object, old: Option<&Object>, errors: &mut Errors) {
     if let Some(old) = old
         && old.at("addressType") != new.at("addressType")
     {
-        errors.invalid(&path, sort, "field is immutable");
+        errors.invalid(&path, Value::Null, "field is immutable");
     }
 }
 
@@ -165,7 +177,7 @@ fn validate_addresses(path: &Path, endpoint: &Value, sort: &str, errors: &mut Er
     let addresses = at(endpoint, "addresses").and_then(Value::as_array);
     let addresses = addresses.map_or(&[][..], Vec::as_slice);
     match addresses.len() {
-        0 => errors.required(path, "must contain at least 1 address"),
+        0 => errors.required(path, ""),
         count if count > ADDRESSES_MOST => errors.too_many(path, count, ADDRESSES_MOST),
         _ => {}
     }
@@ -261,7 +273,7 @@ mod tests {
         validate(&Object::new(slice), None, &mut errors);
         let text = errors.text();
         assert!(text.contains("endpoints[0].addresses: Invalid value: \"::1\": must be an IPv4"));
-        assert!(text.contains("endpoints[1].addresses: Required value: must contain at least 1"));
+        assert!(text.contains("endpoints[1].addresses: Required value"));
         assert!(
             text.contains("endpoints[2].addresses[0]: Invalid value: \"x\": must be a valid IP")
         );

@@ -43,6 +43,7 @@ pub fn kind() -> Kind {
             column("PreemptionPolicy", Cell::With(policy)),
         ],
         hooks: Hooks {
+            default: |class| class.set_absent("preemptionPolicy", "PreemptLowerPriority"),
             validate,
             generation: Some(|_, _| false),
             fields: Some(fields),

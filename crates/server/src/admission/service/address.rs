@@ -1,6 +1,6 @@
 //! Cluster addresses: which families a Service has, and which address of each.
 
-use super::{invalid, pick};
+use super::{Attributes, invalid, pick};
 use crate::Server;
 use serde_json::{Value, json};
 use skiff_api::Status;
@@ -84,8 +84,9 @@ fn fit_policy(new: &Object, errors: &mut Errors) {
     }
     for (path, what) in [(ADDRESSES, "cluster IPs"), (FAMILIES, "IP families")] {
         if new.list(path).len() == 2 {
-            let why =
-                format!("must be 'RequireDualStack' or 'PreferDualStack' when multiple {what} are specified");
+            let why = format!(
+                "must be 'RequireDualStack' or 'PreferDualStack' when multiple {what} are specified"
+            );
             errors.invalid(&Path::new(POLICY), "SingleStack", &why);
         }
     }
@@ -142,7 +143,12 @@ fn require(new: &mut Object, family: &str) -> Result<(), Status> {
 }
 
 /// Draws an address, or looks whether the one that was asked for can be had.
-pub fn draw(server: &Server, new: &mut Object, old: Option<&Object>) -> Result<(), Status> {
+pub fn draw(
+    server: &Server,
+    request: &Attributes,
+    new: &mut Object,
+    old: Option<&Object>,
+) -> Result<(), Status> {
     let had = old.is_some_and(|old| kind::needs_cluster_ip(old));
     if !kind::needs_cluster_ip(new) || kind::headless(new) || had {
         return Ok(());
@@ -150,7 +156,7 @@ pub fn draw(server: &Server, new: &mut Object, old: Option<&Object>) -> Result<(
     let address = match new.list(ADDRESSES).first().and_then(Value::as_str) {
         Some(given) => {
             let given = given.to_owned();
-            check(server, new, &given)?;
+            check(server, request, new, &given)?;
             given
         }
         None => next(server, new)?,
@@ -160,14 +166,20 @@ pub fn draw(server: &Server, new: &mut Object, old: Option<&Object>) -> Result<(
     Ok(())
 }
 
-fn check(server: &Server, new: &Object, given: &str) -> Result<(), Status> {
+fn check(server: &Server, request: &Attributes, new: &Object, given: &str) -> Result<(), Status> {
     let range = server.services.addresses;
     let usable = ip::parse(given).is_some_and(|it| {
-        range.contains(it) && it != range.base && (it.is_ipv6() || it != range.nth(range.size() - 1))
+        range.contains(it)
+            && it != range.base
+            && (it.is_ipv6() || it != range.nth(range.size() - 1))
     });
     let why = match server.store.get(&key(given)) {
-        _ if !usable => OUTSIDE,
-        Some(_) => TAKEN,
+        // A dry run is told in other words, as upstream has it.
+        _ if !usable && request.dry_run => format!(
+            "the provided IP ({given}) is not in the valid range. The range of valid IPs is {range}"
+        ),
+        _ if !usable => OUTSIDE.to_owned(),
+        Some(_) => TAKEN.to_owned(),
         None => return Ok(()),
     };
     let mut errors = Errors::new();

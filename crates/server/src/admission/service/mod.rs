@@ -47,7 +47,7 @@ fn mutate(
     }
     kind::settle(new, old);
     address::families(server, new, old)?;
-    address::draw(server, new, old)?;
+    address::draw(server, at, new, old)?;
     port::draw(server, new, old)
 }
 

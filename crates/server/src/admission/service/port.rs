@@ -19,8 +19,8 @@ pub fn key(port: i64) -> String {
 pub fn draw(server: &Server, new: &mut Object, old: Option<&Object>) -> Result<(), Status> {
     let mut own: Vec<i64> = old.map_or_else(Vec::new, kind::node_ports);
     if kind::needs_node_port(new) {
-        let allocates = new.text("spec.type") == "NodePort"
-            || new.flag("spec.allocateLoadBalancerNodePorts");
+        let allocates =
+            new.text("spec.type") == "NodePort" || new.flag("spec.allocateLoadBalancerNodePorts");
         draw_ports(server, new, &mut own, allocates)?;
     }
     let needed = old.is_some_and(kind::needs_health_check);
@@ -54,8 +54,9 @@ fn draw_ports(
             let twin = shared.iter().find(|(it, other, _)| *it == number && *other != protocol);
             let drawn = match twin {
                 Some((_, _, node)) => *node,
-                None => next(server, |it| own.contains(&it) || asked.contains(&it))
-                    .ok_or_else(|| Status::internal("failed to allocate a nodePort: range is full"))?,
+                None => next(server, |it| own.contains(&it) || asked.contains(&it)).ok_or_else(
+                    || Status::internal("failed to allocate a nodePort: range is full"),
+                )?,
             };
             own.push(drawn);
             shared.push((number, protocol, drawn));

@@ -4,6 +4,7 @@
 //! ReplicaSet and Deployment call the same functions: `default::spec`, `validate::spec`, `prepare::drop_disabled`.
 
 mod columns;
+pub mod conditions;
 pub mod default;
 pub mod image;
 pub mod prepare;
@@ -18,6 +19,16 @@ use crate::object::Object;
 /// The lists of containers in a pod's spec, in the order in which upstream visits them.
 pub const CONTAINER_LISTS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
 
+const SELECTABLE: &[&str] = &[
+    "spec.nodeName",
+    "spec.restartPolicy",
+    "spec.schedulerName",
+    "spec.serviceAccountName",
+    "spec.hostNetwork",
+    "status.phase",
+    "status.podIP",
+    "status.nominatedNodeName",
+];
 const STREAM: &[Verb] = &[Verb::Create, Verb::Get];
 const PROXY: &[Verb] = &[Verb::Create, Verb::Delete, Verb::Get, Verb::Patch, Verb::Update];
 
@@ -25,18 +36,7 @@ pub fn kind() -> Kind {
     Kind {
         short: vec!["po".into()],
         categories: vec!["all".into()],
-        selectable: [
-            "spec.nodeName",
-            "spec.restartPolicy",
-            "spec.schedulerName",
-            "spec.serviceAccountName",
-            "spec.hostNetwork",
-            "status.phase",
-            "status.podIP",
-            "status.nominatedNodeName",
-        ]
-        .map(Into::into)
-        .into(),
+        selectable: SELECTABLE.iter().map(|path| (*path).into()).collect(),
         subresources: subresources(),
         columns: vec![
             name_column(),
@@ -55,6 +55,8 @@ pub fn kind() -> Kind {
         hooks: Hooks {
             default: default::pod,
             prepare: prepare::prepare,
+            prepare_part: prepare::part,
+            fields: Some(fields),
             validate: validate::pod,
             validate_part: validate::part,
             generation: Some(Hooks::spec_changed),
@@ -86,6 +88,17 @@ fn subresources() -> Vec<Subresource> {
         part("resize", resize),
         status(),
     ]
+}
+
+/// What field selectors read: a flag that is not set reads `false`, and the address is the first.
+fn fields(pod: &Object, put: &mut dyn FnMut(&'static str, &str)) {
+    for path in SELECTABLE.iter().copied() {
+        match path {
+            "spec.hostNetwork" if pod.flag(path) => put(path, "true"),
+            "spec.hostNetwork" => put(path, "false"),
+            path => put(path, pod.text(path)),
+        }
+    }
 }
 
 /// The containers of one list of a spec.

@@ -2,10 +2,12 @@
 
 use super::CONTAINER_LISTS;
 use super::default::items;
+use super::validate::resources::aggregate;
 use crate::object::{Object, at, at_mut};
 use crate::quantity::Quantity;
 use serde_json::{Map, Value, json};
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
 /// Before a create or an update of the whole pod is validated.
 pub fn prepare(pod: &mut Object, old: Option<&Object>) {
@@ -24,22 +26,148 @@ pub fn prepare(pod: &mut Object, old: Option<&Object>) {
     }
 }
 
+/// Before a write through an entry of the pod is validated.
+pub fn part(entry: &str, pod: &mut Object, old: &Object) {
+    match entry {
+        "status" => status(pod, old),
+        "resize" if pod.at("spec.resources").is_none() => pod.copy_from(old, "spec.resources"),
+        _ => {}
+    }
+    if entry == "resize" {
+        only_resources(pod, old);
+        if let Some(spec) = pod.value_mut().get_mut("spec") {
+            pod_resources(spec);
+        }
+    }
+}
+
+/// Nodes may neither take the class away nor forget which generation they saw, nor touch owners.
+fn status(pod: &mut Object, old: &Object) {
+    pod.copy_from(old, "metadata.ownerReferences");
+    for path in ["status.qosClass", "status.observedGeneration"] {
+        if pod.at(path).is_none() {
+            pod.copy_from(old, path);
+        }
+    }
+    let mut before: Vec<&Value> = old.list("status.conditions").iter().collect();
+    let Some(status) = pod.value_mut().get_mut("status") else { return };
+    for condition in items(status, "conditions") {
+        let place = before.iter().position(|it| it.get("type") == condition.get("type"));
+        let Some(generation) = place.and_then(|at| before.remove(at).get("observedGeneration"))
+        else {
+            continue;
+        };
+        if let Some(map) = condition.as_object_mut() {
+            map.entry("observedGeneration").or_insert(generation.clone());
+        }
+    }
+}
+
+/// Of containers that are the same in number and name, a resize takes resources and their policy alone.
+fn only_resources(pod: &mut Object, old: &Object) {
+    for list in ["containers", "initContainers"] {
+        let path = format!("spec.{list}");
+        let (now, was) = (pod.list(&path).to_vec(), old.list(&path));
+        let name = |container: &Value| container.get("name").cloned();
+        if now.is_empty()
+            || now.len() != was.len()
+            || !now.iter().map(name).eq(was.iter().map(name))
+        {
+            continue;
+        }
+        let mut merged = was.to_vec();
+        for (into, from) in merged.iter_mut().zip(&now) {
+            let Some(map) = into.as_object_mut() else { continue };
+            for field in ["resources", "resizePolicy"] {
+                match from.get(field) {
+                    Some(value) => drop(map.insert(field.to_owned(), value.clone())),
+                    None => drop(map.remove(field)),
+                }
+            }
+        }
+        pod.set(&path, merged);
+    }
+}
+
 fn create(pod: &mut Object) {
     pod.set("status", json!({"phase": "Pending"}));
+    let now = pod.at("metadata.creationTimestamp").cloned().unwrap_or(Value::Null);
     if !pod.list("spec.schedulingGates").is_empty() {
         pod.set(
             "status.conditions",
             json!([{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated",
                     "message": "Scheduling is blocked due to non-empty scheduling gates",
-                    "lastProbeTime": null, "lastTransitionTime": null}]),
+                    "lastProbeTime": null, "lastTransitionTime": now}]),
         );
     }
     let labels = pod.map("metadata.labels").clone();
     if let Some(spec) = pod.value_mut().get_mut("spec") {
         complete_selectors(spec, &labels);
     }
+    if let Some(spec) = pod.value_mut().get_mut("spec") {
+        pod_resources(spec);
+    }
     let class = qos_class(pod);
     pod.set("status.qosClass", class);
+}
+
+/// Resources of the whole pod that its containers' add up to, where it says something of them (KEP-2837).
+fn pod_resources(spec: &mut Value) {
+    let set = |spec: &Value, field: &str| {
+        at(spec, &format!("resources.{field}"))
+            .and_then(Value::as_object)
+            .cloned()
+            .unwrap_or_else(Map::new)
+    };
+    let (mut limits, mut requests) = (set(spec, "limits"), set(spec, "requests"));
+    if limits.is_empty() && requests.is_empty() {
+        return;
+    }
+    let huge = named(spec, "limits", |name| name.starts_with("hugepages-"));
+    for name in huge.iter().filter(|name| !requests.contains_key(*name)) {
+        let sum = aggregate(spec, "limits", name).to_string();
+        limits.entry(name.clone()).or_insert_with(|| sum.into());
+    }
+    for name in named(spec, "requests", |name| ["cpu", "memory"].contains(&name)) {
+        let sum = aggregate(spec, "requests", &name).to_string();
+        requests.entry(name).or_insert_with(|| sum.into());
+    }
+    let whole = |name: &str| ["cpu", "memory"].contains(&name) || name.starts_with("hugepages-");
+    for (name, limit) in limits.iter().filter(|(name, _)| whole(name)) {
+        requests.entry(name.clone()).or_insert_with(|| limit.clone());
+    }
+    let lists = ["containers", "initContainers"];
+    for (name, request) in &requests {
+        let mut containers =
+            lists.iter().filter_map(|list| at(spec, list)).filter_map(Value::as_array).flatten();
+        let limited = containers
+            .all(|c| at(c, "resources.limits").is_some_and(|amounts| amounts.get(name).is_some()));
+        if limits.contains_key(name) || !limited {
+            continue;
+        }
+        let sum = aggregate(spec, "limits", name);
+        let request =
+            Quantity::parse(request.as_str().unwrap_or("")).unwrap_or_else(|_| Quantity::zero());
+        limits.insert(name.clone(), sum.max(request).to_string().into());
+    }
+    for (field, amounts) in [("limits", limits), ("requests", requests)] {
+        if !amounts.is_empty() {
+            spec["resources"][field] = Value::Object(amounts);
+        }
+    }
+}
+
+/// The resources that containers name in their limits or requests.
+fn named(spec: &Value, field: &str, wanted: fn(&str) -> bool) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for list in ["containers", "initContainers"] {
+        for container in at(spec, list).and_then(Value::as_array).into_iter().flatten() {
+            let amounts = at(container, &format!("resources.{field}")).and_then(Value::as_object);
+            names.extend(amounts.into_iter().flatten().map(|(name, _)| name.clone()));
+        }
+    }
+    names.retain(|name| wanted(name));
+    names
 }
 
 /// Removes fields that are behind feature gates which 1.37 has off by default.

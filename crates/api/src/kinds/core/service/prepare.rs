@@ -132,13 +132,13 @@ mod tests {
                 &old,
                 json!({"spec": {"type": "NodePort", "ports": [{"name": "a", "port": 81}]}})
             ),
-            r#"{"type":"NodePort","ports":[{"name":"a","port":81,"nodePort":30001}],"clusterIP":"10.96.0.5","clusterIPs":["10.96.0.5"]}"#
+            r#"{"clusterIP":"10.96.0.5","clusterIPs":["10.96.0.5"],"ports":[{"name":"a","nodePort":30001,"port":81}],"type":"NodePort"}"#
         );
         let mut to_cluster_ip = old.clone();
         to_cluster_ip["spec"]["type"] = "ClusterIP".into();
         assert_eq!(
             after(&old, to_cluster_ip),
-            r#"{"type":"ClusterIP","clusterIP":"10.96.0.5","clusterIPs":["10.96.0.5"],"ports":[{"name":"a","port":80}]}"#
+            r#"{"clusterIP":"10.96.0.5","clusterIPs":["10.96.0.5"],"ports":[{"name":"a","port":80}],"type":"ClusterIP"}"#
         );
     }
 }

@@ -1,10 +1,10 @@
 //! The rules of a Service.
 
 use super::{externally_accessible, headless, needs_health_check, node_ports};
-use crate::errors::{Errors, Path};
+use crate::errors::{Errors, Path, Sort};
 use crate::object::{Object, at};
 use crate::{ip, meta, names};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 const TYPES: [&str; 4] = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
 const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
@@ -95,7 +95,9 @@ fn validate_ports(new: &Object, errors: &mut Errors) {
         if name.is_empty() && ports.len() > 1 {
             errors.required(&path.child("name"), "");
         } else if !name.is_empty() {
-            names::label(name).iter().for_each(|why| errors.invalid(&path.child("name"), name, why));
+            names::label(name)
+                .iter()
+                .for_each(|why| errors.invalid(&path.child("name"), name, why));
             if seen.contains(&name) {
                 errors.duplicate(&path.child("name"), name);
             } else {
@@ -281,9 +283,13 @@ fn validate_numbers(new: &Object, errors: &mut Errors) {
         errors.duplicate(&path.index(index).child("nodePort"), number(port, "nodePort"));
     }
     for (index, port) in ports.iter().enumerate().filter(|(index, _)| twice(*index, "port")) {
-        let shown = json!({"Name": "", "Protocol": port["protocol"], "AppProtocol": null,
-            "Port": number(port, "port"), "TargetPort": 0, "NodePort": 0});
-        errors.duplicate(&path.index(index), shown);
+        let shown = format!(
+            "Duplicate value: {{\"Name\":\"\",\"Protocol\":{},\"AppProtocol\":null,\"Port\":{},\
+             \"TargetPort\":0,\"NodePort\":0}}",
+            port["protocol"],
+            number(port, "port")
+        );
+        errors.push(Sort::Duplicate, &path.index(index), shown);
     }
 }
 
@@ -334,7 +340,8 @@ fn validate_load_balancer(new: &Object, errors: &mut Errors) {
 
 fn validate_traffic(new: &Object, errors: &mut Errors) {
     let spec = Path::new("spec");
-    let (path, policy) = (spec.child("externalTrafficPolicy"), new.text("spec.externalTrafficPolicy"));
+    let (path, policy) =
+        (spec.child("externalTrafficPolicy"), new.text("spec.externalTrafficPolicy"));
     match (externally_accessible(new), policy) {
         (false, "") | (true, "Cluster" | "Local") => {}
         (false, other) => {
@@ -361,7 +368,9 @@ fn validate_traffic(new: &Object, errors: &mut Errors) {
     }
     let path = spec.child("internalTrafficPolicy");
     match new.at("spec.internalTrafficPolicy").and_then(Value::as_str) {
-        None if new.text("spec.type") != "ExternalName" && TYPES.contains(&new.text("spec.type")) => {
+        None if new.text("spec.type") != "ExternalName"
+            && TYPES.contains(&new.text("spec.type")) =>
+        {
             errors.required(&path, "");
         }
         None | Some("Cluster" | "Local") => {}
@@ -440,7 +449,8 @@ pub fn warn(new: &Object, _: Option<&Object>) -> Vec<String> {
     }
     warnings.extend(in_list("externalIPs"));
     if !external.is_empty() && !headless && sort != name {
-        let why = "spec.externalIPs is deprecated and may no longer be implemented in some clusters";
+        let why =
+            "spec.externalIPs is deprecated and may no longer be implemented in some clusters";
         warnings.push(why.into());
     }
     if sort == name && !external.is_empty() {

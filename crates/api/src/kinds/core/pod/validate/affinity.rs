@@ -102,7 +102,8 @@ fn node_field(expression: &Value, path: &Path, errors: &mut Errors) {
     let (given, at_values) = (list(expression, "values"), path.child("values"));
     match operator {
         "In" | "NotIn" if given.len() != 1 => {
-            let why = "must be only one value when `operator` is 'In' or 'NotIn' for node field selector";
+            let why =
+                "must be only one value when `operator` is 'In' or 'NotIn' for node field selector";
             errors.required(&at_values, why);
         }
         "In" | "NotIn" => {}
@@ -125,7 +126,11 @@ fn pod_affinity(affinity: &Value, path: &Path, errors: &mut Errors) {
     for (index, term) in list(affinity, PREFERRED).iter().enumerate() {
         let here = preferred.index(index);
         weight(term, &here, errors);
-        pod_term(at(term, "podAffinityTerm").unwrap_or(&Value::Null), &here.child("podAffinityTerm"), errors);
+        pod_term(
+            at(term, "podAffinityTerm").unwrap_or(&Value::Null),
+            &here.child("podAffinityTerm"),
+            errors,
+        );
     }
 }
 

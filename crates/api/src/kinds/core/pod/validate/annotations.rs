@@ -13,7 +13,9 @@ const SECCOMP_CONTAINER: &str = "container.seccomp.security.alpha.kubernetes.io/
 
 /// The annotations of a pod or a template, whose metadata stands at `path`'s parent.
 pub fn annotations(metadata: &Value, spec: &Value, path: &Path, errors: &mut Errors) {
-    let text_of = |key: &str| metadata.get("annotations").and_then(|map| map.get(key)).and_then(Value::as_str);
+    let text_of = |key: &str| {
+        metadata.get("annotations").and_then(|map| map.get(key)).and_then(Value::as_str)
+    };
     if let Some(value) = text_of(MIRROR)
         && text(spec, "nodeName").is_empty()
     {
@@ -27,7 +29,8 @@ pub fn annotations(metadata: &Value, spec: &Value, path: &Path, errors: &mut Err
             errors.invalid(&path.key(DELETION_COST), cost, "must be a 32bit integer");
         }
     }
-    let given = || entries(metadata, "annotations").filter_map(|(key, value)| Some((key, value.as_str()?)));
+    let given =
+        || entries(metadata, "annotations").filter_map(|(key, value)| Some((key, value.as_str()?)));
     for (key, profile) in given() {
         if key == SECCOMP_POD || key.starts_with(SECCOMP_CONTAINER) {
             seccomp(&path.child(key), profile, errors);
@@ -60,8 +63,12 @@ fn seccomp(path: &Path, profile: &str, errors: &mut Errors) {
 
 /// Annotations and the fields that replaced them say the same.
 pub fn agree(metadata: &Value, spec: &Value, path: &Path, errors: &mut Errors) {
-    let text_of = |key: &str| metadata.get("annotations").and_then(|map| map.get(key)).and_then(Value::as_str);
-    if let (Some(profile), Some(given)) = (at(spec, "securityContext.seccompProfile"), text_of(SECCOMP_POD)) {
+    let text_of = |key: &str| {
+        metadata.get("annotations").and_then(|map| map.get(key)).and_then(Value::as_str)
+    };
+    if let (Some(profile), Some(given)) =
+        (at(spec, "securityContext.seccompProfile"), text_of(SECCOMP_POD))
+    {
         same(profile, given, "seccomp", &path.child("securityContext.seccompProfile"), errors);
     }
     super::visit(spec, path, &mut |container, here| {
@@ -88,7 +95,9 @@ fn same(profile: &Value, given: &str, what: &str, path: &Path, errors: &mut Erro
     let types = format!("{what} type in annotation and field must match");
     match text(profile, "type") {
         "Unconfined" if given != "unconfined" => errors.forbidden(&path.child("type"), &types),
-        "RuntimeDefault" if given != "runtime/default" && !(what == "seccomp" && given == "docker/default") => {
+        "RuntimeDefault"
+            if given != "runtime/default" && !(what == "seccomp" && given == "docker/default") =>
+        {
             errors.forbidden(&path.child("type"), &types);
         }
         "Localhost" => match given.strip_prefix("localhost/") {
@@ -105,7 +114,8 @@ fn same(profile: &Value, given: &str, what: &str, path: &Path, errors: &mut Erro
 
 /// What an update may not do to annotations.
 pub fn update(new: &Value, old: &Value, path: &Path, errors: &mut Errors) {
-    let value = |map: &Value, key: &str| map.get("annotations").and_then(|map| map.get(key)).cloned();
+    let value =
+        |map: &Value, key: &str| map.get("annotations").and_then(|map| map.get(key)).cloned();
     for (key, before) in entries(old, "annotations") {
         if value(new, key).as_ref() == Some(before) {
             continue;

@@ -21,10 +21,16 @@ pub fn ephemeral(source: &Value, path: &Path, errors: &mut Errors) {
     };
     let metadata = path.child("metadata");
     let object = Object::new(template.clone());
-    meta::validate_annotations(&metadata.child("annotations"), object.map("metadata.annotations"), errors);
+    meta::validate_annotations(
+        &metadata.child("annotations"),
+        object.map("metadata.annotations"),
+        errors,
+    );
     meta::validate_labels(&metadata.child("labels"), object.map("metadata.labels"), errors);
     for field in ["name", "generateName", "namespace", "ownerReferences", "finalizers"] {
-        let empty = |value: &Value| matches!(value.as_str(), Some("")) || value.as_array().is_some_and(Vec::is_empty);
+        let empty = |value: &Value| {
+            matches!(value.as_str(), Some("")) || value.as_array().is_some_and(Vec::is_empty)
+        };
         if object.at(&format!("metadata.{field}")).is_some_and(|value| !empty(value)) {
             errors.forbidden(&metadata.child(field), "cannot be set");
         }
@@ -43,7 +49,8 @@ pub fn claim_spec(spec: &Value, path: &Path, errors: &mut Errors) {
     for mode in modes.iter().filter(|mode| !ACCESS_MODES.contains(mode)) {
         errors.not_supported(&at_modes, *mode, ACCESS_MODES);
     }
-    let others = modes.iter().any(|mode| ACCESS_MODES.contains(mode) && *mode != "ReadWriteOncePod");
+    let others =
+        modes.iter().any(|mode| ACCESS_MODES.contains(mode) && *mode != "ReadWriteOncePod");
     if modes.contains(&"ReadWriteOncePod") && others {
         errors.forbidden(&at_modes, "may not use ReadWriteOncePod with other access modes");
     }

@@ -92,7 +92,11 @@ pub fn init_containers(around: &Around<'_>, path: &Path, errors: &mut Errors) {
                     here.child("resizePolicy"),
                     "must not be set to 'RestartContainer' for non-sidecar initContainers",
                 );
-                errors.invalid(&policies.index(index).child("restartPolicy"), "RestartContainer", why);
+                errors.invalid(
+                    &policies.index(index).child("restartPolicy"),
+                    "RestartContainer",
+                    why,
+                );
             }
         }
     }
@@ -160,17 +164,32 @@ fn common(container: &Value, around: &Around<'_>, path: &Path, errors: &mut Erro
     }
     require(container, "image", path, errors);
     let policy = text(container, "terminationMessagePolicy");
-    one_of(&path.child("terminationMessagePolicy"), policy, &["File", "FallbackToLogsOnError"], errors);
+    one_of(
+        &path.child("terminationMessagePolicy"),
+        policy,
+        &["File", "FallbackToLogsOnError"],
+        errors,
+    );
     ports(container, &path.child("ports"), errors);
     env::env(container, path, errors);
     env::env_from(container, path, errors);
     mounts::mounts(container, around.volumes, path, errors);
     mounts::devices(container, around.volumes, path, errors);
-    one_of(&path.child("imagePullPolicy"), text(container, "imagePullPolicy"), PULL_POLICIES, errors);
+    one_of(
+        &path.child("imagePullPolicy"),
+        text(container, "imagePullPolicy"),
+        PULL_POLICIES,
+        errors,
+    );
     if let Some(asked) = at(container, "resources") {
         resources::container(asked, &around.claims, &path.child("resources"), errors);
     }
-    resize_policy(container, text(around.spec, "restartPolicy"), &path.child("resizePolicy"), errors);
+    resize_policy(
+        container,
+        text(around.spec, "restartPolicy"),
+        &path.child("resizePolicy"),
+        errors,
+    );
     if let Some(context) = at(container, "securityContext") {
         let host_users = at(around.spec, "hostUsers") != Some(&Value::Bool(false));
         let users = if host_users { security::Users::Hosts } else { security::Users::Own };
@@ -214,7 +233,9 @@ fn host_ports(containers: &[Value], path: &Path, errors: &mut Errors) {
         let (here, field) = (path.index(index), "ports");
         let ports = here.child(field);
         for (index, port) in list(container, "ports").iter().enumerate() {
-            let Some(number) = int(port, "hostPort").filter(|number| *number != 0) else { continue };
+            let Some(number) = int(port, "hostPort").filter(|number| *number != 0) else {
+                continue;
+            };
             let key = format!("{}/{}/{number}", text(port, "protocol"), text(port, "hostIP"));
             if taken.contains(&key) {
                 errors.duplicate(&ports.index(index).child("hostPort"), &*key);
@@ -255,7 +276,11 @@ fn resize_policy(container: &Value, restart: &str, path: &Path, errors: &mut Err
         let action = text(policy, "restartPolicy");
         one_of(path, action, &["NotRequired", "RestartContainer"], errors);
         if restart == "Never" && action != "NotRequired" {
-            errors.invalid(path, action, "must be 'NotRequired' when pod `restartPolicy` is 'Never'");
+            errors.invalid(
+                path,
+                action,
+                "must be 'NotRequired' when pod `restartPolicy` is 'Never'",
+            );
         }
     }
 }

@@ -102,7 +102,9 @@ fn runs(a: &[&str], b: &[&str]) -> Vec<Run> {
     let mut merged: Vec<Run> = Vec::new();
     for run in found {
         match merged.last_mut() {
-            Some(last) if last.a + last.len == run.a && last.b + last.len == run.b => last.len += run.len,
+            Some(last) if last.a + last.len == run.a && last.b + last.len == run.b => {
+                last.len += run.len
+            }
             _ => merged.push(run),
         }
     }
@@ -139,7 +141,10 @@ fn longest(
     while best.a > a0 && best.b > b0 && a[best.a - 1] == b[best.b - 1] {
         best = Run { a: best.a - 1, b: best.b - 1, len: best.len + 1 };
     }
-    while best.a + best.len < a1 && best.b + best.len < b1 && a[best.a + best.len] == b[best.b + best.len] {
+    while best.a + best.len < a1
+        && best.b + best.len < b1
+        && a[best.a + best.len] == b[best.b + best.len]
+    {
         best.len += 1;
     }
     best

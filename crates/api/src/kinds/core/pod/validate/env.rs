@@ -61,7 +61,9 @@ fn value_from(from: &Value, value: &str, path: &Path, errors: &mut Errors) {
         }
     }
     let why = match sources {
-        0 => "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`",
+        0 => {
+            "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`"
+        }
         _ if !value.is_empty() => "may not be specified when `value` is not empty",
         1 => return,
         _ => "may not have more than one field specified at a time",
@@ -79,7 +81,11 @@ pub fn field_selector(selector: &Value, known: &[&str], path: &Path, errors: &mu
         return errors.required(&path.child("fieldPath"), "");
     }
     let unknown = |what: String, errors: &mut Errors| {
-        errors.invalid(&path.child("fieldPath"), field, &format!("error converting fieldPath: {what}"));
+        errors.invalid(
+            &path.child("fieldPath"),
+            field,
+            &format!("error converting fieldPath: {what}"),
+        );
     };
     if version != "v1" {
         return unknown(format!("unsupported pod version: {version}"), errors);
@@ -92,8 +98,14 @@ pub fn field_selector(selector: &Value, known: &[&str], path: &Path, errors: &mu
             unknown(format!("field label does not support subscript: {field}"), errors);
         }
         None => {
-            let convertible =
-                ["metadata.annotations", "metadata.labels", "spec.restartPolicy", "spec.schedulerName", "status.phase", "spec.host"];
+            let convertible = [
+                "metadata.annotations",
+                "metadata.labels",
+                "spec.restartPolicy",
+                "spec.schedulerName",
+                "status.phase",
+                "spec.host",
+            ];
             if !FIELDS.contains(&field) && !convertible.contains(&field) {
                 return unknown(format!("field label not supported: {field}"), errors);
             }
@@ -112,7 +124,9 @@ pub fn resource_selector(selector: &Value, path: &Path, errors: &mut Errors) {
     let huge = |prefix: &&str| resource.starts_with(*prefix);
     if resource.is_empty() {
         errors.required(&path.child("resource"), "");
-    } else if !RESOURCES.contains(&resource) && !["limits.hugepages-", "requests.hugepages-"].iter().any(huge) {
+    } else if !RESOURCES.contains(&resource)
+        && !["limits.hugepages-", "requests.hugepages-"].iter().any(huge)
+    {
         errors.not_supported(&path.child("resource"), resource, RESOURCES);
     }
     divisor(selector, path, errors);
@@ -126,7 +140,8 @@ pub fn divisor(selector: &Value, path: &Path, errors: &mut Errors) {
         return;
     }
     let resource = text(selector, "resource");
-    let (shown, what) = (quantity.to_string(), resource.split_once('.').map_or("", |(_, name)| name));
+    let (shown, what) =
+        (quantity.to_string(), resource.split_once('.').map_or("", |(_, name)| name));
     let (known, units, name): (&[&str], &str, &str) = match what {
         "cpu" => (&["1m", "1"], "1m and 1", "cpu"),
         "memory" => (BYTE_DIVISORS, "", "memory"),
@@ -183,7 +198,8 @@ pub fn env_from(container: &Value, path: &Path, errors: &mut Errors) {
                 "" => errors.required(&name_path.child("name"), ""),
                 name => {
                     // The name is checked like a prefix of a generated one: a dash may end it.
-                    let stem = name.strip_suffix('-').map_or(name.to_owned(), |stem| format!("{stem}a"));
+                    let stem =
+                        name.strip_suffix('-').map_or(name.to_owned(), |stem| format!("{stem}a"));
                     refuse(&name_path.child("name"), name, names::subdomain(&stem), errors);
                 }
             }
@@ -208,7 +224,9 @@ pub fn file_volumes(spec: &Value, path: &Path, errors: &mut Errors) {
             let volume = list(spec, "volumes").iter().find(|volume| text(volume, "name") == name);
             match volume.map(|volume| at(volume, "emptyDir")) {
                 None => errors.not_found(&at_name, name),
-                Some(None) => errors.invalid(&at_name, name, "referenced volume must be of type emptyDir"),
+                Some(None) => {
+                    errors.invalid(&at_name, name, "referenced volume must be of type emptyDir")
+                }
                 Some(Some(_)) => {}
             }
         }

@@ -21,8 +21,12 @@ static TABLE: LazyLock<HashMap<&'static str, Vec<Field>>> = LazyLock::new(|| {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words[..] {
             [name] => current = name,
-            ["+", taken] => table.entry(current).or_default().push(Field { shown: taken, name: "", sort: "" }),
-            [shown, name, sort] => table.entry(current).or_default().push(Field { shown, name, sort }),
+            ["+", taken] => {
+                table.entry(current).or_default().push(Field { shown: taken, name: "", sort: "" })
+            }
+            [shown, name, sort] => {
+                table.entry(current).or_default().push(Field { shown, name, sort })
+            }
             _ => {}
         }
     }
@@ -36,6 +40,16 @@ pub fn invalid(errors: &mut Errors, path: &Path, structure: &str, value: &Value,
     errors.push(Sort::Invalid, path, format!("Invalid value: {}: {why}", out.text));
 }
 
+/// The same for a list of structures.
+pub fn invalid_list(errors: &mut Errors, path: &Path, structure: &str, list: &[Value], why: &str) {
+    let mut out = Out { text: String::new(), indent: None };
+    match list {
+        [] => out.text.push_str("null"),
+        list => out.items(list, |out, item| out.structure(structure, Some(item))),
+    }
+    errors.push(Sort::Invalid, path, format!("Invalid value: {}: {why}", out.text));
+}
+
 /// The same for a LabelSelector.
 pub fn invalid_selector(errors: &mut Errors, path: &Path, selector: &Value, why: &str) {
     let mut out = Out { text: String::new(), indent: None };
@@ -44,7 +58,13 @@ pub fn invalid_selector(errors: &mut Errors, path: &Path, selector: &Value, why:
 }
 
 /// `field: Unsupported value: {...}: supported values: ...`.
-pub fn not_supported(errors: &mut Errors, path: &Path, structure: &str, value: &Value, known: &str) {
+pub fn not_supported(
+    errors: &mut Errors,
+    path: &Path,
+    structure: &str,
+    value: &Value,
+    known: &str,
+) {
     let mut out = Out { text: String::new(), indent: None };
     out.structure(structure, Some(value));
     let body = format!("Unsupported value: {}: supported values: {known}", out.text);
@@ -102,7 +122,8 @@ impl Out {
 
     fn fields(&mut self, name: &str, value: Option<&Value>, first: &mut bool) {
         for field in TABLE.get(name).map_or(&[][..], Vec::as_slice) {
-            let found = value.and_then(|value| value.get(field.name)).filter(|found| !found.is_null());
+            let found =
+                value.and_then(|value| value.get(field.name)).filter(|found| !found.is_null());
             match field.sort {
                 "" => self.fields(field.shown, value, first),
                 "meta" => {
@@ -183,7 +204,9 @@ impl Out {
             Value::Object(map) => {
                 self.open('{');
                 let mut first = true;
-                for (name, value) in map {
+                let mut members: Vec<_> = map.iter().collect();
+                members.sort_by_key(|(name, _)| name.as_str());
+                for (name, value) in members {
                     self.member(name, &mut first);
                     self.any(value);
                 }
@@ -196,7 +219,9 @@ impl Out {
 
     fn scalar(&mut self, value: &Value) {
         let text = value.to_string();
-        self.text.push_str(&text.replace('&', "\\u0026").replace('<', "\\u003c").replace('>', "\\u003e"));
+        self.text.push_str(
+            &text.replace('&', "\\u0026").replace('<', "\\u003c").replace('>', "\\u003e"),
+        );
     }
 }
 
@@ -210,7 +235,10 @@ mod tests {
         let mut errors = Errors::new();
         let profile = json!({"type": "Unconfined", "localhostProfile": "x"});
         invalid(&mut errors, &Path::new("a"), "SeccompProfile", &profile, "no");
-        assert_eq!(errors.text(), r#"a: Invalid value: {"Type":"Unconfined","LocalhostProfile":"x"}: no"#);
+        assert_eq!(
+            errors.text(),
+            r#"a: Invalid value: {"Type":"Unconfined","LocalhostProfile":"x"}: no"#
+        );
         let lines = pretty("PodSpec", &json!({"nodeSelector": {"a": "b"}}));
         assert!(lines.starts_with("{\n \"Volumes\": null,\n"), "{lines}");
         assert!(lines.contains(" \"NodeSelector\": {\n  \"a\": \"b\"\n },\n"), "{lines}");

@@ -53,9 +53,9 @@ impl Owner<'_> {
 
     fn is_mirror(&self) -> bool {
         match self {
-            Owner::Pod { metadata } => {
-                metadata.get("annotations").is_some_and(|map| map.get(annotations::MIRROR).is_some())
-            }
+            Owner::Pod { metadata } => metadata
+                .get("annotations")
+                .is_some_and(|map| map.get(annotations::MIRROR).is_some()),
             Owner::Template => false,
         }
     }
@@ -167,7 +167,9 @@ fn scalars(spec: &Value, path: &Path, errors: &mut Errors) {
             subdomain(&path.child(field), name, errors);
         }
     }
-    if let Some(seconds) = int(spec, "activeDeadlineSeconds").filter(|s| !(1..=DEADLINE_MOST).contains(s)) {
+    if let Some(seconds) =
+        int(spec, "activeDeadlineSeconds").filter(|s| !(1..=DEADLINE_MOST).contains(s))
+    {
         let why = format!("must be between 1 and {DEADLINE_MOST}, inclusive");
         errors.invalid(&path.child("activeDeadlineSeconds"), seconds, &why);
     }

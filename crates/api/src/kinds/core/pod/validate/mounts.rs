@@ -102,7 +102,8 @@ pub fn devices(container: &Value, volumes: &Volumes<'_>, path: &Path, errors: &m
         match volumes.find(name) {
             None => errors.not_found(&at_name, name),
             Some(volume)
-                if at(volume, "persistentVolumeClaim").is_none() && at(volume, "ephemeral").is_none() =>
+                if at(volume, "persistentVolumeClaim").is_none()
+                    && at(volume, "ephemeral").is_none() =>
             {
                 let why = "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode";
                 errors.invalid(&at_name, name, why);

@@ -61,20 +61,20 @@ pub fn dns_config(spec: &Value, path: &Path, errors: &mut Errors) {
 /// A subdomain that may hold underscores, as some zones do.
 fn search_path(path: &Path, search: &str, errors: &mut Errors) {
     if search.len() > names::SUBDOMAIN_MOST {
-        let why = format!("must be no more than {} bytes", names::SUBDOMAIN_MOST);
+        let why = format!("must be no more than {} characters", names::SUBDOMAIN_MOST);
         errors.invalid(path, search, &why);
     }
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let inner = |b: u8| plain(b) || b == b'_';
     let valid = search.split('.').all(|part| {
-        part.bytes().next().is_some_and(inner)
-            && part.bytes().last().is_some_and(inner)
+        part.strip_prefix('_').unwrap_or(part).bytes().next().is_some_and(plain)
+            && part.bytes().last().is_some_and(plain)
             && part.bytes().all(|b| inner(b) || b == b'-')
     });
     if !valid {
         let why = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or \
                    '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for \
-                   validation is '[a-z0-9_]([-_a-z0-9]*[a-z0-9_])?(\\.[a-z0-9_]([-_a-z0-9]*[a-z0-9_])?)*')";
+                   validation is '_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*')";
         errors.invalid(path, search, why);
     }
 }
@@ -112,7 +112,9 @@ pub fn host_users(spec: &Value, path: &Path, errors: &mut Errors) {
         return;
     }
     let why = "when `hostUsers` is false";
-    for (field, shown) in [("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")] {
+    for (field, shown) in
+        [("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")]
+    {
         if flag(spec, field) {
             errors.forbidden(&path.child(shown), why);
         }

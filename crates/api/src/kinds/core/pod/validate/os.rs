@@ -34,13 +34,12 @@ const CONTAINER_FIELDS: &[&str] = &[
 
 pub fn os(spec: &Value, path: &Path, errors: &mut Errors) {
     let Some(os) = at(spec, "os") else { return };
-    let at_name = path.child("os");
-    let at_name = at_name.child("name");
+    let here = path.child("os");
     match text(os, "name") {
-        "" => errors.required(&at_name, ""),
+        "" => errors.required(&here.child("name"), ""),
         "linux" => linux(spec, path, errors),
         "windows" => windows(spec, path, errors),
-        other => errors.not_supported(&at_name, other, &["linux", "windows"]),
+        other => errors.not_supported(&here, other, &["linux", "windows"]),
     }
 }
 
@@ -67,7 +66,8 @@ fn windows(spec: &Value, path: &Path, errors: &mut Errors) {
         }
     }
     for field in SPEC_FIELDS {
-        let unset = |value: &Value| matches!(*field, "hostPID" | "hostIPC") && value == &Value::Bool(false);
+        let unset =
+            |value: &Value| matches!(*field, "hostPID" | "hostIPC") && value == &Value::Bool(false);
         if at(spec, field).is_some_and(|value| !unset(value)) {
             errors.forbidden(&path.child(field), why);
         }
@@ -93,7 +93,9 @@ pub fn host_process(spec: &Value, path: &Path, errors: &mut Errors) {
         if let (Some(of_pod), Some(own)) = (of_pod, own)
             && of_pod != own
         {
-            let why = format!("pod hostProcess value must be identical if both are specified, was {of_pod}");
+            let why = format!(
+                "pod hostProcess value must be identical if both are specified, was {of_pod}"
+            );
             errors.invalid(&here.child(field), own, &why);
         }
         processes += usize::from(own.or(of_pod) == Some(true));

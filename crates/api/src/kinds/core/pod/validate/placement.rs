@@ -41,7 +41,9 @@ fn one_toleration(toleration: &Value, path: &Path, errors: &mut Errors) {
             errors.invalid(&at_operator, value, why);
         }
         "Exists" => {}
-        "Lt" | "Gt" => errors.not_supported(&at_operator, operator, &["Equal", "Exists", "Lt", "Gt"]),
+        "Lt" | "Gt" => {
+            errors.not_supported(&at_operator, operator, &["Equal", "Exists", "Lt", "Gt"])
+        }
         _ => errors.not_supported(&at_operator, operator, &["Equal", "Exists"]),
     }
     if !effect.is_empty() && !EFFECTS.contains(&effect) {
@@ -54,10 +56,11 @@ pub fn spread(spec: &Value, path: &Path, errors: &mut Errors) {
     let all = list(spec, "topologySpreadConstraints");
     for (index, constraint) in all.iter().enumerate() {
         let here = path.index(index);
-        let identity = |c: &Value| format!("{{{}, {}}}", text(c, "topologyKey"), text(c, "whenUnsatisfiable"));
+        let identity =
+            |c: &Value| format!("{{{}, {}}}", text(c, "topologyKey"), text(c, "whenUnsatisfiable"));
         let skew = int(constraint, "maxSkew").unwrap_or(0);
         if skew <= 0 {
-            errors.invalid(&here.child("maxSkew"), skew, "must be greater than 0");
+            errors.invalid(&here.child("maxSkew"), skew, "must be greater than zero");
         }
         if text(constraint, "topologyKey").is_empty() {
             errors.required(&here.child("topologyKey"), "can not be empty");
@@ -73,10 +76,12 @@ pub fn spread(spec: &Value, path: &Path, errors: &mut Errors) {
         if let Some(domains) = int(constraint, "minDomains") {
             let at_domains = here.child("minDomains");
             if domains <= 0 {
-                errors.invalid(&at_domains, domains, "must be greater than 0");
+                errors.invalid(&at_domains, domains, "must be greater than zero");
             }
             if action != "DoNotSchedule" {
-                let why = format!("can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {action}");
+                let why = format!(
+                    "can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {action}"
+                );
                 errors.invalid(&at_domains, domains, &why);
             }
         }

@@ -29,13 +29,22 @@ pub fn probes(container: &Value, grace_s: Option<i64>, path: &Path, errors: &mut
 
 fn one_probe(probe: &Value, grace_s: Option<i64>, path: &Path, errors: &mut Errors) {
     handler(probe, PROBE_HANDLERS, grace_s, path, errors);
-    let fields =
-        ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"];
+    let fields = [
+        "initialDelaySeconds",
+        "timeoutSeconds",
+        "periodSeconds",
+        "successThreshold",
+        "failureThreshold",
+    ];
     for field in fields {
         not_negative(&path.child(field), int(probe, field).unwrap_or(0), errors);
     }
     if let Some(seconds) = int(probe, "terminationGracePeriodSeconds").filter(|s| *s <= 0) {
-        errors.invalid(&path.child("terminationGracePeriodSeconds"), seconds, "must be greater than 0");
+        errors.invalid(
+            &path.child("terminationGracePeriodSeconds"),
+            seconds,
+            "must be greater than 0",
+        );
     }
 }
 
@@ -71,7 +80,9 @@ fn handler(value: &Value, known: &[&str], grace_s: Option<i64>, path: &Path, err
         }
         seen = true;
         match *field {
-            "exec" if list(action, "command").is_empty() => errors.required(&here.child("command"), ""),
+            "exec" if list(action, "command").is_empty() => {
+                errors.required(&here.child("command"), "")
+            }
             "exec" => {}
             "httpGet" => http_get(action, &here, errors),
             "sleep" => sleep(action, grace_s, &here, errors),
@@ -105,9 +116,8 @@ fn sleep(action: &Value, grace_s: Option<i64>, path: &Path, errors: &mut Errors)
     let seconds = int(action, "seconds").unwrap_or(0);
     let Some(most) = grace_s else { return };
     if seconds < 0 || seconds > most {
-        let why = format!(
-            "must be non-negative and less than terminationGracePeriodSeconds ({most})"
-        );
+        let why =
+            format!("must be non-negative and less than terminationGracePeriodSeconds ({most})");
         errors.invalid(path, seconds, &why);
     }
 }

@@ -20,7 +20,8 @@ const FIELDS: &[&str] = &[
 const TOKEN_LEAST_S: i64 = 600;
 const TOKEN_MOST_S: i64 = 1 << 32;
 
-const KEY_TYPES: &[&str] = &["ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519", "RSA3072", "RSA4096"];
+const KEY_TYPES: &[&str] =
+    &["ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519", "RSA3072", "RSA4096"];
 
 /// Shortest and longest life of a pod's certificate, and the longest of one of Kubernetes' own signers.
 const CERTIFICATE_LEAST_S: i64 = 3600;
@@ -65,8 +66,14 @@ pub fn projected(source: &Value, path: &Path, errors: &mut Errors) {
     let sources = path.child("sources");
     for (index, part) in list(source, "sources").iter().enumerate() {
         let here = sources.index(index);
-        let fields =
-            ["secret", "configMap", "downwardAPI", "serviceAccountToken", "clusterTrustBundle", "podCertificate"];
+        let fields = [
+            "secret",
+            "configMap",
+            "downwardAPI",
+            "serviceAccountToken",
+            "clusterTrustBundle",
+            "podCertificate",
+        ];
         for (field, value) in fields.iter().filter_map(|field| Some((*field, at(part, field)?))) {
             let here = here.child(field);
             match field {
@@ -198,12 +205,20 @@ fn certificate(source: &Value, path: &Path, seen: &mut Seen<'_>, errors: &mut Er
     }
     if let Some(seconds) = int(source, "maxExpirationSeconds") {
         let life = path.child("maxExpirationSeconds");
-        let most = if signer.starts_with("kubernetes.io/") { CERTIFICATE_OWN_MOST_S } else { CERTIFICATE_MOST_S };
+        let most = if signer.starts_with("kubernetes.io/") {
+            CERTIFICATE_OWN_MOST_S
+        } else {
+            CERTIFICATE_MOST_S
+        };
         if seconds < CERTIFICATE_LEAST_S {
             errors.invalid(&life, seconds, "if provided, maxExpirationSeconds must be >= 3600");
         }
         if seconds > most {
-            errors.invalid(&life, seconds, &format!("if provided, maxExpirationSeconds must be <= {most}"));
+            errors.invalid(
+                &life,
+                seconds,
+                &format!("if provided, maxExpirationSeconds must be <= {most}"),
+            );
         }
     }
     let mut files = 0;

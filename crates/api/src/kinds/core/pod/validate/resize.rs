@@ -24,7 +24,8 @@ pub fn resize(new: &Object, old: &Object, errors: &mut Errors) {
         let why = "Pod QOS Class may not change as a result of resizing";
         errors.invalid(&path, new.text("status.qosClass"), why);
     }
-    let running = old.list("status.containerStatuses").iter().find(|s| at(s, "state.running").is_some());
+    let running =
+        old.list("status.containerStatuses").iter().find(|s| at(s, "state.running").is_some());
     if running.is_some_and(|status| at(status, "resources").is_none()) {
         errors.forbidden(&path, "Pod running on node without support for resize");
     }

@@ -171,7 +171,8 @@ fn container_name(name: &str, path: &Path, errors: &mut Errors) {
 }
 
 fn pod_name(name: &str, path: &Path, errors: &mut Errors) {
-    if name_of(name, path, errors) && !["cpu", "memory"].contains(&name) && !name.starts_with(HUGE) {
+    if name_of(name, path, errors) && !["cpu", "memory"].contains(&name) && !name.starts_with(HUGE)
+    {
         errors.not_supported(path, name, POD_RESOURCES);
     }
 }
@@ -207,10 +208,14 @@ fn claim_names(asked: &Value, claims: &[&str], path: &Path, errors: &mut Errors)
             let mut known = claims.to_vec();
             known.sort_unstable();
             known.dedup();
-            let tail =
-                if known.is_empty() { " which is empty".into() } else { format!(": {}", known.join(", ")) };
-            let body =
-                format!("Not found: {name:?}: must be one of the names in pod.spec.resourceClaims{tail}");
+            let tail = if known.is_empty() {
+                " which is empty".into()
+            } else {
+                format!(": {}", known.join(", "))
+            };
+            let body = format!(
+                "Not found: {name:?}: must be one of the names in pod.spec.resourceClaims{tail}"
+            );
             errors.push(Sort::NotFound, &here, body);
         }
     }
@@ -231,7 +236,8 @@ pub fn pod(spec: &Value, claims: &[&str], path: &Path, errors: &mut Errors) {
     for (name, whole) in amounts(asked, "requests") {
         let sum = aggregate(spec, "requests", name);
         if sum > whole {
-            let why = format!("must be greater than or equal to aggregate container requests of {sum}");
+            let why =
+                format!("must be greater than or equal to aggregate container requests of {sum}");
             errors.invalid(&requests.key(name), whole.to_string(), &why);
         }
     }
@@ -239,7 +245,8 @@ pub fn pod(spec: &Value, claims: &[&str], path: &Path, errors: &mut Errors) {
     for (name, whole) in limits.iter().filter(|(name, _)| name.starts_with(HUGE)) {
         let sum = aggregate(spec, "limits", name);
         if sum > *whole {
-            let why = format!("must be greater than or equal to aggregate container limits of {sum}");
+            let why =
+                format!("must be greater than or equal to aggregate container limits of {sum}");
             errors.invalid(&path.child("limits").key(name), whole.to_string(), &why);
         }
     }
@@ -258,7 +265,9 @@ pub fn pod(spec: &Value, claims: &[&str], path: &Path, errors: &mut Errors) {
 /// What all containers need together: the main ones and sidecars at once, init containers one after another.
 pub fn aggregate(spec: &Value, field: &str, name: &str) -> Quantity {
     let amount = |container: &Value| {
-        amounts(container, &format!("resources.{field}")).remove(name).unwrap_or_else(Quantity::zero)
+        amounts(container, &format!("resources.{field}"))
+            .remove(name)
+            .unwrap_or_else(Quantity::zero)
     };
     let mut running = Quantity::zero();
     for container in list(spec, "containers") {

@@ -68,7 +68,8 @@ pub fn container(context: &Value, users: Users, path: &Path, errors: &mut Errors
 fn seccomp(context: &Value, path: &Path, errors: &mut Errors) {
     let Some(profile) = at(context, "seccompProfile") else { return };
     let path = path.child("seccompProfile");
-    let (sort, file) = (text(profile, "type"), at(profile, "localhostProfile").and_then(Value::as_str));
+    let (sort, file) =
+        (text(profile, "type"), at(profile, "localhostProfile").and_then(Value::as_str));
     match sort {
         "" => errors.required(&path.child("type"), "type is required when seccompProfile is set"),
         _ if !PROFILES.contains(&sort) => errors.not_supported(&path.child("type"), sort, PROFILES),
@@ -76,7 +77,9 @@ fn seccomp(context: &Value, path: &Path, errors: &mut Errors) {
     }
     let at_file = path.child("localhostProfile");
     match (sort, file) {
-        ("Localhost", None) => errors.required(&at_file, "must be set when seccomp type is Localhost"),
+        ("Localhost", None) => {
+            errors.required(&at_file, "must be set when seccomp type is Localhost")
+        }
         ("Localhost", Some(file)) => descending(&at_file, file, errors),
         (_, Some(_)) => {
             let why = "can only be set when seccomp type is Localhost";
@@ -107,7 +110,9 @@ fn app_armor(context: &Value, path: &Path, errors: &mut Errors) {
             errors.invalid(&at_file, file, "can only be set when AppArmor type is Localhost");
         }
         ("RuntimeDefault" | "Unconfined", None) => {}
-        ("", _) => errors.required(&path.child("type"), "type is required when appArmorProfile is set"),
+        ("", _) => {
+            errors.required(&path.child("type"), "type is required when appArmorProfile is set")
+        }
         (sort, _) => errors.not_supported(&path.child("type"), sort, PROFILES),
     }
 }
@@ -187,10 +192,18 @@ fn windows(context: &Value, path: &Path, errors: &mut Errors) {
             errors.invalid(&here, user, why);
         }
         if !name.is_empty() && name.chars().all(|c| matches!(c, '.' | ' ')) {
-            errors.invalid(&here, user, "runAsUserName's User cannot contain only periods or spaces");
+            errors.invalid(
+                &here,
+                user,
+                "runAsUserName's User cannot contain only periods or spaces",
+            );
         }
         if name.contains(bad) {
-            errors.invalid(&here, user, "runAsUserName's User cannot contain the following characters: \"/\\:;|=,+*?<>@[]");
+            errors.invalid(
+                &here,
+                user,
+                "runAsUserName's User cannot contain the following characters: \"/\\:;|=,+*?<>@[]",
+            );
         }
     }
 }

@@ -12,7 +12,12 @@ pub fn status(new: &Object, old: &Object, errors: &mut Errors) {
     let path = Path::new("status");
     let null = Value::Null;
     let metadata = [new, old].map(|pod| pod.at("metadata").unwrap_or(&null));
-    super::annotations::update(metadata[0], metadata[1], &Path::new("metadata.annotations"), errors);
+    super::annotations::update(
+        metadata[0],
+        metadata[1],
+        &Path::new("metadata.annotations"),
+        errors,
+    );
     let conditions = path.child("conditions");
     for (index, condition) in new.list("status.conditions").iter().enumerate() {
         let here = conditions.index(index);
@@ -38,7 +43,8 @@ fn generation(number: Option<i64>, path: &Path, errors: &mut Errors) {
 }
 
 fn nominated(new: &Object, old: &Object, path: &Path, errors: &mut Errors) {
-    let (name, before) = (new.text("status.nominatedNodeName"), old.text("status.nominatedNodeName"));
+    let (name, before) =
+        (new.text("status.nominatedNodeName"), old.text("status.nominatedNodeName"));
     if name.is_empty() || name == before {
         return;
     }
@@ -90,8 +96,10 @@ fn all_may_restart(pod: &Object) -> bool {
 /// Whether a container runs again after it ended with a code: its rules, its own policy, the pod's policy.
 fn restarts(container: &Value, pod: &Object, code: i64) -> bool {
     for rule in list(container, "restartPolicyRules") {
-        let listed = list(rule, "exitCodes.values").iter().any(|value| value.as_i64() == Some(code));
-        if listed == (text(rule, "exitCodes.operator") == "In") && text(rule, "action") == "Restart" {
+        let listed =
+            list(rule, "exitCodes.values").iter().any(|value| value.as_i64() == Some(code));
+        if listed == (text(rule, "exitCodes.operator") == "In") && text(rule, "action") == "Restart"
+        {
             return true;
         }
     }
@@ -123,7 +131,8 @@ fn addresses(new: &Object, old: &Object, [one, many]: [&str; 2], errors: &mut Er
     if is_host && single != first {
         mismatch(errors);
     }
-    for (index, address) in now.iter().enumerate().filter(|(_, address)| !before.contains(address)) {
+    for (index, address) in now.iter().enumerate().filter(|(_, address)| !before.contains(address))
+    {
         ip(&path.index(index), address, errors);
     }
     let sixes = now.iter().filter(|address| address.contains(':')).count();

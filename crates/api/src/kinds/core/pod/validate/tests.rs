@@ -60,15 +60,15 @@ fn updates_show_what_may_not_change() {
         Some(old),
         expect![[r#"
             spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)
-            @@ -51,7 +51,7 @@
-               "NodeName": "",
-               "HostNetwork": false,
-               "HostPID": false,
-            -  "HostIPC": false,
-            +  "HostIPC": true,
-               "ShareProcessNamespace": null,
-               "SecurityContext": {
-                "SELinuxOptions": null,
+            @@ -46,7 +46,7 @@
+              "NodeName": "",
+              "HostNetwork": false,
+              "HostPID": false,
+            - "HostIPC": false,
+            + "HostIPC": true,
+              "ShareProcessNamespace": null,
+              "SecurityContext": {
+               "SELinuxOptions": null,
         "#]],
     );
 }

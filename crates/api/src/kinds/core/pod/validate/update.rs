@@ -68,7 +68,8 @@ fn update(new: &Object, old: &Object, errors: &mut Errors) {
     if !list(before, "schedulingGates").is_empty() {
         gated(&mut munged, before, &path, errors);
     }
-    let (before, munged) = (internal::pretty("PodSpec", before), internal::pretty("PodSpec", &munged));
+    let (before, munged) =
+        (internal::pretty("PodSpec", before), internal::pretty("PodSpec", &munged));
     if before != munged {
         let difference = diff::unified(&before, &munged);
         let why = format!("pod updates may not change fields other than {UPDATABLE}\n{difference}");
@@ -117,7 +118,11 @@ fn deadline(after: &Value, before: &Value, path: &Path, errors: &mut Errors) -> 
             false
         }
         (None, Some(_)) => {
-            errors.invalid(path, Value::Null, "must not update from a positive integer to nil value");
+            errors.invalid(
+                path,
+                Value::Null,
+                "must not update from a positive integer to nil value",
+            );
             true
         }
         _ => true,
@@ -139,7 +144,8 @@ fn added_tolerations(after: &Value, before: &Value, path: &Path, errors: &mut Er
 }
 
 fn deleted_gates(after: &Value, before: &Value, path: &Path, errors: &mut Errors) {
-    let known: Vec<&str> = list(before, "schedulingGates").iter().map(|gate| text(gate, "name")).collect();
+    let known: Vec<&str> =
+        list(before, "schedulingGates").iter().map(|gate| text(gate, "name")).collect();
     for (index, gate) in list(after, "schedulingGates").iter().enumerate() {
         let name = text(gate, "name");
         if !known.contains(&name) {
@@ -195,7 +201,9 @@ fn gated(munged: &mut Value, before: &Value, path: &Path, errors: &mut Errors) {
     narrower(is.as_ref(), was.as_ref(), &path.child(field), errors);
     match (at(munged, "affinity").is_some(), at(before, "affinity").is_some(), was) {
         (false, _, None) => {}
-        (false, _, Some(was)) => put(munged, "affinity", Some(serde_json::json!({"nodeAffinity": was}))),
+        (false, _, Some(was)) => {
+            put(munged, "affinity", Some(serde_json::json!({"nodeAffinity": was})))
+        }
         (true, false, _)
             if at(munged, "affinity.podAffinity").is_none()
                 && at(munged, "affinity.podAntiAffinity").is_none() =>
@@ -213,8 +221,7 @@ fn narrower(new: Option<&Value>, old: Option<&Value>, path: &Path, errors: &mut 
     let path = path.child(field);
     if !old.is_empty() && old.len() != new.len() {
         let why = "no additions/deletions to non-empty NodeSelectorTerms list are allowed";
-        let shown = Value::Array(new);
-        return internal::invalid(errors, &path, "NodeSelectorTerm", &shown, why);
+        return internal::invalid_list(errors, &path, "NodeSelectorTerm", &new, why);
     }
     for (index, (new, old)) in new.iter().zip(&old).enumerate() {
         let fields = ["matchExpressions", "matchFields"];
@@ -247,8 +254,9 @@ fn ephemeral(new: &Object, old: &Object, errors: &mut Errors) {
                 let [was, is] = [before, after].map(|c| internal::pretty("EphemeralContainer", c));
                 if was != is {
                     let difference = diff::unified(&was, &is);
-                    let why =
-                        format!("existing ephemeral containers {name:?} may not be changed\n{difference}");
+                    let why = format!(
+                        "existing ephemeral containers {name:?} may not be changed\n{difference}"
+                    );
                     errors.forbidden(&path, &why);
                 }
             }

@@ -39,7 +39,9 @@ const SOURCES: &[(&str, Check)] = &[
     ("azureDisk", super::volumes_other::azure_disk),
     ("storageos", super::volumes_other::storageos),
     ("projected", projected::projected),
-    ("scaleIO", |source, path, errors| needs(source, &["gateway", "system", "volumeName"], path, errors)),
+    ("scaleIO", |source, path, errors| {
+        needs(source, &["gateway", "system", "volumeName"], path, errors)
+    }),
     ("csi", super::volumes_other::csi),
     ("ephemeral", super::claim::ephemeral),
     ("image", image),
@@ -115,7 +117,9 @@ fn source(volume: &Value, pod: &str, path: &Path, errors: &mut Errors) {
             continue;
         }
         seen = true;
-        check(source, &path.child(field), errors);
+        // Messages know one source by an old name.
+        let shown = if *field == "gcePersistentDisk" { "persistentDisk" } else { field };
+        check(source, &path.child(shown), errors);
         let name = text(volume, "name");
         if *field == "ephemeral" && !pod.is_empty() && !name.is_empty() {
             let claim = format!("{pod}-{name}");
@@ -138,7 +142,10 @@ fn needs(source: &Value, fields: &[&str], path: &Path, errors: &mut Errors) {
 
 fn empty_dir(source: &Value, path: &Path, errors: &mut Errors) {
     if text(source, "sizeLimit").starts_with('-') {
-        errors.forbidden(&path.child("sizeLimit"), "SizeLimit field must be a valid resource quantity");
+        errors.forbidden(
+            &path.child("sizeLimit"),
+            "SizeLimit field must be a valid resource quantity",
+        );
     }
 }
 

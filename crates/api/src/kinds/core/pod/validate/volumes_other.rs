@@ -45,9 +45,9 @@ fn initiator(path: &Path, name: &str, errors: &mut Errors) {
     let valid = match name.split_once('.') {
         Some((sort, rest)) if sort == "iqn" => match rest.split_once('.') {
             Some((date, rest)) => {
-                let authority = rest.split_once(':').map_or(rest, |(authority, _)| authority);
                 let bytes = date.as_bytes();
-                bytes.len() == 7 && bytes[4] == b'-' && lower(authority)
+                let named = rest.split_once(':').filter(|(_, name)| !name.is_empty());
+                bytes.len() == 7 && bytes[4] == b'-' && named.is_some_and(|(by, _)| lower(by))
             }
             None => false,
         },
@@ -161,7 +161,10 @@ pub fn azure_disk(source: &Value, path: &Path, errors: &mut Errors) {
         let form = "/subscriptions/{sub-id}/resourcegroups/{group-name}/providers/microsoft.compute/disks/{disk-id}";
         ("/subscriptions/", form)
     } else {
-        ("https://", "https://{account-name}.blob.core.windows.net/{container-name}/{disk-name}.vhd")
+        (
+            "https://",
+            "https://{account-name}.blob.core.windows.net/{container-name}/{disk-name}.vhd",
+        )
     };
     if !uri.starts_with(start) {
         errors.not_supported(&path.child("diskURI"), uri, &[form]);

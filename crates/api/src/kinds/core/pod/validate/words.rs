@@ -29,7 +29,10 @@ pub fn list<'a>(value: &'a Value, path: &str) -> &'a [Value] {
 
 /// The entries of a map of a value, in the order of their keys.
 pub fn entries<'a>(value: &'a Value, path: &str) -> impl Iterator<Item = (&'a str, &'a Value)> {
-    at(value, path).and_then(Value::as_object).into_iter().flatten().map(|(k, v)| (k.as_str(), v))
+    let map = at(value, path).and_then(Value::as_object).into_iter().flatten();
+    let mut all: Vec<(&str, &Value)> = map.map(|(key, value)| (key.as_str(), value)).collect();
+    all.sort_by_key(|(key, _)| *key);
+    all.into_iter()
 }
 
 /// Refuses an absent or empty text.
@@ -83,26 +86,14 @@ pub fn port_number(path: &Path, port: i64, errors: &mut Errors) {
     }
 }
 
-/// What is wrong with the name of a port (RFC 6335).
+/// What is wrong with the name of a port.
 pub fn port_name_problems(name: &str) -> Vec<String> {
-    let mut wrong = Vec::new();
-    if name.len() > 15 {
-        wrong.push("must be no more than 15 bytes");
+    let charset = "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)";
+    let mut wrong: Vec<String> = names::port_name(name).into_iter().map(str::to_owned).collect();
+    if name.is_empty() {
+        wrong.insert(0, charset.to_owned());
     }
-    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    if name.is_empty() || !name.bytes().all(allowed) {
-        wrong.push("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)");
-    }
-    if !name.bytes().any(|b| b.is_ascii_lowercase()) {
-        wrong.push("must contain at least one letter (a-z)");
-    }
-    if name.contains("--") {
-        wrong.push("must not contain consecutive hyphens");
-    }
-    if name.starts_with('-') || name.ends_with('-') {
-        wrong.push("must not begin or end with a hyphen");
-    }
-    wrong.into_iter().map(str::to_owned).collect()
+    wrong
 }
 
 /// A port by its number or its name.

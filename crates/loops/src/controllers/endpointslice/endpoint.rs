@@ -1,0 +1,146 @@
+//! Endpoints: what a pod is behind a Service, and with which ports.
+
+use super::Seen;
+use skiff_api::views::{
+    Endpoint, EndpointConditions, EndpointHints, EndpointPort, HintName, IntOrString, Node, Pod,
+    Service, ServicePort, TargetRef,
+};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+const ZONE: &str = "topology.kubernetes.io/zone";
+
+/// The ports of a slice, in an order that makes equal ones equal.
+pub type Ports = Vec<EndpointPort>;
+
+/// The endpoints of one address type.
+pub struct Groups {
+    pub by_ports: Vec<(Ports, Vec<Endpoint>)>,
+    /// A pod was left out because its node is not known yet.
+    pub waits_for_node: bool,
+}
+
+/// The address types of a service.
+pub fn families(service: &Service) -> Vec<&'static str> {
+    let spec = &service.spec;
+    let family = |name: &String| if name == "IPv6" { "IPv6" } else { "IPv4" };
+    if !spec.ip_families.is_empty() {
+        return spec.ip_families.iter().map(family).collect();
+    }
+    match spec.cluster_ip.parse() {
+        Ok(IpAddr::V6(_)) => vec!["IPv6"],
+        Ok(IpAddr::V4(_)) => vec!["IPv4"],
+        // A headless one of an unknown family takes what its pods have.
+        Err(_) => vec!["IPv4", "IPv6"],
+    }
+}
+
+pub fn groups(seen: &Seen, family: &str) -> Groups {
+    let mut groups = Groups { by_ports: Vec::new(), waits_for_node: false };
+    for pod in seen.pods.iter().filter(|pod| !pod.ended()) {
+        let addresses = addresses(pod, family);
+        if pod.status.pod_ips.is_empty() && pod.status.pod_ip.is_empty() {
+            continue;
+        }
+        let node = seen.nodes.get(&pod.spec.node_name);
+        if node.is_none() && !seen.service.spec.publish_not_ready_addresses {
+            groups.waits_for_node = true;
+            continue;
+        }
+        let ports = ports(&seen.service, pod);
+        let at = groups.by_ports.iter().position(|(known, _)| *known == ports);
+        let at = at.unwrap_or_else(|| {
+            groups.by_ports.push((ports, Vec::new()));
+            groups.by_ports.len() - 1
+        });
+        if !addresses.is_empty() {
+            let endpoint = endpoint(&seen.service, pod, node.map(|node| &**node), addresses);
+            groups.by_ports[at].1.push(endpoint);
+        }
+    }
+    groups
+}
+
+fn addresses(pod: &Pod, family: &str) -> Vec<String> {
+    let parsed = pod.status.pod_ips.iter().filter_map(|it| it.ip.parse::<IpAddr>().ok());
+    parsed.filter(|ip| ip.is_ipv6() == (family == "IPv6")).map(|ip| ip.to_string()).collect()
+}
+
+fn endpoint(service: &Service, pod: &Pod, node: Option<&Node>, addresses: Vec<String>) -> Endpoint {
+    let meta = &pod.metadata;
+    let (serving, terminating) = (pod.ready(), meta.deleting());
+    let ready = service.spec.publish_not_ready_addresses || (serving && !terminating);
+    let named = !pod.spec.hostname.is_empty() && pod.spec.subdomain == service.metadata.name;
+    let node_name = Some(pod.spec.node_name.clone()).filter(|name| !name.is_empty());
+    let zone =
+        node.and_then(|node| node.metadata.labels.get(ZONE)).filter(|it| !it.is_empty()).cloned();
+    let hints = hints(service, ready, zone.as_deref(), node_name.as_deref());
+    Endpoint {
+        addresses,
+        conditions: EndpointConditions {
+            ready: Some(ready),
+            serving: Some(serving),
+            terminating: Some(terminating),
+        },
+        hostname: named.then(|| pod.spec.hostname.clone()),
+        target_ref: Some(TargetRef {
+            kind: "Pod".into(),
+            namespace: meta.namespace.clone(),
+            name: meta.name.clone(),
+            uid: meta.uid.clone(),
+        }),
+        node_name,
+        zone,
+        hints,
+        deprecated_topology: BTreeMap::new(),
+    }
+}
+
+/// Where a service wants its traffic to stay, ready endpoints say whom they are for (KEP-4444, KEP-3015).
+fn hints(
+    service: &Service,
+    ready: bool,
+    zone: Option<&str>,
+    node: Option<&str>,
+) -> Option<EndpointHints> {
+    let wish = &*service.spec.traffic_distribution;
+    if !ready || !matches!(wish, "PreferClose" | "PreferSameZone" | "PreferSameNode") {
+        return None;
+    }
+    let name = |name: &str| HintName { name: name.into() };
+    let for_nodes = node.filter(|_| wish == "PreferSameNode").map(name).into_iter().collect();
+    let hints = EndpointHints { for_zones: zone.map(name).into_iter().collect(), for_nodes };
+    (hints != EndpointHints::default()).then_some(hints)
+}
+
+/// The ports of a service as this pod has them; one that the pod does not name is left out.
+fn ports(service: &Service, pod: &Pod) -> Ports {
+    let one = |port: &ServicePort| {
+        Some(EndpointPort {
+            name: Some(port.name.clone()),
+            protocol: Some(port.protocol.clone()),
+            port: Some(target(port, pod)?),
+            app_protocol: port.app_protocol.clone(),
+        })
+    };
+    let mut ports: Ports = service.spec.ports.iter().filter_map(one).collect();
+    order(&mut ports);
+    ports
+}
+
+/// The API keeps names of ports apart, so names and numbers order them.
+pub fn order(ports: &mut Ports) {
+    ports.sort_by(|a, b| (&a.name, a.port, &a.protocol).cmp(&(&b.name, b.port, &b.protocol)));
+}
+
+fn target(port: &ServicePort, pod: &Pod) -> Option<u16> {
+    let name = match &port.target_port {
+        IntOrString::Int(0) => return Some(port.port),
+        IntOrString::Int(number) => return u16::try_from(*number).ok(),
+        IntOrString::Text(name) => name,
+    };
+    let sidecars = pod.spec.init_containers.iter().filter(|container| container.is_sidecar());
+    let mut all = pod.spec.containers.iter().chain(sidecars).flat_map(|container| &container.ports);
+    let found = all.find(|it| it.name == *name && it.protocol == port.protocol);
+    found.map(|found| found.container_port)
+}

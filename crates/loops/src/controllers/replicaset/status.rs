@@ -1,0 +1,84 @@
+//! What a ReplicaSet says of itself: counts, and the condition ReplicaFailure.
+
+use crate::parts::conditions::{self, condition, count};
+use crate::{Changes, Next};
+use serde_json::json;
+use skiff_api::views::workloads::ReplicaSetStatus;
+use skiff_api::views::{Pod, ReplicaSet, View};
+use skiff_base::Time;
+use std::sync::Arc;
+use std::time::Duration;
+
+const FAILURE: &str = "ReplicaFailure";
+
+/// The status as it should be. `failure`: why pods could not be created or deleted.
+pub fn of(
+    set: &ReplicaSet,
+    active: &[&Arc<Pod>],
+    going: i32,
+    failure: Option<&str>,
+    now: Time,
+) -> ReplicaSetStatus {
+    let wanted = &set.spec.template.metadata.labels;
+    let number = |matches: &dyn Fn(&Pod) -> bool| {
+        i32::try_from(active.iter().filter(|pod| matches(pod)).count()).unwrap_or(i32::MAX)
+    };
+    let labeled =
+        |pod: &Pod| wanted.iter().all(|(key, value)| pod.metadata.labels.get(key) == Some(value));
+    let mut conditions = set.status.conditions.clone();
+    match failure {
+        None => conditions::remove(&mut conditions, FAILURE),
+        // What is said first stays, so that a failure that repeats is no stream of writes.
+        Some(_) if conditions::find(&conditions, FAILURE).is_some() => {}
+        Some(message) => {
+            let reason = match usize::try_from(set.spec.replicas).unwrap_or(0) > active.len() {
+                true => "FailedCreate",
+                false => "FailedDelete",
+            };
+            let mut new = condition(FAILURE, "True", reason, message.into(), now);
+            new.last_update_time = None;
+            conditions.push(new);
+        }
+    }
+    ReplicaSetStatus {
+        replicas: number(&|_| true),
+        fully_labeled_replicas: number(&labeled),
+        ready_replicas: number(&Pod::ready),
+        available_replicas: number(&|pod| available_at(set, pod).is_some_and(|at| at <= now)),
+        terminating_replicas: Some(going),
+        observed_generation: set.metadata.generation,
+        conditions,
+    }
+}
+
+/// When a pod counts as available; `None` while it is not ready.
+fn available_at(set: &ReplicaSet, pod: &Pod) -> Option<Time> {
+    let ready = pod.status.condition("Ready").filter(|ready| ready.status == "True")?;
+    match u64::try_from(set.spec.min_ready_seconds).unwrap_or(0) {
+        0 => Some(Time::UNIX_EPOCH),
+        wait => Some(ready.last_transition_time? + Duration::from_secs(wait)),
+    }
+}
+
+/// When the next ready pod becomes available by mere passing of time.
+pub fn next_check(set: &ReplicaSet, active: &[&Arc<Pod>], now: Time) -> Next {
+    let times = active.iter().filter_map(|pod| available_at(set, pod)).filter(|at| *at > now);
+    times.min().map_or(Next::Wait, Next::At)
+}
+
+/// Writes the status, if it says anything new.
+pub fn write(set: &ReplicaSet, status: &ReplicaSetStatus, out: &mut Changes) {
+    if set.status == *status {
+        return;
+    }
+    let body = json!({"metadata": {"uid": set.metadata.uid}, "status": {
+        "replicas": status.replicas,
+        "fullyLabeledReplicas": count(status.fully_labeled_replicas),
+        "readyReplicas": count(status.ready_replicas),
+        "availableReplicas": count(status.available_replicas),
+        "terminatingReplicas": status.terminating_replicas,
+        "observedGeneration": count(i32::try_from(status.observed_generation).unwrap_or(i32::MAX)),
+        "conditions": conditions::json(&status.conditions),
+    }});
+    out.status(ReplicaSet::RESOURCE, set.metadata.key(), body);
+}

@@ -1,0 +1,5 @@
+//! Parts: the nouns that several controllers share. Pure, like the plans that use them.
+
+pub mod adoption;
+pub mod conditions;
+pub mod template;

@@ -1,0 +1,122 @@
+//! The node's images through the admin socket: list, load, remove, pull.
+//!
+//! Archives are streamed: the request's bytes go through a short queue to the thread that unpacks them. After a
+//! refusal the rest of an archive is read and thrown away, so that the caller hears why instead of a broken pipe.
+
+use super::{Door, Lines};
+use anyhow::{Context, Result};
+use http_body_util::BodyExt;
+use hyper::body::{Bytes, Incoming};
+use serde_json::{Value, json};
+use skiff_image::{Image, Images, Progress, PullOptions, Reference};
+use std::collections::BTreeSet;
+use std::io::{self, Read};
+use std::sync::{Arc, Mutex};
+use tokio::sync::mpsc;
+
+/// Pieces of an archive between the socket and the thread that unpacks.
+const PIECES_MOST: usize = 8;
+
+/// `{"images": [...]}`, names as Docker prints them.
+pub fn list(images: &Images) -> Value {
+    json!({"images": images.list().iter().map(|image| row(image)).collect::<Vec<_>>()})
+}
+
+fn row(image: &Image) -> Value {
+    json!({
+        "id": image.id.to_string(),
+        "tags": familiar(&image.repo_tags),
+        "digests": familiar(&image.repo_digests),
+        "repoTags": image.repo_tags,
+        "repoDigests": image.repo_digests,
+        "size": image.size,
+        "created": image.created,
+        "architecture": image.architecture,
+    })
+}
+
+fn familiar(names: &[String]) -> Vec<String> {
+    let short = |name: &String| Reference::parse(name).map_or(name.clone(), |name| name.familiar());
+    names.iter().map(short).collect()
+}
+
+/// Loads an archive; the names, or IDs, of what was in it.
+pub async fn load(images: &Images, mut body: Incoming) -> Result<Value> {
+    let (send, pieces) = mpsc::channel(PIECES_MOST);
+    let images = images.clone();
+    let unpack =
+        tokio::task::spawn_blocking(move || images.load(Pieces { pieces, current: Bytes::new() }));
+    while let Some(frame) = body.frame().await {
+        let (piece, broken) = match frame {
+            Ok(frame) => (frame.into_data().map_err(|_| io::ErrorKind::InvalidData.into()), false),
+            Err(error) => (Err(io::Error::other(error)), true),
+        };
+        // It has refused the archive already: the rest is thrown away.
+        let _ = send.send(piece).await;
+        if broken {
+            break;
+        }
+    }
+    drop(send);
+    let loaded = unpack.await.context("unpacking the archive")??;
+    tracing::info!(images = ?loaded, "loaded");
+    Ok(json!({"loaded": familiar(&loaded)}))
+}
+
+/// The pieces as a reader for a thread that may wait.
+struct Pieces {
+    pieces: mpsc::Receiver<io::Result<Bytes>>,
+    current: Bytes,
+}
+
+impl Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.current.is_empty() {
+            match self.pieces.blocking_recv() {
+                None => return Ok(0),
+                Some(piece) => self.current = piece?,
+            }
+        }
+        let n = buffer.len().min(self.current.len());
+        buffer[..n].copy_from_slice(&self.current.split_to(n));
+        Ok(n)
+    }
+}
+
+/// Takes a name off an image, and the image away with its last name.
+pub async fn remove(images: &Images, document: &Value) -> Result<Value> {
+    let name = name(document)?;
+    let images = images.clone();
+    let removed = tokio::task::spawn_blocking(move || images.remove(&name)).await??;
+    Ok(json!({
+        "untagged": familiar(&removed.untagged),
+        "deleted": removed.deleted.map(|id| id.to_string()),
+    }))
+}
+
+/// Pulls an image; a line for each blob that is complete.
+pub async fn pull(door: &Door, document: &Value, out: &Lines) -> Result<Value> {
+    let name = name(document)?;
+    let (seen, out) = (Arc::new(Mutex::new(BTreeSet::new())), out.clone());
+    let progress = move |progress: Progress| {
+        let blob = progress.blob.to_string();
+        let mut seen = seen.lock().expect("no holder of this lock panics");
+        if progress.done == progress.total && seen.insert(blob.clone()) {
+            // A reader that is slow misses a line; the result comes for sure.
+            let _ = out.try_send(json!({"blob": blob, "total": progress.total}));
+        }
+    };
+    let options = PullOptions {
+        mirrors: crate::node::mirrors(&door.settings),
+        progress: Some(Arc::new(progress)),
+        ..PullOptions::default()
+    };
+    let image = door.images.pull(&name, options).await?;
+    let mut row = row(&image);
+    row["name"] = json!(Reference::parse(&name)?.familiar());
+    Ok(row)
+}
+
+fn name(document: &Value) -> Result<String> {
+    Ok(document["name"].as_str().context("the request names no image")?.to_owned())
+}

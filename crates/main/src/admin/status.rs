@@ -1,0 +1,72 @@
+//! How the cluster is, and when it is ready: asked of the API like anybody else would.
+
+use super::Door;
+use anyhow::Result;
+use serde_json::{Map, Value, json};
+use skiff_api::views::{Key, Node, Pod, View};
+use tokio::sync::watch;
+
+/// What `skiff status` shows of a daemon that runs.
+pub async fn status(door: &Door) -> Result<Value> {
+    let well = door.ready.states().iter().all(|(_, state)| state.is_ok());
+    let mut nodes = Vec::new();
+    for node in door.client.list(Node::RESOURCE, "", "").await? {
+        let node: Node = serde_json::from_value(node.into_value())?;
+        let status = if is_ready(&node) { "Ready" } else { "NotReady" };
+        nodes.push(json!({"name": node.metadata.name, "status": status}));
+    }
+    let own = nodes.iter().find(|node| node["name"] == door.settings.node.as_str());
+    let kubelet = match own.and_then(|node| node["status"].as_str()) {
+        Some("Ready") => "Running",
+        _ => "NotReady",
+    };
+    let mut pods = Map::new();
+    for pod in door.client.list(Pod::RESOURCE, "", "").await? {
+        let pod: Pod = serde_json::from_value(pod.into_value())?;
+        let count = pods.entry(pod.status.phase.clone()).or_insert(json!(0));
+        *count = json!(count.as_u64().unwrap_or(0) + 1);
+    }
+    Ok(json!({
+        "version": format!("v{}", env!("CARGO_PKG_VERSION")),
+        "kubernetes": skiff_server::paths::VERSION,
+        "server": door.server,
+        "apiserver": if well { "Running" } else { "NotReady" },
+        "kubelet": kubelet,
+        "nodes": nodes,
+        "pods": pods,
+    }))
+}
+
+/// Answers when all parts of the server are ready and, if that was asked for, this machine's node.
+pub async fn ready(door: &Door, query: &str) -> Result<Value> {
+    door.ready.all().await;
+    let mut ready = json!({"server": door.server});
+    if query == "for=node" {
+        let key = Key::new("", &door.settings.node);
+        until(door, |node: &Node| node.metadata.key() == key && is_ready(node)).await;
+        ready["node"] = json!(door.settings.node);
+    }
+    Ok(ready)
+}
+
+fn is_ready(node: &Node) -> bool {
+    node.condition("Ready").is_some_and(|condition| condition.status == "True")
+}
+
+/// Waits until there is an object that fits.
+pub async fn until<V: View>(door: &Door, fits: impl Fn(&V) -> bool) {
+    let (send, mut changed) = watch::channel(());
+    let cache = door.caches.of::<V>();
+    cache.on_change(move |_| {
+        send.send_replace(());
+    });
+    loop {
+        changed.mark_unchanged();
+        if cache.list("").iter().any(|object| fits(object)) {
+            return;
+        }
+        if changed.changed().await.is_err() {
+            return;
+        }
+    }
+}

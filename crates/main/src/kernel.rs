@@ -1,0 +1,169 @@
+//! What the cluster has of the kernel outside of its processes: where containers, links, tables and mounts of a machine
+//! are, and how they go when no daemon is there to do it.
+//!
+//! The daemon's parts and the end of a cluster read the same values here, so that what is made is also found again.
+
+use anyhow::{Context, Result, bail};
+use rustix::mount::UnmountFlags;
+use skiff_base::World;
+use skiff_cli::settings::{Range, Settings};
+use skiff_net::{
+    Cidr, LoopbackNodePorts, NetNs, PodNetwork, PodNetworkConfig, ServiceTable, ServiceTableConfig,
+};
+use skiff_runtime::client::{Config, Runtime};
+use skiff_runtime::status::{ContainerState, ContainerStatus};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The node's link in the pod network.
+const LINK: &str = "skiff0";
+/// The nftables table of the services.
+const TABLE: &str = "skiff-services";
+/// What containers get between SIGTERM and SIGKILL when the whole cluster stops.
+const GRACE: Duration = Duration::from_secs(5);
+const SIGTERM: i32 = 15;
+
+/// Where containers are.
+pub fn runtime(settings: &Settings) -> Result<Config> {
+    Ok(Config {
+        root: settings.data.join("runtime"),
+        cgroup_root: settings.cgroup.clone(),
+        exe: std::env::current_exe().context("finding the program of this process")?,
+    })
+}
+
+/// The pod network of the machine that this process is in.
+pub fn pod_network(settings: &Settings) -> Result<PodNetworkConfig> {
+    Ok(PodNetworkConfig {
+        namespace: NetNs::current()?,
+        link: LINK.to_owned(),
+        pods: cidr(settings.node_pods())?,
+        cluster: cidr(settings.pod_cidr)?,
+        services: cidr(settings.service_cidr)?,
+        mtu: None,
+    })
+}
+
+/// The service table of the machine that this process is in.
+pub fn service_table(settings: &Settings) -> Result<ServiceTableConfig> {
+    Ok(ServiceTableConfig {
+        namespace: NetNs::current()?,
+        table: TABLE.to_owned(),
+        cluster: cidr(settings.pod_cidr)?,
+        services: cidr(settings.service_cidr)?,
+        loopback_node_ports: LoopbackNodePorts::Answer,
+    })
+}
+
+fn cidr(range: Range) -> Result<Cidr> {
+    Cidr::new(range.base, range.prefix).with_context(|| format!("{range} is no range"))
+}
+
+/// The same as [`stop_containers`], from a process without tasks.
+pub fn end_containers(settings: &Settings) -> Result<()> {
+    let work = async || stop_containers(settings, &World::real()).await;
+    let run = || -> Result<()> {
+        tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work())
+    };
+    // The command line waits in a runtime of its own, which allows no second one in its thread.
+    std::thread::scope(|scope| {
+        scope.spawn(run).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// Ends all containers, first kindly, and the supervisor with its cgroups.
+pub async fn stop_containers(settings: &Settings, world: &World) -> Result<()> {
+    let config = runtime(settings)?;
+    if !has_supervisor(&config.root)? {
+        return Ok(());
+    }
+    let runtime = Runtime::open(config).await.context("asking the supervisor")?;
+    let running = |container: &ContainerStatus| container.state == ContainerState::Running;
+    let containers = runtime.list().await?.containers;
+    let containers: Vec<_> = containers.into_iter().filter(running).collect();
+    for container in &containers {
+        runtime.signal_container(&container.id, SIGTERM).await?;
+    }
+    let all = futures_util::future::join_all(
+        containers.iter().map(|container| runtime.wait_container(&container.id)),
+    );
+    if world.within(GRACE, all).await.is_none() {
+        tracing::warn!("some containers did not end within {GRACE:?} and are killed");
+    }
+    runtime.shutdown().await.context("ending the containers")
+}
+
+/// Whether a supervisor runs, or left something behind.
+fn has_supervisor(root: &Path) -> Result<bool> {
+    let sandboxes = root.join("sandboxes");
+    let left = match std::fs::read_dir(&sandboxes) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
+        Err(error) => {
+            return Err(error).with_context(|| format!("listing {}", sandboxes.display()));
+        }
+    };
+    Ok(left || root.join("supervisor.sock").exists())
+}
+
+/// Removes links, routes and tables of this machine, and gives its sysctls their former values.
+pub fn remove_network(settings: &Settings) -> Result<()> {
+    PodNetwork::open(pod_network(settings)?)
+        .and_then(PodNetwork::teardown)
+        .context("removing the pod network")?;
+    ServiceTable::open(service_table(settings)?)
+        .and_then(ServiceTable::teardown)
+        .context("removing the service table")
+}
+
+/// Takes away every mount below a folder that is to be removed: what lies behind one is not the cluster's.
+pub fn unmount(folder: &Path) -> Result<()> {
+    let folder = folder.canonicalize().with_context(|| format!("finding {}", folder.display()))?;
+    for point in mounts(&folder)?.iter().rev() {
+        rustix::mount::unmount(point, UnmountFlags::DETACH)
+            .with_context(|| format!("unmounting {}", point.display()))?;
+    }
+    match mounts(&folder)?.first() {
+        None => Ok(()),
+        Some(point) => bail!("{} is still mounted: unmount it and try again", point.display()),
+    }
+}
+
+/// Mount points below a folder, in the order in which they were mounted (proc(5), field 5 of mountinfo).
+fn mounts(folder: &Path) -> Result<Vec<PathBuf>> {
+    let text = std::fs::read_to_string("/proc/self/mountinfo").context("reading the mounts")?;
+    let points = text.lines().filter_map(|line| line.split(' ').nth(4)).map(unescape);
+    Ok(points.filter(|point| point.starts_with(folder) && point != folder).collect())
+}
+
+/// Blanks, tabs, line ends and backslashes are written as `\040` and so on.
+fn unescape(text: &str) -> PathBuf {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let octal = after.get(..3).filter(|_| *first == b'\\');
+        let octal = octal.and_then(|digits| std::str::from_utf8(digits).ok());
+        match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[3..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    PathBuf::from(<std::ffi::OsString as std::os::unix::ffi::OsStringExt>::from_vec(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn odd_mount_points_are_read() {
+        assert_eq!(unescape("/a\\040b\\134c"), Path::new("/a b\\c"));
+        assert_eq!(unescape("/plain"), Path::new("/plain"));
+    }
+}

@@ -1,0 +1,100 @@
+//! The daemon's process: from its settings to its end.
+//!
+//! It ends in two ways. Told to stop (`skiff down`), it ends its containers too. Terminated by a signal (systemd, an
+//! upgrade) or killed, it leaves them running, and the next daemon adopts them.
+
+use crate::admin::{self, Door};
+use crate::assemble::Machine;
+use crate::{kernel, log};
+use anyhow::{Context, Result};
+use skiff_base::World;
+use skiff_cli::settings::Settings;
+use skiff_cli::{Mode, Place};
+use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// glibc reads it when a process begins; more arenas cost memory and save nothing with two threads.
+const ARENAS: &str = "MALLOC_ARENA_MAX";
+const WORKERS: usize = 2;
+/// Blocking calls (files, kernel) that may go on at once; each has a thread.
+const BLOCKING_MOST: usize = 16;
+/// A thread that has nothing to do gives its memory back.
+const BLOCKING_IDLE: Duration = Duration::from_secs(5);
+/// Calls that block on the kernel have so long to return at the end.
+const LAST_CALLS: Duration = Duration::from_secs(2);
+
+/// What the daemon ended for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Containers stay and are adopted.
+    Signal,
+    /// The cluster stops.
+    Told,
+}
+
+pub fn run(settings: Settings, mode: Mode) -> Result<()> {
+    if std::env::var_os(ARENAS).is_none() {
+        let program = std::env::current_exe().context("finding the program of this process")?;
+        let error = Command::new(program).args(std::env::args_os().skip(1)).env(ARENAS, "1").exec();
+        return Err(error).context("executing the daemon");
+    }
+    if mode == Mode::Background {
+        rustix::process::setsid().context("leaving the caller's session")?;
+    }
+    let place = Place::of(&settings.data);
+    let folder = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&settings.data);
+    folder.with_context(|| format!("making {}", settings.data.display()))?;
+    log::start(&settings.log_level, &place, mode)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .max_blocking_threads(BLOCKING_MOST)
+        .thread_keep_alive(BLOCKING_IDLE)
+        .enable_all()
+        .build()?;
+    let result = runtime.block_on(live(Arc::new(settings), &place, mode));
+    runtime.shutdown_timeout(LAST_CALLS);
+    result
+}
+
+async fn live(settings: Arc<Settings>, place: &Place, mode: Mode) -> Result<()> {
+    let world = World::real();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let socket = admin::listen(place)?;
+    let machine = Machine::start(&settings, world.clone()).await?;
+    let (door, mut told) = Door::new(&settings, &machine, world.clone());
+    machine.tasks.spawn(admin::run(Arc::new(door), socket, machine.tasks.clone()));
+    std::fs::write(place.pid_file(), format!("{}\n", std::process::id()))?;
+    tracing::info!(listen = %settings.listen, took = ?world.uptime(), "the API answers");
+    if mode == Mode::Background {
+        tell_ready()?;
+    }
+    let end = tokio::select! {
+        _ = terminate.recv() => End::Signal,
+        _ = interrupt.recv() => End::Signal,
+        _ = told.changed() => End::Told,
+    };
+    tracing::info!(?end, "stopping");
+    machine.stop().await;
+    if end == End::Told {
+        kernel::stop_containers(&settings, &world).await?;
+    }
+    for file in [place.admin_socket(), place.pid_file()] {
+        std::fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))?;
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// The caller waits for this line; then the output leads nowhere.
+fn tell_ready() -> Result<()> {
+    // A caller that has gone does not wait any more.
+    let _ = writeln!(std::io::stdout(), "ready");
+    let nowhere = std::fs::OpenOptions::new().write(true).open("/dev/null")?;
+    Ok(rustix::stdio::dup2_stdout(&nowhere)?)
+}

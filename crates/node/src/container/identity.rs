@@ -1,0 +1,70 @@
+//! As whom a container runs: the pod's word, the container's, the image's (API reference:
+//! SecurityContext.runAsUser, runAsNonRoot, PodSecurityContext.supplementalGroups).
+
+use skiff_api::views::Pod;
+use skiff_api::views::pod::Container;
+use skiff_runtime::spec::User;
+
+/// What to look up in the image's own files: `user` or `user:group`.
+pub fn wanted(pod: &Pod, container: &Container, image_user: &str) -> String {
+    let (of_pod, own) = (&pod.spec.security_context, &container.security_context);
+    let user = own.run_as_user.or(of_pod.run_as_user);
+    let group = own.run_as_group.or(of_pod.run_as_group);
+    match (user, group) {
+        (Some(user), Some(group)) => format!("{user}:{group}"),
+        (Some(user), None) => user.to_string(),
+        (None, Some(group)) => {
+            let user = image_user.split(':').next().filter(|user| !user.is_empty());
+            format!("{}:{group}", user.unwrap_or("0"))
+        }
+        (None, None) => image_user.to_owned(),
+    }
+}
+
+/// Adds the groups that the pod asks for; with policy Strict the image's own do not count.
+pub fn with_groups(pod: &Pod, mut user: User) -> User {
+    let security = &pod.spec.security_context;
+    if security.supplemental_groups_policy.as_deref() == Some("Strict") {
+        user.groups.clear();
+    }
+    for group in security.supplemental_groups.iter().chain(&security.fs_group) {
+        if !user.groups.contains(group) {
+            user.groups.push(*group);
+        }
+    }
+    user
+}
+
+/// Refuses root where the pod said so; the words are those of upstream.
+pub fn check_non_root(
+    pod: &Pod,
+    container: &Container,
+    image_user: &str,
+    user: &User,
+) -> Result<(), String> {
+    let (of_pod, own) = (&pod.spec.security_context, &container.security_context);
+    if !own.run_as_non_root.or(of_pod.run_as_non_root).unwrap_or(false) {
+        return Ok(());
+    }
+    let place = format!(
+        "(pod: \"{}_{}({})\", container: {})",
+        pod.metadata.name, pod.metadata.namespace, pod.metadata.uid, container.name
+    );
+    match own.run_as_user.or(of_pod.run_as_user) {
+        Some(0) => Err(format!("container's runAsUser breaks non-root policy {place}")),
+        Some(_) => Ok(()),
+        None => {
+            let name = image_user.split(':').next().unwrap_or("");
+            if name.parse::<u32>().is_err() && !name.is_empty() {
+                return Err(format!(
+                    "container has runAsNonRoot and image has non-numeric user ({name}), cannot \
+                     verify user is non-root {place}"
+                ));
+            }
+            match user.uid {
+                0 => Err(format!("container has runAsNonRoot and image will run as root {place}")),
+                _ => Ok(()),
+            }
+        }
+    }
+}

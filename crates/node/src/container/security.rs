@@ -1,0 +1,32 @@
+//! Rights of a container: capabilities, filters, privileges (API reference: SecurityContext).
+
+use skiff_api::views::Pod;
+use skiff_api::views::pod::Container;
+use skiff_runtime::spec::{ProcMount, Seccomp, Security};
+use std::path::Path;
+
+/// `profiles` is the folder that Localhost profiles are below.
+pub fn security(pod: &Pod, container: &Container, profiles: &Path) -> Security {
+    let own = &container.security_context;
+    let profile =
+        own.seccomp_profile.as_ref().or(pod.spec.security_context.seccomp_profile.as_ref());
+    let seccomp = match profile.map(|profile| &*profile.sort) {
+        Some("Unconfined") => Seccomp::Unconfined,
+        Some("Localhost") => {
+            let name = profile.and_then(|profile| profile.localhost_profile.as_deref());
+            Seccomp::Localhost(profiles.join(name.unwrap_or_default()))
+        }
+        _ => Seccomp::RuntimeDefault,
+    };
+    Security {
+        privileged: own.privileged,
+        add_capabilities: own.capabilities.add.clone(),
+        drop_capabilities: own.capabilities.drop.clone(),
+        no_new_privileges: own.allow_privilege_escalation == Some(false),
+        seccomp,
+        proc_mount: match own.proc_mount.as_deref() {
+            Some("Unmasked") => ProcMount::Unmasked,
+            _ => ProcMount::Default,
+        },
+    }
+}

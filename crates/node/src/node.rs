@@ -1,0 +1,96 @@
+//! Assembly of the node: what it is told, what it is given, and the tasks that it runs.
+
+use crate::machine::Machine;
+use crate::pod::Pods;
+use crate::rim::Rim;
+use crate::{Error, register};
+use skiff_base::{Tasks, World};
+use skiff_client::events::Recorder;
+use skiff_client::{Caches, Client};
+use skiff_image::{Images, Mirror};
+use skiff_net::PodNetwork;
+use skiff_runtime::client::Runtime;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// What a node is told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub name: String,
+    /// Pods, logs and profiles are below this folder; it is the node's alone.
+    pub data: PathBuf,
+    /// The address that the node is known by.
+    pub address: Ipv4Addr,
+    /// The port of the node's own API.
+    pub port: u16,
+    pub pod_cidr: String,
+    pub cluster_domain: String,
+    /// The cluster's DNS server; None: pods get the machine's own.
+    pub cluster_dns: Option<Ipv4Addr>,
+    /// The machine's resolver configuration and hosts file.
+    pub resolv_conf: PathBuf,
+    pub hosts: PathBuf,
+    pub mirrors: Vec<Mirror>,
+    pub most_pods: u32,
+    /// `v1.37.1`: what the node says it is.
+    pub version: String,
+}
+
+/// The node of one machine.
+pub struct Node {
+    rim: Arc<Rim>,
+    pods: Arc<Pods>,
+}
+
+impl Node {
+    /// `client` acts as `system:node:NAME` of group `system:nodes`.
+    pub fn build(
+        world: World,
+        config: Config,
+        client: Client,
+        images: Images,
+        runtime: Runtime,
+        network: Arc<PodNetwork>,
+        tasks: Tasks,
+    ) -> Result<Node, Error> {
+        for folder in ["pods", "logs"] {
+            let path = config.data.join(folder);
+            std::fs::create_dir_all(&path).map_err(|source| Error::MakeFolder { path, source })?;
+        }
+        let machine = Machine::read(&config.data)?;
+        let recorder =
+            Recorder::new(client.clone(), world.clone(), "kubelet").on_host(&config.name);
+        let caches = Caches::new(client.clone(), world.clone(), tasks.clone());
+        let rim = Arc::new(Rim {
+            world,
+            config,
+            machine,
+            client,
+            caches,
+            recorder,
+            images,
+            runtime,
+            network,
+            tasks,
+        });
+        let pods = Arc::new(Pods::new(rim.clone()));
+        Ok(Node { rim, pods })
+    }
+
+    /// Registers the node, adopts what runs, and follows its pods.
+    pub async fn start(&self) -> Result<(), Error> {
+        self.rim.tasks.spawn(register::run(self.rim.clone()));
+        self.pods.clone().start().await
+    }
+
+    /// What the node's API stands on.
+    pub fn doors(&self) -> crate::api::NodeDoors {
+        crate::api::NodeDoors::new(self.rim.clone())
+    }
+
+    /// The node's own door to the API server.
+    pub fn client(&self) -> &Client {
+        &self.rim.client
+    }
+}

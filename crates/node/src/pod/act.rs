@@ -1,0 +1,288 @@
+//! What is done for a pod as a whole: its sandbox with network and files, its images, its end.
+
+use super::adopt::{POD_NAME, POD_NAMESPACE, POD_UID};
+use super::files;
+use super::seen::{ImageFact, Outcome};
+use super::worker::Mail;
+use crate::container::limits;
+use crate::qos;
+use crate::report::Note;
+use crate::rim::Rim;
+use skiff_api::views::Pod;
+use skiff_base::Backoff;
+use skiff_image::{Image, PullOptions, Reference};
+use skiff_net::{Attach, HostPort, NetNs, Protocol};
+use skiff_runtime::spec::{Namespace, PidMode, SandboxSpec};
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc::UnboundedSender;
+
+/// Between tries to remove what is left of a pod.
+const REMOVE: Backoff =
+    Backoff { first: Duration::from_millis(200), most: Duration::from_secs(60) };
+const REMOVE_TRIES: u32 = 20;
+
+/// Namespaces, address and files of a pod.
+pub async fn make_sandbox(rim: Arc<Rim>, pod: Arc<Pod>) -> Outcome {
+    let spec = sandbox_spec(&rim, &pod);
+    let made = match rim.runtime.create_sandbox(&spec).await {
+        Err(error) => return Outcome::Sandbox(Err(error.to_string())),
+        Ok(made) => made,
+    };
+    let id = spec.id.clone();
+    let (shared, its_pod) = (rim.clone(), pod.clone());
+    let attached = rim.blocking(move || {
+        let ip = match made.netns {
+            Some(netns) if !its_pod.spec.host_network => {
+                Some(attach(&shared, &its_pod, &made.id, &netns)?)
+            }
+            _ => None,
+        };
+        write_files(&shared, &its_pod, ip)?;
+        Ok(ip)
+    });
+    match attached.await {
+        Ok(ip) => Outcome::Sandbox(Ok((id, ip))),
+        Err(why) => {
+            remove_sandbox(&rim, &id, Vec::new()).await;
+            Outcome::Sandbox(Err(why))
+        }
+    }
+}
+
+fn sandbox_spec(rim: &Rim, pod: &Pod) -> SandboxSpec {
+    let spec = &pod.spec;
+    let namespace = |host: bool| if host { Namespace::Host } else { Namespace::Own };
+    let sysctls = spec.security_context.sysctls.iter();
+    SandboxSpec {
+        id: rim.fresh_id(),
+        labels: pod_labels(pod),
+        hostname: match spec.host_network {
+            true => String::new(),
+            false => files::kernel_name(pod, &rim.config.cluster_domain),
+        },
+        network: namespace(spec.host_network),
+        ipc: namespace(spec.host_ipc),
+        uts: namespace(spec.host_network),
+        pid: match (spec.host_pid, spec.share_process_namespace) {
+            (true, _) => PidMode::Host,
+            (false, true) => PidMode::Pod,
+            (false, false) => PidMode::Container,
+        },
+        sysctls: sysctls.map(|sysctl| (sysctl.name.clone(), sysctl.value.clone())).collect(),
+        shm_size: 0,
+        cgroup_parent: cgroup(pod),
+        resources: limits::pod(pod),
+    }
+}
+
+/// The pod's cgroup, by its class.
+pub fn cgroup(pod: &Pod) -> String {
+    let uid = &pod.metadata.uid;
+    match qos::class(pod) {
+        "Guaranteed" => format!("kubepods/pod{uid}"),
+        class => format!("kubepods/{}/pod{uid}", class.to_ascii_lowercase()),
+    }
+}
+
+fn attach(rim: &Rim, pod: &Pod, id: &str, netns: &Path) -> Result<Ipv4Addr, String> {
+    let namespace = NetNs::open(netns).map_err(|e| e.to_string())?;
+    let ports = pod.spec.init_containers.iter().chain(&pod.spec.containers).flat_map(|c| &c.ports);
+    let host_ports: Vec<HostPort> = ports
+        .filter(|port| port.host_port != 0)
+        .map(|port| HostPort {
+            protocol: match &*port.protocol {
+                "UDP" => Protocol::Udp,
+                _ => Protocol::Tcp,
+            },
+            host_ip: port.host_ip.parse().ok().filter(|ip: &Ipv4Addr| !ip.is_unspecified()),
+            host_port: port.host_port,
+            container_port: port.container_port,
+        })
+        .collect();
+    let attach = Attach { id, namespace: &namespace, address: None, host_ports: &host_ports };
+    let attachment = rim.network.attach(&attach).map_err(|e| e.to_string())?;
+    Ok(attachment.address)
+}
+
+fn write_files(rim: &Rim, pod: &Pod, ip: Option<Ipv4Addr>) -> Result<(), String> {
+    let config = &rim.config;
+    let dir = rim.pod_dir(&pod.metadata.uid);
+    let machine = |path: &Path| std::fs::read_to_string(path).unwrap_or_else(|_| String::new());
+    let ip = ip.map_or_else(|| config.address.to_string(), |ip| ip.to_string());
+    let hosts = files::hosts(pod, &ip, &config.cluster_domain, &machine(&config.hosts));
+    let resolv = files::resolv_conf(pod, config, &machine(&config.resolv_conf));
+    let name = files::kernel_name(pod, &config.cluster_domain) + "\n";
+    let write = |name: &str, text: String| std::fs::write(dir.join(name), text);
+    std::fs::create_dir_all(&dir)
+        .and_then(|()| write("etc-hosts", hosts))
+        .and_then(|()| write("resolv.conf", resolv))
+        .and_then(|()| write("hostname", name))
+        .map_err(|e| format!("write the files of the pod in {}: {e}", dir.display()))
+}
+
+/// Removes a sandbox with its containers, address and root file systems; tries until it is done.
+pub async fn remove_sandbox(rim: &Arc<Rim>, id: &str, containers: Vec<String>) {
+    for failures in 1..=REMOVE_TRIES {
+        let done = match rim.runtime.remove_sandbox(id).await {
+            Err(error) => Err(error.to_string()),
+            Ok(()) => {
+                let (shared, id, containers) = (rim.clone(), id.to_owned(), containers.clone());
+                rim.blocking(move || {
+                    shared.network.detach(&id).map_err(|e| e.to_string())?;
+                    containers
+                        .iter()
+                        .try_for_each(|id| shared.images.discard(id))
+                        .map_err(|e| e.to_string())
+                })
+                .await
+            }
+        };
+        let Err(why) = done else { return };
+        tracing::warn!(sandbox = id, %why, "a sandbox is not removed yet");
+        rim.world.sleep(REMOVE.delay(failures)).await;
+    }
+}
+
+/// Removes a container that ended long ago, and its log.
+pub async fn forget_container(rim: &Arc<Rim>, id: String, log: std::path::PathBuf) {
+    let removed = match rim.runtime.remove_container(&id).await {
+        Err(error) => Err(error.to_string()),
+        Ok(()) => {
+            let shared = rim.clone();
+            rim.blocking(move || {
+                if log.exists() {
+                    std::fs::remove_file(&log).map_err(|e| e.to_string())?;
+                }
+                shared.images.discard(&id).map_err(|e| e.to_string())
+            })
+            .await
+        }
+    };
+    if let Err(why) = removed {
+        tracing::warn!(%why, "an old container is not removed");
+    }
+}
+
+/// Removes a pod's folders, and its logs when the pod is known.
+pub async fn clean_up(rim: &Arc<Rim>, uid: &str, pod: Option<&Pod>) {
+    let dir = rim.pod_dir(uid);
+    let logs = pod.map(|pod| {
+        let meta = &pod.metadata;
+        rim.log_dir(&meta.namespace, &meta.name, &meta.uid)
+    });
+    let done = rim.blocking(move || {
+        crate::volumes::remove(&dir)?;
+        match logs.filter(|logs| logs.exists()) {
+            Some(logs) => std::fs::remove_dir_all(&logs).map_err(|e| e.to_string()),
+            None => Ok(()),
+        }
+    });
+    if let Err(why) = done.await {
+        tracing::warn!(uid, %why, "the folders of a pod are not removed");
+    }
+}
+
+/// Makes sure that a container's image is here, and tells users how.
+pub async fn pull(
+    rim: Arc<Rim>,
+    pod: Arc<Pod>,
+    container: String,
+    mail: UnboundedSender<Mail>,
+) -> Outcome {
+    let found = pod.spec.all_containers().find(|c| c.name == container);
+    let Some(wanted) = found else {
+        let why = ("ErrImagePull".to_owned(), "the container is not in the pod".to_owned());
+        return Outcome::Image { container, result: Err(why) };
+    };
+    let tell = |sort, reason, message| {
+        let (pod, container) = (pod.clone(), Some(container.clone()));
+        // The worker may have ended; then nobody needs this.
+        let _ = mail.send(Mail::Note(Note { pod, container, sort, reason, message }));
+    };
+    let result = ensure(&rim, &wanted.image, &wanted.image_pull_policy, &tell).await;
+    if let Err((reason, _)) = &result {
+        tell("Warning", "Failed", format!("Error: {reason}"));
+    }
+    Outcome::Image { container, result }
+}
+
+type Tell<'a> = dyn Fn(&'static str, &'static str, String) + Send + Sync + 'a;
+
+async fn ensure(
+    rim: &Rim,
+    image: &str,
+    policy: &str,
+    tell: &Tell<'_>,
+) -> Result<ImageFact, (String, String)> {
+    let reference = Reference::parse(image).map_err(|e| {
+        let why = format!(
+            "Failed to apply default image tag {image:?}: couldn't parse image name {image:?}: {e}"
+        );
+        tell("Warning", "InspectFailed", why.clone());
+        ("InvalidImageName".to_owned(), why)
+    })?;
+    let here =
+        rim.images.resolve(image).map_err(|e| ("ImageInspectError".into(), e.to_string()))?;
+    if let Some(here) = here.filter(|_| policy != "Always") {
+        tell(
+            "Normal",
+            "Pulled",
+            format!(
+                "Container image {image:?} already present on machine and can be accessed by the pod"
+            ),
+        );
+        return Ok(fact(&here, &reference));
+    }
+    if policy == "Never" {
+        let why = format!("Container image {image:?} is not present with pull policy of Never");
+        tell("Warning", "ErrImageNeverPull", why.clone());
+        return Err(("ErrImageNeverPull".into(), why));
+    }
+    tell("Normal", "Pulling", format!("Pulling image {image:?}"));
+    let begun = rim.world.uptime();
+    let options = PullOptions { mirrors: rim.config.mirrors.clone(), ..PullOptions::default() };
+    match rim.images.pull(image, options).await {
+        Ok(pulled) => {
+            let took = (rim.world.uptime() - begun).as_millis() as i64 * 1_000_000;
+            let took = skiff_api::duration::format(took);
+            tell(
+                "Normal",
+                "Pulled",
+                format!(
+                    "Successfully pulled image {image:?} in {took} ({took} including waiting). Image \
+                 size: {} bytes.",
+                    pulled.size
+                ),
+            );
+            Ok(fact(&pulled, &reference))
+        }
+        Err(error) => {
+            let why = format!("rpc error: code = {} desc = {error}", error.code().as_str());
+            tell("Warning", "Failed", format!("Failed to pull image {image:?}: {why}"));
+            Err(("ErrImagePull".into(), why))
+        }
+    }
+}
+
+/// What statuses show: a tag as the image, a digest of a repository as its id.
+fn fact(image: &Image, reference: &Reference) -> ImageFact {
+    let id = image.id.to_string();
+    let asked = reference.to_string();
+    let tag = image.repo_tags.iter().find(|tag| **tag == asked).or(image.repo_tags.first());
+    ImageFact {
+        name: tag.cloned().unwrap_or(asked),
+        shown: image.repo_digests.first().cloned().unwrap_or_else(|| id.clone()),
+        id,
+    }
+}
+
+/// Marks of a pod on everything that the runtime keeps for it.
+pub fn pod_labels(pod: &Pod) -> BTreeMap<String, String> {
+    let meta = &pod.metadata;
+    let labels = [(POD_UID, &meta.uid), (POD_NAME, &meta.name), (POD_NAMESPACE, &meta.namespace)];
+    labels.map(|(key, value)| (key.to_owned(), value.clone())).into()
+}

@@ -1,0 +1,140 @@
+//! Adoption: containers outlive the daemon. What the runtime has is grouped by pod, and becomes the
+//! facts that a worker begins with, so that nothing is started twice and nothing is restarted.
+
+use super::exits;
+use super::seen::{Ended, ImageFact, Known, Run, Sandbox, Seen, Verdicts};
+use skiff_net::Attachment;
+use skiff_runtime::status::{ContainerState, ContainerStatus, Listing, SandboxStatus};
+use std::collections::{BTreeMap, HashMap};
+
+/// Marks on sandboxes and containers; the names are those that CRI users know.
+pub const POD_UID: &str = "io.kubernetes.pod.uid";
+pub const POD_NAME: &str = "io.kubernetes.pod.name";
+pub const POD_NAMESPACE: &str = "io.kubernetes.pod.namespace";
+pub const CONTAINER: &str = "io.kubernetes.container.name";
+pub const ATTEMPT: &str = "io.kubernetes.container.restartCount";
+pub const MESSAGE_POLICY: &str = "io.kubernetes.container.terminationMessagePolicy";
+const IMAGE_NAME: &str = "skiff.image.name";
+const IMAGE_ID: &str = "skiff.image.id";
+const IMAGE_SHOWN: &str = "skiff.image.shown";
+const USER: &str = "skiff.user";
+
+/// What the runtime still has of one pod.
+#[derive(Debug, Clone, Default)]
+pub struct Leftover {
+    sandboxes: Vec<(SandboxStatus, Option<std::net::Ipv4Addr>)>,
+    containers: Vec<ContainerStatus>,
+}
+
+impl Leftover {
+    pub fn sandboxes(&self) -> impl Iterator<Item = &str> {
+        self.sandboxes.iter().map(|(sandbox, _)| &*sandbox.id)
+    }
+
+    pub fn container_ids(&self) -> Vec<String> {
+        self.containers.iter().map(|container| container.id.clone()).collect()
+    }
+}
+
+/// All that is there, by the uid of its pod.
+pub fn group(listing: Listing, attached: &[Attachment]) -> HashMap<String, Leftover> {
+    let mut all: HashMap<String, Leftover> = HashMap::new();
+    for sandbox in listing.sandboxes {
+        let Some(uid) = sandbox.labels.get(POD_UID).cloned() else { continue };
+        let ip = attached.iter().find(|a| a.id == sandbox.id).map(|a| a.address);
+        all.entry(uid).or_default().sandboxes.push((sandbox, ip));
+    }
+    for container in listing.containers {
+        let Some(uid) = container.labels.get(POD_UID).cloned() else { continue };
+        all.entry(uid).or_default().containers.push(container);
+    }
+    all
+}
+
+/// The marks of an image on a container that runs it.
+pub fn image_labels(image: &ImageFact, user: &str) -> [(String, String); 4] {
+    [
+        (IMAGE_NAME.into(), image.name.clone()),
+        (IMAGE_ID.into(), image.id.clone()),
+        (IMAGE_SHOWN.into(), image.shown.clone()),
+        (USER.into(), user.into()),
+    ]
+}
+
+pub fn image_of(labels: &BTreeMap<String, String>) -> ImageFact {
+    let text = |key| labels.get(key).cloned().unwrap_or_default();
+    ImageFact { id: text(IMAGE_ID), name: text(IMAGE_NAME), shown: text(IMAGE_SHOWN) }
+}
+
+/// `uid:gid:group,group` on a container's mark.
+pub fn user_text(uid: u32, gid: u32, groups: &[u32]) -> String {
+    let groups: Vec<String> = groups.iter().map(u32::to_string).collect();
+    format!("{uid}:{gid}:{}", groups.join(","))
+}
+
+fn user_of(labels: &BTreeMap<String, String>) -> Option<(u32, u32, Vec<u32>)> {
+    let mut parts = labels.get(USER)?.split(':');
+    let uid = parts.next()?.parse().ok()?;
+    let gid = parts.next()?.parse().ok()?;
+    Some((uid, gid, parts.next()?.split(',').filter_map(|group| group.parse().ok()).collect()))
+}
+
+/// The facts as the runtime and the API together tell them.
+pub fn adopt(seen: &mut Seen, leftover: &Leftover) {
+    let host_network = seen.pod.spec.host_network;
+    for (sandbox, ip) in &leftover.sandboxes {
+        let whole = sandbox.ready && (ip.is_some() || host_network);
+        seen.sandbox = match whole {
+            true => Sandbox::Ready { id: sandbox.id.clone(), ip: *ip },
+            false => Sandbox::Removing { id: sandbox.id.clone() },
+        };
+    }
+    let mut containers: Vec<&ContainerStatus> = leftover.containers.iter().collect();
+    containers.sort_by_key(|container| (attempt(&container.labels), container.created_at));
+    for container in containers {
+        let Some(name) = container.labels.get(CONTAINER) else { continue };
+        let known = known(seen, name, container);
+        seen.containers.insert(name.clone(), known);
+    }
+}
+
+fn attempt(labels: &BTreeMap<String, String>) -> u32 {
+    labels.get(ATTEMPT).and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+fn known(seen: &Seen, name: &str, container: &ContainerStatus) -> Known {
+    let (id, image) = (container.id.clone(), image_of(&container.labels));
+    let reported = seen.pod.status.container_statuses.iter();
+    let reported = reported.chain(&seen.pod.status.init_container_statuses);
+    let reported = reported.into_iter().find(|status| status.name == name);
+    let run = match (container.state, &container.exit) {
+        (ContainerState::Exited, _) | (_, Some(_)) => Run::Ended(exits::ended(container, "")),
+        (ContainerState::Running, None) => Run::Running {
+            id,
+            image,
+            since: exits::time(container.started_at.unwrap_or(container.created_at)),
+            hooked: true,
+        },
+        (ContainerState::Created, None) => Run::Ended(Ended {
+            id,
+            image,
+            code: 137,
+            signal: 0,
+            reason: "ContainerStatusUnknown".into(),
+            message: String::new(),
+            started: None,
+            finished: exits::time(container.created_at),
+        }),
+    };
+    Known {
+        run,
+        restarts: attempt(&container.labels),
+        last: seen.known(name).ended().cloned(),
+        probes: Verdicts {
+            started: reported.is_none_or(|status| status.started.unwrap_or(true)),
+            ready: reported.is_none_or(|status| status.ready),
+        },
+        user: user_of(&container.labels),
+        ..Known::default()
+    }
+}

@@ -1,0 +1,159 @@
+//! The pods of this node: one worker each, woken by the API, the runtime and its own actions.
+//!
+//! This file finds the worker that something is for. What a worker does is in [`worker`].
+
+pub mod act;
+pub mod adopt;
+pub mod containers;
+pub mod exits;
+pub mod files;
+pub mod plan;
+pub mod seen;
+pub mod start;
+pub mod status;
+pub mod stop;
+pub mod worker;
+
+use crate::Error;
+use crate::rim::Rim;
+use adopt::Leftover;
+use seen::Outcome;
+use skiff_api::views::Pod;
+use skiff_client::Change;
+use skiff_runtime::client::Events;
+use skiff_runtime::spec::Resources;
+use skiff_runtime::status::{ContainerState, Event};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use tokio::sync::mpsc::{self, UnboundedSender};
+use worker::{Mail, Worker};
+
+/// The least weight of processor time: for pods that ask for none.
+const LEAST_SHARES: u64 = 2;
+
+/// The workers, by the uid of their pods.
+pub struct Pods {
+    rim: Arc<Rim>,
+    workers: Mutex<HashMap<String, UnboundedSender<Mail>>>,
+    /// What ran when this process began, until its worker takes it.
+    leftovers: Mutex<HashMap<String, Leftover>>,
+}
+
+impl Pods {
+    pub fn new(rim: Arc<Rim>) -> Pods {
+        Pods { rim, workers: Mutex::default(), leftovers: Mutex::default() }
+    }
+
+    /// Takes stock of what runs, then follows the API and the runtime.
+    pub async fn start(self: Arc<Self>) -> Result<(), Error> {
+        let events = self.rim.runtime.events();
+        self.make_cgroups().await?;
+        let listing = self.rim.runtime.list().await?;
+        let attached = self.rim.network.attachments();
+        *self.leftovers.lock().expect("no holder of this lock panics") =
+            adopt::group(listing, &attached);
+        self.rim.tasks.spawn(self.clone().follow_runtime(events));
+        let query = format!("&fieldSelector=spec.nodeName%3D{}", self.rim.config.name);
+        let cache = self.rim.caches.filtered::<Pod>(&query);
+        let pods = self.clone();
+        cache.on_change(move |change| pods.changed(change));
+        let pods = self.clone();
+        self.rim.tasks.spawn(async move {
+            cache.caught_up(0).await;
+            pods.remove_strays().await;
+        });
+        Ok(())
+    }
+
+    async fn make_cgroups(&self) -> Result<(), Error> {
+        let runtime = &self.rim.runtime;
+        let least = Resources { cpu_shares: Some(LEAST_SHARES), ..Resources::default() };
+        runtime.set_cgroup("kubepods", &Resources::default()).await?;
+        runtime.set_cgroup("kubepods/burstable", &Resources::default()).await?;
+        Ok(runtime.set_cgroup("kubepods/besteffort", &least).await?)
+    }
+
+    fn changed(self: &Arc<Self>, change: &Change<Pod>) {
+        let uid = |pod: &Arc<Pod>| pod.metadata.uid.clone();
+        if let Some(old) = change.old
+            && change.new.is_none_or(|new| uid(new) != uid(old))
+        {
+            self.mail(&uid(old), Mail::Gone);
+        }
+        let Some(pod) = change.new else { return };
+        if !self.mail(&uid(pod), Mail::Pod(pod.clone())) {
+            self.hire(pod.clone());
+        }
+    }
+
+    /// Hands something to a worker; false when there is none.
+    fn mail(&self, uid: &str, mail: Mail) -> bool {
+        let workers = self.workers.lock().expect("no holder of this lock panics");
+        workers.get(uid).is_some_and(|worker| worker.send(mail).is_ok())
+    }
+
+    fn hire(self: &Arc<Self>, pod: Arc<Pod>) {
+        // Unbounded, but what is in it is bounded: one outcome for each action that is under way,
+        // and the newest states of one object.
+        let (send, receive) = mpsc::unbounded_channel();
+        let uid = pod.metadata.uid.clone();
+        let mut leftovers = self.leftovers.lock().expect("no holder of this lock panics");
+        let leftover = leftovers.remove(&uid);
+        drop(leftovers);
+        let mut workers = self.workers.lock().expect("no holder of this lock panics");
+        workers.insert(uid.clone(), send.clone());
+        drop(workers);
+        let worker = Worker::new(self.rim.clone(), pod, send, leftover);
+        let pods = self.clone();
+        self.rim.tasks.spawn(async move {
+            worker.run(receive).await;
+            pods.workers.lock().expect("no holder of this lock panics").remove(&uid);
+        });
+    }
+
+    async fn follow_runtime(self: Arc<Self>, mut events: Events) {
+        while let Some(event) = events.next().await {
+            match event {
+                Event::Exited(status) => self.exited(status),
+                Event::Started(_) => {}
+                Event::SandboxLost(status) => {
+                    if let Some(uid) = status.labels.get(adopt::POD_UID) {
+                        self.mail(uid, Mail::Outcome(Outcome::SandboxLost));
+                    }
+                }
+                Event::Resync => match self.rim.runtime.list().await {
+                    Ok(listing) => {
+                        let ended = |c: &skiff_runtime::status::ContainerStatus| {
+                            c.state == ContainerState::Exited
+                        };
+                        listing.containers.into_iter().filter(ended).for_each(|c| self.exited(c));
+                    }
+                    Err(error) => tracing::warn!(%error, "the runtime does not list"),
+                },
+            }
+        }
+    }
+
+    fn exited(self: &Arc<Self>, status: skiff_runtime::status::ContainerStatus) {
+        let Some(uid) = status.labels.get(adopt::POD_UID).cloned() else { return };
+        let pods = self.clone();
+        self.rim.tasks.spawn(async move {
+            if let Some((container, ended)) = exits::read(&pods.rim, status).await {
+                pods.mail(&uid, Mail::Outcome(Outcome::Exited { container, ended }));
+            }
+        });
+    }
+
+    /// What ran for pods that are no longer there goes.
+    async fn remove_strays(&self) {
+        let strays: Vec<(String, Leftover)> =
+            self.leftovers.lock().expect("no holder of this lock panics").drain().collect();
+        for (uid, leftover) in strays {
+            tracing::info!(uid, "a pod went while the node was away");
+            for id in leftover.sandboxes() {
+                act::remove_sandbox(&self.rim, id, leftover.container_ids()).await;
+            }
+            act::clean_up(&self.rim, &uid, None).await;
+        }
+    }
+}

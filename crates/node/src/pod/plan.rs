@@ -1,0 +1,390 @@
+//! The pod machine: what to do next for one pod. Pure: (what is seen, now) -> actions.
+//!
+//! A pod goes up in this order: sandbox, volumes and images side by side; init containers one after
+//! the other, sidecars among them staying up; then all main containers at once. It goes down main
+//! containers first, sidecars in reverse order, the sandbox last (KEP-753; API reference: Pod).
+//! Every action is begun once: the facts say what is under way. Never here: IO, a clock.
+
+use super::seen::{
+    ImageFact, ImageStep, Known, ProbeSort, Run, Sandbox, Seen, Step, Trouble, later,
+};
+use skiff_api::views::Pod;
+use skiff_api::views::pod::Container;
+use skiff_base::Time;
+use std::time::Duration;
+
+/// A container always gets this long between the signal and the kill.
+const GRACE_LEAST_S: i64 = 1;
+/// The API's default of terminationGracePeriodSeconds.
+const GRACE_DEFAULT_S: i64 = 30;
+/// How long a status says that a pull failed before it says that it waits for the next one.
+const PULL_SHOWN_MOST_S: i64 = 3;
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    MakeSandbox,
+    Mount,
+    Pull {
+        container: String,
+    },
+    Start {
+        container: String,
+        id: String,
+        image: ImageFact,
+        attempt: u32,
+    },
+    Kill {
+        container: String,
+        id: String,
+        why: Why,
+        grace_s: i64,
+    },
+    RemoveSandbox {
+        id: String,
+    },
+    /// A wait begins that users are told of.
+    BackOff {
+        container: String,
+        sort: &'static str,
+        message: String,
+    },
+    /// The pod's phase becomes Failed.
+    Fail {
+        reason: String,
+        message: String,
+    },
+    /// Nothing runs any more: remove what is left, and the object if it waits for that.
+    Finish,
+}
+
+/// Why a container is stopped.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Why {
+    /// The pod goes, within so many seconds.
+    Pod {
+        grace_s: i64,
+    },
+    Probe(ProbeSort),
+    Hook {
+        message: String,
+    },
+}
+
+/// What to do now, which probes shall run, and when to look again.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Plan {
+    pub actions: Vec<Action>,
+    pub probes: Vec<(String, String, ProbeSort)>,
+    pub wake: Option<Time>,
+}
+
+impl Plan {
+    fn wake(&mut self, at: Time) {
+        self.wake = Some(self.wake.map_or(at, |before| before.min(at)));
+    }
+}
+
+/// Decides. `name` gives ids for new containers.
+pub fn plan(seen: &Seen, now: Time, name: &mut dyn FnMut() -> String) -> Plan {
+    let mut out = Plan::default();
+    if seen.over {
+        return out;
+    }
+    if let Some(at) = deadline(seen) {
+        if now >= at && seen.failed.is_none() && !seen.pod.metadata.deleting() {
+            out.actions.push(Action::Fail {
+                reason: "DeadlineExceeded".into(),
+                message: "Pod was active on the node longer than the specified deadline".into(),
+            });
+            return out;
+        }
+        out.wake(at);
+    }
+    if stopping(seen) {
+        tear_down(seen, &mut out);
+    } else {
+        bring_up(seen, now, name, &mut out);
+    }
+    out
+}
+
+/// When activeDeadlineSeconds are over.
+fn deadline(seen: &Seen) -> Option<Time> {
+    let seconds = seen.pod.spec.active_deadline_seconds?;
+    let start = seen.pod.status.start_time.unwrap_or(seen.since);
+    Some(later(start, Duration::from_secs(u64::try_from(seconds).ok()?)))
+}
+
+/// Whether the pod shall be gone or has done all it had to do.
+pub fn stopping(seen: &Seen) -> bool {
+    seen.gone
+        || seen.failed.is_some()
+        || seen.pod.metadata.deleting()
+        || seen.pod.ended()
+        || seen.sandbox == Sandbox::Removed
+        || completed(seen)
+}
+
+/// Whether no container will run again.
+pub fn completed(seen: &Seen) -> bool {
+    let spec = &seen.pod.spec;
+    let failed_init = spec.init_containers.iter().any(|container| {
+        let ended = seen.known(&container.name).ended();
+        !container.is_sidecar()
+            && ended.is_some_and(|e| e.code != 0 && !restarts(&seen.pod, container, e.code))
+    });
+    let ended = |container: &Container| {
+        let ended = seen.known(&container.name).ended();
+        ended.is_some_and(|ended| !restarts(&seen.pod, container, ended.code))
+    };
+    failed_init && !main_started(seen) || spec.containers.iter().all(ended)
+}
+
+/// Whether a container that ended with this code is started again (KEP-753, KEP-5307).
+pub fn restarts(pod: &Pod, container: &Container, code: i32) -> bool {
+    for rule in &container.restart_policy_rules {
+        let Some(codes) = &rule.exit_codes else { continue };
+        if codes.values.contains(&code) == (codes.operator == "In") {
+            return true;
+        }
+    }
+    match container.restart_policy.as_deref().unwrap_or(&pod.spec.restart_policy) {
+        "Never" => false,
+        "OnFailure" => code != 0,
+        _ => !is_init(pod, container) || container.is_sidecar() || code != 0,
+    }
+}
+
+fn is_init(pod: &Pod, container: &Container) -> bool {
+    pod.spec.init_containers.iter().any(|init| init.name == container.name)
+}
+
+/// Whether a main container has ever been started: init containers count as done from then on.
+pub fn main_started(seen: &Seen) -> bool {
+    let begun = |known: &Known| known.run != Run::Never || known.last.is_some();
+    seen.pod.spec.containers.iter().any(|container| begun(seen.known(&container.name)))
+}
+
+fn bring_up(seen: &Seen, now: Time, name: &mut dyn FnMut() -> String, out: &mut Plan) {
+    match &seen.sandbox {
+        Sandbox::Absent => out.actions.push(Action::MakeSandbox),
+        Sandbox::Failed { retry, .. } if *retry <= now => out.actions.push(Action::MakeSandbox),
+        Sandbox::Failed { retry, .. } => out.wake(*retry),
+        Sandbox::Removing { .. } => return,
+        Sandbox::Making | Sandbox::Ready { .. } | Sandbox::Removed => {}
+    }
+    match &seen.volumes {
+        Step::Todo => out.actions.push(Action::Mount),
+        Step::Failed { retry, .. } if *retry <= now => out.actions.push(Action::Mount),
+        Step::Failed { retry, .. } => out.wake(*retry),
+        Step::Doing | Step::Done => {}
+    }
+    for container in wanted(seen) {
+        advance(seen, container, now, name, out);
+    }
+}
+
+/// The containers that should run now.
+fn wanted(seen: &Seen) -> Vec<&Container> {
+    let spec = &seen.pod.spec;
+    let never = |name: &str| matches!(seen.known(name).run, Run::Never);
+    let live = |name: &str| seen.known(name).live().is_some();
+    let mut out: Vec<&Container> = Vec::new();
+    let ephemeral = spec.ephemeral_containers.iter().map(|e| &e.container);
+    out.extend(ephemeral.filter(|c| never(&c.name) || live(&c.name)));
+    let initialized = main_started(seen);
+    for container in &spec.init_containers {
+        let known = seen.known(&container.name);
+        if container.is_sidecar() {
+            out.push(container);
+            let up = matches!(known.run, Run::Running { hooked: true, .. }) && known.probes.started;
+            if !up && !initialized {
+                return out;
+            }
+        } else if !initialized && known.ended().is_none_or(|ended| ended.code != 0) {
+            out.push(container);
+            return out;
+        }
+    }
+    out.extend(spec.containers.iter().filter(|container| {
+        let ended = seen.known(&container.name).ended();
+        ended.is_none_or(|ended| restarts(&seen.pod, container, ended.code))
+    }));
+    out
+}
+
+/// Brings one container a step further.
+fn advance(
+    seen: &Seen,
+    container: &Container,
+    now: Time,
+    name: &mut dyn FnMut() -> String,
+    out: &mut Plan,
+) {
+    let known = seen.known(&container.name);
+    match &known.run {
+        Run::Starting { .. } => return,
+        Run::Running { id, hooked, .. } => {
+            if known.stopping.is_some() {
+                return;
+            }
+            match &known.doomed {
+                Some(why) => out.actions.push(Action::Kill {
+                    container: container.name.clone(),
+                    id: id.clone(),
+                    why: why.clone(),
+                    grace_s: probe_grace(&seen.pod, container, why),
+                }),
+                None if *hooked => watch(container, id, known, out),
+                None => {}
+            }
+            return;
+        }
+        Run::Ended(_) if backing_off(seen, container, known, now, out) => return,
+        Run::Ended(_) | Run::Never => {}
+    }
+    if let Some(trouble) = known.trouble.as_ref().filter(|trouble| trouble.retry > now) {
+        return wait(container, trouble, now, out);
+    }
+    let image = match &known.image {
+        ImageStep::Pulling => return,
+        ImageStep::Unknown | ImageStep::Failed(_) => {
+            return out.actions.push(Action::Pull { container: container.name.clone() });
+        }
+        ImageStep::Ready(image) => image.clone(),
+    };
+    if matches!(seen.sandbox, Sandbox::Ready { .. }) && seen.volumes == Step::Done {
+        let attempt = known.restarts + u32::from(known.ended().is_some());
+        let container = container.name.clone();
+        out.actions.push(Action::Start { container, id: name(), image, attempt });
+    }
+}
+
+/// A failed pull shows as such for a while, then as the wait for the next one.
+fn wait(container: &Container, trouble: &Trouble, now: Time, out: &mut Plan) {
+    let half = trouble.retry.as_second().saturating_sub(trouble.since.as_second()) / 2;
+    let half = half.clamp(0, PULL_SHOWN_MOST_S) as u64;
+    let shown = later(trouble.since, Duration::from_secs(half));
+    if trouble.reason == "ErrImagePull" && now < shown {
+        return out.wake(shown);
+    }
+    if trouble.reason == "ErrImagePull" {
+        out.actions.push(Action::BackOff {
+            container: container.name.clone(),
+            sort: "Normal",
+            message: format!("Back-off pulling image {:?}", container.image),
+        });
+    }
+    out.wake(trouble.retry);
+}
+
+/// Whether the container has to wait before it is started again; the wait is told once.
+fn backing_off(
+    seen: &Seen,
+    container: &Container,
+    known: &Known,
+    now: Time,
+    out: &mut Plan,
+) -> bool {
+    let Some((_, at)) = known.restart_at() else { return false };
+    if now >= at {
+        return false;
+    }
+    out.wake(at);
+    if known.told != Some(at) {
+        let (name, pod) = (&container.name, pod_text(&seen.pod));
+        out.actions.push(Action::BackOff {
+            container: name.clone(),
+            sort: "Warning",
+            message: format!("Back-off restarting failed container {name} in pod {pod}"),
+        });
+    }
+    true
+}
+
+/// `name_namespace(uid)`, as messages name a pod.
+pub fn pod_text(pod: &Pod) -> String {
+    let meta = &pod.metadata;
+    format!("{}_{}({})", meta.name, meta.namespace, meta.uid)
+}
+
+/// Startup first; the others only after it.
+fn watch(container: &Container, id: &str, known: &Known, out: &mut Plan) {
+    let mut want = |sort| out.probes.push((container.name.clone(), id.to_owned(), sort));
+    if !known.probes.started {
+        return want(ProbeSort::Startup);
+    }
+    if container.readiness_probe.is_some() {
+        want(ProbeSort::Readiness);
+    }
+    if container.liveness_probe.is_some() {
+        want(ProbeSort::Liveness);
+    }
+}
+
+/// A probe may have a grace period of its own (KEP-2238).
+fn probe_grace(pod: &Pod, container: &Container, why: &Why) -> i64 {
+    let probe = match why {
+        Why::Probe(ProbeSort::Liveness) => container.liveness_probe.as_ref(),
+        Why::Probe(ProbeSort::Startup) => container.startup_probe.as_ref(),
+        _ => None,
+    };
+    let own = probe.and_then(|probe| probe.termination_grace_period_seconds);
+    own.unwrap_or(spec_grace(pod)).max(GRACE_LEAST_S)
+}
+
+fn spec_grace(pod: &Pod) -> i64 {
+    pod.spec.termination_grace_period_seconds.unwrap_or(GRACE_DEFAULT_S)
+}
+
+/// How long the containers of a pod that goes may take.
+fn pod_grace(pod: &Pod) -> i64 {
+    pod.metadata.deletion_grace_period_seconds.unwrap_or(spec_grace(pod)).max(GRACE_LEAST_S)
+}
+
+fn tear_down(seen: &Seen, out: &mut Plan) {
+    let spec = &seen.pod.spec;
+    let grace_s = pod_grace(&seen.pod);
+    let sidecar =
+        |name: &str| spec.init_containers.iter().any(|c| c.is_sidecar() && c.name == name);
+    let live: Vec<(&String, &Known)> =
+        seen.containers.iter().filter(|(_, known)| known.live().is_some()).collect();
+    let mut first: Vec<&(&String, &Known)> =
+        live.iter().filter(|(name, _)| !sidecar(name)).collect();
+    if first.is_empty() {
+        let last = spec.init_containers.iter().rev();
+        let mut last = last.filter_map(|c| live.iter().find(|(name, _)| **name == c.name));
+        first.extend(last.next());
+    }
+    for (name, known) in first {
+        stop(name, known, grace_s, out);
+    }
+    if !live.is_empty() {
+        return;
+    }
+    match &seen.sandbox {
+        Sandbox::Ready { id, .. } => out.actions.push(Action::RemoveSandbox { id: id.clone() }),
+        Sandbox::Making | Sandbox::Removing { .. } => {}
+        Sandbox::Absent | Sandbox::Failed { .. } | Sandbox::Removed => {
+            let pulling = seen.containers.values().any(|k| k.image == ImageStep::Pulling);
+            let going = seen.gone || seen.pod.metadata.deleting();
+            if going && !pulling && seen.volumes != Step::Doing {
+                out.actions.push(Action::Finish);
+            }
+        }
+    }
+}
+
+fn stop(name: &str, known: &Known, grace_s: i64, out: &mut Plan) {
+    let Run::Running { id, .. } = &known.run else { return };
+    let shorter = match &known.stopping {
+        None => true,
+        Some(Why::Pod { grace_s: before }) => grace_s < *before,
+        Some(_) => true,
+    };
+    if shorter {
+        let (container, why) = (name.to_owned(), Why::Pod { grace_s });
+        out.actions.push(Action::Kill { container, id: id.clone(), why, grace_s });
+    }
+}

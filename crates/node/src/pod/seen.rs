@@ -1,0 +1,509 @@
+//! What a pod's plan may look at: the pod as the API has it, and what this node knows of it.
+//!
+//! Facts change in two ways only: an action that was planned begins ([`Seen::begin`]), and an
+//! outcome arrives ([`Seen::take`]). Both are pure, so that a whole life of a pod can be told as a
+//! text in a test. Never here: IO, a clock.
+
+use super::plan::{Action, Why};
+use skiff_api::views::Pod;
+use skiff_api::views::pod::Container;
+use skiff_base::{Backoff, Time};
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Between starts of a container that keeps ending (API reference: restart policy).
+pub const RESTART: Backoff =
+    Backoff { first: Duration::from_secs(10), most: Duration::from_secs(300) };
+/// A container that ran this long has its back-off forgotten: twice the longest delay.
+const FORGIVEN_AFTER_S: i64 = 600;
+/// Between pulls of an image that fail.
+pub const PULL: Backoff =
+    Backoff { first: Duration::from_secs(10), most: Duration::from_secs(300) };
+/// Between tries to make a sandbox, to mount volumes or to configure a container.
+pub const SETUP: Backoff =
+    Backoff { first: Duration::from_millis(500), most: Duration::from_secs(122) };
+
+/// Everything that is known of one pod on this node.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    pub pod: Arc<Pod>,
+    /// The object is no longer in the API; whatever is left of the pod has to go.
+    pub gone: bool,
+    pub host_ip: String,
+    pub sandbox: Sandbox,
+    pub volumes: Step,
+    /// Failures in a row of the two above.
+    pub sandbox_failures: u32,
+    pub volume_failures: u32,
+    pub containers: BTreeMap<String, Known>,
+    /// Set when the node gave the pod up: reason and message of a failed phase.
+    pub failed: Option<(String, String)>,
+    /// When the node took the pod.
+    pub since: Time,
+    /// Our own conditions as they were last reported: type to status and time of change.
+    pub conditions: BTreeMap<String, (String, Time)>,
+    /// All is cleaned up; nothing is to be done any more.
+    pub over: bool,
+}
+
+/// The place where the pod's containers live.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Sandbox {
+    Absent,
+    Making,
+    /// It could not be made; tried again at the time.
+    Failed {
+        retry: Time,
+    },
+    Ready {
+        id: String,
+        ip: Option<Ipv4Addr>,
+    },
+    Removing {
+        id: String,
+    },
+    /// It will not come back: the pod has ended.
+    Removed,
+}
+
+/// A piece of preparation.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    Todo,
+    Doing,
+    Done,
+    Failed { retry: Time, message: String },
+}
+
+/// What is known of one container of the pod.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    pub image: ImageStep,
+    pub run: Run,
+    pub restarts: u32,
+    /// How the run before the present one ended.
+    pub last: Option<Ended>,
+    /// Why it does not start: reason and message, and when it is tried again.
+    pub trouble: Option<Trouble>,
+    /// Delay before the next restart, and when it was set.
+    pub backoff: Option<(Duration, Time)>,
+    /// The wait that an event has told of already.
+    pub told: Option<Time>,
+    pub probes: Verdicts,
+    /// A stop is under way.
+    pub stopping: Option<Why>,
+    /// A stop that shall begin: a probe or a hook failed.
+    pub doomed: Option<Why>,
+    /// As whom its processes run, once it was started.
+    pub user: Option<(u32, u32, Vec<u32>)>,
+}
+
+/// What probes have found about the present run.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Verdicts {
+    pub started: bool,
+    pub ready: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trouble {
+    pub reason: String,
+    pub message: String,
+    pub failures: u32,
+    pub since: Time,
+    pub retry: Time,
+    /// About getting the image, not about the container.
+    pub of_image: bool,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum ImageStep {
+    #[default]
+    Unknown,
+    Pulling,
+    Ready(ImageFact),
+    Failed(Trouble),
+}
+
+/// An image that a container can start from.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ImageFact {
+    /// `sha256:...`, the digest of its config.
+    pub id: String,
+    /// What statuses show as `image`.
+    pub name: String,
+    /// What statuses show as `imageID`.
+    pub shown: String,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum Run {
+    #[default]
+    Never,
+    Starting {
+        id: String,
+        image: ImageFact,
+    },
+    Running {
+        id: String,
+        image: ImageFact,
+        since: Time,
+        hooked: bool,
+    },
+    Ended(Ended),
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ended {
+    pub id: String,
+    pub image: ImageFact,
+    pub code: i32,
+    pub signal: i32,
+    pub reason: String,
+    pub message: String,
+    pub started: Option<Time>,
+    pub finished: Time,
+}
+
+/// Which probe of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ProbeSort {
+    Startup,
+    Readiness,
+    Liveness,
+}
+
+/// What came of an action, or what happened by itself.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    Sandbox(Result<(String, Option<Ipv4Addr>), String>),
+    /// The sandbox lost its namespaces.
+    SandboxLost,
+    SandboxRemoved,
+    Volumes(Result<(), String>),
+    Image {
+        container: String,
+        result: Result<ImageFact, (String, String)>,
+    },
+    /// The program runs, as the user; `hooked` when there is no hook to wait for.
+    Started {
+        container: String,
+        id: String,
+        since: Time,
+        hooked: bool,
+        user: (u32, u32, Vec<u32>),
+    },
+    /// It could not be created or started: reason and message of the waiting state.
+    NotStarted {
+        container: String,
+        id: String,
+        reason: String,
+        message: String,
+    },
+    Hooked {
+        container: String,
+        id: String,
+        result: Result<(), String>,
+    },
+    Exited {
+        container: String,
+        ended: Ended,
+    },
+    Probed {
+        container: String,
+        id: String,
+        sort: ProbeSort,
+        good: bool,
+    },
+    Finished,
+}
+
+impl Known {
+    /// The id of the present run, if it has begun and not ended.
+    pub fn live(&self) -> Option<&str> {
+        match &self.run {
+            Run::Starting { id, .. } | Run::Running { id, .. } => Some(id),
+            Run::Never | Run::Ended(_) => None,
+        }
+    }
+
+    pub fn ended(&self) -> Option<&Ended> {
+        match &self.run {
+            Run::Ended(ended) => Some(ended),
+            _ => None,
+        }
+    }
+
+    /// When the container may be started anew, by its back-off.
+    pub fn restart_at(&self) -> Option<(Duration, Time)> {
+        let ended = self.ended()?;
+        let (delay, set) = self.backoff?;
+        if ended.finished.as_second() - set.as_second() > FORGIVEN_AFTER_S {
+            return None;
+        }
+        Some((delay, later(ended.finished, delay)))
+    }
+
+    /// The wait before the next pull or start has been told of.
+    fn begin_backoff(&mut self) {
+        match &mut self.trouble {
+            Some(trouble) if trouble.reason == "ErrImagePull" => {
+                trouble.reason = "ImagePullBackOff".into();
+            }
+            _ => self.told = self.restart_at().map(|(_, at)| at),
+        }
+    }
+
+    /// Reckons the delay before the start after this one.
+    fn lengthen_backoff(&mut self) {
+        let Some(finished) = self.ended().map(|ended| ended.finished) else { return };
+        let delay = match self.restart_at() {
+            Some((delay, _)) => (delay * 2).min(RESTART.most),
+            None => RESTART.first,
+        };
+        self.backoff = Some((delay, finished));
+    }
+}
+
+/// A moment after another.
+pub fn later(from: Time, span: Duration) -> Time {
+    from.checked_add(span).unwrap_or(Time::MAX)
+}
+
+impl Seen {
+    pub fn new(pod: Arc<Pod>, host_ip: &str, now: Time) -> Seen {
+        let ended = pod.ended();
+        let conditions = pod.status.conditions.iter().filter_map(|condition| {
+            let changed = condition.last_transition_time?;
+            Some((condition.sort.clone(), (condition.status.clone(), changed)))
+        });
+        let conditions = conditions.collect();
+        Seen {
+            conditions,
+            pod,
+            gone: false,
+            host_ip: host_ip.into(),
+            sandbox: if ended { Sandbox::Removed } else { Sandbox::Absent },
+            volumes: Step::Todo,
+            sandbox_failures: 0,
+            volume_failures: 0,
+            containers: BTreeMap::new(),
+            failed: None,
+            since: now,
+            over: false,
+        }
+    }
+
+    /// Keeps the times of the conditions of a status that is being written.
+    pub fn remember(&mut self, status: &serde_json::Value) {
+        for condition in status["conditions"].as_array().into_iter().flatten() {
+            let text = |key: &str| condition[key].as_str().unwrap_or_default();
+            if let Ok(changed) = text("lastTransitionTime").parse() {
+                let value = (text("status").to_owned(), changed);
+                self.conditions.insert(text("type").to_owned(), value);
+            }
+        }
+    }
+
+    pub fn known(&self, name: &str) -> &Known {
+        static NOTHING: std::sync::OnceLock<Known> = std::sync::OnceLock::new();
+        self.containers.get(name).unwrap_or_else(|| NOTHING.get_or_init(Known::default))
+    }
+
+    fn entry(&mut self, name: &str) -> &mut Known {
+        self.containers.entry(name.to_owned()).or_default()
+    }
+
+    pub fn container(&self, name: &str) -> Option<&Container> {
+        self.pod.spec.all_containers().find(|container| container.name == name)
+    }
+
+    /// The planned action is under way from now on.
+    pub fn begin(&mut self, action: &Action) {
+        match action {
+            Action::MakeSandbox => self.sandbox = Sandbox::Making,
+            Action::Mount => self.volumes = Step::Doing,
+            Action::RemoveSandbox { id } => self.sandbox = Sandbox::Removing { id: id.clone() },
+            Action::Pull { container } => self.entry(container).image = ImageStep::Pulling,
+            Action::Start { container, id, image, .. } => {
+                let known = self.entry(container);
+                known.lengthen_backoff();
+                if let Run::Ended(ended) = std::mem::take(&mut known.run) {
+                    known.last = Some(ended);
+                    known.restarts += 1;
+                }
+                known.run = Run::Starting { id: id.clone(), image: image.clone() };
+                known.image = ImageStep::Unknown;
+                known.probes = Verdicts::default();
+                known.doomed = None;
+            }
+            Action::Kill { container, why, .. } => {
+                let known = self.entry(container);
+                known.stopping = Some(why.clone());
+                known.probes.ready = false;
+            }
+            Action::BackOff { container, .. } => self.entry(container).begin_backoff(),
+            Action::Fail { reason, message } => {
+                self.failed = Some((reason.clone(), message.clone()));
+            }
+            Action::Finish => self.over = true,
+        }
+    }
+
+    /// Takes in what came of an action, or happened.
+    pub fn take(&mut self, outcome: Outcome, now: Time) {
+        match outcome {
+            Outcome::Sandbox(Ok((id, ip))) => {
+                self.sandbox_failures = 0;
+                self.sandbox = Sandbox::Ready { id, ip };
+            }
+            Outcome::Sandbox(Err(_)) => {
+                self.sandbox_failures += 1;
+                let retry = later(now, SETUP.delay(self.sandbox_failures));
+                self.sandbox = Sandbox::Failed { retry };
+            }
+            Outcome::SandboxLost => self.lose_sandbox(),
+            Outcome::SandboxRemoved => {
+                let back = self.failed.is_none() && !super::plan::stopping(self);
+                self.sandbox = if back { Sandbox::Absent } else { Sandbox::Removed };
+            }
+            Outcome::Volumes(Ok(())) => {
+                self.volume_failures = 0;
+                self.volumes = Step::Done;
+            }
+            Outcome::Volumes(Err(message)) => {
+                self.volume_failures += 1;
+                let retry = later(now, SETUP.delay(self.volume_failures));
+                self.volumes = Step::Failed { retry, message };
+            }
+            Outcome::Image { container, result } => self.take_image(&container, result, now),
+            Outcome::Finished => self.over = true,
+            other => self.take_run(other, now),
+        }
+    }
+
+    fn take_image(&mut self, name: &str, result: Result<ImageFact, (String, String)>, now: Time) {
+        let known = self.entry(name);
+        known.image = match result {
+            Ok(fact) => {
+                // A trouble that is not the image's stays until the container runs.
+                known.trouble.take_if(|trouble| trouble.of_image);
+                ImageStep::Ready(fact)
+            }
+            Err((reason, message)) => {
+                let failures = known.trouble.as_ref().map_or(0, |t| t.failures) + 1;
+                let retry = later(now, PULL.delay(failures));
+                let trouble =
+                    Trouble { reason, message, failures, since: now, retry, of_image: true };
+                known.trouble = Some(trouble.clone());
+                ImageStep::Failed(trouble)
+            }
+        };
+    }
+
+    /// What happened to the run of a container; word of an earlier run is ignored.
+    fn take_run(&mut self, outcome: Outcome, now: Time) {
+        match outcome {
+            Outcome::Started { container, id, since, hooked, user } => {
+                let has_startup = self.has_probe(&container, ProbeSort::Startup);
+                let has_readiness = self.has_probe(&container, ProbeSort::Readiness);
+                let known = self.entry(&container);
+                let Run::Starting { id: expected, image } = &known.run else { return };
+                if *expected != id {
+                    return;
+                }
+                known.run = Run::Running { id, image: image.clone(), since, hooked };
+                known.user = Some(user);
+                known.trouble = None;
+                let started = !has_startup;
+                known.probes = Verdicts { started, ready: started && !has_readiness };
+            }
+            Outcome::NotStarted { container, id, reason, message } => {
+                let known = self.entry(&container);
+                if !matches!(&known.run, Run::Starting { id: expected, .. } if *expected == id) {
+                    return;
+                }
+                let failures = known.trouble.as_ref().map_or(0, |t| t.failures) + 1;
+                let retry = later(now, PULL.delay(failures.min(2)));
+                let of_image = false;
+                known.trouble =
+                    Some(Trouble { reason, message, failures, since: now, retry, of_image });
+                known.run = match known.last.take() {
+                    Some(ended) => {
+                        known.restarts = known.restarts.saturating_sub(1);
+                        Run::Ended(ended)
+                    }
+                    None => Run::Never,
+                };
+            }
+            Outcome::Hooked { container, id, result } => {
+                let known = self.entry(&container);
+                if let Run::Running { id: present, hooked, .. } = &mut known.run
+                    && *present == id
+                {
+                    *hooked = true;
+                    if let Err(message) = result {
+                        known.doomed = Some(Why::Hook { message });
+                    }
+                }
+            }
+            Outcome::Exited { container, ended } => {
+                let known = self.entry(&container);
+                if known.live() == Some(&ended.id) {
+                    known.stopping = None;
+                    known.doomed = None;
+                    known.probes = Verdicts::default();
+                    known.run = Run::Ended(ended);
+                }
+            }
+            Outcome::Probed { container, id, sort, good } => {
+                self.take_verdict(&container, &id, sort, good);
+            }
+            _ => {}
+        }
+    }
+
+    fn take_verdict(&mut self, container: &str, id: &str, sort: ProbeSort, good: bool) {
+        let has_readiness = self.has_probe(container, ProbeSort::Readiness);
+        let known = self.entry(container);
+        if known.live() != Some(id) || known.stopping.is_some() {
+            return;
+        }
+        match (sort, good) {
+            (ProbeSort::Readiness, good) => known.probes.ready = good,
+            (ProbeSort::Startup, true) => {
+                known.probes.started = true;
+                known.probes.ready |= !has_readiness;
+            }
+            (ProbeSort::Liveness, true) => {}
+            (sort, false) => known.doomed = Some(Why::Probe(sort)),
+        }
+    }
+
+    /// Whatever ran in the sandbox is dead. Init containers that had done their work do it again.
+    fn lose_sandbox(&mut self) {
+        let Sandbox::Ready { id, .. } = &self.sandbox else { return };
+        self.sandbox = Sandbox::Removing { id: id.clone() };
+        for container in &self.pod.spec.init_containers {
+            let Some(known) = self.containers.get_mut(&container.name) else { continue };
+            if container.is_sidecar() {
+                continue;
+            }
+            if let Run::Ended(ended) = std::mem::take(&mut known.run) {
+                known.last = Some(ended);
+                known.restarts += 1;
+            }
+        }
+    }
+
+    pub fn has_probe(&self, name: &str, sort: ProbeSort) -> bool {
+        self.container(name).is_some_and(|container| match sort {
+            ProbeSort::Startup => container.startup_probe.is_some(),
+            ProbeSort::Readiness => container.readiness_probe.is_some(),
+            ProbeSort::Liveness => container.liveness_probe.is_some(),
+        })
+    }
+}

@@ -1,0 +1,336 @@
+//! The worker of one pod: it alone changes the pod's facts. Mail comes in, the plan is asked, its
+//! actions are begun as tasks of their own, and what they come to is mail again.
+
+use super::adopt::{self, Leftover};
+use super::plan::{self, Action, Why};
+use super::seen::{Outcome, ProbeSort, Sandbox, Seen};
+use super::{act, start, status, stop};
+use crate::probe;
+use crate::report::{Note, Report};
+use crate::rim::Rim;
+use crate::unsupported;
+use crate::volumes::{Mounted, Token};
+use serde_json::Value;
+use skiff_api::views::Pod;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::sync::watch;
+
+/// Plans in a row before the worker waits for mail: more would be a plan that never rests.
+const ROUNDS_MOST: usize = 32;
+
+/// Volumes by name, and the tokens that are in them.
+pub type Volumes = BTreeMap<String, Mounted>;
+pub type Tokens = BTreeMap<(String, String), Token>;
+
+/// What a worker is told.
+pub enum Mail {
+    Pod(Arc<Pod>),
+    Gone,
+    Outcome(Outcome),
+    Mounted(Result<Volumes, String>, Tokens),
+    Note(Note),
+}
+
+pub struct Worker {
+    rim: Arc<Rim>,
+    seen: Seen,
+    send: UnboundedSender<Mail>,
+    report: Report,
+    reported: Value,
+    /// The pod had ended before this worker began: what is known of it is in the API alone.
+    silent: bool,
+    volumes: Arc<Volumes>,
+    tokens: Tokens,
+    /// Probes end when their handle is dropped.
+    probes: HashMap<(String, ProbeSort), watch::Sender<()>>,
+    /// Stops under way, by container id: a shorter grace goes through here.
+    stops: HashMap<String, watch::Sender<i64>>,
+    wake: Option<Duration>,
+}
+
+impl Worker {
+    pub fn new(
+        rim: Arc<Rim>,
+        pod: Arc<Pod>,
+        send: UnboundedSender<Mail>,
+        leftover: Option<Leftover>,
+    ) -> Worker {
+        let silent = pod.ended();
+        let report = Report::new(rim.clone());
+        let mut seen = Seen::new(pod, &rim.config.address.to_string(), rim.world.now());
+        match &leftover {
+            Some(leftover) => adopt::adopt(&mut seen, leftover),
+            None => {
+                if let Some(why) = unsupported::refusal(&seen.pod).filter(|_| !silent) {
+                    seen.failed = Some(("UnsupportedPodSpec".into(), why.clone()));
+                    let (pod, sort) = (seen.pod.clone(), "Warning");
+                    let reason = "UnsupportedPodSpec";
+                    report.event(Note { pod, container: None, sort, reason, message: why });
+                }
+            }
+        }
+        let mut worker = Worker {
+            rim,
+            seen,
+            send,
+            report,
+            reported: Value::Null,
+            silent,
+            volumes: Arc::default(),
+            tokens: Tokens::new(),
+            probes: HashMap::new(),
+            stops: HashMap::new(),
+            wake: None,
+        };
+        if let Sandbox::Removing { id } = worker.seen.sandbox.clone() {
+            worker.remove_sandbox(id);
+        }
+        worker
+    }
+
+    /// Until the pod is gone from the API and from this node.
+    pub async fn run(mut self, mut mail: UnboundedReceiver<Mail>) {
+        loop {
+            while let Ok(one) = mail.try_recv() {
+                self.take(one);
+            }
+            self.advance();
+            if self.seen.over && self.seen.gone {
+                return;
+            }
+            let world = self.rim.world.clone();
+            let one = match self.wake {
+                None => mail.recv().await,
+                Some(at) => {
+                    let span = at.saturating_sub(world.uptime());
+                    world.within(span, mail.recv()).await.flatten()
+                }
+            };
+            if let Some(one) = one {
+                self.take(one);
+            }
+        }
+    }
+
+    fn take(&mut self, mail: Mail) {
+        let now = self.rim.world.now();
+        match mail {
+            Mail::Pod(pod) => self.seen.pod = pod,
+            Mail::Gone => self.seen.gone = true,
+            Mail::Note(note) => self.report.event(note),
+            Mail::Mounted(result, tokens) => {
+                self.tokens = tokens;
+                if let Err(why) = &result {
+                    self.note(None, "Warning", "FailedMount", why.clone());
+                }
+                let result = result.map(|volumes| self.volumes = Arc::new(volumes));
+                self.seen.take(Outcome::Volumes(result), now);
+            }
+            Mail::Outcome(outcome) => {
+                if let Outcome::Exited { ended, .. } = &outcome {
+                    self.stops.remove(&ended.id);
+                }
+                if let Outcome::Sandbox(Err(why)) = &outcome {
+                    let message = format!("Failed to create pod sandbox: {why}");
+                    self.note(None, "Warning", "FailedCreatePodSandBox", message);
+                }
+                let lost = matches!(outcome, Outcome::SandboxLost)
+                    && matches!(self.seen.sandbox, Sandbox::Ready { .. });
+                self.seen.take(outcome, now);
+                if let (true, Sandbox::Removing { id }) = (lost, self.seen.sandbox.clone()) {
+                    let message = "Pod sandbox changed, it will be killed and re-created.";
+                    self.note(None, "Normal", "SandboxChanged", message.into());
+                    self.remove_sandbox(id);
+                }
+            }
+        }
+    }
+
+    fn note(
+        &self,
+        container: Option<&str>,
+        sort: &'static str,
+        reason: &'static str,
+        message: String,
+    ) {
+        let (pod, container) = (self.seen.pod.clone(), container.map(str::to_owned));
+        self.report.event(Note { pod, container, sort, reason, message });
+    }
+
+    fn advance(&mut self) {
+        for _ in 0..ROUNDS_MOST {
+            let now = self.rim.world.now();
+            let rim = self.rim.clone();
+            let plan = plan::plan(&self.seen, now, &mut || rim.fresh_id());
+            self.set_probes(&plan.probes);
+            self.wake = plan.wake.map(|at| {
+                let left = Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO);
+                // A little late rather than a little early, which would be a second look.
+                self.rim.world.uptime() + left + Duration::from_millis(1)
+            });
+            if plan.actions.is_empty() {
+                break;
+            }
+            for action in plan.actions {
+                let before = self.forgotten(&action);
+                self.seen.begin(&action);
+                self.begin(action, before);
+            }
+        }
+        self.tell();
+    }
+
+    /// Writes the status if it has changed.
+    fn tell(&mut self) {
+        if self.silent || self.seen.gone {
+            return;
+        }
+        let status = status::status(&self.seen, self.rim.world.now());
+        if status == self.reported {
+            return;
+        }
+        self.seen.remember(&status);
+        self.reported = status.clone();
+        self.report.status(self.seen.pod.clone(), status);
+    }
+
+    /// The run before the last one, which a new start makes superfluous.
+    fn forgotten(&self, action: &Action) -> Option<String> {
+        let Action::Start { container, .. } = action else { return None };
+        let known = self.seen.known(container);
+        known.ended().and(known.last.as_ref()).map(|ended| ended.id.clone())
+    }
+
+    fn begin(&mut self, action: Action, forgotten: Option<String>) {
+        let (rim, pod, send) = (self.rim.clone(), self.seen.pod.clone(), self.send.clone());
+        match action {
+            Action::MakeSandbox => self.spawn(act::make_sandbox(rim, pod)),
+            Action::Mount => {
+                let addresses = self.addresses();
+                let mut tokens = std::mem::take(&mut self.tokens);
+                self.rim.tasks.spawn(async move {
+                    let made = crate::volumes::prepare(&rim, &pod, &addresses, &mut tokens).await;
+                    // The worker may have ended; then nobody needs this.
+                    let _ = send.send(Mail::Mounted(made, tokens));
+                });
+            }
+            Action::Pull { container } => self.spawn(act::pull(rim, pod, container, send)),
+            Action::Start { container, id, image, attempt } => {
+                let (volumes, addresses) = (self.volumes.clone(), self.addresses());
+                let Sandbox::Ready { id: sandbox, .. } = self.seen.sandbox.clone() else { return };
+                let job = start::Job {
+                    rim,
+                    pod,
+                    container,
+                    id,
+                    image,
+                    attempt,
+                    sandbox,
+                    volumes,
+                    addresses,
+                    send,
+                    forgotten,
+                };
+                self.rim.tasks.spawn(job.run());
+            }
+            Action::Kill { container, id, why, grace_s } => {
+                self.stop(&container, id, &why, grace_s)
+            }
+            Action::RemoveSandbox { id } => self.remove_sandbox(id),
+            Action::BackOff { container, sort, message } => {
+                self.note(Some(&container), sort, "BackOff", message);
+            }
+            Action::Fail { reason, message } => {
+                self.note(None, "Normal", "DeadlineExceeded", message);
+                let _: String = reason;
+            }
+            Action::Finish => {
+                self.tell();
+                let report = self.report.clone();
+                self.rim.tasks.spawn(async move {
+                    act::clean_up(&rim, &pod.metadata.uid, Some(&pod)).await;
+                    report.delete(pod);
+                });
+            }
+        }
+    }
+
+    fn spawn(&self, work: impl Future<Output = Outcome> + Send + 'static) {
+        let send = self.send.clone();
+        self.rim.tasks.spawn(async move {
+            let outcome = work.await;
+            // The worker may have ended; then nobody needs this.
+            let _ = send.send(Mail::Outcome(outcome));
+        });
+    }
+
+    fn remove_sandbox(&mut self, id: String) {
+        let rim = self.rim.clone();
+        let known = self.seen.containers.values();
+        let ended = known.flat_map(|k| k.ended().into_iter().chain(&k.last));
+        let containers: Vec<String> = ended.map(|ended| ended.id.clone()).collect();
+        self.spawn(async move {
+            act::remove_sandbox(&rim, &id, containers).await;
+            Outcome::SandboxRemoved
+        });
+    }
+
+    fn stop(&mut self, container: &str, id: String, why: &Why, grace_s: i64) {
+        if let Some(running) = self.stops.get(&id) {
+            running.send_replace(grace_s);
+            return;
+        }
+        let message = match why {
+            Why::Pod { .. } => format!("Stopping container {container}"),
+            Why::Probe(sort) => {
+                let sort = if *sort == ProbeSort::Startup { "startup" } else { "liveness" };
+                format!("Container {container} failed {sort} probe, will be restarted")
+            }
+            Why::Hook { .. } => "FailedPostStartHook".into(),
+        };
+        self.note(Some(container), "Normal", "Killing", message);
+        let (send, grace) = watch::channel(grace_s);
+        self.stops.insert(id.clone(), send);
+        let (rim, pod, mail) = (self.rim.clone(), self.seen.pod.clone(), self.send.clone());
+        let ip = self.addresses().pod_ip;
+        let stop = stop::Stop { rim, pod, container: container.into(), id, grace, mail, ip };
+        self.rim.tasks.spawn(stop.run());
+    }
+
+    fn addresses(&self) -> crate::container::fields::Addresses {
+        crate::container::fields::Addresses {
+            pod_ip: status::ip(&self.seen).unwrap_or_default(),
+            host_ip: self.seen.host_ip.clone(),
+        }
+    }
+
+    /// Starts probes that are wanted and ends those that are not.
+    fn set_probes(&mut self, wanted: &[(String, String, ProbeSort)]) {
+        self.probes.retain(|(id, sort), _| {
+            wanted.iter().any(|(_, other, kind)| other == id && kind == sort)
+        });
+        for (container, id, sort) in wanted {
+            let key = (id.clone(), *sort);
+            if self.probes.contains_key(&key) {
+                continue;
+            }
+            let (hold, held) = watch::channel(());
+            self.probes.insert(key, hold);
+            let ready = self.seen.known(container).probes.ready;
+            let prober = probe::Prober {
+                rim: self.rim.clone(),
+                pod: self.seen.pod.clone(),
+                container: container.clone(),
+                id: id.clone(),
+                sort: *sort,
+                ip: self.addresses().pod_ip,
+                mail: self.send.clone(),
+                last: (*sort == ProbeSort::Readiness).then_some(ready),
+            };
+            self.rim.tasks.spawn(prober.run(held));
+        }
+    }
+}

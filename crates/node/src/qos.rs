@@ -1,0 +1,78 @@
+//! Quality of service of a pod, and the sums of what it asks for (concepts: "Pod Quality of Service
+//! Classes"; KEP-753 for sidecars). Pure.
+
+use skiff_api::views::Pod;
+use skiff_api::views::pod::{Container, Quantities};
+
+/// What a pod asks for.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Requests {
+    pub milli_cpu: i64,
+    pub memory: i64,
+}
+
+/// `Guaranteed`, `Burstable` or `BestEffort`.
+pub fn class(pod: &Pod) -> &'static str {
+    if let Some(own) = &pod.spec.resources
+        && !(own.requests.is_empty() && own.limits.is_empty())
+    {
+        return of([(&own.requests, &own.limits)].into_iter());
+    }
+    let all = pod.spec.init_containers.iter().chain(&pod.spec.containers);
+    of(all.map(|c| (&c.resources.requests, &c.resources.limits)))
+}
+
+fn of<'a>(all: impl Iterator<Item = (&'a Quantities, &'a Quantities)>) -> &'static str {
+    let (mut any, mut guaranteed) = (false, true);
+    for (requests, limits) in all {
+        for name in ["cpu", "memory"] {
+            let positive =
+                |from: &Quantities| from.get(name).map(|q| q.milli_value()).filter(|v| *v > 0);
+            let (request, limit) = (positive(requests), positive(limits));
+            any |= request.is_some() || limit.is_some();
+            guaranteed &= limit.is_some() && request.is_none_or(|r| Some(r) == limit);
+        }
+    }
+    match (any, guaranteed) {
+        (true, true) => "Guaranteed",
+        (true, false) => "Burstable",
+        (false, _) => "BestEffort",
+    }
+}
+
+fn milli(container: &Container, name: &str) -> i64 {
+    let (requests, limits) = (&container.resources.requests, &container.resources.limits);
+    requests.get(name).or_else(|| limits.get(name)).map_or(0, |amount| amount.milli_value())
+}
+
+/// The greater of what runs together at the end and what any init container needs beside the
+/// sidecars that run before it.
+pub fn requests(pod: &Pod) -> Requests {
+    let sum = |name| {
+        let main: i64 = pod.spec.containers.iter().map(|c| milli(c, name)).sum();
+        let (mut sidecars, mut most) = (0, 0);
+        for init in &pod.spec.init_containers {
+            if init.is_sidecar() {
+                sidecars += milli(init, name);
+                most = most.max(sidecars);
+            } else {
+                most = most.max(sidecars + milli(init, name));
+            }
+        }
+        let overhead = pod.spec.overhead.get(name).map_or(0, |amount| amount.milli_value());
+        (main + sidecars).max(most) + overhead
+    };
+    Requests { milli_cpu: sum("cpu"), memory: sum("memory") / 1000 }
+}
+
+/// The pod's limit in thousandths, if every container has one.
+pub fn limit(pod: &Pod, name: &str) -> Option<i64> {
+    let of =
+        |c: &Container| c.resources.limits.get(name).map(|q| q.milli_value()).filter(|v| *v > 0);
+    let main = pod.spec.containers.iter().map(of).sum::<Option<i64>>()?;
+    let sidecars = pod.spec.init_containers.iter().filter(|c| c.is_sidecar());
+    let sidecars = sidecars.map(of).sum::<Option<i64>>()?;
+    let inits = pod.spec.init_containers.iter().filter(|c| !c.is_sidecar());
+    let inits = inits.map(of).collect::<Option<Vec<i64>>>()?;
+    Some((main + sidecars).max(inits.into_iter().max().unwrap_or(0)))
+}

@@ -1,0 +1,180 @@
+//! What a pod's worker tells the API: the newest status, events in order, and in the end the
+//! deletion. Nothing waits for it: a task drains what has gathered, then ends.
+
+use crate::rim::Rim;
+use serde_json::{Value, json};
+use skiff_api::Status;
+use skiff_api::views::{Pod, View};
+use skiff_base::Backoff;
+use skiff_client::{DeleteOptions, PatchKind};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Events of one pod that wait to be written; the oldest goes when there are more.
+const EVENTS_MOST: usize = 64;
+const RETRY: Backoff = Backoff { first: Duration::from_millis(100), most: Duration::from_secs(10) };
+
+/// What a worker has to say.
+#[derive(Clone)]
+pub struct Report {
+    rim: Arc<Rim>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    status: Option<(Arc<Pod>, Value)>,
+    events: VecDeque<Note>,
+    delete: Option<Arc<Pod>>,
+    draining: bool,
+}
+
+/// One event.
+#[derive(Debug, Clone)]
+pub struct Note {
+    pub pod: Arc<Pod>,
+    /// The container that it is about.
+    pub container: Option<String>,
+    pub sort: &'static str,
+    pub reason: &'static str,
+    pub message: String,
+}
+
+enum Next {
+    Status(Arc<Pod>, Value),
+    Event(Note),
+    Delete(Arc<Pod>),
+}
+
+impl Report {
+    pub fn new(rim: Arc<Rim>) -> Report {
+        Report { rim, state: Arc::default() }
+    }
+
+    /// The newest status; one that was not written yet is forgotten.
+    pub fn status(&self, pod: Arc<Pod>, status: Value) {
+        self.add(|state| state.status = Some((pod, status)));
+    }
+
+    pub fn event(&self, note: Note) {
+        self.add(|state| {
+            if state.events.len() == EVENTS_MOST {
+                state.events.pop_front();
+            }
+            state.events.push_back(note);
+        });
+    }
+
+    /// The object may go, once all else is written.
+    pub fn delete(&self, pod: Arc<Pod>) {
+        self.add(|state| state.delete = Some(pod));
+    }
+
+    fn add(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.state.lock().expect("no holder of this lock panics");
+        change(&mut state);
+        if !std::mem::replace(&mut state.draining, true) {
+            drop(state);
+            self.rim.tasks.spawn(self.clone().drain());
+        }
+    }
+
+    fn next(&self) -> Option<Next> {
+        let mut state = self.state.lock().expect("no holder of this lock panics");
+        if let Some((pod, status)) = state.status.take() {
+            return Some(Next::Status(pod, status));
+        }
+        if let Some(note) = state.events.pop_front() {
+            return Some(Next::Event(note));
+        }
+        let next = state.delete.take().map(Next::Delete);
+        state.draining = next.is_some();
+        next
+    }
+
+    async fn drain(self) {
+        let mut failures = 0;
+        while let Some(next) = self.next() {
+            let again = match next {
+                Next::Event(note) => {
+                    self.rim
+                        .recorder
+                        .record(note.sort, note.reason, &note.message, about(&note))
+                        .await;
+                    None
+                }
+                Next::Status(pod, status) => match self.write(&pod, &status).await {
+                    Err(error) if transient(&error) => Some((pod, Some(status))),
+                    _ => None,
+                },
+                Next::Delete(pod) => match self.remove(&pod).await {
+                    Err(error) if transient(&error) => Some((pod, None)),
+                    _ => None,
+                },
+            };
+            let Some((pod, status)) = again else {
+                failures = 0;
+                continue;
+            };
+            failures += 1;
+            self.rim.world.sleep(RETRY.delay(failures)).await;
+            let mut state = self.state.lock().expect("no holder of this lock panics");
+            match status {
+                Some(status) => drop(state.status.get_or_insert((pod, status))),
+                None => state.delete = Some(pod),
+            }
+        }
+    }
+
+    async fn write(&self, pod: &Pod, status: &Value) -> Result<(), Status> {
+        let meta = &pod.metadata;
+        let body = json!({"metadata": {"uid": meta.uid}, "status": status});
+        let (kind, resource) = (PatchKind::Strategic, Pod::RESOURCE);
+        let client = &self.rim.client;
+        let written = client.patch(kind, resource, &meta.namespace, &meta.name, "status", body);
+        let written = written.await.map(|_| ());
+        if let Err(status) = &written {
+            tracing::warn!(pod = %meta.key(), %status, "a status was refused");
+        }
+        written
+    }
+
+    async fn remove(&self, pod: &Pod) -> Result<(), Status> {
+        let meta = &pod.metadata;
+        let uid = Some(meta.uid.clone());
+        let options = DeleteOptions { uid, grace_s: Some(0), ..DeleteOptions::default() };
+        let client = &self.rim.client;
+        let deleted = client.delete(Pod::RESOURCE, &meta.namespace, &meta.name, &options);
+        let deleted = deleted.await.map(|_| ());
+        if let Err(status) = &deleted {
+            tracing::debug!(pod = %meta.key(), %status, "a pod was not deleted by its node");
+        }
+        deleted
+    }
+}
+
+/// A pod that is gone or another one needs no word any more; all else is tried again.
+fn transient(error: &Status) -> bool {
+    !matches!(error.code, 404 | 409 | 422)
+}
+
+fn about(note: &Note) -> Value {
+    let meta = &note.pod.metadata;
+    let mut about = json!({
+        "kind": "Pod", "apiVersion": "v1", "namespace": meta.namespace, "name": meta.name,
+        "uid": meta.uid, "resourceVersion": meta.resource_version,
+    });
+    if let Some(name) = &note.container {
+        let spec = &note.pod.spec;
+        let field = if spec.containers.iter().any(|c| c.name == *name) {
+            "containers"
+        } else if spec.init_containers.iter().any(|c| c.name == *name) {
+            "initContainers"
+        } else {
+            "ephemeralContainers"
+        };
+        about["fieldPath"] = json!(format!("spec.{field}{{{name}}}"));
+    }
+    about
+}

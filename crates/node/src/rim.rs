@@ -1,0 +1,61 @@
+//! What every part of the node shares: the doors to the API, the runtime, the network, the images.
+
+use crate::machine::Machine;
+use crate::node::Config;
+use skiff_base::{Tasks, World};
+use skiff_client::events::Recorder;
+use skiff_client::{Caches, Client};
+use skiff_image::Images;
+use skiff_net::PodNetwork;
+use skiff_runtime::client::Runtime;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Shared by all workers; never changed.
+pub struct Rim {
+    pub world: World,
+    pub config: Config,
+    pub machine: Machine,
+    pub client: Client,
+    pub caches: Caches,
+    pub recorder: Recorder,
+    pub images: Images,
+    pub runtime: Runtime,
+    pub network: Arc<PodNetwork>,
+    pub tasks: Tasks,
+}
+
+impl Rim {
+    /// Everything of one pod on this node's disk, but its logs.
+    pub fn pod_dir(&self, uid: &str) -> PathBuf {
+        self.config.data.join("pods").join(uid)
+    }
+
+    /// The logs of one pod: a folder per container, a file per run.
+    pub fn log_dir(&self, namespace: &str, name: &str, uid: &str) -> PathBuf {
+        self.config.data.join("logs").join(format!("{namespace}_{name}_{uid}"))
+    }
+
+    /// Where Localhost seccomp profiles are looked up.
+    pub fn profiles(&self) -> PathBuf {
+        self.config.data.join("seccomp")
+    }
+
+    /// Runs work that waits for the disk or the kernel on a thread that may.
+    pub async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, String> + Send + 'static,
+    ) -> Result<T, String> {
+        match tokio::task::spawn_blocking(work).await {
+            Ok(result) => result,
+            Err(error) => Err(format!("the work was cut short: {error}")),
+        }
+    }
+
+    /// A name that nothing else has.
+    pub fn fresh_id(&self) -> String {
+        let mut bytes = [0; 32];
+        self.world.fill(&mut bytes);
+        skiff_base::id::hex(&bytes)
+    }
+}

@@ -1,0 +1,113 @@
+//! The doors to running containers, by the names that the API has for them: exec, attach, logs.
+//!
+//! This is what the node's API stands on; it knows nothing of HTTP.
+
+use crate::pod::adopt::{ATTEMPT, CONTAINER, POD_NAME, POD_NAMESPACE};
+use crate::rim::Rim;
+use skiff_runtime::client::{Attach, Exec};
+use skiff_runtime::spec::{AttachSpec, ExecSpec, TtySize};
+use skiff_runtime::status::{ContainerState, ContainerStatus, Exit};
+use skiff_runtime::{Error, Result};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Which container is meant.
+#[derive(Debug, Clone)]
+pub struct Target {
+    pub namespace: String,
+    pub pod: String,
+    pub container: String,
+}
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Streams {
+    rim: Arc<Rim>,
+}
+
+impl Streams {
+    pub(crate) fn new(rim: Arc<Rim>) -> Streams {
+        Streams { rim }
+    }
+
+    /// The container that runs now; `NotFound` if there is none.
+    pub async fn running(&self, target: &Target) -> Result<ContainerStatus> {
+        let runs = self.runs(target).await?;
+        let running = runs.into_iter().rev().find(|run| run.state == ContainerState::Running);
+        running.ok_or_else(|| Error::NotFound(format!("container {}", target.container)))
+    }
+
+    pub async fn exec(&self, target: &Target, spec: &ExecSpec) -> Result<Exec> {
+        let container = self.running(target).await?;
+        self.rim.runtime.exec(&container.id, spec).await
+    }
+
+    pub async fn wait_exec(&self, exec: &str) -> Result<Exit> {
+        self.rim.runtime.wait_exec(exec).await
+    }
+
+    pub async fn attach(&self, target: &Target, spec: AttachSpec) -> Result<(String, Attach)> {
+        let container = self.running(target).await?;
+        let attach = self.rim.runtime.attach(&container.id, spec).await?;
+        Ok((container.id, attach))
+    }
+
+    pub async fn resize(&self, id: &str, size: TtySize) -> Result<()> {
+        self.rim.runtime.resize_tty(id, size).await
+    }
+
+    /// The end of a container that was attached to.
+    pub async fn wait(&self, id: &str) -> Result<ContainerStatus> {
+        self.rim.runtime.wait_container(id).await
+    }
+
+    /// The log of the newest run, or of the one before it.
+    pub async fn log(&self, target: &Target, uid: &str, which: Which) -> Result<Option<PathBuf>> {
+        let dir = self.rim.log_dir(&target.namespace, &target.pod, uid).join(&target.container);
+        let names = match std::fs::read_dir(&dir) {
+            Ok(names) => names,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(Error::System(format!("read {}: {e}", dir.display()))),
+        };
+        let number = |entry: std::io::Result<std::fs::DirEntry>| {
+            let name = entry.ok()?.file_name().into_string().ok()?;
+            name.strip_suffix(".log")?.parse::<u32>().ok()
+        };
+        let mut numbers: Vec<u32> = names.filter_map(number).collect();
+        numbers.sort_unstable();
+        let at = match which {
+            Which::Newest => numbers.len().checked_sub(1),
+            Which::Previous => numbers.len().checked_sub(2),
+        };
+        Ok(at.map(|at| dir.join(format!("{}.log", numbers[at]))))
+    }
+
+    /// The runs of a container that the runtime still has, oldest first.
+    async fn runs(&self, target: &Target) -> Result<Vec<ContainerStatus>> {
+        let listing = self.rim.runtime.list().await?;
+        let is = |container: &ContainerStatus, key: &str, value: &str| {
+            container.labels.get(key).is_some_and(|label| label == value)
+        };
+        let mut runs: Vec<ContainerStatus> = listing
+            .containers
+            .into_iter()
+            .filter(|c| {
+                is(c, POD_NAMESPACE, &target.namespace)
+                    && is(c, POD_NAME, &target.pod)
+                    && is(c, CONTAINER, &target.container)
+            })
+            .collect();
+        runs.sort_by_key(|run| {
+            let attempt = run.labels.get(ATTEMPT).and_then(|text| text.parse::<u32>().ok());
+            (run.created_at, attempt)
+        });
+        Ok(runs)
+    }
+}
+
+/// Which run's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    Newest,
+    Previous,
+}

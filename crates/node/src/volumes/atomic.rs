@@ -1,0 +1,153 @@
+//! A folder of files that changes all at once.
+//!
+//! The files are in a folder with a stamp as its name, `..data` is a link to that, and what users
+//! see are links through `..data`. A change writes a new folder and swaps the one link by a rename.
+//! Programs that watch for this know these names (documentation of ConfigMap: "Mounted ConfigMaps
+//! are updated automatically").
+
+use super::payload::File;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::path::Path;
+
+const DATA: &str = "..data";
+const DATA_NEXT: &str = "..data_tmp";
+/// Folders are open to all: who may read is a matter of the files.
+const DIR_MODE: u32 = 0o755;
+const ROOT_MODE: u32 = 0o777;
+
+/// Makes the folder show exactly these files.
+pub fn write(
+    dir: &Path,
+    files: &BTreeMap<String, File>,
+    group: Option<u32>,
+    stamp: &str,
+) -> io::Result<()> {
+    fs::create_dir_all(dir)?;
+    fs::set_permissions(dir, fs::Permissions::from_mode(ROOT_MODE))?;
+    let data = dir.join(DATA);
+    if data.exists() && same(&data, files)? {
+        return Ok(());
+    }
+    let name = format!("..{stamp}");
+    let fresh = dir.join(&name);
+    fs::create_dir(&fresh)?;
+    fs::set_permissions(&fresh, fs::Permissions::from_mode(DIR_MODE))?;
+    for (path, file) in files {
+        write_file(&fresh, path, file, group)?;
+    }
+    let old = fs::read_link(&data).ok();
+    let next = dir.join(DATA_NEXT);
+    remove_if_there(&next)?;
+    symlink(&name, &next)?;
+    fs::rename(&next, &data)?;
+    link_all(dir, files)?;
+    if let Some(old) = old {
+        fs::remove_dir_all(dir.join(old))?;
+    }
+    Ok(())
+}
+
+fn write_file(root: &Path, path: &str, file: &File, group: Option<u32>) -> io::Result<()> {
+    let full = root.join(path);
+    if let Some(parent) = full.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    fs::write(&full, &file.bytes)?;
+    let mut mode = file.mode;
+    if group.is_some() {
+        // The group may read whatever the owner may (KEP-2451: fsGroup on ephemeral volumes).
+        mode |= (mode & 0o500) >> 3 | 0o040;
+    }
+    chown(&full, file.owner, group)?;
+    fs::set_permissions(&full, fs::Permissions::from_mode(mode))
+}
+
+/// Whether the folder holds these files and no others.
+fn same(data: &Path, files: &BTreeMap<String, File>) -> io::Result<bool> {
+    let mut found = BTreeSet::new();
+    walk(data, "", &mut found)?;
+    if !found.iter().eq(files.keys()) {
+        return Ok(false);
+    }
+    for (path, file) in files {
+        let full = data.join(path);
+        let meta = fs::metadata(&full)?;
+        if meta.len() != file.bytes.len() as u64
+            || meta.mode() & 0o700 != file.mode & 0o700
+            || fs::read(&full)? != file.bytes
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn walk(dir: &Path, prefix: &str, found: &mut BTreeSet<String>) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+        if entry.file_type()?.is_dir() {
+            walk(&entry.path(), &format!("{name}/"), found)?;
+        } else {
+            found.insert(name);
+        }
+    }
+    Ok(())
+}
+
+/// One link for each name at the top; those that lead nowhere any more go.
+fn link_all(dir: &Path, files: &BTreeMap<String, File>) -> io::Result<()> {
+    let tops: BTreeSet<&str> =
+        files.keys().map(|path| path.split('/').next().unwrap_or(path)).collect();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if !name.starts_with("..") && !tops.contains(&*name) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    for top in tops {
+        let link = dir.join(top);
+        if link.symlink_metadata().is_err() {
+            symlink(Path::new(DATA).join(top), link)?;
+        }
+    }
+    Ok(())
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(list: &[(&str, &str)]) -> BTreeMap<String, File> {
+        let file = |text: &str| File { bytes: text.into(), mode: 0o644, owner: None };
+        list.iter().map(|(path, text)| ((*path).to_owned(), file(text))).collect()
+    }
+
+    #[test]
+    fn a_folder_changes_as_a_whole() {
+        let dir = std::env::temp_dir().join(format!("skiff-atomic-{}", std::process::id()));
+        let volume = dir.join("v");
+        write(&volume, &files(&[("a", "1"), ("d/x", "2")]), None, "s1").expect("written");
+        assert_eq!(fs::read_to_string(volume.join("d/x")).expect("there"), "2");
+        let first = fs::read_link(volume.join("..data")).expect("a link");
+        write(&volume, &files(&[("a", "1"), ("d/x", "2")]), None, "s2").expect("written");
+        assert_eq!(fs::read_link(volume.join("..data")).expect("a link"), first, "nothing changed");
+        write(&volume, &files(&[("a", "3")]), None, "s3").expect("written");
+        assert_eq!(fs::read_to_string(volume.join("a")).expect("there"), "3");
+        assert!(volume.join("d").symlink_metadata().is_err());
+        assert!(!volume.join(first).exists());
+        fs::remove_dir_all(dir).expect("cleaned up");
+    }
+}

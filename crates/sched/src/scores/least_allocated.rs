@@ -1,0 +1,14 @@
+//! The more is free, the better.
+
+use super::MOST;
+use crate::state::{NodeInfo, State, weighed};
+use skiff_api::views::Pod;
+
+pub fn score(pod: &Pod, info: &NodeInfo, _: &State) -> i64 {
+    let (cpu, memory) = weighed(pod);
+    let of = |name: &str, wanted: i64| {
+        let has = info.allocatable.get(name).copied().unwrap_or(0);
+        if has == 0 || wanted > has { 0 } else { (has - wanted) * MOST / has }
+    };
+    (of("cpu", info.weighed.0 + cpu) + of("memory", info.weighed.1 + memory)) / 2
+}

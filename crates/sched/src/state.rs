@@ -1,0 +1,170 @@
+//! What the scheduler knows: each node with the pods on it and the sums of what they ask for.
+//!
+//! Kept current by the change of one object at a time, so that a decision never counts pods anew.
+
+use skiff_api::quantity::Quantity;
+use skiff_api::views::pod::Container;
+use skiff_api::views::{Key, Namespace, Node, Pod};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// What counts for a pod that asks for nothing, when nodes are compared.
+const CPU_DEFAULT_MILLI: i64 = 100;
+const MEMORY_DEFAULT: i64 = 200 * 1024 * 1024;
+
+/// Amounts by resource name: thousandths for `cpu`, whole units for the others.
+pub type Amounts = BTreeMap<String, i64>;
+
+/// A port of the machine: address (empty is all), protocol, number.
+pub type HostPort = (String, String, u16);
+
+/// One node as filters and scores see it.
+#[derive(Debug, Clone, Default)]
+pub struct NodeInfo {
+    pub node: Arc<Node>,
+    pub allocatable: Amounts,
+    pub requested: Amounts,
+    /// As `requested`, with defaults for pods that ask for nothing: processor, memory.
+    pub weighed: (i64, i64),
+    pub pods: BTreeMap<Key, Arc<Pod>>,
+    pub ports: BTreeSet<HostPort>,
+}
+
+/// All nodes.
+#[derive(Debug, Default)]
+pub struct State {
+    pub nodes: BTreeMap<String, NodeInfo>,
+    pub namespaces: BTreeMap<String, Arc<Namespace>>,
+    /// Which node each pod counts for.
+    places: BTreeMap<Key, String>,
+}
+
+impl State {
+    pub fn set_node(&mut self, name: &str, node: Option<&Arc<Node>>) {
+        let Some(node) = node else {
+            self.nodes.remove(name);
+            return;
+        };
+        let info = self.nodes.entry(name.to_owned()).or_default();
+        info.allocatable = node.status.allocatable.iter().filter_map(amount).collect();
+        info.node = node.clone();
+    }
+
+    /// A pod takes its place on a node, or leaves it when it has ended or is gone.
+    pub fn set_pod(&mut self, key: &Key, pod: Option<&Arc<Pod>>, node: &str) {
+        if let Some(place) = self.places.remove(key)
+            && let Some(info) = self.nodes.get_mut(&place)
+        {
+            info.remove(key);
+        }
+        let Some(pod) = pod.filter(|pod| !pod.ended() && !node.is_empty()) else { return };
+        self.places.insert(key.clone(), node.to_owned());
+        self.nodes.entry(node.to_owned()).or_default().add(key.clone(), pod.clone());
+    }
+
+    /// The nodes that are there: an entry can be kept alive by its pods alone.
+    pub fn known(&self) -> impl Iterator<Item = &NodeInfo> {
+        self.nodes.values().filter(|info| !info.node.metadata.name.is_empty())
+    }
+}
+
+fn amount((name, text): (&String, &String)) -> Option<(String, i64)> {
+    Some((name.clone(), whole(name, &Quantity::parse(text).ok()?)))
+}
+
+fn whole(name: &str, quantity: &Quantity) -> i64 {
+    if name == "cpu" { quantity.milli_value() } else { quantity.value() }
+}
+
+impl NodeInfo {
+    fn add(&mut self, key: Key, pod: Arc<Pod>) {
+        for (name, amount) in requests(&pod) {
+            *self.requested.entry(name).or_default() += amount;
+        }
+        let (cpu, memory) = weighed(&pod);
+        self.weighed = (self.weighed.0 + cpu, self.weighed.1 + memory);
+        self.ports.extend(host_ports(&pod));
+        self.pods.insert(key, pod);
+    }
+
+    fn remove(&mut self, key: &Key) {
+        let Some(pod) = self.pods.remove(key) else { return };
+        for (name, amount) in requests(&pod) {
+            *self.requested.entry(name).or_default() -= amount;
+        }
+        let (cpu, memory) = weighed(&pod);
+        self.weighed = (self.weighed.0 - cpu, self.weighed.1 - memory);
+        self.ports = self.pods.values().flat_map(|pod| host_ports(pod)).collect();
+    }
+
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.node.metadata.labels.get(key).map(String::as_str)
+    }
+}
+
+/// Processor and memory with defaults.
+pub fn weighed(pod: &Pod) -> (i64, i64) {
+    let all = requests(pod);
+    let count = pod.spec.containers.len() as i64;
+    let or = |name: &str, least: i64| match all.get(name) {
+        Some(amount) if *amount > 0 => *amount,
+        _ => least * count,
+    };
+    (or("cpu", CPU_DEFAULT_MILLI), or("memory", MEMORY_DEFAULT))
+}
+
+/// The ports of the machine that a pod takes.
+pub fn host_ports(pod: &Pod) -> Vec<HostPort> {
+    let sidecars = pod.spec.init_containers.iter().filter(|c| c.is_sidecar());
+    let ports = sidecars.chain(&pod.spec.containers).flat_map(|c| &c.ports);
+    let taken = ports.filter(|port| port.host_port != 0).map(|port| {
+        let ip = if port.host_ip == "0.0.0.0" { String::new() } else { port.host_ip.clone() };
+        let protocol = if port.protocol.is_empty() { "TCP" } else { &port.protocol };
+        (ip, protocol.to_owned(), port.host_port)
+    });
+    taken.collect()
+}
+
+/// What a pod asks for: the main containers and sidecars together, or the most that an init
+/// container needs beside the sidecars before it (KEP-753), or the pod's own word (KEP-2837).
+pub fn requests(pod: &Pod) -> Amounts {
+    let of = |container: &Container| -> Amounts {
+        let requests = container.resources.requests.iter();
+        requests.map(|(name, amount)| (name.to_owned(), whole(name, amount))).collect()
+    };
+    let mut total = Amounts::new();
+    for container in &pod.spec.containers {
+        add(&mut total, &of(container));
+    }
+    let (mut sidecars, mut most) = (Amounts::new(), Amounts::new());
+    for container in &pod.spec.init_containers {
+        let mut here = sidecars.clone();
+        add(&mut here, &of(container));
+        if container.is_sidecar() {
+            sidecars = here.clone();
+            add(&mut total, &of(container));
+        }
+        raise(&mut most, &here);
+    }
+    raise(&mut total, &most);
+    if let Some(own) = &pod.spec.resources {
+        let own = own.requests.iter().map(|(name, amount)| (name.to_owned(), whole(name, amount)));
+        total.extend(own);
+    }
+    let overhead = pod.spec.overhead.iter();
+    add(&mut total, &overhead.map(|(n, amount)| (n.to_owned(), whole(n, amount))).collect());
+    total
+}
+
+fn add(total: &mut Amounts, more: &Amounts) {
+    for (name, amount) in more {
+        *total.entry(name.clone()).or_default() += amount;
+    }
+}
+
+fn raise(total: &mut Amounts, least: &Amounts) {
+    for (name, amount) in least {
+        let at = total.entry(name.clone()).or_default();
+        *at = (*at).max(*amount);
+    }
+}

@@ -1,0 +1,66 @@
+//! The entry `eviction` of a pod: deletes it as politely as its owner's budget of disruptions allows
+//! (API concepts, "API-initiated Eviction"). Without budgets every eviction is allowed.
+
+use super::binding::commit;
+use crate::Server;
+use crate::admission::{self, Attributes};
+use crate::codec;
+use crate::request::Request;
+use serde_json::{Value, json};
+use skiff_api::Status;
+use skiff_api::kinds::core::pod::conditions;
+use skiff_api::object::Object;
+use skiff_api::wire::Answer;
+use skiff_store::CommitError;
+use std::sync::Arc;
+
+/// How often it starts again when somebody else wrote in between.
+const TRIES: usize = 8;
+
+pub async fn evict(
+    server: &Arc<Server>,
+    request: &Request,
+    eviction: Object,
+) -> Result<Answer, Status> {
+    let name = &*request.resource.name;
+    if eviction.name() != name {
+        return Err(Status::bad_request("name in URL does not match name in Eviction object"));
+    }
+    let mut options = eviction.at("deleteOptions").cloned().unwrap_or_else(|| json!({}));
+    if request.dry_run() {
+        options["dryRun"] = json!(["All"]);
+    }
+    let attributes = Attributes::of(request, true, name);
+    admission::validate(server, &attributes, &eviction, None).await?;
+    if options.get("dryRun").and_then(Value::as_array).is_none_or(Vec::is_empty) {
+        mark(server, request, &mut options).await?;
+    }
+    crate::delete::delete_with(server, request, &options).await?;
+    Ok(super::done())
+}
+
+/// Says in the pod why it ends. A revision that the caller based its eviction on moves along.
+async fn mark(server: &Arc<Server>, request: &Request, options: &mut Value) -> Result<(), Status> {
+    for _ in 0..TRIES {
+        let record = server.store.get(&request.key()).ok_or_else(|| request.not_found())?;
+        let mut pod = codec::tree(server, &request.kind, &record)?;
+        crate::delete::check(&request.kind, &pod, options)?;
+        let condition = json!({"type": "DisruptionTarget", "status": "True",
+                               "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting"});
+        conditions::set(&mut pod, condition, &codec::time(server.world.now()));
+        match commit(server, request, &record, &pod).await {
+            Ok(()) => {
+                let based =
+                    skiff_api::object::at(options, "preconditions.resourceVersion").is_some();
+                let now = server.store.get(&request.key()).filter(|_| based);
+                if let Some(now) = now {
+                    options["preconditions"]["resourceVersion"] = now.revision.0.to_string().into();
+                }
+                return Ok(());
+            }
+            Err(CommitError::Conflict { .. }) => {}
+            Err(other) => return Err(crate::write::commit_refusal(&other)),
+        }
+    }
+    Err(Status::modified(request.kind.about(), &request.resource.name))
+}
