@@ -319,9 +319,14 @@ mod tests {
         "#]],
         )
         .await;
-        check("none", Options { tail: Some(0), ..Options::default() }, expect![[r#"
+        check(
+            "none",
+            Options { tail: Some(0), ..Options::default() },
+            expect![[r#"
             five
-        "#]]).await;
+        "#]],
+        )
+        .await;
     }
 
     #[tokio::test]
