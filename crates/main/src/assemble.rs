@@ -16,6 +16,7 @@ use skiff_node::Node;
 use skiff_server::admission::service::Ranges;
 use skiff_server::authenticate::Authenticator;
 use skiff_server::authorize::Authorizer;
+use skiff_server::connect::Nodes;
 use skiff_server::keys::{Keys, Wanted};
 use skiff_server::ready::Ready;
 use skiff_server::token::Tokens;
@@ -48,6 +49,7 @@ impl Machine {
         let keys = Keys::open(&settings.data.join("pki"), &wanted, &world)?;
         let ca = keys.ca_pem().to_owned();
         let tls = keys.server_config(&world)?;
+        let node_tls = skiff_server::keys::tls::server_config(&ca, &keys.node_serving, &world)?;
         write_kubeconfig(settings, &addresses, &keys)?;
         let server = Arc::new(server(settings, &addresses, &world, &store, keys, &tasks).await?);
         skiff_server::custom::start(&server, &tasks);
@@ -62,6 +64,9 @@ impl Machine {
         })?;
         let node =
             crate::node::start(settings, &addresses, &images, &serve, &world, &tasks).await?;
+        crate::served::Served { settings, world: &world, tasks: &tasks }
+            .start(&node, node_tls, &client, &caches)
+            .await?;
         let rim =
             skiff_server::http::Rim { world, serve, tls, user_of: skiff_server::keys::tls::user };
         tasks.spawn(skiff_server::http::run(rim, listener, tasks.clone()));
@@ -106,6 +111,7 @@ async fn server(
     keys: Keys,
     tasks: &Tasks,
 ) -> Result<Server> {
+    let nodes = Nodes::new(&*keys.client_config(Some(&keys.kubelet_client), world)?);
     let address = addresses.api.to_string();
     let tokens = Arc::new(Tokens::new(store.clone(), world.clone(), Arc::new(keys.signing)));
     Ok(Server {
@@ -117,6 +123,7 @@ async fn server(
         authorizer: Authorizer::start(store.clone(), tasks).await?,
         limits: Default::default(),
         ready: Default::default(),
+        nodes,
         services: Ranges {
             addresses: Cidr {
                 base: settings.service_cidr.base.into(),

@@ -14,6 +14,7 @@ mod machines;
 mod node;
 mod rim;
 mod serve;
+mod served;
 
 use std::process::ExitCode;
 

@@ -14,7 +14,7 @@ use skiff_runtime::client::Runtime;
 use std::sync::Arc;
 
 /// The port of the kubelet's API, by everybody's convention.
-const PORT: u16 = 10_250;
+pub const PORT: u16 = 10_250;
 /// Upstream's default (kubelet configuration, maxPods).
 const MOST_PODS: u32 = 110;
 

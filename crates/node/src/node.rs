@@ -85,8 +85,13 @@ impl Node {
         self.pods.clone().start().await
     }
 
-    /// The doors to containers, for the node's API.
-    pub fn streams(&self) -> crate::streams::Streams {
-        crate::streams::Streams::new(self.rim.clone())
+    /// What the node's API stands on.
+    pub fn doors(&self) -> crate::api::NodeDoors {
+        crate::api::NodeDoors::new(self.rim.clone())
+    }
+
+    /// The node's own door to the API server.
+    pub fn client(&self) -> &Client {
+        &self.rim.client
     }
 }

@@ -9,7 +9,7 @@ pub mod answered;
 pub mod authenticate;
 pub mod authorize;
 mod codec;
-mod connect;
+pub mod connect;
 pub mod custom;
 mod delete;
 mod discovery;
@@ -52,6 +52,8 @@ pub struct Server {
     pub authorizer: authorize::Authorizer,
     pub limits: limit::Limits,
     pub ready: ready::Ready,
+    /// How nodes and pods are called.
+    pub nodes: connect::Nodes,
     /// Where addresses and ports of Services come from.
     pub services: admission::service::Ranges,
     /// `host:port`, as discovery tells it to clients.

@@ -1,0 +1,25 @@
+//! Says behind the `kube-dns` Service where cluster DNS listens on this node.
+
+use crate::Error;
+use serde_json::json;
+use skiff_api::views::{EndpointSlice, SERVICE_NAME, View};
+use skiff_client::{Client, PatchKind};
+use std::net::SocketAddr;
+
+/// Writes the EndpointSlice; the Service has no selector, so nobody else does.
+pub async fn publish(client: &Client, node: &str, address: SocketAddr) -> Result<(), Error> {
+    let body = json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+        "metadata": {"name": "kube-dns", "namespace": "kube-system",
+            "labels": {SERVICE_NAME: "kube-dns", "k8s-app": "kube-dns",
+                "endpointslice.kubernetes.io/managed-by": "skiff-dns"}},
+        "addressType": if address.is_ipv4() { "IPv4" } else { "IPv6" },
+        "endpoints": [{"addresses": [address.ip().to_string()], "nodeName": node,
+            "conditions": {"ready": true, "serving": true, "terminating": false}}],
+        "ports": [{"name": "dns", "port": address.port(), "protocol": "UDP"},
+            {"name": "dns-tcp", "port": address.port(), "protocol": "TCP"}],
+    });
+    let slices = EndpointSlice::RESOURCE;
+    client.patch(PatchKind::Apply, slices, "kube-system", "kube-dns", "", body).await?;
+    Ok(())
+}

@@ -1,0 +1,361 @@
+//! The server: UDP and TCP (RFC 1035, 7766), sizes, limits and counters.
+//!
+//! Names of the cluster are answered at once; a query for any other name is a task of its own, so
+//! that a slow resolver holds up nobody.
+
+use crate::Error;
+use crate::answer::{self, Outcome, answer, reply_to};
+use crate::follow::Shared;
+use crate::forward::{Forwarder, Transport, Unanswered};
+use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::rr::Name;
+use skiff_base::{Tasks, World};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::Semaphore;
+
+/// The largest query over UDP: more than any client sends.
+const DATAGRAM_MOST: usize = 4096;
+/// Connections at once; most clients use UDP.
+const CONNECTIONS_MOST: usize = 256;
+/// A connection without a query is closed after this (RFC 7766 wants some seconds).
+const IDLE: Duration = Duration::from_secs(10);
+
+/// The sockets of a server.
+pub struct Listener {
+    udp: Arc<UdpSocket>,
+    tcp: TcpListener,
+}
+
+/// Cluster DNS.
+pub struct Dns {
+    pub world: World,
+    pub zone: Shared,
+    pub forwarder: Forwarder,
+    pub metrics: Metrics,
+}
+
+/// Counters.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    pub queries: AtomicU64,
+    pub forwarded: AtomicU64,
+    pub missing: AtomicU64,
+    pub failed: AtomicU64,
+    pub malformed: AtomicU64,
+}
+
+impl Metrics {
+    /// In the text format of Prometheus.
+    pub fn text(&self) -> String {
+        let rows = [
+            ("queries", "Queries that came in.", &self.queries),
+            ("forwarded", "Queries that went to the machine's resolvers.", &self.forwarded),
+            ("missing", "Queries for names of the cluster that are not there.", &self.missing),
+            ("failed", "Queries without an answer.", &self.failed),
+            ("malformed", "Messages that are no queries.", &self.malformed),
+        ];
+        let mut out = String::new();
+        for (name, help, value) in rows {
+            let value = value.load(Ordering::Relaxed);
+            out += &format!(
+                "# HELP skiff_dns_{name}_total {help}\n# TYPE skiff_dns_{name}_total counter\n\
+                 skiff_dns_{name}_total {value}\n"
+            );
+        }
+        out
+    }
+}
+
+impl Listener {
+    pub async fn bind(address: SocketAddr) -> Result<Listener, Error> {
+        let listen = |source| Error::Listen { address, source };
+        let tcp = TcpListener::bind(address).await.map_err(listen)?;
+        // The same port for both, also when the kernel has chosen it.
+        let address = tcp.local_addr().map_err(listen)?;
+        let udp = Arc::new(UdpSocket::bind(address).await.map_err(listen)?);
+        Ok(Listener { udp, tcp })
+    }
+
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.tcp.local_addr()
+    }
+}
+
+impl Dns {
+    /// Serves until the task group is stopped.
+    pub fn start(self: Arc<Self>, listener: Listener, tasks: &Tasks) {
+        tasks.spawn(self.clone().serve_udp(listener.udp, tasks.clone()));
+        tasks.spawn(self.serve_tcp(listener.tcp, tasks.clone()));
+    }
+
+    async fn serve_udp(self: Arc<Self>, socket: Arc<UdpSocket>, tasks: Tasks) {
+        let mut buffer = vec![0; DATAGRAM_MOST];
+        loop {
+            let (count, from) = match socket.recv_from(&mut buffer).await {
+                Ok(received) => received,
+                Err(error) => {
+                    // An answer that could not be delivered shows up here, too.
+                    tracing::debug!(%error, "receiving a query failed");
+                    self.world.sleep(Duration::from_millis(1)).await;
+                    continue;
+                }
+            };
+            let bytes = &buffer[..count];
+            match self.local(bytes, Transport::Udp) {
+                Local::Done(Some(reply)) => deliver(&socket, &reply, from).await,
+                Local::Done(None) => {}
+                Local::Outside(outside) => {
+                    let (dns, socket, bytes) = (self.clone(), socket.clone(), bytes.to_vec());
+                    tasks.spawn(async move {
+                        let reply = dns.outside(*outside, &bytes, Transport::Udp).await;
+                        deliver(&socket, &reply, from).await;
+                    });
+                }
+            }
+        }
+    }
+
+    async fn serve_tcp(self: Arc<Self>, listener: TcpListener, tasks: Tasks) {
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MOST));
+        loop {
+            let Ok(place) = places.clone().acquire_owned().await else { return };
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let dns = self.clone();
+                    tasks.spawn(async move {
+                        let _place = place;
+                        if let Err(error) = dns.connection(stream).await {
+                            tracing::debug!(%error, "a DNS connection broke off");
+                        }
+                    });
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "accepting a DNS connection failed");
+                    self.world.sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+    }
+
+    async fn connection(&self, mut stream: TcpStream) -> io::Result<()> {
+        loop {
+            let reading = async {
+                let mut bytes = vec![0; usize::from(stream.read_u16().await?)];
+                stream.read_exact(&mut bytes).await?;
+                Ok::<_, io::Error>(bytes)
+            };
+            let bytes = match self.world.within(IDLE, reading).await {
+                Some(Ok(bytes)) => bytes,
+                Some(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+                Some(Err(error)) => return Err(error),
+                None => return Ok(()),
+            };
+            let reply = match self.local(&bytes, Transport::Tcp) {
+                Local::Done(Some(reply)) => reply,
+                Local::Done(None) => return Ok(()),
+                Local::Outside(outside) => self.outside(*outside, &bytes, Transport::Tcp).await,
+            };
+            let length = u16::try_from(reply.len()).map_err(io::Error::other)?;
+            stream.write_all(&[&length.to_be_bytes()[..], &reply].concat()).await?;
+        }
+    }
+
+    /// What can be said without asking anybody.
+    fn local(&self, bytes: &[u8], transport: Transport) -> Local {
+        self.metrics.queries.fetch_add(1, Ordering::Relaxed);
+        let query = match Message::from_vec(bytes) {
+            Ok(query) if query.metadata.message_type == MessageType::Query => query,
+            // To answer an answer could go on for ever.
+            Ok(_) => return self.malformed(None),
+            Err(_) => return self.malformed(bytes.first_chunk::<2>()),
+        };
+        let outcome = answer(&query, self.zone.read().expect("no holder of this lock panics").as_ref());
+        match outcome {
+            Outcome::Answer(reply) => {
+                match reply.metadata.response_code {
+                    ResponseCode::NXDomain => self.metrics.missing.fetch_add(1, Ordering::Relaxed),
+                    ResponseCode::ServFail => self.metrics.failed.fetch_add(1, Ordering::Relaxed),
+                    _ => 0,
+                };
+                Local::Done(Some(self.write(reply, &query, transport)))
+            }
+            Outcome::Forward => Local::Outside(Box::new(Outside { query, alias: None })),
+            Outcome::Chase(reply, name) => {
+                Local::Outside(Box::new(Outside { query, alias: Some((reply, name)) }))
+            }
+        }
+    }
+
+    fn malformed(&self, id: Option<&[u8; 2]>) -> Local {
+        self.metrics.malformed.fetch_add(1, Ordering::Relaxed);
+        Local::Done(id.and_then(|id| {
+            let id = u16::from_be_bytes(*id);
+            Message::error_msg(id, OpCode::Query, ResponseCode::FormErr).to_vec().ok()
+        }))
+    }
+
+    /// Asks the machine's resolvers.
+    async fn outside(&self, outside: Outside, bytes: &[u8], transport: Transport) -> Vec<u8> {
+        self.metrics.forwarded.fetch_add(1, Ordering::Relaxed);
+        let Outside { query, alias } = outside;
+        let asked = match &alias {
+            None => self.forwarder.ask(bytes, transport).await,
+            // The records of the alias's target are read, so they must all be there.
+            Some((_, name)) => match target(&query, name) {
+                Some(bytes) => self.forwarder.ask(&bytes, Transport::Tcp).await,
+                None => Err(Unanswered::Silence),
+            },
+        };
+        let (mut reply, records) = match (asked, alias) {
+            (Ok(answer), None) => return answer,
+            (Ok(answer), Some((reply, _))) => (reply, Message::from_vec(&answer).ok()),
+            // The alias itself is known, and worth something to those who can follow it.
+            (Err(_), Some((reply, _))) => (reply, None),
+            (Err(why), None) => {
+                let mut reply = reply_to(&query);
+                reply.metadata.response_code = match why {
+                    Unanswered::NoResolver => ResponseCode::Refused,
+                    Unanswered::Busy | Unanswered::Silence => ResponseCode::ServFail,
+                };
+                self.metrics.failed.fetch_add(1, Ordering::Relaxed);
+                (reply, None)
+            }
+        };
+        if let Some(records) = records {
+            reply.metadata.response_code = records.metadata.response_code;
+            reply.answers.extend(records.answers);
+        }
+        self.write(reply, &query, transport)
+    }
+
+    /// The bytes of an answer, its addresses in random order, so that clients that take the first
+    /// spread; truncated where it does not fit.
+    fn write(&self, mut reply: Message, query: &Message, transport: Transport) -> Vec<u8> {
+        let answers = &mut reply.answers;
+        for last in (1..answers.len()).rev() {
+            let other = self.world.below(last as u64 + 1) as usize;
+            // An alias stays before what it leads to.
+            if answers[last].record_type() == answers[other].record_type() {
+                answers.swap(last, other);
+            }
+        }
+        let most = match transport {
+            Transport::Udp => answer::room(query),
+            Transport::Tcp => usize::from(u16::MAX),
+        };
+        match reply.to_vec() {
+            Ok(bytes) if bytes.len() <= most => bytes,
+            _ => reply.truncate().to_vec().unwrap_or_else(|error| {
+                tracing::error!(%error, "an answer cannot be written");
+                Vec::new()
+            }),
+        }
+    }
+}
+
+/// What is known without asking anybody.
+enum Local {
+    /// Bytes to send, or nothing at all.
+    Done(Option<Vec<u8>>),
+    Outside(Box<Outside>),
+}
+
+/// A query that leads out of the cluster.
+struct Outside {
+    query: Message,
+    /// An answer so far, and the name that it leads to.
+    alias: Option<(Message, Name)>,
+}
+
+/// The query for what an alias leads to.
+fn target(query: &Message, name: &Name) -> Option<Vec<u8>> {
+    let mut asked = Message::new(query.metadata.id, MessageType::Query, OpCode::Query);
+    asked.metadata.recursion_desired = true;
+    asked.add_query(Query::query(name.clone(), query.queries.first()?.query_type()));
+    asked.to_vec().ok()
+}
+
+async fn deliver(socket: &UdpSocket, reply: &[u8], to: SocketAddr) {
+    if let Err(error) = socket.send_to(reply, to).await {
+        tracing::debug!(%error, %to, "an answer was not sent");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::zone::Zone;
+
+    async fn start() -> (Arc<Dns>, SocketAddr, Tasks) {
+        let mut zone = Zone::new("cluster.local", None);
+        let spec = serde_json::json!({"spec": {"type": "ClusterIP", "clusterIP": "None"}});
+        let endpoints: Vec<_> =
+            (1..=100).map(|n| serde_json::json!({"addresses": [format!("10.0.0.{n}")]})).collect();
+        let slice = serde_json::json!({"endpoints": endpoints});
+        let slices = [Arc::new(serde_json::from_value(slice).unwrap())];
+        let entry = crate::zone::entry(&serde_json::from_value(spec).unwrap(), &slices);
+        zone.set(&skiff_api::views::Key::new("d", "many"), Some(entry));
+        let world = World::real();
+        let forwarder = Forwarder::new(world.clone(), Vec::new());
+        let zone = Arc::new(std::sync::RwLock::new(Some(zone)));
+        let dns = Arc::new(Dns { world, zone, forwarder, metrics: Metrics::default() });
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = listener.address().unwrap();
+        let tasks = Tasks::new();
+        dns.clone().start(listener, &tasks);
+        (dns, address, tasks)
+    }
+
+    fn query(name: &str) -> Vec<u8> {
+        use hickory_proto::rr::RecordType;
+        let mut message = Message::new(9, MessageType::Query, OpCode::Query);
+        message.add_query(Query::query(Name::from_ascii(name).unwrap(), RecordType::A));
+        message.to_vec().unwrap()
+    }
+
+    async fn over_udp(address: SocketAddr, bytes: &[u8]) -> Message {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        socket.send_to(bytes, address).await.unwrap();
+        let mut buffer = [0; 4096];
+        let count = socket.recv(&mut buffer).await.unwrap();
+        Message::from_vec(&buffer[..count]).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_does_not_fit_a_datagram_comes_whole_over_tcp() {
+        let (_, address, tasks) = start().await;
+        let bytes = query("many.d.svc.cluster.local.");
+        let short = over_udp(address, &bytes).await;
+        assert!(short.metadata.truncation && short.answers.is_empty());
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        for _ in 0..2 {
+            let length = u16::try_from(bytes.len()).unwrap();
+            stream.write_all(&[&length.to_be_bytes()[..], &bytes].concat()).await.unwrap();
+            let mut whole = vec![0; usize::from(stream.read_u16().await.unwrap())];
+            stream.read_exact(&mut whole).await.unwrap();
+            let whole = Message::from_vec(&whole).unwrap();
+            assert!(!whole.metadata.truncation);
+            assert_eq!(whole.answers.len(), 100);
+        }
+        tasks.stop().await;
+    }
+
+    #[tokio::test]
+    async fn bad_messages_and_names_without_a_resolver_are_refused() {
+        let (dns, address, tasks) = start().await;
+        let bad = over_udp(address, b"\0\x09 this is no query").await;
+        assert_eq!((bad.metadata.id, bad.metadata.response_code), (9, ResponseCode::FormErr));
+        let elsewhere = over_udp(address, &query("example.com.")).await;
+        assert_eq!(elsewhere.metadata.response_code, ResponseCode::Refused);
+        let text = dns.metrics.text();
+        assert!(text.contains("skiff_dns_queries_total 2\n"), "{text}");
+        assert!(text.contains("skiff_dns_malformed_total 1\n"), "{text}");
+        tasks.stop().await;
+    }
+}

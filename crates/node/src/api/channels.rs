@@ -1,0 +1,222 @@
+//! The channels of exec and attach inside a WebSocket: each message begins with the number of the
+//! channel that it belongs to (documentation of `PodExecOptions`; KEP-4006 for version 5).
+//!
+//! | number | what | direction |
+//! |---|---|---|
+//! | 0 | stdin | in |
+//! | 1 | stdout | out |
+//! | 2 | stderr | out |
+//! | 3 | the end: a Status (version 1: the text of an error) | out |
+//! | 4 | the terminal's size, `{"Width":80,"Height":24}` | in |
+//! | 255 | version 5: the next byte names a channel that the client closes | in |
+//!
+//! In the base64 forms the number is a digit and the rest is base64, so that browsers may use texts.
+//!
+//! Never here: IO.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::json;
+use skiff_runtime::spec::TtySize;
+
+/// The protocols, best first; `""` is what a client speaks that names none.
+pub const PROTOCOLS: &[&str] = &[
+    "v5.channel.k8s.io",
+    "v4.channel.k8s.io",
+    "v4.base64.channel.k8s.io",
+    "channel.k8s.io",
+    "base64.channel.k8s.io",
+    "",
+];
+
+/// Output and end of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Channel {
+    Stdout = 1,
+    Stderr = 2,
+    Error = 3,
+}
+
+/// What a client says.
+#[derive(Debug, PartialEq)]
+pub enum Said {
+    Stdin(Bytes),
+    /// No more stdin.
+    StdinEnds,
+    Resize(TtySize),
+    /// An empty message, or one for a channel that does not lead here.
+    Nothing,
+}
+
+/// How a session ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    Success,
+    /// The program ended with this code, which is not 0.
+    Code(i32),
+    /// The session could not be had, or broke.
+    Failed(String),
+}
+
+/// A message to send.
+#[derive(Debug, PartialEq)]
+pub enum Message {
+    Binary(Bytes),
+    Text(String),
+}
+
+/// The dialect that client and server agreed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dialect {
+    version: u8,
+    base64: bool,
+}
+
+impl Dialect {
+    pub fn of(protocol: &str) -> Dialect {
+        let version = match protocol {
+            "v5.channel.k8s.io" => 5,
+            "v4.channel.k8s.io" | "v4.base64.channel.k8s.io" => 4,
+            _ => 1,
+        };
+        Dialect { version, base64: protocol.contains("base64") }
+    }
+
+    /// Older clients wait for a first, empty message.
+    pub fn greets(self) -> bool {
+        self.version < 5
+    }
+
+    pub fn write(self, channel: Channel, bytes: &[u8]) -> Message {
+        if self.base64 {
+            return Message::Text(format!("{}{}", channel as u8, STANDARD.encode(bytes)));
+        }
+        let mut out = Vec::with_capacity(bytes.len() + 1);
+        out.push(channel as u8);
+        out.extend_from_slice(bytes);
+        Message::Binary(out.into())
+    }
+
+    /// The last message; version 1 has none for a success.
+    pub fn end(self, end: &End) -> Option<Message> {
+        let text = match (self.version, end) {
+            (1, End::Success) => return None,
+            (1, End::Code(code)) => format!("command terminated with exit code {code}"),
+            (1, End::Failed(why)) => why.clone(),
+            _ => status(end).to_string(),
+        };
+        Some(self.write(Channel::Error, text.as_bytes()))
+    }
+
+    pub fn read(self, message: &Bytes) -> Said {
+        let Some(first) = message.first() else { return Said::Nothing };
+        let rest = message.slice(1..);
+        let (number, rest) = if self.base64 {
+            match STANDARD.decode(&rest) {
+                Ok(decoded) => (first.wrapping_sub(b'0'), Bytes::from(decoded)),
+                Err(_) => return Said::Nothing,
+            }
+        } else {
+            (*first, rest)
+        };
+        match number {
+            0 if rest.is_empty() => Said::Nothing,
+            0 => Said::Stdin(rest),
+            4 => size(&rest).map_or(Said::Nothing, Said::Resize),
+            255 if self.version >= 5 && rest[..] == [0] => Said::StdinEnds,
+            _ => Said::Nothing,
+        }
+    }
+}
+
+/// The size that a resize message holds; a terminal without rows or columns is not asked for.
+fn size(json: &[u8]) -> Option<TtySize> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Size {
+        width: u16,
+        height: u16,
+    }
+    let size: Size = serde_json::from_slice(json).ok()?;
+    let TtySize { width, height } = TtySize { width: size.width, height: size.height };
+    (width > 0 && height > 0).then_some(TtySize { width, height })
+}
+
+fn status(end: &End) -> serde_json::Value {
+    match end {
+        End::Success => json!({"metadata": {}, "status": "Success"}),
+        End::Code(code) => json!({"metadata": {}, "status": "Failure",
+            "message": format!(
+                "command terminated with non-zero exit code: command terminated with exit code {code}"),
+            "reason": "NonZeroExitCode",
+            "details": {"causes": [{"reason": "ExitCode", "message": code.to_string()}]}}),
+        End::Failed(why) => json!({"metadata": {}, "status": "Failure",
+            "message": format!("Internal error occurred: {why}"), "reason": "InternalError",
+            "details": {"causes": [{"message": why}]}, "code": 500}),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::expect;
+
+    #[test]
+    fn clients_are_understood() {
+        let mut out = String::new();
+        for (protocol, message) in [
+            ("v5.channel.k8s.io", &b"\0ls\n"[..]),
+            ("v5.channel.k8s.io", b"\xff\0"),
+            ("v4.channel.k8s.io", b"\xff\0"),
+            ("v4.channel.k8s.io", b"\x04{\"Width\":80,\"Height\":24}"),
+            ("v4.channel.k8s.io", b"\x04{\"Width\":0,\"Height\":24}"),
+            ("v4.channel.k8s.io", b"\x04{"),
+            ("v4.channel.k8s.io", b"\x07x"),
+            ("v4.channel.k8s.io", b""),
+            ("base64.channel.k8s.io", b"0bHMK"),
+            ("base64.channel.k8s.io", b"0!"),
+            ("", b"\0x"),
+        ] {
+            let said = Dialect::of(protocol).read(&Bytes::from_static(message));
+            out += &format!("{protocol} {:?}: {said:?}\n", message.escape_ascii().to_string());
+        }
+        expect![[r#"
+            v5.channel.k8s.io "\\x00ls\\n": Stdin(b"ls\n")
+            v5.channel.k8s.io "\\xff\\x00": StdinEnds
+            v4.channel.k8s.io "\\xff\\x00": Nothing
+            v4.channel.k8s.io "\\x04{\\\"Width\\\":80,\\\"Height\\\":24}": Resize(TtySize { width: 80, height: 24 })
+            v4.channel.k8s.io "\\x04{\\\"Width\\\":0,\\\"Height\\\":24}": Nothing
+            v4.channel.k8s.io "\\x04{": Nothing
+            v4.channel.k8s.io "\\x07x": Nothing
+            v4.channel.k8s.io "": Nothing
+            base64.channel.k8s.io "0bHMK": Stdin(b"ls\n")
+            base64.channel.k8s.io "0!": Nothing
+             "\\x00x": Stdin(b"x")
+        "#]]
+        .assert_eq(&out);
+    }
+
+    #[test]
+    fn ends_are_told_as_each_dialect_has_them() {
+        let mut out = String::new();
+        for protocol in ["v5.channel.k8s.io", "base64.channel.k8s.io", "channel.k8s.io"] {
+            for end in [End::Success, End::Code(3), End::Failed("no".into())] {
+                out += &format!("{:?}\n", Dialect::of(protocol).end(&end));
+            }
+        }
+        expect![[r#"
+            Some(Binary(b"\x03{\"metadata\":{},\"status\":\"Success\"}"))
+            Some(Binary(b"\x03{\"details\":{\"causes\":[{\"message\":\"3\",\"reason\":\"ExitCode\"}]},\"message\":\"command terminated with non-zero exit code: command terminated with exit code 3\",\"metadata\":{},\"reason\":\"NonZeroExitCode\",\"status\":\"Failure\"}"))
+            Some(Binary(b"\x03{\"code\":500,\"details\":{\"causes\":[{\"message\":\"no\"}]},\"message\":\"Internal error occurred: no\",\"metadata\":{},\"reason\":\"InternalError\",\"status\":\"Failure\"}"))
+            None
+            Some(Text("3Y29tbWFuZCB0ZXJtaW5hdGVkIHdpdGggZXhpdCBjb2RlIDM="))
+            Some(Text("3bm8="))
+            None
+            Some(Binary(b"\x03command terminated with exit code 3"))
+            Some(Binary(b"\x03no"))
+        "#]]
+        .assert_eq(&out);
+    }
+}

@@ -1,0 +1,203 @@
+//! One HTTP/1.1 request to a node or a pod, and its answer as a stream.
+//!
+//! Each request has a connection of its own: streams last, and the others are rare. Its task ends
+//! with the answer. Never here: who is called, and why.
+
+use super::target::Node;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use rustls::client::ResolvesClientCert;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use skiff_api::wire::Duplex;
+use skiff_base::{Tasks, World};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+/// Connecting and the TLS handshake together; a node that is up answers within milliseconds.
+const CONNECT: Duration = Duration::from_secs(10);
+/// A refusal's text is read up to this size.
+const TEXT_MOST: usize = 64 * 1024;
+
+/// How nodes, and pods that speak TLS, are called.
+#[derive(Clone)]
+pub struct Nodes {
+    node: TlsConnector,
+    pod: TlsConnector,
+}
+
+impl Nodes {
+    /// `config` trusts the cluster's authority and shows the certificate of the server as a client.
+    pub fn new(config: &ClientConfig) -> Nodes {
+        let mut node = config.clone();
+        // An upgrade needs HTTP/1.1.
+        node.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let provider = config.crypto_provider().clone();
+        // The certificate of a pod is its own affair: the caller named the pod, and reaches it.
+        let mut pod = config.clone();
+        pod.alpn_protocols.clone_from(&node.alpn_protocols);
+        pod.dangerous().set_certificate_verifier(Arc::new(Anybody(provider)));
+        pod.client_auth_cert_resolver = Arc::new(NoCertificate);
+        Nodes { node: Arc::new(node).into(), pod: Arc::new(pod).into() }
+    }
+}
+
+/// Whom to call.
+pub enum Callee {
+    Node(Node),
+    /// `host:port`
+    Plain(String),
+    /// The same over TLS.
+    Secret(String),
+}
+
+/// An answer whose body has not been read.
+pub struct Called {
+    pub head: http::response::Parts,
+    pub body: Incoming,
+    /// Drives the connection for as long as the body is wanted.
+    connection: Tasks,
+}
+
+/// Sends a request and waits for the head of the answer.
+pub async fn call(
+    nodes: &Nodes,
+    world: &World,
+    callee: &Callee,
+    request: http::Request<Full<Bytes>>,
+) -> io::Result<Called> {
+    let stream = match world.within(CONNECT, connect(nodes, callee)).await {
+        Some(stream) => stream?,
+        None => return Err(io::Error::new(io::ErrorKind::TimedOut, "i/o timeout")),
+    };
+    let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, driven) = handshake.map_err(io::Error::other)?;
+    let connection = Tasks::new();
+    connection.spawn(async move {
+        if let Err(error) = driven.with_upgrades().await {
+            tracing::debug!(%error, "a connection to a node or pod ended");
+        }
+    });
+    let response = sender.send_request(request).await.map_err(io::Error::other)?;
+    let (head, body) = response.into_parts();
+    Ok(Called { head, body, connection })
+}
+
+async fn connect(nodes: &Nodes, callee: &Callee) -> io::Result<Box<dyn Duplex>> {
+    let tcp = async |address: (&str, Option<u16>)| {
+        let stream = match address {
+            (host, Some(port)) => TcpStream::connect((host, port)).await,
+            (address, None) => TcpStream::connect(address).await,
+        }?;
+        stream.set_nodelay(true)?;
+        Ok::<_, io::Error>(stream)
+    };
+    Ok(match callee {
+        Callee::Node(node) => {
+            let stream = tcp((&node.address, Some(node.port))).await?;
+            let name = ServerName::try_from(node.name.clone()).map_err(io::Error::other)?;
+            Box::new(nodes.node.connect(name, stream).await?)
+        }
+        Callee::Plain(address) => Box::new(tcp((address, None)).await?),
+        Callee::Secret(address) => {
+            let stream = tcp((address, None)).await?;
+            let name = ServerName::IpAddress(stream.peer_addr()?.ip().into());
+            Box::new(nodes.pod.connect(name, stream).await?)
+        }
+    })
+}
+
+impl Called {
+    /// The body, piece by piece.
+    pub fn pieces(self) -> BoxStream<'static, io::Result<Bytes>> {
+        let body = self.body.into_data_stream().map(|piece| piece.map_err(io::Error::other));
+        let connection = self.connection;
+        stream::unfold((body, connection), |(mut body, connection)| async move {
+            let piece = body.next().await?;
+            Some((piece, (body, connection)))
+        })
+        .boxed()
+    }
+
+    /// The body of a refusal, as text without its last line break.
+    pub async fn text(self) -> String {
+        match Limited::new(self.body, TEXT_MOST).collect().await {
+            Ok(body) => String::from_utf8_lossy(&body.to_bytes()).trim_end().to_owned(),
+            Err(error) => format!("the answer could not be read: {error}"),
+        }
+    }
+
+    /// The connection after a 101, both ways until both have ended.
+    pub async fn splice(self, client: Box<dyn Duplex>) -> io::Result<()> {
+        let response = http::Response::from_parts(self.head, self.body);
+        let upgraded = hyper::upgrade::on(response).await.map_err(io::Error::other)?;
+        let (mut client, mut other) = (client, TokioIo::new(upgraded));
+        tokio::io::copy_bidirectional(&mut client, &mut other).await?;
+        Ok(())
+    }
+}
+
+/// Takes any certificate, but still checks that the peer holds its key.
+#[derive(Debug)]
+struct Anybody(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// A pod is not shown who the server is to nodes.
+#[derive(Debug)]
+struct NoCertificate;
+
+impl ResolvesClientCert for NoCertificate {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        false
+    }
+}

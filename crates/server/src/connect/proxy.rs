@@ -1,0 +1,245 @@
+//! pods/proxy, services/proxy and nodes/proxy: any HTTP request to a pod, to an endpoint of a
+//! service or to a node, by its name (documentation page "Access Services Running on Clusters").
+//!
+//! The body of the answer passes through; of its headers only redirects change. Links inside pages
+//! are not rewritten.
+
+use super::dial::{self, Callee};
+use super::rewrite::{self, HOP_BY_HOP, Named};
+use super::{stream, target};
+use crate::Server;
+use crate::request::Request;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http_body_util::Full;
+use skiff_api::Status;
+use skiff_api::object::Object;
+use skiff_api::wire::{Answer, Body, Call, Payload};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Serves one request.
+pub async fn proxy(server: &Arc<Server>, request: &Request, call: Call) -> Result<Answer, Status> {
+    let resource = &request.resource;
+    let Some(named) = Named::parse(&resource.name) else {
+        let why = format!("invalid {} request \"{}\"", resource.plural, resource.name);
+        return Err(Status::bad_request(why));
+    };
+    let namespaced = request.kind.namespaced();
+    let tail = rewrite::tail(&call.path, namespaced).to_owned();
+    // A page at the root would resolve its relative links one level too high.
+    let reads = matches!(call.method, Method::GET | Method::HEAD);
+    if tail.is_empty() && reads && call.upgrade.is_none() {
+        return moved(&call);
+    }
+    let callee = match &*resource.plural {
+        "pods" => pod(server, request, &named)?,
+        "services" => service(server, request, &named).await?,
+        _ => node(server, request, &named)?,
+    };
+    forward(server, request, call, callee, &tail).await
+}
+
+fn moved(call: &Call) -> Result<Answer, Status> {
+    let query = if call.query.is_empty() { String::new() } else { format!("?{}", call.query) };
+    let to = HeaderValue::from_str(&format!("{}/{query}", call.path)).map_err(Status::internal)?;
+    let mut answer = Answer::text(StatusCode::MOVED_PERMANENTLY, "");
+    answer.headers.insert(header::LOCATION, to);
+    Ok(answer)
+}
+
+fn callee(https: bool, host: &str, port: u16) -> Callee {
+    let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    if https { Callee::Secret(address) } else { Callee::Plain(address) }
+}
+
+fn pod(server: &Server, request: &Request, named: &Named<'_>) -> Result<Callee, Status> {
+    let pod = target::object(server, request, "pods", &request.resource.namespace, named.name)?;
+    let containers = pod.list("spec.containers");
+    let ports = containers.iter().filter_map(|c| c["ports"].as_array()).flatten();
+    let port = match (named.port, named.port.parse::<u16>()) {
+        ("", _) => ports.into_iter().find_map(|port| port["containerPort"].as_u64()),
+        (_, Ok(number)) => Some(u64::from(number)),
+        (name, Err(_)) => {
+            let mut ports = ports.into_iter();
+            ports.find(|port| port["name"] == name).and_then(|port| port["containerPort"].as_u64())
+        }
+    };
+    let default = if named.https { 443 } else { 80 };
+    let port = match port {
+        Some(port) => u16::try_from(port).map_err(Status::internal)?,
+        None if named.port.is_empty() => default,
+        None => {
+            let why = format!("no port {} in pod {}", named.port, named.name);
+            return Err(Status::bad_request(why));
+        }
+    };
+    let address = pod.text("status.podIP");
+    proxyable(address)?;
+    Ok(callee(named.https, address, port))
+}
+
+/// A pod says its own address, so it must not be one that means the server itself.
+fn proxyable(address: &str) -> Result<(), Status> {
+    let fine = address.parse::<IpAddr>().is_ok_and(|ip| match ip {
+        IpAddr::V4(ip) => !(ip.is_loopback() || ip.is_link_local() || ip.is_unspecified()),
+        IpAddr::V6(ip) => {
+            !(ip.is_loopback() || ip.is_unicast_link_local() || ip.is_unspecified())
+        }
+    });
+    if fine { Ok(()) } else { Err(Status::bad_request("address not allowed")) }
+}
+
+async fn service(
+    server: &Server,
+    request: &Request,
+    named: &Named<'_>,
+) -> Result<Callee, Status> {
+    let none = || {
+        let why = format!("no endpoints available for service \"{}\"", request.resource.name);
+        Status::unavailable(why)
+    };
+    let namespace = &request.resource.namespace;
+    let service = match target::object(server, request, "services", namespace, named.name) {
+        Err(status) if status.code == 404 => return Err(none()),
+        other => other?,
+    };
+    let Some(port) = port_name(&service, named.port) else {
+        let why = format!(
+            "no service port \"{}\" found for service \"{}\"",
+            named.port, named.name
+        );
+        return Err(Status::unavailable(why));
+    };
+    let found = target::endpoints(server, request, &service, &port).await?;
+    if found.is_empty() {
+        return Err(none());
+    }
+    let chosen = usize::try_from(server.world.below(found.len() as u64)).map_err(Status::internal)?;
+    let (address, port) = &found[chosen];
+    proxyable(address)?;
+    Ok(callee(named.https, address, *port))
+}
+
+/// The name of the port that is meant: by name, by number, or the only one.
+fn port_name(service: &Object, wanted: &str) -> Option<String> {
+    let ports = service.list("spec.ports");
+    let name = |port: &serde_json::Value| port["name"].as_str().unwrap_or("").to_owned();
+    if wanted.is_empty() {
+        return match ports {
+            [only] => Some(name(only)),
+            _ => ports.iter().map(name).find(|name| name.is_empty()),
+        };
+    }
+    let number: Option<u64> = wanted.parse().ok();
+    let by_number = |port: &&serde_json::Value| number.is_some() && port["port"].as_u64() == number;
+    let found = ports.iter().find(|port| name(port) == wanted);
+    found.or_else(|| ports.iter().find(by_number)).map(name)
+}
+
+fn node(server: &Server, request: &Request, named: &Named<'_>) -> Result<Callee, Status> {
+    let node = target::node(server, request, named.name)?;
+    let port = match named.port {
+        "" => return Ok(Callee::Node(node)),
+        text => text.parse().map_err(|_| {
+            Status::bad_request(format!("invalid node request \"{}\"", request.resource.name))
+        })?,
+    };
+    if port == node.port {
+        return Ok(Callee::Node(node));
+    }
+    proxyable(&node.address)?;
+    Ok(callee(named.https, &node.address, port))
+}
+
+async fn forward(
+    server: &Arc<Server>,
+    request: &Request,
+    mut call: Call,
+    callee: Callee,
+    tail: &str,
+) -> Result<Answer, Status> {
+    let upgrade = call.upgrade.take();
+    let host = match &callee {
+        Callee::Node(node) => format!("{}:{}", node.address, node.port),
+        Callee::Plain(address) | Callee::Secret(address) => address.clone(),
+    };
+    let uri = match &*call.query {
+        "" => format!("/{}", tail.trim_start_matches('/')),
+        query => format!("/{}?{query}", tail.trim_start_matches('/')),
+    };
+    let body = match &request.payload {
+        Payload::None => Bytes::new(),
+        Payload::Bytes(bytes) => bytes.clone(),
+        Payload::Tree(tree) => tree.to_string().into(),
+    };
+    let mut asked = http::Request::builder().method(&call.method).uri(uri).body(Full::new(body));
+    if let Ok(asked) = &mut asked {
+        let mut headers = pass_on(&call.headers);
+        if upgrade.is_some() {
+            let both = [header::CONNECTION, header::UPGRADE];
+            for (name, value) in both.iter().filter_map(|n| Some((n, call.headers.get(n)?))) {
+                headers.insert(name, value.clone());
+            }
+        }
+        // The caller's proof of who it is was for this server.
+        headers.remove(header::AUTHORIZATION);
+        headers.insert(header::HOST, HeaderValue::from_str(&host).map_err(Status::internal)?);
+        *asked.headers_mut() = headers;
+    }
+    let asked = asked.map_err(Status::internal)?;
+    let called = dial::call(&server.nodes, &server.world, &callee, asked).await;
+    let called = called.map_err(|error| {
+        Status::unavailable(format!("error trying to reach service: dial tcp {host}: {error}"))
+    })?;
+    let switched = called.head.status == StatusCode::SWITCHING_PROTOCOLS;
+    if let (true, Some(upgrade)) = (switched, upgrade) {
+        let headers = called.head.headers.clone();
+        return Ok(stream::upgraded(upgrade, called, headers));
+    }
+    let mut headers = pass_on(&called.head.headers);
+    let prefix = call.path.strip_suffix(tail).unwrap_or(&call.path);
+    let to = headers.get(header::LOCATION).and_then(|to| to.to_str().ok());
+    if let Some(to) = to.map(|to| rewrite::location(to, prefix, &host)) {
+        headers.insert(header::LOCATION, HeaderValue::from_str(&to).map_err(Status::internal)?);
+    }
+    let mut answer = Answer::new(called.head.status, Body::Stream(called.pieces()));
+    answer.headers = headers;
+    Ok(answer)
+}
+
+/// All headers but those of one connection.
+fn pass_on(headers: &HeaderMap) -> HeaderMap {
+    let mut out = headers.clone();
+    for name in HOP_BY_HOP {
+        out.remove(name);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn ports_of_services_are_found_by_name_and_number() {
+        let service = |ports| Object::new(json!({"spec": {"ports": ports}}));
+        let two = service(json!([{"name": "a", "port": 80}, {"name": "b", "port": 81}]));
+        let found = |service: &Object, wanted: &str| port_name(service, wanted);
+        assert_eq!(found(&two, "b"), Some("b".into()));
+        assert_eq!(found(&two, "80"), Some("a".into()));
+        assert_eq!(found(&two, "82"), None);
+        assert_eq!(found(&two, ""), None);
+        assert_eq!(found(&service(json!([{"name": "a", "port": 80}])), ""), Some("a".into()));
+        assert_eq!(found(&service(json!([{"port": 80}])), ""), Some("".into()));
+    }
+
+    #[test]
+    fn addresses_that_mean_the_server_itself_are_refused() {
+        assert!(proxyable("10.0.0.1").is_ok());
+        for address in ["", "127.0.0.1", "169.254.169.254", "0.0.0.0", "::1", "name"] {
+            assert!(proxyable(address).is_err(), "{address}");
+        }
+    }
+}
