@@ -38,11 +38,7 @@ pub async fn run(target: &Target<'_>, hook: &Handler) -> Result<(), String> {
         let answer = target.rim.world.within(HTTP_MOST, asked).await;
         return answer.unwrap_or_else(|| Err("the request took too long".into())).map(|_| ());
     }
-    if let Some(action) = &hook.tcp_socket {
-        // The API takes this for the sake of old objects; it never does anything.
-        let _: &_ = action;
-        return Ok(());
-    }
+    // A tcpSocket is taken by the API for the sake of old objects; it never does anything.
     if let Some(action) = &hook.sleep {
         target.rim.world.sleep(Duration::from_secs(action.seconds)).await;
     }

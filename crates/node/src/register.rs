@@ -8,14 +8,14 @@ use crate::pod::status::seconds;
 use crate::rim::Rim;
 use serde_json::{Value, json};
 use skiff_api::Status;
-use skiff_api::views::Resource;
+use skiff_api::views::{Lease, Node, Resource, View};
 use skiff_base::Time;
 use skiff_client::PatchKind;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub const NODES: Resource = Resource::core("nodes", "Node").cluster();
-const LEASES: Resource = Resource::of("coordination.k8s.io", "v1", "leases", "Lease");
+const NODES: Resource = Node::RESOURCE;
+const LEASES: Resource = Lease::RESOURCE;
 const LEASE_NAMESPACE: &str = "kube-node-lease";
 const LEASE_S: i64 = 40;
 const RENEW: Duration = Duration::from_secs(10);
@@ -66,7 +66,7 @@ async fn register(rim: &Rim) -> Result<(), Status> {
         }
         Err(status) => return Err(status),
     }
-    let status = status(rim, rim.world.now(), &Value::Null);
+    let status = status(rim, rim.world.now());
     patch_status(rim, &status).await
 }
 
@@ -85,7 +85,7 @@ pub fn arch() -> &'static str {
 async fn beat(rim: &Rim, reported: &mut (Value, Duration)) -> Result<(), Status> {
     renew(rim).await?;
     let now = rim.world.now();
-    let fresh = status(rim, now, &Value::Null);
+    let fresh = status(rim, now);
     let comparable = without_times(fresh.clone());
     let uptime = rim.world.uptime();
     if comparable == reported.0 && uptime < reported.1 + STATUS_EVERY {
@@ -146,7 +146,7 @@ async fn renew(rim: &Rim) -> Result<(), Status> {
 }
 
 /// The status as the kubelet words it.
-fn status(rim: &Rim, now: Time, _: &Value) -> Value {
+fn status(rim: &Rim, now: Time) -> Value {
     let machine = &rim.machine;
     let amounts = json!({
         "cpu": machine.cpus.to_string(),

@@ -16,6 +16,11 @@ pub fn refusal(pod: &Pod) -> Option<String> {
         "spec.os.name: windows"
     } else if spec.all_containers().any(|c| !c.volume_devices.is_empty()) {
         "spec.containers.volumeDevices"
+    } else if spec
+        .all_containers()
+        .any(|c| c.restart_policy_rules.iter().any(|rule| rule.action == "RestartAllContainers"))
+    {
+        "spec.containers.restartPolicyRules.action: RestartAllContainers"
     } else {
         return None;
     };

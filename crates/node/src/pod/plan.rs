@@ -51,7 +51,7 @@ pub enum Action {
     },
     /// The pod's phase becomes Failed.
     Fail {
-        reason: String,
+        reason: &'static str,
         message: String,
     },
     /// Nothing runs any more: remove what is left, and the object if it waits for that.
@@ -94,7 +94,7 @@ pub fn plan(seen: &Seen, now: Time, name: &mut dyn FnMut() -> String) -> Plan {
     if let Some(at) = deadline(seen).filter(|_| !stopping(seen)) {
         if now >= at {
             out.actions.push(Action::Fail {
-                reason: "DeadlineExceeded".into(),
+                reason: "DeadlineExceeded",
                 message: "Pod was active on the node longer than the specified deadline".into(),
             });
             return out;

@@ -347,7 +347,7 @@ impl Seen {
             }
             Action::BackOff { container, .. } => self.entry(container).begin_backoff(),
             Action::Fail { reason, message } => {
-                self.failed = Some((reason.clone(), message.clone()));
+                self.failed = Some(((*reason).to_owned(), message.clone()));
             }
             Action::Finish => self.over = true,
         }

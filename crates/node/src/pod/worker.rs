@@ -323,10 +323,7 @@ impl Worker {
             Action::BackOff { container, sort, message } => {
                 self.note(Some(&container), sort, "BackOff", message);
             }
-            Action::Fail { reason, message } => {
-                self.note(None, "Normal", "DeadlineExceeded", message);
-                let _: String = reason;
-            }
+            Action::Fail { reason, message } => self.note(None, "Normal", reason, message),
             Action::Finish => {
                 self.tell();
                 let report = self.report.clone();
