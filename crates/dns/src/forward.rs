@@ -17,8 +17,9 @@ use tokio::sync::Semaphore;
 
 /// Resolvers that are used, as resolv.conf(5) has it.
 const RESOLVERS_MOST: usize = 3;
-/// How long one resolver has: below the five seconds after which a client asks again.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long one resolver has: all three take less than the five seconds after which a client asks
+/// again.
+const PATIENCE: Duration = Duration::from_millis(1500);
 /// Each holds a socket; a resolver that is gone must not eat all descriptors.
 const UNDER_WAY_MOST: usize = 512;
 /// The largest answer over UDP that is read.

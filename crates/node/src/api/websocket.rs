@@ -17,7 +17,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 /// The largest message from a client: what the WebSocket library of upstream's server takes.
@@ -123,7 +124,9 @@ impl<S: Carrier> Sender<S> {
     /// Says goodbye, waits for the client's, and lets go of the connection.
     pub async fn close(mut self, receiver: Receiver<S>, world: &World) {
         let goodbye = async {
-            self.0.close().await?;
+            // Clients take an end without a code for an error.
+            let normal = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+            self.0.send(Message::Close(Some(normal))).await?;
             let mut rest = receiver.0;
             while let Some(Ok(_)) = rest.next().await {}
             Ok::<_, Error>(())

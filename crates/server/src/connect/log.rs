@@ -22,7 +22,8 @@ use std::io;
 use std::sync::Arc;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
 use tokio_tungstenite::tungstenite::Message;
 
 /// The protocols of logs; `""` is that of clients that name none.
@@ -108,7 +109,10 @@ async fn send(client: Box<dyn Duplex>, mut pieces: Pieces, base64: bool) -> io::
             };
             out.send(message).await.map_err(io::Error::other)?;
         }
-        out.close().await.map_err(io::Error::other)
+        let normal = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+        out.send(Message::Close(Some(normal))).await.map_err(io::Error::other)?;
+        // The client's goodbye ends the connection.
+        std::future::pending().await
     };
     // The client says nothing but its goodbye (and pings, which reading answers).
     let leaving = async { while let Some(Ok(_)) = back.next().await {} };
