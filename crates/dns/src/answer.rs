@@ -84,7 +84,9 @@ fn fill(mut reply: Message, asked: &Query, zone: &Zone) -> Outcome {
                 reply.metadata.response_code = ResponseCode::NXDomain;
                 return Outcome::Answer(nothing(reply, zone));
             }
-            Found::Records(data) => return Outcome::Answer(records(reply, owner, asked, &data, zone)),
+            Found::Records(data) => {
+                return Outcome::Answer(records(reply, owner, asked, &data, zone));
+            }
             Found::Alias(to) => {
                 reply.metadata.authoritative = true;
                 let Ok(to) = Name::from_ascii(format!("{to}.")) else { break };
@@ -141,7 +143,8 @@ fn nothing(mut reply: Message, zone: &Zone) -> Message {
 fn soa(zone: &Zone) -> Option<Record> {
     let name = |text: String| Name::from_ascii(text).ok();
     let domain = zone.domain();
-    let (server, mail) = (name(format!("ns.dns.{domain}."))?, name(format!("hostmaster.{domain}."))?);
+    let (server, mail) =
+        (name(format!("ns.dns.{domain}."))?, name(format!("hostmaster.{domain}."))?);
     // There is no other server to copy the zone, so its numbers mean nothing but the last.
     let soa = SOA::new(server, mail, 1, 7200, 1800, 86400, TTL_S);
     Some(Record::from_rdata(name(format!("{domain}."))?, TTL_S, RData::SOA(soa)))

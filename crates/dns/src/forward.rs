@@ -82,7 +82,8 @@ impl Forwarder {
         }
         let Ok(_place) = self.places.try_acquire() else { return Err(Unanswered::Busy) };
         for resolver in &self.resolvers {
-            let asked = self.world.within(PATIENCE, self.ask_one(*resolver, query, transport)).await;
+            let asked =
+                self.world.within(PATIENCE, self.ask_one(*resolver, query, transport)).await;
             match asked {
                 Some(Ok(answer)) => return Ok(answer),
                 Some(Err(error)) => tracing::debug!(%resolver, %error, "a resolver failed"),

@@ -175,7 +175,8 @@ impl Dns {
             Ok(_) => return self.malformed(None),
             Err(_) => return self.malformed(bytes.first_chunk::<2>()),
         };
-        let outcome = answer(&query, self.zone.read().expect("no holder of this lock panics").as_ref());
+        let outcome =
+            answer(&query, self.zone.read().expect("no holder of this lock panics").as_ref());
         match outcome {
             Outcome::Answer(reply) => {
                 match reply.metadata.response_code {

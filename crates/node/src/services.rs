@@ -330,10 +330,14 @@ mod tests {
 
     #[test]
     fn ready_endpoints_are_served_with_their_locality() {
-        check(json!({}), pods(), expect![[r#"
+        check(
+            json!({}),
+            pods(),
+            expect![[r#"
             d/web:http Tcp Some(10.96.0.7):80 node=None external=[] None in=Cluster ex=Cluster
               10.0.0.2:8080/ThisNode 10.0.1.2:8080/OtherNode
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
@@ -341,17 +345,25 @@ mod tests {
         let mut only_terminating = pods();
         let list = only_terminating.as_array_mut().unwrap();
         list.drain(..2);
-        check(json!({}), only_terminating, expect![[r#"
+        check(
+            json!({}),
+            only_terminating,
+            expect![[r#"
             d/web:http Tcp Some(10.96.0.7):80 node=None external=[] None in=Cluster ex=Cluster
               10.0.0.3:8080/ThisNode
-        "#]]);
+        "#]],
+        );
         let mut none_here = pods();
         none_here.as_array_mut().unwrap().remove(0);
         let local = json!({"type": "NodePort", "externalTrafficPolicy": "Local"});
-        check(local, none_here, expect![[r#"
+        check(
+            local,
+            none_here,
+            expect![[r#"
             d/web:http Tcp Some(10.96.0.7):80 node=None external=[] None in=Cluster ex=Local
               10.0.0.3:8080/ThisNode 10.0.1.2:8080/OtherNode
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
@@ -360,10 +372,14 @@ mod tests {
             "ports": [{"name": "http", "port": 80, "protocol": "TCP", "nodePort": 30080}],
             "sessionAffinity": "ClientIP", "internalTrafficPolicy": "Local",
             "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 60}}});
-        check(spec, json!([]), expect![[r#"
+        check(
+            spec,
+            json!([]),
+            expect![[r#"
             d/web:http Tcp Some(10.96.0.7):80 node=Some(30080) external=[192.0.2.1] ClientIp { timeout_s: 60 } in=Local ex=Cluster
               
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]

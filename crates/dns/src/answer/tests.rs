@@ -52,68 +52,112 @@ fn show(reply: &Message) -> String {
 
 #[test]
 fn names_keep_the_case_in_which_they_were_asked() {
-    check("wEb.D.svc.CLUSTER.local.", RecordType::A, expect![[r#"
+    check(
+        "wEb.D.svc.CLUSTER.local.",
+        RecordType::A,
+        expect![[r#"
         NoError
         wEb.D.svc.CLUSTER.local. A 10.96.0.7
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_name_without_such_records_is_no_missing_name() {
-    check("web.d.svc.cluster.local.", RecordType::AAAA, expect![[r#"
+    check(
+        "web.d.svc.cluster.local.",
+        RecordType::AAAA,
+        expect![[r#"
         NoError
         authority cluster.local. SOA ns.dns.cluster.local. hostmaster.cluster.local. 1 7200 1800 86400 5
-    "#]]);
-    check("web.d.svc.cluster.local.d.svc.cluster.local.", RecordType::A, expect![[r#"
+    "#]],
+    );
+    check(
+        "web.d.svc.cluster.local.d.svc.cluster.local.",
+        RecordType::A,
+        expect![[r#"
         NXDomain
         authority cluster.local. SOA ns.dns.cluster.local. hostmaster.cluster.local. 1 7200 1800 86400 5
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn services_are_found_with_the_addresses_of_their_targets() {
-    check("_db._tcp.db.d.svc.cluster.local.", RecordType::SRV, expect![[r#"
+    check(
+        "_db._tcp.db.d.svc.cluster.local.",
+        RecordType::SRV,
+        expect![[r#"
         NoError
         _db._tcp.db.d.svc.cluster.local. SRV 0 100 5432 db-0.db.d.svc.cluster.local.
         more db-0.db.d.svc.cluster.local. A 10.0.0.2
-    "#]]);
-    check("7.0.96.10.in-addr.arpa.", RecordType::PTR, expect![[r#"
+    "#]],
+    );
+    check(
+        "7.0.96.10.in-addr.arpa.",
+        RecordType::PTR,
+        expect![[r#"
         NoError
         7.0.96.10.in-addr.arpa. PTR web.d.svc.cluster.local.
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn aliases_are_followed() {
-    check("in.d.svc.cluster.local.", RecordType::A, expect![[r#"
+    check(
+        "in.d.svc.cluster.local.",
+        RecordType::A,
+        expect![[r#"
         NoError
         in.d.svc.cluster.local. CNAME web.d.svc.cluster.local.
         web.d.svc.cluster.local. A 10.96.0.7
-    "#]]);
-    check("out.d.svc.cluster.local.", RecordType::A, expect![[r#"
+    "#]],
+    );
+    check(
+        "out.d.svc.cluster.local.",
+        RecordType::A,
+        expect![[r#"
         NoError
         out.d.svc.cluster.local. CNAME example.com.
         then example.com.
-    "#]]);
-    check("out.d.svc.cluster.local.", RecordType::CNAME, expect![[r#"
+    "#]],
+    );
+    check(
+        "out.d.svc.cluster.local.",
+        RecordType::CNAME,
+        expect![[r#"
         NoError
         out.d.svc.cluster.local. CNAME example.com.
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn the_zone_says_who_serves_it() {
-    check("cluster.local.", RecordType::NS, expect![[r#"
+    check(
+        "cluster.local.",
+        RecordType::NS,
+        expect![[r#"
         NoError
         cluster.local. NS ns.dns.cluster.local.
-    "#]]);
-    check("cluster.local.", RecordType::SOA, expect![[r#"
+    "#]],
+    );
+    check(
+        "cluster.local.",
+        RecordType::SOA,
+        expect![[r#"
         NoError
         cluster.local. SOA ns.dns.cluster.local. hostmaster.cluster.local. 1 7200 1800 86400 5
-    "#]]);
-    check("kubernetes.io.", RecordType::A, expect![[r#"
+    "#]],
+    );
+    check(
+        "kubernetes.io.",
+        RecordType::A,
+        expect![[r#"
         forward
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

@@ -50,7 +50,8 @@ impl Doors for NodeDoors {
                 Body::Bytes(bytes) => return Ok(bytes),
                 _ => return Err("the API answered with no list".to_owned()),
             };
-            let mut out = b"{\"kind\":\"PodList\",\"apiVersion\":\"v1\",\"metadata\":{},\"items\":[".to_vec();
+            let mut out =
+                b"{\"kind\":\"PodList\",\"apiVersion\":\"v1\",\"metadata\":{},\"items\":[".to_vec();
             for (at, item) in list.items.iter().enumerate() {
                 if at > 0 {
                     out.push(b',');

@@ -202,10 +202,8 @@ impl Forward {
                 Err(error) => Err(error),
             };
             if let Err(error) = result {
-                let why = format!(
-                    "error forwarding port {port} to pod {}, uid : {error}",
-                    place.pod
-                );
+                let why =
+                    format!("error forwarding port {port} to pod {}, uid : {error}", place.pod);
                 ends.say(&out, why).await;
             }
             ends.end(&out).await;

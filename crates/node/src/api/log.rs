@@ -53,15 +53,14 @@ pub async fn answer(api: &Api, place: Place, query: &Query) -> Response<Reply> {
 fn options(query: &Query, now: Time) -> Result<(Options, Option<u64>), String> {
     let number = |key: &str| match query.get(key) {
         None => Ok(None),
-        Some(text) => text.parse::<u64>().map(Some).map_err(|_| {
-            format!("{key} is no number that makes sense: {text:?}")
-        }),
+        Some(text) => text
+            .parse::<u64>()
+            .map(Some)
+            .map_err(|_| format!("{key} is no number that makes sense: {text:?}")),
     };
     let seconds = number("sinceSeconds")?.and_then(|s| i64::try_from(s).ok());
     let since = match (seconds, query.get("sinceTime")) {
-        (Some(seconds), _) => {
-            now.checked_sub(jiff::SignedDuration::from_secs(seconds)).ok()
-        }
+        (Some(seconds), _) => now.checked_sub(jiff::SignedDuration::from_secs(seconds)).ok(),
         (None, Some(text)) => {
             Some(text.parse().map_err(|_| format!("sinceTime is no time: {text:?}"))?)
         }

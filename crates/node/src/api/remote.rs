@@ -132,13 +132,8 @@ async fn begin_exec(doors: Arc<dyn Doors>, place: Place, spec: ExecSpec) -> Resu
     Ok(Process { stdin: exec.stdin, stdout: exec.stdout, stderr: exec.stderr, resize, end })
 }
 
-async fn begin_attach(
-    doors: Arc<dyn Doors>,
-    place: Place,
-    wanted: Wanted,
-) -> Result<Process, End> {
-    let spec =
-        AttachSpec { stdin: wanted.stdin, stdout: wanted.stdout, stderr: wanted.stderr };
+async fn begin_attach(doors: Arc<dyn Doors>, place: Place, wanted: Wanted) -> Result<Process, End> {
+    let spec = AttachSpec { stdin: wanted.stdin, stdout: wanted.stdout, stderr: wanted.stderr };
     let attached = doors.attach(&place, spec).await;
     let (id, attached) = attached.map_err(|error| not_begun(&place, error))?;
     let (waiting, own) = (doors.clone(), id.clone());

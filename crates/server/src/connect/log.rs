@@ -12,8 +12,8 @@ use crate::request::Request;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use futures_util::stream::{BoxStream, StreamExt};
 use futures_util::SinkExt;
+use futures_util::stream::{BoxStream, StreamExt};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::Full;
 use skiff_api::Status;
@@ -21,10 +21,10 @@ use skiff_api::wire::{Answer, Body, Call, Duplex, Upgrade};
 use std::io;
 use std::sync::Arc;
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
-use tokio_tungstenite::tungstenite::Message;
 
 /// The protocols of logs; `""` is that of clients that name none.
 const PROTOCOLS: [&str; 3] = ["binary.k8s.io", "base64.binary.k8s.io", ""];
@@ -38,16 +38,14 @@ pub async fn log(server: &Arc<Server>, request: &Request, call: Call) -> Result<
     let Some(node) = target::node_of(server, request, &pod)? else {
         return Ok(Answer::text(StatusCode::OK, ""));
     };
-    let path =
-        format!("/containerLogs/{}/{}/{container}?{options}", pod.namespace(), pod.name());
+    let path = format!("/containerLogs/{}/{}/{container}?{options}", pod.namespace(), pod.name());
     let asked = http::Request::get(path).header(header::HOST, &node.name);
     let asked = asked.body(Full::new(Bytes::new())).map_err(Status::internal)?;
     let address = format!("{}:{}", node.address, node.port);
     let url = format!("https://{address}{}", asked.uri());
     let called = dial::call(&server.nodes, &server.world, &Callee::Node(node), asked).await;
-    let called = called.map_err(|error| {
-        Status::internal(format!("Get \"{url}\": dial tcp {address}: {error}"))
-    })?;
+    let called = called
+        .map_err(|error| Status::internal(format!("Get \"{url}\": dial tcp {address}: {error}")))?;
     if !called.head.status.is_success() {
         return Err(refusal(called).await);
     }
@@ -60,11 +58,7 @@ pub async fn log(server: &Arc<Server>, request: &Request, call: Call) -> Result<
 
 type Pieces = BoxStream<'static, io::Result<Bytes>>;
 
-fn over_websocket(
-    headers: &HeaderMap,
-    upgrade: Upgrade,
-    pieces: Pieces,
-) -> Result<Answer, Status> {
+fn over_websocket(headers: &HeaderMap, upgrade: Upgrade, pieces: Pieces) -> Result<Answer, Status> {
     let text = |name| headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok());
     let Some(key) = text(header::SEC_WEBSOCKET_KEY) else {
         return Err(Status::bad_request("the upgrade is no WebSocket handshake"));

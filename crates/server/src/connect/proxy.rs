@@ -49,7 +49,8 @@ fn moved(call: &Call) -> Result<Answer, Status> {
 }
 
 fn callee(https: bool, host: &str, port: u16) -> Callee {
-    let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    let address =
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     if https { Callee::Secret(address) } else { Callee::Plain(address) }
 }
 
@@ -83,18 +84,12 @@ fn pod(server: &Server, request: &Request, named: &Named<'_>) -> Result<Callee, 
 fn proxyable(address: &str) -> Result<(), Status> {
     let fine = address.parse::<IpAddr>().is_ok_and(|ip| match ip {
         IpAddr::V4(ip) => !(ip.is_loopback() || ip.is_link_local() || ip.is_unspecified()),
-        IpAddr::V6(ip) => {
-            !(ip.is_loopback() || ip.is_unicast_link_local() || ip.is_unspecified())
-        }
+        IpAddr::V6(ip) => !(ip.is_loopback() || ip.is_unicast_link_local() || ip.is_unspecified()),
     });
     if fine { Ok(()) } else { Err(Status::bad_request("address not allowed")) }
 }
 
-async fn service(
-    server: &Server,
-    request: &Request,
-    named: &Named<'_>,
-) -> Result<Callee, Status> {
+async fn service(server: &Server, request: &Request, named: &Named<'_>) -> Result<Callee, Status> {
     let none = || {
         let why = format!("no endpoints available for service \"{}\"", request.resource.name);
         Status::unavailable(why)
@@ -105,17 +100,16 @@ async fn service(
         other => other?,
     };
     let Some(port) = port_name(&service, named.port) else {
-        let why = format!(
-            "no service port \"{}\" found for service \"{}\"",
-            named.port, named.name
-        );
+        let why =
+            format!("no service port \"{}\" found for service \"{}\"", named.port, named.name);
         return Err(Status::unavailable(why));
     };
     let found = target::endpoints(server, request, &service, &port).await?;
     if found.is_empty() {
         return Err(none());
     }
-    let chosen = usize::try_from(server.world.below(found.len() as u64)).map_err(Status::internal)?;
+    let chosen =
+        usize::try_from(server.world.below(found.len() as u64)).map_err(Status::internal)?;
     let (address, port) = &found[chosen];
     proxyable(address)?;
     Ok(callee(named.https, address, *port))

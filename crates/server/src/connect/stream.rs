@@ -1,7 +1,7 @@
 //! Exec, attach and port-forward: the server finds the node, forwards the WebSocket handshake, and
 //! copies bytes both ways. What they mean is between the client and the node.
 
-use super::dial::{self, Callee, Called};
+use super::dial::{self, Called, Callee};
 use super::target::{self, Node};
 use crate::Server;
 use crate::request::Request;
@@ -24,11 +24,7 @@ const HANDSHAKE: [header::HeaderName; 5] = [
 ];
 
 /// pods/exec and pods/attach.
-pub async fn remote(
-    server: &Arc<Server>,
-    request: &Request,
-    call: Call,
-) -> Result<Answer, Status> {
+pub async fn remote(server: &Arc<Server>, request: &Request, call: Call) -> Result<Answer, Status> {
     let pod = target::pod(server, request)?;
     let container = target::container(&pod, request.query.get("container"))?;
     let node = target::node_of(server, request, &pod)?.ok_or_else(|| no_host(pod.name()))?;
@@ -162,8 +158,13 @@ mod tests {
 
     #[test]
     fn options_are_told_to_the_node_in_its_words() {
-        let query = Query::parse("container=a&command=sh&command=-c&command=a%26b%20c&stdin=true&stdout=true&tty=false");
-        assert_eq!(remote_query(&query), "input=1&output=1&command=sh&command=-c&command=a%26b%20c");
+        let query = Query::parse(
+            "container=a&command=sh&command=-c&command=a%26b%20c&stdin=true&stdout=true&tty=false",
+        );
+        assert_eq!(
+            remote_query(&query),
+            "input=1&output=1&command=sh&command=-c&command=a%26b%20c"
+        );
         assert_eq!(remote_query(&Query::parse("")), "");
     }
 }

@@ -69,11 +69,7 @@ pub fn container(pod: &Object, named: Option<&str>) -> Result<String, Status> {
 }
 
 /// Where the pod's node listens; `None` while it has none.
-pub fn node_of(
-    server: &Server,
-    request: &Request,
-    pod: &Object,
-) -> Result<Option<Node>, Status> {
+pub fn node_of(server: &Server, request: &Request, pod: &Object) -> Result<Option<Node>, Status> {
     match pod.text("spec.nodeName") {
         "" => Ok(None),
         name => node(server, request, name).map(Some),
@@ -153,12 +149,9 @@ mod tests {
             Object::new(json!({"metadata": {"name": "p"}, "spec": spec}))
         };
         let mut out = String::new();
-        for (containers, named) in [
-            (&["a"][..], None),
-            (&["a", "b"], Some("i")),
-            (&["a", "b"], None),
-            (&["a"], Some("z")),
-        ] {
+        for (containers, named) in
+            [(&["a"][..], None), (&["a", "b"], Some("i")), (&["a", "b"], None), (&["a"], Some("z"))]
+        {
             let found = container(&pod(containers), named).map_err(|status| status.message);
             out += &format!("{found:?}\n");
         }
