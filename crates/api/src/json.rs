@@ -138,6 +138,28 @@ pub fn excerpt(bytes: &[u8]) -> String {
     out
 }
 
+/// JSON text whose objects have their fields in the order that `order` gives for them, as the API
+/// reference shows them; what it does not name comes last.
+pub fn ordered(value: &Value, order: fn(&Map<String, Value>) -> &'static [&'static str]) -> String {
+    match value {
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(|it| ordered(it, order)).collect();
+            format!("[{}]", items.join(","))
+        }
+        Value::Object(map) => {
+            let names = order(map);
+            let place = |key: &str| names.iter().position(|it| *it == key).unwrap_or(names.len());
+            let mut fields: Vec<(&String, &Value)> = map.iter().collect();
+            fields.sort_by_key(|(key, _)| place(key));
+            let one = |(key, value): (&String, &Value)| {
+                format!("{}:{}", Value::from(key.as_str()), ordered(value, order))
+            };
+            format!("{{{}}}", fields.into_iter().map(one).collect::<Vec<_>>().join(","))
+        }
+        other => other.to_string(),
+    }
+}
+
 /// Where the reader is, as a list of steps towards the root.
 struct Path<'p> {
     above: Option<&'p Path<'p>>,

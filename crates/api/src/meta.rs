@@ -90,7 +90,8 @@ fn validate_shared(meta: &Path, new: &Object, errors: &mut Errors) {
     validate_annotations(&meta.child("annotations"), new.map("metadata.annotations"), errors);
     validate_owners(&meta.child("ownerReferences"), new.list("metadata.ownerReferences"), errors);
     for (index, finalizer) in new.finalizers().enumerate() {
-        validate_finalizer(&meta.child("finalizers"), index, finalizer, Names::of(new), errors);
+        let path = meta.child("finalizers");
+        validate_finalizer((&path, index), finalizer, Names::of(new), errors);
     }
     let (orphan, foreground) = ("orphan", "foregroundDeletion");
     if new.finalizers().any(|f| f == orphan) && new.finalizers().any(|f| f == foreground) {
@@ -131,9 +132,8 @@ pub fn validate_annotations(
 }
 
 fn validate_owners(path: &Path, owners: &[Value], errors: &mut Errors) {
-    let text = |owner: &Value, key: &str| {
-        owner.get(key).and_then(Value::as_str).unwrap_or("").to_owned()
-    };
+    let text =
+        |owner: &Value, key: &str| owner.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
     let mut controller: Option<String> = None;
     for (index, owner) in owners.iter().enumerate() {
         let here = path.index(index);
@@ -198,8 +198,7 @@ impl Names {
 }
 
 fn validate_finalizer(
-    path: &Path,
-    index: usize,
+    (path, index): (&Path, usize),
     finalizer: &str,
     rule: Names,
     errors: &mut Errors,

@@ -2,7 +2,7 @@
 //! (API reference: `Status` of meta/v1). The code of an error is decided here and nowhere else.
 
 use crate::errors::Errors;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// A refusal. The wire form is `to_json`.
 #[derive(Debug, Clone, PartialEq)]
@@ -189,9 +189,7 @@ impl Status {
 
     /// The same as text, its fields in the order of the API reference, as people read it.
     pub fn text(&self) -> String {
-        let mut out = String::new();
-        write_ordered(&mut out, &self.to_json());
-        out
+        crate::json::ordered(&self.to_json(), order)
     }
 
     /// Reads the wire form back (the HTTPS client).
@@ -215,36 +213,12 @@ const STATUS_ORDER: &[&str] =
 const DETAILS_ORDER: &[&str] = &["name", "group", "kind", "uid", "causes", "retryAfterSeconds"];
 const CAUSE_ORDER: &[&str] = &["reason", "message", "field"];
 
-/// Writes a value of a Status; what the order does not name comes last.
-fn write_ordered(out: &mut String, value: &Value) {
-    let Value::Object(map) = value else {
-        if let Value::Array(items) = value {
-            out.push('[');
-            for (at, item) in items.iter().enumerate() {
-                out.push_str(if at > 0 { "," } else { "" });
-                write_ordered(out, item);
-            }
-            return out.push(']');
-        }
-        return out.push_str(&value.to_string());
-    };
-    let is_cause = map.contains_key("message") && !map.contains_key("code");
-    let order = match (map.contains_key("code"), is_cause) {
+fn order(map: &Map<String, Value>) -> &'static [&'static str] {
+    match (map.contains_key("code"), map.contains_key("message")) {
         (true, _) => STATUS_ORDER,
         (_, true) => CAUSE_ORDER,
         _ => DETAILS_ORDER,
-    };
-    let place = |key: &str| order.iter().position(|it| *it == key).unwrap_or(order.len());
-    let mut fields: Vec<(&String, &Value)> = map.iter().collect();
-    fields.sort_by_key(|(key, _)| place(key));
-    out.push('{');
-    for (at, (key, value)) in fields.into_iter().enumerate() {
-        out.push_str(if at > 0 { "," } else { "" });
-        out.push_str(&Value::from(key.as_str()).to_string());
-        out.push(':');
-        write_ordered(out, value);
     }
-    out.push('}');
 }
 
 /// The reasons that a client may act on.

@@ -20,8 +20,9 @@ pub enum Change {
         subresource: &'static str,
         body: Value,
     },
-    /// Sets fields of an object (or of its part): it is read, the fields are put in (RFC 7386), and it is updated, since
-    /// upstream's policy lets most controllers update and not patch. With `uid` and `resourceVersion` in the body, only
+    /// Sets fields of an object (or of its part): it is read, the fields are put in (RFC 7386), and it is updated,
+    /// since upstream's policy lets most controllers update and not patch. With `uid` and `resourceVersion` in
+    /// the body, only
     /// of that very object at that revision.
     Merge {
         resource: Resource,

@@ -23,7 +23,7 @@ pub struct Target<'a> {
 /// Runs a hook to its end.
 pub async fn run(target: &Target<'_>, hook: &Handler) -> Result<(), String> {
     if let Some(action) = &hook.exec {
-        let done = exec::run(&target.rim.runtime, target.id, &action.command).await?;
+        let done = exec::run(target.rim, target.id, &action.command).await?;
         return match done.code {
             0 => Ok(()),
             code => Err(format!(

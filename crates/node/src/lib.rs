@@ -32,6 +32,7 @@ pub mod sources;
 pub mod streams;
 mod unsupported;
 pub mod volumes;
+mod watches;
 
 pub use node::{Config, Node};
 

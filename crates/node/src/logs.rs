@@ -1,10 +1,39 @@
-//! Reading the logs of containers, in the format of CRI: each line is a time, a stream, `F` for a
+//! Reading the logs of containers, in the format of CRI: each record is a time, a stream, `F` for a
 //! whole line or `P` for a part of one, and the text.
+//!
+//! Following waits for the kernel's word that the file has grown or was rotated, never for a clock.
 
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, BoxStream, StreamExt};
+use rustix::fs::inotify;
+use skiff_base::Time;
+use skiff_runtime::stream::Stream;
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use tokio::io::AsyncReadExt;
 
-/// One line of a log file.
+/// Read at once.
+const BLOCK: usize = 64 * 1024;
+/// A record that is longer than this is damage; runtimes cut at 16 KiB.
+const RECORD_MOST: usize = 1 << 20;
+
+/// What of a log is wanted (API reference: PodLogOptions).
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Options {
+    pub follow: bool,
+    /// Only so many lines at the end.
+    pub tail: Option<u64>,
+    pub since: Option<Time>,
+    pub timestamps: bool,
+    pub limit_bytes: Option<u64>,
+    /// `stdout` or `stderr`; None is both.
+    pub only: Option<&'static str>,
+}
+
+/// One record of a log file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Line<'a> {
     /// RFC 3339 with nanoseconds.
@@ -25,26 +54,302 @@ pub fn parse(record: &[u8]) -> Option<Line<'_>> {
     Some(Line { time, stream, partial, text: parts.next().unwrap_or_default() })
 }
 
+/// The log as users see it, piece by piece. `ended` resolves when nothing more will be written:
+/// what is followed ends then, after its last line.
+pub fn read(
+    path: &Path,
+    options: Options,
+    ended: BoxFuture<'static, ()>,
+) -> io::Result<BoxStream<'static, io::Result<Bytes>>> {
+    let notify = match options.follow {
+        true => Some(watch(path)?),
+        false => None,
+    };
+    let mut file = File::open(path)?;
+    if let Some(lines) = options.tail {
+        let start = tail_start(&mut file, lines)?;
+        file.seek(SeekFrom::Start(start))?;
+    }
+    let filter = Filter { left: options.limit_bytes, options, inside: false };
+    let reader = Reader {
+        path: path.to_owned(),
+        file,
+        rest: Vec::new(),
+        filter,
+        notify,
+        ended: Some(ended),
+    };
+    let pieces = stream::unfold(Some(reader), |reader| async {
+        let mut reader = reader?;
+        match reader.next().await {
+            Ok(Some(piece)) => Some((Ok(piece), Some(reader))),
+            Ok(None) => None,
+            Err(error) => Some((Err(error), None)),
+        }
+    });
+    Ok(pieces.boxed())
+}
+
+/// The folder is watched, not the file: a rotation makes a new one.
+fn watch(path: &Path) -> io::Result<Stream> {
+    let fd = inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC)?;
+    let what =
+        inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
+    inotify::add_watch(&fd, path.parent().unwrap_or(path), what)?;
+    // The kernel's word is read as bytes; what they say does not matter.
+    Stream::new(fd)
+}
+
+/// Where the last so many records begin.
+fn tail_start(file: &mut File, lines: u64) -> io::Result<u64> {
+    let length = file.metadata()?.len();
+    let mut end = length;
+    let mut left = lines;
+    let mut block = vec![0; BLOCK];
+    while end > 0 {
+        let start = end.saturating_sub(BLOCK as u64);
+        let piece = &mut block[..(end - start) as usize];
+        file.seek(SeekFrom::Start(start))?;
+        file.read_exact(piece)?;
+        for (at, _) in piece.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n') {
+            let after = start + at as u64 + 1;
+            // The newline at the very end closes the last record; it begins none.
+            if after == length {
+                continue;
+            }
+            left = left.saturating_sub(1);
+            if left == 0 {
+                return Ok(after);
+            }
+        }
+        end = start;
+    }
+    Ok(if lines == 0 { length } else { 0 })
+}
+
+struct Reader {
+    path: PathBuf,
+    file: File,
+    /// The beginning of a record whose end is not written yet.
+    rest: Vec<u8>,
+    filter: Filter,
+    notify: Option<Stream>,
+    /// None once it has resolved.
+    ended: Option<BoxFuture<'static, ()>>,
+}
+
+impl Reader {
+    async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        loop {
+            if self.filter.left == Some(0) {
+                return Ok(None);
+            }
+            let mut block = vec![0; BLOCK];
+            let n = self.file.read(&mut block)?;
+            if n > 0 {
+                self.rest.extend_from_slice(&block[..n]);
+                let piece = self.whole_records();
+                if !piece.is_empty() {
+                    return Ok(Some(piece.into()));
+                }
+            } else if !self.more().await? {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn whole_records(&mut self) -> Vec<u8> {
+        let mut out = Vec::new();
+        let end = self.rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        for record in self.rest[..end].split(|byte| *byte == b'\n') {
+            if let Some(line) = parse(record) {
+                self.filter.put(&line, &mut out);
+            }
+        }
+        self.rest.drain(..end);
+        if self.rest.len() > RECORD_MOST {
+            self.rest.clear();
+        }
+        out
+    }
+
+    /// At the end of the file: waits for more of it; false when there will be none.
+    async fn more(&mut self) -> io::Result<bool> {
+        let Some(notify) = &mut self.notify else { return Ok(false) };
+        if let Ok(fresh) = File::open(&self.path)
+            && fresh.metadata()?.ino() != self.file.metadata()?.ino()
+        {
+            self.file = fresh;
+            return Ok(true);
+        }
+        let Some(ended) = &mut self.ended else { return Ok(false) };
+        let mut space = [0; 4096];
+        tokio::select! {
+            biased;
+            told = notify.read(&mut space) => drop(told?),
+            () = ended => self.ended = None,
+        }
+        Ok(true)
+    }
+}
+
+/// Which records are shown, and how.
+struct Filter {
+    options: Options,
+    left: Option<u64>,
+    /// The record before this one was a part of the same line.
+    inside: bool,
+}
+
+impl Filter {
+    fn put(&mut self, line: &Line<'_>, out: &mut Vec<u8>) {
+        if self.options.only.is_some_and(|only| only != line.stream) {
+            return;
+        }
+        let before = |since: Time| line.time.parse::<Time>().is_ok_and(|time| time < since);
+        if self.options.since.is_some_and(before) {
+            return;
+        }
+        let start = out.len();
+        if self.options.timestamps && !self.inside {
+            out.extend_from_slice(line.time.as_bytes());
+            out.push(b' ');
+        }
+        out.extend_from_slice(line.text);
+        if !line.partial {
+            out.push(b'\n');
+        }
+        self.inside = line.partial;
+        if let Some(left) = &mut self.left {
+            let length = ((out.len() - start) as u64).min(*left);
+            out.truncate(start + length as usize);
+            *left -= length;
+        }
+    }
+}
+
 /// The end of a log: so many lines and bytes at most (terminationMessagePolicy
 /// FallbackToLogsOnError).
 pub fn last_words(path: &Path, lines: usize, bytes: usize) -> io::Result<String> {
-    // A record has up to 50 bytes of its own beside its text.
-    let window = bytes as u64 + lines as u64 * 64;
-    let mut file = std::fs::File::open(path)?;
-    let length = file.metadata()?.len();
-    let start = length.saturating_sub(window);
+    let mut file = File::open(path)?;
+    let start = tail_start(&mut file, lines as u64)?;
     file.seek(SeekFrom::Start(start))?;
     let mut tail = Vec::new();
     file.read_to_end(&mut tail)?;
-    let records = tail.split(|byte| *byte == b'\n').skip(usize::from(start > 0));
-    let mut whole: Vec<u8> = Vec::new();
-    let parsed: Vec<Line> = records.filter_map(parse).collect();
-    for line in &parsed[parsed.len().saturating_sub(lines)..] {
-        whole.extend_from_slice(line.text);
-        if !line.partial {
-            whole.push(b'\n');
-        }
+    let mut filter = Filter { options: Options::default(), left: None, inside: false };
+    let mut whole = Vec::new();
+    for line in tail.split(|byte| *byte == b'\n').filter_map(parse) {
+        filter.put(&line, &mut whole);
     }
     let whole = &whole[whole.len().saturating_sub(bytes)..];
     Ok(String::from_utf8_lossy(whole).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::{Expect, expect};
+    use std::io::Write;
+
+    const LOG: &str = "\
+2026-01-01T00:00:01.000000001Z stdout F one
+2026-01-01T00:00:02.000000001Z stderr F two
+2026-01-01T00:00:03.000000001Z stdout P thr
+2026-01-01T00:00:03.000000002Z stdout F ee
+2026-01-01T00:00:04.000000001Z stdout F 
+2026-01-01T00:00:05.000000001Z stdout F five
+";
+
+    fn file(name: &str) -> PathBuf {
+        let dir = std::env::temp_dir().join(format!("skiff-logs-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("made");
+        dir.join("0.log")
+    }
+
+    async fn check(name: &str, options: Options, expected: Expect) {
+        let path = file(name);
+        std::fs::write(&path, LOG).expect("written");
+        let pieces = read(&path, options, Box::pin(std::future::pending())).expect("opened");
+        let all: Vec<Bytes> = pieces.map(|piece| piece.expect("read")).collect().await;
+        std::fs::remove_dir_all(path.parent().expect("it has one")).expect("removed");
+        expected.assert_eq(&String::from_utf8_lossy(&all.concat()));
+    }
+
+    #[tokio::test]
+    async fn what_options_show() {
+        check(
+            "all",
+            Options::default(),
+            expect![[r#"
+            one
+            two
+            three
+
+            five
+        "#]],
+        )
+        .await;
+        let tail = Options { tail: Some(2), timestamps: true, ..Options::default() };
+        check(
+            "tail",
+            tail,
+            expect![[r#"
+            2026-01-01T00:00:04.000000001Z 
+            2026-01-01T00:00:05.000000001Z five
+        "#]],
+        )
+        .await;
+        let since = "2026-01-01T00:00:03Z".parse().ok();
+        let since = Options { since, limit_bytes: Some(8), ..Options::default() };
+        check(
+            "since",
+            since,
+            expect![[r#"
+            three
+
+            f"#]],
+        )
+        .await;
+        let only = Options { only: Some("stderr"), ..Options::default() };
+        check(
+            "only",
+            only,
+            expect![[r#"
+            two
+        "#]],
+        )
+        .await;
+        check(
+            "none",
+            Options { tail: Some(0), ..Options::default() },
+            expect![[r#"
+            five
+        "#]],
+        )
+        .await;
+    }
+
+    #[tokio::test]
+    async fn following_sees_more_lines_a_rotation_and_the_end() {
+        let path = file("follow");
+        std::fs::write(&path, LOG).expect("written");
+        let (end, ended) = tokio::sync::oneshot::channel::<()>();
+        let ended = Box::pin(async move {
+            // Dropped or sent, it is the end.
+            let _ = ended.await;
+        });
+        let options = Options { follow: true, tail: Some(1), ..Options::default() };
+        let mut pieces = read(&path, options, ended).expect("opened");
+        assert_eq!(pieces.next().await.expect("one").expect("read"), "five\n");
+        let mut log = File::options().append(true).open(&path).expect("opened");
+        let line = |text: &str| format!("2026-01-01T00:00:06.000000001Z stdout F {text}\n");
+        log.write_all(line("six").as_bytes()).expect("written");
+        assert_eq!(pieces.next().await.expect("one").expect("read"), "six\n");
+        std::fs::rename(&path, path.with_extension("old")).expect("renamed");
+        std::fs::write(&path, line("seven")).expect("written");
+        assert_eq!(pieces.next().await.expect("one").expect("read"), "seven\n");
+        end.send(()).expect("it waits");
+        assert!(pieces.next().await.is_none());
+        std::fs::remove_dir_all(path.parent().expect("it has one")).expect("removed");
+    }
 }

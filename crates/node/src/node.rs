@@ -73,6 +73,7 @@ impl Node {
             runtime,
             network,
             tasks,
+            watches: Default::default(),
         });
         let pods = Arc::new(Pods::new(rim.clone()));
         Ok(Node { rim, pods })

@@ -2,6 +2,7 @@
 
 use crate::machine::Machine;
 use crate::node::Config;
+use crate::watches::Watches;
 use skiff_base::{Tasks, World};
 use skiff_client::events::Recorder;
 use skiff_client::{Caches, Client};
@@ -23,6 +24,7 @@ pub struct Rim {
     pub runtime: Runtime,
     pub network: Arc<PodNetwork>,
     pub tasks: Tasks,
+    pub watches: Watches,
 }
 
 impl Rim {

@@ -2,12 +2,16 @@
 //!
 //! This is what the node's API stands on; it knows nothing of HTTP.
 
+use crate::logs;
 use crate::pod::adopt::{ATTEMPT, CONTAINER, POD_NAME, POD_NAMESPACE};
 use crate::rim::Rim;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
 use skiff_runtime::client::{Attach, Exec};
 use skiff_runtime::spec::{AttachSpec, ExecSpec, TtySize};
 use skiff_runtime::status::{ContainerState, ContainerStatus, Exit};
 use skiff_runtime::{Error, Result};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -80,6 +84,28 @@ impl Streams {
             Which::Previous => numbers.len().checked_sub(2),
         };
         Ok(at.map(|at| dir.join(format!("{}.log", numbers[at]))))
+    }
+
+    /// A log as users see it; None: the container has not run (that often).
+    pub async fn read_log(
+        &self,
+        target: &Target,
+        uid: &str,
+        which: Which,
+        options: logs::Options,
+    ) -> Result<Option<BoxStream<'static, io::Result<Bytes>>>> {
+        let Some(path) = self.log(target, uid, which).await? else { return Ok(None) };
+        let running = self.running(target).await.ok().filter(|_| which == Which::Newest);
+        let runtime = self.rim.runtime.clone();
+        let ended = async move {
+            if let Some(running) = running
+                && let Err(error) = runtime.wait_container(&running.id).await
+            {
+                tracing::debug!(%error, "the end of a container whose log is followed");
+            }
+        };
+        let read = logs::read(&path, options, Box::pin(ended));
+        read.map(Some).map_err(|e| Error::System(format!("read {}: {e}", path.display())))
     }
 
     /// The runs of a container that the runtime still has, oldest first.

@@ -105,7 +105,8 @@ mod tests {
 
     #[test]
     fn the_first_known_entry_wins() {
-        let view = |text| Accept::parse(text, Verb::Get).map(|a| (a.format, a.view)).map_err(|s| s.code);
+        let view =
+            |text| Accept::parse(text, Verb::Get).map(|a| (a.format, a.view)).map_err(|s| s.code);
         let table = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
         assert_eq!(view(table), Ok((Format::Json, View::Table)));
         assert_eq!(

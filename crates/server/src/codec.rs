@@ -255,7 +255,9 @@ fn check_type(value: &mut Value, group: &str, version: &str, kind: &str) -> Resu
         let version = given.0.rsplit('/').next().unwrap_or("");
         return Err(Status::bad_request(match by_version {
             true => why,
-            false => format!("{} in version {version:?} cannot be handled as a {kind}: {why}", given.1),
+            false => {
+                format!("{} in version {version:?} cannot be handled as a {kind}: {why}", given.1)
+            }
         }));
     }
     if !value.is_object() {
@@ -287,7 +289,8 @@ fn wrong_type((given, given_kind): (&str, &str), (expected, kind): (&str, &str))
     }
     let group = expected.split_once('/').map_or("core", |(group, _)| group);
     let package = group.split('.').next().unwrap_or(group);
-    let why = format!("converting ({version}.{given_kind}) to ({package}.{kind}): unknown conversion");
+    let why =
+        format!("converting ({version}.{given_kind}) to ({package}.{kind}): unknown conversion");
     (why, false)
 }
 
@@ -396,17 +399,13 @@ fn applied(
     let (version, name) = (text("apiVersion"), text("kind"));
     if (version, name) != (&*kind.api_version(), &*kind.kind) {
         let (group, version) = version.split_once('/').unwrap_or(("", version));
-        return Err(Status::bad_request(format!("invalid object type: {group}/{version}, Kind={name}")));
+        return Err(Status::bad_request(format!(
+            "invalid object type: {group}/{version}, Kind={name}"
+        )));
     }
-    let mut sent = Object::new(config.clone());
-    check_names(request, &sent)?;
-    sent.set_absent("metadata.name", &*request.resource.name);
-    if kind.namespaced() {
-        sent.set_absent("metadata.namespace", &*request.resource.namespace);
-    }
-    let config = sent.into_value();
+    check_names(request, &Object::new(config.clone()))?;
     let result = with_ownership(server, request, |write| {
-        apply::apply(write, old.map(Object::value), &config, force)
+        apply::apply(write, old.map(Object::value), config, force)
             .map_err(|error| refuse_apply(request, error))
     })?;
     if let (true, Some(old)) = (result.same, old) {
@@ -417,7 +416,12 @@ fn applied(
     }
     let mut object = result.object;
     decode_as(request, &mut object, &kind.schema, (&kind.version, &kind.kind))?;
-    Ok(Object::new(object))
+    let mut object = Object::new(object);
+    object.set_absent("metadata.name", &*request.resource.name);
+    if kind.namespaced() {
+        object.set_absent("metadata.namespace", &*request.resource.namespace);
+    }
+    Ok(object)
 }
 
 fn refuse_apply(request: &Request, error: apply::Error) -> Status {
@@ -511,7 +515,9 @@ fn parse(request: &Request, sort: &str) -> Result<Value, Status> {
 
 fn unreadable(request: &Request, why: &str) -> Status {
     if request.verb == Verb::Patch {
-        return Status::bad_request(format!("error decoding patch: error converting YAML to JSON: {why}"));
+        return Status::bad_request(format!(
+            "error decoding patch: error converting YAML to JSON: {why}"
+        ));
     }
     let entry = request.kind.subresource(&request.resource.subresource);
     let kind = match (request.verb, entry.and_then(|e| e.body)) {
@@ -519,7 +525,9 @@ fn unreadable(request: &Request, why: &str) -> Status {
         (_, Some((_, _, kind))) => kind,
         _ => &*request.kind.kind,
     };
-    Status::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {why}"))
+    Status::bad_request(format!(
+        "the object provided is unrecognized (must be of type {kind}): {why}"
+    ))
 }
 
 /// Fields that stand twice: warnings, or a refusal, as `fieldValidation` says.
@@ -639,8 +647,7 @@ pub fn record_tree(kind: &Kind, record: &Record) -> Result<Object, Status> {
             true => prune(object.value_mut(), &kind.schema, Mode::Ignore),
             false => decode(object.value_mut(), &kind.schema, Mode::Ignore),
         };
-        renewed
-            .map_err(|error| Status::internal(format!("{}: {error}", record.key)))?;
+        renewed.map_err(|error| Status::internal(format!("{}: {error}", record.key)))?;
         schema_default::default(object.value_mut(), &kind.schema);
     }
     Ok(object)

@@ -3,12 +3,12 @@
 
 use crate::Server;
 use http::StatusCode;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use skiff_api::Status;
 use skiff_api::kind::{Kind, Subresource, Verb, api_version};
 use skiff_api::names::version_order;
 use skiff_api::registry::Registry;
-use skiff_api::wire::Answer;
+use skiff_api::wire::{Answer, Body};
 use std::sync::Arc;
 
 /// `/api`, `/apis`, a group, or a group's version.
@@ -38,6 +38,11 @@ pub fn answer(server: &Arc<Server>, accept: &str, parts: &[&str]) -> Result<Answ
         (["apis", group, version], _) => resources(&registry, group, version),
         _ => Err(Status::no_such_path()),
     }
+}
+
+/// Whether anything of this group is served.
+pub fn has_group(server: &Server, group: &str) -> bool {
+    server.kinds.now().kinds().iter().any(|kind| kind.group == group)
 }
 
 /// All discovery paths and the others that stand alone, for `GET /`.
@@ -118,7 +123,41 @@ fn group_entry(registry: &Registry, group: &str) -> Value {
 fn document(kind: &str, mut body: Value) -> Answer {
     body["kind"] = kind.into();
     body["apiVersion"] = "v1".into();
-    Answer::json(StatusCode::OK, &body)
+    sorted_answer(&body)
+}
+
+/// A document of discovery, its fields in the order of the API reference.
+fn sorted_answer(body: &Value) -> Answer {
+    let text = skiff_api::json::ordered(body, order);
+    Answer::new(StatusCode::OK, Body::Bytes(text.into())).typed("application/json")
+}
+
+fn order(map: &Map<String, Value>) -> &'static [&'static str] {
+    match (map.contains_key("singularName"), map.contains_key("responseKind")) {
+        (true, _) => &[
+            "name",
+            "singularName",
+            "namespaced",
+            "group",
+            "version",
+            "kind",
+            "verbs",
+            "shortNames",
+            "categories",
+        ],
+        (_, true) => &[
+            "resource",
+            "subresource",
+            "responseKind",
+            "scope",
+            "singularResource",
+            "verbs",
+            "shortNames",
+            "categories",
+        ],
+        _ if map.len() == 3 && map.contains_key("group") => &["group", "version", "kind"],
+        _ => &["kind", "apiVersion", "metadata", "name", "group", "groupVersion", "version"],
+    }
 }
 
 /// The kinds of one version, in the order of their plural names.
@@ -168,7 +207,16 @@ fn resources(registry: &Registry, group: &str, version: &str) -> Result<Answer, 
 /// The verbs of custom resources stand in an order of their own.
 fn verbs_in_order(kind: &Kind) -> Vec<&'static str> {
     if kind.is_custom() {
-        return vec!["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
+        return vec![
+            "delete",
+            "deletecollection",
+            "get",
+            "list",
+            "patch",
+            "create",
+            "update",
+            "watch",
+        ];
     }
     verbs(kind.verbs)
 }
@@ -224,7 +272,7 @@ fn all(registry: &Registry, wanted: impl Fn(&str) -> bool) -> Answer {
         .collect();
     let body = json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2",
                       "metadata": {}, "items": items});
-    Answer::json(StatusCode::OK, &body)
+    sorted_answer(&body)
 }
 
 fn aggregated(kind: &Kind) -> Value {

@@ -46,7 +46,8 @@ pub fn answer_v2(server: &Arc<Server>, headers: &HeaderMap) -> Result<Answer, St
     let form = Form::wanted(accept).ok_or_else(Status::not_acceptable)?;
     let registry = server.kinds.now();
     let tag = format!("\"{}{form:?}\"", with_kinds(&registry, None, openapi::fingerprint));
-    let has_it = headers.get(header::IF_NONE_MATCH).is_some_and(|it| it.as_bytes() == tag.as_bytes());
+    let has_it =
+        headers.get(header::IF_NONE_MATCH).is_some_and(|it| it.as_bytes() == tag.as_bytes());
     let mut answer = match has_it {
         true => Answer::new(StatusCode::NOT_MODIFIED, Body::Bytes(Bytes::new())),
         false => {

@@ -4,9 +4,9 @@ use crate::Server;
 use crate::url::Query;
 use crate::{discovery, health};
 use http::{StatusCode, header};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use skiff_api::Status;
-use skiff_api::wire::{Answer, Call};
+use skiff_api::wire::{Answer, Body, Call};
 use std::sync::Arc;
 
 /// The minor of Kubernetes that is served.
@@ -27,9 +27,10 @@ pub async fn answer(
     match parts[..] {
         [""] => Ok(Answer::json(StatusCode::OK, &json!({"paths": discovery::paths(server)}))),
         ["api"] | ["apis"] | ["apis", _] | ["api", _] | ["apis", _, _] => {
-            match discovery::answer(server, accept, &parts) {
-                Err(status) if status.code == 404 => Ok(nothing()),
-                answer => answer,
+            // Of a group that is there, what is not there has a Status.
+            match parts[..] {
+                ["apis", group, ..] if !discovery::has_group(server, group) => Ok(nothing()),
+                _ => discovery::answer(server, accept, &parts),
             }
         }
         ["openapi", "v3", ref rest @ ..] => crate::openapi::answer(server, rest, query),
@@ -57,13 +58,19 @@ fn nothing() -> Answer {
 }
 
 fn version(server: &Server) -> Answer {
-    Answer::json(
-        StatusCode::OK,
+    let order = |_: &Map<String, Value>| -> &'static [&'static str] {
+        &["major", "minor", "gitVersion", "gitCommit", "gitTreeState", "buildDate", "goVersion"]
+    };
+    let text = skiff_api::json::ordered(
         &json!({
             "major": "1", "minor": MINOR, "gitVersion": format!("{VERSION}+skiff"),
             "gitCommit": server.build.commit, "gitTreeState": "clean", "buildDate": server.build.date,
             "goVersion": server.build.compiler, "compiler": "rustc",
             "platform": format!("linux/{}", server.build.arch),
         }),
-    )
+        order,
+    );
+    // People read this one, whatever they read it with.
+    let text = crate::render::indent(text.as_bytes());
+    Answer::new(StatusCode::OK, Body::Bytes(text.into())).typed("application/json")
 }

@@ -10,11 +10,12 @@ use crate::impersonate::impersonate;
 use crate::request::Request;
 use crate::url::{self, Query, Resource, Target};
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT, WARNING};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use skiff_api::Status;
 use skiff_api::kind::{Backend, Does, Kind, Verb};
 use skiff_api::wire::{Answer, Call, User};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// The stages of one call.
 pub async fn run(server: &Arc<Server>, call: Call) -> Result<Answer, Status> {
@@ -46,7 +47,7 @@ async fn run_resource(
     let asked = Attributes::of(verb.name(), &resource, &query);
     let user = impersonate(&server.authorizer, caller, &call.headers, &asked).await?;
     server.authorizer.check(&user, &asked).await?;
-    check_timeout(verb, &query)?;
+    let timeout = timeout(verb, &query)?;
     let (registry, kind) =
         crate::custom::find(server, &resource.group, &resource.version, &resource.plural);
     let kind = kind
@@ -70,10 +71,17 @@ async fn run_resource(
         registry,
         query,
     };
-    if let Some(told) = request.kind.custom.as_ref().and_then(|custom| custom.deprecation.as_ref()) {
+    if let Some(told) = request.kind.custom.as_ref().and_then(|custom| custom.deprecation.as_ref())
+    {
         request.warn(told);
     }
-    let answer = bracket(server, &request, call).await?;
+    let answer = match timeout {
+        Some(most) => match server.world.within(most, bracket(server, &request, call)).await {
+            Some(answer) => answer?,
+            None => return Ok(too_late()),
+        },
+        None => bracket(server, &request, call).await?,
+    };
     let mut answer = crate::render::encode(server, &request, answer)?;
     add_warnings(&request, &mut answer.headers);
     Ok(answer)
@@ -102,16 +110,21 @@ fn check_place(verb: Verb, resource: &Resource, kind: &Kind) -> Result<(), Statu
     Ok(())
 }
 
-/// `timeout` bounds a request that ends soon; here it only must be one.
-fn check_timeout(verb: Verb, query: &Query) -> Result<(), Status> {
+/// `timeout` bounds a request that ends soon.
+fn timeout(verb: Verb, query: &Query) -> Result<Option<Duration>, Status> {
     let given = query.get("timeout").filter(|_| verb != Verb::Watch);
-    match given.map(skiff_api::duration::parse) {
-        Some(Err(why)) => {
-            let message = format!("invalid timeout specified in the request URL - {why}");
-            Err(Status::bad_request(message))
-        }
-        _ => Ok(()),
-    }
+    let parsed = given.map(skiff_api::duration::parse).transpose().map_err(|why| {
+        Status::bad_request(format!("invalid timeout specified in the request URL - {why}"))
+    })?;
+    let nanos = parsed.and_then(|nanos| u64::try_from(nanos).ok()).filter(|nanos| *nanos > 0);
+    Ok(nanos.map(Duration::from_nanos))
+}
+
+/// The answer to a request whose time is up; upstream sends it as text, without a kind.
+fn too_late() -> Answer {
+    let body = "{\"metadata\":{},\"status\":\"Failure\",\"message\":\"Timeout: request did not complete \
+                within the allotted timeout\",\"reason\":\"Timeout\",\"details\":{},\"code\":504}";
+    Answer::text(StatusCode::GATEWAY_TIMEOUT, body)
 }
 
 /// The bracket that a verb leads to: the one place where verbs part.

@@ -120,7 +120,7 @@ impl Manner {
         }
         let body = match answer.body {
             Body::Object(stored) => Body::Bytes(indent(&stored.bytes()).into()),
-            Body::Bytes(bytes) => Body::Bytes(indent(&bytes).into()),
+            Body::Bytes(bytes) if !bytes.starts_with(b"{\n") => Body::Bytes(indent(&bytes).into()),
             other => other,
         };
         Answer { body, ..answer }
@@ -128,7 +128,7 @@ impl Manner {
 }
 
 /// JSON with each field on a line of its own, two blanks deeper than what holds it; the order stays.
-fn indent(json: &[u8]) -> String {
+pub fn indent(json: &[u8]) -> String {
     let mut out = Vec::with_capacity(json.len() * 2);
     let (mut depth, mut text, mut escaped) = (0_usize, false, false);
     let margin = |out: &mut Vec<u8>, depth: usize| {

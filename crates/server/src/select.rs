@@ -61,7 +61,11 @@ impl Selection {
             "" => fields.exact("metadata.name").map(str::to_owned),
             name => Some(name.to_owned()),
         };
-        Ok(Selection { labels, fields, name, field_name: request.kind.hooks.field_name,
+        Ok(Selection {
+            labels,
+            fields,
+            name,
+            field_name: request.kind.hooks.field_name,
             custom: request.kind.is_custom().then(|| request.kind.clone()),
         })
     }

@@ -93,9 +93,7 @@ pub fn parse(path: &str) -> Target {
 pub fn verb(method: &http::Method, resource: &Resource, watching: bool) -> Option<Verb> {
     let named = !resource.name.is_empty();
     Some(match method.as_str() {
-        "GET" if resource.watch || (watching && resource.subresource.is_empty()) => {
-            Verb::Watch
-        }
+        "GET" if resource.watch || (watching && resource.subresource.is_empty()) => Verb::Watch,
         "GET" if named => Verb::Get,
         "GET" => Verb::List,
         "POST" => Verb::Create,

@@ -143,12 +143,7 @@ fn complete_identity(server: &Server, request: &Request, new: &mut Object) -> Re
         let stem: String = prefix.chars().take(58).collect();
         new.set("metadata.name", stem + &skiff_base::id::suffix(&server.world, 5));
     }
-    for path in [
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "selfLink",
-        "resourceVersion",
-    ] {
+    for path in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"] {
         new.remove(&format!("metadata.{path}"));
     }
     new.set("metadata.uid", skiff_base::id::uuid(&server.world));
@@ -202,9 +197,11 @@ fn check_preconditions(
         }
         "" | "0" => Ok(()),
         given if given == old.resource_version() => Ok(()),
-        given if given.parse::<u64>().is_err() => {
-            Err(Status::new(500, "", format!("strconv.ParseUint: parsing {given:?}: invalid syntax")))
-        }
+        given if given.parse::<u64>().is_err() => Err(Status::new(
+            500,
+            "",
+            format!("strconv.ParseUint: parsing {given:?}: invalid syntax"),
+        )),
         _ => Err(Status::modified(about, name)),
     }
 }

@@ -34,7 +34,7 @@ fn repeated_fields_are_named() {
 #[test]
 fn depth_is_limited() {
     let deep = "[".repeat(100_000) + &"]".repeat(100_000);
-    assert_eq!(parse(deep.as_bytes()), Err("exceeded max depth".to_string()));
+    assert_eq!(parse(deep.as_bytes()), Err("invalid character '[' exceeded max depth".to_string()));
 }
 
 #[test]

@@ -267,13 +267,23 @@ mod tests {
 
     #[test]
     fn free_names_are_accepted_and_taken_ones_are_told() {
-        check(foos(), vec![], vec![], expect![[r#"
+        check(
+            foos(),
+            vec![],
+            vec![],
+            expect![[r#"
             patch Merge customresourcedefinitions foos.x.com status {"metadata":{"resourceVersion":"3","uid":"u"},"status":{"acceptedNames":{"categories":null,"kind":"Foo","listKind":"FooList","plural":"foos","shortNames":null,"singular":"foo"},"conditions":[{"lastTransitionTime":"1970-01-01T00:00:00Z","message":"no conflicts found","reason":"NoConflicts","status":"True","type":"NamesAccepted"},{"lastTransitionTime":"1970-01-01T00:00:00Z","message":"the initial names have been accepted","reason":"InitialNamesAccepted","status":"True","type":"Established"}]}}
-        "#]]);
+        "#]],
+        );
         let other = json!({"metadata": {"name": "foo2s.x.com"}, "status": {"acceptedNames": {"kind": "Foo"}}});
-        check(foos(), vec![other], vec![], expect![[r#"
+        check(
+            foos(),
+            vec![other],
+            vec![],
+            expect![[r#"
             patch Merge customresourcedefinitions foos.x.com status {"metadata":{"resourceVersion":"3","uid":"u"},"status":{"acceptedNames":{"categories":null,"kind":"","listKind":"FooList","plural":"foos","shortNames":null,"singular":"foo"},"conditions":[{"lastTransitionTime":"1970-01-01T00:00:00Z","message":"\"Foo\" is already in use","reason":"KindConflict","status":"False","type":"NamesAccepted"},{"lastTransitionTime":"1970-01-01T00:00:00Z","message":"not all names are accepted","reason":"NotAccepted","status":"False","type":"Established"}]}}
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
@@ -282,12 +292,22 @@ mod tests {
         going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
         going["metadata"]["finalizers"] = json!([FINALIZER]);
         let object = json!({"metadata": {"name": "a", "namespace": "n", "uid": "1"}});
-        check(going.clone(), vec![], vec![object], expect![[r#"
+        check(
+            going.clone(),
+            vec![],
+            vec![object],
+            expect![[r#"
             patch Merge customresourcedefinitions foos.x.com status {"metadata":{"resourceVersion":"3","uid":"u"},"status":{"conditions":[{"lastTransitionTime":"1970-01-01T00:00:00Z","message":"CustomResource deletion is in progress","reason":"InstanceDeletionInProgress","status":"True","type":"Terminating"}]}}
             delete foos n/a uid=1
-        "#]]);
-        check(going, vec![], vec![], expect![[r#"
-            patch Merge customresourcedefinitions foos.x.com  {"metadata":{"finalizers":[],"resourceVersion":"3","uid":"u"}}
-        "#]]);
+        "#]],
+        );
+        check(
+            going,
+            vec![],
+            vec![],
+            expect![[r#"
+            merge customresourcedefinitions foos.x.com  {"metadata":{"finalizers":[],"resourceVersion":"3","uid":"u"}}
+        "#]],
+        );
     }
 }

@@ -88,9 +88,7 @@ mod tests {
         let bad = json!({"metadata": {"name": NAME, "namespace": "a"}, "data": {"x": "y"}});
         assert_eq!(
             plan(Some(bad)),
-            format!(
-                "merge configmaps a/{NAME}  {{\"data\":{{\"ca.crt\":\"PEM\",\"x\":null}}}}\n"
-            )
+            format!("merge configmaps a/{NAME}  {{\"data\":{{\"ca.crt\":\"PEM\",\"x\":null}}}}\n")
         );
         assert!(!namespace.metadata.deleting());
     }

@@ -8,9 +8,10 @@ use crate::container::limits;
 use crate::qos;
 use crate::report::Note;
 use crate::rim::Rim;
-use skiff_api::views::Pod;
+use skiff_api::views::pod::Container;
+use skiff_api::views::{Pod, Secret};
 use skiff_base::Backoff;
-use skiff_image::{Image, PullOptions, Reference};
+use skiff_image::{Credentials, DockerConfig, Image, PullOptions, Reference};
 use skiff_net::{Attach, HostPort, NetNs, Protocol};
 use skiff_runtime::spec::{Namespace, PidMode, SandboxSpec};
 use std::collections::BTreeMap;
@@ -203,7 +204,7 @@ pub async fn pull(
         // The worker may have ended; then nobody needs this.
         let _ = mail.send(Mail::Note(Note { pod, container, sort, reason, message }));
     };
-    let result = ensure(&rim, &wanted.image, &wanted.image_pull_policy, &tell).await;
+    let result = ensure(&rim, &pod, wanted, &tell).await;
     if let Err((reason, _)) = &result {
         tell("Warning", "Failed", format!("Error: {reason}"));
     }
@@ -214,10 +215,11 @@ type Tell<'a> = dyn Fn(&'static str, &'static str, String) + Send + Sync + 'a;
 
 async fn ensure(
     rim: &Rim,
-    image: &str,
-    policy: &str,
+    pod: &Pod,
+    container: &Container,
     tell: &Tell<'_>,
 ) -> Result<ImageFact, (String, String)> {
+    let (image, policy) = (&*container.image, &*container.image_pull_policy);
     let reference = Reference::parse(image).map_err(|e| {
         let why = format!(
             "Failed to apply default image tag {image:?}: couldn't parse image name {image:?}: {e}"
@@ -244,7 +246,9 @@ async fn ensure(
     }
     tell("Normal", "Pulling", format!("Pulling image {image:?}"));
     let begun = rim.world.uptime();
-    let options = PullOptions { mirrors: rim.config.mirrors.clone(), ..PullOptions::default() };
+    let credentials = credentials(rim, pod, &reference).await;
+    let mirrors = rim.config.mirrors.clone();
+    let options = PullOptions { credentials, mirrors, ..PullOptions::default() };
     match rim.images.pull(image, options).await {
         Ok(pulled) => {
             let took = (rim.world.uptime() - begun).as_millis() as i64 * 1_000_000;
@@ -266,6 +270,35 @@ async fn ensure(
             Err(("ErrImagePull".into(), why))
         }
     }
+}
+
+/// The first that fits of the pod's imagePullSecrets; a secret that is not there is passed over, as
+/// upstream does, for the registry may need none.
+async fn credentials(rim: &Rim, pod: &Pod, reference: &Reference) -> Option<Credentials> {
+    for named in &pod.spec.image_pull_secrets {
+        let read = rim.client.view::<Secret>(&pod.metadata.namespace, &named.name).await;
+        let data = read.and_then(|secret| crate::sources::decode(secret.data));
+        let data = match data {
+            Ok(data) => data,
+            Err(status) => {
+                tracing::warn!(secret = named.name, %status, "a pull secret cannot be read");
+                continue;
+            }
+        };
+        let config = data.get(".dockerconfigjson").or_else(|| data.get(".dockercfg"));
+        match config.map(|bytes| DockerConfig::parse(bytes)) {
+            Some(Ok(config)) => {
+                if let Some(found) = config.lookup(reference).into_iter().next() {
+                    return Some(found);
+                }
+            }
+            Some(Err(error)) => {
+                tracing::warn!(secret = named.name, %error, "a pull secret cannot be read");
+            }
+            None => {}
+        }
+    }
+    None
 }
 
 /// What statuses show: a tag as the image, a digest of a repository as its id.

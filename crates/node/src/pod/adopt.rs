@@ -2,7 +2,7 @@
 //! facts that a worker begins with, so that nothing is started twice and nothing is restarted.
 
 use super::exits;
-use super::seen::{Ended, ImageFact, Known, Run, Sandbox, Seen, Verdicts};
+use super::seen::{Ended, ImageFact, Known, RESTART, Run, Sandbox, Seen, Verdicts};
 use skiff_net::Attachment;
 use skiff_runtime::status::{ContainerState, ContainerStatus, Listing, SandboxStatus};
 use std::collections::{BTreeMap, HashMap};
@@ -126,9 +126,13 @@ fn known(seen: &Seen, name: &str, container: &ContainerStatus) -> Known {
             finished: exits::time(container.created_at),
         }),
     };
-    Known {
+    let restarts = attempt(&container.labels);
+    let begun = exits::time(container.started_at.unwrap_or(container.created_at));
+    let mut known = Known {
         run,
-        restarts: attempt(&container.labels),
+        restarts,
+        // The back-off goes on where it was: it follows from the number of restarts.
+        backoff: (restarts > 0).then(|| (RESTART.delay(restarts), begun)),
         last: seen.known(name).ended().cloned(),
         probes: Verdicts {
             started: reported.is_none_or(|status| status.started.unwrap_or(true)),
@@ -136,5 +140,7 @@ fn known(seen: &Seen, name: &str, container: &ContainerStatus) -> Known {
         },
         user: user_of(&container.labels),
         ..Known::default()
-    }
+    };
+    known.told = known.restart_at().map(|(_, at)| at);
+    known
 }

@@ -91,8 +91,8 @@ pub fn plan(seen: &Seen, now: Time, name: &mut dyn FnMut() -> String) -> Plan {
     if seen.over {
         return out;
     }
-    if let Some(at) = deadline(seen) {
-        if now >= at && seen.failed.is_none() && !seen.pod.metadata.deleting() {
+    if let Some(at) = deadline(seen).filter(|_| !stopping(seen)) {
+        if now >= at {
             out.actions.push(Action::Fail {
                 reason: "DeadlineExceeded".into(),
                 message: "Pod was active on the node longer than the specified deadline".into(),
@@ -388,3 +388,6 @@ fn stop(name: &str, known: &Known, grace_s: i64, out: &mut Plan) {
         out.actions.push(Action::Kill { container, id: id.clone(), why, grace_s });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -119,11 +119,7 @@ fn incomplete(seen: &Seen) -> Vec<&str> {
 struct Said(&'static str, bool, &'static str, String);
 
 fn conditions(seen: &Seen, phase: &str, now: Time) -> Vec<Value> {
-    let sandbox = matches!(seen.sandbox, Sandbox::Ready { .. });
-    let mut said = vec![
-        Said("PodReadyToStartContainers", sandbox, "", String::new()),
-        initialized(seen, phase),
-    ];
+    let mut said = vec![sandbox(seen), initialized(seen, phase)];
     let (ready, reason, message) = containers_ready(seen, phase);
     let gates = gates(seen);
     said.push(match ready && !gates.is_empty() {
@@ -132,6 +128,17 @@ fn conditions(seen: &Seen, phase: &str, now: Time) -> Vec<Value> {
     });
     said.push(Said("ContainersReady", ready, reason, message));
     said.into_iter().map(|said| condition(seen, said, now)).collect()
+}
+
+fn sandbox(seen: &Seen) -> Said {
+    const SORT: &str = "PodReadyToStartContainers";
+    let which = match seen.sandbox {
+        Sandbox::Ready { .. } => return Said(SORT, true, "", String::new()),
+        Sandbox::Absent | Sandbox::Making | Sandbox::Failed { .. } => "No sandbox",
+        Sandbox::Removing { .. } | Sandbox::Removed => "No ready sandbox",
+    };
+    let message = format!("{which} for pod can be found. Need to start a new one");
+    Said(SORT, false, "PodSandboxNotReady", message)
 }
 
 fn initialized(seen: &Seen, phase: &str) -> Said {

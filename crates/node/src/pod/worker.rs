@@ -3,11 +3,12 @@
 
 use super::adopt::{self, Leftover};
 use super::plan::{self, Action, Why};
-use super::seen::{Outcome, ProbeSort, Sandbox, Seen};
+use super::seen::{Outcome, ProbeSort, Sandbox, Seen, Step};
 use super::{act, start, status, stop};
 use crate::probe;
 use crate::report::{Note, Report};
 use crate::rim::Rim;
+use crate::sources::Names;
 use crate::unsupported;
 use crate::volumes::{Mounted, Token};
 use serde_json::Value;
@@ -20,6 +21,8 @@ use tokio::sync::watch;
 
 /// Plans in a row before the worker waits for mail: more would be a plan that never rests.
 const ROUNDS_MOST: usize = 32;
+/// Between a change in the API and the change of files; upstream takes up to a minute.
+const REFRESH_PAUSE: Duration = Duration::from_secs(1);
 
 /// Volumes by name, and the tokens that are in them.
 pub type Volumes = BTreeMap<String, Mounted>;
@@ -31,6 +34,10 @@ pub enum Mail {
     Gone,
     Outcome(Outcome),
     Mounted(Result<Volumes, String>, Tokens),
+    /// A source of the pod's volumes has changed.
+    Refresh,
+    /// The files of the volumes are as the API has them now, or cannot be made so.
+    Refreshed(Result<Volumes, String>, Tokens),
     Note(Note),
 }
 
@@ -49,6 +56,9 @@ pub struct Worker {
     /// Stops under way, by container id: a shorter grace goes through here.
     stops: HashMap<String, watch::Sender<i64>>,
     wake: Option<Duration>,
+    /// Something has changed that volumes show; one refresh at a time.
+    stale: bool,
+    refreshing: bool,
 }
 
 impl Worker {
@@ -84,7 +94,10 @@ impl Worker {
             probes: HashMap::new(),
             stops: HashMap::new(),
             wake: None,
+            stale: false,
+            refreshing: false,
         };
+        worker.watch_sources();
         if let Sandbox::Removing { id } = worker.seen.sandbox.clone() {
             worker.remove_sandbox(id);
         }
@@ -118,7 +131,19 @@ impl Worker {
     fn take(&mut self, mail: Mail) {
         let now = self.rim.world.now();
         match mail {
-            Mail::Pod(pod) => self.seen.pod = pod,
+            Mail::Pod(pod) => {
+                let (old, new) = (&self.seen.pod.metadata, &pod.metadata);
+                self.stale |= old.labels != new.labels || old.annotations != new.annotations;
+                self.seen.pod = pod;
+            }
+            Mail::Refresh => self.stale = true,
+            Mail::Refreshed(result, tokens) => {
+                self.refreshing = false;
+                self.tokens = tokens;
+                if let Err(why) = result {
+                    tracing::debug!(pod = %self.seen.pod.metadata.key(), why, "volumes stay");
+                }
+            }
             Mail::Gone => self.seen.gone = true,
             Mail::Note(note) => self.report.event(note),
             Mail::Mounted(result, tokens) => {
@@ -180,7 +205,62 @@ impl Worker {
                 self.begin(action, before);
             }
         }
+        self.refresh();
         self.tell();
+    }
+
+    /// Volumes follow the API from the moment they are mounted.
+    fn refresh(&mut self) {
+        let now = self.rim.world.now();
+        let renew = self.tokens.values().map(|token| token.renew).min();
+        let settled = self.seen.volumes == Step::Done && !plan::stopping(&self.seen);
+        if !settled || self.refreshing {
+            return;
+        }
+        if !self.stale && renew.is_none_or(|renew| renew > now) {
+            if let Some(renew) = renew {
+                let left = Duration::try_from(renew.duration_since(now)).unwrap_or(Duration::ZERO);
+                let at = self.rim.world.uptime() + left + Duration::from_millis(1);
+                self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
+            }
+            return;
+        }
+        (self.stale, self.refreshing) = (false, true);
+        let (rim, pod, send) = (self.rim.clone(), self.seen.pod.clone(), self.send.clone());
+        let (addresses, mut tokens) = (self.addresses(), std::mem::take(&mut self.tokens));
+        self.rim.tasks.spawn(async move {
+            let made = crate::volumes::prepare(&rim, &pod, &addresses, &mut tokens).await;
+            if made.is_err() {
+                rim.world.sleep(REFRESH_PAUSE).await;
+            }
+            // The worker may have ended; then nobody needs this.
+            let _ = send.send(Mail::Refreshed(made, tokens));
+        });
+    }
+
+    /// Has the worker told of changes of what its volumes show.
+    fn watch_sources(&self) {
+        let names = Names::of_volumes(&self.seen.pod);
+        if names.is_empty() || self.silent {
+            return;
+        }
+        let namespace = &self.seen.pod.metadata.namespace;
+        let mut watched = self.rim.watches.watch(&self.rim, namespace, &names);
+        let (send, world) = (self.send.clone(), self.rim.world.clone());
+        self.rim.tasks.spawn(async move {
+            loop {
+                tokio::select! {
+                    biased;
+                    () = send.closed() => return,
+                    () = watched.changed() => {}
+                }
+                // Several changes in a row are one.
+                world.sleep(REFRESH_PAUSE).await;
+                if send.send(Mail::Refresh).is_err() {
+                    return;
+                }
+            }
+        });
     }
 
     /// Writes the status if it has changed.

@@ -1,11 +1,13 @@
 //! A program in a container, run for its exit code and its output.
 
-use skiff_runtime::client::Runtime;
+use crate::rim::Rim;
 use skiff_runtime::spec::ExecSpec;
+use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// More output than this is not kept.
 const OUTPUT_MOST: u64 = 10 * 1024;
+const SIGKILL: i32 = 9;
 
 /// How it ended.
 pub struct Done {
@@ -14,17 +16,35 @@ pub struct Done {
     pub output: String,
 }
 
-/// Runs a program to its end.
-pub async fn run(runtime: &Runtime, id: &str, command: &[String]) -> Result<Done, String> {
+/// Ends the program when the one who waits for it gives up.
+struct Guard<'a>(Option<(&'a Arc<Rim>, String)>);
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        let Some((rim, id)) = self.0.take() else { return };
+        let runtime = rim.runtime.clone();
+        rim.tasks.spawn(async move {
+            if let Err(error) = runtime.signal_exec(&id, SIGKILL).await {
+                tracing::debug!(%error, "a program that took too long was not killed");
+            }
+        });
+    }
+}
+
+/// Runs a program to its end; dropped before that, it kills the program.
+pub async fn run(rim: &Arc<Rim>, id: &str, command: &[String]) -> Result<Done, String> {
     let spec =
         ExecSpec { args: command.to_vec(), stdout: true, stderr: true, ..ExecSpec::default() };
+    let runtime = &rim.runtime;
     let exec = match runtime.exec(id, &spec).await {
         Ok(exec) => exec,
         Err(skiff_runtime::Error::Exec(output)) => return Ok(Done { code: 127, output }),
         Err(error) => return Err(error.to_string()),
     };
+    let mut guard = Guard(Some((rim, exec.id.clone())));
     let (out, err) = tokio::join!(read(exec.stdout), read(exec.stderr));
     let exit = runtime.wait_exec(&exec.id).await.map_err(|e| e.to_string())?;
+    guard.0 = None;
     Ok(Done { code: exit.code, output: out? + &err? })
 }
 

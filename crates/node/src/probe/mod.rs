@@ -140,10 +140,10 @@ fn late(probe: &Probe, timeout: Duration, container: &Container, ip: &str) -> Fo
     })
 }
 
-async fn ask(rim: &Rim, id: &str, ip: &str, container: &Container, probe: &Probe) -> Found {
+async fn ask(rim: &Arc<Rim>, id: &str, ip: &str, container: &Container, probe: &Probe) -> Found {
     let handler = &probe.handler;
     if let Some(action) = &handler.exec {
-        return match exec::run(&rim.runtime, id, &action.command).await {
+        return match exec::run(rim, id, &action.command).await {
             Ok(done) if done.code == 0 => Found::Good,
             Ok(done) => Found::Bad(done.output),
             Err(why) => Found::Error(why),

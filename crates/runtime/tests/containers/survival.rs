@@ -44,6 +44,7 @@ pub async fn kill_the_supervisor(m: Machine) {
         tokio::time::sleep(Duration::from_millis(7 + 13 * round)).await;
         kill(m.supervisor_pid());
         resync(&mut events).await;
+        m.runtime.list().await.expect("the next one answers");
     }
     let a = m.runtime.wait_container("a").await.expect("ends").exit.expect("ended");
     let b = m.runtime.wait_container("b").await.expect("ends").exit.expect("ended");
@@ -95,6 +96,7 @@ pub async fn upgrade_in_place(m: Machine) {
     let exe = std::env::current_exe().expect("own path");
     m.runtime.upgrade(&exe).await.expect("upgraded");
     resync(&mut events).await;
+    m.runtime.list().await.expect("the new one answers");
     assert_eq!(m.supervisor_pid(), pid);
     let listing = m.runtime.list().await.expect("lists");
     assert_eq!(listing.containers[0].pid, before.pid);
@@ -104,4 +106,5 @@ pub async fn upgrade_in_place(m: Machine) {
     assert!(m.runtime.upgrade("/nope".as_ref()).await.is_err());
     m.runtime.upgrade(&exe).await.expect("a failed upgrade leaves it working");
     resync(&mut events).await;
+    m.runtime.list().await.expect("the new one answers");
 }

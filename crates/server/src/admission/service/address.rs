@@ -149,7 +149,7 @@ pub fn draw(
     new: &mut Object,
     old: Option<&Object>,
 ) -> Result<(), Status> {
-    let had = old.is_some_and(|old| kind::needs_cluster_ip(old));
+    let had = old.is_some_and(kind::needs_cluster_ip);
     if !kind::needs_cluster_ip(new) || kind::headless(new) || had {
         return Ok(());
     }

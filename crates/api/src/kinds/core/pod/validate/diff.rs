@@ -121,9 +121,9 @@ fn longest(
     let mut best = Run { a: a0, b: b0, len: 0 };
     // The length of the run that ends at each line of b and at the line of a before this one.
     let mut lengths: HashMap<usize, usize> = HashMap::new();
-    for i in a0..a1 {
+    for (i, line) in a.iter().enumerate().take(a1).skip(a0) {
         let mut next = HashMap::new();
-        for &j in places.get(a[i]).map_or(&[][..], Vec::as_slice) {
+        for &j in places.get(line).map_or(&[][..], Vec::as_slice) {
             if j < b0 {
                 continue;
             }

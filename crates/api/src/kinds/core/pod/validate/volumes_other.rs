@@ -43,7 +43,7 @@ fn initiator(path: &Path, name: &str, errors: &mut Errors) {
         ends && text.bytes().all(|b| plain(b) || matches!(b, b'-' | b'.'))
     };
     let valid = match name.split_once('.') {
-        Some((sort, rest)) if sort == "iqn" => match rest.split_once('.') {
+        Some(("iqn", rest)) => match rest.split_once('.') {
             Some((date, rest)) => {
                 let bytes = date.as_bytes();
                 let named = rest.split_once(':').filter(|(_, name)| !name.is_empty());
@@ -51,8 +51,8 @@ fn initiator(path: &Path, name: &str, errors: &mut Errors) {
             }
             None => false,
         },
-        Some((sort, rest)) if sort == "eui" => rest.len() == 16 && hex(rest),
-        Some((sort, rest)) if sort == "naa" => rest.len() == 32 && hex(rest),
+        Some(("eui", rest)) => rest.len() == 16 && hex(rest),
+        Some(("naa", rest)) => rest.len() == 32 && hex(rest),
         _ => false,
     };
     if !["iqn", "eui", "naa"].iter().any(|sort| name.starts_with(sort)) {

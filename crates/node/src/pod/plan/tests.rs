@@ -1,0 +1,391 @@
+//! Lives of pods as texts: what happens goes in, what the plan begins and what users see comes out.
+
+use super::super::seen::{Ended, Outcome};
+use super::super::status;
+use super::*;
+use expect_test::{Expect, expect};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// A pod's life on virtual seconds.
+struct Life {
+    seen: Seen,
+    now: Time,
+    ids: u32,
+    text: String,
+}
+
+fn pod(spec: Value) -> Arc<Pod> {
+    let metadata = json!({"name": "p", "namespace": "n", "uid": "u"});
+    let value = json!({"metadata": metadata, "spec": spec, "status": {"phase": "Pending"}});
+    serde_json::from_value(value).map(Arc::new).expect("a pod")
+}
+
+impl Life {
+    fn new(spec: Value) -> Life {
+        let now = Time::from_second(1000).expect("in range");
+        let mut life =
+            Life { seen: Seen::new(pod(spec), "10.0.0.1", now), now, ids: 0, text: String::new() };
+        life.plan();
+        life
+    }
+
+    /// Plans until nothing is begun any more.
+    fn plan(&mut self) {
+        loop {
+            let ids = &mut self.ids;
+            let plan = plan(&self.seen, self.now, &mut || {
+                *ids += 1;
+                format!("id{ids}")
+            });
+            for (name, _, sort) in &plan.probes {
+                self.text += &format!("  probe {name} {sort:?}\n");
+            }
+            if plan.actions.is_empty() {
+                let wait = plan.wake.map(|at| at.as_second() - self.now.as_second());
+                self.text += &wait.map_or(String::new(), |s| format!("  look again in {s}s\n"));
+                break;
+            }
+            for action in plan.actions {
+                self.text += &format!("  {}\n", line(&action));
+                self.seen.begin(&action);
+            }
+        }
+        let status = status::status(&self.seen, self.now);
+        self.seen.remember(&status);
+        self.text += &format!("  = {}", status["phase"].as_str().expect("a phase"));
+        for list in ["initContainerStatuses", "containerStatuses"] {
+            for container in status[list].as_array().into_iter().flatten() {
+                let state = container["state"].as_object().and_then(|s| s.iter().next());
+                let (state, inner) = state.expect("there is one");
+                let reason = inner["reason"].as_str().unwrap_or(state);
+                let name = container["name"].as_str().expect("a name");
+                let ready = if container["ready"] == json!(true) { " ready" } else { "" };
+                self.text += &format!(", {name} {reason} {}{ready}", container["restartCount"]);
+            }
+        }
+        self.text.push('\n');
+    }
+
+    fn after(&mut self, seconds: i64) -> &mut Life {
+        self.now = Time::from_second(self.now.as_second() + seconds).expect("in range");
+        self.text += &format!("{seconds}s later\n");
+        self.plan();
+        self
+    }
+
+    fn happens(&mut self, what: &str, outcome: Outcome) -> &mut Life {
+        self.text += &format!("{what}\n");
+        self.seen.take(outcome, self.now);
+        self.plan();
+        self
+    }
+
+    fn prepared(&mut self) -> &mut Life {
+        let ip = "10.244.0.2".parse().ok();
+        self.happens("sandbox", Outcome::Sandbox(Ok(("s".into(), ip))));
+        self.happens("volumes", Outcome::Volumes(Ok(())))
+    }
+
+    fn image(&mut self, name: &str) -> &mut Life {
+        let result = Ok(ImageFact { id: "i".into(), name: "x:1".into(), shown: "i".into() });
+        self.happens(&format!("image of {name}"), Outcome::Image { container: name.into(), result })
+    }
+
+    fn id(&self, name: &str) -> String {
+        self.seen.known(name).live().expect("it runs").to_owned()
+    }
+
+    fn started(&mut self, name: &str) -> &mut Life {
+        let (id, since) = (self.id(name), self.now);
+        let user = (0, 0, Vec::new());
+        let container = name.to_owned();
+        let started = Outcome::Started { container, id, since, hooked: true, user };
+        self.happens(&format!("{name} starts"), started)
+    }
+
+    fn runs(&mut self, name: &str) -> &mut Life {
+        self.image(name);
+        self.started(name)
+    }
+
+    fn exits(&mut self, name: &str, code: i32) -> &mut Life {
+        let ended = Ended {
+            id: self.id(name),
+            image: ImageFact::default(),
+            code,
+            signal: 0,
+            reason: if code == 0 { "Completed".into() } else { "Error".into() },
+            message: String::new(),
+            started: Some(self.now),
+            finished: self.now,
+        };
+        let container = name.to_owned();
+        self.happens(&format!("{name} exits {code}"), Outcome::Exited { container, ended })
+    }
+
+    fn deleted(&mut self, grace_s: i64) -> &mut Life {
+        let mut pod = (*self.seen.pod).clone();
+        pod.metadata.deletion_timestamp = Some(self.now);
+        pod.metadata.deletion_grace_period_seconds = Some(grace_s);
+        self.seen.pod = Arc::new(pod);
+        self.text += &format!("deleted, {grace_s}s\n");
+        self.plan();
+        self
+    }
+
+    fn is(&self, expected: Expect) {
+        expected.assert_eq(&self.text);
+    }
+}
+
+fn line(action: &Action) -> String {
+    match action {
+        Action::MakeSandbox => "make sandbox".into(),
+        Action::Mount => "mount".into(),
+        Action::Pull { container } => format!("pull {container}"),
+        Action::Start { container, attempt, .. } => format!("start {container} #{attempt}"),
+        Action::Kill { container, why, grace_s, .. } => {
+            format!("kill {container} in {grace_s}s: {why:?}")
+        }
+        Action::RemoveSandbox { id } => format!("remove sandbox {id}"),
+        Action::BackOff { message, .. } => message.clone(),
+        Action::Fail { reason, .. } => format!("fail: {reason}"),
+        Action::Finish => "finish".into(),
+    }
+}
+
+#[test]
+fn a_pod_goes_up_and_down() {
+    let mut life = Life::new(json!({"restartPolicy": "Always", "containers": [{"name": "c"}]}));
+    life.prepared().runs("c").deleted(30).deleted(2).exits("c", 143);
+    life.happens("sandbox gone", Outcome::SandboxRemoved);
+    life.is(expect![[r#"
+          make sandbox
+          mount
+          pull c
+          = Pending, c ContainerCreating 0
+        sandbox
+          = Pending, c ContainerCreating 0
+        volumes
+          = Pending, c ContainerCreating 0
+        image of c
+          start c #0
+          = Pending, c ContainerCreating 0
+        c starts
+          = Running, c running 0 ready
+        deleted, 30s
+          kill c in 30s: Pod { grace_s: 30 }
+          = Running, c running 0
+        deleted, 2s
+          kill c in 2s: Pod { grace_s: 2 }
+          = Running, c running 0
+        c exits 143
+          remove sandbox s
+          = Failed, c Error 0
+        sandbox gone
+          finish
+          = Failed, c Error 0
+    "#]]);
+}
+
+#[test]
+fn a_container_that_keeps_failing_waits_longer_each_time() {
+    let mut life = Life::new(json!({"restartPolicy": "Always", "containers": [{"name": "c"}]}));
+    life.prepared().runs("c").exits("c", 1).runs("c").exits("c", 1);
+    life.after(10).runs("c").after(700).exits("c", 1);
+    life.is(expect![[r#"
+          make sandbox
+          mount
+          pull c
+          = Pending, c ContainerCreating 0
+        sandbox
+          = Pending, c ContainerCreating 0
+        volumes
+          = Pending, c ContainerCreating 0
+        image of c
+          start c #0
+          = Pending, c ContainerCreating 0
+        c starts
+          = Running, c running 0 ready
+        c exits 1
+          pull c
+          = Running, c Error 0
+        image of c
+          start c #1
+          = Running, c ContainerCreating 1
+        c starts
+          = Running, c running 1 ready
+        c exits 1
+          Back-off restarting failed container c in pod p_n(u)
+          look again in 10s
+          = Running, c CrashLoopBackOff 1
+        10s later
+          pull c
+          = Running, c CrashLoopBackOff 1
+        image of c
+          start c #2
+          = Running, c ContainerCreating 2
+        c starts
+          = Running, c running 2 ready
+        700s later
+          = Running, c running 2 ready
+        c exits 1
+          pull c
+          = Running, c Error 2
+    "#]]);
+}
+
+#[test]
+fn init_containers_come_first_and_sidecars_go_last() {
+    let mut life = Life::new(json!({
+        "restartPolicy": "Never",
+        "initContainers": [{"name": "i"}, {"name": "s", "restartPolicy": "Always"}],
+        "containers": [{"name": "c"}],
+    }));
+    life.prepared().runs("i").exits("i", 0).runs("s").runs("c").exits("c", 0).exits("s", 0);
+    life.happens("sandbox gone", Outcome::SandboxRemoved);
+    life.is(expect![[r#"
+          make sandbox
+          mount
+          pull i
+          = Pending, i PodInitializing 0, s PodInitializing 0, c PodInitializing 0
+        sandbox
+          = Pending, i PodInitializing 0, s PodInitializing 0, c PodInitializing 0
+        volumes
+          = Pending, i PodInitializing 0, s PodInitializing 0, c PodInitializing 0
+        image of i
+          start i #0
+          = Pending, i PodInitializing 0, s PodInitializing 0, c PodInitializing 0
+        i starts
+          = Pending, i running 0, s PodInitializing 0, c PodInitializing 0
+        i exits 0
+          pull s
+          = Pending, i Completed 0 ready, s PodInitializing 0, c PodInitializing 0
+        image of s
+          start s #0
+          = Pending, i Completed 0 ready, s PodInitializing 0, c PodInitializing 0
+        s starts
+          pull c
+          = Pending, i Completed 0 ready, s running 0 ready, c ContainerCreating 0
+        image of c
+          start c #0
+          = Pending, i Completed 0 ready, s running 0 ready, c ContainerCreating 0
+        c starts
+          = Running, i Completed 0 ready, s running 0 ready, c running 0 ready
+        c exits 0
+          kill s in 30s: Pod { grace_s: 30 }
+          = Running, i Completed 0 ready, s running 0, c Completed 0
+        s exits 0
+          remove sandbox s
+          = Succeeded, i Completed 0 ready, s Completed 0, c Completed 0
+        sandbox gone
+          = Succeeded, i Completed 0 ready, s Completed 0, c Completed 0
+    "#]]);
+}
+
+#[test]
+fn probes_decide_who_is_ready_and_who_has_to_go() {
+    let probe = json!({"tcpSocket": {"port": 1}});
+    let mut life = Life::new(json!({"restartPolicy": "Always", "containers": [{
+        "name": "c", "startupProbe": probe, "readinessProbe": probe, "livenessProbe": probe,
+    }]}));
+    life.prepared().runs("c");
+    for (sort, good) in
+        [(ProbeSort::Startup, true), (ProbeSort::Readiness, true), (ProbeSort::Liveness, false)]
+    {
+        let (container, id) = ("c".to_owned(), life.id("c"));
+        let probed = Outcome::Probed { container, id, sort, good };
+        life.happens(&format!("{sort:?} {good}"), probed);
+    }
+    life.is(expect![[r#"
+          make sandbox
+          mount
+          pull c
+          = Pending, c ContainerCreating 0
+        sandbox
+          = Pending, c ContainerCreating 0
+        volumes
+          = Pending, c ContainerCreating 0
+        image of c
+          start c #0
+          = Pending, c ContainerCreating 0
+        c starts
+          probe c Startup
+          = Running, c running 0
+        Startup true
+          probe c Readiness
+          probe c Liveness
+          = Running, c running 0
+        Readiness true
+          probe c Readiness
+          probe c Liveness
+          = Running, c running 0 ready
+        Liveness false
+          kill c in 30s: Probe(Liveness)
+          = Running, c running 0
+    "#]]);
+}
+
+#[test]
+fn a_pull_that_fails_is_told_and_tried_again() {
+    let mut life = Life::new(json!({"restartPolicy": "Always", "containers": [{"name": "c"}]}));
+    let result = Err(("ErrImagePull".to_owned(), "no".to_owned()));
+    life.prepared();
+    life.happens("pull fails", Outcome::Image { container: "c".into(), result });
+    life.after(3).after(7);
+    life.is(expect![[r#"
+          make sandbox
+          mount
+          pull c
+          = Pending, c ContainerCreating 0
+        sandbox
+          = Pending, c ContainerCreating 0
+        volumes
+          = Pending, c ContainerCreating 0
+        pull fails
+          look again in 3s
+          = Pending, c ErrImagePull 0
+        3s later
+          Back-off pulling image ""
+          look again in 7s
+          = Pending, c ImagePullBackOff 0
+        7s later
+          pull c
+          = Pending, c ImagePullBackOff 0
+    "#]]);
+}
+
+#[test]
+fn a_deadline_fails_the_pod() {
+    let mut life = Life::new(json!({"restartPolicy": "Always", "activeDeadlineSeconds": 5,
+        "terminationGracePeriodSeconds": 3, "containers": [{"name": "c"}]}));
+    life.prepared().runs("c").after(5).exits("c", 137);
+    life.is(expect![[r#"
+          make sandbox
+          mount
+          pull c
+          look again in 5s
+          = Pending, c ContainerCreating 0
+        sandbox
+          look again in 5s
+          = Pending, c ContainerCreating 0
+        volumes
+          look again in 5s
+          = Pending, c ContainerCreating 0
+        image of c
+          start c #0
+          look again in 5s
+          = Pending, c ContainerCreating 0
+        c starts
+          look again in 5s
+          = Running, c running 0 ready
+        5s later
+          fail: DeadlineExceeded
+          kill c in 3s: Pod { grace_s: 3 }
+          = Running, c running 0
+        c exits 137
+          remove sandbox s
+          = Failed, c Error 0
+    "#]]);
+}
