@@ -179,7 +179,11 @@ impl Reader {
         if let Ok(fresh) = File::open(&self.path)
             && fresh.metadata()?.ino() != self.file.metadata()?.ino()
         {
-            self.file = fresh;
+            // What was written to the old file between two looks at it comes before the new one.
+            let here = self.file.stream_position()?;
+            if self.file.metadata()?.len() <= here {
+                self.file = fresh;
+            }
             return Ok(true);
         }
         let Some(ended) = &mut self.ended else { return Ok(false) };

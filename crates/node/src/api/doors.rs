@@ -1,6 +1,7 @@
 //! The node itself behind its API. Never here: HTTP.
 
-use super::{Doors, Place, Run, Runtime};
+use super::{Doors, Place, Run, Runtime, Text};
+use crate::logs::Options;
 use crate::pod::adopt::{POD_NAME, POD_NAMESPACE};
 use crate::rim::Rim;
 use crate::streams::{Streams, Target, Which};
@@ -14,7 +15,6 @@ use skiff_runtime::Error;
 use skiff_runtime::client::{Attach, Exec};
 use skiff_runtime::spec::{AttachSpec, ExecSpec, TtySize};
 use skiff_runtime::status::{Exit, SandboxStatus};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The doors of one node.
@@ -83,23 +83,18 @@ impl Doors for NodeDoors {
         Box::pin(async move { streams.resize(&id, size).await })
     }
 
-    fn running(&self, place: &Place) -> Runtime<String> {
-        let (streams, target) = (self.streams.clone(), target(place));
-        Box::pin(async move { streams.running(&target).await.map(|status| status.id) })
-    }
-
     fn wait(&self, id: &str) -> Runtime<()> {
         let (streams, id) = (self.streams.clone(), id.to_owned());
         Box::pin(async move { streams.wait(&id).await.map(|_| ()) })
     }
 
-    fn log(&self, place: &Place, uid: &str, run: Run) -> Runtime<Option<PathBuf>> {
+    fn log(&self, place: &Place, uid: &str, run: Run, options: Options) -> Runtime<Option<Text>> {
         let which = match run {
             Run::Newest => Which::Newest,
             Run::Previous => Which::Previous,
         };
         let (streams, target, uid) = (self.streams.clone(), target(place), uid.to_owned());
-        Box::pin(async move { streams.log(&target, &uid, which).await })
+        Box::pin(async move { streams.read_log(&target, &uid, which, options).await })
     }
 
     fn network(&self, namespace: &str, pod: &str) -> Runtime<NetNs> {

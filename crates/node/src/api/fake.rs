@@ -1,7 +1,8 @@
 //! A node for tests: its one container echoes stdin to stdout and ends with the code that it is
 //! asked for.
 
-use super::{Doors, Place, Run, Runtime};
+use super::{Doors, Place, Run, Runtime, Text};
+use crate::logs::Options;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use skiff_api::views::Pod;
@@ -12,7 +13,6 @@ use skiff_runtime::spec::{AttachSpec, ExecSpec, TtySize};
 use skiff_runtime::status::{Exit, ExitReason};
 use skiff_runtime::stream::Stream;
 use std::io::{Read, Write};
-use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
@@ -75,15 +75,11 @@ impl Doors for Fake {
         Box::pin(async { Ok(()) })
     }
 
-    fn running(&self, _: &Place) -> Runtime<String> {
-        Box::pin(async { Err(Error::NotFound("container".into())) })
-    }
-
     fn wait(&self, _: &str) -> Runtime<()> {
         Box::pin(async { Ok(()) })
     }
 
-    fn log(&self, _: &Place, _: &str, _: Run) -> Runtime<Option<PathBuf>> {
+    fn log(&self, _: &Place, _: &str, _: Run, _: Options) -> Runtime<Option<Text>> {
         Box::pin(async { Ok(None) })
     }
 

@@ -16,7 +16,6 @@
 
 pub mod access;
 mod channels;
-mod cri_log;
 mod doors;
 #[cfg(test)]
 mod fake;
@@ -30,9 +29,11 @@ mod websocket;
 
 pub use doors::NodeDoors;
 
+use crate::logs::Options;
 use access::Access;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
 use http::{Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -47,7 +48,6 @@ use skiff_runtime::status::Exit;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -76,6 +76,9 @@ pub enum Run {
     Previous,
 }
 
+/// A text, piece by piece.
+pub type Text = BoxStream<'static, std::io::Result<Bytes>>;
+
 type Runtime<T> = BoxFuture<'static, skiff_runtime::Result<T>>;
 
 /// What the node does for its API.
@@ -92,12 +95,10 @@ pub trait Doors: Send + Sync + 'static {
     fn attach(&self, place: &Place, spec: AttachSpec) -> Runtime<(String, Attach)>;
     /// Resizes the terminal of a container.
     fn resize(&self, id: &str, size: TtySize) -> Runtime<()>;
-    /// The id of the container that runs; `NotFound` if none does.
-    fn running(&self, place: &Place) -> Runtime<String>;
     /// Done when the container of this id has ended.
     fn wait(&self, id: &str) -> Runtime<()>;
-    /// The log file of a run; `None` if there was no such run.
-    fn log(&self, place: &Place, uid: &str, run: Run) -> Runtime<Option<PathBuf>>;
+    /// The log of a run as users see it; `None` if there was no such run.
+    fn log(&self, place: &Place, uid: &str, run: Run, options: Options) -> Runtime<Option<Text>>;
     /// The network namespace of a running pod (the machine's own for `hostNetwork`).
     fn network(&self, namespace: &str, pod: &str) -> Runtime<NetNs>;
 }
