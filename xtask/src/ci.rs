@@ -10,12 +10,23 @@ const STEPS: &[&[&str]] = &[
     &["cargo", "clippy", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"],
     &["cargo", "build", "--locked", "--package", "skiff", "--package", "skiff-tests", "--bins"],
     &["cargo", "test", "--workspace", "--locked", "--exclude", "skiff-tests"],
-    &BLACK_BOX,
+    BLACK_BOX,
 ];
 
-/// The black-box tests of what has landed; `served` and `trusted` join when their parts have.
-const BLACK_BOX: [&str; 8] =
-    ["cargo", "test", "--locked", "--package", "skiff-tests", "--lib", "--test", "spine"];
+/// The black-box tests of what has landed (PLAN.md: what comes next, and why these answers wait).
+const BLACK_BOX: &[&str] = &[
+    "cargo",
+    "test",
+    "--locked",
+    "--package",
+    "skiff-tests",
+    "--lib",
+    "--test",
+    "spine",
+    "--",
+    "--skip",
+    "answers_as_upstream_does",
+];
 
 pub fn run() -> Result<()> {
     for step in STEPS {
