@@ -14,16 +14,8 @@ const STEPS: &[&[&str]] = &[
 ];
 
 /// The black-box tests of what has landed (PLAN.md: what comes next).
-const BLACK_BOX: &[&str] = &[
-    "cargo",
-    "test",
-    "--locked",
-    "--package",
-    "skiff-tests",
-    "--lib",
-    "--test",
-    "spine",
-];
+const BLACK_BOX: &[&str] =
+    &["cargo", "test", "--locked", "--package", "skiff-tests", "--lib", "--test", "spine"];
 
 pub fn run() -> Result<()> {
     for step in STEPS {

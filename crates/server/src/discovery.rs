@@ -292,7 +292,12 @@ fn all(registry: &Registry, wanted: impl Fn(&str) -> bool) -> Answer {
 }
 
 fn aggregated(kind: &Kind) -> Value {
-    let gvk = |group: &str, version: &str, kind: &str| json!({"group": group, "version": version, "kind": kind});
+    // Of built-in kinds, what is of the version itself does not repeat it.
+    let gvk = |group: &str, version: &str, name: &str| {
+        let is_own = !kind.is_custom() && (group, version) == (&*kind.group, &*kind.version);
+        let (group, version) = if is_own { ("", "") } else { (group, version) };
+        json!({"group": group, "version": version, "kind": name})
+    };
     let own = gvk(&kind.group, &kind.version, &kind.kind);
     let mut subresources: Vec<&Subresource> = kind.subresources.iter().collect();
     subresources.sort_by(|a, b| a.name.cmp(&b.name));
