@@ -33,6 +33,11 @@ impl Log {
         Log { path, policy, open: None }
     }
 
+    /// Makes the file, so that a container that says nothing has a log too.
+    pub(super) fn begin(&mut self) -> io::Result<()> {
+        self.ready().map(drop)
+    }
+
     /// Opens the path again at the next line.
     pub(super) fn close(&mut self) {
         self.open = None;

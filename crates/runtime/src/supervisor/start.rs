@@ -81,6 +81,7 @@ impl Supervisor {
         if let Some(rules) = devices::rules(&spec)? {
             cgroup.devices(&rules)?;
         }
+        self.container_mut(id)?.log.begin().map_err(failed("log"))?;
         let mountpoint = folder.join("rootfs");
         std::fs::create_dir(&mountpoint).map_err(failed(mountpoint.display()))?;
         let streams: &[_] = if spec.terminal { &["stdout"] } else { &["stdout", "stderr"] };
