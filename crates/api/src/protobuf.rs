@@ -4,6 +4,7 @@
 //! are found by their numbers in the schema table; nothing is generated. Unknown fields are skipped, as protobuf
 //! does. The decoder faces the network: every length is checked against what is there, and depth is bounded.
 
+use crate::schema::emit::emit;
 use crate::schema::{Node, Shape, Struct};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -288,6 +289,8 @@ fn alternative(wire: Wire, choice: Option<Choice>, depth: usize) -> Result<Value
             _ => {}
         }
     }
+    // Below here no table says what is left out when it is empty, and protobuf sends it all the same.
+    schema.iter_mut().chain(&mut list).for_each(|it| emit(it, of));
     Ok(match (schema, choice) {
         (Some(schema), _) if list.is_empty() => schema,
         (_, Choice::Bool) => allows.into(),
@@ -407,7 +410,8 @@ mod tests {
             out.extend(message);
             structure(&out, of, 0).expect("it is a schema")
         };
-        let typed = b"\x2a\x01s";
+        // With an empty id and `uniqueItems: false`.
+        let typed = b"\x0a\0\x2a\x01s\x90\x01\0";
         let with = |lead: &[u8]| [lead, &[typed.len() as u8], typed].concat();
         assert_eq!(tagged("items", &with(b"\x0a")), json!({"items": {"type": "s"}}));
         assert_eq!(tagged("items", &with(b"\x12")), json!({"items": [{"type": "s"}]}));

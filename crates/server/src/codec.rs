@@ -691,3 +691,24 @@ pub fn renew(server: &Server, kind: &Kind, record: &Record) -> Result<Bytes, Sta
 pub fn time(time: Time) -> String {
     format(time, Precision::Seconds)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repeated_and_unknown_fields_are_told_together() {
+        let told = |decoded, mode, custom| together(decoded, vec!["twice".into()], mode, custom);
+        let unknown = || vec!["unknown".to_owned()];
+        let strict = |custom| told(Err(DecodeError::Strict(unknown())), Mode::Strict, custom);
+        let text = "strict decoding error: unknown, twice";
+        assert_eq!(strict(false).expect_err("refused").to_string(), text);
+        let text = "strict decoding error: twice, unknown";
+        assert_eq!(strict(true).expect_err("refused").to_string(), text);
+        let text = "strict decoding error: twice";
+        let only = told(Ok(Vec::new()), Mode::Strict, false);
+        assert_eq!(only.expect_err("refused").to_string(), text);
+        assert_eq!(told(Ok(unknown()), Mode::Warn, false).expect("taken"), ["unknown", "twice"]);
+        assert!(told(Ok(Vec::new()), Mode::Ignore, true).expect("taken").is_empty());
+    }
+}

@@ -11,6 +11,9 @@ use serde_json::{Value, json};
 use skiff_api::views::pod::Container;
 use skiff_base::Time;
 
+/// The condition that is there only while it is true.
+const RESIZING: &str = "PodResizeInProgress";
+
 /// Times as statuses carry them.
 pub fn seconds(time: Time) -> String {
     skiff_api::time::format(time, skiff_api::time::Precision::Seconds)
@@ -127,7 +130,21 @@ fn conditions(seen: &Seen, phase: &str, now: Time) -> Vec<Value> {
         false => Said("Ready", ready, reason, message.clone()),
     });
     said.push(Said("ContainersReady", ready, reason, message));
-    said.into_iter().map(|said| condition(seen, said, now)).collect()
+    said.extend(resizing(seen));
+    let mut all: Vec<Value> = said.into_iter().map(|said| condition(seen, said, now)).collect();
+    if seen.conditions.contains_key(RESIZING) && resizing(seen).is_none() {
+        // A strategic merge leaves what is not named.
+        all.push(json!({"$patch": "delete", "type": RESIZING}));
+    }
+    all
+}
+
+/// That resources are being changed, for as long as they are (KEP-1287).
+fn resizing(seen: &Seen) -> Option<Said> {
+    plan::changed(seen).next()?;
+    let failed = seen.resize.as_ref().and_then(|resize| resize.failed.clone());
+    let reason = if failed.is_some() { "Error" } else { "" };
+    Some(Said(RESIZING, true, reason, failed.unwrap_or_default()))
 }
 
 fn sandbox(seen: &Seen) -> Said {

@@ -33,7 +33,7 @@ impl Log {
         Log { path, policy, open: None }
     }
 
-    /// Makes the file, so that a container that says nothing has a log too.
+    /// The file is there from the start on: a silent container has an empty log, not none.
     pub(super) fn begin(&mut self) -> io::Result<()> {
         self.ready().map(drop)
     }

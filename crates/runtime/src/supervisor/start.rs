@@ -81,7 +81,6 @@ impl Supervisor {
         if let Some(rules) = devices::rules(&spec)? {
             cgroup.devices(&rules)?;
         }
-        self.container_mut(id)?.log.begin().map_err(failed("log"))?;
         let mountpoint = folder.join("rootfs");
         std::fs::create_dir(&mountpoint).map_err(failed(mountpoint.display()))?;
         let streams: &[_] = if spec.terminal { &["stdout"] } else { &["stdout", "stderr"] };
@@ -93,6 +92,7 @@ impl Supervisor {
             let end = sys::open(&path, libc::O_RDWR, 0).map_err(failed(path.display()))?;
             with.push((if at == 0 { Role::Stdout } else { Role::Stderr }, end));
         }
+        self.container_mut(id)?.log.begin().map_err(failed("begin the log"))?;
         if spec.stdin && !spec.terminal {
             with.push((Role::Stdin, self.open_stdin(id, &sandbox)?));
         }
