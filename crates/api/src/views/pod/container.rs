@@ -33,6 +33,8 @@ pub struct Container {
     pub termination_message_path: String,
     /// `File` or `FallbackToLogsOnError`.
     pub termination_message_policy: String,
+    /// Of an ephemeral container: whose processes it joins; empty is nobody's.
+    pub target_container_name: String,
 }
 
 impl Container {
@@ -40,15 +42,6 @@ impl Container {
     pub fn is_sidecar(&self) -> bool {
         self.restart_policy.as_deref() == Some("Always")
     }
-}
-
-#[derive(Debug, Clone, Default, Deserialize, PartialEq)]
-#[serde(rename_all = "camelCase", default)]
-pub struct EphemeralContainer {
-    #[serde(flatten)]
-    pub container: Container,
-    /// The container whose processes it joins; empty is none.
-    pub target_container_name: String,
 }
 
 #[derive(Debug, Clone, Default, Deserialize, PartialEq)]
