@@ -234,8 +234,7 @@ fn wanted(seen: &Seen) -> Vec<&Container> {
     let never = |name: &str| matches!(seen.known(name).run, Run::Never);
     let live = |name: &str| seen.known(name).live().is_some();
     let mut out: Vec<&Container> = Vec::new();
-    let ephemeral = spec.ephemeral_containers.iter().map(|e| &e.container);
-    out.extend(ephemeral.filter(|c| never(&c.name) || live(&c.name)));
+    out.extend(spec.ephemeral_containers.iter().filter(|c| never(&c.name) || live(&c.name)));
     let initialized = main_started(seen);
     for container in &spec.init_containers {
         let known = seen.known(&container.name);

@@ -45,8 +45,7 @@ pub fn status(seen: &Seen, now: Time) -> Value {
         status["initContainerStatuses"] = list(&mut spec.init_containers.iter()).into();
     }
     if !spec.ephemeral_containers.is_empty() {
-        let mut them = spec.ephemeral_containers.iter().map(|e| &e.container);
-        status["ephemeralContainerStatuses"] = list(&mut them).into();
+        status["ephemeralContainerStatuses"] = list(&mut spec.ephemeral_containers.iter()).into();
     }
     if let Some((reason, message)) = &seen.failed {
         status["reason"] = json!(reason);

@@ -34,6 +34,8 @@ pub struct Container {
     pub termination_message_path: String,
     /// `File` or `FallbackToLogsOnError`.
     pub termination_message_policy: String,
+    /// Of an ephemeral container: whose processes it joins; empty is nobody's.
+    pub target_container_name: String,
 }
 
 impl Container {
@@ -41,15 +43,6 @@ impl Container {
     pub fn is_sidecar(&self) -> bool {
         self.restart_policy.as_deref() == Some("Always")
     }
-}
-
-#[derive(Debug, Clone, Default, Deserialize, PartialEq)]
-#[serde(rename_all = "camelCase", default)]
-pub struct EphemeralContainer {
-    #[serde(flatten)]
-    pub container: Container,
-    /// The container whose processes it joins; empty is none.
-    pub target_container_name: String,
 }
 
 /// What a change of one resource asks for (KEP-1287).
