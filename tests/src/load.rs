@@ -16,12 +16,13 @@ use crate::cluster::Cluster;
 const WORKER: &str = r#"
 worker=$1
 url=https://127.0.0.1:6443/api/v1/namespaces/default/configmaps
+revision='"resourceVersion": *"([0-9]+)"'
 write() { # name, what, curl's words
   local name=$1 what=$2 answer; shift 2
   echo "$name $what ?"
   answer=$(curl -s -m 10 --cert cert --key key --cacert ca -w '\n%{http_code}' "$@") || return 1
   case ${answer##*$'\n'} in 200 | 201) ;; *) return 1 ;; esac
-  [[ $what = delete || $answer =~ '"resourceVersion":"'([0-9]+) ]] || return 1
+  [[ $what = delete || $answer =~ $revision ]] || return 1
   echo "$name $what ${BASH_REMATCH[1]:-0}"
 }
 for ((i = 0; ; i++)); do
@@ -145,7 +146,8 @@ mod tests {
     #[test]
     fn an_account_is_read() {
         let (mut objects, mut revisions) = (BTreeMap::new(), BTreeSet::new());
-        let log = "a create ?\na create 5\na update ?\nb create ?\nb create 7\nb delete ?\nb delete 0\n";
+        let log =
+            "a create ?\na create 5\na update ?\nb create ?\nb create 7\nb delete ?\nb delete 0\n";
         assert_eq!(read(log, &mut objects, &mut revisions).unwrap(), 3);
         assert_eq!(objects["a"], Last::Unsure);
         assert_eq!(objects["b"], Last::Gone);

@@ -3,9 +3,9 @@
 use std::net::Ipv4Addr;
 use std::path::Path;
 
-use skiff_net::{Cidr, NetNs, way_out};
 use skiff_net::netlink::route::{self, End, Link, Route};
 use skiff_net::netlink::socket::{Family, Socket};
+use skiff_net::{Cidr, NetNs, way_out};
 
 use crate::Result;
 use crate::process::Process;
