@@ -13,6 +13,7 @@ use serde_json::map::Entry;
 use serde_json::ser::Formatter;
 use serde_json::{Map, Number, Value};
 
+pub mod places;
 mod scan;
 
 pub use scan::syntax_error;
@@ -21,7 +22,7 @@ pub use scan::syntax_error;
 pub const MAX_BODY_BYTES: usize = 3 * 1024 * 1024;
 
 /// So many repeated fields of one body are named; more help nobody.
-const MAX_DUPLICATES: usize = 100;
+pub(crate) const MAX_DUPLICATES: usize = 100;
 
 /// What a body says, and what is odd about it.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +30,12 @@ pub struct Parsed {
     pub value: Value,
     /// `duplicate field "spec.replicas"`: warnings, or errors under `fieldValidation=Strict`.
     pub odd: Vec<String>,
+}
+
+impl From<Value> for Parsed {
+    fn from(value: Value) -> Parsed {
+        Parsed { value, odd: Vec::new() }
+    }
 }
 
 /// Reads one JSON value. The error is upstream's text without any prefix.

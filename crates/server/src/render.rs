@@ -4,6 +4,7 @@
 use crate::Server;
 use crate::accept::{Accept, Format, View};
 use crate::request::Request;
+use crate::scale;
 use crate::url::Query;
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -49,6 +50,13 @@ pub fn encode(server: &Arc<Server>, request: &Request, answer: Answer) -> Result
                 frames.map(move |frame| view.frame(frame, std::mem::take(&mut first))),
             ))
         }
+        Body::Bytes(bytes) if request.accept.view == View::Table && scale::is_asked(request) => {
+            let tree: Value = serde_json::from_slice(&bytes).map_err(Status::internal)?;
+            let kind = Kind { columns: scale::columns(), ..(*view.kind).clone() };
+            let metadata = json!({"resourceVersion": tree["metadata"]["resourceVersion"]});
+            let view = Rendering { kind: Arc::new(kind), ..view };
+            document(request, &view.table(vec![tree], metadata, true))
+        }
         Body::Bytes(bytes) if request.accept.format == Format::Yaml => {
             let value = serde_json::from_slice(&bytes).map_err(Status::internal)?;
             document(request, &value)
@@ -65,7 +73,7 @@ pub fn encode(server: &Arc<Server>, request: &Request, answer: Answer) -> Result
 
 fn document(request: &Request, value: &Value) -> Body {
     Body::Bytes(match request.accept.format {
-        Format::Json => value.to_string().into(),
+        Format::Json => format!("{value}\n").into(),
         Format::Yaml => skiff_api::yaml::write(value).into(),
     })
 }

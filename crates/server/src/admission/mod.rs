@@ -7,6 +7,7 @@ mod default_toleration_seconds;
 mod namespace_lifecycle;
 mod node_restriction;
 mod priority;
+mod runtime_class;
 pub mod service;
 mod service_account;
 
@@ -24,6 +25,7 @@ const PLUGINS: &[Plugin] = &[
     service_account::PLUGIN,
     node_restriction::PLUGIN,
     priority::PLUGIN,
+    runtime_class::PLUGIN,
     default_toleration_seconds::PLUGIN,
     service::PLUGIN,
     crate::authorize::escalate::PLUGIN,

@@ -143,7 +143,16 @@ fn validate_whole(node: &Object, errors: &mut Errors) {
     for (index, block) in blocks.iter().enumerate() {
         ip::validate_cidr(&path.index(index), block.as_str().unwrap_or(""), errors);
     }
-    if blocks.len() > 1 {
+    let text = |block: &Value| block.as_str().unwrap_or("").to_owned();
+    let unreadable = blocks.iter().position(|it| ip::Cidr::parse(&text(it)).is_none());
+    if let Some(index) = unreadable.filter(|_| blocks.len() > 1) {
+        let block = text(&blocks[index]);
+        let why = format!(
+            "invalid PodCIDRs. failed to check with dual stack with error:invalid CIDR[{index}]: <nil> \
+             (invalid CIDR address: {block})"
+        );
+        errors.internal(&path, &why);
+    } else if blocks.len() > 1 {
         let parsed = blocks.iter().filter_map(|it| ip::Cidr::parse(it.as_str()?));
         let families: Vec<bool> = parsed.map(|(cidr, _)| cidr.base.is_ipv4()).collect();
         if families.len() != 2 || families[0] == families[1] {
