@@ -198,6 +198,8 @@ fn write(answer: Answer, head: bool, coding: Coding) -> Response<Sent> {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     }
+    // What is empty is of no type.
+    let untyped = matches!(&body, Body::Bytes(bytes) if bytes.is_empty());
     let mut response = Response::new(match body {
         _ if head => full(Bytes::new()),
         Body::Bytes(bytes) => sent(ended(&headers, bytes)),
@@ -221,7 +223,9 @@ fn write(answer: Answer, head: bool, coding: Coding) -> Response<Sent> {
     *response.headers_mut() = headers;
     let json = HeaderValue::from_static("application/json");
     if status != StatusCode::SWITCHING_PROTOCOLS {
-        response.headers_mut().entry(header::CONTENT_TYPE).or_insert(json);
+        if !untyped {
+            response.headers_mut().entry(header::CONTENT_TYPE).or_insert(json);
+        }
         let private = HeaderValue::from_static("no-cache, private");
         response.headers_mut().entry(header::CACHE_CONTROL).or_insert(private);
     }

@@ -64,16 +64,16 @@ pub fn encode(server: &Arc<Server>, request: &Request, answer: Answer) -> Result
         Body::Watch(_) => return Err(Status::not_acceptable()),
         other => other,
     };
-    let mut answer = Answer { status, headers, body };
-    if request.accept.format == Format::Yaml {
-        answer = answer.typed("application/yaml");
-    }
-    Ok(answer)
+    let answer = Answer { status, headers, body };
+    Ok(match request.accept.format {
+        Format::Yaml => answer.typed("application/yaml"),
+        Format::Json => answer.typed("application/json"),
+    })
 }
 
 fn document(request: &Request, value: &Value) -> Body {
     Body::Bytes(match request.accept.format {
-        Format::Json => format!("{value}\n").into(),
+        Format::Json => value.to_string().into(),
         Format::Yaml => skiff_api::yaml::write(value).into(),
     })
 }

@@ -152,7 +152,8 @@ fn validate_whole(node: &Object, errors: &mut Errors) {
              (invalid CIDR address: {block})"
         );
         errors.internal(&path, &why);
-    } else if blocks.len() > 1 {
+    }
+    if blocks.len() > 1 {
         let parsed = blocks.iter().filter_map(|it| ip::Cidr::parse(it.as_str()?));
         let families: Vec<bool> = parsed.map(|(cidr, _)| cidr.base.is_ipv4()).collect();
         if families.len() != 2 || families[0] == families[1] {

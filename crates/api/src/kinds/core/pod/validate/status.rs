@@ -142,7 +142,8 @@ fn addresses(new: &Object, old: &Object, [one, many]: [&str; 2], errors: &mut Er
         let why =
             format!("failed to check for dual stack with error:invalid IP[{index}]: {address}");
         errors.internal(&path, &why);
-    } else if now.len() > 2 || (now.len() == 2 && sixes != 1) {
+    }
+    if now.len() > 2 || (now.len() == 2 && sixes != 1) {
         let shown: Vec<Value> = now.iter().map(|ip| serde_json::json!({"IP": ip})).collect();
         errors.invalid(&path, shown, "may specify no more than one IP for each IP family");
     }
