@@ -4,6 +4,7 @@
 
 use anyhow::{Result, bail};
 
+mod bench;
 mod ci;
 mod r#gen;
 mod gen_discovery;
@@ -13,10 +14,11 @@ mod tidy;
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.first().map(String::as_str) {
+        Some("bench") => bench::run(&arguments[1..]),
         Some("ci") => ci::run(),
         Some("gen") => r#gen::run(),
         Some("tidy") => tidy::run(),
-        Some(other) => bail!("no chore named {other:?}; there are: ci, gen, tidy"),
-        None => bail!("name a chore: ci, gen, tidy"),
+        Some(other) => bail!("no chore named {other:?}; there are: bench, ci, gen, tidy"),
+        None => bail!("name a chore: bench, ci, gen, tidy"),
     }
 }

@@ -96,6 +96,12 @@ pub fn adopt(seen: &mut Seen, leftover: &Leftover) {
         let known = known(seen, name, container);
         seen.containers.insert(name.clone(), known);
     }
+    if matches!(seen.sandbox, Sandbox::Removing { .. }) {
+        // Cluster or machine went down and took them along: that is no failure to back off from.
+        for known in seen.containers.values_mut() {
+            (known.backoff, known.told) = (None, None);
+        }
+    }
 }
 
 fn attempt(labels: &BTreeMap<String, String>) -> u32 {
