@@ -173,6 +173,19 @@ mod tests {
     use expect_test::expect;
 
     #[test]
+    fn a_proxy_takes_every_method_of_http() {
+        let found = |method: &str, path: &str| match parse(path) {
+            Target::Resource(it) => verb(&method.parse().expect("a method"), &it, false),
+            Target::Path(_) => panic!("{path} is a resource"),
+        };
+        for method in ["GET", "HEAD", "OPTIONS"] {
+            assert_eq!(found(method, "/api/v1/nodes/n1/proxy/x"), Some(Verb::Get), "{method}");
+        }
+        assert_eq!(found("OPTIONS", "/api/v1/nodes/n1"), None);
+        assert_eq!(found("HEAD", "/api/v1/namespaces/d/pods/p/log"), None);
+    }
+
+    #[test]
     fn paths_become_names() {
         let mut out = String::new();
         for path in [

@@ -287,7 +287,15 @@ mod tests {
             json!({"name": "c", "namespace": "n", "uid": "c", "ownerReferences": [owned("b")]});
         let first = json!({"name": "a", "namespace": "n", "uid": "a", "finalizers": ["foregroundDeletion"],
                            "deletionTimestamp": "2026-01-01T00:00:00Z", "ownerReferences": [owned("c")]});
-        check(pod, &[State::WaitsForDependents], &[first], expect![[r#""#]]);
+        check(
+            pod,
+            &[State::WaitsForDependents],
+            &[first],
+            expect![[r#"
+            patch Merge pods n/c  {"metadata":{"ownerReferences":[{"apiVersion":"apps/v1","blockOwnerDeletion":false,"controller":true,"kind":"ReplicaSet","name":"b","uid":"b"}],"resourceVersion":"","uid":"c"}}
+            delete pods n/c uid=c
+        "#]],
+        );
     }
 
     #[test]
