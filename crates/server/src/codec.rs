@@ -49,11 +49,13 @@ impl Incoming {
         if request.verb != Verb::Patch {
             let accepted = [JSON, YAML, protobuf::MEDIA_TYPE];
             let sort = media_type(request, &accepted)?;
-            let value = match sort {
-                protobuf::MEDIA_TYPE => parse_protobuf(request, body_schema(request)?)?,
+            let (value, odd) = match sort {
+                protobuf::MEDIA_TYPE => {
+                    (parse_protobuf(request, body_schema(request)?)?, Vec::new())
+                }
                 _ => parse(request, sort)?,
             };
-            return whole(request, value).map(Incoming::Object);
+            return whole(request, value, odd).map(Incoming::Object);
         }
         let mut accepted = vec![JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_YAML];
         if request.kind.is_custom() {
@@ -176,7 +178,8 @@ fn read_apply(request: &Request) -> Result<Incoming, Status> {
         let why = "is required for apply patch";
         return Err(patch_options(|errors| errors.required(&Path::new("fieldManager"), why)));
     }
-    let config = parse(request, APPLY_YAML)?;
+    let (config, odd) = parse(request, APPLY_YAML)?;
+    odd_fields(request, odd)?;
     let force = if request.query.flag("force") { Force::Yes } else { Force::No };
     Ok(Incoming::Apply { config, force })
 }
@@ -188,7 +191,7 @@ fn patch_options(fill: impl FnOnce(&mut Errors)) -> Status {
 }
 
 /// A whole object: decoded, with the warnings or refusals that its unknown fields deserve.
-fn whole(request: &Request, mut value: Value) -> Result<Object, Status> {
+fn whole(request: &Request, mut value: Value, odd: Vec<String>) -> Result<Object, Status> {
     let kind = &request.kind;
     let entry = kind.subresource(&request.resource.subresource);
     let (group, version, name) = match entry.and_then(|e| e.body) {
@@ -196,7 +199,7 @@ fn whole(request: &Request, mut value: Value) -> Result<Object, Status> {
         None => (&*kind.group, &*kind.version, &*kind.kind),
     };
     check_type(&mut value, group, version, name)?;
-    decode_as(request, &mut value, body_schema(request)?, (version, name))?;
+    decode_as(request, &mut value, body_schema(request)?, (version, name), odd)?;
     Ok(Object::new(value))
 }
 
@@ -228,13 +231,15 @@ fn decode_as(
     value: &mut Value,
     schema: &Struct,
     (version, name): (&str, &str),
+    odd: Vec<String>,
 ) -> Result<(), Status> {
     let mode = mode(request)?;
-    let decoded = match request.kind.is_custom() && std::ptr::eq(schema, &*request.kind.schema) {
+    let custom = request.kind.is_custom() && std::ptr::eq(schema, &*request.kind.schema);
+    let decoded = match custom {
         true => prune(value, schema, mode),
         false => decode(value, schema, mode),
     };
-    match decoded {
+    match together(decoded, odd, mode, custom) {
         Ok(warnings) => {
             warnings.into_iter().for_each(|warning| request.warn(warning));
             Ok(())
@@ -243,6 +248,27 @@ fn decode_as(
             format!("{name} in version \"{version}\" cannot be handled as a {name}: {error}"),
         )),
     }
+}
+
+/// Fields that stand twice are told with those that are unknown: a custom resource is read before it is compared with
+/// its schema, so there they come first.
+fn together(
+    decoded: Result<Vec<String>, DecodeError>,
+    odd: Vec<String>,
+    mode: Mode,
+    custom: bool,
+) -> Result<Vec<String>, DecodeError> {
+    let (strict, unknown) = match decoded {
+        Err(DecodeError::Strict(unknown)) => (true, unknown),
+        Err(error) => return Err(error),
+        Ok(warnings) => (mode == Mode::Strict && !odd.is_empty(), warnings),
+    };
+    let all = match custom {
+        _ if mode == Mode::Ignore => unknown,
+        true => [odd, unknown].concat(),
+        false => [unknown, odd].concat(),
+    };
+    if strict { Err(DecodeError::Strict(all)) } else { Ok(all) }
 }
 
 /// The type that the body names must be the one of the path; a missing one is filled in.
@@ -415,7 +441,7 @@ fn applied(
         return Ok(Object::new(object));
     }
     let mut object = result.object;
-    decode_as(request, &mut object, &kind.schema, (&kind.version, &kind.kind))?;
+    decode_as(request, &mut object, &kind.schema, (&kind.version, &kind.kind), Vec::new())?;
     let mut object = Object::new(object);
     object.set_absent("metadata.name", &*request.resource.name);
     if kind.namespaced() {
@@ -497,10 +523,10 @@ fn payload_bytes(request: &Request) -> Result<Bytes, Status> {
     }
 }
 
-/// The body as a tree.
-fn parse(request: &Request, sort: &str) -> Result<Value, Status> {
+/// The body as a tree, and the fields that stand in it twice.
+fn parse(request: &Request, sort: &str) -> Result<(Value, Vec<String>), Status> {
     if let Payload::Tree(tree) = &request.payload {
-        return Ok(tree.clone());
+        return Ok((tree.clone(), Vec::new()));
     }
     let bytes = payload_bytes(request)?;
     let read = match sort {
@@ -509,8 +535,7 @@ fn parse(request: &Request, sort: &str) -> Result<Value, Status> {
         _ => skiff_api::yaml::read_object(&bytes),
     };
     let read = read.map_err(|why| unreadable(request, &why))?;
-    odd_fields(request, read.odd)?;
-    Ok(read.value)
+    Ok((read.value, read.odd))
 }
 
 fn unreadable(request: &Request, why: &str) -> Status {
@@ -559,7 +584,11 @@ pub fn read_any(request: &Request) -> Result<Value, Status> {
                 options.ok_or_else(|| Status::internal("DeleteOptions have no schema"))?,
             )
         }
-        sort => parse(request, sort),
+        sort => {
+            let (value, odd) = parse(request, sort)?;
+            odd_fields(request, odd)?;
+            Ok(value)
+        }
     }
 }
 
@@ -661,4 +690,25 @@ pub fn renew(server: &Server, kind: &Kind, record: &Record) -> Result<Bytes, Sta
 /// A time as `metadata` shows it.
 pub fn time(time: Time) -> String {
     format(time, Precision::Seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repeated_and_unknown_fields_are_told_together() {
+        let told = |decoded, mode, custom| together(decoded, vec!["twice".into()], mode, custom);
+        let unknown = || vec!["unknown".to_owned()];
+        let strict = |custom| told(Err(DecodeError::Strict(unknown())), Mode::Strict, custom);
+        let text = "strict decoding error: unknown, twice";
+        assert_eq!(strict(false).expect_err("refused").to_string(), text);
+        let text = "strict decoding error: twice, unknown";
+        assert_eq!(strict(true).expect_err("refused").to_string(), text);
+        let text = "strict decoding error: twice";
+        let only = told(Ok(Vec::new()), Mode::Strict, false);
+        assert_eq!(only.expect_err("refused").to_string(), text);
+        assert_eq!(told(Ok(unknown()), Mode::Warn, false).expect("taken"), ["unknown", "twice"]);
+        assert!(told(Ok(Vec::new()), Mode::Ignore, true).expect("taken").is_empty());
+    }
 }

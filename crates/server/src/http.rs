@@ -38,6 +38,8 @@ const ALIVE: Duration = Duration::from_secs(30);
 const STREAMS_MOST: u32 = 250;
 /// A list is written in pieces of about this size, so that it is never whole in memory a second time.
 const LIST_PIECE: usize = 64 * 1024;
+/// A piece ends with a whole item, which is usually not larger than the room beyond.
+const LIST_PIECE_ROOM: usize = LIST_PIECE + 8 * 1024;
 
 type Sent = UnsyncBoxBody<Bytes, io::Error>;
 
@@ -259,7 +261,7 @@ fn stream_of(pieces: BoxStream<'static, Result<Bytes, io::Error>>) -> Sent {
 
 /// A list, piece by piece.
 fn pieces(list: List) -> BoxStream<'static, Result<Bytes, io::Error>> {
-    let mut start = Vec::with_capacity(LIST_PIECE);
+    let mut start = Vec::with_capacity(LIST_PIECE_ROOM);
     start.push(b'{');
     start.extend_from_slice(list.head.as_bytes());
     start
@@ -279,7 +281,8 @@ fn pieces(list: List) -> BoxStream<'static, Result<Bytes, io::Error>> {
                     item.write_item(&mut out)
                 }
                 if out.len() >= LIST_PIECE {
-                    return std::future::ready(Some((Ok(out.into()), (Vec::new(), first, false))));
+                    let room = Vec::with_capacity(LIST_PIECE_ROOM);
+                    return std::future::ready(Some((Ok(out.into()), (room, first, false))));
                 }
             }
             out.extend_from_slice(b"]}\n");

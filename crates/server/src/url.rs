@@ -94,6 +94,8 @@ pub fn verb(method: &http::Method, resource: &Resource, watching: bool) -> Optio
     let named = !resource.name.is_empty();
     Some(match method.as_str() {
         "GET" if resource.watch || (watching && resource.subresource.is_empty()) => Verb::Watch,
+        // What else HTTP has goes to the target of a proxy; nothing else here answers it.
+        "HEAD" | "OPTIONS" if resource.subresource == "proxy" => Verb::Get,
         "GET" if named => Verb::Get,
         "GET" => Verb::List,
         "POST" => Verb::Create,

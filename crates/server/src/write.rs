@@ -161,7 +161,8 @@ fn keep_identity(new: &mut Object, old: Option<&Object>) {
         "metadata.namespace",
         "metadata.generateName",
     ] {
-        if new.at(path).is_none() {
+        // Protobuf sends empty texts where JSON leaves them out.
+        if new.text(path).is_empty() {
             new.copy_from(old, path);
         }
     }
@@ -340,5 +341,23 @@ pub fn commit_refusal(error: &CommitError) -> Status {
     match error {
         CommitError::Full => Status::new(507, "InternalError", error.to_string()),
         _ => Status::internal(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_identity_is_none() {
+        let old = Object::new(
+            json!({"metadata": {"uid": "u", "creationTimestamp": "t", "namespace": "n"}}),
+        );
+        let sent = json!({"metadata": {"uid": "", "creationTimestamp": null, "namespace": "m"}});
+        let mut new = Object::new(sent);
+        keep_identity(&mut new, Some(&old));
+        let expected =
+            json!({"metadata": {"uid": "u", "creationTimestamp": "t", "namespace": "m"}});
+        assert_eq!(new.value(), &expected);
     }
 }
