@@ -78,21 +78,35 @@ impl Cluster {
     pub fn inside(&self, program: &Path) -> Command {
         let mut command = self.machine.command(program);
         command.env("HOME", self.machine.home()).env_remove("KUBECONFIG").current_dir("/");
+        // The hierarchies are the host's: each cluster has a group of its own at their roots.
+        command.env("SKIFF_CGROUP", self.cgroup());
         command
     }
 
     /// Loads the busybox image ([`BUSYBOX`]) into the node.
     #[track_caller]
     pub fn load_busybox(&self) {
-        match busybox_archive(self.machine.data()) {
-            Ok(archive) => self.skiff(&["image", "load", &archive.display().to_string()]),
+        let archive = self.busybox("docker");
+        self.skiff(&["image", "load", &archive]);
+    }
+
+    /// The archive of that image, in one of the forms that `tests/kit/image` makes.
+    #[track_caller]
+    pub fn busybox(&self, form: &str) -> String {
+        match busybox_archive(self.machine.data(), form) {
+            Ok(archive) => archive.display().to_string(),
             Err(e) => panic!("make an image of busybox: {e:#}"),
-        };
+        }
     }
 
     /// The kubeconfig of the machine's root user.
     pub fn config(&self) -> String {
         self.machine.home().join(".kube/config").display().to_string()
+    }
+
+    /// The cgroup of everything that this cluster's containers and supervisor run in.
+    pub fn cgroup(&self) -> String {
+        format!("{}-skiff", self.machine.name())
     }
 
     pub fn machine(&self) -> &Machine {
@@ -138,12 +152,12 @@ fn answer(command: &mut Command, input: &str) -> Answer {
     }
 }
 
-/// A docker-save archive of Debian's static busybox, with all its commands as links.
-fn busybox_archive(folder: &Path) -> Result<PathBuf> {
-    let archive = folder.join("busybox.tar");
+/// An archive of Debian's static busybox, with all its commands as links.
+fn busybox_archive(folder: &Path, form: &str) -> Result<PathBuf> {
+    let archive = folder.join(format!("busybox-{form}.tar"));
     let script = kit::root().join("tests/kit/image");
     let output = Command::new(script)
-        .args([BUSYBOX, &archive.display().to_string()])
+        .args([BUSYBOX, &archive.display().to_string(), form])
         .output()
         .context("run tests/kit/image")?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -14,4 +14,5 @@ pub mod cluster;
 pub mod differential;
 pub mod kit;
 pub mod kubectl;
+pub mod load;
 pub mod machine;

@@ -55,6 +55,28 @@ fn run_interactively_passes_the_exit_code() {
 }
 
 #[test]
+fn a_terminal_is_a_terminal() {
+    let c = Cluster::start("pods-tty");
+    c.load_busybox();
+    let kubectl = format!("{} --kubeconfig {}", kit::kubectl().unwrap().display(), c.config());
+    let inside = r#"test -t 0 && test -t 1 && read x;
+        until stty size 2>&1 | grep -q "33 99"; do sleep 0.1; done; echo "heard $x"; exit 5"#;
+    let run = format!(
+        "stty rows 33 cols 99; \
+         {kubectl} run p --image={BUSYBOX} --restart=Never -it --rm -q -- sh -c '{inside}'\n"
+    );
+    std::fs::write(c.machine().data().join("run"), run).unwrap();
+    // script(1) is the terminal; what is typed waits there until the pod reads it.
+    let said = c.shell(&format!(
+        "cd {}; mkfifo typed; exec 3<> typed; echo word >&3; \
+         script -qefc 'sh run' said < typed > /dev/null 2>&1; code=$?; cat said; echo code=$code",
+        c.machine().data().display()
+    ));
+    assert!(said.contains("heard word"), "{said}");
+    assert!(said.contains("code=5"), "{said}");
+}
+
+#[test]
 fn logs_follow_and_survive_a_restart() {
     let c = Cluster::start("pods-logs");
     c.load_busybox();
@@ -66,16 +88,73 @@ fn logs_follow_and_survive_a_restart() {
 }
 
 #[test]
+fn logs_are_cut_as_asked() {
+    let c = Cluster::start("pods-cut");
+    c.load_busybox();
+    c.k.apply(&pod("p", "", "echo early; sleep 3600"));
+    c.k.wait("--for=condition=Ready pod/p");
+    assert_eq!(c.k.ok("logs p --since=1h"), "early\n");
+    let stamped = c.k.ok("logs p --timestamps");
+    let (stamp, line) = stamped.split_once(' ').unwrap();
+    assert!(stamp.starts_with("20") && stamp.ends_with('Z') && line == "early\n", "{stamped}");
+    assert_eq!(c.k.ok("logs p --since-time=2999-01-01T00:00:00Z"), "");
+    assert_eq!(c.k.ok("logs p --limit-bytes=3"), "ear");
+    c.k.apply(&pod("silent", "", "sleep 3600"));
+    c.k.wait("--for=condition=Ready pod/silent");
+    assert_eq!(c.k.ok("logs silent"), "", "a container that says nothing has an empty log");
+}
+
+#[test]
+fn logs_are_followed_to_the_end() {
+    let c = Cluster::start("pods-follow");
+    c.load_busybox();
+    let line = "for i in 1 2 3 4 5; do echo $i; sleep 0.3; done";
+    c.k.apply(&pod("p", ONCE, line));
+    c.k.wait("--for=condition=Ready pod/p");
+    assert_eq!(c.k.ok("logs -f p"), "1\n2\n3\n4\n5\n");
+}
+
+#[test]
+fn attach_reaches_the_first_process() {
+    let c = Cluster::start("pods-attach");
+    c.load_busybox();
+    let reads = pod("p", ONCE, "read x; echo got $x")
+        .replace(r#""command""#, r#""stdin":true,"stdinOnce":true,"command""#);
+    c.k.apply(&reads);
+    c.k.wait("--for=condition=Ready pod/p");
+    let answer = c.k.exits(0, &["attach", "-i", "p"], "word\n");
+    assert_eq!(answer.out, "got word\n");
+    c.k.wait("--for=jsonpath={.status.phase}=Succeeded pod/p");
+}
+
+#[test]
+fn files_are_copied_in_and_out() {
+    let c = Cluster::start("pods-cp");
+    c.load_busybox();
+    c.k.apply(&pod("p", "", "sleep 3600"));
+    c.k.wait("--for=condition=Ready pod/p");
+    let folder = c.machine().data().display().to_string();
+    c.shell(&format!("head -c 3000000 /dev/urandom > {folder}/sent"));
+    c.k.ok(&format!("cp {folder}/sent p:/tmp/there"));
+    c.k.ok(&format!("cp p:/tmp/there {folder}/back"));
+    c.shell(&format!("cmp {folder}/sent {folder}/back"));
+}
+
+#[test]
 fn port_forward_reaches_a_pod() {
     use std::io::{BufRead, BufReader};
     let c = Cluster::start("pods-forward");
     c.load_busybox();
     let serve = "echo page > /tmp/index.html; httpd -f -p 8080 -h /tmp";
-    c.k.apply(&pod("web", "", serve));
+    // Running does not mean that it listens already.
+    let probe = r#""readinessProbe":{"tcpSocket":{"port":8080},"periodSeconds":1},"command""#;
+    c.k.apply(&pod("web", "", serve).replace(r#""command""#, probe));
     c.k.wait("--for=condition=Ready pod/web");
     let mut forward = c.k.start("port-forward pod/web 18080:8080").unwrap();
     let mut line = String::new();
-    BufReader::new(forward.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    // It stays open: kubectl says each connection there.
+    let mut said = BufReader::new(forward.stdout.take().unwrap());
+    said.read_line(&mut line).unwrap();
     assert!(line.starts_with("Forwarding from"), "{line}");
     assert_eq!(c.shell("curl -s -m 5 http://127.0.0.1:18080/index.html"), "page\n");
     forward.kill().unwrap();
@@ -98,9 +177,20 @@ fn images_are_loaded_from_a_pipe_and_packed() {
     let c = Cluster::start("pods-packed");
     c.load_busybox();
     c.skiff(&["image", "rm", BUSYBOX]);
-    let archive = c.machine().data().join("busybox.tar");
-    c.shell(&format!("gzip -c {} | {} image load -", archive.display(), skiff()));
-    assert!(c.skiff(&["image", "ls"]).contains("registry.k8s.io/busybox"));
+    let docker = c.busybox("docker");
+    for pack in ["gzip -c", "zstd -q -c"] {
+        c.shell(&format!("{pack} {docker} | {} image load -", skiff()));
+        c.skiff(&["image", "rm", BUSYBOX]);
+    }
+    for (at, form) in ["oci", "oci-gzip", "oci-zstd"].into_iter().enumerate() {
+        c.skiff(&["image", "load", &c.busybox(form)]);
+        let name = format!("p{at}");
+        c.k.apply(&pod(&name, ONCE, "echo unpacked"));
+        c.k.wait(&format!("--for=jsonpath={{.status.phase}}=Succeeded pod/{name}"));
+        assert_eq!(c.k.ok(&format!("logs {name}")), "unpacked\n", "{form}");
+        c.k.ok(&format!("delete pod {name}"));
+        c.skiff(&["image", "rm", BUSYBOX]);
+    }
 }
 
 #[test]
@@ -115,19 +205,35 @@ fn a_pod_pulls_from_a_registry() {
     assert_eq!(c.k.ok("logs p"), "pulled\n");
 }
 
+/// Nobody can reach registry.k8s.io from here: what the pod runs came from the mirror.
+#[test]
+fn a_mirror_stands_in_for_a_registry() {
+    let c = Cluster::empty("pods-mirror");
+    let registry = kit::root().join("tests/kit/registry");
+    c.shell(&format!("{} {BUSYBOX} {}", registry.display(), c.machine().data().display()));
+    c.skiff(&["up", "--registry-mirror", "registry.k8s.io=http://127.0.0.1:5000"]);
+    c.k.apply(&pod("p", ONCE, "echo mirrored"));
+    c.k.wait("--for=jsonpath={.status.phase}=Succeeded pod/p");
+    assert_eq!(c.k.ok("logs p"), "mirrored\n");
+    assert!(c.k.ok("get events").contains("Successfully pulled image"));
+}
+
 #[test]
 fn down_ends_the_containers_and_up_starts_the_same_pods() {
     let c = Cluster::start("pods-down");
     c.load_busybox();
-    c.k.apply(&pod("p", "", "sleep 3600"));
+    c.k.apply(&pod("p", "", "echo up; trap 'exit 143' TERM; sleep 3600 & wait"));
     c.k.wait("--for=condition=Ready pod/p");
     let uid = c.k.ok("get pod p -o jsonpath={.metadata.uid}");
     c.skiff(&["down"]);
-    assert_eq!(c.shell("pgrep -x sleep -c -f 'sleep 3600' || true").trim(), "0");
+    assert_eq!(c.shell("pgrep -c -x -f 'sleep 3600' || true").trim(), "0");
     c.skiff(&["up"]);
     c.k.wait("--for=jsonpath={.status.containerStatuses[0].restartCount}=1 pod/p");
     c.k.wait("--for=condition=Ready pod/p");
     assert_eq!(c.k.ok("get pod p -o jsonpath={.metadata.uid}"), uid);
+    let last = "get pod p -o jsonpath={.status.containerStatuses[0].lastState.terminated.exitCode}";
+    assert_eq!(c.k.ok(last), "143", "it ended by SIGTERM, and that stays on record");
+    assert_eq!(c.k.ok("logs p --previous"), "up\n");
 }
 
 #[test]

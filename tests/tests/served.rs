@@ -67,8 +67,14 @@ fn names_resolve_in_pods() {
         let url = format!("http://{name}/version");
         assert_eq!(c.k.args(&[&fetch[..], &[&url]].concat()), "v1\n");
     }
-    let kubernetes = c.k.args(&["exec", "deployment/web", "--", "nslookup", "kubernetes.default"]);
-    assert!(kubernetes.contains("10.96.0.1"), "{kubernetes}");
+    // busybox's nslookup knows no search path; ping asks as every program does.
+    let exec = ["exec", "deployment/web", "--"];
+    let kubernetes = "kubernetes.default.svc.cluster.local";
+    let found = c.k.args(&[&exec[..], &["nslookup", kubernetes]].concat());
+    assert!(found.contains("10.96.0.1"), "{found}");
+    let short = ["sh", "-c", "ping -c 1 -W 1 kubernetes.default 2>&1 | head -n 1"];
+    let found = c.k.args(&[&exec[..], &short[..]].concat());
+    assert!(found.contains("(10.96.0.1)"), "{found}");
 }
 
 #[test]

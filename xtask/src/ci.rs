@@ -10,6 +10,7 @@ const STEPS: &[&[&str]] = &[
     &["cargo", "clippy", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"],
     &["cargo", "build", "--locked", "--package", "skiff", "--package", "skiff-tests", "--bins"],
     &["cargo", "test", "--workspace", "--locked", "--exclude", "skiff-tests"],
+    &["cargo", "xtask", "fuzz"],
     BLACK_BOX,
 ];
 

@@ -11,6 +11,8 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::Value;
 use std::io;
 use tokio::net::UnixStream;
@@ -19,6 +21,9 @@ pub type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 /// One line of an answer; a refusal of an archive quotes names of its members.
 const LINE_MOST: usize = 1 << 20;
+
+/// A process that was killed is gone well before; one that lives and does not answer is another matter.
+const DYING: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
 
 /// A connection to a running daemon.
 pub struct Admin {
@@ -52,6 +57,26 @@ impl Admin {
         // It ends with the connection; what goes wrong on it, the request reports.
         tokio::spawn(async move { connection.await.ok() });
         Ok(Some(Admin { sender, pid }))
+    }
+
+    /// The same, but one that is just dying (its socket still takes connections for a moment after
+    /// a kill) is waited for and counts as gone.
+    pub async fn connect_living(run: &Run<'_>) -> Result<Option<Admin>> {
+        let Some(mut admin) = Admin::connect(run).await? else { return Ok(None) };
+        let process =
+            Pid::from_raw(admin.pid).context("the daemon's process has no number here")?;
+        let process = pidfd_open(process, PidfdFlags::empty());
+        match admin.ask(Method::GET, "/status").await {
+            Ok(_) => Ok(Some(admin)),
+            Err(error) => {
+                let Ok(process) = process else { return Ok(None) };
+                let mut ends = [PollFd::new(&process, PollFlags::IN)];
+                match poll(&mut ends, Some(&DYING))? {
+                    0 => Err(error),
+                    _ => Ok(None),
+                }
+            }
+        }
     }
 
     /// The same for commands that need a running daemon.

@@ -20,7 +20,7 @@ pub async fn up(run: &Run<'_>, words: &ArgMatches) -> Result<u8> {
     let world = World::real();
     let lock = daemon::lock(run)?;
     remember(run)?;
-    let mut admin = match Admin::connect(run).await? {
+    let mut admin = match Admin::connect_living(run).await? {
         Some(admin) => {
             told_too_late(run);
             admin

@@ -39,7 +39,8 @@ pub const SETTINGS: &[Setting] = &[
         name: "cgroup",
         shape: Shape::Cgroup,
         default: "skiff",
-        doc: "The cgroup that holds everything of the cluster, below the root of each hierarchy",
+        doc: "The cgroup that holds everything of the cluster, below the root of each hierarchy; \
+              further profiles: with -NAME behind it",
         used_by: "runtime",
     },
     Setting {
@@ -183,16 +184,11 @@ impl Settings {
             text if text.is_empty() => otherwise.to_owned(),
             text => text,
         };
-        let cgroup = if profile == HOST_PROFILE || found.contains_key("cgroup") {
-            one("cgroup")
-        } else {
-            format!("{}/pods", machine_cgroup(profile))
-        };
         let advertise = one("advertise");
         let settings = Settings {
             profile: profile.to_owned(),
             advertise: if advertise.is_empty() { None } else { Some(advertise.parse()?) },
-            cgroup,
+            cgroup: one("cgroup"),
             cluster_domain: one("cluster-domain"),
             data: own_data,
             listen: one("listen").parse()?,
@@ -255,6 +251,16 @@ impl Settings {
         self.profile == HOST_PROFILE
     }
 
+    /// The cgroup of a profile's machine.
+    pub fn machine_cgroup(&self) -> String {
+        format!("{}-{}", self.cgroup, self.profile)
+    }
+
+    /// The cgroup of supervisor and pods. A machine's own processes are beside it.
+    pub fn pods_cgroup(&self) -> String {
+        if self.is_host() { self.cgroup.clone() } else { self.machine_cgroup() + "/pods" }
+    }
+
     /// The range of this node's pods.
     pub fn node_pods(&self) -> Range {
         Range { base: self.pod_cidr.base, prefix: 24 }
@@ -274,11 +280,6 @@ impl Settings {
 /// `skiff` or `skiff-NAME`.
 pub fn context(profile: &str) -> String {
     if profile == HOST_PROFILE { profile.to_owned() } else { format!("{HOST_PROFILE}-{profile}") }
-}
-
-/// The cgroup of the machine of a profile that has one.
-pub fn machine_cgroup(profile: &str) -> String {
-    context(profile)
 }
 
 /// The data folder, which has to be known before what is remembered in it can be read.

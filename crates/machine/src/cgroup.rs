@@ -9,6 +9,10 @@ use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
 
+/// The leaf of the machine's own processes: v2 gives no limits to the siblings of a process, so
+/// nobody lives in the machine's folder itself (cgroup-v2.rst, No Internal Process Constraint).
+pub(crate) const OWN: &str = "machine";
+
 /// So often is a folder whose processes are just ending tried again.
 const TRIES: u32 = 100;
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(10);

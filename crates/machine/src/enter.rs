@@ -33,7 +33,7 @@ pub(crate) fn spawn(init: &Process, cgroup: &Path, command: &mut Command) -> Res
         namespaces.push((open(kind)?, flag));
     }
     let mut groups = Vec::new();
-    for folder in cgroup::folders(cgroup)? {
+    for folder in cgroup::folders(&cgroup.join(cgroup::OWN))? {
         let path = folder.join("cgroup.procs");
         let text = CString::new(path.as_os_str().as_bytes());
         groups.push(text.map_err(|e| Error::file("open", path)(e.into()))?);

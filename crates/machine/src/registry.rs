@@ -68,7 +68,7 @@ impl Registry {
 
     fn make(&self, spec: &Spec, record: &mut Record, file: &mut fs::File) -> Result<()> {
         fs::create_dir_all(&spec.data).map_err(Error::file("create folder", &spec.data))?;
-        cgroup::create(&spec.cgroup)?;
+        cgroup::create(&spec.cgroup.join(cgroup::OWN))?;
         let init = init::start(&spec.name)?;
         record.init = Some(init.clone());
         record.write(file).map_err(Error::file("write", self.file(&spec.name)))?;
@@ -100,10 +100,11 @@ impl Registry {
     /// processes, mounts, links, cgroups, the file here.
     pub fn destroy(&self, name: &str) -> Result<()> {
         let record = self.read(name)?;
+        // The cable ends with the machine, and what is noted beside it would be lost.
+        uplink::disconnect(&record.link)?;
         if let Some(init) = &record.init {
             init.kill()?;
         }
-        uplink::disconnect(&record.link)?;
         cgroup::remove(&record.cgroup)?;
         let path = self.file(name);
         fs::remove_file(&path).map_err(Error::file("remove", path))

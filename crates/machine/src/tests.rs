@@ -96,7 +96,7 @@ fn a_machine_is_apart_in_all_that_counts() {
             let links = say(&machine, "cat /proc/net/dev | cut -d: -f1 | tail -n +3 | tr -d ' '");
             assert_eq!(links.lines().collect::<Vec<_>>(), ["lo", "eth0"]);
             let cgroups = say(&machine, "cat /proc/self/cgroup");
-            let own = ground.cgroup.join("dev");
+            let own = ground.cgroup.join("dev/machine");
             assert!(cgroups.lines().all(|l| l.ends_with(own.to_str().unwrap())), "{cgroups}");
             assert_eq!(say(&machine, "ls -d /sys/fs/cgroup"), "/sys/fs/cgroup");
 
@@ -129,7 +129,7 @@ fn a_machine_outlives_its_maker_and_ends_with_all_its_processes() {
             let machine = registry.open("dev").unwrap();
             // One that its parent leaves behind, and one that ends and has to be taken away.
             say(&machine, "sleep 1000 >/dev/null 2>&1 & (true &) ; echo done");
-            let folder = ground.cgroup.join("dev");
+            let folder = ground.cgroup.join("dev/machine");
             let folder = &crate::cgroup::folders(&folder).unwrap()[0];
             let left = fs::read_to_string(folder.join("cgroup.procs")).unwrap();
             assert_eq!(left.lines().count(), 1, "{left}");

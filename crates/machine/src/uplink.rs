@@ -3,9 +3,9 @@
 use std::net::Ipv4Addr;
 use std::path::Path;
 
-use skiff_net::NetNs;
-use skiff_net::netlink::route::{self, End, Route};
+use skiff_net::netlink::route::{self, End, Link, Route};
 use skiff_net::netlink::socket::{Family, Socket};
+use skiff_net::{Cidr, NetNs, way_out};
 
 use crate::Result;
 use crate::process::Process;
@@ -22,7 +22,8 @@ pub enum Uplink {
     /// Not at all.
     None,
     /// By a cable of its own to the network of the caller: a pair of addresses, `prefix` bits wide
-    /// (10.111.0.1 and 10.111.0.2 of a /30). The machine's default route leads to `outside`.
+    /// (10.111.0.1 and 10.111.0.2 of a /30). The machine's default route leads to `outside`, and
+    /// from there wherever the caller's network gets, under the caller's address.
     Pair { outside: Ipv4Addr, inside: Ipv4Addr, prefix: u8 },
     /// By a port of a switch (a bridge) in some namespace, so that machines see each other and
     /// nobody else. The switch is made if missing, and left; `gateway` is the machine's default
@@ -66,6 +67,10 @@ pub(crate) fn connect(uplink: &Uplink, link: &str, machine: &str, init: &Process
             let index = cable(&mut here, link, machine, &inside)?;
             let set_up = vec![route::set_up(index), route::add_address(index, *outside, *prefix)];
             here.request(set_up, "set up cable to machine")?;
+            let outer = must_find(&mut here, link)?;
+            let behind = Cidr::new(*address, *prefix);
+            let behind = behind.ok_or(skiff_net::Error::Decode("prefix of a cable above 32"))?;
+            way_out::open(&mut here, &NetNs::current()?, &outer, behind)?;
             address_inside(&mut in_there, *address, *prefix, Some(*outside))
         }
         Uplink::Switch { namespace, bridge, inside: address, prefix, gateway } => {
@@ -83,7 +88,7 @@ pub(crate) fn connect(uplink: &Uplink, link: &str, machine: &str, init: &Process
 fn cable(socket: &mut Socket, link: &str, machine: &str, inside: &NetNs) -> Result<u32> {
     let (outer, inner) = (End { name: link, mac: None }, End { name: INSIDE, mac: None });
     socket.request(vec![route::add_veth(&outer, &inner, inside, MTU, 0)], "make cable")?;
-    let index = must_find(socket, link)?;
+    let index = must_find(socket, link)?.index;
     socket.request(vec![route::set_alias(index, &format!("machine {machine}"))], "name cable")?;
     Ok(index)
 }
@@ -92,15 +97,15 @@ fn switch(socket: &mut Socket, name: &str) -> Result<u32> {
     if route::link_by_name(socket, name)?.is_none() {
         socket.request(vec![route::add_bridge(name, MTU, 0)], &format!("make switch {name}"))?;
     }
-    let index = must_find(socket, name)?;
+    let index = must_find(socket, name)?.index;
     socket.request(vec![route::set_up(index)], &format!("bring up switch {name}"))?;
     Ok(index)
 }
 
-fn must_find(socket: &mut Socket, name: &str) -> Result<u32> {
+fn must_find(socket: &mut Socket, name: &str) -> Result<Link> {
     let link = route::link_by_name(socket, name)?;
     let gone = skiff_net::Error::Decode("link that was just made is not there");
-    Ok(link.ok_or(gone)?.index)
+    Ok(link.ok_or(gone)?)
 }
 
 fn address_inside(
@@ -109,7 +114,7 @@ fn address_inside(
     prefix: u8,
     gateway: Option<Ipv4Addr>,
 ) -> Result<()> {
-    let index = must_find(socket, INSIDE)?;
+    let index = must_find(socket, INSIDE)?.index;
     let mut set_up = vec![route::set_up(index), route::add_address(index, address, prefix)];
     if gateway.is_some() {
         set_up.push(route::add_route(&Route { via: gateway, ..Route::on(index) }));
@@ -120,7 +125,10 @@ fn address_inside(
 /// Removes the outer end, if it is in the caller's network. One in a switch goes with the machine.
 pub(crate) fn disconnect(link: &str) -> Result<()> {
     let mut here = Socket::open_here(Family::Route)?;
+    let namespace = NetNs::current()?;
+    way_out::forget(&namespace, link)?;
     if let Some(found) = route::link_by_name(&mut here, link)? {
+        way_out::close(&mut here, &namespace, &found)?;
         here.remove(vec![route::delete_link(found.index)], "remove cable")?;
     }
     Ok(())

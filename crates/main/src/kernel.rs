@@ -21,13 +21,15 @@ const LINK: &str = "skiff0";
 const TABLE: &str = "skiff-services";
 /// What containers get between SIGTERM and SIGKILL when the whole cluster stops.
 const GRACE: Duration = Duration::from_secs(5);
+/// The kernel needs this long at most to end what is killed, unless it hangs in a disk.
+const KILLED: Duration = Duration::from_secs(5);
 const SIGTERM: i32 = 15;
 
 /// Where containers are.
 pub fn runtime(settings: &Settings) -> Result<Config> {
     Ok(Config {
         root: settings.data.join("runtime"),
-        cgroup_root: settings.cgroup.clone(),
+        cgroup_root: settings.pods_cgroup(),
         exe: std::env::current_exe().context("finding the program of this process")?,
     })
 }
@@ -71,10 +73,11 @@ pub fn end_containers(settings: &Settings) -> Result<()> {
     })
 }
 
-/// Ends all containers, first kindly, and the supervisor with its cgroups.
+/// Ends all containers, first kindly, and the supervisor with its cgroups. How each ended stays on
+/// record, so that the next daemon counts a restart.
 pub async fn stop_containers(settings: &Settings, world: &World) -> Result<()> {
     let config = runtime(settings)?;
-    if !has_supervisor(&config.root)? {
+    if !config.root.join("supervisor.sock").exists() {
         return Ok(());
     }
     let runtime = Runtime::open(config).await.context("asking the supervisor")?;
@@ -84,26 +87,20 @@ pub async fn stop_containers(settings: &Settings, world: &World) -> Result<()> {
     for container in &containers {
         runtime.signal_container(&container.id, SIGTERM).await?;
     }
-    let all = futures_util::future::join_all(
-        containers.iter().map(|container| runtime.wait_container(&container.id)),
-    );
-    if world.within(GRACE, all).await.is_none() {
+    let all = || {
+        let waits = containers.iter().map(|container| runtime.wait_container(&container.id));
+        futures_util::future::join_all(waits)
+    };
+    if world.within(GRACE, all()).await.is_none() {
         tracing::warn!("some containers did not end within {GRACE:?} and are killed");
+        for container in &containers {
+            runtime.kill_container(&container.id).await?;
+        }
+        if world.within(KILLED, all()).await.is_none() {
+            tracing::warn!("some containers do not die");
+        }
     }
     runtime.shutdown().await.context("ending the containers")
-}
-
-/// Whether a supervisor runs, or left something behind.
-fn has_supervisor(root: &Path) -> Result<bool> {
-    let sandboxes = root.join("sandboxes");
-    let left = match std::fs::read_dir(&sandboxes) {
-        Ok(mut entries) => entries.next().is_some(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
-        Err(error) => {
-            return Err(error).with_context(|| format!("listing {}", sandboxes.display()));
-        }
-    };
-    Ok(left || root.join("supervisor.sock").exists())
 }
 
 /// Removes links, routes and tables of this machine, and gives its sysctls their former values.

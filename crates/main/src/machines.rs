@@ -4,7 +4,7 @@
 //! folder stays. The cables' addresses come from one range, four for each machine, the lowest that are free.
 
 use anyhow::{Context, Result, bail};
-use skiff_cli::settings::{Settings, machine_cgroup};
+use skiff_cli::settings::Settings;
 use skiff_machine::{Error, Machine, Registry, Spec, Uplink};
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -30,7 +30,7 @@ pub fn raise(settings: &Settings) -> Result<Machine> {
     let spec = Spec {
         name: name.clone(),
         data: settings.data.clone(),
-        cgroup: Path::new("/").join(machine_cgroup(name)),
+        cgroup: Path::new("/").join(settings.machine_cgroup()),
         uplink: Uplink::Pair {
             outside: cable(number, 1),
             inside: cable(number, 2),

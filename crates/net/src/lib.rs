@@ -19,6 +19,7 @@ pub mod netlink;
 pub mod nft;
 pub mod pods;
 pub mod services;
+pub mod way_out;
 
 pub use address::{Cidr, Protocol};
 pub use error::{Error, Result};

@@ -22,7 +22,7 @@ mod recover;
 mod remove;
 mod rules;
 mod stale;
-mod sysctl;
+pub(crate) mod sysctl;
 #[cfg(test)]
 mod tests;
 

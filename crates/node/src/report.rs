@@ -129,7 +129,7 @@ impl Report {
 
     async fn write(&self, pod: &Pod, status: &Value) -> Result<(), Status> {
         let meta = &pod.metadata;
-        let body = json!({"metadata": {"uid": meta.uid}, "status": status});
+        let body = json!({"metadata": {"uid": meta.uid}, "status": whole(status)});
         let (kind, resource) = (PatchKind::Strategic, Pod::RESOURCE);
         let client = &self.rim.client;
         let written = client.patch(kind, resource, &meta.namespace, &meta.name, "status", body);
@@ -152,6 +152,17 @@ impl Report {
         }
         deleted
     }
+}
+
+/// Addresses are merged by themselves: a pod with a new one would keep the old one beside it.
+fn whole(status: &Value) -> Value {
+    let mut status = status.clone();
+    for list in ["podIPs", "hostIPs"] {
+        if let Some(addresses) = status[list].as_array_mut() {
+            addresses.insert(0, json!({"$patch": "replace"}));
+        }
+    }
+    status
 }
 
 /// A pod that is gone or another one needs no word any more; all else is tried again.

@@ -266,7 +266,8 @@ impl Runtime {
         }
     }
 
-    /// Kills and removes everything, then ends the supervisor. No call works afterwards.
+    /// Kills everything, then ends the supervisor. No call works afterwards. What has ended stays on
+    /// record: the next [`Runtime::open`] finds sandboxes without namespaces and ended containers.
     pub async fn shutdown(&self) -> Result<()> {
         self.keeper.close();
         match self.done(Ask::Shutdown).await {

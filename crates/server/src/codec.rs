@@ -238,12 +238,14 @@ fn decode_as(
         // What is unknown is told with what is odd, so it is gathered first.
         Mode::Warn | Mode::Strict => Mode::Warn,
     };
-    let decoded = match request.kind.is_custom() && std::ptr::eq(schema, &*request.kind.schema) {
+    let custom = request.kind.is_custom() && std::ptr::eq(schema, &*request.kind.schema);
+    let decoded = match custom {
         true => prune(value, schema, mode),
         false => decode(value, schema, mode),
     };
     odd.extend(decoded.map_err(|error| unfit(of, &error))?);
-    if let (Payload::Bytes(body), false) = (&request.payload, odd.is_empty()) {
+    // A custom resource is read before it is compared with its schema: what stands twice comes first.
+    if let (Payload::Bytes(body), false, false) = (&request.payload, custom, odd.is_empty()) {
         text::places::sort(body, &mut odd);
     }
     tell(request, odd, of)

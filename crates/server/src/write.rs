@@ -175,7 +175,8 @@ fn complete_identity(server: &Server, new: &mut Object) {
 fn keep_identity(new: &mut Object, old: Option<&Object>) {
     let Some(old) = old else { return };
     for path in ["metadata.uid", "metadata.namespace", "metadata.generateName"] {
-        if new.at(path).is_none() {
+        // Protobuf sends empty texts where JSON leaves them out.
+        if new.text(path).is_empty() {
             new.copy_from(old, path);
         }
     }
@@ -360,5 +361,23 @@ pub fn commit_refusal(error: &CommitError) -> Status {
     match error {
         CommitError::Full => Status::new(507, "InternalError", error.to_string()),
         _ => Status::internal(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_identity_is_none() {
+        let old = Object::new(
+            json!({"metadata": {"uid": "u", "creationTimestamp": "t", "namespace": "n"}}),
+        );
+        let sent = json!({"metadata": {"uid": "", "creationTimestamp": null, "namespace": "m"}});
+        let mut new = Object::new(sent);
+        keep_identity(&mut new, Some(&old));
+        let expected =
+            json!({"metadata": {"uid": "u", "creationTimestamp": "t", "namespace": "m"}});
+        assert_eq!(new.value(), &expected);
     }
 }

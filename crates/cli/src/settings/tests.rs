@@ -35,7 +35,7 @@ fn a_profile_has_places_of_its_own() {
     assert_eq!(settings.data, Path::new("/var/lib/skiff-dev"));
     assert_eq!(settings.node, "dev");
     assert_eq!(settings.context(), "skiff-dev");
-    assert_eq!(settings.cgroup, "skiff-dev/pods");
+    assert_eq!(settings.pods_cgroup(), "skiff-dev/pods");
 }
 
 #[test]

@@ -39,13 +39,7 @@ pub(super) fn ground(
                 .ok_or(Error::Decode("link that was just made is not there"))?
         }
     };
-    let mut former = sysctl::Former::parse(&link.alias);
-    if former.note(&config.namespace, sysctl::FORWARD, "1")? {
-        // First the record, then the change: a crash between them restores what is already so.
-        let message = route::set_alias(link.index, &former.to_string());
-        socket.request(vec![message], "record sysctls")?;
-        sysctl::write(&config.namespace, sysctl::FORWARD, "1")?;
-    }
+    sysctl::forward(socket, &config.namespace, &link)?;
     let services = Route { to: config.services, source: Some(gateway), ..Route::on(link.index) };
     let messages = vec![
         route::set_up(link.index),
@@ -95,9 +89,9 @@ fn adopt(link: &Link, routes: &[Route], gateway: Ipv4Addr) -> Option<Attachment>
 
 /// Removes all: pods first, so that no packet finds a node without rules.
 pub(super) fn remove_all(state: &mut State, config: &PodNetworkConfig) -> Result<()> {
-    let former = route::link_by_name(&mut state.routes, &config.link)?
-        .map_or(sysctl::Former::default(), |link| sysctl::Former::parse(&link.alias));
-    former.restore(&config.namespace)?;
+    if let Some(link) = route::link_by_name(&mut state.routes, &config.link)? {
+        sysctl::unforward(&mut state.routes, &config.namespace, &link)?;
+    }
     for group in [doomed_group(&config.link), group(&config.link)] {
         let message = route::delete_group(group);
         state.routes.remove(vec![message], "remove pod links")?;

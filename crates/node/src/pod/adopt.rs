@@ -96,6 +96,12 @@ pub fn adopt(seen: &mut Seen, leftover: &Leftover) {
         let known = known(seen, name, container);
         seen.containers.insert(name.clone(), known);
     }
+    if matches!(seen.sandbox, Sandbox::Removing { .. }) {
+        // Cluster or machine went down and took them along: that is no failure to back off from.
+        for known in seen.containers.values_mut() {
+            (known.backoff, known.told) = (None, None);
+        }
+    }
 }
 
 fn attempt(labels: &BTreeMap<String, String>) -> u32 {
@@ -138,6 +144,7 @@ fn known(seen: &Seen, name: &str, container: &ContainerStatus) -> Known {
             started: reported.is_none_or(|status| status.started.unwrap_or(true)),
             ready: reported.is_none_or(|status| status.ready),
         },
+        resources: reported.and_then(|status| status.resources.clone()),
         user: user_of(&container.labels),
         ..Known::default()
     };

@@ -29,6 +29,8 @@ const MAX_ENDED_EXECS: usize = 1024;
 enum Target {
     Container(String),
     Sandbox(String),
+    /// All that lives in a sandbox; the records stay.
+    Lives(String),
     Cgroup(PathBuf),
 }
 
@@ -261,13 +263,10 @@ impl Supervisor {
         self.remove(Target::Sandbox(id.to_string()), vec![to]);
     }
 
-    /// Everything goes, then this process.
+    /// Everything ends, then this process. What has ended is told by the next supervisor.
     pub(super) fn shut_down(&mut self) {
         for id in self.sandboxes.keys().cloned().collect::<Vec<_>>() {
-            self.remove(Target::Sandbox(id), Vec::new());
-        }
-        for id in self.containers.keys().cloned().collect::<Vec<_>>() {
-            self.remove(Target::Container(id), Vec::new());
+            self.remove(Target::Lives(id), Vec::new());
         }
         self.ending = true;
     }
@@ -295,6 +294,7 @@ impl Supervisor {
             let result = match &removal.target {
                 Target::Container(id) => self.try_remove_container(id),
                 Target::Sandbox(id) => self.try_remove_sandbox(id),
+                Target::Lives(id) => self.try_end_sandbox(id),
                 Target::Cgroup(path) => self.try_remove_cgroup(path),
             };
             let result = match result {
@@ -335,14 +335,18 @@ impl Supervisor {
         Ok(false)
     }
 
-    fn try_remove_container(&mut self, id: &str) -> Result<bool> {
+    fn try_end_container(&mut self, id: &str) -> Result<bool> {
         let Some(container) = self.containers.get(id) else { return Ok(true) };
         if container.state == ContainerState::Running || container.starting.is_some() {
             self.kill(id)?;
             return Ok(false);
         }
         let path = self.container_cgroup(id)?;
-        if !self.try_remove_cgroup(&path)? {
+        self.try_remove_cgroup(&path)
+    }
+
+    fn try_remove_container(&mut self, id: &str) -> Result<bool> {
+        if !self.try_end_container(id)? {
             return Ok(false);
         }
         let folder = self.place.container(id);
@@ -357,6 +361,14 @@ impl Supervisor {
         Ok(true)
     }
 
+    fn try_end_sandbox(&mut self, id: &str) -> Result<bool> {
+        let mut all = true;
+        for container in self.containers_of(id) {
+            all &= self.try_end_container(&container)?;
+        }
+        Ok(all && self.try_end_init(id)? && self.vacate_sandbox(id)?)
+    }
+
     fn try_remove_sandbox(&mut self, id: &str) -> Result<bool> {
         if !self.sandboxes.contains_key(id) {
             return Ok(true);
@@ -365,20 +377,22 @@ impl Supervisor {
         for container in self.containers_of(id) {
             all &= self.try_remove_container(&container)?;
         }
-        let init = self.sandboxes.get(id).and_then(|sandbox| sandbox.init.as_ref());
-        if let Some(init) = init.filter(|_| all) {
-            match process::signal(&init.pidfd, libc::SIGKILL) {
-                Err(e) if e.raw_os_error() != Some(libc::ESRCH) => {
-                    return Err(Error::System(format!("kill pod init of {id}: {e}")));
-                }
-                // Its connection ends when it is dead.
-                _ => all = false,
-            }
-        }
-        if !all || !self.clear_sandbox(id)? {
+        if !all || !self.try_end_init(id)? || !self.clear_sandbox(id)? {
             return Ok(false);
         }
         self.sandboxes.remove(id);
         Ok(true)
+    }
+
+    /// Its connection ends when it is dead.
+    fn try_end_init(&self, id: &str) -> Result<bool> {
+        let init = self.sandboxes.get(id).and_then(|sandbox| sandbox.init.as_ref());
+        let Some(init) = init else { return Ok(true) };
+        match process::signal(&init.pidfd, libc::SIGKILL) {
+            Err(e) if e.raw_os_error() != Some(libc::ESRCH) => {
+                Err(Error::System(format!("kill pod init of {id}: {e}")))
+            }
+            _ => Ok(false),
+        }
     }
 }

@@ -264,10 +264,6 @@ impl Supervisor {
                 _ => {}
             }
         }
-        for folder in ["sandboxes", "containers"] {
-            // Not empty means that somebody put something there; it is not ours to remove.
-            let _ = std::fs::remove_dir(self.place.root.join(folder));
-        }
         // Out of the own cgroup, so that it can go: to the top of each tree.
         self.place.layout.at(Path::new("")).enter()?;
         if self.place.cgroup_root == Path::new("") {

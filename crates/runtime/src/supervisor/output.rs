@@ -33,6 +33,11 @@ impl Log {
         Log { path, policy, open: None }
     }
 
+    /// The file is there from the start on: a silent container has an empty log, not none.
+    pub(super) fn begin(&mut self) -> io::Result<()> {
+        self.ready().map(drop)
+    }
+
     /// Opens the path again at the next line.
     pub(super) fn close(&mut self) {
         self.open = None;

@@ -114,8 +114,19 @@ impl Supervisor {
 
     /// Removes what a sandbox has outside of processes. False: its cgroup is still busy.
     pub(super) fn clear_sandbox(&mut self, id: &str) -> Result<bool> {
+        if !self.vacate_sandbox(id)? {
+            return Ok(false);
+        }
         let folder = self.place.sandbox(id);
-        let shm = folder.join("shm");
+        match std::fs::remove_dir_all(&folder) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(failed(folder.display())(e)),
+            _ => Ok(true),
+        }
+    }
+
+    /// Removes its mount and its cgroup. False: that is still busy.
+    pub(super) fn vacate_sandbox(&mut self, id: &str) -> Result<bool> {
+        let shm = self.place.sandbox(id).join("shm");
         match mount::unmount(&shm, libc::MNT_DETACH) {
             // Not there, or not a mount.
             Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::EINVAL)) => {}
@@ -124,14 +135,9 @@ impl Supervisor {
         let parent = self.sandboxes.get(id).map(|sandbox| sandbox.spec.cgroup_parent.clone());
         if let Some(parent) = parent.filter(|parent| !parent.is_empty()) {
             let parent = self.place.cgroup(&parent)?;
-            if !self.place.layout.at(&parent).remove()? {
-                return Ok(false);
-            }
+            return self.place.layout.at(&parent).remove();
         }
-        match std::fs::remove_dir_all(&folder) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(failed(folder.display())(e)),
-            _ => Ok(true),
-        }
+        Ok(true)
     }
 }
 

@@ -92,6 +92,7 @@ impl Supervisor {
             let end = sys::open(&path, libc::O_RDWR, 0).map_err(failed(path.display()))?;
             with.push((if at == 0 { Role::Stdout } else { Role::Stderr }, end));
         }
+        self.container_mut(id)?.log.begin().map_err(failed("begin the log"))?;
         if spec.stdin && !spec.terminal {
             with.push((Role::Stdin, self.open_stdin(id, &sandbox)?));
         }

@@ -45,7 +45,7 @@ impl Machine {
             .map(|entry| entry.expect("an entry").file_name().into_string().expect("text"))
             .collect();
         files.sort();
-        assert_eq!(files, ["supervisor.log"], "{log}");
+        assert_eq!(files, ["containers", "sandboxes", "supervisor.log"], "{log}");
         if std::env::var_os("SKIFF_TEST_LOG").is_some() && !log.is_empty() {
             println!("{log}");
         }

@@ -16,6 +16,7 @@ use crate::request::Request;
 use skiff_api::Status;
 use skiff_api::kind::{Kind, Verb};
 use skiff_api::object::Object;
+use skiff_api::status::About;
 use skiff_api::wire::User;
 use skiff_store::Write;
 
@@ -135,4 +136,12 @@ pub fn reserve(
 
 pub fn release(server: &Server, kind: &Kind, gone: &Object, writes: &mut Vec<Write>) {
     PLUGINS.iter().for_each(|plugin| (plugin.release)(server, kind, gone, writes));
+}
+
+/// An object of the core group, from the store: what plugins look up by name.
+pub fn find(server: &Server, plural: &str, namespace: &str, name: &str) -> Result<Object, Status> {
+    let about = About { group: "", resource: plural };
+    let record = server.store.get(&format!("{plural}/{namespace}/{name}"));
+    let record = record.ok_or_else(|| Status::not_found(about, name))?;
+    serde_json::from_slice(&record.body).map(Object::new).map_err(Status::internal)
 }
