@@ -3,9 +3,10 @@
 pub use skiff_store::Facets;
 
 #[path = "../../crates/node/src/api/spdy.rs"]
-pub mod spdy;
+#[expect(dead_code, reason = "the node uses more of it than its decoder")]
+mod spdy;
 #[path = "../../crates/node/src/api/spdy_headers.rs"]
-pub mod spdy_headers;
+mod spdy_headers;
 #[path = "../../crates/store/src/codec.rs"]
 #[expect(dead_code, reason = "only facets are decoded; the sum over a row is a number")]
 mod store;

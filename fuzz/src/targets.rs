@@ -230,7 +230,7 @@ fn quantity(input: &[u8]) -> String {
         let mut sum = again.clone();
         sum.add(quantity);
         sum.sub(quantity);
-        (sum.value(), sum.milli_value(), sum.approximate());
+        std::hint::black_box((sum.value(), sum.milli_value(), sum.approximate()));
     }
     if let Ok(nanos) = &time {
         assert_eq!(duration::parse(&duration::format(*nanos)), Ok(*nanos), "{text}");
