@@ -30,13 +30,6 @@ pub enum Change {
         subresource: &'static str,
         body: Value,
     },
-    /// Replaces the object (or its part) at the revision that the body names.
-    Update {
-        resource: Resource,
-        key: Key,
-        subresource: &'static str,
-        body: Value,
-    },
     Delete {
         resource: Resource,
         key: Key,
@@ -106,10 +99,6 @@ impl Changes {
         self.list.push(Change::Patch { kind, resource, key, subresource, body });
     }
 
-    pub fn update(&mut self, resource: Resource, key: Key, subresource: &'static str, body: Value) {
-        self.list.push(Change::Update { resource, key, subresource, body });
-    }
-
     /// Deletes exactly this object: another one of the same name stays.
     pub fn delete(&mut self, resource: Resource, key: Key, uid: &str) {
         let options = DeleteOptions { uid: Some(uid.into()), ..DeleteOptions::default() };
@@ -169,9 +158,6 @@ impl Change {
             }
             Change::Merge { resource, key, subresource, body } => {
                 format!("merge {} {key} {subresource} {body}", resource.plural)
-            }
-            Change::Update { resource, key, subresource, body } => {
-                format!("update {} {key} {subresource} {body}", resource.plural)
             }
             Change::Delete { resource, key, options } => {
                 let uid = options.uid.as_deref().unwrap_or("");

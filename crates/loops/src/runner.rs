@@ -57,6 +57,8 @@ pub enum Next {
 pub trait Loop: Send + Sync + 'static {
     /// The name of its service account in `kube-system`, its field manager, and the source of its events.
     const NAME: &'static str;
+    /// Whom `managedFields` name for what it writes: upstream's controllers are one program.
+    const MANAGER: &'static str = "kube-controller-manager";
     /// How many keys it works on at once.
     const WORKERS: usize = 5;
     /// Everything that `plan` may look at.
@@ -185,7 +187,7 @@ impl Runner {
             synced: HashMap::new(),
         };
         L::on(&mut on);
-        let client = Client::new(self.serve.clone(), L::user(), L::NAME);
+        let client = Client::new(self.serve.clone(), L::user(), L::MANAGER);
         let run = Run::<L> {
             runner: self.clone(),
             recorder: skiff_client::events::Recorder::new(
@@ -361,12 +363,6 @@ impl<L: Loop> Run<L> {
             Change::Merge { resource, key, subresource, body } => {
                 (resource, self.merge(*resource, key, subresource, body.clone()).await?)
             }
-            Change::Update { resource, key, subresource, body } => {
-                let (namespace, body) = (&key.namespace, body.clone());
-                let written =
-                    client.update(*resource, namespace, &key.name, subresource, body).await?;
-                (resource, written)
-            }
             Change::Delete { resource, key, options } => {
                 match client.delete(*resource, &key.namespace, &key.name, options).await {
                     Err(status) if status.code == 404 => return Ok(None),
@@ -418,10 +414,7 @@ impl<L: Loop> Run<L> {
                     Err(status) => (Err(status), String::new()),
                 }
             }
-            Change::Patch { key, .. }
-            | Change::Merge { key, .. }
-            | Change::Update { key, .. }
-            | Change::Delete { key, .. } => {
+            Change::Patch { key, .. } | Change::Merge { key, .. } | Change::Delete { key, .. } => {
                 (Box::pin(self.perform(change)).await, key.name.clone())
             }
             other => (Box::pin(self.perform(other)).await, String::new()),

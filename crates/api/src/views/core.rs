@@ -21,6 +21,7 @@ pub struct NamespaceSpec {
 #[serde(default)]
 pub struct NamespaceStatus {
     pub phase: String,
+    pub conditions: Vec<super::workloads::Condition>,
 }
 
 impl View for Namespace {

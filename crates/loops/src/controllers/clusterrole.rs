@@ -21,6 +21,7 @@ pub struct Seen {
 
 impl Loop for Aggregation {
     const NAME: &'static str = "clusterrole-aggregation-controller";
+    const MANAGER: &'static str = Self::NAME;
     type Seen = Seen;
     type Memory = ();
 

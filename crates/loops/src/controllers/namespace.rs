@@ -2,13 +2,15 @@
 //!
 //! Invariant: the finalizer goes only when the server, asked live, has nothing left of any kind.
 
-use crate::{Changes, Context, Loop, Next, On};
+use crate::parts::conditions;
+use crate::{Change, Changes, Context, Loop, Next, On};
 use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::kind::Verb;
 use skiff_api::views::{Key, Namespace, Resource, View};
 use skiff_base::Time;
 use skiff_client::{DeleteOptions, Item};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The finalizer of `spec.finalizers` that this loop holds.
@@ -69,7 +71,9 @@ impl Loop for NamespaceEnd {
             return Next::At(now + std::time::Duration::from_millis(50));
         }
         if !seen.left.is_empty() {
-            delete_content(seen, out);
+            if delete_content(seen, out) == 0 {
+                say_what_holds_it(seen, now, out);
+            }
             return Next::Wait;
         }
         if !going.spec.finalizers.iter().any(|f| f == FINALIZER) {
@@ -77,16 +81,22 @@ impl Loop for NamespaceEnd {
             return Next::Wait;
         }
         let rest: Vec<&String> = going.spec.finalizers.iter().filter(|f| *f != FINALIZER).collect();
-        let meta = &going.metadata;
-        let body: Value = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": meta.name,
-            "uid": meta.uid, "resourceVersion": meta.resource_version}, "spec": {"finalizers": rest}});
-        out.update(Namespace::RESOURCE, meta.key(), "finalize", body);
+        let body = json!({"metadata": identity(going), "spec": {"finalizers": rest}});
+        let (resource, key) = (Namespace::RESOURCE, going.metadata.key());
+        out.push(Change::Merge { resource, key, subresource: "finalize", body });
         Next::Wait
     }
 }
 
-/// Pods first; what they may need while they end goes after them.
-fn delete_content(seen: &Seen, out: &mut Changes) {
+/// A write of this very namespace, as it was seen.
+fn identity(namespace: &Namespace) -> Value {
+    let meta = &namespace.metadata;
+    json!({"uid": meta.uid, "resourceVersion": meta.resource_version})
+}
+
+/// Pods first; what they may need while they end goes after them. How many deletions this asks for.
+fn delete_content(seen: &Seen, out: &mut Changes) -> usize {
+    let mut asked = 0;
     let pods = seen.left.iter().any(|item| item.resource.plural == "pods");
     for item in &seen.left {
         let first = item.resource.plural == "pods";
@@ -103,6 +113,67 @@ fn delete_content(seen: &Seen, out: &mut Changes) {
             ..DeleteOptions::default()
         };
         out.delete_with(item.resource, item.meta.key(), options);
+        asked += 1;
+    }
+    asked
+}
+
+/// All is being deleted, and something is not gone: conditions tell users what, and which finalizers keep it
+/// (API reference: NamespaceCondition).
+fn say_what_holds_it(seen: &Seen, now: Time, out: &mut Changes) {
+    let (mut kinds, mut finalizers) = (BTreeMap::new(), BTreeMap::new());
+    for item in &seen.left {
+        let kind = format!("{}.{}", item.resource.plural, item.resource.group);
+        *kinds.entry(kind).or_insert(0) += 1;
+        for finalizer in &item.meta.finalizers {
+            *finalizers.entry(finalizer.clone()).or_insert(0) += 1;
+        }
+    }
+    let count = |counted: BTreeMap<String, u32>, verb: &str| {
+        let each = |(name, n): (String, u32)| format!("{name} {verb} {n} resource instances");
+        counted.into_iter().map(each).collect::<Vec<_>>().join(", ")
+    };
+    let held = match finalizers.is_empty() {
+        true => {
+            ("False", "ContentHasNoFinalizers", "All content-preserving finalizers finished".into())
+        }
+        false => {
+            let which = count(finalizers, "in");
+            let why = format!("Some content in the namespace has finalizers remaining: {which}");
+            ("True", "SomeFinalizersRemain", why)
+        }
+    };
+    let remaining = format!("Some resources are remaining: {}", count(kinds, "has"));
+    let fine = |reason, message: &str| ("False", reason, message.to_owned());
+    let deleted = "All content successfully deleted, may be waiting on finalization";
+    let conditions = [
+        (
+            "DeletionDiscoveryFailure",
+            fine("ResourcesDiscovered", "All resources successfully discovered"),
+        ),
+        (
+            "DeletionGroupVersionParsingFailure",
+            fine("ParsedGroupVersions", "All legacy kube types successfully parsed"),
+        ),
+        ("DeletionContentFailure", fine("ContentDeleted", deleted)),
+        ("ContentRemaining", ("True", "SomeResourcesRemain", remaining)),
+        ("FinalizersRemaining", held),
+    ];
+    let before = &seen.namespace.status.conditions;
+    let mut after = Vec::new();
+    for (sort, (status, reason, message)) in conditions {
+        let mut new =
+            conditions::condition(&format!("Namespace{sort}"), status, reason, message, now);
+        new.last_update_time = None;
+        if let Some(old) = conditions::find(before, &new.sort).filter(|old| old.status == status) {
+            new.last_transition_time = old.last_transition_time;
+        }
+        after.push(new);
+    }
+    if *before != after {
+        let body = json!({"metadata": identity(&seen.namespace),
+                          "status": {"conditions": conditions::json(&after)}});
+        out.status(Namespace::RESOURCE, seen.namespace.metadata.key(), body);
     }
 }
 
@@ -152,9 +223,12 @@ mod tests {
             &[],
             &["kubernetes", "x/y"],
             expect![[r#"
-            update namespaces a finalize {"apiVersion":"v1","kind":"Namespace","metadata":{"name":"a","resourceVersion":"7","uid":"u"},"spec":{"finalizers":["x/y"]}}
+            merge namespaces a finalize {"metadata":{"resourceVersion":"7","uid":"u"},"spec":{"finalizers":["x/y"]}}
         "#]],
         );
+        let held = r#"{"name": "m", "namespace": "a", "finalizers": ["x/y"],
+                       "deletionTimestamp": "2026-01-01T00:00:00Z"}"#;
+        check(&[("configmaps", held)], &["kubernetes"], expect![[""]]);
         check(
             &[],
             &["x/y"],
