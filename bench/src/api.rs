@@ -70,11 +70,18 @@ pub fn watchers() -> Result<Vec<Row>> {
     let peer = Peer::start()?;
     let (ours, theirs) = both(&cluster, &peer, &["watchers"])?;
     cluster.skiff(&["delete"]);
-    let (ours, theirs) = (number(&ours, "p99_ms")?, number(&theirs, "p99_ms")?);
+    let show = |it: &Value| -> Result<String> {
+        let (p99, lost) = (number(it, "p99_ms")?, number(it, "lost")?);
+        Ok(match lost {
+            0.0 => format!("{p99:.1} ms"),
+            _ => format!("{p99:.1} ms, {lost} lost"),
+        })
+    };
+    let ratio = number(&theirs, "p99_ms")? / number(&ours, "p99_ms")?;
     Ok(vec![Row {
         figure: "event to 1,000 watchers at 60 writes/s, p99".into(),
-        ours: format!("{ours:.1} ms"),
-        peer: Some((format!("{theirs:.1} ms"), theirs / ours)),
+        ours: show(&ours)?,
+        peer: Some((show(&theirs)?, ratio)),
         goal: "reported",
     }])
 }

@@ -13,7 +13,7 @@ mod processes;
 mod size;
 mod watchers;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use std::process::Command;
 
@@ -55,12 +55,17 @@ fn main() -> Result<()> {
         let names: Vec<_> = PARTS.iter().map(|(name, _)| *name).collect();
         bail!("no figures named {other:?}; there are: {}", names.join(", "));
     }
-    let mut rows = Vec::new();
+    let (mut rows, mut failed) = (Vec::new(), Vec::new());
     for (name, part) in PARTS.iter().filter(|(n, _)| words.is_empty() || words.contains(n)) {
         eprintln!("measuring: {name}");
-        rows.extend(part().with_context(|| format!("measuring {name}"))?);
+        match part().with_context(|| format!("measuring {name}")) {
+            Ok(more) => rows.extend(more),
+            Err(error) => failed.push(error),
+        }
     }
     print(&rows);
+    failed.iter().for_each(|error| eprintln!("{error:#}"));
+    ensure!(failed.is_empty(), "{} groups of figures are missing", failed.len());
     Ok(())
 }
 

@@ -2,15 +2,15 @@
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use std::path::Path;
 
 /// Proportional memory in KiB, processor time in ticks so far, and how many processes.
 pub fn now() -> Result<Value> {
     let (mut pss_kb, mut ticks, mut count, mut each) = (0, 0, 0, Vec::new());
+    let own = std::env::current_exe()?;
     for entry in std::fs::read_dir("/proc")? {
         let folder = entry?.path();
         let Ok(program) = folder.join("exe").read_link() else { continue };
-        if !program.to_string_lossy().contains("skiff") || is_self(&folder)? {
+        if !program.to_string_lossy().contains("skiff") || program == own {
             continue;
         }
         // A process may end while it is looked at.
@@ -26,10 +26,6 @@ pub fn now() -> Result<Value> {
     each.sort_by_key(|line| std::cmp::Reverse(line[0].as_u64()));
     each.truncate(4);
     Ok(json!({"pss_kb": pss_kb, "ticks": ticks, "count": count, "largest": each}))
-}
-
-fn is_self(folder: &Path) -> Result<bool> {
-    Ok(folder.file_name().is_some_and(|name| *name == *std::process::id().to_string()))
 }
 
 fn pss(rollup: &str) -> Option<u64> {

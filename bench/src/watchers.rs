@@ -1,8 +1,10 @@
 //! 1,000 watchers of one namespace at 60 writes a second: how long until each has seen each event.
+//!
+//! A server may end a watch that does not keep up; what it would have seen counts as lost, not as late.
 
 use crate::http2::{Connections, Lines, drain};
 use crate::percentile;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use futures_util::future::{join_all, try_join_all};
 use http::Method;
 use http_body_util::BodyExt;
@@ -47,9 +49,9 @@ pub async fn run() -> Result<Value> {
     written?;
     watched.into_iter().collect::<Result<Vec<()>>>()?;
     let mut times = times.into_inner();
-    ensure!(times.len() == WATCHERS * WRITES as usize, "{} events were seen", times.len());
+    let lost = WATCHERS * WRITES as usize - times.len();
     times.sort_by(f64::total_cmp);
-    Ok(json!({"p50_ms": percentile(&times, 0.5), "p99_ms": percentile(&times, 0.99)}))
+    Ok(json!({"p50_ms": percentile(&times, 0.5), "p99_ms": percentile(&times, 0.99), "lost": lost}))
 }
 
 /// Makes an object at each beat, named after the time of its making; none waits for the one before.

@@ -1,4 +1,4 @@
-//! Chores of the repository, one subcommand each: `cargo xtask tidy|gen|ci|bench`.
+//! Chores of the repository, one subcommand each: `cargo xtask tidy|gen|ci|fuzz|bench`.
 //!
 //! A chore never runs in a build; what `gen` makes is committed.
 
@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 
 mod bench;
 mod ci;
+mod fuzz;
 mod r#gen;
 mod gen_discovery;
 mod gen_facts;
@@ -16,9 +17,10 @@ fn main() -> Result<()> {
     match arguments.first().map(String::as_str) {
         Some("bench") => bench::run(&arguments[1..]),
         Some("ci") => ci::run(),
+        Some("fuzz") => fuzz::run(&arguments[1..]),
         Some("gen") => r#gen::run(),
         Some("tidy") => tidy::run(),
-        Some(other) => bail!("no chore named {other:?}; there are: bench, ci, gen, tidy"),
-        None => bail!("name a chore: bench, ci, gen, tidy"),
+        Some(other) => bail!("no chore named {other:?}; there are: bench, ci, fuzz, gen, tidy"),
+        None => bail!("name a chore: bench, ci, fuzz, gen, tidy"),
     }
 }

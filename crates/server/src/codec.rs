@@ -49,13 +49,11 @@ impl Incoming {
         if request.verb != Verb::Patch {
             let accepted = [JSON, YAML, protobuf::MEDIA_TYPE];
             let sort = media_type(request, &accepted)?;
-            let (value, odd) = match sort {
-                protobuf::MEDIA_TYPE => {
-                    (parse_protobuf(request, body_schema(request)?)?, Vec::new())
-                }
+            let parsed = match sort {
+                protobuf::MEDIA_TYPE => parse_protobuf(request, body_schema(request)?)?.into(),
                 _ => parse(request, sort)?,
             };
-            return whole(request, value, odd).map(Incoming::Object);
+            return whole(request, parsed).map(Incoming::Object);
         }
         let mut accepted = vec![JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_YAML];
         if request.kind.is_custom() {
@@ -178,8 +176,8 @@ fn read_apply(request: &Request) -> Result<Incoming, Status> {
         let why = "is required for apply patch";
         return Err(patch_options(|errors| errors.required(&Path::new("fieldManager"), why)));
     }
-    let (config, odd) = parse(request, APPLY_YAML)?;
-    odd_fields(request, odd)?;
+    let text::Parsed { value: config, odd } = parse(request, APPLY_YAML)?;
+    tell(request, odd, (&request.kind.version, &request.kind.kind))?;
     let force = if request.query.flag("force") { Force::Yes } else { Force::No };
     Ok(Incoming::Apply { config, force })
 }
@@ -191,7 +189,8 @@ fn patch_options(fill: impl FnOnce(&mut Errors)) -> Status {
 }
 
 /// A whole object: decoded, with the warnings or refusals that its unknown fields deserve.
-fn whole(request: &Request, mut value: Value, odd: Vec<String>) -> Result<Object, Status> {
+fn whole(request: &Request, parsed: text::Parsed) -> Result<Object, Status> {
+    let text::Parsed { mut value, odd } = parsed;
     let kind = &request.kind;
     let entry = kind.subresource(&request.resource.subresource);
     let (group, version, name) = match entry.and_then(|e| e.body) {
@@ -199,7 +198,7 @@ fn whole(request: &Request, mut value: Value, odd: Vec<String>) -> Result<Object
         None => (&*kind.group, &*kind.version, &*kind.kind),
     };
     check_type(&mut value, group, version, name)?;
-    decode_as(request, &mut value, body_schema(request)?, (version, name), odd)?;
+    decode_as(request, &mut value, odd, body_schema(request)?, (version, name))?;
     Ok(Object::new(value))
 }
 
@@ -226,49 +225,50 @@ fn mode(request: &Request) -> Result<Mode, Status> {
     })
 }
 
+/// `odd` is what the reader found odd about the body.
 fn decode_as(
     request: &Request,
     value: &mut Value,
+    mut odd: Vec<String>,
     schema: &Struct,
-    (version, name): (&str, &str),
-    odd: Vec<String>,
+    of: (&str, &str),
 ) -> Result<(), Status> {
-    let mode = mode(request)?;
+    let mode = match mode(request)? {
+        Mode::Ignore => Mode::Ignore,
+        // What is unknown is told with what is odd, so it is gathered first.
+        Mode::Warn | Mode::Strict => Mode::Warn,
+    };
     let custom = request.kind.is_custom() && std::ptr::eq(schema, &*request.kind.schema);
     let decoded = match custom {
         true => prune(value, schema, mode),
         false => decode(value, schema, mode),
     };
-    match together(decoded, odd, mode, custom) {
-        Ok(warnings) => {
-            warnings.into_iter().for_each(|warning| request.warn(warning));
-            Ok(())
-        }
-        Err(error @ (DecodeError::Type(_) | DecodeError::Strict(_))) => Err(Status::bad_request(
-            format!("{name} in version \"{version}\" cannot be handled as a {name}: {error}"),
-        )),
+    odd.extend(decoded.map_err(|error| unfit(of, &error))?);
+    // A custom resource is read before it is compared with its schema: what stands twice comes first.
+    if let (Payload::Bytes(body), false, false) = (&request.payload, custom, odd.is_empty()) {
+        text::places::sort(body, &mut odd);
     }
+    tell(request, odd, of)
 }
 
-/// Fields that stand twice are told with those that are unknown: a custom resource is read before it is compared with
-/// its schema, so there they come first.
-fn together(
-    decoded: Result<Vec<String>, DecodeError>,
-    odd: Vec<String>,
-    mode: Mode,
-    custom: bool,
-) -> Result<Vec<String>, DecodeError> {
-    let (strict, unknown) = match decoded {
-        Err(DecodeError::Strict(unknown)) => (true, unknown),
-        Err(error) => return Err(error),
-        Ok(warnings) => (mode == Mode::Strict && !odd.is_empty(), warnings),
-    };
-    let all = match custom {
-        _ if mode == Mode::Ignore => unknown,
-        true => [odd, unknown].concat(),
-        false => [unknown, odd].concat(),
-    };
-    if strict { Err(DecodeError::Strict(all)) } else { Ok(all) }
+fn unfit((version, name): (&str, &str), error: &DecodeError) -> Status {
+    Status::bad_request(format!(
+        "{name} in version \"{version}\" cannot be handled as a {name}: {error}"
+    ))
+}
+
+/// Fields that are unknown or stand twice: warnings, or a refusal, as `fieldValidation` says.
+fn tell(request: &Request, odd: Vec<String>, of: (&str, &str)) -> Result<(), Status> {
+    match request.strictness()? {
+        Strictness::Strict if !odd.is_empty() => {
+            Err(unfit(of, &DecodeError::Strict(skiff_api::yaml::in_one_text(odd))))
+        }
+        Strictness::Warn => {
+            odd.into_iter().for_each(|text| request.warn(text));
+            Ok(())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The type that the body names must be the one of the path; a missing one is filled in.
@@ -360,7 +360,7 @@ fn patch(
     let patch::Patched { object: mut value, odd } = run()?;
     let refuse = |why: String| {
         let shown = match sort {
-            STRATEGIC_PATCH => patch::shown::strategic(bytes),
+            STRATEGIC_PATCH => patch::shown::strategic(bytes, object),
             // Decoding has changed what the patch made, so it is made again.
             _ => patch::shown::made(bytes, &run()?.object, schema),
         };
@@ -441,7 +441,7 @@ fn applied(
         return Ok(Object::new(object));
     }
     let mut object = result.object;
-    decode_as(request, &mut object, &kind.schema, (&kind.version, &kind.kind), Vec::new())?;
+    decode_as(request, &mut object, Vec::new(), &kind.schema, (&kind.version, &kind.kind))?;
     let mut object = Object::new(object);
     object.set_absent("metadata.name", &*request.resource.name);
     if kind.namespaced() {
@@ -510,7 +510,7 @@ fn media_type(request: &Request, accepted: &[&'static str]) -> Result<&'static s
     let given = if given.is_empty() && request.verb != Verb::Patch { JSON } else { given };
     let found = accepted.iter().find(|sort| **sort == given).copied();
     found.ok_or_else(|| match request.verb {
-        Verb::Patch => Status::unsupported_patch(),
+        Verb::Patch if !request.kind.is_custom() => Status::unsupported_patch(),
         _ => Status::unsupported_media(&accepted.join(", ")),
     })
 }
@@ -523,10 +523,10 @@ fn payload_bytes(request: &Request) -> Result<Bytes, Status> {
     }
 }
 
-/// The body as a tree, and the fields that stand in it twice.
-fn parse(request: &Request, sort: &str) -> Result<(Value, Vec<String>), Status> {
+/// The body as a tree.
+fn parse(request: &Request, sort: &str) -> Result<text::Parsed, Status> {
     if let Payload::Tree(tree) = &request.payload {
-        return Ok((tree.clone(), Vec::new()));
+        return Ok(tree.clone().into());
     }
     let bytes = payload_bytes(request)?;
     let read = match sort {
@@ -534,8 +534,7 @@ fn parse(request: &Request, sort: &str) -> Result<(Value, Vec<String>), Status> 
         JSON => text::read_object(&bytes),
         _ => skiff_api::yaml::read_object(&bytes),
     };
-    let read = read.map_err(|why| unreadable(request, &why))?;
-    Ok((read.value, read.odd))
+    read.map_err(|why| unreadable(request, &why))
 }
 
 fn unreadable(request: &Request, why: &str) -> Status {
@@ -555,24 +554,6 @@ fn unreadable(request: &Request, why: &str) -> Status {
     ))
 }
 
-/// Fields that stand twice: warnings, or a refusal, as `fieldValidation` says.
-fn odd_fields(request: &Request, odd: Vec<String>) -> Result<(), Status> {
-    match request.strictness()? {
-        Strictness::Strict if !odd.is_empty() => {
-            let (kind, version) = (&request.kind.kind, &request.kind.version);
-            Err(Status::bad_request(format!(
-                "{kind} in version \"{version}\" cannot be handled as a {kind}: strict decoding error: {}",
-                odd.join(", ")
-            )))
-        }
-        Strictness::Warn => {
-            odd.into_iter().for_each(|text| request.warn(text));
-            Ok(())
-        }
-        _ => Ok(()),
-    }
-}
-
 /// The body of a request whatever it is (options of a delete).
 pub fn read_any(request: &Request) -> Result<Value, Status> {
     match media_type(request, &[JSON, YAML, protobuf::MEDIA_TYPE])? {
@@ -584,11 +565,7 @@ pub fn read_any(request: &Request) -> Result<Value, Status> {
                 options.ok_or_else(|| Status::internal("DeleteOptions have no schema"))?,
             )
         }
-        sort => {
-            let (value, odd) = parse(request, sort)?;
-            odd_fields(request, odd)?;
-            Ok(value)
-        }
+        sort => parse(request, sort).map(|parsed| parsed.value),
     }
 }
 
@@ -690,25 +667,4 @@ pub fn renew(server: &Server, kind: &Kind, record: &Record) -> Result<Bytes, Sta
 /// A time as `metadata` shows it.
 pub fn time(time: Time) -> String {
     format(time, Precision::Seconds)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn repeated_and_unknown_fields_are_told_together() {
-        let told = |decoded, mode, custom| together(decoded, vec!["twice".into()], mode, custom);
-        let unknown = || vec!["unknown".to_owned()];
-        let strict = |custom| told(Err(DecodeError::Strict(unknown())), Mode::Strict, custom);
-        let text = "strict decoding error: unknown, twice";
-        assert_eq!(strict(false).expect_err("refused").to_string(), text);
-        let text = "strict decoding error: twice, unknown";
-        assert_eq!(strict(true).expect_err("refused").to_string(), text);
-        let text = "strict decoding error: twice";
-        let only = told(Ok(Vec::new()), Mode::Strict, false);
-        assert_eq!(only.expect_err("refused").to_string(), text);
-        assert_eq!(told(Ok(unknown()), Mode::Warn, false).expect("taken"), ["unknown", "twice"]);
-        assert!(told(Ok(Vec::new()), Mode::Ignore, true).expect("taken").is_empty());
-    }
 }
