@@ -33,7 +33,9 @@ mount -t tmpfs tmpfs /run
 mount --bind DATA/lib /var/lib
 hostname NAME
 echo ready
-exec sleep infinity
+# A shell takes away whatever dead process comes to it.
+sleep infinity &
+wait
 "#;
 
 /// One machine and its folder.

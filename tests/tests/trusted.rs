@@ -102,7 +102,7 @@ fn a_watch_goes_on_from_its_revision_after_a_crash() {
 /// Everything outside of the cluster that a user could find changed.
 fn traces(c: &Cluster) -> String {
     let look = format!(
-        "echo 1 processes; ps -e -o args= | grep -vE '^(ps|grep|bash|sed|find|sort|cut) ' | sort; \
+        "echo 1 processes; ps -e -o args= | grep -vE '^(ps|grep|bash|sort)( |$)' | sort; \
          echo 2 links; ip -o link | cut -d: -f2; ip -o -4 address | sed 's/ valid_lft.*//'; \
          echo 3 routes; ip route; ip rule; ip neigh; ip netns; \
          echo 4 rules; \
