@@ -151,7 +151,8 @@ impl Drop for Machine {
                 eprintln!("waiting for the end of {}: {e}", self.name);
             }
         }
-        for group in cgroups(&self.name).unwrap_or_default() {
+        let cluster = format!("{}-skiff", self.name);
+        for group in [cgroups(&self.name), cgroups(&cluster)].into_iter().flatten().flatten() {
             if let Err(e) = remove_groups(&group) {
                 eprintln!("{} stays: {e}", group.display());
             }

@@ -1,10 +1,12 @@
-//! Chores of the repository, one subcommand each: `cargo xtask tidy|gen|ci|bench`.
+//! Chores of the repository, one subcommand each: `cargo xtask tidy|gen|ci|fuzz|bench`.
 //!
 //! A chore never runs in a build; what `gen` makes is committed.
 
 use anyhow::{Result, bail};
 
+mod bench;
 mod ci;
+mod fuzz;
 mod r#gen;
 mod gen_discovery;
 mod gen_facts;
@@ -13,10 +15,12 @@ mod tidy;
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.first().map(String::as_str) {
+        Some("bench") => bench::run(&arguments[1..]),
         Some("ci") => ci::run(),
+        Some("fuzz") => fuzz::run(&arguments[1..]),
         Some("gen") => r#gen::run(),
         Some("tidy") => tidy::run(),
-        Some(other) => bail!("no chore named {other:?}; there are: ci, gen, tidy"),
-        None => bail!("name a chore: ci, gen, tidy"),
+        Some(other) => bail!("no chore named {other:?}; there are: bench, ci, fuzz, gen, tidy"),
+        None => bail!("name a chore: bench, ci, fuzz, gen, tidy"),
     }
 }

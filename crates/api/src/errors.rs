@@ -171,6 +171,9 @@ impl Errors {
         let body = format!("Too many: {actual}: must have at most {most} items");
         self.push(Sort::TooMany, path, body);
     }
+    pub fn internal(&mut self, path: &Path, why: &str) {
+        self.push(Sort::Internal, path, format!("Internal error: {why}"));
+    }
     pub fn not_found(&mut self, path: &Path, value: impl Into<Value>) {
         self.push(Sort::NotFound, path, format!("Not found: {}", show(&value.into())));
     }

@@ -13,6 +13,7 @@ use serde_json::map::Entry;
 use serde_json::ser::Formatter;
 use serde_json::{Map, Number, Value};
 
+pub mod places;
 mod scan;
 
 pub use scan::syntax_error;
@@ -21,7 +22,10 @@ pub use scan::syntax_error;
 pub const MAX_BODY_BYTES: usize = 3 * 1024 * 1024;
 
 /// So many repeated fields of one body are named; more help nobody.
-const MAX_DUPLICATES: usize = 100;
+pub(crate) const MAX_DUPLICATES: usize = 100;
+/// So many bytes of their paths are written out in finding out whether a field was named before: a long path to many
+/// repeated fields would cost the square of the body.
+const MAX_DUPLICATE_BYTES: usize = 1 << 20;
 
 /// What a body says, and what is odd about it.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +33,12 @@ pub struct Parsed {
     pub value: Value,
     /// `duplicate field "spec.replicas"`: warnings, or errors under `fieldValidation=Strict`.
     pub odd: Vec<String>,
+}
+
+impl From<Value> for Parsed {
+    fn from(value: Value) -> Parsed {
+        Parsed { value, odd: Vec::new() }
+    }
 }
 
 /// Reads one JSON value. The error is upstream's text without any prefix.
@@ -42,13 +52,13 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, String> {
             &lossy
         }
     };
-    let mut odd = Vec::new();
+    let mut odd = Odd::default();
     let mut reader = serde_json::Deserializer::from_str(text);
     let value = Seed { path: None, odd: &mut odd }
         .deserialize(&mut reader)
         .and_then(|value| reader.end().map(|()| value))
         .map_err(|error| describe(bytes, &error))?;
-    Ok(Parsed { value, odd })
+    Ok(Parsed { value, odd: odd.texts })
 }
 
 /// Which bracket it was counts for nothing.
@@ -196,10 +206,30 @@ fn show(path: Option<&Path>, last: &str) -> String {
     out
 }
 
+/// Repeated fields.
+#[derive(Default)]
+struct Odd {
+    texts: Vec<String>,
+    written: usize,
+}
+
+impl Odd {
+    fn note(&mut self, path: Option<&Path>, field: &str) {
+        if self.texts.len() >= MAX_DUPLICATES || self.written >= MAX_DUPLICATE_BYTES {
+            return;
+        }
+        let text = format!("duplicate field {:?}", show(path, field));
+        self.written += text.len();
+        if !self.texts.contains(&text) {
+            self.texts.push(text);
+        }
+    }
+}
+
 /// Builds a tree and notes repeated fields.
 struct Seed<'p, 'o> {
     path: Option<&'p Path<'p>>,
-    odd: &'o mut Vec<String>,
+    odd: &'o mut Odd,
 }
 
 impl<'de> DeserializeSeed<'de> for Seed<'_, '_> {
@@ -269,10 +299,7 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
                     slot.insert(value);
                 }
                 Entry::Occupied(mut slot) => {
-                    let text = format!("duplicate field {:?}", show(self.path, slot.key()));
-                    if self.odd.len() < MAX_DUPLICATES && !self.odd.contains(&text) {
-                        self.odd.push(text);
-                    }
+                    self.odd.note(self.path, slot.key());
                     slot.insert(value);
                 }
             }

@@ -60,7 +60,7 @@ pub fn validate_create(kind: &Kind, new: &Object, errors: &mut Errors) {
 /// Validates the metadata of a changed object: what may not change, and the rest as on create.
 pub fn validate_update(new: &Object, old: &Object, errors: &mut Errors) {
     let meta = Path::new("metadata");
-    for field in ["name", "namespace", "uid", "creationTimestamp"] {
+    for field in ["name", "namespace", "uid"] {
         let path = format!("metadata.{field}");
         if new.at(&path) != old.at(&path) {
             let value = new.at(&path).cloned().unwrap_or(Value::Null);
@@ -206,9 +206,15 @@ fn validate_finalizer(
     for why in names::qualified(finalizer) {
         errors.invalid(path, finalizer, &why);
     }
-    let strict = rule == Names::Strict;
-    if strict && !finalizer.contains('/') && !STANDARD_FINALIZERS.contains(&finalizer) {
+    if rule == Names::Strict {
+        validate_known_finalizer(&path.index(index), finalizer, errors);
+    }
+}
+
+/// A finalizer is a standard one or says whose it is.
+pub fn validate_known_finalizer(path: &Path, finalizer: &str, errors: &mut Errors) {
+    if !finalizer.contains('/') && !STANDARD_FINALIZERS.contains(&finalizer) {
         let why = "name is neither a standard finalizer name nor is it fully qualified";
-        errors.invalid(&path.index(index), finalizer, why);
+        errors.invalid(path, finalizer, why);
     }
 }

@@ -4,6 +4,7 @@
 //! are found by their numbers in the schema table; nothing is generated. Unknown fields are skipped, as protobuf
 //! does. The decoder faces the network: every length is checked against what is there, and depth is bounded.
 
+use crate::schema::emit::emit;
 use crate::schema::{Node, Shape, Struct};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -15,6 +16,9 @@ pub const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";
 const MAGIC: &[u8] = b"k8s\0";
 /// Nesting beyond any object of the API; upstream's schemas of custom resources are the deepest.
 const DEPTH_MOST: usize = 64;
+
+/// The definition that schemas of custom resources consist of.
+const SCHEMA: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
 
 /// Why a body cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -183,13 +187,26 @@ fn put(
 ) -> Result<(), ProtobufError> {
     let name = field.name.as_ref();
     match &field.node.shape {
+        Shape::Any if choice(&field.go).is_some() => {
+            map.insert(name.to_owned(), alternative(wire, choice(&field.go), depth)?);
+        }
+        Shape::Map(_) if field.go == "v1.JSONSchemaDependencies" => {
+            let Wire::Bytes(entry) = wire else { return Ok(()) };
+            let read = |wire| alternative(wire, Some(Choice::Texts), depth);
+            let (key, value) = map_entry(entry, read)?;
+            map.entry(name).or_insert_with(|| json!({}))[key] = value.unwrap_or(json!([]));
+        }
         Shape::List(item) => {
             let list = map.entry(name).or_insert_with(|| json!([]));
             append(list.as_array_mut().expect("it was made an array"), wire, item, depth)?;
         }
         Shape::Map(item) => {
             let Wire::Bytes(entry) = wire else { return Ok(()) };
-            let (key, value) = map_entry(entry, item, depth)?;
+            let (key, value) = map_entry(entry, |wire| scalar(wire, item, "", depth))?;
+            let value = value.unwrap_or_else(|| match &item.shape {
+                Shape::String | Shape::Bytes => "".into(),
+                other => crate::schema::decode::empty(other),
+            });
             map.entry(name).or_insert_with(|| json!({}))[key] = value;
         }
         _ => {
@@ -222,21 +239,63 @@ fn append(
     Ok(())
 }
 
-fn map_entry(entry: &[u8], item: &Node, depth: usize) -> Result<(String, Value), ProtobufError> {
+fn map_entry<'a>(
+    entry: &'a [u8],
+    read: impl Fn(Wire<'a>) -> Result<Value, ProtobufError>,
+) -> Result<(String, Option<Value>), ProtobufError> {
     let (mut key, mut value) = (String::new(), None);
     let mut reader = Reader(entry);
     while let Some((number, wire)) = reader.field()? {
         match (number, wire) {
             (1, Wire::Bytes(text)) => key = lossy(text),
-            (2, wire) => value = Some(scalar(wire, item, "", depth)?),
+            (2, wire) => value = Some(read(wire)?),
             _ => {}
         }
     }
-    let absent = || match &item.shape {
-        Shape::String | Shape::Bytes => "".into(),
-        other => crate::schema::decode::empty(other),
-    };
-    Ok((key, value.unwrap_or_else(absent)))
+    Ok((key, value))
+}
+
+/// What else than one schema may stand in a place of a custom resource's schema. JSON tells them apart by their type;
+/// protobuf wraps them in a message of two fields.
+#[derive(Clone, Copy)]
+enum Choice {
+    Bool,
+    Schemas,
+    Texts,
+}
+
+fn choice(go: &str) -> Option<Choice> {
+    match go {
+        "v1.JSONSchemaPropsOrBool" => Some(Choice::Bool),
+        "v1.JSONSchemaPropsOrArray" => Some(Choice::Schemas),
+        "v1.JSONSchemaPropsOrStringArray" => Some(Choice::Texts),
+        _ => None,
+    }
+}
+
+fn alternative(wire: Wire, choice: Option<Choice>, depth: usize) -> Result<Value, ProtobufError> {
+    let (Wire::Bytes(message), Some(choice)) = (wire, choice) else { return Ok(Value::Null) };
+    let of = crate::schema::builtin(SCHEMA).expect("the table has the schema of schemas");
+    let (mut schema, mut allows, mut list, mut reader) = (None, false, Vec::new(), Reader(message));
+    while let Some((number, wire)) = reader.field()? {
+        match (choice, number, wire) {
+            (Choice::Bool, 1, Wire::Varint(n)) => allows = n != 0,
+            (Choice::Bool, 2, Wire::Bytes(raw)) => schema = Some(structure(raw, of, depth + 1)?),
+            (Choice::Schemas | Choice::Texts, 1, Wire::Bytes(raw)) => {
+                schema = Some(structure(raw, of, depth + 1)?);
+            }
+            (Choice::Schemas, 2, Wire::Bytes(raw)) => list.push(structure(raw, of, depth + 1)?),
+            (Choice::Texts, 2, Wire::Bytes(text)) => list.push(lossy(text).into()),
+            _ => {}
+        }
+    }
+    // Below here no table says what is left out when it is empty, and protobuf sends it all the same.
+    schema.iter_mut().chain(&mut list).for_each(|it| emit(it, of));
+    Ok(match (schema, choice) {
+        (Some(schema), _) if list.is_empty() => schema,
+        (_, Choice::Bool) => allows.into(),
+        _ => list.into(),
+    })
 }
 
 /// A value that is no list and no map of a struct.
@@ -339,6 +398,30 @@ mod tests {
         assert_eq!((&value["kind"], &value["apiVersion"]), (&json!("ConfigMap"), &json!("v1")));
         assert_eq!((&value["metadata"]["name"], &value["data"]), (&json!("x"), &json!({"a": "b"})));
         assert_eq!(value["metadata"].get("creationTimestamp"), None);
+    }
+
+    #[test]
+    fn schemas_hold_one_schema_or_something_else() {
+        let of = crate::schema::builtin(SCHEMA).expect("the table has it");
+        // (what is written, its JSON): items and additionalProperties as upstream's encoder writes them.
+        let tagged = |name: &str, message: &[u8]| {
+            let tag = of.field(name).expect("the field").tag << 3 | 2;
+            let mut out = vec![(tag & 0x7f) as u8 | 0x80, (tag >> 7) as u8, message.len() as u8];
+            out.extend(message);
+            structure(&out, of, 0).expect("it is a schema")
+        };
+        // With an empty id and `uniqueItems: false`.
+        let typed = b"\x0a\0\x2a\x01s\x90\x01\0";
+        let with = |lead: &[u8]| [lead, &[typed.len() as u8], typed].concat();
+        assert_eq!(tagged("items", &with(b"\x0a")), json!({"items": {"type": "s"}}));
+        assert_eq!(tagged("items", &with(b"\x12")), json!({"items": [{"type": "s"}]}));
+        let extra = |value| json!({"additionalProperties": value});
+        assert_eq!(tagged("additionalProperties", b"\x08\x01"), extra(json!(true)));
+        assert_eq!(tagged("additionalProperties", b"\x08\0"), extra(json!(false)));
+        let schema = [b"\x08\x01".to_vec(), with(b"\x12")].concat();
+        assert_eq!(tagged("additionalProperties", &schema), extra(json!({"type": "s"})));
+        let entry = b"\x0a\x01a\x12\x03\x12\x01b";
+        assert_eq!(tagged("dependencies", entry), json!({"dependencies": {"a": ["b"]}}));
     }
 
     #[test]

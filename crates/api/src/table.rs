@@ -15,9 +15,14 @@ pub fn columns(kind: &Kind) -> Value {
     kind.columns.iter().map(definition).collect()
 }
 
-/// The cells of one object; `now` is for ages.
+/// The cells of one object; `now` is for ages. The columns of a built-in kind read what is stored, whatever
+/// face of it is shown.
 pub fn cells(kind: &Kind, object: &Object, now: Timestamp) -> Value {
-    kind.columns.iter().map(|column| cell(column, object, now)).collect()
+    let mut stored = object.clone();
+    if let (Some(convert), false) = (kind.convert, kind.is_custom()) {
+        (convert.to_stored)(&mut stored);
+    }
+    kind.columns.iter().map(|column| cell(column, &stored, now)).collect()
 }
 
 fn cell(column: &Column, object: &Object, now: Timestamp) -> Value {

@@ -213,12 +213,6 @@ impl Answer {
 
 impl From<Status> for Answer {
     fn from(status: Status) -> Answer {
-        if status == Status::no_such_path() {
-            // Paths that lead nowhere are answered in plain words, by upstream too.
-            let text = "404 page not found\n";
-            return Answer::new(StatusCode::NOT_FOUND, Body::Bytes(text.into()))
-                .typed("text/plain; charset=utf-8");
-        }
         let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut answer =
             Answer::new(code, Body::Bytes(status.text().into())).typed("application/json");

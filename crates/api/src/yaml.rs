@@ -8,8 +8,9 @@ use std::fmt::Write as _;
 use serde::Deserialize;
 use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
+use serde_saphyr::Spanned;
 
-use crate::json::{self, Parsed, check_head, excerpt, float};
+use crate::json::{self, MAX_DUPLICATES, Parsed, check_head, excerpt, float};
 
 mod write;
 
@@ -33,20 +34,18 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, String> {
         return Ok(parsed);
     }
     let text = std::str::from_utf8(bytes).map_err(|_| "yaml: invalid UTF-8".to_string())?;
-    let mut odd = Vec::new();
-    let read = match read(text, serde_saphyr::options::DuplicateKeyPolicy::Error) {
-        Err(error) => match error.without_snippet() {
-            serde_saphyr::Error::DuplicateMappingKey { key, location } => {
-                let key = key.as_deref().unwrap_or_default();
-                odd.push(format!("line {}: key {key:?} already set in map", location.line()));
-                read(text, serde_saphyr::options::DuplicateKeyPolicy::LastWins)
-            }
-            _ => Err(error),
-        },
-        read => read,
-    };
-    let value = read.map_err(|error| describe(&error))?;
+    let Tree { value, odd } = read(text).map_err(|error| describe(&error))?;
     Ok(Parsed { value, odd })
+}
+
+/// What is odd about a body, as one refusal says it: what the reader of YAML says is one text.
+pub fn in_one_text(mut odd: Vec<String>) -> Vec<String> {
+    let lines = odd.iter().take_while(|text| text.starts_with("line ")).count();
+    if lines > 0 {
+        let told: Vec<String> = odd.drain(..lines).collect();
+        odd.insert(0, format!("yaml: unmarshal errors:\n  {}", told.join("\n  ")));
+    }
+    odd
 }
 
 /// Reads the body of a create or update: an object, whose version and kind can be told.
@@ -56,12 +55,9 @@ pub fn read_object(bytes: &[u8]) -> Result<Parsed, String> {
     Ok(parsed)
 }
 
-fn read(
-    text: &str,
-    duplicates: serde_saphyr::options::DuplicateKeyPolicy,
-) -> Result<Value, serde_saphyr::Error> {
+fn read(text: &str) -> Result<Tree, serde_saphyr::Error> {
     let mut options = serde_saphyr::Options::default();
-    options.duplicate_keys = duplicates;
+    options.duplicate_keys = serde_saphyr::options::DuplicateKeyPolicy::LastWins;
     options.legacy_octal_numbers = true;
     options.with_snippet = false;
     options.alias_limits.max_total_replayed_events = MAX_REPLAYED;
@@ -71,9 +67,9 @@ fn read(
     options.budget = Some(budget);
     let mut documents = serde_saphyr::from_multiple_with_options::<Tree>(text, options)?;
     if documents.is_empty() {
-        return Ok(Value::Null);
+        return Ok(Value::Null.into());
     }
-    Ok(documents.swap_remove(0).0)
+    Ok(documents.swap_remove(0))
 }
 
 fn describe(error: &serde_saphyr::Error) -> String {
@@ -104,8 +100,17 @@ fn describe(error: &serde_saphyr::Error) -> String {
 }
 
 /// A tree as the detour through JSON makes it: floats without fraction are integers, keys are
-/// strings.
-struct Tree(Value);
+/// strings. With it comes what is odd about it.
+struct Tree {
+    value: Value,
+    odd: Vec<String>,
+}
+
+impl<T: Into<Value>> From<T> for Tree {
+    fn from(value: T) -> Tree {
+        Tree { value: value.into(), odd: Vec::new() }
+    }
+}
 
 impl<'de> Deserialize<'de> for Tree {
     fn deserialize<D: serde::Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
@@ -123,39 +128,39 @@ impl<'de> Visitor<'de> for TreeVisitor {
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<Tree, E> {
-        Ok(Tree(Value::Bool(value)))
+        Ok(value.into())
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<Tree, E> {
-        Ok(Tree(value.into()))
+        Ok(value.into())
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<Tree, E> {
-        Ok(Tree(i64::try_from(value).map_or_else(|_| Value::from(value as f64), Value::from)))
+        Ok(i64::try_from(value).map_or_else(|_| Value::from(value as f64), Value::from).into())
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Tree, E> {
         // 2^63 itself is no 64-bit integer any more.
         if value.fract() == 0.0 && value.abs() < 9_223_372_036_854_775_808.0 {
-            return Ok(Tree(Value::from(value as i64)));
+            return Ok((value as i64).into());
         }
-        Ok(Tree(Value::from(value)))
+        Ok(value.into())
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Tree, E> {
-        Ok(Tree(value.into()))
+        Ok(value.into())
     }
 
     fn visit_bytes<E>(self, value: &[u8]) -> Result<Tree, E> {
-        Ok(Tree(String::from_utf8_lossy(value).into()))
+        Ok(Value::from(String::from_utf8_lossy(value)).into())
     }
 
     fn visit_unit<E>(self) -> Result<Tree, E> {
-        Ok(Tree(Value::Null))
+        Ok(Value::Null.into())
     }
 
     fn visit_none<E>(self) -> Result<Tree, E> {
-        Ok(Tree(Value::Null))
+        Ok(Value::Null.into())
     }
 
     fn visit_some<D: serde::Deserializer<'de>>(self, reader: D) -> Result<Tree, D::Error> {
@@ -163,17 +168,19 @@ impl<'de> Visitor<'de> for TreeVisitor {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Tree, A::Error> {
-        let mut out = Vec::new();
-        while let Some(Tree(item)) = items.next_element()? {
-            out.push(item);
+        let (mut out, mut odd) = (Vec::new(), Vec::new());
+        while let Some(mut item) = items.next_element::<Tree>()? {
+            odd.append(&mut item.odd);
+            out.push(item.value);
         }
-        Ok(Tree(Value::Array(out)))
+        Ok(Tree { value: Value::Array(out), odd })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Tree, A::Error> {
-        let mut out = Map::new();
-        while let Some(Tree(key)) = fields.next_key()? {
-            let key = match key {
+        let (mut out, mut odd) = (Map::new(), Vec::new());
+        while let Some(key) = fields.next_key::<Spanned<Tree>>()? {
+            let line = key.referenced.line();
+            let key = match key.value.value {
                 Value::String(key) => key,
                 Value::Number(number) => match number.as_f64() {
                     Some(value) if number.is_f64() => float(value),
@@ -182,10 +189,14 @@ impl<'de> Visitor<'de> for TreeVisitor {
                 Value::Bool(value) => value.to_string(),
                 other => return Err(A::Error::custom(format!("invalid map key: {other}"))),
             };
-            let Tree(value) = fields.next_value()?;
-            out.insert(key, value);
+            if out.contains_key(&key) && odd.len() < MAX_DUPLICATES {
+                odd.push(format!("line {line}: key {key:?} already set in map"));
+            }
+            let mut field = fields.next_value::<Tree>()?;
+            odd.append(&mut field.odd);
+            out.insert(key, field.value);
         }
-        Ok(Tree(Value::Object(out)))
+        Ok(Tree { value: Value::Object(out), odd })
     }
 }
 

@@ -16,8 +16,11 @@ use std::process::{Command, Stdio};
 const STOP_S: i64 = 60;
 /// Of a log that says why a daemon ended, so much is read.
 const REASON_BYTES: u64 = 64 << 10;
-/// glibc keeps an arena per thread otherwise, and never gives back what threads had.
-const ARENAS: (&str, &str) = ("MALLOC_ARENA_MAX", "1");
+/// What glibc reads when the daemon begins. One arena: it keeps one per thread otherwise, and never gives back what
+/// threads had. Each thread keeps 200 free pieces of each small size for itself (at worst 7 MB): the tree of an object
+/// is made of hundreds, and with the usual 7 an apply takes more than twice the processor time.
+pub const MALLOC: (&str, &str) =
+    ("GLIBC_TUNABLES", "glibc.malloc.arena_max=1:glibc.malloc.tcache_count=200");
 
 /// One `up`, `down` or `delete` at a time: the second waits for the first.
 pub fn lock(run: &Run<'_>) -> Result<File> {
@@ -47,7 +50,7 @@ pub fn start(run: &Run<'_>) -> Result<()> {
         .args(run.settings.flags())
         .arg("--background")
         .current_dir("/")
-        .env(ARENAS.0, ARENAS.1)
+        .env(MALLOC.0, MALLOC.1)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(log);

@@ -24,6 +24,7 @@ mod user;
 mod words;
 mod yaml;
 
+pub use daemon::MALLOC;
 pub use host::{Host, Mode};
 pub use place::Place;
 pub use say::explain;

@@ -118,7 +118,25 @@ impl Client {
         let answer = self.send(Method::GET, &path, "", "", Payload::None).await?;
         match &answer.body {
             Body::Object(stored) => decode(stored),
-            _ => serde_json::from_value(tree(&answer)?).map_err(unreadable),
+            Body::Bytes(bytes) => serde_json::from_slice(bytes).map_err(unreadable),
+            _ => Err(no_document()),
+        }
+    }
+
+    /// All objects of a kind, as views.
+    pub async fn views<V: View>(&self) -> Result<Vec<V>, Status> {
+        #[derive(serde::Deserialize)]
+        struct Listed<V> {
+            items: Vec<V>,
+        }
+        let path = V::RESOURCE.path("", "", "");
+        let answer = self.send(Method::GET, &path, "", "", Payload::None).await?;
+        match &answer.body {
+            Body::List(list) => list.items.iter().map(decode).collect(),
+            Body::Bytes(bytes) => {
+                serde_json::from_slice(bytes).map(|it: Listed<V>| it.items).map_err(unreadable)
+            }
+            _ => Err(no_document()),
         }
     }
 
@@ -287,8 +305,12 @@ pub fn tree(answer: &Answer) -> Result<Value, Status> {
     match &answer.body {
         Body::Bytes(bytes) => serde_json::from_slice(bytes).map_err(unreadable),
         Body::Object(stored) => stored.tree().map_err(unreadable),
-        _ => Err(Status::internal("the answer is a stream, not a document")),
+        _ => Err(no_document()),
     }
+}
+
+fn no_document() -> Status {
+    Status::internal("the answer is a stream, not a document")
 }
 
 fn refusal(answer: &Answer) -> Status {

@@ -11,7 +11,7 @@
 //! Never here: a write to the API but the one that says where this server listens
 //! ([`publish`]); an answer from a state that has not been seen whole.
 
-mod answer;
+pub mod answer;
 pub mod follow;
 pub mod forward;
 pub mod publish;

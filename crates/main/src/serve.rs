@@ -9,7 +9,7 @@ use crate::{kernel, log};
 use anyhow::{Context, Result};
 use skiff_base::World;
 use skiff_cli::settings::Settings;
-use skiff_cli::{Mode, Place};
+use skiff_cli::{MALLOC, Mode, Place};
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
@@ -18,8 +18,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// glibc reads it when a process begins; more arenas cost memory and save nothing with two threads.
-const ARENAS: &str = "MALLOC_ARENA_MAX";
 const WORKERS: usize = 2;
 /// Blocking calls (files, kernel) that may go on at once; each has a thread.
 const BLOCKING_MOST: usize = 16;
@@ -38,9 +36,10 @@ enum End {
 }
 
 pub fn run(settings: Settings, mode: Mode) -> Result<()> {
-    if std::env::var_os(ARENAS).is_none() {
+    if std::env::var_os(MALLOC.0).is_none() {
         let program = std::env::current_exe().context("finding the program of this process")?;
-        let error = Command::new(program).args(std::env::args_os().skip(1)).env(ARENAS, "1").exec();
+        let error =
+            Command::new(program).args(std::env::args_os().skip(1)).env(MALLOC.0, MALLOC.1).exec();
         return Err(error).context("executing the daemon");
     }
     if mode == Mode::Background {

@@ -49,11 +49,11 @@ impl Incoming {
         if request.verb != Verb::Patch {
             let accepted = [JSON, YAML, protobuf::MEDIA_TYPE];
             let sort = media_type(request, &accepted)?;
-            let value = match sort {
-                protobuf::MEDIA_TYPE => parse_protobuf(request, body_schema(request)?)?,
+            let parsed = match sort {
+                protobuf::MEDIA_TYPE => parse_protobuf(request, body_schema(request)?)?.into(),
                 _ => parse(request, sort)?,
             };
-            return whole(request, value).map(Incoming::Object);
+            return whole(request, parsed).map(Incoming::Object);
         }
         let mut accepted = vec![JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_YAML];
         if request.kind.is_custom() {
@@ -176,7 +176,8 @@ fn read_apply(request: &Request) -> Result<Incoming, Status> {
         let why = "is required for apply patch";
         return Err(patch_options(|errors| errors.required(&Path::new("fieldManager"), why)));
     }
-    let config = parse(request, APPLY_YAML)?;
+    let text::Parsed { value: config, odd } = parse(request, APPLY_YAML)?;
+    tell(request, odd, (&request.kind.version, &request.kind.kind))?;
     let force = if request.query.flag("force") { Force::Yes } else { Force::No };
     Ok(Incoming::Apply { config, force })
 }
@@ -188,7 +189,8 @@ fn patch_options(fill: impl FnOnce(&mut Errors)) -> Status {
 }
 
 /// A whole object: decoded, with the warnings or refusals that its unknown fields deserve.
-fn whole(request: &Request, mut value: Value) -> Result<Object, Status> {
+fn whole(request: &Request, parsed: text::Parsed) -> Result<Object, Status> {
+    let text::Parsed { mut value, odd } = parsed;
     let kind = &request.kind;
     let entry = kind.subresource(&request.resource.subresource);
     let (group, version, name) = match entry.and_then(|e| e.body) {
@@ -196,7 +198,7 @@ fn whole(request: &Request, mut value: Value) -> Result<Object, Status> {
         None => (&*kind.group, &*kind.version, &*kind.kind),
     };
     check_type(&mut value, group, version, name)?;
-    decode_as(request, &mut value, body_schema(request)?, (version, name))?;
+    decode_as(request, &mut value, odd, body_schema(request)?, (version, name))?;
     Ok(Object::new(value))
 }
 
@@ -223,25 +225,49 @@ fn mode(request: &Request) -> Result<Mode, Status> {
     })
 }
 
+/// `odd` is what the reader found odd about the body.
 fn decode_as(
     request: &Request,
     value: &mut Value,
+    mut odd: Vec<String>,
     schema: &Struct,
-    (version, name): (&str, &str),
+    of: (&str, &str),
 ) -> Result<(), Status> {
-    let mode = mode(request)?;
-    let decoded = match request.kind.is_custom() && std::ptr::eq(schema, &*request.kind.schema) {
+    let mode = match mode(request)? {
+        Mode::Ignore => Mode::Ignore,
+        // What is unknown is told with what is odd, so it is gathered first.
+        Mode::Warn | Mode::Strict => Mode::Warn,
+    };
+    let custom = request.kind.is_custom() && std::ptr::eq(schema, &*request.kind.schema);
+    let decoded = match custom {
         true => prune(value, schema, mode),
         false => decode(value, schema, mode),
     };
-    match decoded {
-        Ok(warnings) => {
-            warnings.into_iter().for_each(|warning| request.warn(warning));
+    odd.extend(decoded.map_err(|error| unfit(of, &error))?);
+    // A custom resource is read before it is compared with its schema: what stands twice comes first.
+    if let (Payload::Bytes(body), false, false) = (&request.payload, custom, odd.is_empty()) {
+        text::places::sort(body, &mut odd);
+    }
+    tell(request, odd, of)
+}
+
+fn unfit((version, name): (&str, &str), error: &DecodeError) -> Status {
+    Status::bad_request(format!(
+        "{name} in version \"{version}\" cannot be handled as a {name}: {error}"
+    ))
+}
+
+/// Fields that are unknown or stand twice: warnings, or a refusal, as `fieldValidation` says.
+fn tell(request: &Request, odd: Vec<String>, of: (&str, &str)) -> Result<(), Status> {
+    match request.strictness()? {
+        Strictness::Strict if !odd.is_empty() => {
+            Err(unfit(of, &DecodeError::Strict(skiff_api::yaml::in_one_text(odd))))
+        }
+        Strictness::Warn => {
+            odd.into_iter().for_each(|text| request.warn(text));
             Ok(())
         }
-        Err(error @ (DecodeError::Type(_) | DecodeError::Strict(_))) => Err(Status::bad_request(
-            format!("{name} in version \"{version}\" cannot be handled as a {name}: {error}"),
-        )),
+        _ => Ok(()),
     }
 }
 
@@ -334,7 +360,7 @@ fn patch(
     let patch::Patched { object: mut value, odd } = run()?;
     let refuse = |why: String| {
         let shown = match sort {
-            STRATEGIC_PATCH => patch::shown::strategic(bytes),
+            STRATEGIC_PATCH => patch::shown::strategic(bytes, object),
             // Decoding has changed what the patch made, so it is made again.
             _ => patch::shown::made(bytes, &run()?.object, schema),
         };
@@ -415,7 +441,7 @@ fn applied(
         return Ok(Object::new(object));
     }
     let mut object = result.object;
-    decode_as(request, &mut object, &kind.schema, (&kind.version, &kind.kind))?;
+    decode_as(request, &mut object, Vec::new(), &kind.schema, (&kind.version, &kind.kind))?;
     let mut object = Object::new(object);
     object.set_absent("metadata.name", &*request.resource.name);
     if kind.namespaced() {
@@ -484,7 +510,7 @@ fn media_type(request: &Request, accepted: &[&'static str]) -> Result<&'static s
     let given = if given.is_empty() && request.verb != Verb::Patch { JSON } else { given };
     let found = accepted.iter().find(|sort| **sort == given).copied();
     found.ok_or_else(|| match request.verb {
-        Verb::Patch => Status::unsupported_patch(),
+        Verb::Patch if !request.kind.is_custom() => Status::unsupported_patch(),
         _ => Status::unsupported_media(&accepted.join(", ")),
     })
 }
@@ -498,9 +524,9 @@ fn payload_bytes(request: &Request) -> Result<Bytes, Status> {
 }
 
 /// The body as a tree.
-fn parse(request: &Request, sort: &str) -> Result<Value, Status> {
+fn parse(request: &Request, sort: &str) -> Result<text::Parsed, Status> {
     if let Payload::Tree(tree) = &request.payload {
-        return Ok(tree.clone());
+        return Ok(tree.clone().into());
     }
     let bytes = payload_bytes(request)?;
     let read = match sort {
@@ -508,9 +534,7 @@ fn parse(request: &Request, sort: &str) -> Result<Value, Status> {
         JSON => text::read_object(&bytes),
         _ => skiff_api::yaml::read_object(&bytes),
     };
-    let read = read.map_err(|why| unreadable(request, &why))?;
-    odd_fields(request, read.odd)?;
-    Ok(read.value)
+    read.map_err(|why| unreadable(request, &why))
 }
 
 fn unreadable(request: &Request, why: &str) -> Status {
@@ -530,24 +554,6 @@ fn unreadable(request: &Request, why: &str) -> Status {
     ))
 }
 
-/// Fields that stand twice: warnings, or a refusal, as `fieldValidation` says.
-fn odd_fields(request: &Request, odd: Vec<String>) -> Result<(), Status> {
-    match request.strictness()? {
-        Strictness::Strict if !odd.is_empty() => {
-            let (kind, version) = (&request.kind.kind, &request.kind.version);
-            Err(Status::bad_request(format!(
-                "{kind} in version \"{version}\" cannot be handled as a {kind}: strict decoding error: {}",
-                odd.join(", ")
-            )))
-        }
-        Strictness::Warn => {
-            odd.into_iter().for_each(|text| request.warn(text));
-            Ok(())
-        }
-        _ => Ok(()),
-    }
-}
-
 /// The body of a request whatever it is (options of a delete).
 pub fn read_any(request: &Request) -> Result<Value, Status> {
     match media_type(request, &[JSON, YAML, protobuf::MEDIA_TYPE])? {
@@ -559,7 +565,7 @@ pub fn read_any(request: &Request) -> Result<Value, Status> {
                 options.ok_or_else(|| Status::internal("DeleteOptions have no schema"))?,
             )
         }
-        sort => parse(request, sort),
+        sort => parse(request, sort).map(|parsed| parsed.value),
     }
 }
 

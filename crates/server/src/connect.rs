@@ -9,6 +9,7 @@
 //! are spoken by the node: nothing here reads what goes through.
 
 mod dial;
+mod links;
 mod log;
 mod log_options;
 mod proxy;

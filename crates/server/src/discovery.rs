@@ -34,15 +34,21 @@ pub fn answer(server: &Arc<Server>, accept: &str, parts: &[&str]) -> Result<Answ
         (["apis", group], _) if groups(&registry).contains(group) => {
             Ok(document("APIGroup", group_entry(&registry, group)))
         }
-        (["api", version], _) => resources(&registry, "", version),
-        (["apis", group, version], _) => resources(&registry, group, version),
+        (["api", version], _) => resources(server, &registry, "", version),
+        (["apis", group, version], _) => resources(server, &registry, group, version),
+        (["apis", group], _) => nothing(server, group),
         _ => Err(Status::no_such_path()),
     }
 }
 
-/// Whether anything of this group is served.
-pub fn has_group(server: &Server, group: &str) -> bool {
-    server.kinds.now().kinds().iter().any(|kind| kind.group == group)
+/// The answer where nothing is served. Groups of custom resources are there only as far as their kinds are, so no
+/// Status tells of them.
+pub fn nothing(server: &Server, group: &str) -> Result<Answer, Status> {
+    let kinds = server.kinds.now();
+    match kinds.kinds().iter().any(|kind| kind.group == group && !kind.is_custom()) {
+        true => Err(Status::no_such_path()),
+        false => Ok(crate::paths::nothing()),
+    }
 }
 
 /// All discovery paths and the others that stand alone, for `GET /`.
@@ -168,10 +174,15 @@ fn sorted<'a>(registry: &'a Registry, group: &str, version: &str) -> Vec<&'a Arc
     kinds
 }
 
-fn resources(registry: &Registry, group: &str, version: &str) -> Result<Answer, Status> {
+fn resources(
+    server: &Server,
+    registry: &Registry,
+    group: &str,
+    version: &str,
+) -> Result<Answer, Status> {
     let kinds = sorted(registry, group, version);
     if kinds.is_empty() {
-        return Err(Status::no_such_path());
+        return nothing(server, group);
     }
     let mut list = Vec::new();
     for kind in kinds {
@@ -246,7 +257,12 @@ fn storage_hash(registry: &Registry, kind: &Kind) -> String {
     // The face whose objects are stored as they are.
     let is_stored = |it: &&Arc<Kind>| it.storage == kind.storage && it.convert.is_none();
     let kind = registry.kinds().iter().find(is_stored).map_or(kind, |it| &**it);
-    let text = format!("{}/{}/{}", kind.group, kind.version, kind.kind);
+    let version = match (&*kind.group, &*kind.version) {
+        // Upstream writes definitions in their first version, and clients may know the tag.
+        ("apiextensions.k8s.io", _) if !kind.is_custom() => "v1beta1",
+        (_, version) => version,
+    };
+    let text = format!("{}/{version}/{}", kind.group, kind.kind);
     let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
     base64::engine::general_purpose::STANDARD.encode(&digest.as_ref()[..8])
 }

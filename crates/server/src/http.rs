@@ -10,7 +10,7 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, Limited, StreamBody};
 use hyper::body::{Frame as Piece, Incoming};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use serde_json::json;
 use skiff_api::Status;
 use skiff_api::wire::{Answer, Body, Call, Duplex, Frame, List, Payload, Peer, Serve, User};
@@ -20,6 +20,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
@@ -29,10 +30,16 @@ pub const BODY_MOST: usize = 3 * 1024 * 1024;
 const CONNECTIONS_MOST: usize = 4096;
 /// A handshake that takes longer is given up, so that silent peers hold no connection.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Who begins a request (the first one after the handshake, too) sends its head within this time; upstream's limit.
+const HEAD: Duration = Duration::from_secs(32);
+/// A peer of HTTP/2 that is silent so long is asked for a sign of life, and is gone when none comes.
+const ALIVE: Duration = Duration::from_secs(30);
 /// Streams of one HTTP/2 connection.
 const STREAMS_MOST: u32 = 250;
 /// A list is written in pieces of about this size, so that it is never whole in memory a second time.
 const LIST_PIECE: usize = 64 * 1024;
+/// A piece ends with a whole item, which is usually not larger than the room beyond.
+const LIST_PIECE_ROOM: usize = LIST_PIECE + 8 * 1024;
 
 type Sent = UnsyncBoxBody<Bytes, io::Error>;
 
@@ -80,13 +87,18 @@ async fn connection(rim: Rim, acceptor: TlsAcceptor, stream: TcpStream, address:
     let leaf = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let certificate = leaf.and_then(|leaf| (rim.user_of)(leaf)).map(Arc::new);
     let peer = Peer::Remote { certificate, address };
+    let mut stream = BufReader::new(stream);
+    if rim.world.within(HEAD, stream.fill_buf()).await.is_none() {
+        return tracing::debug!(%address, "no request came");
+    }
     let service = hyper::service::service_fn(move |request| {
         let (serve, peer) = (rim.serve.clone(), peer.clone());
         async move { Ok::<_, Infallible>(exchange(&*serve, peer, request).await) }
     });
     let mut builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
     builder.http2().max_concurrent_streams(STREAMS_MOST).max_header_list_size(64 * 1024);
-    builder.http1().half_close(true);
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(ALIVE).keep_alive_timeout(ALIVE);
+    builder.http1().half_close(true).timer(TokioTimer::new()).header_read_timeout(HEAD);
     if let Err(error) = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await
     {
         tracing::debug!(%error, %address, "connection ended");
@@ -196,6 +208,8 @@ fn write(answer: Answer, head: bool, coding: Coding) -> Response<Sent> {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     }
+    // What is empty is of no type.
+    let untyped = matches!(&body, Body::Bytes(bytes) if bytes.is_empty());
     let mut response = Response::new(match body {
         _ if head => full(Bytes::new()),
         Body::Bytes(bytes) => sent(ended(&headers, bytes)),
@@ -219,7 +233,9 @@ fn write(answer: Answer, head: bool, coding: Coding) -> Response<Sent> {
     *response.headers_mut() = headers;
     let json = HeaderValue::from_static("application/json");
     if status != StatusCode::SWITCHING_PROTOCOLS {
-        response.headers_mut().entry(header::CONTENT_TYPE).or_insert(json);
+        if !untyped {
+            response.headers_mut().entry(header::CONTENT_TYPE).or_insert(json);
+        }
         let private = HeaderValue::from_static("no-cache, private");
         response.headers_mut().entry(header::CACHE_CONTROL).or_insert(private);
     }
@@ -249,7 +265,7 @@ fn stream_of(pieces: BoxStream<'static, Result<Bytes, io::Error>>) -> Sent {
 
 /// A list, piece by piece.
 fn pieces(list: List) -> BoxStream<'static, Result<Bytes, io::Error>> {
-    let mut start = Vec::with_capacity(LIST_PIECE);
+    let mut start = Vec::with_capacity(LIST_PIECE_ROOM);
     start.push(b'{');
     start.extend_from_slice(list.head.as_bytes());
     start
@@ -269,7 +285,8 @@ fn pieces(list: List) -> BoxStream<'static, Result<Bytes, io::Error>> {
                     item.write_item(&mut out)
                 }
                 if out.len() >= LIST_PIECE {
-                    return std::future::ready(Some((Ok(out.into()), (Vec::new(), first, false))));
+                    let room = Vec::with_capacity(LIST_PIECE_ROOM);
+                    return std::future::ready(Some((Ok(out.into()), (room, first, false))));
                 }
             }
             out.extend_from_slice(b"]}\n");

@@ -27,7 +27,7 @@ pub fn answer(server: &Arc<Server>, rest: &[&str], query: &Query) -> Result<Answ
     }
     let path = rest.join("/");
     if !paths(&registry).contains(&path) {
-        return Err(Status::no_such_path());
+        return Ok(Answer::new(StatusCode::NOT_FOUND, Body::Bytes(Bytes::new())));
     }
     let bytes = with_kinds(&registry, Some(&path), openapi::document);
     let mut answer =

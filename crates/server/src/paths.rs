@@ -27,11 +27,7 @@ pub async fn answer(
     match parts[..] {
         [""] => Ok(Answer::json(StatusCode::OK, &json!({"paths": discovery::paths(server)}))),
         ["api"] | ["apis"] | ["apis", _] | ["api", _] | ["apis", _, _] => {
-            // Of a group that is there, what is not there has a Status.
-            match parts[..] {
-                ["apis", group, ..] if !discovery::has_group(server, group) => Ok(nothing()),
-                _ => discovery::answer(server, accept, &parts),
-            }
+            discovery::answer(server, accept, &parts)
         }
         ["openapi", "v3", ref rest @ ..] => crate::openapi::answer(server, rest, query),
         ["openapi", "v2"] => crate::openapi::answer_v2(server, &call.headers),
@@ -53,7 +49,7 @@ pub async fn answer(
 }
 
 /// No resource, so no Status either.
-fn nothing() -> Answer {
+pub fn nothing() -> Answer {
     Answer::text(StatusCode::NOT_FOUND, "404 page not found\n")
 }
 

@@ -6,6 +6,7 @@
 use crate::Server;
 use crate::accept::Accept;
 use crate::authorize::Attributes;
+use crate::codec::Incoming;
 use crate::impersonate::impersonate;
 use crate::request::Request;
 use crate::url::{self, Query, Resource, Target};
@@ -50,11 +51,12 @@ async fn run_resource(
     let timeout = timeout(verb, &query)?;
     let (registry, kind) =
         crate::custom::find(server, &resource.group, &resource.version, &resource.plural);
-    let kind = kind
-        .filter(|kind| {
-            kind.namespaced() || resource.namespace.is_empty() || kind.plural == "namespaces"
-        })
-        .ok_or_else(Status::no_such_path)?;
+    let fits = |kind: &Kind| {
+        kind.namespaced() || resource.namespace.is_empty() || kind.plural == "namespaces"
+    };
+    let Some(kind) = kind.filter(|kind| fits(kind)) else {
+        return crate::discovery::nothing(server, &resource.group);
+    };
     check_place(verb, &resource, &kind)?;
     let header =
         |name| call.headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok()).unwrap_or("");
@@ -75,6 +77,10 @@ async fn run_resource(
     {
         request.warn(told);
     }
+    let request = match (&*request.kind.kind, verb) {
+        ("Binding", Verb::Create) if request.kind.group.is_empty() => of_pod(request)?,
+        _ => request,
+    };
     let answer = match timeout {
         Some(most) => match server.world.within(most, bracket(server, &request, call)).await {
             Some(answer) => answer?,
@@ -110,6 +116,22 @@ fn check_place(verb: Verb, resource: &Resource, kind: &Kind) -> Result<(), Statu
     Ok(())
 }
 
+/// A Binding that is created is meant for the entry of the pod that it names.
+fn of_pod(request: Request) -> Result<Request, Status> {
+    let Incoming::Object(binding) = Incoming::read(&request)? else {
+        return Err(Status::method_not_allowed());
+    };
+    let pods = request.registry.find("", "v1", "pods").cloned().ok_or_else(Status::no_such_path)?;
+    let resource = Resource {
+        plural: "pods".into(),
+        name: binding.name().into(),
+        subresource: "binding".into(),
+        ..request.resource.clone()
+    };
+    // The entry reads the body, and warns of it, itself.
+    Ok(Request { kind: pods, resource, warnings: Mutex::default(), ..request })
+}
+
 /// `timeout` bounds a request that ends soon.
 fn timeout(verb: Verb, query: &Query) -> Result<Option<Duration>, Status> {
     let given = query.get("timeout").filter(|_| verb != Verb::Watch);
@@ -131,8 +153,11 @@ fn too_late() -> Answer {
 async fn bracket(server: &Arc<Server>, request: &Request, call: Call) -> Result<Answer, Status> {
     let kind = &request.kind;
     if !request.resource.subresource.is_empty() {
-        let entry =
-            kind.subresource(&request.resource.subresource).ok_or_else(Status::no_such_path)?;
+        let entry = kind.subresource(&request.resource.subresource);
+        let entry = entry.ok_or_else(|| match kind.is_custom() {
+            true => request.not_found(),
+            false => Status::no_such_path(),
+        })?;
         return match &entry.does {
             Does::Connect => crate::connect::connect(server, request, call).await,
             _ if !entry.verbs.contains(&request.verb) => Err(Status::method_not_allowed()),

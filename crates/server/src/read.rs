@@ -53,8 +53,9 @@ pub async fn list(server: &Arc<Server>, request: &Request) -> Result<Answer, Sta
         true => continue_token(&request.kind, page.revision, page.after.as_deref().unwrap_or("")),
         false => String::new(),
     };
-    let items =
-        page.records.iter().map(|r| stored(server, &request.kind, r)).collect::<Result<_, _>>()?;
+    let head = head(&request.kind);
+    let item = |record: &Arc<Record>| stored_under(&head, server, &request.kind, record);
+    let items = page.records.iter().map(item).collect::<Result<_, _>>()?;
     Ok(Answer::new(
         StatusCode::OK,
         Body::List(List {
@@ -256,11 +257,21 @@ pub fn read_error(error: ReadError, continuing: bool) -> Status {
 
 /// A record as this face of its kind shows it. Bodies of the current schema are shared as they are.
 pub fn stored(server: &Server, kind: &Kind, record: &Record) -> Result<Stored, Status> {
+    stored_under(&head(kind), server, kind, record)
+}
+
+/// The same where many are shown: they share the head of their kind.
+pub fn stored_under(
+    head: &Arc<str>,
+    server: &Server,
+    kind: &Kind,
+    record: &Record,
+) -> Result<Stored, Status> {
     let mut body = record.body.clone();
     if kind.convert.is_some() || record.generation != kind.generation {
         body = crate::codec::renew(server, kind, record)?;
     }
-    Ok(Stored { head: head(kind), revision: record.revision.0, body })
+    Ok(Stored { head: head.clone(), revision: record.revision.0, body })
 }
 
 /// `"kind":"Pod","apiVersion":"v1",`

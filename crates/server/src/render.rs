@@ -4,6 +4,7 @@
 use crate::Server;
 use crate::accept::{Accept, Format, View};
 use crate::request::Request;
+use crate::scale;
 use crate::url::Query;
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -49,6 +50,13 @@ pub fn encode(server: &Arc<Server>, request: &Request, answer: Answer) -> Result
                 frames.map(move |frame| view.frame(frame, std::mem::take(&mut first))),
             ))
         }
+        Body::Bytes(bytes) if request.accept.view == View::Table && scale::is_asked(request) => {
+            let tree: Value = serde_json::from_slice(&bytes).map_err(Status::internal)?;
+            let kind = Kind { columns: scale::columns(), ..(*view.kind).clone() };
+            let metadata = json!({"resourceVersion": tree["metadata"]["resourceVersion"]});
+            let view = Rendering { kind: Arc::new(kind), ..view };
+            document(request, &view.table(vec![tree], metadata, true))
+        }
         Body::Bytes(bytes) if request.accept.format == Format::Yaml => {
             let value = serde_json::from_slice(&bytes).map_err(Status::internal)?;
             document(request, &value)
@@ -56,11 +64,11 @@ pub fn encode(server: &Arc<Server>, request: &Request, answer: Answer) -> Result
         Body::Watch(_) => return Err(Status::not_acceptable()),
         other => other,
     };
-    let mut answer = Answer { status, headers, body };
-    if request.accept.format == Format::Yaml {
-        answer = answer.typed("application/yaml");
-    }
-    Ok(answer)
+    let answer = Answer { status, headers, body };
+    Ok(match request.accept.format {
+        Format::Yaml => answer.typed("application/yaml"),
+        Format::Json => answer.typed("application/json"),
+    })
 }
 
 fn document(request: &Request, value: &Value) -> Body {

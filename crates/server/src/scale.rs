@@ -1,10 +1,27 @@
 //! Scale: one view for everything that has a number of replicas (API reference: autoscaling/v1 Scale).
 
+use crate::request::Request;
 use serde_json::{Value, json};
 use skiff_api::errors::{Errors, Path};
-use skiff_api::kind::ScalePaths;
+use skiff_api::kind::{Cell, Column, Does, ScalePaths, age_column, name_column, number};
 use skiff_api::object::Object;
 use skiff_api::selector::Selector;
+
+/// Whether a request is about the Scale of an object.
+pub fn is_asked(request: &Request) -> bool {
+    let entry = request.kind.subresource(&request.resource.subresource);
+    entry.is_some_and(|entry| matches!(entry.does, Does::Scale(_)))
+}
+
+/// The columns of `kubectl get --subresource=scale`.
+pub fn columns() -> Vec<Column> {
+    vec![
+        name_column(),
+        number("Desired", Cell::With(|scale, _| count(scale, "spec.replicas"))),
+        number("Available", Cell::With(|scale, _| count(scale, "status.replicas"))),
+        age_column(),
+    ]
+}
 
 /// The Scale of an object.
 pub fn show(object: &Object, paths: &ScalePaths) -> Object {
@@ -59,4 +76,8 @@ pub fn validate(object: &Object, paths: &ScalePaths, errors: &mut Errors) {
             _ => {}
         }
     }
+}
+
+fn count(scale: &Object, path: &str) -> Value {
+    scale.int(path).unwrap_or(0).into()
 }

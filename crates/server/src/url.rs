@@ -94,6 +94,8 @@ pub fn verb(method: &http::Method, resource: &Resource, watching: bool) -> Optio
     let named = !resource.name.is_empty();
     Some(match method.as_str() {
         "GET" if resource.watch || (watching && resource.subresource.is_empty()) => Verb::Watch,
+        // What else HTTP has goes to the target of a proxy; nothing else here answers it.
+        "HEAD" | "OPTIONS" if resource.subresource == "proxy" => Verb::Get,
         "GET" if named => Verb::Get,
         "GET" => Verb::List,
         "POST" => Verb::Create,
@@ -169,6 +171,19 @@ impl Query {
 mod tests {
     use super::*;
     use expect_test::expect;
+
+    #[test]
+    fn a_proxy_takes_every_method_of_http() {
+        let found = |method: &str, path: &str| match parse(path) {
+            Target::Resource(it) => verb(&method.parse().expect("a method"), &it, false),
+            Target::Path(_) => panic!("{path} is a resource"),
+        };
+        for method in ["GET", "HEAD", "OPTIONS"] {
+            assert_eq!(found(method, "/api/v1/nodes/n1/proxy/x"), Some(Verb::Get), "{method}");
+        }
+        assert_eq!(found("OPTIONS", "/api/v1/nodes/n1"), None);
+        assert_eq!(found("HEAD", "/api/v1/namespaces/d/pods/p/log"), None);
+    }
 
     #[test]
     fn paths_become_names() {

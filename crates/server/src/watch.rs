@@ -235,7 +235,7 @@ impl State {
         revision: Option<Revision>,
         frame: fn(skiff_api::wire::Stored) -> Frame,
     ) {
-        match read::stored(&self.server, &self.kind, record) {
+        match read::stored_under(&self.head, &self.server, &self.kind, record) {
             Ok(mut stored) => {
                 stored.revision = revision.unwrap_or(record.revision).0;
                 self.ready.push_back(frame(stored));

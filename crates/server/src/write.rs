@@ -87,17 +87,20 @@ async fn attempt(
     let mut new = body.object(server, request, old.as_ref())?;
     let creating = old.is_none();
     if creating {
-        complete_identity(server, request, &mut new)?;
+        check_identity(request, &mut new)?;
     } else {
         keep_identity(&mut new, old.as_ref());
     }
     check_preconditions(request, &new, old.as_ref())?;
-    let attributes = Attributes::of(request, creating, new.name());
+    let attributes = Attributes::of(request, creating, named(&new));
     keep_other_parts(request, &mut new, old.as_ref());
     codec::default(kind, &mut new);
     // What admission adds is owned by nobody.
     body.own_fields(server, request, &mut new, old.as_ref())?;
     admission::mutate(server, &attributes, &mut new, old.as_ref()).await?;
+    if creating {
+        complete_identity(server, &mut new);
+    }
     codec::default(kind, &mut new);
     codec::settle(kind, &mut new, old.as_ref());
     match (&*request.resource.subresource, old.as_ref()) {
@@ -117,8 +120,13 @@ async fn attempt(
     commit(server, request, &attributes, new, old.as_ref(), record.as_deref()).await
 }
 
-/// What every new object gets from the server.
-fn complete_identity(server: &Server, request: &Request, new: &mut Object) -> Result<(), Status> {
+/// The name of an object, or what its name will begin with.
+fn named(new: &Object) -> &str {
+    if new.name().is_empty() { new.text("metadata.generateName") } else { new.name() }
+}
+
+/// What a new object may say about itself.
+fn check_identity(request: &Request, new: &mut Object) -> Result<(), Status> {
     if !request.resource.subresource.is_empty() {
         return Err(request.not_found());
     }
@@ -137,35 +145,49 @@ fn complete_identity(server: &Server, request: &Request, new: &mut Object) -> Re
         let why = "resourceVersion should not be set on objects to be created";
         return Err(Status::new(500, "", why));
     }
+    let own = [
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "selfLink",
+        "resourceVersion",
+    ];
+    for path in own {
+        new.remove(&format!("metadata.{path}"));
+    }
+    Ok(())
+}
+
+/// What every new object gets from the server, once admission has had its say.
+fn complete_identity(server: &Server, new: &mut Object) {
     let prefix = new.text("metadata.generateName").to_owned();
     if new.name().is_empty() && !prefix.is_empty() {
         // 63 characters leave room for five random ones.
         let stem: String = prefix.chars().take(58).collect();
         new.set("metadata.name", stem + &skiff_base::id::suffix(&server.world, 5));
     }
-    for path in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"] {
-        new.remove(&format!("metadata.{path}"));
-    }
     new.set("metadata.uid", skiff_base::id::uuid(&server.world));
-    let now = server.world.now();
-    new.set("metadata.creationTimestamp", codec::time(now));
-    Ok(())
+    new.set("metadata.creationTimestamp", codec::time(server.world.now()));
 }
 
 /// What no write changes: it is taken from the old object when the new one does not name it.
 fn keep_identity(new: &mut Object, old: Option<&Object>) {
     let Some(old) = old else { return };
-    for path in [
-        "metadata.uid",
-        "metadata.creationTimestamp",
-        "metadata.namespace",
-        "metadata.generateName",
-    ] {
-        if new.at(path).is_none() {
+    for path in ["metadata.uid", "metadata.namespace", "metadata.generateName"] {
+        // Protobuf sends empty texts where JSON leaves them out.
+        if new.text(path).is_empty() {
             new.copy_from(old, path);
         }
     }
-    for path in ["deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink"] {
+    let fixed = [
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+        "selfLink",
+    ];
+    for path in fixed {
         new.copy_from(old, &format!("metadata.{path}"));
     }
 }
@@ -256,8 +278,7 @@ fn validate(request: &Request, new: &Object, old: Option<&Object>) -> Result<(),
     if errors.is_empty() {
         return Ok(());
     }
-    let name = if new.name().is_empty() { new.text("metadata.generateName") } else { new.name() };
-    Err(Status::invalid(kind.about_kind(), name, &errors))
+    Err(Status::invalid(kind.about_kind(), named(new), &errors))
 }
 
 /// Writes the object, or finds that nothing changed, or that this write ends a deletion.
@@ -340,5 +361,23 @@ pub fn commit_refusal(error: &CommitError) -> Status {
     match error {
         CommitError::Full => Status::new(507, "InternalError", error.to_string()),
         _ => Status::internal(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_identity_is_none() {
+        let old = Object::new(
+            json!({"metadata": {"uid": "u", "creationTimestamp": "t", "namespace": "n"}}),
+        );
+        let sent = json!({"metadata": {"uid": "", "creationTimestamp": null, "namespace": "m"}});
+        let mut new = Object::new(sent);
+        keep_identity(&mut new, Some(&old));
+        let expected =
+            json!({"metadata": {"uid": "u", "creationTimestamp": "t", "namespace": "m"}});
+        assert_eq!(new.value(), &expected);
     }
 }

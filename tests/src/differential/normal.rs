@@ -40,6 +40,7 @@ static NOISE: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (r"(resource version: )\d+ \(\d+\)".into(), "${1}OLD (NEW)"),
         (r"(ResourceVersion in record \()\d+".into(), "${1}REVISION"),
         (r"https://[\w.\[\]-]+:\d+".into(), "https://SERVER"),
+        (r#"("serverAddress": ")[\d.]+"#.into(), "${1}ADDRESS"),
         (r"\b10(?:\.\d{1,3}){3}\b".into(), "ADDRESS"),
         (r"\b(?:\d+d)?(?:\d+h)?(?:\d+m)?\d+(?:s|m|h|d)\b".into(), "AGE"),
         (r"\b(\d+:)3[0-2]\d{3}/(TCP|UDP|SCTP)\b".into(), "${1}PORT/$2"),

@@ -16,6 +16,7 @@ use crate::kind::Kind;
 
 /// Every built-in kind, in the order in which discovery shows groups; within a group by name.
 pub const KINDS: &[fn() -> Kind] = &[
+    core::binding::kind,
     core::configmap::kind,
     core::event::kind,
     core::namespace::kind,

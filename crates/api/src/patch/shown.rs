@@ -4,6 +4,7 @@
 
 use serde_json::Value;
 
+use super::strategic::{ELEMENT_ORDER, RETAIN_KEYS};
 use crate::json;
 use crate::schema::{Shape, Struct};
 
@@ -20,11 +21,29 @@ pub fn made(patch: &[u8], made: &Value, schema: &Struct) -> String {
     out
 }
 
-/// A strategic patch itself.
-pub fn strategic(patch: &[u8]) -> String {
-    let mut out = String::new();
-    go(&mut out, &sent(patch));
+/// A strategic patch itself, as far as its application has not used it up.
+pub fn strategic(patch: &[u8], object: &Value) -> String {
+    let (mut out, mut patch) = (String::new(), sent(patch));
+    use_up(&mut patch, object);
+    go(&mut out, &patch);
     out
+}
+
+/// Takes out the directives of maps that are merged, and the lists that one of them orders.
+fn use_up(patch: &mut Value, object: &Value) {
+    let (Value::Object(patch), Value::Object(object)) = (patch, object) else { return };
+    let ordered: Vec<String> = patch
+        .keys()
+        .filter_map(|key| Some(key.strip_prefix(ELEMENT_ORDER)?.trim_start_matches('/').to_owned()))
+        .collect();
+    patch.retain(|key, _| {
+        key != RETAIN_KEYS && !key.starts_with(ELEMENT_ORDER) && !ordered.contains(key)
+    });
+    for (key, value) in patch {
+        if let Some(object) = object.get(key) {
+            use_up(value, object);
+        }
+    }
 }
 
 fn sent(patch: &[u8]) -> Value {
@@ -107,7 +126,11 @@ mod tests {
         let text = super::made(br#"{"data":"x"}"#, &made, schema);
         expect![[r#"{"data":"x","kind":"ConfigMap","metadata":{"name":"a","uid":"u"}}"#]]
             .assert_eq(&text);
-        let text = strategic(br#"{"spec":{"a":[1,null,"b"],"replicas":"many"}}"#);
-        expect![[r#"map[spec:map[a:[1 <nil> b] replicas:many]]"#]].assert_eq(&text);
+        let patch =
+            br#"{"spec":{"a":[1,null,"b"],"replicas":"many","$setElementOrder/c":[1],"c":[1]}}"#;
+        expect![[r#"map[spec:map[$setElementOrder/c:[1] a:[1 <nil> b] c:[1] replicas:many]]"#]]
+            .assert_eq(&strategic(patch, &json!({})));
+        expect![[r#"map[spec:map[a:[1 <nil> b] replicas:many]]"#]]
+            .assert_eq(&strategic(patch, &json!({"spec": {}})));
     }
 }

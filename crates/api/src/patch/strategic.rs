@@ -14,9 +14,9 @@ use crate::schema::{Node, Shape, Strategy, Struct};
 mod list;
 
 const DIRECTIVE: &str = "$patch";
-const RETAIN_KEYS: &str = "$retainKeys";
+pub(super) const RETAIN_KEYS: &str = "$retainKeys";
 const DELETE_FROM: &str = "$deleteFromPrimitiveList";
-const ELEMENT_ORDER: &str = "$setElementOrder";
+pub(super) const ELEMENT_ORDER: &str = "$setElementOrder";
 
 type Object = Map<String, Value>;
 

@@ -236,10 +236,14 @@ impl<'a> Walk<'a> {
     }
 
     fn unknown_field(&mut self, name: &str) {
+        // Paths may be as long as the body, and are not written out for nothing.
+        if self.unknown.len() >= MOST_UNKNOWN {
+            return;
+        }
         self.enter(name);
         let text = format!("unknown field {:?}", self.places.concat());
         self.places.pop();
-        if self.unknown.len() < MOST_UNKNOWN && !self.unknown.contains(&text) {
+        if !self.unknown.contains(&text) {
             self.unknown.push(text);
         }
     }

@@ -26,6 +26,14 @@ pub fn emit(value: &mut Value, of: &Struct) {
                 true
             }
             (Some(value), Emit::NotEmpty) => !is_empty(value),
+            // Upstream stores what protobuf can say, which knows no difference between empty and absent.
+            (Some(value @ (Value::Array(_) | Value::Object(_))), Emit::Always | Emit::Null)
+                if matches!(field.node.shape, Shape::List(_) | Shape::Map(_))
+                    && is_empty(value) =>
+            {
+                map.insert(name.to_string(), Value::Null);
+                true
+            }
             (Some(_), _) => true,
         };
         if !shows {
@@ -95,5 +103,8 @@ mod tests {
         let mut role = json!({});
         emit(&mut role, schema::gvk("rbac.authorization.k8s.io", "v1", "Role").expect("a kind"));
         assert_eq!(role, json!({"metadata": {}, "rules": null}));
+        let mut role = json!({"rules": []});
+        emit(&mut role, schema::gvk("rbac.authorization.k8s.io", "v1", "Role").expect("a kind"));
+        assert_eq!(role["rules"], Value::Null);
     }
 }

@@ -61,6 +61,9 @@ pub fn write(kinds: &[KindRef<'_>], out: &mut dyn Write) -> io::Result<()> {
     out.write_all(br#""paths":{"#)?;
     let mut needed: BTreeSet<String> = BTreeSet::new();
     let mut first = true;
+    if let Some((name, item)) = kinds.first().and_then(|kind| path::of_version(kind, &mut needed)) {
+        entry(out, &mut first, &name, &item)?;
+    }
     for kind in kinds {
         for (name, item) in path::of(kind, &mut needed) {
             entry(out, &mut first, &name, &item)?;

@@ -60,7 +60,7 @@ pub fn document(kinds: &[KindRef<'_>], form: Form) -> Vec<u8> {
         let mut it = it.clone();
         down(&mut it);
         if custom.contains(name) {
-            below(&mut it, loosen);
+            loosen_all(&mut it);
         }
         out.entry("definitions", std::mem::take(&mut first), name, &it);
         Ok(())
@@ -160,6 +160,15 @@ fn down(schema: &mut Value) {
             map.remove(key);
         }
     });
+}
+
+/// Of a custom resource that may hold anything only its type is said.
+fn loosen_all(schema: &mut Value) {
+    const TYPE: &str = "x-kubernetes-group-version-kind";
+    if schema["x-kubernetes-preserve-unknown-fields"] == true {
+        *schema = json!({"type": "object", TYPE: schema[TYPE]});
+    }
+    below(schema, loosen);
 }
 
 /// What v2 cannot say of a custom resource's schema is left open, so that no client refuses it.

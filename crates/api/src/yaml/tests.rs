@@ -37,11 +37,11 @@ fn scalars_are_read_as_upstream_reads_them() {
 fn merges_documents_and_repetitions() {
     let parsed = parse(b"b: &b {x: 1}\nc:\n  <<: *b\n---\nd: 1\n").expect("valid");
     assert_eq!(parsed.value, json!({"b": {"x": 1}, "c": {"x": 1}}));
-    let parsed = parse(b"d:\n  a: 1\n  a: 2\n").expect("valid");
-    assert_eq!(
-        (parsed.value, parsed.odd),
-        (json!({"d": {"a": 2}}), vec!["line 3: key \"a\" already set in map".into()])
-    );
+    let parsed = parse(b"d:\n  a: 1\n  a: 2\nd:\n- a: 1\n  a: 2\n").expect("valid");
+    assert_eq!(parsed.value, json!({"d": [{"a": 2}]}));
+    let told = "yaml: unmarshal errors:\n  line 3: key \"a\" already set in map\n  line 4: key \"d\" \
+                already set in map\n  line 6: key \"a\" already set in map";
+    assert_eq!(in_one_text(parsed.odd), vec![told.to_string()]);
     assert_eq!(parse(b"").expect("valid").value, Value::Null);
 }
 

@@ -59,10 +59,7 @@ impl Loop for GarbageCollector {
         for owner in &item.meta.owner_references {
             owners.push((owner.clone(), find(cx, &item, owner).await?));
         }
-        let dependents = match item.meta.deleting() {
-            true => cx.metas.owned_by(&item.meta.uid),
-            false => Vec::new(),
-        };
+        let dependents = cx.metas.owned_by(&item.meta.uid);
         Ok(Some(Seen { item, owners, dependents }))
     }
 
@@ -79,6 +76,11 @@ impl Loop for GarbageCollector {
     }
 }
 
+/// Whether it is gone as soon as those that it owns are.
+fn waits(item: &Item) -> bool {
+    item.meta.deleting() && item.meta.finalizers.iter().any(|f| f == FOREGROUND)
+}
+
 /// Looks for an owner: in memory, and where it is not, live.
 async fn find(cx: &Context, item: &Item, owner: &Owner) -> Result<State, Status> {
     if let Some(found) = cx.metas.get(&owner.uid) {
@@ -86,8 +88,7 @@ async fn find(cx: &Context, item: &Item, owner: &Owner) -> Result<State, Status>
         if !same_place {
             return Ok(State::Absent);
         }
-        let waits = found.meta.deleting() && found.meta.finalizers.iter().any(|f| f == FOREGROUND);
-        return Ok(if waits { State::WaitsForDependents } else { State::Present });
+        return Ok(if waits(&found) { State::WaitsForDependents } else { State::Present });
     }
     let (group, version) = owner.api_version.split_once('/').unwrap_or(("", &owner.api_version));
     let registry = cx.kinds.now();
@@ -126,6 +127,10 @@ fn follow_owners(seen: &Seen, out: &mut Changes) {
             .collect();
         keep_references(&seen.item, &left, out);
         return;
+    }
+    if waiting > 0 && seen.dependents.iter().any(|dependent| waits(dependent)) {
+        // A circle: each would wait for the next one for ever.
+        rewrite_references(&seen.item, |_| true, |_| false, out);
     }
     // Those who wait for this one want what it owns gone first, too.
     let finalizers = &seen.item.meta.finalizers;
@@ -183,17 +188,26 @@ fn orphan(seen: &Seen, out: &mut Changes) {
     remove_finalizer(&seen.item, ORPHAN, out);
 }
 
-/// Rewrites the references of an object to those whose UIDs are named, at the revision that was seen.
 fn keep_references(item: &Item, left: &[&str], out: &mut Changes) {
-    let keeps = |owner: &&Owner| left.contains(&owner.uid.as_str());
+    let keeps = |owner: &Owner| left.contains(&owner.uid.as_str());
+    rewrite_references(item, keeps, |owner| owner.block_owner_deletion, out);
+}
+
+/// Rewrites the references of an object to those that are kept, at the revision that was seen.
+fn rewrite_references(
+    item: &Item,
+    keeps: impl Fn(&Owner) -> bool,
+    blocks: impl Fn(&Owner) -> bool,
+    out: &mut Changes,
+) {
     let references: Vec<Value> = item
         .meta
         .owner_references
         .iter()
-        .filter(keeps)
+        .filter(|owner| keeps(owner))
         .map(|owner| {
             json!({"apiVersion": owner.api_version, "kind": owner.kind, "name": owner.name, "uid": owner.uid,
-                   "controller": owner.controller, "blockOwnerDeletion": owner.block_owner_deletion})
+                   "controller": owner.controller, "blockOwnerDeletion": blocks(owner)})
         })
         .collect();
     let body = json!({"metadata": {"resourceVersion": item.meta.resource_version, "uid": item.meta.uid,
@@ -263,6 +277,23 @@ mod tests {
             &[],
             expect![[r#"
             patch Merge pods n/p  {"metadata":{"ownerReferences":[{"apiVersion":"apps/v1","blockOwnerDeletion":true,"controller":true,"kind":"ReplicaSet","name":"b","uid":"b"}],"resourceVersion":"","uid":"u"}}
+        "#]],
+        );
+    }
+
+    #[test]
+    fn a_circle_of_owners_is_cut_where_it_closes() {
+        let pod =
+            json!({"name": "c", "namespace": "n", "uid": "c", "ownerReferences": [owned("b")]});
+        let first = json!({"name": "a", "namespace": "n", "uid": "a", "finalizers": ["foregroundDeletion"],
+                           "deletionTimestamp": "2026-01-01T00:00:00Z", "ownerReferences": [owned("c")]});
+        check(
+            pod,
+            &[State::WaitsForDependents],
+            &[first],
+            expect![[r#"
+            patch Merge pods n/c  {"metadata":{"ownerReferences":[{"apiVersion":"apps/v1","blockOwnerDeletion":false,"controller":true,"kind":"ReplicaSet","name":"b","uid":"b"}],"resourceVersion":"","uid":"c"}}
+            delete pods n/c uid=c
         "#]],
         );
     }

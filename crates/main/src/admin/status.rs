@@ -10,8 +10,7 @@ use tokio::sync::watch;
 pub async fn status(door: &Door) -> Result<Value> {
     let well = door.ready.states().iter().all(|(_, state)| state.is_ok());
     let mut nodes = Vec::new();
-    for node in door.client.list(Node::RESOURCE, "", "").await? {
-        let node: Node = serde_json::from_value(node.into_value())?;
+    for node in door.client.views::<Node>().await? {
         let status = if is_ready(&node) { "Ready" } else { "NotReady" };
         nodes.push(json!({"name": node.metadata.name, "status": status}));
     }
@@ -21,9 +20,8 @@ pub async fn status(door: &Door) -> Result<Value> {
         _ => "NotReady",
     };
     let mut pods = Map::new();
-    for pod in door.client.list(Pod::RESOURCE, "", "").await? {
-        let pod: Pod = serde_json::from_value(pod.into_value())?;
-        let count = pods.entry(pod.status.phase.clone()).or_insert(json!(0));
+    for pod in door.client.views::<Pod>().await? {
+        let count = pods.entry(pod.status.phase).or_insert(json!(0));
         *count = json!(count.as_u64().unwrap_or(0) + 1);
     }
     Ok(json!({

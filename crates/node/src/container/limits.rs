@@ -36,6 +36,18 @@ pub fn pod(pod: &Pod) -> Resources {
     resources
 }
 
+/// No limits at all.
+pub fn lifted() -> Resources {
+    or_lifted(Resources::default())
+}
+
+/// What is not limited any more has its limit lifted, where that of an earlier time may stand.
+pub fn or_lifted(mut resources: Resources) -> Resources {
+    resources.cpu_quota.get_or_insert(-1);
+    resources.memory.get_or_insert(-1);
+    resources
+}
+
 fn amounts(requests: &Quantities, limits: &Quantities) -> Resources {
     let limit = limits.get("cpu").map(|cpu| cpu.milli_value()).filter(|milli| *milli > 0);
     let request = requests.get("cpu").map(|cpu| cpu.milli_value()).or(limit).unwrap_or(0);

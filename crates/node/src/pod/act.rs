@@ -2,7 +2,7 @@
 
 use super::adopt::{POD_NAME, POD_NAMESPACE, POD_UID};
 use super::files;
-use super::seen::{ImageFact, Outcome};
+use super::seen::{ImageFact, Outcome, Resize};
 use super::worker::Mail;
 use crate::container::limits;
 use crate::qos;
@@ -78,6 +78,24 @@ fn sandbox_spec(rim: &Rim, pod: &Pod) -> SandboxSpec {
         cgroup_parent: cgroup(pod),
         resources: limits::pod(pod),
     }
+}
+
+/// New limits of running containers. No limit of the pod stands in the way of those of its containers meanwhile.
+pub async fn resize(rim: Arc<Rim>, pod: Arc<Pod>, resize: Resize) -> Outcome {
+    let done = async {
+        let path = cgroup(&pod);
+        rim.runtime.set_cgroup(&path, &limits::lifted()).await?;
+        for (name, id, _) in &resize.containers {
+            let Some(container) = pod.spec.all_containers().find(|it| it.name == *name) else {
+                continue;
+            };
+            let changed = limits::or_lifted(limits::container(container));
+            rim.runtime.update_container(id, &changed).await?;
+        }
+        rim.runtime.set_cgroup(&path, &limits::or_lifted(limits::pod(&pod))).await
+    };
+    let done: Result<(), skiff_runtime::Error> = done.await;
+    Outcome::Resized(done.map_err(|error| error.to_string()))
 }
 
 /// The pod's cgroup, by its class.

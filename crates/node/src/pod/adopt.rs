@@ -144,6 +144,7 @@ fn known(seen: &Seen, name: &str, container: &ContainerStatus) -> Known {
             started: reported.is_none_or(|status| status.started.unwrap_or(true)),
             ready: reported.is_none_or(|status| status.ready),
         },
+        resources: reported.and_then(|status| status.resources.clone()),
         user: user_of(&container.labels),
         ..Known::default()
     };

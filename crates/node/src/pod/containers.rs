@@ -46,7 +46,9 @@ pub fn status(seen: &Seen, container: &Container, initialized: bool) -> Value {
     if !id.is_empty() {
         value["containerID"] = json!(format!("{ID_SCHEME}{id}"));
     }
-    let (limits, requests) = (&container.resources.limits, &container.resources.requests);
+    let live = known.live().and(known.resources.as_ref());
+    let resources = live.unwrap_or(&container.resources);
+    let (limits, requests) = (&resources.limits, &resources.requests);
     if !requests.is_empty() {
         value["allocatedResources"] = quantities(requests);
     }

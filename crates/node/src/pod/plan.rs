@@ -6,7 +6,7 @@
 //! Every action is begun once: the facts say what is under way. Never here: IO, a clock.
 
 use super::seen::{
-    ImageFact, ImageStep, Known, ProbeSort, Run, Sandbox, Seen, Step, Trouble, later,
+    ImageFact, ImageStep, Known, ProbeSort, Resize, Run, Sandbox, Seen, Step, Trouble, later,
 };
 use skiff_api::views::Pod;
 use skiff_api::views::pod::Container;
@@ -43,6 +43,7 @@ pub enum Action {
     RemoveSandbox {
         id: String,
     },
+    Resize(Resize),
     /// A wait begins that users are told of.
     BackOff {
         container: String,
@@ -69,6 +70,8 @@ pub enum Why {
     Hook {
         message: String,
     },
+    /// Its resources change, and it asked to be started anew for that.
+    Resize,
 }
 
 /// What to do now, which probes shall run, and when to look again.
@@ -183,6 +186,46 @@ fn bring_up(seen: &Seen, now: Time, name: &mut dyn FnMut() -> String, out: &mut 
     for container in wanted(seen) {
         advance(seen, container, now, name, out);
     }
+    resize(seen, out);
+}
+
+/// Gives running containers the resources that the pod has now, all at once: together they have to fit into the pod's.
+fn resize(seen: &Seen, out: &mut Plan) {
+    let containers = changed(seen).filter(|(container, known, ..)| !restarting(container, known));
+    let containers: Vec<_> = containers
+        .map(|(container, _, id)| {
+            (container.name.clone(), id.to_owned(), container.resources.clone())
+        })
+        .collect();
+    let tried = match &seen.resize {
+        Some(before) => before.failed.is_none() || before.containers == containers,
+        None => false,
+    };
+    if !containers.is_empty() && !tried {
+        out.actions.push(Action::Resize(Resize { containers, failed: None }));
+    }
+}
+
+/// The running containers that have other resources than the pod says, with their ids.
+pub fn changed(seen: &Seen) -> impl Iterator<Item = (&Container, &Known, &str)> {
+    let all = seen.pod.spec.init_containers.iter().chain(&seen.pod.spec.containers);
+    all.filter_map(|container| {
+        let known = seen.known(&container.name);
+        let Run::Running { id, .. } = &known.run else { return None };
+        let differs = known.resources.as_ref().is_some_and(|had| *had != container.resources);
+        differs.then_some((container, known, id.as_str()))
+    })
+}
+
+/// Whether the change concerns a resource for which the container asks to be started anew.
+fn restarting(container: &Container, known: &Known) -> bool {
+    let (Some(had), wanted) = (&known.resources, &container.resources) else { return false };
+    container.resize_policy.iter().any(|policy| {
+        let name = &policy.resource_name;
+        policy.restart_policy == "RestartContainer"
+            && (had.limits.get(name), had.requests.get(name))
+                != (wanted.limits.get(name), wanted.requests.get(name))
+    })
 }
 
 /// The containers that should run now.
@@ -191,8 +234,7 @@ fn wanted(seen: &Seen) -> Vec<&Container> {
     let never = |name: &str| matches!(seen.known(name).run, Run::Never);
     let live = |name: &str| seen.known(name).live().is_some();
     let mut out: Vec<&Container> = Vec::new();
-    let ephemeral = spec.ephemeral_containers.iter().map(|e| &e.container);
-    out.extend(ephemeral.filter(|c| never(&c.name) || live(&c.name)));
+    out.extend(spec.ephemeral_containers.iter().filter(|c| never(&c.name) || live(&c.name)));
     let initialized = main_started(seen);
     for container in &spec.init_containers {
         let known = seen.known(&container.name);
@@ -235,6 +277,12 @@ fn advance(
                     id: id.clone(),
                     why: why.clone(),
                     grace_s: probe_grace(&seen.pod, container, why),
+                }),
+                None if *hooked && restarting(container, known) => out.actions.push(Action::Kill {
+                    container: container.name.clone(),
+                    id: id.clone(),
+                    why: Why::Resize,
+                    grace_s: spec_grace(&seen.pod).max(GRACE_LEAST_S),
                 }),
                 None if *hooked => watch(container, id, known, out),
                 None => {}

@@ -6,7 +6,7 @@
 
 use super::plan::{Action, Why};
 use skiff_api::views::Pod;
-use skiff_api::views::pod::Container;
+use skiff_api::views::pod::{Container, Resources};
 use skiff_base::{Backoff, Time};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -44,6 +44,8 @@ pub struct Seen {
     pub since: Time,
     /// Our own conditions as they were last reported: type to status and time of change.
     pub conditions: BTreeMap<String, (String, Time)>,
+    /// The change of resources that is under way, or has failed: it is not tried again as it is.
+    pub resize: Option<Resize>,
     /// All is cleaned up; nothing is to be done any more.
     pub over: bool,
 }
@@ -77,6 +79,14 @@ pub enum Step {
     Failed { retry: Time, message: String },
 }
 
+/// New resources of running containers (KEP-1287).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Resize {
+    /// Name, id of the run, and what it gets.
+    pub containers: Vec<(String, String, Resources)>,
+    pub failed: Option<String>,
+}
+
 /// What is known of one container of the pod.
 #[derive(Debug, Clone, Default)]
 pub struct Known {
@@ -96,6 +106,8 @@ pub struct Known {
     pub stopping: Option<Why>,
     /// A stop that shall begin: a probe or a hook failed.
     pub doomed: Option<Why>,
+    /// What the present run was given.
+    pub resources: Option<Resources>,
     /// As whom its processes run, once it was started.
     pub user: Option<(u32, u32, Vec<u32>)>,
 }
@@ -212,6 +224,7 @@ pub enum Outcome {
         container: String,
         ended: Ended,
     },
+    Resized(Result<(), String>),
     Probed {
         container: String,
         id: String,
@@ -293,6 +306,7 @@ impl Seen {
             containers: BTreeMap::new(),
             failed: None,
             since: now,
+            resize: None,
             over: false,
         }
     }
@@ -328,7 +342,9 @@ impl Seen {
             Action::Mount => self.volumes = Step::Doing,
             Action::RemoveSandbox { id } => self.sandbox = Sandbox::Removing { id: id.clone() },
             Action::Pull { container } => self.entry(container).image = ImageStep::Pulling,
+            Action::Resize(resize) => self.resize = Some(resize.clone()),
             Action::Start { container, id, image, .. } => {
+                let resources = self.container(container).map(|it| it.resources.clone());
                 let known = self.entry(container);
                 known.lengthen_backoff();
                 if let Run::Ended(ended) = std::mem::take(&mut known.run) {
@@ -337,6 +353,7 @@ impl Seen {
                 }
                 known.run = Run::Starting { id: id.clone(), image: image.clone() };
                 known.image = ImageStep::Unknown;
+                known.resources = resources;
                 known.probes = Verdicts::default();
                 known.doomed = None;
             }
@@ -381,7 +398,28 @@ impl Seen {
             }
             Outcome::Image { container, result } => self.take_image(&container, result, now),
             Outcome::Finished => self.over = true,
+            Outcome::Resized(result) => self.take_resize(result),
             other => self.take_run(other, now),
+        }
+    }
+
+    fn take_resize(&mut self, result: Result<(), String>) {
+        match result {
+            Err(why) => {
+                if let Some(resize) = &mut self.resize {
+                    resize.failed = Some(why);
+                }
+            }
+            Ok(()) => {
+                for (name, id, resources) in
+                    self.resize.take().into_iter().flat_map(|it| it.containers)
+                {
+                    let known = self.entry(&name);
+                    if known.live() == Some(&id) {
+                        known.resources = Some(resources);
+                    }
+                }
+            }
         }
     }
 

@@ -11,6 +11,9 @@ use serde_json::{Value, json};
 use skiff_api::views::pod::Container;
 use skiff_base::Time;
 
+/// The condition that is there only while it is true.
+const RESIZING: &str = "PodResizeInProgress";
+
 /// Times as statuses carry them.
 pub fn seconds(time: Time) -> String {
     skiff_api::time::format(time, skiff_api::time::Precision::Seconds)
@@ -42,8 +45,7 @@ pub fn status(seen: &Seen, now: Time) -> Value {
         status["initContainerStatuses"] = list(&mut spec.init_containers.iter()).into();
     }
     if !spec.ephemeral_containers.is_empty() {
-        let mut them = spec.ephemeral_containers.iter().map(|e| &e.container);
-        status["ephemeralContainerStatuses"] = list(&mut them).into();
+        status["ephemeralContainerStatuses"] = list(&mut spec.ephemeral_containers.iter()).into();
     }
     if let Some((reason, message)) = &seen.failed {
         status["reason"] = json!(reason);
@@ -127,7 +129,21 @@ fn conditions(seen: &Seen, phase: &str, now: Time) -> Vec<Value> {
         false => Said("Ready", ready, reason, message.clone()),
     });
     said.push(Said("ContainersReady", ready, reason, message));
-    said.into_iter().map(|said| condition(seen, said, now)).collect()
+    said.extend(resizing(seen));
+    let mut all: Vec<Value> = said.into_iter().map(|said| condition(seen, said, now)).collect();
+    if seen.conditions.contains_key(RESIZING) && resizing(seen).is_none() {
+        // A strategic merge leaves what is not named.
+        all.push(json!({"$patch": "delete", "type": RESIZING}));
+    }
+    all
+}
+
+/// That resources are being changed, for as long as they are (KEP-1287).
+fn resizing(seen: &Seen) -> Option<Said> {
+    plan::changed(seen).next()?;
+    let failed = seen.resize.as_ref().and_then(|resize| resize.failed.clone());
+    let reason = if failed.is_some() { "Error" } else { "" };
+    Some(Said(RESIZING, true, reason, failed.unwrap_or_default()))
 }
 
 fn sandbox(seen: &Seen) -> Said {

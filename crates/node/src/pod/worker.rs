@@ -320,6 +320,7 @@ impl Worker {
                 self.stop(&container, id, &why, grace_s)
             }
             Action::RemoveSandbox { id } => self.remove_sandbox(id),
+            Action::Resize(resize) => self.spawn(act::resize(rim, pod, resize)),
             Action::BackOff { container, sort, message } => {
                 self.note(Some(&container), sort, "BackOff", message);
             }
@@ -367,6 +368,7 @@ impl Worker {
                 format!("Container {container} failed {sort} probe, will be restarted")
             }
             Why::Hook { .. } => "FailedPostStartHook".into(),
+            Why::Resize => format!("Container {container} resize requires restart"),
         };
         self.note(Some(container), "Normal", "Killing", message);
         let (send, grace) = watch::channel(grace_s);

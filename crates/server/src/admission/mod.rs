@@ -7,6 +7,7 @@ mod default_toleration_seconds;
 mod namespace_lifecycle;
 mod node_restriction;
 mod priority;
+mod runtime_class;
 pub mod service;
 mod service_account;
 
@@ -15,6 +16,7 @@ use crate::request::Request;
 use skiff_api::Status;
 use skiff_api::kind::{Kind, Verb};
 use skiff_api::object::Object;
+use skiff_api::status::About;
 use skiff_api::wire::User;
 use skiff_store::Write;
 
@@ -24,6 +26,7 @@ const PLUGINS: &[Plugin] = &[
     service_account::PLUGIN,
     node_restriction::PLUGIN,
     priority::PLUGIN,
+    runtime_class::PLUGIN,
     default_toleration_seconds::PLUGIN,
     service::PLUGIN,
     crate::authorize::escalate::PLUGIN,
@@ -133,4 +136,12 @@ pub fn reserve(
 
 pub fn release(server: &Server, kind: &Kind, gone: &Object, writes: &mut Vec<Write>) {
     PLUGINS.iter().for_each(|plugin| (plugin.release)(server, kind, gone, writes));
+}
+
+/// An object of the core group, from the store: what plugins look up by name.
+pub fn find(server: &Server, plural: &str, namespace: &str, name: &str) -> Result<Object, Status> {
+    let about = About { group: "", resource: plural };
+    let record = server.store.get(&format!("{plural}/{namespace}/{name}"));
+    let record = record.ok_or_else(|| Status::not_found(about, name))?;
+    serde_json::from_slice(&record.body).map(Object::new).map_err(Status::internal)
 }

@@ -1,11 +1,12 @@
 //! NodeRestriction: a node (`system:node:NAME`) changes only itself, its lease, and the pods that run on it
 //! (API access page "Using Node Authorization").
 
-use super::{Attributes, Plugin};
+use super::{Attributes, Plugin, find};
 use crate::Server;
+use crate::authorize;
 use serde_json::Value;
 use skiff_api::Status;
-use skiff_api::object::{Object, at};
+use skiff_api::object::Object;
 use std::collections::BTreeSet;
 
 pub const PLUGIN: Plugin =
@@ -54,10 +55,14 @@ fn validate(
                 "unexpected operation \"UPDATE\", node {node:?} can only create and delete mirror pods"
             ))),
             ("status", Some(old)) => change_status(request, node, new, old),
+            ("eviction", _) => evict(server, request, node),
             (other, _) => Err(request.forbid(&format!(
                 "unexpected pod subresource {other:?}, only 'status' and 'eviction' are allowed"
             ))),
         },
+        ("", "serviceaccounts") if request.subresource == "token" => {
+            token(server, request, node, new)
+        }
         ("", "nodes") => change_node(request, node, new, old),
         ("coordination.k8s.io", "leases") => lease(request, node),
         ("storage.k8s.io", "csinodes") if request.name != node => {
@@ -136,11 +141,8 @@ fn create_pod(
             "node {node:?} must not set blockOwnerDeletion on an owner reference"
         ));
     }
-    let nodes = skiff_api::status::About { group: "", resource: "nodes" };
-    let record = server.store.get(&format!("nodes//{node}"));
-    let record = record.ok_or_else(|| Status::not_found(nodes, node))?;
-    let found: Value = serde_json::from_slice(&record.body).map_err(Status::internal)?;
-    let uid = at(&found, "metadata.uid").and_then(Value::as_str).unwrap_or("");
+    let found = find(server, "nodes", "", node)?;
+    let uid = found.uid();
     let given = owner["uid"].as_str().unwrap_or("");
     if uid != given {
         return refuse(format!("node {node} UID mismatch: expected {given} got {uid}"));
@@ -177,6 +179,71 @@ fn reference(pod: &Object) -> Option<&'static str> {
     }
     let spec = pod.at("spec")?;
     sources.iter().find(|(field, _)| has(spec, field)).map(|(_, what)| *what)
+}
+
+fn evict(server: &Server, request: &Attributes, node: &str) -> Result<(), Status> {
+    let pod = find(server, "pods", request.namespace, &request.name)?;
+    if pod.text("spec.nodeName") != node {
+        let why = format!("node {node} can only evict pods with spec.nodeName set to itself");
+        return Err(request.forbid(&why));
+    }
+    Ok(())
+}
+
+/// A node gets tokens for the pods that run on it, and for nothing else.
+fn token(server: &Server, request: &Attributes, node: &str, asked: &Object) -> Result<(), Status> {
+    let bound = |field: &str| asked.text(&format!("spec.boundObjectRef.{field}"));
+    let refuse = |why: &str| Err(request.forbid(why));
+    if bound("apiVersion") != "v1" || bound("kind") != "Pod" || bound("name").is_empty() {
+        return refuse("node requested token not bound to a pod");
+    }
+    if bound("uid").is_empty() {
+        return refuse("node requested token with a pod binding without a uid");
+    }
+    let pod = find(server, "pods", request.namespace, bound("name"))?;
+    if bound("uid") != pod.uid() {
+        return refuse(&format!(
+            "the UID in the bound object reference ({}) does not match the UID in record. The \
+             object might have been deleted and then recreated",
+            bound("uid")
+        ));
+    }
+    if pod.text("spec.nodeName") != node {
+        return refuse("node requested token bound to a pod scheduled on a different node");
+    }
+    let audience = match asked.list("spec.audiences") {
+        [] => "",
+        [one] => one.as_str().unwrap_or(""),
+        _ => return refuse("node may only request 0 or 1 audiences"),
+    };
+    if mounts(&pod, audience) || server.authorizer.grants(request.user, &may(request, audience)) {
+        return Ok(());
+    }
+    refuse(&format!(
+        "{} is not authorized to request tokens for audience {audience:?}",
+        request.user.name
+    ))
+}
+
+/// Whether a volume of the pod holds a token for this audience.
+fn mounts(pod: &Object, audience: &str) -> bool {
+    let sources =
+        |volume: &Value| volume["projected"]["sources"].as_array().cloned().unwrap_or_default();
+    pod.list("spec.volumes").iter().flat_map(sources).any(|source| {
+        let token = &source["serviceAccountToken"];
+        token.is_object() && token["audience"].as_str().unwrap_or("") == audience
+    })
+}
+
+/// The right to tokens for an audience that no volume of the pod names (KEP-4935).
+fn may(request: &Attributes, audience: &str) -> authorize::Attributes {
+    authorize::Attributes {
+        verb: "request-serviceaccounts-token-audience".into(),
+        resource: audience.into(),
+        name: request.name.clone(),
+        namespace: request.namespace.into(),
+        ..authorize::Attributes::default()
+    }
 }
 
 fn change_status(

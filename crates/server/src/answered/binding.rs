@@ -2,7 +2,6 @@
 //! set the node's name; a pod that has one keeps it.
 
 use crate::Server;
-use crate::admission::{self, Attributes};
 use crate::request::Request;
 use crate::{codec, facets};
 use serde_json::{Value, json};
@@ -30,8 +29,6 @@ pub async fn bind(
         return Err(Status::bad_request("name in URL does not match name in Binding object"));
     }
     validate(&binding)?;
-    let attributes = Attributes::of(request, true, name);
-    admission::validate(server, &attributes, &binding, None).await?;
     for _ in 0..TRIES {
         let record = server.store.get(&request.key()).ok_or_else(|| request.not_found())?;
         let mut pod = codec::tree(server, &request.kind, &record)?;

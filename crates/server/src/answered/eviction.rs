@@ -3,7 +3,6 @@
 
 use super::binding::commit;
 use crate::Server;
-use crate::admission::{self, Attributes};
 use crate::codec;
 use crate::request::Request;
 use serde_json::{Value, json};
@@ -30,8 +29,6 @@ pub async fn evict(
     if request.dry_run() {
         options["dryRun"] = json!(["All"]);
     }
-    let attributes = Attributes::of(request, true, name);
-    admission::validate(server, &attributes, &eviction, None).await?;
     if options.get("dryRun").and_then(Value::as_array).is_none_or(Vec::is_empty) {
         mark(server, request, &mut options).await?;
     }

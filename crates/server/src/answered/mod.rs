@@ -1,6 +1,6 @@
 //! Answered: kinds and entries whose create is answered at once and stored nowhere. A question
 //! comes in as an object, the same object with its status filled goes out. Decoding and defaults
-//! are those of every create; no admission plugin is asked, for nothing is admitted.
+//! are those of every create. Questions ask no admission plugin, for nothing is admitted; actions do.
 
 mod binding;
 mod eviction;
@@ -8,6 +8,7 @@ mod reviews;
 mod token;
 
 use crate::Server;
+use crate::admission::{self, Attributes};
 use crate::codec::{self, Incoming};
 use crate::request::Request;
 use http::StatusCode;
@@ -40,17 +41,20 @@ pub async fn create(server: &Arc<Server>, request: &Request) -> Result<Answer, S
     Ok(Answer::json(StatusCode::CREATED, answer.value()))
 }
 
-/// A create of an entry below an object that does one thing.
+/// A create of an entry below an object that does one thing: admit, then act.
 pub async fn act(server: &Arc<Server>, request: &Request) -> Result<Answer, Status> {
+    let (_, mut body) = read(request)?;
+    fill_namespace(request, &mut body)?;
+    let attributes = Attributes::of(request, true, &request.resource.name);
+    admission::mutate(server, &attributes, &mut body, None).await?;
+    admission::validate(server, &attributes, &body, None).await?;
     match (&*request.kind.plural, &*request.resource.subresource) {
         ("serviceaccounts", "token") => {
-            let (_, mut body) = read(request)?;
-            fill_namespace(request, &mut body)?;
             let answer = token::issue(server, request, body)?;
             Ok(Answer::json(StatusCode::CREATED, answer.value()))
         }
-        ("pods", "binding") => binding::bind(server, request, read(request)?.1).await,
-        ("pods", "eviction") => eviction::evict(server, request, read(request)?.1).await,
+        ("pods", "binding") => binding::bind(server, request, body).await,
+        ("pods", "eviction") => eviction::evict(server, request, body).await,
         _ => Err(Status::no_such_path()),
     }
 }

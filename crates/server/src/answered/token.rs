@@ -3,6 +3,7 @@
 //! lives in the hands of who asked for it.
 
 use crate::Server;
+use crate::admission::find;
 use crate::codec;
 use crate::request::Request;
 use crate::token::ISSUER;
@@ -152,13 +153,4 @@ fn bind(
 
 fn reference(object: &Object) -> Reference {
     Reference { name: object.name().to_owned(), uid: object.uid().to_owned() }
-}
-
-/// An object of the core group, from the store.
-fn find(server: &Server, plural: &str, namespace: &str, name: &str) -> Result<Object, Status> {
-    let about = About { group: "", resource: plural };
-    let record = server.store.get(&format!("{plural}/{namespace}/{name}"));
-    let record = record.ok_or_else(|| Status::not_found(about, name))?;
-    let tree = serde_json::from_slice(&record.body).map_err(Status::internal)?;
-    Ok(Object::new(tree))
 }

@@ -5,7 +5,7 @@
 use super::rule::{Rule, list};
 use serde::Deserialize;
 use skiff_api::wire::User;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// Namespace (empty for what is cluster-wide) and name.
@@ -13,10 +13,11 @@ type Name = (String, String);
 
 #[derive(Debug, Default)]
 pub struct Index {
-    roles: BTreeMap<Name, Arc<[Rule]>>,
+    /// Looked up on every request of everybody but masters, and never walked through: no order is needed.
+    roles: HashMap<Name, Arc<[Rule]>>,
     bindings: BTreeMap<Name, Arc<Binding>>,
     /// By subject, namespace of the binding and name of the binding.
-    subjects: BTreeMap<String, BTreeMap<String, BTreeMap<String, Arc<Binding>>>>,
+    subjects: HashMap<String, BTreeMap<String, BTreeMap<String, Arc<Binding>>>>,
 }
 
 /// A role of a namespace or, without one, of the cluster.

@@ -1,22 +1,29 @@
 //! pods/proxy, services/proxy and nodes/proxy: any HTTP request to a pod, to an endpoint of a
 //! service or to a node, by its name (documentation page "Access Services Running on Clusters").
 //!
-//! The body of the answer passes through; of its headers only redirects change. Links inside pages
-//! are not rewritten.
+//! The body of the answer passes through; redirects, and links inside pages, are led through the proxy as well.
 
 use super::dial::{self, Callee};
+use super::links::links;
 use super::rewrite::{self, HOP_BY_HOP, Named};
 use super::{stream, target};
 use crate::Server;
 use crate::request::Request;
 use bytes::Bytes;
+use futures_util::stream::{BoxStream, StreamExt, once};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::Full;
 use skiff_api::Status;
 use skiff_api::object::Object;
 use skiff_api::wire::{Answer, Body, Call, Payload};
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
+
+/// A page is held whole while its links are changed.
+const PAGE_MOST: usize = 4 << 20;
+
+type Pieces = BoxStream<'static, io::Result<Bytes>>;
 
 /// Serves one request.
 pub async fn proxy(server: &Arc<Server>, request: &Request, call: Call) -> Result<Answer, Status> {
@@ -176,6 +183,8 @@ async fn forward(
                 headers.insert(name, value.clone());
             }
         }
+        // A page has to be readable here.
+        headers.remove(header::ACCEPT_ENCODING);
         // The caller's proof of who it is was for this server.
         headers.remove(header::AUTHORIZATION);
         headers.insert(header::HOST, HeaderValue::from_str(&host).map_err(Status::internal)?);
@@ -197,9 +206,38 @@ async fn forward(
     if let Some(to) = to.map(|to| rewrite::location(to, prefix, &host)) {
         headers.insert(header::LOCATION, HeaderValue::from_str(&to).map_err(Status::internal)?);
     }
-    let mut answer = Answer::new(called.head.status, Body::Stream(called.pieces()));
+    let status = called.head.status;
+    let is_page = is_page(&headers);
+    let mut pieces = called.pieces();
+    if is_page {
+        let prefix = prefix.to_owned();
+        headers.remove(header::CONTENT_LENGTH);
+        pieces = page(pieces, move |link| rewrite::location(link, &prefix, &host)).await?;
+    }
+    let mut answer = Answer::new(status, Body::Stream(pieces));
     answer.headers = headers;
     Ok(answer)
+}
+
+fn is_page(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|it| it.to_str().ok()).unwrap_or("");
+    let kind = kind.split(';').next().unwrap_or("").trim();
+    kind.eq_ignore_ascii_case("text/html") && !headers.contains_key(header::CONTENT_ENCODING)
+}
+
+/// Leads the links of a page through the proxy; a page that is too long passes as it is.
+async fn page(mut pieces: Pieces, moved: impl Fn(&str) -> String) -> Result<Pieces, Status> {
+    let mut begun = Vec::new();
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.map_err(|error| Status::unavailable(error.to_string()))?;
+        begun.extend_from_slice(&piece);
+        if begun.len() > PAGE_MOST {
+            let begun = once(async { Ok(Bytes::from(begun)) });
+            return Ok(begun.chain(pieces).boxed());
+        }
+    }
+    let page = Bytes::from(links(&begun, moved));
+    Ok(once(async { Ok(page) }).boxed())
 }
 
 /// All headers but those of one connection.

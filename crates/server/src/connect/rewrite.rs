@@ -38,11 +38,13 @@ pub fn tail(path: &str, namespaced: bool) -> &str {
     }
 }
 
-/// A redirect of the target, as the client must follow it: paths of the target are below `prefix`.
+/// A link or redirect of the target, as the client must follow it: paths of the target are below `prefix`, and a target
+/// that knows this names them so itself.
 pub fn location(location: &str, prefix: &str, target: &str) -> String {
     let own = [format!("http://{target}"), format!("https://{target}")];
     let path = own.iter().find_map(|own| location.strip_prefix(own.as_str()));
     match path.unwrap_or(location) {
+        path if path.starts_with(prefix) => path.to_owned(),
         path if path.starts_with('/') && !path.starts_with("//") => format!("{prefix}{path}"),
         "" => format!("{prefix}/"),
         _ => location.to_owned(),
@@ -90,6 +92,7 @@ mod tests {
     fn redirects_stay_below_the_proxy() {
         let moved = |to| location(to, "/p", "10.0.0.1:80");
         assert_eq!(moved("/login?x"), "/p/login?x");
+        assert_eq!(moved("/p/login"), "/p/login");
         assert_eq!(moved("http://10.0.0.1:80/login"), "/p/login");
         assert_eq!(moved("http://10.0.0.1:80"), "/p/");
         assert_eq!(moved("https://elsewhere/x"), "https://elsewhere/x");

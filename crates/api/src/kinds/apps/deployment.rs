@@ -33,6 +33,7 @@ pub fn kind() -> Kind {
             prepare,
             validate,
             validate_part,
+            warn: pod::warn::workload,
             generation: Some(changed),
             ..Hooks::NONE
         },

@@ -18,7 +18,6 @@ pub fn kind() -> Kind {
     Kind {
         short: vec!["rs".into()],
         categories: vec!["all".into()],
-        selectable: vec!["status.replicas".into()],
         subresources: vec![scale(), status()],
         columns,
         hooks: Hooks {
@@ -26,6 +25,7 @@ pub fn kind() -> Kind {
             prepare,
             validate,
             validate_part,
+            warn: pod::warn::workload,
             generation: Some(Hooks::spec_changed),
             ..Hooks::NONE
         },

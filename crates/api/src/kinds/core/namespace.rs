@@ -6,6 +6,7 @@ use crate::kind::{
     status,
 };
 use crate::object::Object;
+use crate::{meta, names};
 use serde_json::{Value, json};
 
 /// The label that carries the name, so that selectors can find a namespace by it (KEP-2161).
@@ -32,7 +33,7 @@ pub fn kind() -> Kind {
             column("Status", Cell::Path("status.phase".into())),
             age_column(),
         ],
-        hooks: Hooks { default, prepare, validate, ..Hooks::NONE },
+        hooks: Hooks { default, prepare, validate, validate_part, ..Hooks::NONE },
         ..Kind::new("v1", "Namespace", "namespaces", "io.k8s.api.core.v1.Namespace")
     }
 }
@@ -69,13 +70,28 @@ fn prepare(new: &mut Object, old: Option<&Object>) {
     }
 }
 
-fn validate(new: &Object, _: Option<&Object>, errors: &mut Errors) {
+fn validate(new: &Object, old: Option<&Object>, errors: &mut Errors) {
+    if old.is_none() {
+        finalizers(new, |path, _| *path, errors);
+    }
+}
+
+fn validate_part(part: &str, new: &Object, _: &Object, errors: &mut Errors) {
+    if part == "finalize" {
+        finalizers(new, |path, index| path.index(index), errors);
+    }
+}
+
+/// Upstream names the place of a wrong finalizer only where nothing else can be wrong.
+fn finalizers(
+    new: &Object,
+    place: for<'a> fn(&'a Path<'a>, usize) -> Path<'a>,
+    errors: &mut Errors,
+) {
     let path = Path::new("spec.finalizers");
     for (index, finalizer) in new.list("spec.finalizers").iter().enumerate() {
-        let text = finalizer.as_str().unwrap_or("");
-        if !text.contains('/') && text != "kubernetes" {
-            let why = "name is neither a standard finalizer name nor is it fully qualified";
-            errors.invalid(&path.index(index), text, why);
-        }
+        let (here, text) = (place(&path, index), finalizer.as_str().unwrap_or(""));
+        names::qualified(text).iter().for_each(|why| errors.invalid(&here, text, why));
+        meta::validate_known_finalizer(&here, text, errors);
     }
 }

@@ -143,6 +143,16 @@ fn validate_whole(node: &Object, errors: &mut Errors) {
     for (index, block) in blocks.iter().enumerate() {
         ip::validate_cidr(&path.index(index), block.as_str().unwrap_or(""), errors);
     }
+    let text = |block: &Value| block.as_str().unwrap_or("").to_owned();
+    let unreadable = blocks.iter().position(|it| ip::Cidr::parse(&text(it)).is_none());
+    if let Some(index) = unreadable.filter(|_| blocks.len() > 1) {
+        let block = text(&blocks[index]);
+        let why = format!(
+            "invalid PodCIDRs. failed to check with dual stack with error:invalid CIDR[{index}]: <nil> \
+             (invalid CIDR address: {block})"
+        );
+        errors.internal(&path, &why);
+    }
     if blocks.len() > 1 {
         let parsed = blocks.iter().filter_map(|it| ip::Cidr::parse(it.as_str()?));
         let families: Vec<bool> = parsed.map(|(cidr, _)| cidr.base.is_ipv4()).collect();

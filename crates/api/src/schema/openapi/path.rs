@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 use super::{KindRef, Source, definition, definition_name, reference};
 use crate::schema::builtin;
 
+const WATCH_EVENT: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.WatchEvent";
+const RESOURCES: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.APIResourceList";
 const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
 const DELETE_OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
 const PATCH: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Patch";
@@ -83,6 +85,11 @@ const ITEM: &[Operation] = &[
     operates("delete", "delete", "delete", "delete", DELETE, Body::Options),
 ];
 
+/// The old paths of watches, below `/watch`.
+const WATCH: &[Operation] = &[operates("watch", "get", "watch", "watch", LIST, Body::None)];
+const WATCH_LIST: &[Operation] =
+    &[operates("watch", "get", "watchlist", "watch", LIST, Body::None)];
+
 const CREATE: &[Operation] = &[operates("create", "post", "post", "create", WRITE, Body::Object)];
 
 const fn operates(
@@ -98,10 +105,7 @@ const fn operates(
 
 /// The paths of a kind; the definitions that they name are added to `needed`.
 pub fn of(kind: &KindRef<'_>, needed: &mut BTreeSet<String>) -> Vec<(String, Value)> {
-    let root = match kind.group {
-        "" => format!("/api/{}", kind.version),
-        group => format!("/apis/{group}/{}", kind.version),
-    };
+    let root = root(kind);
     let own = definition_name(kind);
     let mut list = format!("{own}List");
     if matches!(kind.source, Source::BuiltIn(_)) && builtin(&list).is_none() {
@@ -134,7 +138,57 @@ pub fn of(kind: &KindRef<'_>, needed: &mut BTreeSet<String>) -> Vec<(String, Val
         }
         out.push((format!("{item}/{name}"), it));
     }
+    out.extend(watches(kind, &root, scope, needed));
     out.retain(|(_, it)| it.as_object().is_some_and(|it| it.len() > 1));
+    out
+}
+
+fn root(kind: &KindRef<'_>) -> String {
+    match kind.group {
+        "" => format!("/api/{}", kind.version),
+        group => format!("/apis/{group}/{}", kind.version),
+    }
+}
+
+/// The path of a built-in version itself, which lists its resources. It is the same for all kinds of the version.
+pub fn of_version(kind: &KindRef<'_>, needed: &mut BTreeSet<String>) -> Option<(String, Value)> {
+    if !matches!(kind.source, Source::BuiltIn(_)) {
+        return None;
+    }
+    needed.insert(RESOURCES.to_string());
+    let body = content(&["application/json", "application/yaml"], RESOURCES);
+    let get = json!({
+        "operationId": format!("get{}{}APIResources", group_word(kind), capital(kind.version)),
+        "responses": {"200": {"description": "OK", "content": body},
+            "401": {"description": "Unauthorized"}},
+    });
+    Some((format!("{}/", root(kind)), json!({ "get": get })))
+}
+
+fn watches(
+    kind: &KindRef<'_>,
+    root: &str,
+    scope: &str,
+    needed: &mut BTreeSet<String>,
+) -> Vec<(String, Value)> {
+    // Custom resources have no such paths.
+    if !matches!(kind.source, Source::BuiltIn(_)) || !kind.verbs.contains(&"watch") {
+        return Vec::new();
+    }
+    needed.insert(WATCH_EVENT.to_string());
+    let event = (WATCH_EVENT, WATCH_EVENT);
+    let mut watch = |kind: &KindRef<'_>, operations, named| {
+        item_of(kind, operations, kind.verbs, event, ("", named), needed)
+    };
+    let list = format!("{root}/watch{scope}/{}", kind.plural);
+    let mut out = vec![
+        (list.clone(), watch(kind, WATCH_LIST, false)),
+        (format!("{list}/{{name}}"), watch(kind, WATCH, true)),
+    ];
+    if kind.namespaced {
+        let all = KindRef { namespaced: false, ..*kind };
+        out.push((format!("{root}/watch/{}", kind.plural), watch(&all, WATCH_LIST, false)));
+    }
     out
 }
 
@@ -178,13 +232,11 @@ fn item_of(
 }
 
 fn operation(kind: &KindRef<'_>, it: &Operation, own: &str, answer: &str, sub: &str) -> Value {
-    let group = match kind.group.split('.').next().unwrap_or_default() {
-        "" => "Core".to_string(),
-        group => capital(group),
-    };
+    let group = group_word(kind);
     let scope = if kind.namespaced { "Namespaced" } else { "" };
-    let id =
-        format!("{}{group}{}{scope}{}{}", it.word, capital(kind.version), kind.kind, capital(sub));
+    let many = if it.action == "watchlist" { "List" } else { "" };
+    let about = format!("{}{many}{}", kind.kind, capital(sub));
+    let id = format!("{}{group}{}{scope}{about}", it.word, capital(kind.version));
     let body = content(&["application/json", "application/yaml"], answer);
     let mut out = json!({
         "operationId": id,
@@ -220,6 +272,13 @@ fn operation(kind: &KindRef<'_>, it: &Operation, own: &str, answer: &str, sub: &
         }
     }
     out
+}
+
+fn group_word(kind: &KindRef<'_>) -> String {
+    match kind.group.split('.').next().unwrap_or_default() {
+        "" => "Core".to_string(),
+        group => capital(group),
+    }
 }
 
 fn content(types: &[&str], name: &str) -> Value {

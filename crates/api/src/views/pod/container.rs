@@ -17,6 +17,7 @@ pub struct Container {
     pub env_from: Vec<EnvFromSource>,
     pub ports: Vec<ContainerPort>,
     pub resources: Resources,
+    pub resize_policy: Vec<ResizePolicy>,
     pub volume_mounts: Vec<VolumeMount>,
     pub volume_devices: Vec<VolumeDevice>,
     pub liveness_probe: Option<Probe>,
@@ -33,6 +34,8 @@ pub struct Container {
     pub termination_message_path: String,
     /// `File` or `FallbackToLogsOnError`.
     pub termination_message_policy: String,
+    /// Of an ephemeral container: whose processes it joins; empty is nobody's.
+    pub target_container_name: String,
 }
 
 impl Container {
@@ -42,13 +45,13 @@ impl Container {
     }
 }
 
+/// What a change of one resource asks for (KEP-1287).
 #[derive(Debug, Clone, Default, Deserialize, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
-pub struct EphemeralContainer {
-    #[serde(flatten)]
-    pub container: Container,
-    /// The container whose processes it joins; empty is none.
-    pub target_container_name: String,
+pub struct ResizePolicy {
+    pub resource_name: String,
+    /// `NotRequired` or `RestartContainer`.
+    pub restart_policy: String,
 }
 
 #[derive(Debug, Clone, Default, Deserialize, PartialEq)]

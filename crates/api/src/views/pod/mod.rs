@@ -12,9 +12,9 @@ mod status;
 mod volume;
 
 pub use container::{
-    Container, ContainerPort, EnvFromSource, EnvVar, EnvVarSource, EphemeralContainer, ExitCodes,
-    FileKeySelector, KeySelector, ObjectFieldSelector, ResourceFieldSelector, RestartRule,
-    SourceName, VolumeDevice, VolumeMount,
+    Container, ContainerPort, EnvFromSource, EnvVar, EnvVarSource, ExitCodes, FileKeySelector,
+    KeySelector, ObjectFieldSelector, ResourceFieldSelector, RestartRule, SourceName, VolumeDevice,
+    VolumeMount,
 };
 pub use placement::{
     Affinity, LabelSelector, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm,
@@ -54,7 +54,7 @@ pub struct Pod {
 pub struct PodSpec {
     pub containers: Vec<Container>,
     pub init_containers: Vec<Container>,
-    pub ephemeral_containers: Vec<EphemeralContainer>,
+    pub ephemeral_containers: Vec<Container>,
     pub volumes: Vec<Volume>,
     /// The node it is bound to; empty until then.
     pub node_name: String,
@@ -172,8 +172,7 @@ impl Pod {
 impl PodSpec {
     /// All containers with the field that they are in, in the order in which a node starts them.
     pub fn all_containers(&self) -> impl Iterator<Item = &Container> {
-        let ephemeral = self.ephemeral_containers.iter().map(|e| &e.container);
-        self.init_containers.iter().chain(&self.containers).chain(ephemeral)
+        self.init_containers.iter().chain(&self.containers).chain(&self.ephemeral_containers)
     }
 
     pub fn volume(&self, name: &str) -> Option<&Volume> {

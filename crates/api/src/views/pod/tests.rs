@@ -30,7 +30,7 @@ fn a_stored_pod_decodes() {
         probe.handler.http_get.as_ref().map(|h| &h.port),
         Some(&PortRef::Name("web".into()))
     );
-    assert_eq!(it.spec.ephemeral_containers[0].container.name, "e");
+    assert_eq!(it.spec.ephemeral_containers[0].name, "e");
     assert!(it.spec.volumes[0].other.contains_key("nfs"));
     let projected = it.spec.volumes[1].projected.as_ref().expect("it is one");
     assert_eq!(projected.sources[0].secret.as_ref().map(|s| &*s.secret_name), Some("s"));

@@ -134,6 +134,13 @@ impl Life {
         self
     }
 
+    fn resized(&mut self, spec: Value) -> &mut Life {
+        self.seen.pod = pod(spec);
+        self.text += "resources change\n";
+        self.plan();
+        self
+    }
+
     fn is(&self, expected: Expect) {
         expected.assert_eq(&self.text);
     }
@@ -147,6 +154,10 @@ fn line(action: &Action) -> String {
         Action::Start { container, attempt, .. } => format!("start {container} #{attempt}"),
         Action::Kill { container, why, grace_s, .. } => {
             format!("kill {container} in {grace_s}s: {why:?}")
+        }
+        Action::Resize(resize) => {
+            let names: Vec<&str> = resize.containers.iter().map(|(name, ..)| &**name).collect();
+            format!("resize {}", names.join(" "))
         }
         Action::RemoveSandbox { id } => format!("remove sandbox {id}"),
         Action::BackOff { message, .. } => message.clone(),
@@ -186,6 +197,59 @@ fn a_pod_goes_up_and_down() {
         sandbox gone
           finish
           = Failed, c Error 0
+    "#]]);
+}
+
+#[test]
+fn resources_change_in_place_or_with_a_new_start() {
+    let spec = |cpu: &str| {
+        let resources = json!({"requests": {"cpu": cpu}});
+        let policy = json!([{"resourceName": "cpu", "restartPolicy": "RestartContainer"}]);
+        json!({"restartPolicy": "Always", "containers": [
+            {"name": "a", "resources": resources},
+            {"name": "b", "resources": resources, "resizePolicy": policy},
+        ]})
+    };
+    let mut life = Life::new(spec("1"));
+    life.prepared().runs("a").runs("b").text.clear();
+    life.resized(spec("2"));
+    let resizing = |life: &Life| {
+        let status = status::status(&life.seen, life.now);
+        let all = status["conditions"].as_array().expect("conditions").clone();
+        all.into_iter().find(|it| it["type"] == "PodResizeInProgress").expect("it is told")
+    };
+    assert_eq!(resizing(&life)["status"], "True");
+    let a = |life: &Life| {
+        status::status(&life.seen, life.now)["containerStatuses"][0]["resources"].clone()
+    };
+    assert_eq!(a(&life), json!({"requests": {"cpu": "1"}}), "until it is so");
+    life.happens("resized", Outcome::Resized(Ok(())));
+    assert_eq!(a(&life), json!({"requests": {"cpu": "2"}}));
+    life.exits("b", 143).runs("b");
+    assert_eq!(resizing(&life)["$patch"], "delete");
+    life.resized(spec("3")).happens("no", Outcome::Resized(Err("no".into())));
+    assert_eq!(resizing(&life)["reason"], "Error");
+    life.is(expect![[r#"
+        resources change
+          kill b in 30s: Resize
+          resize a
+          = Running, a running 0 ready, b running 0
+        resized
+          = Running, a running 0 ready, b running 0
+        b exits 143
+          pull b
+          = Running, a running 0 ready, b Error 0
+        image of b
+          start b #1
+          = Running, a running 0 ready, b ContainerCreating 1
+        b starts
+          = Running, a running 0 ready, b running 1 ready
+        resources change
+          kill b in 30s: Resize
+          resize a
+          = Running, a running 0 ready, b running 1
+        no
+          = Running, a running 0 ready, b running 1
     "#]]);
 }
 

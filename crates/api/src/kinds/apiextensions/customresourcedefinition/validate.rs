@@ -90,7 +90,7 @@ fn validate_spec(new: &Object, errors: &mut Errors) {
     validate_conversion(new, errors);
 }
 
-/// Conversion by webhooks is refused as yet: what would be stored could not be shown.
+/// Conversion by webhooks is refused as yet, once it is well-formed: what would be stored could not be shown.
 fn validate_conversion(new: &Object, errors: &mut Errors) {
     let path = Path::new("spec.conversion");
     match new.text("spec.conversion.strategy") {
@@ -102,8 +102,22 @@ fn validate_conversion(new: &Object, errors: &mut Errors) {
             }
         }
         "Webhook" => {
-            let why = "conversion by webhooks is not supported yet; use the strategy None";
-            errors.forbidden(&path.child("strategy"), why);
+            let webhook = new.at("spec.conversion.webhook").unwrap_or(&Value::Null);
+            let versions = at(webhook, "conversionReviewVersions").and_then(Value::as_array);
+            let no_version = versions.is_none_or(Vec::is_empty);
+            let has = |field: &str| at(webhook, &format!("clientConfig.{field}")).is_some();
+            let config = path.child("webhookClientConfig");
+            if at(webhook, "clientConfig").is_none() {
+                errors.required(&config, "required when strategy is set to Webhook");
+            } else if has("url") == has("service") {
+                errors.required(&config, "exactly one of url or service is required");
+            } else if !no_version {
+                let why = "conversion by webhooks is not supported yet; use the strategy None";
+                errors.forbidden(&path.child("strategy"), why);
+            }
+            if no_version {
+                errors.required(&path.child("conversionReviewVersions"), "");
+            }
         }
         other => errors.not_supported(&path.child("strategy"), other, &["None", "Webhook"]),
     }

@@ -9,6 +9,7 @@ pub mod default;
 pub mod image;
 pub mod prepare;
 pub mod validate;
+pub mod warn;
 
 use crate::kind::{
     Cell, Does, Hooks, Kind, Subresource, Verb, act, age_column, column, connect, name_column,
@@ -59,6 +60,7 @@ pub fn kind() -> Kind {
             fields: Some(fields),
             validate: validate::pod,
             validate_part: validate::part,
+            warn: warn::pod,
             generation: Some(Hooks::spec_changed),
             ..Hooks::NONE
         },

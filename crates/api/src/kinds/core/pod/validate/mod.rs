@@ -198,7 +198,7 @@ fn scalars(spec: &Value, path: &Path, errors: &mut Errors) {
 }
 
 /// Calls for every container with its place.
-fn visit(spec: &Value, path: &Path, call: &mut dyn FnMut(&Value, &Path)) {
+pub(super) fn visit(spec: &Value, path: &Path, call: &mut dyn FnMut(&Value, &Path)) {
     for field in CONTAINER_LISTS {
         let path = path.child(field);
         for (index, container) in list(spec, field).iter().enumerate() {

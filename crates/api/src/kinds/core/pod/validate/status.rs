@@ -136,6 +136,13 @@ fn addresses(new: &Object, old: &Object, [one, many]: [&str; 2], errors: &mut Er
         ip(&path.index(index), address, errors);
     }
     let sixes = now.iter().filter(|address| address.contains(':')).count();
+    let unreadable = now.iter().position(|address| crate::ip::parse(address).is_none());
+    if let Some(index) = unreadable.filter(|_| now.len() > 1) {
+        let address = &now[index];
+        let why =
+            format!("failed to check for dual stack with error:invalid IP[{index}]: {address}");
+        errors.internal(&path, &why);
+    }
     if now.len() > 2 || (now.len() == 2 && sixes != 1) {
         let shown: Vec<Value> = now.iter().map(|ip| serde_json::json!({"IP": ip})).collect();
         errors.invalid(&path, shown, "may specify no more than one IP for each IP family");

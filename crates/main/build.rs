@@ -1,0 +1,7 @@
+//! Tells the linker to keep only one of functions that are equal: the same views are decoded in many crates, and each
+//! brings its own copy. Rust's functions have no identity, so nothing can tell.
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rustc-link-arg-bins=-Wl,--icf=all");
+}

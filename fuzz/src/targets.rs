@@ -1,0 +1,382 @@
+//! The targets: bytes in, a word about the answer out. A panic is a finding, and so is a property that does not hold.
+
+use serde_json::{Value, json};
+use skiff_api::apply::{self, Force, Set};
+use skiff_api::jsonpath::JsonPath;
+use skiff_api::patch::{Error, Patched, json_patch, merge, strategic};
+use skiff_api::quantity::Quantity;
+use skiff_api::schema::{self, Struct, decode, emit};
+use skiff_api::selector::{FieldSelector, Selector};
+use skiff_api::{duration, protobuf, yaml};
+use std::path::Path;
+
+pub struct Target {
+    pub name: &'static str,
+    pub seeds: fn() -> Vec<Vec<u8>>,
+    pub run: fn(&[u8]) -> String,
+}
+
+pub const TARGETS: &[Target] = &[
+    Target { name: "url", seeds: || files("urls"), run: url },
+    Target { name: "json", seeds: || recorded("json-errors"), run: json },
+    Target { name: "yaml", seeds: || recorded("yaml"), run: yaml },
+    Target { name: "protobuf", seeds: || files("protobuf"), run: protobuf },
+    Target { name: "schema", seeds: || files("objects"), run: decode },
+    Target { name: "patch", seeds: || recorded("patch"), run: patch },
+    Target { name: "apply", seeds: || files("objects"), run: apply },
+    Target { name: "selector", seeds: || recorded("selectors"), run: selector },
+    Target { name: "jsonpath", seeds: || recorded("jsonpath"), run: jsonpath },
+    Target { name: "quantity", seeds: || files("quantities"), run: quantity },
+    Target { name: "reference", seeds: || files("references"), run: reference },
+    Target { name: "manifest", seeds: || files("manifests"), run: manifest },
+    Target { name: "archive", seeds: archives, run: archive },
+    Target { name: "spdy", seeds: spdy_frames, run: spdy },
+    Target { name: "dns", seeds: dns_queries, run: dns },
+    Target { name: "facets", seeds: || vec![b"\x05l:app\x03web\x01o\x02ab".to_vec()], run: facets },
+];
+
+/// The cases of a file in `seeds`, one a line; `\xNN` stands for a byte.
+fn files(name: &str) -> Vec<Vec<u8>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(name);
+    let text = std::fs::read_to_string(&path).expect("the seeds are in the repository");
+    text.lines().map(bytes).collect()
+}
+
+fn bytes(line: &str) -> Vec<u8> {
+    let mut parts = line.split("\\x");
+    let mut out = parts.next().unwrap_or("").as_bytes().to_vec();
+    for part in parts {
+        out.push(u8::from_str_radix(&part[..2], 16).expect("two hexadecimal digits"));
+        out.extend_from_slice(&part.as_bytes()[2..]);
+    }
+    out
+}
+
+/// Every text in a recording of upstream's answers.
+fn recorded(name: &str) -> Vec<Vec<u8>> {
+    fn collect(value: &Value, out: &mut Vec<Vec<u8>>) {
+        match value {
+            Value::String(text) => out.push(text.clone().into_bytes()),
+            Value::Array(list) => list.iter().for_each(|it| collect(it, out)),
+            Value::Object(map) => map.values().for_each(|it| collect(it, out)),
+            _ => {}
+        }
+    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/api/tests-data");
+    let text = std::fs::read(folder.join(format!("{name}.json"))).expect("the recording");
+    let mut out = Vec::new();
+    collect(&serde_json::from_slice(&text).expect("the recording is JSON"), &mut out);
+    out
+}
+
+fn said<T, E: ToString>(result: Result<T, E>) -> String {
+    result.map_or_else(|error| error.to_string(), |_| "ok".to_owned())
+}
+
+fn kind(name: &str) -> &'static Struct {
+    let group = if name == "Deployment" { "apps" } else { "" };
+    schema::gvk(group, "v1", name).expect("a kind")
+}
+
+fn url(input: &[u8]) -> String {
+    let text = String::from_utf8_lossy(input);
+    let (path, query) = text.split_once('?').unwrap_or((&text, ""));
+    let query = skiff_server::url::Query::parse(query);
+    match skiff_server::url::parse(path) {
+        skiff_server::url::Target::Path(_) => "path".into(),
+        skiff_server::url::Target::Resource(it) => {
+            let verb = skiff_server::url::verb(&http_method(input), &it, query.flag("watch"));
+            format!("{} {verb:?} {}", it.subresource.len().min(1), it.watch)
+        }
+    }
+}
+
+fn http_method(input: &[u8]) -> http::Method {
+    match input.len() % 3 {
+        0 => http::Method::GET,
+        1 => http::Method::POST,
+        _ => http::Method::DELETE,
+    }
+}
+
+fn json(input: &[u8]) -> String {
+    let read = skiff_api::json::parse(input);
+    if let Ok(parsed) = &read {
+        let again = skiff_api::json::parse(&skiff_api::json::write(&parsed.value));
+        assert_eq!(again.expect("what was written is read").value, parsed.value);
+    }
+    said(skiff_api::json::read_object(input)) + &said(read)
+}
+
+fn yaml(input: &[u8]) -> String {
+    let read = yaml::parse(input);
+    if let Ok(parsed) = &read {
+        let again = yaml::parse(yaml::write(&parsed.value).as_bytes());
+        assert_eq!(again.expect("what was written is read").value, parsed.value);
+    }
+    said(read)
+}
+
+fn protobuf(input: &[u8]) -> String {
+    let mut out = String::new();
+    for name in ["Pod", "Deployment", "ConfigMap"] {
+        let read = protobuf::read(input, kind(name));
+        if let Ok(mut value) = read.clone() {
+            out += &said(decode::decode(&mut value, kind(name), decode::Mode::Warn));
+        }
+        out += &said(read);
+    }
+    out
+}
+
+/// A decoded object is canonical: decoding it again changes nothing.
+fn decode(input: &[u8]) -> String {
+    let Ok(parsed) = skiff_api::json::parse(input) else { return "no JSON".into() };
+    let mut out = String::new();
+    for name in ["Pod", "Deployment", "Service"] {
+        let mut value = parsed.value.clone();
+        let done = decode::decode(&mut value, kind(name), decode::Mode::Warn);
+        if done.is_ok() {
+            let mut again = value.clone();
+            decode::decode(&mut again, kind(name), decode::Mode::Strict).expect("it was decoded");
+            assert_eq!(again, value);
+            emit::emit(&mut value, kind(name));
+        }
+        out += &said(done);
+    }
+    out
+}
+
+fn sample() -> Value {
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "labels": {"x": "y"}},
+           "spec": {"containers": [{"name": "c", "image": "i", "ports": [{"containerPort": 80}],
+                                     "env": [{"name": "A", "value": "1"}]}],
+                    "tolerations": [{"key": "k"}], "volumes": [{"name": "v", "emptyDir": {}}]}})
+}
+
+fn patch(input: &[u8]) -> String {
+    type Patch = fn(&[u8]) -> Result<Patched, Error>;
+    let patches: [Patch; 3] = [
+        |patch| json_patch::apply(sample(), patch),
+        |patch| merge::apply(sample(), patch),
+        |patch| strategic::apply(sample(), patch, kind("Pod")),
+    ];
+    let one = |patch: &Patch| {
+        let done = patch(input);
+        if let Ok(patched) = &done {
+            let text = skiff_api::json::write(&patched.object);
+            serde_json::from_slice::<Value>(&text).expect("a patched object is JSON");
+        }
+        said(done)
+    };
+    patches.iter().map(one).collect()
+}
+
+/// To apply the same again changes nothing.
+fn apply(input: &[u8]) -> String {
+    let Ok(parsed) = skiff_api::json::parse(input) else { return "no JSON".into() };
+    let write = apply::Write {
+        schema: kind("Pod"),
+        version: "v1",
+        subresource: "",
+        manager: "m",
+        now: "2024-01-01T00:00:00Z",
+        reset: &Set::default(),
+        convert: None,
+    };
+    let mut config = parsed.value;
+    if decode::decode(&mut config, kind("Pod"), decode::Mode::Warn).is_err() {
+        return "no pod".into();
+    }
+    let first = apply::apply(&write, Some(&sample()), &config, Force::Yes);
+    if let Ok(applied) = &first {
+        let again = apply::apply(&write, Some(&applied.object), &config, Force::No);
+        assert_eq!(again.expect("it was applied").object, applied.object);
+    }
+    said(first.map_err(|error| error.to_string()))
+}
+
+fn selector(input: &[u8]) -> String {
+    let text = String::from_utf8_lossy(input);
+    let (labels, fields) = (Selector::parse(&text), FieldSelector::parse(&text));
+    if let Ok(labels) = &labels {
+        labels.matches(|_| Some("x"));
+        labels.exact();
+    }
+    if let Ok(fields) = &fields {
+        fields.matches(|_| Some("x"));
+    }
+    said(labels) + &said(fields)
+}
+
+fn jsonpath(input: &[u8]) -> String {
+    let text = String::from_utf8_lossy(input);
+    let object = sample();
+    let one = |path: Result<JsonPath, String>| match path {
+        Ok(path) => said(path.find(&object)) + &said(path.render(&object)),
+        Err(error) => error,
+    };
+    one(JsonPath::parse(&text)) + &one(JsonPath::column(&text))
+}
+
+/// What is written is canonical, of quantities and durations.
+fn quantity(input: &[u8]) -> String {
+    let text = String::from_utf8_lossy(input);
+    let (parsed, time) = (Quantity::parse(&text), duration::parse(&text));
+    if let Ok(quantity) = &parsed {
+        let shown = quantity.to_string();
+        let again = Quantity::parse(&shown).expect("what was written is read");
+        assert_eq!(again.to_string(), shown, "{text}");
+        let mut sum = again.clone();
+        sum.add(quantity);
+        sum.sub(quantity);
+        (sum.value(), sum.milli_value(), sum.approximate());
+    }
+    if let Ok(nanos) = &time {
+        assert_eq!(duration::parse(&duration::format(*nanos)), Ok(*nanos), "{text}");
+    }
+    said(parsed) + &said(time)
+}
+
+fn reference(input: &[u8]) -> String {
+    let text = String::from_utf8_lossy(input);
+    // What fails to be credentials names no secret in its error.
+    let config = skiff_image::DockerConfig::parse(input);
+    let parsed = skiff_image::Reference::parse(&text);
+    if let Ok(reference) = &parsed {
+        let again = skiff_image::Reference::parse(&reference.to_string());
+        assert_eq!(again.expect("what was written is read"), *reference);
+        if let Ok(config) = &config {
+            config.lookup(reference);
+        }
+        reference.familiar();
+    }
+    said(parsed) + &said(config)
+}
+
+/// A folder that goes when it is dropped.
+struct Folder(std::path::PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).expect("a folder of our own");
+    }
+}
+
+/// Whatever an archive says, nothing but the store's own folder is touched.
+fn archive(input: &[u8]) -> String {
+    let outer = std::env::temp_dir().join(format!("skiff-fuzz-{}", std::process::id()));
+    std::fs::create_dir_all(&outer).expect("a temporary folder");
+    let folder = Folder(outer);
+    let settings = skiff_image::Settings::new(skiff_base::World::seeded(1));
+    let images = skiff_image::Images::open(&folder.0.join("images"), settings).expect("it opens");
+    let loaded = images.load(input);
+    drop(images);
+    let beside = std::fs::read_dir(&folder.0).expect("the folder is still there").count();
+    assert_eq!(beside, 1, "something was written outside of the store");
+    said(loaded)
+}
+
+fn packed(members: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut out = tar::Builder::new(Vec::new());
+    for (name, bytes) in members {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        out.append_data(&mut header, name, *bytes).expect("into memory");
+    }
+    out.into_inner().expect("into memory")
+}
+
+const SAVED: &[u8] = br#"[{"Config":"c.json","RepoTags":["a:b"],"Layers":["l/layer.tar"]}]"#;
+
+/// The input as every document of an archive.
+fn manifest(input: &[u8]) -> String {
+    let layer = packed(&[("etc/passwd", b"x")]);
+    let saved = packed(&[("manifest.json", input), ("c.json", b"{}"), ("l/layer.tar", &layer)]);
+    let config = packed(&[("manifest.json", SAVED), ("c.json", input), ("l/layer.tar", &layer)]);
+    let index =
+        packed(&[("oci-layout", b"{\"imageLayoutVersion\":\"1.0.0\"}"), ("index.json", input)]);
+    [saved, config, index].iter().map(|it| archive(it)).collect()
+}
+
+fn archives() -> Vec<Vec<u8>> {
+    let mut layer = tar::Builder::new(Vec::new());
+    for (kind, name, link) in [
+        (tar::EntryType::Directory, "etc/", ""),
+        (tar::EntryType::Symlink, "etc/a", "../../x"),
+        (tar::EntryType::Link, "etc/b", "etc/a"),
+        (tar::EntryType::Regular, "etc/.wh.c", ""),
+        (tar::EntryType::Fifo, "etc/d", ""),
+    ] {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_size(0);
+        header.set_mode(0o755);
+        match link {
+            "" => layer.append_data(&mut header, name, &[][..]),
+            link => layer.append_link(&mut header, name, link),
+        }
+        .expect("into memory");
+    }
+    let layer = layer.into_inner().expect("into memory");
+    let members = [("manifest.json", SAVED), ("c.json", b"{}"), ("l/layer.tar", &layer[..])];
+    vec![packed(&members), packed(&members[..2]), layer]
+}
+
+fn spdy_frames() -> Vec<Vec<u8>> {
+    use crate::spdy::{Encoder, Frame, Side};
+    let headers = || vec![("streamtype".to_owned(), "stdin".to_owned())];
+    let open = Frame::Open { stream: 1, headers: headers(), side: Side::Open };
+    let data = Frame::Data { stream: 1, bytes: b"hello".as_slice().into(), side: Side::Ends };
+    let frames = [open, data, Frame::Ping(7), Frame::Reset { stream: 1, code: 5 }, Frame::GoAway];
+    let mut encoder = Encoder::new();
+    vec![frames.iter().flat_map(|frame| encoder.write(frame)).collect()]
+}
+
+fn spdy(input: &[u8]) -> String {
+    let mut decoder = crate::spdy::Decoder::new();
+    let mut frames = 0;
+    // Cut anywhere, as a network does.
+    for piece in input.chunks(1 + input.first().copied().map_or(0, usize::from)) {
+        decoder.feed(piece);
+        loop {
+            match decoder.next() {
+                Ok(Some(_)) => frames += 1,
+                Ok(None) => break,
+                Err(error) => return format!("{error} {frames}"),
+            }
+        }
+    }
+    "ok".into()
+}
+
+fn dns_queries() -> Vec<Vec<u8>> {
+    files("dns")
+}
+
+fn dns(input: &[u8]) -> String {
+    use hickory_proto::op::Message;
+    let Ok(query) = Message::from_vec(input) else { return "no message".into() };
+    let reply = skiff_dns::answer::reply_to(&query);
+    skiff_dns::answer::room(&query);
+    let bytes = reply.to_vec();
+    if let Ok(bytes) = &bytes {
+        Message::from_vec(bytes).expect("what was written is read");
+    }
+    match skiff_dns::answer::answer(&query, None) {
+        skiff_dns::answer::Outcome::Answer(reply) => said(reply.to_vec()),
+        _ => "elsewhere".into(),
+    }
+}
+
+fn facets(input: &[u8]) -> String {
+    match crate::store::decode_facets(input) {
+        Some(facets) => {
+            let bytes = crate::store::encode_facets(&facets);
+            assert_eq!(crate::store::decode_facets(&bytes), Some(facets));
+            "ok".into()
+        }
+        None => "damaged".into(),
+    }
+}
