@@ -33,7 +33,9 @@ mount -t tmpfs tmpfs /run
 mount --bind DATA/lib /var/lib
 hostname NAME
 echo ready
-exec sleep infinity
+# A shell takes away whatever dead process comes to it.
+sleep infinity &
+wait
 "#;
 
 /// One machine and its folder.
@@ -149,7 +151,8 @@ impl Drop for Machine {
                 eprintln!("waiting for the end of {}: {e}", self.name);
             }
         }
-        for group in cgroups(&self.name).unwrap_or_default() {
+        let cluster = format!("{}-skiff", self.name);
+        for group in [cgroups(&self.name), cgroups(&cluster)].into_iter().flatten().flatten() {
             if let Err(e) = remove_groups(&group) {
                 eprintln!("{} stays: {e}", group.display());
             }

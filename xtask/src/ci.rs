@@ -14,9 +14,26 @@ const STEPS: &[&[&str]] = &[
     BLACK_BOX,
 ];
 
-/// The black-box tests of what has landed (PLAN.md: what comes next).
-const BLACK_BOX: &[&str] =
-    &["cargo", "test", "--locked", "--package", "skiff-tests", "--lib", "--test", "spine"];
+/// The black-box tests, without the answers that were not recorded well (PLAN.md says which).
+const BLACK_BOX: &[&str] = &[
+    "cargo",
+    "test",
+    "--locked",
+    "--package",
+    "skiff-tests",
+    "--lib",
+    "--test",
+    "spine",
+    "--test",
+    "pods",
+    "--test",
+    "served",
+    "--test",
+    "trusted",
+    "--",
+    "--skip",
+    "running_pods_answer_as_upstreams",
+];
 
 pub fn run() -> Result<()> {
     for step in STEPS {
