@@ -107,14 +107,14 @@ fn nothing_is_lost_while_it_rolls() {
     c.k.ok("rollout status deployment/web --timeout=90s");
     let address = c.k.ok("get service web -o jsonpath={.spec.clusterIP}");
     let line = format!(
-        "while [ ! -e /tmp/stop ]; do \
+        "while [ ! -e $HOME/stop ]; do \
          curl -s -m 5 -o /dev/null -w '%{{http_code}}\\n' http://{address}/version; done"
     );
     let mut load = c.inside(std::path::Path::new("bash"));
     let load = load.args(["-c", &line]).stdout(std::process::Stdio::piped()).spawn().unwrap();
     c.k.apply(&web(2, "v2"));
     c.k.ok("rollout status deployment/web --timeout=90s");
-    c.shell("touch /tmp/stop");
+    c.shell("touch $HOME/stop");
     let codes = String::from_utf8(load.wait_with_output().unwrap().stdout).unwrap();
     let failed = codes.lines().filter(|code| *code != "200").count();
     assert!(
