@@ -228,7 +228,14 @@ mod tests {
         );
         let held = r#"{"name": "m", "namespace": "a", "finalizers": ["x/y"],
                        "deletionTimestamp": "2026-01-01T00:00:00Z"}"#;
-        check(&[("configmaps", held)], &["kubernetes"], expect![[""]]);
+        check(
+            &[("configmaps", held)],
+            &["kubernetes"],
+            expect![[r#"
+            merge namespaces a status {"metadata":{"resourceVersion":"7","uid":"u"},"status":{"conditions":[{"lastTransitionTime":"1970-01-01T00:00:00Z","message":"All resources successfully discovered","reason":"ResourcesDiscovered","status":"False","type":"NamespaceDeletionDiscoveryFailure"},{"lastTransitionTime":"1970-01-01T00:00:00Z","message":"All legacy kube types successfully parsed","reason":"ParsedGroupVersions","status":"False","type":"NamespaceDeletionGroupVersionParsingFailure"},{"lastTransitionTime":"1970-01-01T00:00:00Z","message":"All content successfully deleted, may be waiting on finalization","reason":"ContentDeleted","status":"False","type":"NamespaceDeletionContentFailure"},{"lastTransitionTime":"1970-01-01T00:00:00Z","message":"Some resources are remaining: configmaps. has 1 resource instances","reason":"SomeResourcesRemain","status":"True","type":"NamespaceContentRemaining"},{"lastTransitionTime":"1970-01-01T00:00:00Z","message":"Some content in the namespace has finalizers remaining: x/y in 1 resource instances","reason":"SomeFinalizersRemain","status":"True","type":"NamespaceFinalizersRemaining"}]}}
+            because X m is going
+        "#]],
+        );
         check(
             &[],
             &["x/y"],
