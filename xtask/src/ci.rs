@@ -30,6 +30,8 @@ const BLACK_BOX: &[&str] = &[
     "served",
     "--test",
     "trusted",
+    "--test",
+    "hostile",
     "--",
     "--skip",
     "running_pods_answer_as_upstreams",

@@ -120,8 +120,10 @@ fn text(out: &mut String, text: &str) {
 
 /// Would a reader of YAML 1.1 take the bare text for something else than a string?
 fn means_something(text: &str) -> bool {
-    let words = ["", "~", "null", "Null", "NULL", "true", "false", "=", "<<"];
-    if words.contains(&text) || super::word(text).is_some() {
+    let words = ["", "~", "null", "true", "false", "=", "<<"];
+    // There are readers, this one among them, to which the case of such a word is nothing.
+    let lower = text.to_ascii_lowercase();
+    if words.contains(&&*lower) || super::word(&lower).is_some() {
         return true;
     }
     let first = text.trim_start_matches(['+', '-']);
