@@ -101,6 +101,7 @@ pub fn adopt(seen: &mut Seen, leftover: &Leftover) {
         for known in seen.containers.values_mut() {
             (known.backoff, known.told) = (None, None);
         }
+        seen.begin_anew();
     }
 }
 

@@ -166,7 +166,7 @@ fn is_init(pod: &Pod, container: &Container) -> bool {
 /// Whether a main container has ever been started: init containers count as done from then on.
 pub fn main_started(seen: &Seen) -> bool {
     let begun = |known: &Known| known.run != Run::Never || known.last.is_some();
-    seen.pod.spec.containers.iter().any(|container| begun(seen.known(&container.name)))
+    !seen.anew && seen.pod.spec.containers.iter().any(|it| begun(seen.known(&it.name)))
 }
 
 fn bring_up(seen: &Seen, now: Time, name: &mut dyn FnMut() -> String, out: &mut Plan) {

@@ -46,6 +46,8 @@ pub struct Seen {
     pub conditions: BTreeMap<String, (String, Time)>,
     /// The change of resources that is under way, or has failed: it is not tried again as it is.
     pub resize: Option<Resize>,
+    /// No main container has begun in this sandbox, though some had in one before it.
+    pub anew: bool,
     /// All is cleaned up; nothing is to be done any more.
     pub over: bool,
 }
@@ -307,6 +309,7 @@ impl Seen {
             failed: None,
             since: now,
             resize: None,
+            anew: false,
             over: false,
         }
     }
@@ -345,6 +348,7 @@ impl Seen {
             Action::Resize(resize) => self.resize = Some(resize.clone()),
             Action::Start { container, id, image, .. } => {
                 let resources = self.container(container).map(|it| it.resources.clone());
+                self.anew &= !self.pod.spec.containers.iter().any(|it| it.name == *container);
                 let known = self.entry(container);
                 known.lengthen_backoff();
                 if let Run::Ended(ended) = std::mem::take(&mut known.run) {
@@ -521,10 +525,16 @@ impl Seen {
         }
     }
 
-    /// Whatever ran in the sandbox is dead. Init containers that had done their work do it again.
+    /// Whatever ran in the sandbox is dead.
     fn lose_sandbox(&mut self) {
         let Sandbox::Ready { id, .. } = &self.sandbox else { return };
         self.sandbox = Sandbox::Removing { id: id.clone() };
+        self.begin_anew();
+    }
+
+    /// There will be another sandbox, and init containers that had done their work do it again.
+    pub fn begin_anew(&mut self) {
+        self.anew = true;
         for container in &self.pod.spec.init_containers {
             let Some(known) = self.containers.get_mut(&container.name) else { continue };
             if container.is_sidecar() {

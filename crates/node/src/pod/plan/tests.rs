@@ -349,6 +349,44 @@ fn init_containers_come_first_and_sidecars_go_last() {
 }
 
 #[test]
+fn init_containers_do_their_work_again_in_a_new_sandbox() {
+    let mut life =
+        Life::new(json!({"initContainers": [{"name": "i"}], "containers": [{"name": "c"}]}));
+    life.prepared().runs("i").exits("i", 0).runs("c");
+    life.text.clear();
+    life.happens("sandbox lost", Outcome::SandboxLost).exits("c", 137);
+    life.happens("sandbox gone", Outcome::SandboxRemoved).prepared();
+    life.runs("i").exits("i", 0).runs("c");
+    life.is(expect![[r#"
+        sandbox lost
+          = Pending, i PodInitializing 1, c running 0 ready
+        c exits 137
+          = Pending, i PodInitializing 1, c Error 0
+        sandbox gone
+          make sandbox
+          pull i
+          = Pending, i PodInitializing 1, c Error 0
+        sandbox
+          = Pending, i PodInitializing 1, c Error 0
+        volumes
+          = Pending, i PodInitializing 1, c Error 0
+        image of i
+          start i #1
+          = Pending, i PodInitializing 1, c Error 0
+        i starts
+          = Pending, i running 1, c Error 0
+        i exits 0
+          pull c
+          = Running, i Completed 1 ready, c Error 0
+        image of c
+          start c #1
+          = Running, i Completed 1 ready, c ContainerCreating 1
+        c starts
+          = Running, i Completed 1 ready, c running 1 ready
+    "#]]);
+}
+
+#[test]
 fn probes_decide_who_is_ready_and_who_has_to_go() {
     let probe = json!({"tcpSocket": {"port": 1}});
     let mut life = Life::new(json!({"restartPolicy": "Always", "containers": [{
