@@ -431,8 +431,7 @@ fn applied(
     }
     check_names(request, &Object::new(config.clone()))?;
     let result = with_ownership(server, request, |write| {
-        apply::apply(write, old.map(Object::value), config, force)
-            .map_err(|error| refuse_apply(request, error))
+        apply::apply(write, old.map(Object::value), config, force).map_err(refuse_apply)
     })?;
     if let (true, Some(old)) = (result.same, old) {
         // Nothing but ownership can have changed: times stay, so that nothing is written when nothing did.
@@ -450,7 +449,7 @@ fn applied(
     Ok(object)
 }
 
-fn refuse_apply(request: &Request, error: apply::Error) -> Status {
+fn refuse_apply(error: apply::Error) -> Status {
     match error {
         apply::Error::BadRequest(why) => Status::bad_request(why),
         apply::Error::Unfit(why) | apply::Error::Merge(why) => Status::new(500, "", why),
@@ -460,9 +459,6 @@ fn refuse_apply(request: &Request, error: apply::Error) -> Status {
                 .iter()
                 .map(|c| json!({"reason": "FieldManagerConflict", "message": c.message(), "field": c.field()}))
                 .collect();
-            let details = json!({"name": request.resource.name, "group": request.kind.group,
-                                 "kind": request.kind.plural, "causes": causes});
-            let _ = details;
             Status {
                 details: Some(json!({"causes": causes})),
                 ..Status::new(409, "Conflict", conflicts.to_string())
