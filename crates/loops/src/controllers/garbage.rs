@@ -188,6 +188,7 @@ fn orphan(seen: &Seen, out: &mut Changes) {
     remove_finalizer(&seen.item, ORPHAN, out);
 }
 
+/// Leaves the references whose UIDs are named.
 fn keep_references(item: &Item, left: &[&str], out: &mut Changes) {
     let keeps = |owner: &Owner| left.contains(&owner.uid.as_str());
     rewrite_references(item, keeps, |owner| owner.block_owner_deletion, out);
