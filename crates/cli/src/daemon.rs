@@ -61,8 +61,8 @@ pub fn start(run: &Run<'_>) -> Result<()> {
     if said.trim() == "ready" {
         return Ok(());
     }
-    let status = child.wait()?;
-    let reason = reason(run, from)?.unwrap_or_else(|| format!("it ended with {status}"));
+    child.wait()?;
+    let reason = reason(run, from)?.unwrap_or_else(|| "it ended without a word".to_owned());
     bail!("the daemon did not start: {reason}")
 }
 

@@ -3,6 +3,11 @@
 //! A process namespace is entered by children, so a thread of its own enters it and spawns; the
 //! other namespaces and the cgroups are entered by the child itself, between fork and exec, where
 //! only system calls are allowed: everything is opened before.
+//!
+//! The child forks once more and ends. A dead process is handed to the first process of its parent's
+//! namespace, and the child's parent is outside, where perhaps nobody takes the dead away: such a
+//! one would hold the machine's process namespace for good. The second child's parent was inside, so
+//! it becomes the machine's init's.
 
 #![expect(unsafe_code, reason = "entering namespaces is a system call")]
 
@@ -40,7 +45,8 @@ pub(crate) fn spawn(init: &Process, cgroup: &Path, command: &mut Command) -> Res
     }
     let enter = move || {
         groups.iter().try_for_each(join)?;
-        namespaces.iter().try_for_each(|(file, flag)| set_namespace(file, *flag))
+        namespaces.iter().try_for_each(|(file, flag)| set_namespace(file, *flag))?;
+        leave_to_init()
     };
     // SAFETY: `enter` makes system calls on what was prepared above; it allocates nothing and
     // takes no lock.
@@ -64,6 +70,19 @@ fn set_namespace(file: &File, flag: i32) -> io::Result<()> {
     match unsafe { libc::setns(file.as_raw_fd(), flag) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Goes on in a child and ends the calling process.
+fn leave_to_init() -> io::Result<()> {
+    // SAFETY: without CLONE_VM and with a null stack this is a fork, of a process that has one
+    // thread; _exit ends the process without running anything of the caller's.
+    unsafe {
+        match libc::syscall(libc::SYS_clone, libc::SIGCHLD as libc::c_ulong, 0, 0, 0, 0) {
+            0 => Ok(()),
+            1.. => libc::_exit(0),
+            _ => Err(io::Error::last_os_error()),
+        }
     }
 }
 

@@ -98,7 +98,9 @@ impl Machine {
     }
 
     /// Starts a command inside: in all of the machine's namespaces, in its cgroup, with `/` as
-    /// working folder. For the host it is a plain spawn.
+    /// working folder. For the host it is a plain spawn. Inside a machine the command is a child of
+    /// the machine's init: what is returned has the command's input and output, but ends at once
+    /// and knows nothing of how the command ends.
     pub fn spawn(&self, command: &mut Command) -> Result<Child> {
         let failed = |source: io::Error| Error::System { what: "start command", source };
         match &self.inside {

@@ -68,6 +68,19 @@ fn say(machine: &Machine, script: &str) -> String {
     text.trim_end().to_string()
 }
 
+/// The number of the process that will take a command away when it is dead.
+fn parent_of_a_command(machine: &Machine) -> String {
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "read word; cut -d' ' -f4 /proc/$$/stat"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = machine.spawn(&mut command).unwrap();
+    let input = child.stdin.take();
+    child.wait().unwrap();
+    drop(input);
+    let output = child.wait_with_output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim_end().to_string()
+}
+
 fn pair() -> Uplink {
     Uplink::Pair {
         outside: Ipv4Addr::new(10, 111, 0, 1),
@@ -88,6 +101,7 @@ fn a_machine_is_apart_in_all_that_counts() {
             println!("machine made in {:?}", begin.elapsed());
             assert_eq!(say(&machine, "uname -n"), "dev");
             assert_eq!(say(&machine, "pwd; ls /run"), "/");
+            assert_eq!(parent_of_a_command(&machine), "1");
             let processes = say(&machine, "cat /proc/1/comm; ls -d /proc/[0-9]* | wc -l");
             assert!(
                 processes.starts_with("skiff-machine\n") && processes.len() < 18,
