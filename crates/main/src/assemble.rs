@@ -56,7 +56,8 @@ impl Machine {
         let serve: Arc<dyn Serve> = Arc::new(Entry(server.clone()));
         let client =
             Client::new(serve.clone(), User::system("skiff", &["system:masters"]), "skiff");
-        crate::bootstrap::run(&client, &server.kinds, &server.services, addresses.api).await?;
+        let (kinds, ranges) = (&server.kinds, &server.services);
+        crate::bootstrap::run(&client, kinds, ranges, addresses.api, &settings.node).await?;
         let caches = start_loops(&serve, &server.kinds, ca, &world, &tasks);
         start_scheduler(&serve, &caches, &world, &tasks);
         let listener = tokio::net::TcpListener::bind(settings.listen).await.with_context(|| {

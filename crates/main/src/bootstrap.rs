@@ -20,15 +20,24 @@ const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kub
 /// The place of cluster DNS in the range of addresses, by everybody's convention.
 const DNS: u64 = 10;
 
-/// Makes what is missing, and completes what an older version made. `api` is where the API listens.
-pub async fn run(client: &Client, kinds: &Kinds, ranges: &Ranges, api: SocketAddr) -> Result<()> {
+/// Makes what is missing, and completes what an older version made. `api` is where the API listens, on `node`.
+pub async fn run(
+    client: &Client,
+    kinds: &Kinds,
+    ranges: &Ranges,
+    api: SocketAddr,
+    node: &str,
+) -> Result<()> {
     let namespace =
         |name: &str| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
     let made = NAMESPACES.map(|name| ensure(client, kinds, namespace(name)));
     try_join_all(made).await.context("making the namespaces of the system")?;
-    let made = [api_service(ranges, api), dns_service(ranges)].into_iter().chain(classes());
+    let made = [api_service(ranges, api), dns_service(ranges), control_plane(node)];
+    let made = made.into_iter().chain(classes());
     let made = made.map(|body| ensure(client, kinds, body));
-    try_join_all(made).await.context("making the services and priority classes of the system")?;
+    try_join_all(made)
+        .await
+        .context("making the services, node and priority classes of the system")?;
     api_endpoints(client, kinds, api).await.context("naming the endpoint of the API")?;
     policy(client, kinds).await.context("writing the default roles and bindings")
 }
@@ -48,6 +57,13 @@ fn dns_service(ranges: &Ranges) -> Value {
         "spec": {"clusterIP": ranges.addresses.nth(DNS).to_string(), "type": "ClusterIP", "ports": [
             {"name": "dns", "port": 53, "protocol": "UDP", "targetPort": 53},
             {"name": "dns-tcp", "port": 53, "protocol": "TCP", "targetPort": 53}]}})
+}
+
+/// The node that runs all this. It registers itself, but no node may give itself a role
+/// (admission controllers: NodeRestriction).
+fn control_plane(node: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Node",
+        "metadata": {"name": node, "labels": {"node-role.kubernetes.io/control-plane": ""}}})
 }
 
 fn classes() -> impl Iterator<Item = Value> {

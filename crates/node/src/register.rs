@@ -49,19 +49,18 @@ async fn about(rim: &Rim, reason: &str, message: &str) {
 
 async fn register(rim: &Rim) -> Result<(), Status> {
     let name = &rim.config.name;
-    let labels = labels(name);
     let body = json!({
         "apiVersion": "v1", "kind": "Node",
         "metadata": {
-            "name": name, "labels": labels,
+            "name": name, "labels": labels(name),
             "annotations": {"volumes.kubernetes.io/controller-managed-attach-detach": "true"},
         },
         "spec": {"podCIDR": rim.config.pod_cidr, "podCIDRs": [rim.config.pod_cidr]},
     });
-    match rim.client.create(NODES, "", body).await {
+    match rim.client.create(NODES, "", body.clone()).await {
         Ok(_) => {}
+        // Made for it, or by an earlier life of it.
         Err(status) if status.code == 409 => {
-            let body = json!({"metadata": {"labels": labels}});
             rim.client.patch(PatchKind::Strategic, NODES, "", name, "", body).await?;
         }
         Err(status) => return Err(status),
