@@ -8,6 +8,8 @@
 mod descriptions;
 #[path = "build/discovery.rs"]
 mod discovery;
+#[path = "build/natural.rs"]
+mod natural;
 #[path = "build/table.rs"]
 mod table;
 

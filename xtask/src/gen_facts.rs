@@ -15,6 +15,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
+use crate::natural::natural;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use serde_json::Value;
@@ -224,34 +225,6 @@ fn emit(field: &GoField) -> &'static str {
         (false, true) if structure && !field.omitzero => "always",
         (false, true) => "notempty",
         (false, false) => "always",
-    }
-}
-
-/// The Go type that goes without saying.
-fn natural(shape: &str) -> String {
-    match shape {
-        "float" => "float64".into(),
-        "time" => "v1.Time".into(),
-        "microtime" => "v1.MicroTime".into(),
-        "duration" => "v1.Duration".into(),
-        "quantity" => "resource.Quantity".into(),
-        "intorstring" => "intstr.IntOrString".into(),
-        "bytes" => "[]uint8".into(),
-        _ => match (shape.strip_prefix("[]"), shape.strip_prefix("{}")) {
-            (Some(element), _) => format!("[]{}", natural(element)),
-            (_, Some(element)) => format!("map[string]{}", natural(element)),
-            _ if shape.starts_with("io.") => shape
-                .rsplitn(3, '.')
-                .take(2)
-                .collect::<Vec<_>>()
-                .into_iter()
-                .rev()
-                .fold(
-                    String::new(),
-                    |path, part| if path.is_empty() { part.into() } else { path + "." + part },
-                ),
-            _ => shape.into(),
-        },
     }
 }
 

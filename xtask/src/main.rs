@@ -10,6 +10,8 @@ mod fuzz;
 mod r#gen;
 mod gen_discovery;
 mod gen_facts;
+#[path = "../../crates/api/build/natural.rs"]
+mod natural;
 mod tidy;
 
 fn main() -> Result<()> {

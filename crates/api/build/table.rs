@@ -3,6 +3,7 @@
 //! The table's grammar is described where it is written (`xtask`, chore `gen`). Types refer to each
 //! other by definition name; here a name becomes the address of a static, so cycles cost nothing.
 
+use crate::natural::natural;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -178,28 +179,4 @@ fn inline(via: Option<&str>) -> String {
         format!("Inline {{ go: {go:?}, tag: {tag} }}")
     });
     format!("&[{}]", parts.collect::<Vec<_>>().join(", "))
-}
-
-/// The Go type that the table leaves out because it follows from ours.
-fn natural(shape: &str) -> String {
-    match shape {
-        "float" => "float64".into(),
-        "time" => "v1.Time".into(),
-        "microtime" => "v1.MicroTime".into(),
-        "duration" => "v1.Duration".into(),
-        "quantity" => "resource.Quantity".into(),
-        "intorstring" => "intstr.IntOrString".into(),
-        "bytes" => "[]uint8".into(),
-        _ => match (shape.strip_prefix("[]"), shape.strip_prefix("{}")) {
-            (Some(element), _) => format!("[]{}", natural(element)),
-            (_, Some(element)) => format!("map[string]{}", natural(element)),
-            _ => {
-                let parts: Vec<&str> = shape.rsplitn(3, '.').collect();
-                match parts[..] {
-                    [name, package, _] => format!("{package}.{name}"),
-                    _ => shape.into(),
-                }
-            }
-        },
-    }
 }

@@ -1,7 +1,7 @@
 //! The health check of gRPC (grpc.health.v1.Health/Check), spoken by hand: one message of one field
 //! goes out, one comes back (gRPC over HTTP/2; gRPC health checking protocol).
 
-use super::plain;
+use super::{ask_over, plain};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -42,17 +42,7 @@ pub async fn check(ip: &str, action: &GrpcAction) -> Result<(), String> {
         };
         judge(&text("grpc-status"), &text("grpc-message"), &whole.to_bytes())
     };
-    let mut asked = std::pin::pin!(asked);
-    let mut connection = std::pin::pin!(connection);
-    let mut open = true;
-    loop {
-        tokio::select! {
-            biased;
-            answer = &mut asked => return answer,
-            // The end of the connection shows in the answer.
-            _ = &mut connection, if open => open = false,
-        }
-    }
+    ask_over(connection, asked).await
 }
 
 /// A frame (not compressed, length) with the field `service` in it.

@@ -1,7 +1,7 @@
 //! A GET as probes and hooks send it: certificates are not verified, redirects within the host
 //! are answers enough (API reference: HTTPGetAction).
 
-use super::{plain, port, tls};
+use super::{ask_over, plain, port, tls};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
@@ -77,17 +77,7 @@ async fn send(
         }
         Ok((status, kept.into()))
     };
-    let mut asked = std::pin::pin!(asked);
-    let mut connection = std::pin::pin!(connection);
-    let mut open = true;
-    loop {
-        tokio::select! {
-            biased;
-            answer = &mut asked => return answer,
-            // The end of the connection shows in the answer.
-            _ = &mut connection, if open => open = false,
-        }
-    }
+    ask_over(connection, asked).await
 }
 
 fn say(error: hyper::Error) -> String {

@@ -173,6 +173,21 @@ async fn connect(named: &str, ip: &str, port: Option<u16>) -> Result<(), String>
     }
 }
 
+/// Drives a connection as long as something is asked over it.
+async fn ask_over<T>(connection: impl Future, asked: impl Future<Output = T>) -> T {
+    let mut asked = std::pin::pin!(asked);
+    let mut connection = std::pin::pin!(connection);
+    let mut open = true;
+    loop {
+        tokio::select! {
+            biased;
+            answer = &mut asked => return answer,
+            // The end of the connection shows in the answer.
+            _ = &mut connection, if open => open = false,
+        }
+    }
+}
+
 /// An error of the system without Rust's number at its end.
 pub fn plain(error: &std::io::Error) -> String {
     let text = error.to_string().to_lowercase();
