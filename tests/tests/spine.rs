@@ -51,6 +51,32 @@ fn other_contexts_stay() {
     assert_eq!(c.k.ok("config get-contexts -o name").trim(), "other");
 }
 
+/// What sudo leaves in the environment, with a user of the machine's own.
+#[test]
+fn through_sudo_the_kubeconfig_is_the_callers() {
+    let c = Cluster::empty("spine-sudo");
+    let home = c.machine().data().join("ann");
+    let skiff = kit::skiff().unwrap();
+    let line = format!(
+        "mkdir -m 700 {home} && chown 4321:4322 {home} && \
+         echo ann:x:4321:4322::{home}:/bin/sh > /run/passwd && cat /etc/passwd >> /run/passwd && \
+         mount --bind /run/passwd /etc/passwd && \
+         env -u KUBECONFIG SUDO_USER=ann SUDO_UID=4321 SUDO_GID=4322 {skiff} up > /dev/null && \
+         stat -c '%u:%g %a' {home}/.kube {home}/.kube/config && \
+         setpriv --reuid=4321 --regid=4322 --clear-groups grep current-context {home}/.kube/config && \
+         {kubectl} --kubeconfig {home}/.kube/config get nodes -o name",
+        home = home.display(),
+        skiff = skiff.display(),
+        kubectl = kit::kubectl().unwrap().display(),
+    );
+    let said = c.shell(&line);
+    let mut lines = said.lines();
+    for line in ["4321:4322 755", "4321:4322 600", "current-context: skiff"] {
+        assert_eq!(lines.next(), Some(line), "{said}");
+    }
+    assert!(lines.next().is_some_and(|line| line.starts_with("node/")), "{said}");
+}
+
 #[test]
 fn without_root_one_sentence_says_what_to_do() {
     let c = Cluster::empty("spine-root");
