@@ -54,7 +54,12 @@ pub(crate) fn spawn(init: &Process, cgroup: &Path, command: &mut Command) -> Res
     let spawned = thread::scope(|scope| {
         let work = || {
             set_namespace(&processes, libc::CLONE_NEWPID)?;
-            command.spawn()
+            let mut child = command.spawn()?;
+            // To wait for the first child closes the input, which is the second's too.
+            let input = child.stdin.take();
+            child.wait()?;
+            child.stdin = input;
+            Ok(child)
         };
         let thread = thread::Builder::new().name("skiff-enter".to_string());
         match thread.spawn_scoped(scope, work)?.join() {

@@ -74,9 +74,7 @@ fn parent_of_a_command(machine: &Machine) -> String {
     command.args(["-c", "read word; cut -d' ' -f4 /proc/$$/stat"]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = machine.spawn(&mut command).unwrap();
-    let input = child.stdin.take();
-    child.wait().unwrap();
-    drop(input);
+    drop(child.stdin.take());
     let output = child.wait_with_output().unwrap();
     String::from_utf8(output.stdout).unwrap().trim_end().to_string()
 }

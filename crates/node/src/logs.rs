@@ -103,6 +103,9 @@ fn watch(path: &Path) -> io::Result<Stream> {
 /// Where the last so many records begin.
 fn tail_start(file: &mut File, lines: u64) -> io::Result<u64> {
     let length = file.metadata()?.len();
+    if lines == 0 {
+        return Ok(length);
+    }
     let mut end = length;
     let mut left = lines;
     let mut block = vec![0; BLOCK];
@@ -117,14 +120,14 @@ fn tail_start(file: &mut File, lines: u64) -> io::Result<u64> {
             if after == length {
                 continue;
             }
-            left = left.saturating_sub(1);
+            left -= 1;
             if left == 0 {
                 return Ok(after);
             }
         }
         end = start;
     }
-    Ok(if lines == 0 { length } else { 0 })
+    Ok(0)
 }
 
 struct Reader {
@@ -323,14 +326,7 @@ mod tests {
         "#]],
         )
         .await;
-        check(
-            "none",
-            Options { tail: Some(0), ..Options::default() },
-            expect![[r#"
-            five
-        "#]],
-        )
-        .await;
+        check("none", Options { tail: Some(0), ..Options::default() }, expect![""]).await;
     }
 
     #[tokio::test]

@@ -42,6 +42,7 @@ static NOISE: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (r"https://[\w.\[\]-]+:\d+".into(), "https://SERVER"),
         (r#"("serverAddress": ")[\d.]+"#.into(), "${1}ADDRESS"),
         (r"\b10(?:\.\d{1,3}){3}\b".into(), "ADDRESS"),
+        (r"(Node: .*/)[\d.]+".into(), "${1}ADDRESS"),
         (r"\b(\d+:)3[0-2]\d{3}/(TCP|UDP|SCTP)\b".into(), "${1}PORT/$2"),
         (r#"(nodePort"?: )3[0-2]\d{3}\b"#.into(), "${1}PORT"),
         (r"(NodePort: .*)\b3[0-2]\d{3}/".into(), "${1}PORT/"),

@@ -21,7 +21,8 @@ pub fn wanted(pod: &Pod, container: &Container, image_user: &str) -> String {
     }
 }
 
-/// Adds the groups that the pod asks for; with policy Strict the image's own do not count.
+/// Adds the groups that the pod asks for, and the first group, as containerd does, so that a program that gives that one
+/// up keeps what it may not shed; with policy Strict the image's own do not count.
 pub fn with_groups(pod: &Pod, mut user: User) -> User {
     let security = &pod.spec.security_context;
     if security.supplemental_groups_policy.as_deref() == Some("Strict") {
@@ -31,6 +32,9 @@ pub fn with_groups(pod: &Pod, mut user: User) -> User {
         if !user.groups.contains(group) {
             user.groups.push(*group);
         }
+    }
+    if !user.groups.contains(&user.gid) {
+        user.groups.insert(0, user.gid);
     }
     user
 }

@@ -362,9 +362,7 @@ impl Seen {
                 known.doomed = None;
             }
             Action::Kill { container, why, .. } => {
-                let known = self.entry(container);
-                known.stopping = Some(why.clone());
-                known.probes.ready = false;
+                self.entry(container).stopping = Some(why.clone());
             }
             Action::BackOff { container, .. } => self.entry(container).begin_backoff(),
             Action::Fail { reason, message } => {

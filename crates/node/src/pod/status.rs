@@ -148,13 +148,12 @@ fn resizing(seen: &Seen) -> Option<Said> {
 
 fn sandbox(seen: &Seen) -> Said {
     const SORT: &str = "PodReadyToStartContainers";
-    let which = match seen.sandbox {
+    let message = match seen.sandbox {
         Sandbox::Ready { .. } => return Said(SORT, true, "", String::new()),
-        Sandbox::Absent | Sandbox::Making | Sandbox::Failed { .. } => "No sandbox",
-        Sandbox::Removing { .. } | Sandbox::Removed => "No ready sandbox",
+        Sandbox::Absent | Sandbox::Making | Sandbox::Failed { .. } => "no pod sandbox exists",
+        Sandbox::Removing { .. } | Sandbox::Removed => "pod sandbox is not ready",
     };
-    let message = format!("{which} for pod can be found. Need to start a new one");
-    Said(SORT, false, "PodSandboxNotReady", message)
+    Said(SORT, false, "PodSandboxNotReady", message.into())
 }
 
 fn initialized(seen: &Seen, phase: &str) -> Said {

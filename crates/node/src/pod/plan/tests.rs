@@ -187,10 +187,10 @@ fn a_pod_goes_up_and_down() {
           = Running, c running 0 ready
         deleted, 30s
           kill c in 30s: Pod { grace_s: 30 }
-          = Running, c running 0
+          = Running, c running 0 ready
         deleted, 2s
           kill c in 2s: Pod { grace_s: 2 }
-          = Running, c running 0
+          = Running, c running 0 ready
         c exits 143
           remove sandbox s
           = Failed, c Error 0
@@ -233,9 +233,9 @@ fn resources_change_in_place_or_with_a_new_start() {
         resources change
           kill b in 30s: Resize
           resize a
-          = Running, a running 0 ready, b running 0
+          = Running, a running 0 ready, b running 0 ready
         resized
-          = Running, a running 0 ready, b running 0
+          = Running, a running 0 ready, b running 0 ready
         b exits 143
           pull b
           = Running, a running 0 ready, b Error 0
@@ -247,9 +247,9 @@ fn resources_change_in_place_or_with_a_new_start() {
         resources change
           kill b in 30s: Resize
           resize a
-          = Running, a running 0 ready, b running 1
+          = Running, a running 0 ready, b running 1 ready
         no
-          = Running, a running 0 ready, b running 1
+          = Running, a running 0 ready, b running 1 ready
     "#]]);
 }
 
@@ -339,7 +339,7 @@ fn init_containers_come_first_and_sidecars_go_last() {
           = Running, i Completed 0 ready, s running 0 ready, c running 0 ready
         c exits 0
           kill s in 30s: Pod { grace_s: 30 }
-          = Running, i Completed 0 ready, s running 0, c Completed 0
+          = Running, i Completed 0 ready, s running 0 ready, c Completed 0
         s exits 0
           remove sandbox s
           = Succeeded, i Completed 0 ready, s Completed 0, c Completed 0
@@ -425,7 +425,7 @@ fn probes_decide_who_is_ready_and_who_has_to_go() {
           = Running, c running 0 ready
         Liveness false
           kill c in 30s: Probe(Liveness)
-          = Running, c running 0
+          = Running, c running 0 ready
     "#]]);
 }
 
@@ -485,7 +485,7 @@ fn a_deadline_fails_the_pod() {
         5s later
           fail: DeadlineExceeded
           kill c in 3s: Pod { grace_s: 3 }
-          = Running, c running 0
+          = Running, c running 0 ready
         c exits 137
           remove sandbox s
           = Failed, c Error 0
