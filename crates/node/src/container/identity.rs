@@ -21,8 +21,8 @@ pub fn wanted(pod: &Pod, container: &Container, image_user: &str) -> String {
     }
 }
 
-/// Adds the groups that the pod asks for, and the first group, as containerd does, so that a program that gives that one
-/// up keeps what it may not shed; with policy Strict the image's own do not count.
+/// Adds the groups that the pod asks for, and the process's own, as containerd does, so that a
+/// change of that one sheds nothing; with policy Strict the image's do not count.
 pub fn with_groups(pod: &Pod, mut user: User) -> User {
     let security = &pod.spec.security_context;
     if security.supplemental_groups_policy.as_deref() == Some("Strict") {
