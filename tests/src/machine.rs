@@ -6,7 +6,6 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -112,20 +111,6 @@ impl Machine {
         &self.data
     }
 
-    /// The nftables tables inside, asked of the kernel: nft(8) reads only rules that it could have
-    /// written itself.
-    pub fn tables(&self) -> Result<Vec<String>> {
-        let path = format!("/proc/{}/ns/net", self.pid);
-        let network = fs::File::open(&path).with_context(|| format!("open {path}"))?;
-        // A thread of its own enters, and ends there.
-        let ask = move || {
-            let kind = Some(rustix::thread::LinkNameSpaceType::Network);
-            rustix::thread::move_into_link_name_space(network.as_fd(), kind)?;
-            tables_here()
-        };
-        std::thread::spawn(ask).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    }
-
     /// Processes inside, as the host numbers them.
     pub fn processes(&self) -> Result<Vec<u32>> {
         let mut pids = Vec::new();
@@ -166,38 +151,6 @@ impl Drop for Machine {
 }
 
 /// Dumps the table names of this network (netlink(7); linux/netfilter/nf_tables.h).
-fn tables_here() -> Result<Vec<String>> {
-    use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType, netlink};
-    const HEADER: usize = 16;
-    const GET_TABLE: u16 = 10 << 8 | 1;
-    const REQUEST_DUMP: u16 = 0x301;
-    const DONE: u16 = 3;
-    let raw = SocketType::RAW;
-    let socket = rustix::net::socket(AddressFamily::NETLINK, raw, Some(netlink::NETFILTER))?;
-    let mut ask = Vec::new();
-    ask.extend(20_u32.to_ne_bytes());
-    ask.extend([GET_TABLE, REQUEST_DUMP].map(u16::to_ne_bytes).concat());
-    // Sequence, port and the family, of which 0 means each.
-    ask.extend([1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-    rustix::net::send(&socket, &ask, SendFlags::empty())?;
-    let (mut names, mut buffer) = (Vec::new(), vec![0; 1 << 16]);
-    loop {
-        let (length, _) = rustix::net::recv(&socket, buffer.as_mut_slice(), RecvFlags::empty())?;
-        let mut rest = &buffer[..length];
-        while let Some((header, _)) = rest.split_at_checked(HEADER) {
-            let size = u32::from_ne_bytes(header[..4].try_into()?) as usize;
-            ensure!((HEADER..=rest.len()).contains(&size), "a netlink message of {size} bytes");
-            if u16::from_ne_bytes(header[4..6].try_into()?) == DONE {
-                return Ok(names);
-            }
-            // Behind the family stands the first attribute, which is the name.
-            let name = rest.get(HEADER + 8..size).context("a table without a name")?;
-            names.push(name.iter().take_while(|b| **b != 0).map(|b| char::from(*b)).collect());
-            rest = rest.get(size.next_multiple_of(4)..).unwrap_or_default();
-        }
-    }
-}
-
 /// The machine's folder in every cgroup hierarchy of this kernel, v1 or v2.
 fn cgroups(name: &str) -> Result<Vec<PathBuf>> {
     let root = Path::new("/sys/fs/cgroup");

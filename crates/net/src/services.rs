@@ -9,10 +9,6 @@
 //! If the kernel refuses a change, because another program flushed the rules for instance, the
 //! whole table is written anew in one transaction.
 //!
-//! One rule looks up in a map what it found in another. The kernel does that gladly, but the
-//! language of the `nft` program cannot say it, and `nft list ruleset` of Debian 12 (1.0.6) gives
-//! up on such a rule; [`ServiceTable::dump`] shows the table instead.
-//!
 //! Never here: the choice of endpoints (readiness, topology, termination), a partial table.
 
 mod frame;
@@ -35,7 +31,7 @@ use self::stale::Suspects;
 use crate::netlink::socket::{Family, Socket, unless_missing};
 use crate::nft::batch::{Batch, Step};
 use crate::nft::read;
-use crate::nft::value::{Data, Element, Field};
+use crate::nft::value::{Data, Element, Field, Verdict};
 use crate::{Cidr, NetNs, Protocol, Result};
 
 /// Where the tables stand and what they need to know of the node.
@@ -185,7 +181,7 @@ impl ServiceTable {
         self.stats.slots = self.layout.slots;
         if !self.stands && was_empty {
             self.write_all(&delta)?;
-        } else if !self.stands || self.layout.is_worn_out() {
+        } else if !self.stands {
             self.rebuild()?;
         } else if self.commit(&to_batch(&self.config.table, &delta)).is_err() {
             // The kernel's table is not what we left; the rebuild says why if that fails too.
@@ -202,23 +198,6 @@ impl ServiceTable {
     /// Figures as of the last call.
     pub fn stats(&self) -> ServiceStats {
         self.stats
-    }
-
-    /// What stands in the kernel, one element a line, for people.
-    pub fn dump(&mut self) -> Result<Vec<String>> {
-        let mut lines = Vec::new();
-        for place in Place::SETS {
-            let set = frame::set(place);
-            let found = read::elements(&mut self.rules, &self.config.table, &set)?;
-            lines.extend(found.iter().map(|element| format!("{}: {element}", set.name)));
-        }
-        for timeout_s in self.layout.timeouts() {
-            let set = picks::memory(timeout_s);
-            let found = read::elements(&mut self.rules, &self.config.table, &set)?;
-            lines.extend(found.iter().map(|element| format!("{}: {element}", set.name)));
-        }
-        lines.sort();
-        Ok(lines)
     }
 
     /// Removes the table.
@@ -251,7 +230,7 @@ impl ServiceTable {
         let mut batch = Batch::replace(&self.config.table);
         frame::write(&mut batch, &self.config);
         batch.steps.extend(to_batch(&self.config.table, delta).steps);
-        for (set, elements) in self.clients()? {
+        for (set, elements) in self.clients(delta)? {
             batch.add(&set, elements);
         }
         self.commit(&batch)?;
@@ -260,17 +239,35 @@ impl ServiceTable {
         Ok(())
     }
 
-    /// The clients that stick, as the kernel remembers them, under the pools' new numbers.
-    fn clients(&mut self) -> Result<Vec<(String, Vec<Element>)>> {
+    /// The clients that stick, as the kernel remembers them, under the new numbers of pools and
+    /// endpoints; `delta` is all that the layout holds.
+    fn clients(&mut self, delta: &Delta) -> Result<Vec<(String, Vec<Element>)>> {
         let table = self.config.table.clone();
         let timeouts: Vec<u32> = self.layout.timeouts().collect();
         if timeouts.is_empty() {
             return Ok(Vec::new());
         }
-        let mut renamed = BTreeMap::new();
-        for element in read::elements(&mut self.rules, &table, &frame::set(Place::Ids))? {
-            if let (Some(old), Some(new)) = (number(&element), self.layout.pool_of(&element.key)) {
-                renamed.insert(old, new);
+        let (mut pools, mut renamed) = (BTreeMap::new(), BTreeMap::new());
+        for element in read::elements(&mut self.rules, &table, &frame::set(Place::Frontends))? {
+            if let (Some((old, _class)), Some(new)) =
+                (element.data.pair(), self.layout.pool_of(&element.key))
+            {
+                pools.insert(old, new);
+            }
+        }
+        let endpoints = delta.iter().filter(|((place, _), _)| *place == Place::Endpoints);
+        let endpoints: BTreeMap<_, _> = endpoints
+            .filter_map(|((_, key), (_, to))| match key[0] {
+                Field::Pair(pool, _) => Some(((pool, to.as_ref()?), key[0])),
+                _ => None,
+            })
+            .collect();
+        for old in read::elements(&mut self.rules, &table, &frame::set(Place::Endpoints))? {
+            if let Field::Pair(pool, _) = old.key[0]
+                && let Some(pool) = pools.get(&pool)
+                && let Some(new) = endpoints.get(&(*pool, &old.data))
+            {
+                renamed.insert(Data::Row(old.key), (*pool, *new));
             }
         }
         let mut all = Vec::new();
@@ -278,8 +275,9 @@ impl ServiceTable {
             let set = picks::memory(timeout_s);
             let old = read::elements(&mut self.rules, &table, &set)?;
             let kept = old.into_iter().filter_map(|mut element| {
-                let Field::Number(id) = element.key[1] else { return None };
-                element.key[1] = Field::Number(*renamed.get(&id)?);
+                let (pool, endpoint) = renamed.get(&element.data)?;
+                element.key[1] = Field::Pair(*pool, 0);
+                element.data = Data::Row(vec![*endpoint]);
                 Some(element)
             });
             // Two old pools may have become one; the kernel refuses a key that comes twice.
@@ -287,17 +285,6 @@ impl ServiceTable {
             all.push((set.name, once.into_values().collect()));
         }
         Ok(all)
-    }
-}
-
-/// The number that an element of a frontend map leads to.
-fn number(element: &Element) -> Option<u32> {
-    match &element.data {
-        Data::Row(row) => match row[..] {
-            [Field::Number(id)] => Some(id),
-            _ => None,
-        },
-        _ => None,
     }
 }
 
@@ -322,14 +309,24 @@ fn to_batch(table: &str, delta: &Delta) -> Batch {
         if *place == Place::Timeouts {
             continue;
         }
-        if *place == Place::Picks
+        if *place == Place::Classes
             && let Some(class) = Class::from_row(row)
         {
+            let goto = Verdict::Goto(class.chain());
             match (before, after) {
-                (None, _) => picks::write(&mut batch, class),
-                (_, None) => chains_gone.push(class.chain()),
+                (None, Some(Data::Row(number))) => {
+                    picks::write(&mut batch, class);
+                    let pick = Element::verdict(number.clone(), goto);
+                    added.entry(Place::Picks).or_insert(Vec::new()).push(pick);
+                }
+                (Some(Data::Row(number)), None) => {
+                    let pick = Element::verdict(number.clone(), goto);
+                    removed.entry(Place::Picks).or_insert(Vec::new()).push(pick);
+                    chains_gone.push(class.chain());
+                }
                 _ => {}
             }
+            continue;
         }
         if let Some(data) = before {
             let old = Element { key: row.clone(), data: data.clone(), expires_ms: None };

@@ -1,10 +1,11 @@
 //! For tests: a node, pods and a client outside, each in a namespace of its own, and the smallest
 //! servers and clients that tell who talked to whom.
 
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::Command;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::netlink::route::{self, End};
 use crate::netlink::socket::{Family, Socket};
@@ -90,6 +91,14 @@ impl World {
     }
 }
 
+/// What `nft list` prints.
+pub(crate) fn nft(ns: &NetNs, what: &str) -> String {
+    let listed = ns.run(|| Command::new("nft").args(["list", what]).output());
+    let listed = listed.unwrap().expect("nft is installed (tests/kit/install)");
+    assert!(listed.status.success(), "{listed:?}");
+    String::from_utf8(listed.stdout).unwrap()
+}
+
 /// Answers each connection with the server's name and the address it came from.
 pub(crate) fn tcp_server(ns: &NetNs, name: &str, port: u16) {
     let listener = ns.run(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))).unwrap().unwrap();
@@ -144,12 +153,16 @@ pub(crate) fn udp_client(ns: &NetNs, to: &str) -> UdpSocket {
     socket
 }
 
+/// Asks again when nothing comes: a new link loses packets until the kernel has seen its cable.
 pub(crate) fn udp_ask(socket: &UdpSocket) -> String {
     let mut buffer = [0; 64];
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    let answer = socket.send(b"?").and_then(|_| socket.recv(&mut buffer));
-    match answer {
-        Ok(length) => String::from_utf8_lossy(&buffer[..length]).into_owned(),
-        Err(error) => format!("{:?}", error.kind()),
+    socket.set_read_timeout(Some(SILENCE)).unwrap();
+    let begin = Instant::now();
+    loop {
+        match socket.send(b"?").and_then(|_| socket.recv(&mut buffer)) {
+            Ok(length) => return String::from_utf8_lossy(&buffer[..length]).into_owned(),
+            Err(e) if e.kind() == ErrorKind::WouldBlock && begin.elapsed() < PATIENCE => {}
+            Err(error) => return format!("{:?}", error.kind()),
+        }
     }
 }

@@ -7,7 +7,7 @@ use super::expression::{Expression, Header, Meta, Refusal, Register, Side, Track
 use super::value::{Data, DataType, Element, FieldType, Lifetime, Row, Set, Verdict};
 use crate::netlink::message::Message;
 
-const NFT: u16 = (libc::NFNL_SUBSYS_NFTABLES as u16) << 8;
+pub(super) const NFT: u16 = (libc::NFNL_SUBSYS_NFTABLES as u16) << 8;
 /// `struct nfgenmsg`: IPv4, version 0, no resource.
 pub(super) const FIXED: [u8; 4] = [libc::NFPROTO_IPV4 as u8, 0, 0, 0];
 const CREATE: u16 = libc::NLM_F_CREATE as u16;
@@ -154,6 +154,20 @@ fn add_set(m: &mut Message, set: &Set, id: u32) {
     }
     m.put_be32(3, flags as u32);
     m.put_be32(10, id);
+    m.put(13, &byte_orders(set));
+}
+
+/// The byte order of key and data, for `nft list` alone: two fields of nft's user data, each with
+/// type, length and value.
+fn byte_orders(set: &Set) -> Vec<u8> {
+    let data = if let DataType::Row(fields) = &set.data { &fields[..] } else { &[] };
+    let mut orders = Vec::new();
+    for (kind, fields) in [(0, &set.key[..]), (1, data)] {
+        let order = |field: &FieldType| (1 + u32::from(field.is_big_endian())).to_ne_bytes();
+        let first = fields.first().map(|field| [&[kind, 4], &order(field)[..]].concat());
+        orders.extend(first.into_iter().flatten());
+    }
+    orders
 }
 
 /// Elements, in as many messages as they need.
@@ -247,12 +261,22 @@ fn expression(m: &mut Message, expression: &Expression) {
         | Expression::VerdictMap { .. }
         | Expression::Remember { .. }
         | Expression::Forget { .. } => look_up(m, expression),
-        Expression::SetMark { .. }
+        Expression::SetMeta { .. }
         | Expression::TranslateTo { .. }
         | Expression::Masquerade
         | Expression::Refuse(_)
         | Expression::End(_) => act(m, expression),
     }
+}
+
+fn meta_key(meta: Meta) -> u32 {
+    let key = match meta {
+        Meta::Mark => libc::NFT_META_MARK,
+        Meta::Priority => libc::NFT_META_PRIORITY,
+        Meta::InputIndex => libc::NFT_META_IIF,
+        Meta::Protocol => libc::NFT_META_L4PROTO,
+    };
+    key as u32
 }
 
 fn load(m: &mut Message, expression: &Expression) {
@@ -269,13 +293,7 @@ fn load(m: &mut Message, expression: &Expression) {
         }),
         Expression::LoadMeta { meta, into } => named(m, "meta", |m| {
             register(m, 1, *into);
-            let key = match meta {
-                Meta::Mark => libc::NFT_META_MARK,
-                Meta::InputIndex => libc::NFT_META_IIF,
-                Meta::OutputIndex => libc::NFT_META_OIF,
-                Meta::Protocol => libc::NFT_META_L4PROTO,
-            };
-            m.put_be32(2, key as u32);
+            m.put_be32(2, meta_key(*meta));
         }),
         Expression::LoadTrack { track, into } => named(m, "ct", |m| {
             register(m, 1, *into);
@@ -358,8 +376,8 @@ fn look_up(m: &mut Message, expression: &Expression) {
 
 fn act(m: &mut Message, expression: &Expression) {
     match expression {
-        Expression::SetMark { from } => named(m, "meta", |m| {
-            m.put_be32(2, libc::NFT_META_MARK as u32);
+        Expression::SetMeta { meta, from } => named(m, "meta", |m| {
+            m.put_be32(2, meta_key(*meta));
             register(m, 3, *from);
         }),
         Expression::TranslateTo { address, port } => named(m, "nat", |m| {

@@ -19,7 +19,8 @@ pub enum Header {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meta {
     Mark,
-    OutputIndex,
+    /// For queues behind the rules; the kernel works it out anew for what is passed on.
+    Priority,
     InputIndex,
     Protocol,
 }
@@ -65,7 +66,8 @@ pub enum Expression {
         meta: Meta,
         into: Register,
     },
-    SetMark {
+    SetMeta {
+        meta: Meta,
         from: Register,
     },
     LoadTrack {
@@ -152,6 +154,11 @@ pub fn source(into: Register) -> E {
 /// Loads the destination address.
 pub fn destination(into: Register) -> E {
     E::Load { header: Header::Network, offset: 16, length: 4, into }
+}
+
+/// Loads the address 0.0.0.0, written so that `nft list` can print it as part of a key.
+pub fn no_address() -> [E; 2] {
+    [destination(0), E::Bits { register: 0, mask: [0; 4], xor: [0; 4] }]
 }
 
 /// Loads the transport protocol.

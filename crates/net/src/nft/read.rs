@@ -1,37 +1,15 @@
-//! Reading tables back: the elements that stand in the kernel, the chains and their rule counts.
-//! For adoption after a restart, for `skiff debug`, and for tests.
+//! Reading back the elements that stand in the kernel, for adoption after a restart.
 
-use super::encode::FIXED;
+use super::encode::{FIXED, NFT};
 use super::value::{Data, DataType, Element, FieldType, Row, Set, Verdict};
 use crate::Result;
 use crate::netlink::message::Message;
 use crate::netlink::parse::{Reply, attributes, be32, behind, find, text};
 use crate::netlink::socket::{Socket, is_missing};
 
-fn message(kind: i32) -> Message {
-    Message::new((libc::NFNL_SUBSYS_NFTABLES as u16) << 8 | kind as u16, 0, &FIXED)
-}
-
-/// The names of all IPv4 tables.
-pub fn tables(socket: &mut Socket) -> Result<Vec<String>> {
-    socket.dump(&message(libc::NFT_MSG_GETTABLE), "list tables", |reply| {
-        find(behind(reply.body, FIXED.len()), 1).map(text)
-    })
-}
-
-/// The names of all chains of a table.
-pub fn chains(socket: &mut Socket, table: &str) -> Result<Vec<String>> {
-    let found = socket.dump(&message(libc::NFT_MSG_GETCHAIN), "list chains", |reply| {
-        let rest = behind(reply.body, FIXED.len());
-        let of = find(rest, 1).map(text)?;
-        (of == table).then(|| find(rest, 3).map(text))?
-    })?;
-    Ok(found)
-}
-
 /// The elements of a set; none if table or set are not there.
 pub fn elements(socket: &mut Socket, table: &str, set: &Set) -> Result<Vec<Element>> {
-    let mut message = message(libc::NFT_MSG_GETSETELEM);
+    let mut message = Message::new(NFT | libc::NFT_MSG_GETSETELEM as u16, 0, &FIXED);
     message.put_text(1, table);
     message.put_text(2, &set.name);
     let what = format!("list elements of {}", set.name);

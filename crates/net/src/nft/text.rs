@@ -111,13 +111,7 @@ impl fmt::Display for Expression {
                 _ => write!(f, "r{into} = {header:?} {offset}+{length}"),
             },
             Expression::LoadMeta { meta, into } => {
-                let name = match meta {
-                    Meta::Mark => "mark",
-                    Meta::InputIndex => "iif",
-                    Meta::OutputIndex => "oif",
-                    Meta::Protocol => "proto",
-                };
-                write!(f, "r{into} = {name}")
+                write!(f, "r{into} = {}", meta_name(*meta))
             }
             Expression::LoadTrack { track: Track::State, into } => write!(f, "r{into} = ct state"),
             Expression::LoadTrack { track: Track::Status, into } => {
@@ -143,7 +137,7 @@ impl fmt::Display for Expression {
                 write!(f, "{map}[r{key}] = r{data} for {timeout_ms}ms")
             }
             Expression::Forget { map, key, .. } => write!(f, "forget {map}[r{key}]"),
-            Expression::SetMark { from } => write!(f, "mark = r{from}"),
+            Expression::SetMeta { meta, from } => write!(f, "{} = r{from}", meta_name(*meta)),
             Expression::TranslateTo { address, port } => write!(f, "dnat r{address}:r{port}"),
             Expression::Masquerade => f.write_str("masquerade"),
             Expression::Refuse(Refusal::TcpReset) => f.write_str("reject with tcp reset"),
@@ -152,6 +146,15 @@ impl fmt::Display for Expression {
             }
             Expression::End(verdict) => verdict.fmt(f),
         }
+    }
+}
+
+fn meta_name(meta: Meta) -> &'static str {
+    match meta {
+        Meta::Mark => "mark",
+        Meta::Priority => "priority",
+        Meta::InputIndex => "iif",
+        Meta::Protocol => "proto",
     }
 }
 

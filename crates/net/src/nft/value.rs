@@ -15,6 +15,8 @@ pub enum FieldType {
     Port,
     /// Any number; listed as a mark (`0x0000002a`).
     Number,
+    /// Two numbers of 16 bits; listed as a traffic class (`1:2a`).
+    Pair,
 }
 
 impl FieldType {
@@ -24,7 +26,13 @@ impl FieldType {
             FieldType::Protocol => 12,
             FieldType::Port => 13,
             FieldType::Number => 19,
+            FieldType::Pair => 23,
         }
+    }
+
+    /// Whether its bytes stand as on the wire, not as in the machine.
+    pub(super) fn is_big_endian(self) -> bool {
+        !matches!(self, FieldType::Number | FieldType::Pair)
     }
 
     /// The field of this type in four bytes of the kernel's.
@@ -34,6 +42,10 @@ impl FieldType {
             FieldType::Protocol => Field::Protocol(bytes[0]),
             FieldType::Port => Field::Port(u16::from_be_bytes([bytes[0], bytes[1]])),
             FieldType::Number => Field::Number(u32::from_ne_bytes(bytes)),
+            FieldType::Pair => {
+                let both = u32::from_ne_bytes(bytes);
+                Field::Pair((both >> 16) as u16, both as u16)
+            }
         }
     }
 }
@@ -45,6 +57,7 @@ pub enum Field {
     Protocol(u8),
     Port(u16),
     Number(u32),
+    Pair(u16, u16),
 }
 
 impl Field {
@@ -58,6 +71,7 @@ impl Field {
                 [high, low, 0, 0]
             }
             Field::Number(number) => number.to_ne_bytes(),
+            Field::Pair(high, low) => (u32::from(high) << 16 | u32::from(low)).to_ne_bytes(),
         }
     }
 }
@@ -72,6 +86,7 @@ impl fmt::Display for Field {
             },
             Field::Port(port) => port.fmt(f),
             Field::Number(number) => number.fmt(f),
+            Field::Pair(high, low) => write!(f, "{high:x}:{low:x}"),
         }
     }
 }
@@ -120,6 +135,19 @@ pub enum Data {
     None,
     Row(Row),
     Verdict(Verdict),
+}
+
+impl Data {
+    /// The pair, if it is one.
+    pub fn pair(&self) -> Option<(u16, u16)> {
+        match self {
+            Data::Row(row) => match row[..] {
+                [Field::Pair(high, low)] => Some((high, low)),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
 }
 
 /// One element of a set or map.

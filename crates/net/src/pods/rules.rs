@@ -10,8 +10,8 @@ use super::{Attachment, HostPort, PodNetworkConfig};
 use crate::netlink::socket::{Socket, unless_missing};
 use crate::nft::batch::{Batch, Hook, Step, Work};
 use crate::nft::expression::{
-    Expression as E, Meta, STATUS_DESTINATION, Side, Track, When, destination, is_own, port,
-    protocol, source, tracked, within,
+    Expression as E, Meta, STATUS_DESTINATION, Side, Track, When, destination, is_own, no_address,
+    port, protocol, source, tracked, within,
 };
 use crate::nft::read;
 use crate::nft::value::{Data, DataType, Element, Field, FieldType, Lifetime, Set, Verdict};
@@ -61,16 +61,15 @@ fn frame(batch: &mut Batch, config: &PodNetworkConfig) {
     batch.set(Set { name, key: pair, data: DataType::None, lifetime });
     for (chain, hook) in [("incoming", Hook::Prerouting), ("outgoing", Hook::Output)] {
         batch.base_chain(chain, Work::Nat, hook, TRANSLATE_DESTINATION);
-        let any = E::Put { field: Field::Address(Ipv4Addr::UNSPECIFIED), into: 0 };
-        for address in [destination(0), any] {
+        for address in [vec![destination(0)], no_address().to_vec()] {
             let translate = [
-                address,
                 protocol(1),
                 port(2),
                 E::Map { map: HOST_PORTS.to_string(), key: 0, into: 3 },
                 E::TranslateTo { address: 3, port: 4 },
             ];
-            batch.rule(chain, is_own(Side::Destination).into_iter().chain(translate));
+            batch
+                .rule(chain, is_own(Side::Destination).into_iter().chain(address).chain(translate));
         }
     }
     leaving(batch, config);

@@ -7,13 +7,11 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::ServiceTable;
 use crate::netlink::message::Message;
-use crate::nft::read;
 use crate::testkit::*;
 
 /// All of a namespace that a network could leave behind.
 fn traces(node: &NetNs) -> String {
     let mut routes = Socket::open(node, Family::Route).unwrap();
-    let mut rules = Socket::open(node, Family::Netfilter).unwrap();
     let mut links = route::links(&mut routes).unwrap();
     links.sort_by_key(|link| link.index);
     // Whether the cable has settled yet is nobody's doing.
@@ -22,7 +20,7 @@ fn traces(node: &NetNs) -> String {
         .for_each(|link| link.flags &= !(libc::IFF_RUNNING as u32 | libc::IFF_LOWER_UP as u32));
     let all_routes = route::routes(&mut routes).unwrap();
     let addresses = route::addresses(&mut routes).unwrap();
-    let tables = read::tables(&mut rules).unwrap();
+    let rules = nft(node, "ruleset");
     let settings = node.run(|| {
         let all = [
             "ip_forward",
@@ -34,7 +32,7 @@ fn traces(node: &NetNs) -> String {
         ];
         all.map(|name| fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).unwrap())
     });
-    format!("{links:?} {all_routes:?} {addresses:?} {tables:?} {settings:?}")
+    format!("{links:?} {all_routes:?} {addresses:?} {rules} {settings:?}")
 }
 
 #[test]

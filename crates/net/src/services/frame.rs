@@ -1,10 +1,16 @@
 //! The part of the service table that never changes: sets, maps, and the rules that read them.
 //!
 //! A new flow's packet is looked up by where it wants to go (address, protocol, port; a node port
-//! is written with address 0.0.0.0). `ids` gives the number of a pool of endpoints, `classes` says
-//! how many there are and whether clients stick, and `picks` leads to the chain for that, which
-//! draws a slot and translates. A chain exists per distinct count and timeout, never per service,
-//! so a change of a service is a change of data alone, which the kernel need not validate anew.
+//! is written with address 0.0.0.0). `frontends` gives the number of a pool of endpoints and that
+//! of a class, which is how many there are and how long clients stick; `picks` leads to the chain
+//! of the class, which draws a slot and translates. A chain exists per class, never per service, so
+//! a change of a service is a change of data alone, which the kernel need not validate anew.
+//!
+//! The two numbers stand in the packet's priority from one lookup to the next. The kernel would
+//! look up what it found in another map directly, but the language of `nft` cannot say that, and
+//! `nft list ruleset` aborts on it (1.0.6, 1.1.6). The priority is for queues behind the rules: the
+//! kernel gives a packet that is passed on a new one (`ip_forward`), and from what the node itself
+//! sends it is taken away in the end.
 //!
 //! Two answers depend on where the packet comes from. With an external policy of Local, packets
 //! from outside the cluster find their pool in `outside`, so that they stay on this node and keep
@@ -17,7 +23,7 @@ use crate::Cidr;
 use crate::nft::batch::{Batch, Hook, Work};
 use crate::nft::expression::{
     Expression as E, Meta, Refusal, Register, STATE_NEW, STATUS_DESTINATION, Side, Track, When,
-    destination, is_own, is_protocol, port, protocol, source, tracked, within,
+    destination, is_own, is_protocol, no_address, port, protocol, source, tracked, within,
 };
 use crate::nft::value::{DataType, Field, FieldType, Lifetime, Set, Verdict};
 use std::net::Ipv4Addr;
@@ -25,6 +31,10 @@ use std::net::Ipv4Addr;
 /// The bit of a packet's mark that says "masquerade me"; the same that kube-proxy uses, so that
 /// other programs of the node, which know to leave it alone, need not learn another.
 const MARK: u32 = 0x4000;
+
+/// The bits of a packet's priority with the pool's number, and those with the class's.
+const POOL: [u8; 4] = 0xffff_0000_u32.to_ne_bytes();
+const CLASS: [u8; 4] = 0xffff_u32.to_ne_bytes();
 
 /// Before other programs' translation (-100) nobody else looks at service addresses, so the usual
 /// priorities do.
@@ -39,30 +49,43 @@ pub(super) enum By {
     NodePort,
 }
 
-/// Loads the frontend's key into this register and the next two.
-pub(super) fn key(by: By, into: Register) -> [E; 3] {
-    let address = match by {
-        By::Address => destination(into),
-        By::NodePort => E::Put { field: Field::Address(Ipv4Addr::UNSPECIFIED), into },
+/// Loads the frontend's key into the first three registers, for a node port if that is what the
+/// packet can be for.
+fn key(by: By) -> Vec<E> {
+    let mut rule = match by {
+        By::Address => vec![destination(0)],
+        By::NodePort => is_own(Side::Destination).into_iter().chain(no_address()).collect(),
     };
-    [address, protocol(into + 1), port(into + 2)]
+    rule.extend([protocol(1), port(2)]);
+    rule
+}
+
+/// Goes on with what the place's map holds under the key in the register.
+pub(super) fn look_up(place: Place, key: Register, into: Register) -> E {
+    E::Map { map: place.name().to_string(), key, into }
+}
+
+/// Loads the pool's number from the packet's priority.
+pub(super) fn load_pool(into: Register) -> [E; 2] {
+    let load = E::LoadMeta { meta: Meta::Priority, into };
+    [load, E::Bits { register: into, mask: POOL, xor: [0; 4] }]
 }
 
 /// The sets and maps, by place. `picks` chains bring maps of their own for sticky clients.
 pub(super) fn set(place: Place) -> Set {
-    use FieldType::{Address, Number, Port, Protocol};
+    use FieldType::{Address, Number, Pair, Port, Protocol};
     let frontend = vec![Address, Protocol, Port];
     let (key, data) = match place {
-        Place::Ids | Place::Outside => (frontend, DataType::Row(vec![Number])),
-        Place::Classes => (vec![Number], DataType::Row(vec![Number, Number, Number])),
-        Place::Picks => (vec![Number, Number, Number], DataType::Verdict),
-        Place::Slots => (vec![Number, Number], DataType::Row(vec![Address, Port])),
-        Place::Live => (vec![Number, Address, Port], DataType::None),
+        Place::Frontends | Place::Outside => (frontend, DataType::Row(vec![Pair])),
+        Place::Picks => (vec![Pair], DataType::Verdict),
+        Place::Slots => (vec![Pair, Number], DataType::Row(vec![Address, Port])),
+        Place::StickySlots => (vec![Pair, Number], DataType::Row(vec![Pair])),
+        Place::Endpoints => (vec![Pair], DataType::Row(vec![Address, Port])),
         Place::Masquerade | Place::MasqueradeOwn => (frontend, DataType::None),
         Place::Refuse => (frontend, DataType::Verdict),
         Place::Addresses => (vec![Address], DataType::None),
         Place::Hairpin => (vec![Address, Address], DataType::None),
-        Place::Timeouts => (vec![Number], DataType::None),
+        Place::Timeouts | Place::Classes => (Vec::new(), DataType::None),
     };
     Set { name: place.name().to_string(), key, data, lifetime: Lifetime::Lasting }
 }
@@ -84,39 +107,32 @@ pub(super) fn write(batch: &mut Batch, config: &ServiceTableConfig) {
 
 /// Looks a frontend up and goes to the chain that picks an endpoint.
 fn dispatch(batch: &mut Batch, chain: &str, by: By, map: Place) {
-    let mut rule = node_port_guard(by);
-    rule.extend(key(by, 0));
+    let mut rule = key(by);
     rule.extend([
-        E::Map { map: map.name().to_string(), key: 0, into: 3 },
-        E::Map { map: Place::Classes.name().to_string(), key: 3, into: 4 },
-        E::VerdictMap { map: Place::Picks.name().to_string(), key: 4 },
+        look_up(map, 0, 3),
+        E::SetMeta { meta: Meta::Priority, from: 3 },
+        E::LoadMeta { meta: Meta::Priority, into: 0 },
+        E::Bits { register: 0, mask: CLASS, xor: [0; 4] },
+        E::VerdictMap { map: Place::Picks.name().to_string(), key: 0 },
     ]);
     batch.rule(chain, rule);
 }
 
-fn node_port_guard(by: By) -> Vec<E> {
-    match by {
-        By::Address => Vec::new(),
-        By::NodePort => is_own(Side::Destination).to_vec(),
-    }
-}
-
 /// For pods and the node itself.
 fn own(batch: &mut Batch, loopback: LoopbackNodePorts) {
-    dispatch(batch, "own", By::Address, Place::Ids);
+    dispatch(batch, "own", By::Address, Place::Frontends);
     if loopback == LoopbackNodePorts::Ignore {
         let loopback = Cidr::new(Ipv4Addr::LOCALHOST, 8).expect("8 is a valid prefix");
         let mut rule = within(Side::Destination, loopback, When::Equal);
         rule.push(E::End(Verdict::Return));
         batch.rule("own", rule);
     }
-    dispatch(batch, "own", By::NodePort, Place::Ids);
+    dispatch(batch, "own", By::NodePort, Place::Frontends);
 }
 
 /// Marks a packet to be masqueraded if its frontend is in the set.
 fn mark(batch: &mut Batch, chain: &str, by: By, set: Place) {
-    let mut rule = node_port_guard(by);
-    rule.extend(key(by, 0));
+    let mut rule = key(by);
     rule.push(E::Contains { set: set.name().to_string(), key: 0, when: When::Equal });
     rule.extend(set_mark());
     batch.rule(chain, rule);
@@ -126,7 +142,7 @@ fn set_mark() -> [E; 3] {
     [
         E::LoadMeta { meta: Meta::Mark, into: 0 },
         E::Bits { register: 0, mask: (!MARK).to_ne_bytes(), xor: MARK.to_ne_bytes() },
-        E::SetMark { from: 0 },
+        E::SetMeta { meta: Meta::Mark, from: 0 },
     ]
 }
 
@@ -157,10 +173,17 @@ fn outgoing(batch: &mut Batch) {
     batch.rule(CHAIN, [E::End(Verdict::Goto("own".to_string()))]);
 }
 
-/// Masquerades what was marked, and a pod's connection that came back to the pod itself.
+/// Masquerades what was marked, and a pod's connection that came back to the pod itself. The node's
+/// own packets keep their priority up to here.
 fn leaving(batch: &mut Batch) {
     const CHAIN: &str = "leaving";
     batch.base_chain(CHAIN, Work::Nat, Hook::Postrouting, TRANSLATE_SOURCE);
+    let no_link = E::Compare { register: 0, when: When::Equal, with: [0; 4], length: 4 };
+    let of_the_node = [E::LoadMeta { meta: Meta::InputIndex, into: 0 }, no_link];
+    let none = E::Put { field: Field::Pair(0, 0), into: 0 };
+    let clear = [none, E::SetMeta { meta: Meta::Priority, from: 0 }];
+    let translated = || tracked(Track::Status, STATUS_DESTINATION);
+    batch.rule(CHAIN, of_the_node.into_iter().chain(translated()).chain(clear));
     let bits = MARK.to_ne_bytes();
     batch.rule(
         CHAIN,
@@ -170,7 +193,7 @@ fn leaving(batch: &mut Batch) {
             E::Compare { register: 0, when: When::Equal, with: bits, length: 4 },
             E::LoadMeta { meta: Meta::Mark, into: 0 },
             E::Bits { register: 0, mask: (!MARK).to_ne_bytes(), xor: [0; 4] },
-            E::SetMark { from: 0 },
+            E::SetMeta { meta: Meta::Mark, from: 0 },
             E::Masquerade,
         ],
     );
@@ -180,7 +203,7 @@ fn leaving(batch: &mut Batch) {
         E::Contains { set: Place::Hairpin.name().to_string(), key: 0, when: When::Equal },
         E::Masquerade,
     ];
-    batch.rule(CHAIN, tracked(Track::Status, STATUS_DESTINATION).into_iter().chain(hairpin));
+    batch.rule(CHAIN, translated().into_iter().chain(hairpin));
 }
 
 /// Refuses what has no endpoint, on all three ways a packet can take. A translated packet carries
@@ -188,8 +211,7 @@ fn leaving(batch: &mut Batch) {
 fn refusals(batch: &mut Batch, services: Cidr) {
     let refuse = || E::End(Verdict::Goto("refuse".to_string()));
     for by in [By::Address, By::NodePort] {
-        let mut rule = node_port_guard(by);
-        rule.extend(key(by, 0));
+        let mut rule = key(by);
         rule.push(E::VerdictMap { map: Place::Refuse.name().to_string(), key: 0 });
         batch.rule("refusals", rule);
     }

@@ -4,14 +4,17 @@
 //! wants now. A place can be wanted twice (two services with one external address; two ports of
 //! one service share the cluster address): the first by name holds it, the others wait.
 //!
-//! Invariants: slots of a pool are 0 to count-1 without a gap; a pool's number is never given to
-//! another; an element is sent only if it differs from what the kernel holds.
+//! Invariants: slots of a pool are 0 to count-1 without a gap; an endpoint keeps its number in its
+//! pool; an element is sent only if it differs from what the kernel holds.
+//!
+//! Numbers are given again. The memory of a client that leads to a number of another pool or
+//! endpoint since is still a good one: it names an endpoint that the client may reach.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use super::picks::{Class, Scope};
+use super::picks::Class;
 use super::{Affinity, Change, Endpoint, Locality, ServicePort, TrafficPolicy};
 use crate::nft::value::{Data, Field, Row, Verdict};
 
@@ -21,18 +24,18 @@ type Slot = (Ipv4Addr, u16);
 /// The sets and maps of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Place {
-    /// Frontend to pool.
-    Ids,
-    /// Frontend to pool, for packets from outside the cluster.
+    /// Frontend to pool and class.
+    Frontends,
+    /// Frontend to pool and class, for packets from outside the cluster.
     Outside,
-    /// Pool to class.
-    Classes,
     /// Class to chain.
     Picks,
-    /// Pool and slot to endpoint.
+    /// Pool and slot to address and port.
     Slots,
-    /// Endpoints of pools whose clients stick.
-    Live,
+    /// Pool and slot to the number of an endpoint, for pools whose clients stick.
+    StickySlots,
+    /// The number of an endpoint to address and port, for pools whose clients stick.
+    Endpoints,
     /// Frontends whose packets are masqueraded.
     Masquerade,
     /// Frontends whose packets are masqueraded if the node itself sends them.
@@ -45,17 +48,20 @@ pub(super) enum Place {
     Hairpin,
     /// No set of the kernel's: each timeout in use has a set of its own.
     Timeouts,
+    /// No set of the kernel's: each class in use has a number, a chain, and a pick that leads from
+    /// one to the other.
+    Classes,
 }
 
 impl Place {
     /// Those that are sets or maps.
     pub(super) const SETS: [Place; 11] = [
-        Place::Ids,
+        Place::Frontends,
         Place::Outside,
-        Place::Classes,
         Place::Picks,
         Place::Slots,
-        Place::Live,
+        Place::StickySlots,
+        Place::Endpoints,
         Place::Masquerade,
         Place::MasqueradeOwn,
         Place::Refuse,
@@ -65,24 +71,25 @@ impl Place {
 
     pub(super) fn name(self) -> &'static str {
         match self {
-            Place::Ids => "ids",
+            Place::Frontends => "frontends",
             Place::Outside => "outside",
-            Place::Classes => "classes",
             Place::Picks => "picks",
             Place::Slots => "slots",
-            Place::Live => "live",
+            Place::StickySlots => "sticky-slots",
+            Place::Endpoints => "endpoints",
             Place::Masquerade => "masquerade",
             Place::MasqueradeOwn => "masquerade-own",
             Place::Refuse => "refuse-frontends",
             Place::Addresses => "addresses",
             Place::Hairpin => "hairpin",
             Place::Timeouts => "timeouts",
+            Place::Classes => "classes",
         }
     }
 
     /// Whether two services can want the same key.
     fn is_shared(self) -> bool {
-        !matches!(self, Place::Classes | Place::Slots | Place::Live)
+        !matches!(self, Place::Slots | Place::StickySlots | Place::Endpoints)
     }
 }
 
@@ -92,11 +99,37 @@ pub(super) type Spot = (Place, Row);
 /// Keys that differ: what they led to, and what they shall lead to.
 pub(super) type Delta = BTreeMap<Spot, (Option<Data>, Option<Data>)>;
 
+/// Numbers of 16 bits, from 1 on.
+#[derive(Debug, Default)]
+struct Numbers {
+    last: u16,
+    free: Vec<u16>,
+}
+
+impl Numbers {
+    fn take(&mut self) -> Option<u16> {
+        self.free.pop().or_else(|| {
+            self.last = self.last.checked_add(1)?;
+            Some(self.last)
+        })
+    }
+}
+
 /// Endpoints under one number.
 #[derive(Clone, Debug)]
 struct Pool {
-    id: u32,
-    slots: Vec<Slot>,
+    number: u16,
+    class: Class,
+    class_number: u16,
+    seats: Vec<Seat>,
+}
+
+/// An endpoint in a slot of its pool.
+#[derive(Clone, Copy, Debug)]
+struct Seat {
+    to: Slot,
+    /// What clients that stick remember; stays when the endpoint moves to another slot.
+    number: u16,
 }
 
 #[derive(Clone, Debug)]
@@ -112,7 +145,9 @@ struct Applied {
 pub(super) struct Layout {
     services: BTreeMap<Name, Applied>,
     claims: BTreeMap<Spot, Vec<(Name, Data)>>,
-    next_id: u32,
+    pools: Numbers,
+    class_numbers: Numbers,
+    classes: BTreeMap<Class, u16>,
     pub(super) slots: usize,
 }
 
@@ -171,14 +206,9 @@ impl Layout {
     }
 
     /// The pool that a frontend leads to, for whom it is not outside.
-    pub(super) fn pool_of(&self, frontend: &Row) -> Option<u32> {
-        match self.claims.get(&(Place::Ids, frontend.clone()))?.first()?.1 {
-            Data::Row(ref row) => match row[..] {
-                [Field::Number(id)] => Some(id),
-                _ => None,
-            },
-            _ => None,
-        }
+    pub(super) fn pool_of(&self, frontend: &Row) -> Option<u16> {
+        let (_, data) = self.claims.get(&(Place::Frontends, frontend.clone()))?.first()?;
+        data.pair().map(|(pool, _class)| pool)
     }
 
     /// The timeouts that some service has.
@@ -205,7 +235,13 @@ impl Layout {
             }
             let before = old.as_ref().map_or_else(Wants::new, wants);
             self.slots -= old.as_ref().map_or(0, Applied::slots);
-            let new = port.as_ref().map(|port| self.place(old, port));
+            let new = match port {
+                Some(port) => Some(self.place(old, port)),
+                None => {
+                    self.pools.free.extend(old.iter().flat_map(Applied::pools).map(|p| p.number));
+                    None
+                }
+            };
             self.slots += new.as_ref().map_or(0, Applied::slots);
             let after = new.as_ref().map_or_else(Wants::new, wants);
             self.services.extend(new.map(|new| (name.clone(), new)));
@@ -217,6 +253,12 @@ impl Layout {
             }
         }
         delta.retain(|_, (before, after)| before != after);
+        let gone = |((place, row), (_, after)): (&Spot, &(_, Option<Data>))| {
+            (*place == Place::Classes && after.is_none()).then(|| Class::from_row(row))?
+        };
+        for class in delta.iter().filter_map(gone) {
+            self.class_numbers.free.extend(self.classes.remove(&class));
+        }
         delta
     }
 
@@ -233,28 +275,49 @@ impl Layout {
         let inside_local = port.internal_policy == TrafficPolicy::Local;
         let outside_local = port.external_policy == TrafficPolicy::Local && has_external;
         let need_all = any && (!inside_local || has_external);
+        let timeout_s = match port.affinity {
+            Affinity::None => 0,
+            Affinity::ClientIp { timeout_s } => timeout_s,
+        };
+        let mut pool = |old, wanted: Option<_>| self.pool(old, wanted, timeout_s);
         Applied {
             port: port.clone(),
-            all: self.pool(all, need_all.then_some(&everywhere)),
-            local: self.pool(local, (inside_local && !here.is_empty()).then_some(&here)),
+            all: pool(all, need_all.then_some(&everywhere)),
+            local: pool(local, (inside_local && !here.is_empty()).then_some(&here)),
             // Without an endpoint here it stays, empty: its packets are dropped, not sent away.
-            outside: self.pool(outside, (outside_local && any).then_some(&here)),
+            outside: pool(outside, (outside_local && any).then_some(&here)),
         }
     }
 
-    fn pool(&mut self, old: Option<Pool>, wanted: Option<&BTreeSet<Slot>>) -> Option<Pool> {
-        let wanted = wanted?;
-        let mut pool = old.unwrap_or_else(|| {
-            self.next_id += 1;
-            Pool { id: self.next_id, slots: Vec::new() }
+    /// The pool that holds what is wanted; none if nothing is, or if all numbers are given away.
+    fn pool(
+        &mut self,
+        old: Option<Pool>,
+        wanted: Option<&BTreeSet<Slot>>,
+        timeout_s: u32,
+    ) -> Option<Pool> {
+        let (old, mut seats) = old.map_or((None, Vec::new()), |p| (Some(p.number), p.seats));
+        let number = old.or_else(|| wanted.and_then(|_| self.pools.take()))?;
+        let pool = wanted.and_then(|wanted| {
+            fill(&mut seats, wanted);
+            let count = seats.len() as u32;
+            // An empty pool drops; nobody sticks to it.
+            let class = Class { timeout_s: if count == 0 { 0 } else { timeout_s }, count };
+            Some(Pool { number, class, class_number: self.class_number(class)?, seats })
         });
-        fill(&mut pool.slots, wanted);
-        Some(pool)
+        if pool.is_none() {
+            self.pools.free.push(number);
+        }
+        pool
     }
 
-    /// Numbers are never used twice; a table written anew starts from one.
-    pub(super) fn is_worn_out(&self) -> bool {
-        self.next_id > u32::MAX / 2
+    fn class_number(&mut self, class: Class) -> Option<u16> {
+        if let Some(number) = self.classes.get(&class) {
+            return Some(*number);
+        }
+        let number = self.class_numbers.take()?;
+        self.classes.insert(class, number);
+        Some(number)
     }
 
     fn holder(&self, spot: &Spot) -> Option<Data> {
@@ -288,10 +351,11 @@ impl Layout {
         let holder = self.holder(&spot);
         delta.entry(spot.clone()).or_insert((holder, None));
         let claims = self.claims.entry(spot.clone()).or_default();
-        claims.retain(|(claimant, _)| claimant != name);
-        if let Some(data) = after {
-            let at = claims.partition_point(|(claimant, _)| claimant < name);
-            claims.insert(at, (name.clone(), data));
+        match (claims.binary_search_by(|(claimant, _)| claimant.cmp(name)), after) {
+            (Ok(at), Some(data)) => claims[at].1 = data,
+            (Ok(at), None) => drop(claims.remove(at)),
+            (Err(at), Some(data)) => claims.insert(at, (name.clone(), data)),
+            (Err(_), None) => {}
         }
         if claims.is_empty() {
             self.claims.remove(&spot);
@@ -307,30 +371,36 @@ fn is_here(endpoint: &Endpoint) -> bool {
     endpoint.locality == Locality::ThisNode
 }
 
-/// Makes `slots` hold exactly `wanted`, moving as few as possible: a gap is filled by a newcomer,
-/// else by the last one.
-fn fill(slots: &mut Vec<Slot>, wanted: &BTreeSet<Slot>) {
-    let have: BTreeSet<Slot> = slots.iter().copied().collect();
+/// Makes `seats` hold exactly `wanted` (of which there are no more than numbers), moving as few as
+/// possible: a gap is filled by a newcomer, else by the last one.
+fn fill(seats: &mut Vec<Seat>, wanted: &BTreeSet<Slot>) {
+    let have: BTreeSet<Slot> = seats.iter().map(|seat| seat.to).collect();
     let mut newcomers = wanted.difference(&have).copied();
     let mut at = 0;
-    while at < slots.len() {
-        if wanted.contains(&slots[at]) {
+    while at < seats.len() {
+        if wanted.contains(&seats[at].to) {
             at += 1;
         } else if let Some(newcomer) = newcomers.next() {
-            slots[at] = newcomer;
+            seats[at].to = newcomer;
             at += 1;
         } else {
-            slots.swap_remove(at);
+            seats.swap_remove(at);
         }
     }
-    slots.extend(newcomers);
+    let taken: BTreeSet<u16> = seats.iter().map(|seat| seat.number).collect();
+    let free = (0..=u16::MAX).filter(|number| !taken.contains(number));
+    seats.extend(newcomers.zip(free).map(|(to, number)| Seat { to, number }));
 }
 
 type Wants = BTreeMap<Spot, Data>;
 
 impl Applied {
+    fn pools(&self) -> impl Iterator<Item = &Pool> {
+        [&self.all, &self.local, &self.outside].into_iter().flatten()
+    }
+
     fn slots(&self) -> usize {
-        [&self.all, &self.local, &self.outside].into_iter().flatten().map(|p| p.slots.len()).sum()
+        self.pools().map(|pool| pool.seats.len()).sum()
     }
 }
 
@@ -341,19 +411,7 @@ fn wants(applied: &Applied) -> Wants {
     for frontend in frontends(port) {
         frontend_wants(applied, frontend, &mut wants);
     }
-    let timeout_s = match port.affinity {
-        Affinity::None => 0,
-        Affinity::ClientIp { timeout_s } => timeout_s,
-    };
-    for (pool, scope) in [
-        (&applied.all, Scope::Everyone),
-        (&applied.local, Scope::Everyone),
-        (&applied.outside, Scope::Outside),
-    ] {
-        if let Some(pool) = pool {
-            pool_wants(pool, scope, timeout_s, &mut wants);
-        }
-    }
+    applied.pools().for_each(|pool| pool_wants(pool, &mut wants));
     for endpoint in port.endpoints.iter().filter(|e| is_here(e)) {
         let twice = vec![endpoint.address.into(), endpoint.address.into()];
         wants.insert((Place::Hairpin, twice), Data::None);
@@ -368,7 +426,7 @@ fn frontend_wants(applied: &Applied, frontend: Frontend, wants: &mut Wants) {
     let port = &*applied.port;
     let key = vec![frontend.address.into(), port.protocol.into(), frontend.port.into()];
     let mut want = |place, data| wants.insert((place, key.clone()), data);
-    let to = |pool: &Pool| Data::Row(vec![Field::Number(pool.id)]);
+    let to = |pool: &Pool| Data::Row(vec![Field::Pair(pool.number, pool.class_number)]);
     let refuse = || Data::Verdict(Verdict::Goto("refuse".to_string()));
     if port.endpoints.is_empty() {
         want(Place::Refuse, refuse());
@@ -379,7 +437,7 @@ fn frontend_wants(applied: &Applied, frontend: Frontend, wants: &mut Wants) {
         _ => &applied.all,
     };
     match pool {
-        Some(pool) => want(Place::Ids, to(pool)),
+        Some(pool) => want(Place::Frontends, to(pool)),
         // There are endpoints, but none that this traffic may reach.
         None => want(Place::Refuse, Data::Verdict(Verdict::Drop)),
     };
@@ -396,24 +454,22 @@ fn frontend_wants(applied: &Applied, frontend: Frontend, wants: &mut Wants) {
     }
 }
 
-fn pool_wants(pool: &Pool, scope: Scope, timeout_s: u32, wants: &mut Wants) {
-    let count = pool.slots.len() as u32;
-    // An empty pool drops; nobody sticks to it.
-    let timeout_s = if count == 0 { 0 } else { timeout_s };
-    let class = Class { scope, timeout_s, count };
-    let id = Field::Number(pool.id);
-    wants.insert((Place::Classes, vec![id]), Data::Row(class.row()));
-    let chain = Data::Verdict(Verdict::Goto(class.chain()));
-    wants.insert((Place::Picks, class.row()), chain);
-    if timeout_s > 0 {
-        wants.insert((Place::Timeouts, vec![timeout_s.into()]), Data::None);
+fn pool_wants(pool: &Pool, wants: &mut Wants) {
+    let Pool { number, class, class_number, seats } = pool;
+    wants.insert((Place::Classes, class.row()), Data::Row(vec![Field::Pair(0, *class_number)]));
+    let sticky = class.timeout_s > 0;
+    if sticky {
+        wants.insert((Place::Timeouts, vec![class.timeout_s.into()]), Data::None);
     }
-    for (number, (address, port)) in pool.slots.iter().enumerate() {
-        let to = vec![(*address).into(), (*port).into()];
-        if timeout_s > 0 {
-            let live = vec![id, (*address).into(), (*port).into()];
-            wants.insert((Place::Live, live), Data::None);
+    for (slot, Seat { to: (address, port), number: endpoint }) in seats.iter().enumerate() {
+        let key = vec![Field::Pair(*number, 0), (slot as u32).into()];
+        let to = Data::Row(vec![(*address).into(), (*port).into()]);
+        if sticky {
+            let endpoint = vec![Field::Pair(*number, *endpoint)];
+            wants.insert((Place::StickySlots, key), Data::Row(endpoint.clone()));
+            wants.insert((Place::Endpoints, endpoint), to);
+        } else {
+            wants.insert((Place::Slots, key), to);
         }
-        wants.insert((Place::Slots, vec![id, (number as u32).into()]), Data::Row(to));
     }
 }

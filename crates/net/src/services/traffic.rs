@@ -178,3 +178,59 @@ fn a_udp_flow_that_began_too_early_finds_the_service() {
     world.table.change(&services("dns udp 10.96.0.10:53 node 30053 -> 10.244.0.2:53*")).unwrap();
     assert!(udp_ask(&early).starts_with("a from "));
 }
+
+/// As Debian 12's does; it aborts on what its own language cannot say, and then shows no table.
+#[test]
+fn nft_prints_all_tables() {
+    let (world, _a, _b) = world(
+        "dns udp 10.96.0.10:53 -> 10.244.0.2:53* 10.244.0.3:53*
+         none tcp 10.96.0.11:80 node 30081
+         sticky tcp 10.96.0.12:80 node 30082 external sticky 60 -> 10.244.0.2:80*
+         web tcp 10.96.0.13:80 node 30083 -> 10.244.0.2:80* 10.244.0.3:80*",
+    );
+    let (protocol, host_ip) = (Protocol::Tcp, None);
+    let host_port = crate::HostPort { protocol, host_ip, host_port: 8080, container_port: 80 };
+    let _c = world.pod_with("c", &[host_port]);
+    assert_eq!(many(&world.node, "10.96.0.12:80"), ["a from 10.244.0.1"]);
+    let text = nft(&world.node, "ruleset");
+    assert!(!text.contains("invalid"), "{text}");
+    // A set's elements stand in any order, some in one line, and how long is left varies.
+    let text = text.replace("elements = { ", "").replace(" }\n", "\n").replace(", ", "\n");
+    let lines = text.lines().map(|line| line.trim().trim_end_matches(','));
+    let lines: BTreeSet<&str> = lines.map(|l| l.split(" expires").next().unwrap()).collect();
+    for wanted in NFT_LINES.lines() {
+        assert!(lines.contains(wanted), "{wanted}\nis not in\n{text}");
+    }
+}
+
+/// Of a service with UDP, node ports, affinity, without endpoints; of a pod with a host port.
+const NFT_LINES: &str = "\
+type ipv4_addr . inet_proto . inet_service : classid
+10.96.0.10 . udp . 53 : 1:1
+10.96.0.13 . tcp . 80 : 4:1
+0.0.0.0 . tcp . 30083 : 4:1
+meta priority set ip daddr . meta l4proto . th dport map @frontends meta priority & 0:ffff vmap @picks
+fib daddr type local meta priority set ip daddr & 0.0.0.0 . meta l4proto . th dport map @frontends \
+meta priority & 0:ffff vmap @picks
+0:1 : goto pick-2
+dnat ip to meta priority & ffff:0 . numgen random mod 2 map @slots
+4:0 . 0x00000001 : 10.244.0.3 . 80
+0:2 : goto pick-1-60s
+meta priority set ip saddr . meta priority & ffff:0 map @clients-60s \
+update @clients-60s { ip saddr . meta priority & ffff:0 timeout 1m : meta priority } \
+dnat ip to meta priority map @endpoints
+meta priority set meta priority & ffff:0 . numgen random mod 1 map @sticky-slots \
+delete @clients-60s { ip saddr . meta priority & ffff:0 : meta priority } \
+update @clients-60s { ip saddr . meta priority & ffff:0 timeout 1m : meta priority } \
+dnat ip to meta priority map @endpoints
+10.244.0.1 . 2:0
+2:0 : 10.244.0.2 . 80
+10.96.0.11 . tcp . 80 : goto refuse
+0.0.0.0 . tcp . 30081 : goto refuse
+ip daddr . meta l4proto . th dport vmap @refuse-frontends
+reject with tcp reset
+ip daddr . meta l4proto . th dport @masquerade meta mark set meta mark | 0x00004000
+iif 0 ct status dnat meta priority set none
+ct status dnat ip saddr . ip daddr @hairpin masquerade fully-random
+0.0.0.0 . tcp . 8080 : 10.244.0.4 . 80
+fib daddr type local dnat ip to ip daddr & 0.0.0.0 . meta l4proto . th dport map @host-ports";
