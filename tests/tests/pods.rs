@@ -77,6 +77,25 @@ fn a_terminal_is_a_terminal() {
 }
 
 #[test]
+fn a_debug_container_sees_the_processes_of_its_target() {
+    let c = Cluster::start("pods-debug");
+    c.load_busybox();
+    c.k.apply(&pod("p", "", "mkfifo /tmp/end; read x < /tmp/end"));
+    c.k.wait("--for=condition=Ready pod/p");
+    let image = format!("--image={BUSYBOX}");
+    let debug = ["debug", "p", &image, "-c", "d", "--target=c", "--", "sleep", "3600"];
+    c.k.exits(0, &debug, "");
+    c.k.wait("--for=jsonpath={.status.ephemeralContainerStatuses[0].state.running} pod/p");
+    let seen = c.k.ok("exec p -c d -- ps");
+    assert!(seen.contains("mkfifo /tmp/end"), "{seen}");
+    let root = c.k.ok("exec p -c d -- ls /proc/1/root/proc/1/task");
+    assert_eq!(root, "1\n", "its root is reached through its process");
+    // The target's end is that of all who share its processes.
+    c.k.exits(0, &["exec", "p", "--", "sh", "-c", "echo over > /tmp/end"], "");
+    c.k.wait("--for=jsonpath={.status.ephemeralContainerStatuses[0].state.terminated} pod/p");
+}
+
+#[test]
 fn logs_follow_and_survive_a_restart() {
     let c = Cluster::start("pods-logs");
     c.load_busybox();

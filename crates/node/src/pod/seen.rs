@@ -338,6 +338,14 @@ impl Seen {
         self.pod.spec.all_containers().find(|container| container.name == name)
     }
 
+    /// The id of a container's present run, if its program runs.
+    pub fn running(&self, name: &str) -> Option<&str> {
+        match &self.known(name).run {
+            Run::Running { id, .. } => Some(id),
+            _ => None,
+        }
+    }
+
     /// The planned action is under way from now on.
     pub fn begin(&mut self, action: &Action) {
         match action {

@@ -301,6 +301,8 @@ impl Worker {
             Action::Start { container, id, image, attempt } => {
                 let (volumes, addresses) = (self.volumes.clone(), self.addresses());
                 let Sandbox::Ready { id: sandbox, .. } = self.seen.sandbox.clone() else { return };
+                let target = self.seen.container(&container).map(|it| &*it.target_container_name);
+                let target = target.and_then(|name| self.seen.running(name)).map(str::to_owned);
                 let job = start::Job {
                     rim,
                     pod,
@@ -309,6 +311,7 @@ impl Worker {
                     image,
                     attempt,
                     sandbox,
+                    target,
                     volumes,
                     addresses,
                     send,
