@@ -26,6 +26,10 @@ fn a_pod_runs_and_ends() {
     c.k.wait("--for=jsonpath={.status.phase}=Failed pod/badly");
     let path = "get pod badly -o jsonpath={.status.containerStatuses[0].state.terminated.exitCode}";
     assert_eq!(c.k.ok(path), "3");
+    let scheduled = "get events --field-selector=reason=Scheduled,involvedObject.name=well -o \
+        jsonpath={.items[0].action}{.items[0].source}{.items[0].reportingComponent}";
+    assert_eq!(c.k.ok(scheduled), "Binding{}default-scheduler");
+    assert!(c.k.ok("describe pod well").contains("default-scheduler  Successfully assigned"));
 }
 
 #[test]

@@ -58,7 +58,7 @@ impl Machine {
             Client::new(serve.clone(), User::system("skiff", &["system:masters"]), "skiff");
         crate::bootstrap::run(&client, &server.kinds, &server.services, addresses.api).await?;
         let caches = start_loops(&serve, &server.kinds, ca, &world, &tasks);
-        start_scheduler(&serve, &caches, &world, &tasks);
+        start_scheduler(&serve, &caches, &world, &tasks, &settings.node);
         let listener = tokio::net::TcpListener::bind(settings.listen).await.with_context(|| {
             format!("listening on {}: is another cluster running there?", settings.listen)
         })?;
@@ -183,8 +183,14 @@ fn start_loops(
     caches
 }
 
-fn start_scheduler(serve: &Arc<dyn Serve>, caches: &Caches, world: &World, tasks: &Tasks) {
+fn start_scheduler(
+    serve: &Arc<dyn Serve>,
+    caches: &Caches,
+    world: &World,
+    tasks: &Tasks,
+    host: &str,
+) {
     let user = User::system("system:kube-scheduler", &[]);
     let client = Client::new(serve.clone(), user, "kube-scheduler");
-    skiff_sched::Scheduler::start(world.clone(), client, caches, tasks.clone());
+    skiff_sched::Scheduler::start(world.clone(), client, caches, tasks.clone(), host);
 }
