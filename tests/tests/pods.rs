@@ -33,6 +33,54 @@ fn a_pod_runs_and_ends() {
 }
 
 #[test]
+fn a_resize_waits_for_room() {
+    let c = Cluster::start("pods-resize");
+    c.load_busybox();
+    let cpus: u32 = c.k.ok("get nodes -o jsonpath={..allocatable.cpu}").parse().unwrap();
+    let resources = |cpu: &str| format!(r#""resources":{{"requests":{{"cpu":"{cpu}"}}}}"#);
+    let with = |name, cpu: &str| {
+        let command = format!(r#"{},"command""#, resources(cpu));
+        pod(name, "", "sleep 3600").replace(r#""command""#, &command)
+    };
+    let most = format!("{}m", cpus * 1000 - 500);
+    c.k.apply(&with("p", "100m"));
+    c.k.apply(&with("other", &most));
+    c.k.wait("--for=condition=Ready pod/p pod/other");
+    let resize = |cpu: &str| {
+        let patch = format!(r#"{{"spec":{{"containers":[{{"name":"c",{}}}]}}}}"#, resources(cpu));
+        c.k.args(&["patch", "pod", "p", "--subresource=resize", "-p", &patch]);
+    };
+    let has = |cpu: &str| {
+        let path = "{.status.containerStatuses[0].resources.requests.cpu}";
+        c.k.wait(&format!("--for=jsonpath={path}={cpu} pod/p"));
+    };
+    let pending = r#"{.status.conditions[?(@.type=="PodResizePending")]"#;
+    resize("1000");
+    c.k.wait(&format!("--for=jsonpath={pending}.reason}}=Infeasible pod/p"));
+    has("100m");
+    resize("600m");
+    c.k.wait(&format!("--for=jsonpath={pending}.reason}}=Deferred pod/p"));
+    let why = format!(
+        "Node didn't have enough resource: cpu, requested: 600, used: {}, capacity: {}",
+        cpus * 1000 - 500,
+        cpus * 1000
+    );
+    assert_eq!(c.k.ok(&format!("get pod p -o jsonpath={pending}.message}}")), why);
+    // What was refused is refused by a new daemon too.
+    c.shell(&format!("kill -9 {}", c.daemon()));
+    c.skiff(&["up"]);
+    has("100m");
+    c.k.ok("delete pod other");
+    has("600m");
+    assert_eq!(c.k.ok(&format!("get pod p -o jsonpath={pending}}}")), "");
+    c.k.wait("--for=jsonpath={.status.containerStatuses[0].restartCount}=0 pod/p");
+    let said = c.k.ok("get events -o jsonpath={.items[*].reason}");
+    for reason in ["ResizeInfeasible", "ResizeDeferred", "ResizeStarted", "ResizeCompleted"] {
+        assert!(said.contains(reason), "{reason}: {said}");
+    }
+}
+
+#[test]
 fn exec_passes_streams_and_exit_codes() {
     let c = Cluster::start("pods-exec");
     c.load_busybox();
