@@ -3,8 +3,10 @@
 
 use crate::addresses::Addresses;
 use anyhow::{Context, Result};
+use skiff_api::Status;
 use skiff_api::ip::Cidr;
 use skiff_api::registry::Kinds;
+use skiff_api::views::token::LegacyClaims;
 use skiff_api::wire::{Serve, User};
 use skiff_base::{Tasks, World};
 use skiff_cli::Place;
@@ -57,7 +59,7 @@ impl Machine {
         let client =
             Client::new(serve.clone(), User::system("skiff", &["system:masters"]), "skiff");
         crate::bootstrap::run(&client, &server.kinds, &server.services, addresses.api).await?;
-        let caches = start_loops(&serve, &server.kinds, ca, &world, &tasks);
+        let caches = start_loops(&server, &serve, ca, &world, &tasks);
         start_scheduler(&serve, &caches, &world, &tasks, &settings.node);
         let listener = tokio::net::TcpListener::bind(settings.listen).await.with_context(|| {
             format!("listening on {}: is another cluster running there?", settings.listen)
@@ -159,8 +161,8 @@ fn write_kubeconfig(settings: &Settings, addresses: &Addresses, keys: &Keys) -> 
 }
 
 fn start_loops(
+    server: &Arc<Server>,
     serve: &Arc<dyn Serve>,
-    kinds: &Kinds,
     ca: String,
     world: &World,
     tasks: &Tasks,
@@ -169,13 +171,17 @@ fn start_loops(
     let reader = Client::new(serve.clone(), user, "skiff-caches");
     let caches = Caches::new(reader.clone(), world.clone(), tasks.clone());
     let metas: Arc<Metas> = Arc::default();
+    let (kinds, signer) = (&server.kinds, server.clone());
+    let sign = move |claims: &LegacyClaims| {
+        signer.authenticator.tokens().sign(claims).map_err(Status::internal)
+    };
     tasks.spawn(metas.clone().follow(reader, world.clone(), kinds.clone()));
     let runner = Runner {
         serve: serve.clone(),
         caches: caches.clone(),
         metas,
         kinds: kinds.clone(),
-        settings: Arc::new(skiff_loops::Settings { ca }),
+        settings: Arc::new(skiff_loops::Settings { ca, sign: Box::new(sign) }),
         world: world.clone(),
         tasks: tasks.clone(),
     };
