@@ -26,6 +26,58 @@ fn a_pod_runs_and_ends() {
     c.k.wait("--for=jsonpath={.status.phase}=Failed pod/badly");
     let path = "get pod badly -o jsonpath={.status.containerStatuses[0].state.terminated.exitCode}";
     assert_eq!(c.k.ok(path), "3");
+    let scheduled = "get events --field-selector=reason=Scheduled,involvedObject.name=well -o \
+        jsonpath={.items[0].action}{.items[0].source}{.items[0].reportingComponent}";
+    assert_eq!(c.k.ok(scheduled), "Binding{}default-scheduler");
+    assert!(c.k.ok("describe pod well").contains("default-scheduler  Successfully assigned"));
+}
+
+#[test]
+fn a_resize_waits_for_room() {
+    let c = Cluster::start("pods-resize");
+    c.load_busybox();
+    let cpus: u32 = c.k.ok("get nodes -o jsonpath={..allocatable.cpu}").parse().unwrap();
+    let resources = |cpu: &str| format!(r#""resources":{{"requests":{{"cpu":"{cpu}"}}}}"#);
+    let with = |name, cpu: &str| {
+        let command = format!(r#"{},"command""#, resources(cpu));
+        pod(name, "", "sleep 3600").replace(r#""command""#, &command)
+    };
+    let most = format!("{}m", cpus * 1000 - 500);
+    c.k.apply(&with("p", "100m"));
+    c.k.apply(&with("other", &most));
+    c.k.wait("--for=condition=Ready pod/p pod/other");
+    let resize = |cpu: &str| {
+        let patch = format!(r#"{{"spec":{{"containers":[{{"name":"c",{}}}]}}}}"#, resources(cpu));
+        c.k.args(&["patch", "pod", "p", "--subresource=resize", "-p", &patch]);
+    };
+    let has = |cpu: &str| {
+        let path = "{.status.containerStatuses[0].resources.requests.cpu}";
+        c.k.wait(&format!("--for=jsonpath={path}={cpu} pod/p"));
+    };
+    let pending = r#"{.status.conditions[?(@.type=="PodResizePending")]"#;
+    resize("1000");
+    c.k.wait(&format!("--for=jsonpath={pending}.reason}}=Infeasible pod/p"));
+    has("100m");
+    resize("600m");
+    c.k.wait(&format!("--for=jsonpath={pending}.reason}}=Deferred pod/p"));
+    let why = format!(
+        "Node didn't have enough resource: cpu, requested: 600, used: {}, capacity: {}",
+        cpus * 1000 - 500,
+        cpus * 1000
+    );
+    assert_eq!(c.k.ok(&format!("get pod p -o jsonpath={pending}.message}}")), why);
+    // What was refused is refused by a new daemon too.
+    c.shell(&format!("kill -9 {}", c.daemon()));
+    c.skiff(&["up"]);
+    has("100m");
+    c.k.ok("delete pod other");
+    has("600m");
+    assert_eq!(c.k.ok(&format!("get pod p -o jsonpath={pending}}}")), "");
+    c.k.wait("--for=jsonpath={.status.containerStatuses[0].restartCount}=0 pod/p");
+    let said = c.k.ok("get events -o jsonpath={.items[*].reason}");
+    for reason in ["ResizeInfeasible", "ResizeDeferred", "ResizeStarted", "ResizeCompleted"] {
+        assert!(said.contains(reason), "{reason}: {said}");
+    }
 }
 
 #[test]
@@ -74,6 +126,25 @@ fn a_terminal_is_a_terminal() {
     ));
     assert!(said.contains("heard word"), "{said}");
     assert!(said.contains("code=5"), "{said}");
+}
+
+#[test]
+fn a_debug_container_sees_the_processes_of_its_target() {
+    let c = Cluster::start("pods-debug");
+    c.load_busybox();
+    c.k.apply(&pod("p", "", "mkfifo /tmp/end; read x < /tmp/end"));
+    c.k.wait("--for=condition=Ready pod/p");
+    let image = format!("--image={BUSYBOX}");
+    let debug = ["debug", "p", &image, "-c", "d", "--target=c", "--", "sleep", "3600"];
+    c.k.exits(0, &debug, "");
+    c.k.wait("--for=jsonpath={.status.ephemeralContainerStatuses[0].state.running} pod/p");
+    let seen = c.k.ok("exec p -c d -- ps");
+    assert!(seen.contains("mkfifo /tmp/end"), "{seen}");
+    let root = c.k.ok("exec p -c d -- ls /proc/1/root/proc/1/task");
+    assert_eq!(root, "1\n", "its root is reached through its process");
+    // The target's end is that of all who share its processes.
+    c.k.exits(0, &["exec", "p", "--", "sh", "-c", "echo over > /tmp/end"], "");
+    c.k.wait("--for=jsonpath={.status.ephemeralContainerStatuses[0].state.terminated} pod/p");
 }
 
 #[test]

@@ -115,6 +115,43 @@ fn create_list_watch_and_patch() {
 /// Everything that a cluster without pods answers, as upstream does. The known differences stand
 /// in `tests/differential/known.txt`.
 #[test]
+fn a_token_in_a_secret_lives_with_secret_and_account() {
+    let c = Cluster::start("spine-token");
+    let secret = |name: &str, account: &str| {
+        format!(
+            r#"{{"apiVersion":"v1","kind":"Secret","type":"kubernetes.io/service-account-token",
+            "metadata":{{"name":"{name}","annotations":
+            {{"kubernetes.io/service-account.name":"{account}"}}}}}}"#
+        )
+    };
+    let token = |name: &str| {
+        c.k.wait(&format!("--for=jsonpath={{.data.token}} secret/{name}"));
+        c.k.args(&["get", "secret", name, "-o", "go-template={{.data.token|base64decode}}"])
+    };
+    let whose = |token: &str| {
+        let review = format!(
+            r#"{{"apiVersion":"authentication.k8s.io/v1","kind":"TokenReview",
+            "spec":{{"token":"{token}"}}}}"#
+        );
+        let args = ["create", "-f", "-", "-o", "jsonpath={.status.user.username}{.status.error}"];
+        c.k.exits(0, &args, &review).out
+    };
+    c.k.ok("create serviceaccount a");
+    c.k.apply(&secret("one", "a"));
+    c.k.apply(&secret("two", "a"));
+    let (one, two) = (token("one"), token("two"));
+    assert_eq!(whose(&one), "system:serviceaccount:default:a");
+    c.k.ok("delete secret one");
+    assert_eq!(whose(&one), "[invalid bearer token, token has been invalidated]");
+    assert_eq!(whose(&two), "system:serviceaccount:default:a");
+    c.k.ok("delete serviceaccount a");
+    c.k.wait("--for=delete secret/two");
+    assert_eq!(whose(&two), "[invalid bearer token, token has been invalidated]");
+    c.k.apply(&secret("three", "nobody"));
+    c.k.wait("--for=delete secret/three");
+}
+
+#[test]
 fn answers_as_upstream_does() {
     let known = kit::root().join("tests/differential/known.txt");
     answers::known(&known).unwrap();

@@ -11,30 +11,7 @@ const STEPS: &[&[&str]] = &[
     &["cargo", "build", "--locked", "--package", "skiff", "--package", "skiff-tests", "--bins"],
     &["cargo", "test", "--workspace", "--locked", "--exclude", "skiff-tests"],
     &["cargo", "xtask", "fuzz"],
-    BLACK_BOX,
-];
-
-/// The black-box tests, without the answers that were not recorded well (PLAN.md says which).
-const BLACK_BOX: &[&str] = &[
-    "cargo",
-    "test",
-    "--locked",
-    "--package",
-    "skiff-tests",
-    "--lib",
-    "--test",
-    "spine",
-    "--test",
-    "pods",
-    "--test",
-    "served",
-    "--test",
-    "trusted",
-    "--test",
-    "hostile",
-    "--",
-    "--skip",
-    "running_pods_answer_as_upstreams",
+    &["cargo", "test", "--locked", "--package", "skiff-tests"],
 ];
 
 pub fn run() -> Result<()> {

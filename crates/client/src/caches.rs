@@ -24,7 +24,7 @@ impl Caches {
 
     /// The cache of a resource; the first call starts its watch.
     pub fn of<V: View>(&self) -> Arc<Cache<V>> {
-        self.filtered("")
+        self.filtered(V::QUERY)
     }
 
     /// The same, for those who may see only a part of a resource (`&fieldSelector=spec.nodeName%3Dn1`). The filter of

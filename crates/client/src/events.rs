@@ -1,5 +1,5 @@
 //! Events: what parts of the cluster tell users about objects, merged so that a repeated one is a count, not a flood
-//! (API reference: Event v1).
+//! (API reference: Event v1). Parts that say what they did write the newer form, of `events.k8s.io`.
 
 use crate::{Client, PatchKind};
 use serde_json::{Value, json};
@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const EVENTS: Resource = Resource::core("events", "Event");
+const ACTED: Resource = Resource::of("events.k8s.io", "v1", "events", "Event");
 /// How many different events are remembered for merging.
 const REMEMBERED_MOST: usize = 4096;
 /// An event that comes again after this time is a new one.
@@ -17,6 +18,9 @@ const MERGE_WITHIN: Duration = Duration::from_secs(600);
 /// Events about one object: this many at once, then one every `REFILL`.
 const BURST: u32 = 25;
 const REFILL: Duration = Duration::from_secs(300);
+/// Bytes of a note; a longer one is cut, since `events.k8s.io` refuses it.
+const NOTE_MOST: usize = 1024;
+const CUT: &str = " ...";
 
 /// Records events of one source.
 #[derive(Clone)]
@@ -42,6 +46,14 @@ struct Seen {
     name: String,
     count: u64,
     last: Duration,
+}
+
+/// One occurrence. Without an action it is written in the form of the core group.
+struct Word<'a> {
+    action: &'a str,
+    sort: &'a str,
+    reason: &'a str,
+    message: &'a str,
 }
 
 /// What to do about one occurrence.
@@ -70,17 +82,28 @@ impl Recorder {
 
     /// Records one event. Failures are logged: nothing may depend on events.
     pub async fn record(&self, sort: &str, reason: &str, message: &str, about: Value) {
+        self.put(&Word { action: "", sort, reason, message }, about).await;
+    }
+
+    /// The same in the newer form: what this part did, or tried to do, about the object.
+    pub async fn acted(&self, action: &str, sort: &str, reason: &str, message: &str, about: Value) {
+        self.put(&Word { action, sort, reason, message }, about).await;
+    }
+
+    async fn put(&self, word: &Word<'_>, about: Value) {
+        let Word { action, sort, reason, message } = word;
         // The same word about the same object is the same event, whatever the object's revision.
         let mut object = about.clone();
         if let Some(object) = object.as_object_mut() {
             object.remove("resourceVersion");
         }
-        let key = format!("{sort}\u{0}{reason}\u{0}{message}\u{0}{object}");
+        let key = format!("{action}\u{0}{sort}\u{0}{reason}\u{0}{message}\u{0}{object}");
         let step = self.step(&key, &about);
         let outcome = match step {
             Step::Drop => return,
-            Step::Count(seen) => self.count(&seen).await,
-            Step::Create(name) => self.create(&name, sort, reason, message, about).await,
+            Step::Count(seen) if action.is_empty() => self.count(&seen).await,
+            Step::Count(seen) => self.lengthen(&seen).await,
+            Step::Create(name) => self.create(&name, word, about).await,
         };
         if let Err(status) = outcome {
             if status.code == 404 {
@@ -138,31 +161,64 @@ impl Recorder {
             .map(|_| ())
     }
 
+    async fn lengthen(&self, seen: &Seen) -> Result<(), skiff_api::Status> {
+        let series = json!({"count": seen.count, "lastObservedTime": micros(self.world.now())});
+        let (kind, body) = (PatchKind::Strategic, json!({"series": series}));
+        self.client.patch(kind, ACTED, &seen.namespace, &seen.name, "", body).await.map(|_| ())
+    }
+
     async fn create(
         &self,
         name: &str,
-        sort: &str,
-        reason: &str,
-        message: &str,
+        word: &Word<'_>,
         about: Value,
     ) -> Result<(), skiff_api::Status> {
         let namespace = match about.get("namespace").and_then(Value::as_str) {
             None | Some("") => "default",
             Some(namespace) => namespace,
         };
+        let (resource, mut body) = match word.action {
+            "" => (EVENTS, self.core_form(word, &about)),
+            _ => (ACTED, self.acted_form(word, &about)),
+        };
+        body["apiVersion"] = json!(resource.api_version());
+        body["kind"] = json!(resource.kind);
+        body["metadata"] = json!({"name": name, "namespace": namespace});
+        self.client.create(resource, namespace, body).await.map(|_| ())
+    }
+
+    fn core_form(&self, word: &Word<'_>, about: &Value) -> Value {
         let now = seconds(self.world.now());
         let mut source = json!({"component": &*self.component});
         if !self.host.is_empty() {
             source["host"] = json!(&*self.host);
         }
-        let body = json!({
-            "apiVersion": "v1", "kind": "Event", "metadata": {"name": name, "namespace": namespace},
-            "involvedObject": about, "reason": reason, "message": message, "type": sort,
-            "source": source, "firstTimestamp": now, "lastTimestamp": now, "count": 1,
-            "reportingComponent": &*self.component, "reportingInstance": &*self.host,
-        });
-        self.client.create(EVENTS, namespace, body).await.map(|_| ())
+        json!({
+            "involvedObject": about, "reason": word.reason, "message": word.message,
+            "type": word.sort, "source": source, "firstTimestamp": now, "lastTimestamp": now,
+            "count": 1, "reportingComponent": &*self.component, "reportingInstance": &*self.host,
+        })
     }
+
+    fn acted_form(&self, word: &Word<'_>, about: &Value) -> Value {
+        json!({
+            "regarding": about, "reason": word.reason, "note": cut(word.message),
+            "type": word.sort, "action": word.action, "eventTime": micros(self.world.now()),
+            "reportingController": &*self.component,
+            "reportingInstance": format!("{}-{}", self.component, self.host),
+        })
+    }
+}
+
+fn cut(note: &str) -> String {
+    if note.len() <= NOTE_MOST {
+        return note.to_owned();
+    }
+    note[..note.floor_char_boundary(NOTE_MOST - CUT.len())].to_owned() + CUT
+}
+
+fn micros(time: Time) -> String {
+    skiff_api::time::format(time, skiff_api::time::Precision::Micros)
 }
 
 /// RFC 3339 in whole seconds.

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::registry::Kinds;
 use skiff_api::status::About;
+use skiff_api::views::token::LegacyClaims;
 use skiff_api::views::{Key, Resource, View};
 use skiff_api::wire::{Serve, User};
 use skiff_base::{Backoff, Tasks, Time, World};
@@ -36,6 +37,7 @@ pub const LOOPS: &[fn(&Runner)] = &[
     Runner::start::<controllers::replicaset::ReplicaSetLoop>,
     Runner::start::<controllers::root_ca::RootCertificate>,
     Runner::start::<controllers::serviceaccount::DefaultAccount>,
+    Runner::start::<controllers::token::AccountTokens>,
 ];
 
 /// After a failed pass; upstream's rate limit of controllers has the same bounds.
@@ -96,10 +98,11 @@ pub struct Context {
 }
 
 /// What loops are told about the cluster.
-#[derive(Debug, Default)]
 pub struct Settings {
     /// The certificate that clients of the API trust, as PEM.
     pub ca: String,
+    /// Makes a token of claims.
+    pub sign: Box<dyn Fn(&LegacyClaims) -> Result<String, Status> + Send + Sync>,
 }
 
 /// The reactions of a loop: which changes lead to which keys.

@@ -3,8 +3,10 @@
 
 use crate::addresses::Addresses;
 use anyhow::{Context, Result};
+use skiff_api::Status;
 use skiff_api::ip::Cidr;
 use skiff_api::registry::Kinds;
+use skiff_api::views::token::LegacyClaims;
 use skiff_api::wire::{Serve, User};
 use skiff_base::{Tasks, World};
 use skiff_cli::Place;
@@ -58,8 +60,8 @@ impl Machine {
             Client::new(serve.clone(), User::system("skiff", &["system:masters"]), "skiff");
         let (kinds, ranges) = (&server.kinds, &server.services);
         crate::bootstrap::run(&client, kinds, ranges, addresses.api, &settings.node).await?;
-        let caches = start_loops(&serve, &server.kinds, ca, &world, &tasks);
-        start_scheduler(&serve, &caches, &world, &tasks);
+        let caches = start_loops(&server, &serve, ca, &world, &tasks);
+        start_scheduler(&serve, &caches, &world, &tasks, &settings.node);
         let listener = tokio::net::TcpListener::bind(settings.listen).await.with_context(|| {
             format!("listening on {}: is another cluster running there?", settings.listen)
         })?;
@@ -160,8 +162,8 @@ fn write_kubeconfig(settings: &Settings, addresses: &Addresses, keys: &Keys) -> 
 }
 
 fn start_loops(
+    server: &Arc<Server>,
     serve: &Arc<dyn Serve>,
-    kinds: &Kinds,
     ca: String,
     world: &World,
     tasks: &Tasks,
@@ -170,13 +172,17 @@ fn start_loops(
     let reader = Client::new(serve.clone(), user, "skiff-caches");
     let caches = Caches::new(reader.clone(), world.clone(), tasks.clone());
     let metas: Arc<Metas> = Arc::default();
+    let (kinds, signer) = (&server.kinds, server.clone());
+    let sign = move |claims: &LegacyClaims| {
+        signer.authenticator.tokens().sign(claims).map_err(Status::internal)
+    };
     tasks.spawn(metas.clone().follow(reader, world.clone(), kinds.clone()));
     let runner = Runner {
         serve: serve.clone(),
         caches: caches.clone(),
         metas,
         kinds: kinds.clone(),
-        settings: Arc::new(skiff_loops::Settings { ca }),
+        settings: Arc::new(skiff_loops::Settings { ca, sign: Box::new(sign) }),
         world: world.clone(),
         tasks: tasks.clone(),
     };
@@ -184,8 +190,14 @@ fn start_loops(
     caches
 }
 
-fn start_scheduler(serve: &Arc<dyn Serve>, caches: &Caches, world: &World, tasks: &Tasks) {
+fn start_scheduler(
+    serve: &Arc<dyn Serve>,
+    caches: &Caches,
+    world: &World,
+    tasks: &Tasks,
+    host: &str,
+) {
     let user = User::system("system:kube-scheduler", &[]);
     let client = Client::new(serve.clone(), user, "kube-scheduler");
-    skiff_sched::Scheduler::start(world.clone(), client, caches, tasks.clone());
+    skiff_sched::Scheduler::start(world.clone(), client, caches, tasks.clone(), host);
 }

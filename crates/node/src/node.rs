@@ -2,6 +2,8 @@
 
 use crate::machine::Machine;
 use crate::pod::Pods;
+use crate::pod::allocation::Allocations;
+use crate::qos::Requests;
 use crate::rim::Rim;
 use crate::{Error, register};
 use skiff_base::{Tasks, World};
@@ -62,6 +64,8 @@ impl Node {
         let recorder =
             Recorder::new(client.clone(), world.clone(), "kubelet").on_host(&config.name);
         let caches = Caches::new(client.clone(), world.clone(), tasks.clone());
+        let capacity = machine.capacity();
+        let most = Requests { milli_cpu: capacity.milli_cpu, memory: capacity.memory };
         let rim = Arc::new(Rim {
             world,
             config,
@@ -74,6 +78,7 @@ impl Node {
             network,
             tasks,
             watches: Default::default(),
+            allocations: Allocations::new(most),
         });
         let pods = Arc::new(Pods::new(rim.clone()));
         Ok(Node { rim, pods })

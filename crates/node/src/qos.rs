@@ -8,7 +8,24 @@ use skiff_api::views::pod::{Container, Quantities};
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Requests {
     pub milli_cpu: i64,
+    /// Bytes.
     pub memory: i64,
+}
+
+impl Requests {
+    pub fn and(self, more: Requests) -> Requests {
+        let (milli_cpu, memory) = (self.milli_cpu + more.milli_cpu, self.memory + more.memory);
+        Requests { milli_cpu, memory }
+    }
+
+    pub fn without(self, less: Requests) -> Requests {
+        let (milli_cpu, memory) = (self.milli_cpu - less.milli_cpu, self.memory - less.memory);
+        Requests { milli_cpu, memory }
+    }
+
+    pub fn within(self, most: Requests) -> bool {
+        self.milli_cpu <= most.milli_cpu && self.memory <= most.memory
+    }
 }
 
 /// `Guaranteed`, `Burstable` or `BestEffort`.
@@ -46,7 +63,7 @@ fn milli(container: &Container, name: &str) -> i64 {
 }
 
 /// The greater of what runs together at the end and what any init container needs beside the
-/// sidecars that run before it.
+/// sidecars that run before it, or the pod's own word (KEP-2837).
 pub fn requests(pod: &Pod) -> Requests {
     let sum = |name| {
         let main: i64 = pod.spec.containers.iter().map(|c| milli(c, name)).sum();
@@ -59,8 +76,9 @@ pub fn requests(pod: &Pod) -> Requests {
                 most = most.max(sidecars + milli(init, name));
             }
         }
-        let overhead = pod.spec.overhead.get(name).map_or(0, |amount| amount.milli_value());
-        (main + sidecars).max(most) + overhead
+        let own = pod.spec.resources.as_ref().and_then(|own| own.requests.get(name));
+        let all = own.map_or((main + sidecars).max(most), |own| own.milli_value());
+        all + pod.spec.overhead.get(name).map_or(0, |amount| amount.milli_value())
     };
     Requests { milli_cpu: sum("cpu"), memory: sum("memory") / 1000 }
 }

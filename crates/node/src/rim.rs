@@ -2,6 +2,7 @@
 
 use crate::machine::Machine;
 use crate::node::Config;
+use crate::pod::allocation::Allocations;
 use crate::watches::Watches;
 use skiff_base::{Tasks, World};
 use skiff_client::events::Recorder;
@@ -25,6 +26,7 @@ pub struct Rim {
     pub network: Arc<PodNetwork>,
     pub tasks: Tasks,
     pub watches: Watches,
+    pub allocations: Allocations,
 }
 
 impl Rim {

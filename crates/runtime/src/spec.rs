@@ -42,6 +42,9 @@ pub struct ContainerSpec {
     pub rlimits: Vec<Rlimit>,
     /// Written softly: a value lower than the kernel permits is replaced by the lowest permitted.
     pub oom_score_adj: Option<i32>,
+    /// A running container of the same sandbox whose process ids it shares; None has what the
+    /// sandbox's [`PidMode`] says.
+    pub join_pids: Option<String>,
     /// Gives the container a terminal; stdout and stderr are one stream then.
     pub terminal: bool,
     /// Keeps a stdin open for attached clients; otherwise it is /dev/null.

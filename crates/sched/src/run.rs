@@ -41,9 +41,15 @@ struct Mind {
 }
 
 impl Scheduler {
-    /// `client` acts as `system:kube-scheduler`; the caches may be shared.
-    pub fn start(world: World, client: Client, caches: &Caches, tasks: Tasks) -> Scheduler {
-        let recorder = Recorder::new(client.clone(), world.clone(), NAME);
+    /// `client` acts as `system:kube-scheduler`; the caches may be shared. Events name the `host`.
+    pub fn start(
+        world: World,
+        client: Client,
+        caches: &Caches,
+        tasks: Tasks,
+        host: &str,
+    ) -> Scheduler {
+        let recorder = Recorder::new(client.clone(), world.clone(), NAME).on_host(host);
         let pods = caches.of::<Pod>();
         let inner = Inner {
             world,
@@ -173,7 +179,7 @@ impl Scheduler {
         match bound {
             Ok(_) => {
                 let message = format!("Successfully assigned {} to {node}", meta.key());
-                self.0.recorder.record("Normal", "Scheduled", &message, about).await;
+                self.0.recorder.acted("Binding", "Normal", "Scheduled", &message, about).await;
             }
             Err(status) => self.bind_failed(pod, status).await,
         }
@@ -196,7 +202,8 @@ impl Scheduler {
     async fn refuse(&self, pod: &Arc<Pod>, message: &str) {
         let meta = &pod.metadata;
         let about = reference(Pod::RESOURCE, meta);
-        self.0.recorder.record("Warning", "FailedScheduling", message, about).await;
+        let (recorder, reason) = (&self.0.recorder, "FailedScheduling");
+        recorder.acted("Scheduling", "Warning", reason, message, about).await;
         let old = pod.status.condition("PodScheduled");
         let same = old.is_some_and(|c| c.status == "False" && c.message == message);
         if same {

@@ -3,7 +3,7 @@
 //! Kept current by the change of one object at a time, so that a decision never counts pods anew.
 
 use skiff_api::quantity::Quantity;
-use skiff_api::views::pod::Container;
+use skiff_api::views::pod::{Container, Quantities};
 use skiff_api::views::{Key, Namespace, Node, Pod};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -126,11 +126,26 @@ pub fn host_ports(pod: &Pod) -> Vec<HostPort> {
 }
 
 /// What a pod asks for: the main containers and sidecars together, or the most that an init
-/// container needs beside the sidecars before it (KEP-753), or the pod's own word (KEP-2837).
+/// container needs beside the sidecars before it (KEP-753), or the pod's own word (KEP-2837). While
+/// its resources change, each container counts with the more of what it has and what it shall have,
+/// unless its node cannot give that at all (KEP-1287).
 pub fn requests(pod: &Pod) -> Amounts {
+    let status = &pod.status;
+    let pending = status.condition("PodResizePending");
+    let infeasible = pending.is_some_and(|condition| condition.reason == "Infeasible");
     let of = |container: &Container| -> Amounts {
-        let requests = container.resources.requests.iter();
-        requests.map(|(name, amount)| (name.to_owned(), whole(name, amount))).collect()
+        let mut all = status.init_container_statuses.iter().chain(&status.container_statuses);
+        let has = all.find(|status| status.name == container.name);
+        let has = has.and_then(|status| status.resources.as_ref());
+        let has = has.map(|resources| amounts(&resources.requests));
+        match has {
+            Some(has) if infeasible => has,
+            has => {
+                let mut all = amounts(&container.resources.requests);
+                raise(&mut all, &has.unwrap_or_default());
+                all
+            }
+        }
     };
     let mut total = Amounts::new();
     for container in &pod.spec.containers {
@@ -148,12 +163,14 @@ pub fn requests(pod: &Pod) -> Amounts {
     }
     raise(&mut total, &most);
     if let Some(own) = &pod.spec.resources {
-        let own = own.requests.iter().map(|(name, amount)| (name.to_owned(), whole(name, amount)));
-        total.extend(own);
+        total.extend(amounts(&own.requests));
     }
-    let overhead = pod.spec.overhead.iter();
-    add(&mut total, &overhead.map(|(n, amount)| (n.to_owned(), whole(n, amount))).collect());
+    add(&mut total, &amounts(&pod.spec.overhead));
     total
+}
+
+fn amounts(all: &Quantities) -> Amounts {
+    all.iter().map(|(name, amount)| (name.to_owned(), whole(name, amount))).collect()
 }
 
 fn add(total: &mut Amounts, more: &Amounts) {

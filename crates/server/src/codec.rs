@@ -134,11 +134,18 @@ impl Incoming {
         new: &mut Object,
         old: Option<&Object>,
     ) -> Result<(), Status> {
-        emit::emit(new.value_mut(), &request.kind.schema);
+        let kind = &request.kind;
+        let entry = kind.subresource(&request.resource.subresource);
+        let acts = entry.filter(|entry| matches!(entry.does, Does::Act));
+        let (schema, version): (&Struct, _) = match acts.and_then(|entry| entry.body) {
+            Some((group, version, _)) => (body_schema(request)?, format!("{group}/{version}")),
+            None => (&kind.schema, kind.api_version()),
+        };
+        emit::emit(new.value_mut(), schema);
         if matches!(self, Incoming::Apply { .. }) {
             return Ok(());
         }
-        with_ownership(server, request, |write| {
+        with_ownership(server, request, (schema, &version), |write| {
             apply::update(write, old.map(Object::value), new.value_mut());
             Ok(())
         })
@@ -149,6 +156,7 @@ impl Incoming {
 fn with_ownership<T>(
     server: &Server,
     request: &Request,
+    (schema, version): (&Struct, &str),
     work: impl FnOnce(&apply::Write) -> Result<T, Status>,
 ) -> Result<T, Status> {
     let mut reset = Set::default();
@@ -158,11 +166,10 @@ fn with_ownership<T>(
         Some(Does::Part { .. }) => reset.insert(&["spec"]),
         _ => {}
     }
-    let (version, manager, now) =
-        (request.kind.api_version(), request.manager(), time(server.world.now()));
+    let (manager, now) = (request.manager(), time(server.world.now()));
     work(&apply::Write {
-        schema: &request.kind.schema,
-        version: &version,
+        schema,
+        version,
         subresource: &request.resource.subresource,
         manager: &manager,
         now: &now,
@@ -430,7 +437,7 @@ fn applied(
         )));
     }
     check_names(request, &Object::new(config.clone()))?;
-    let result = with_ownership(server, request, |write| {
+    let result = with_ownership(server, request, (&kind.schema, version), |write| {
         apply::apply(write, old.map(Object::value), config, force).map_err(refuse_apply)
     })?;
     if let (true, Some(old)) = (result.same, old) {

@@ -13,6 +13,7 @@ mod node;
 pub mod pod;
 mod priorityclass;
 mod service;
+pub mod token;
 pub mod workloads;
 
 pub use clusterrole::{AggregationRule, ClusterRole};
@@ -112,6 +113,8 @@ fn intern(name: &str) -> &'static str {
 /// Something that loops read.
 pub trait View: DeserializeOwned + Send + Sync + 'static {
     const RESOURCE: Resource;
+    /// Which objects a cache of all holds, as the end of a query (`&fieldSelector=...`); empty is every one.
+    const QUERY: &'static str = "";
     fn meta(&self) -> &Meta;
     /// Names the values under which a cache finds this object besides its key (`node`, `owner`, ...).
     fn index(&self, _put: &mut dyn FnMut(&'static str, &str)) {}

@@ -4,7 +4,7 @@ use super::plan;
 use super::seen::{Ended, ImageStep, Known, Run, Seen};
 use super::status::seconds;
 use serde_json::{Value, json};
-use skiff_api::views::pod::{Container, Quantities};
+use skiff_api::views::pod::{Container, Quantities, Resources};
 use skiff_base::Time;
 
 /// What ids of containers begin with.
@@ -48,21 +48,27 @@ pub fn status(seen: &Seen, container: &Container, initialized: bool) -> Value {
     }
     let live = known.live().and(known.resources.as_ref());
     let resources = live.unwrap_or(&container.resources);
-    let (limits, requests) = (&resources.limits, &resources.requests);
-    if !requests.is_empty() {
-        value["allocatedResources"] = quantities(requests);
+    let allocated = &container.resources.requests;
+    if !allocated.is_empty() {
+        value["allocatedResources"] = quantities(allocated);
     }
-    value["resources"] = json!({});
-    for (name, amounts) in [("limits", limits), ("requests", requests)] {
-        if !amounts.is_empty() {
-            value["resources"][name] = quantities(amounts);
-        }
-    }
+    value["resources"] = resources_value(resources);
     if !container.volume_mounts.is_empty() {
         value["volumeMounts"] = container.volume_mounts.iter().map(mount).collect();
     }
     if let Some((uid, gid, groups)) = &known.user {
         value["user"] = json!({"linux": {"uid": uid, "gid": gid, "supplementalGroups": groups}});
+    }
+    value
+}
+
+/// What a status and an event say of resources.
+pub fn resources_value(resources: &Resources) -> Value {
+    let mut value = json!({});
+    for (name, amounts) in [("limits", &resources.limits), ("requests", &resources.requests)] {
+        if !amounts.is_empty() {
+            value[name] = quantities(amounts);
+        }
     }
     value
 }

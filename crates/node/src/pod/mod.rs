@@ -4,6 +4,7 @@
 
 pub mod act;
 pub mod adopt;
+pub mod allocation;
 pub mod containers;
 pub mod exits;
 pub mod files;
@@ -60,6 +61,13 @@ impl Pods {
         let pods = self.clone();
         self.rim.tasks.spawn(async move {
             cache.caught_up(0).await;
+            // All that was given before is known now: what was refused, or not answered, is looked at.
+            pods.workers.lock().expect("no holder of this lock panics").values().for_each(
+                |worker| {
+                    // One that has ended needs nothing.
+                    let _ = worker.send(Mail::Room);
+                },
+            );
             pods.remove_strays().await;
         });
         Ok(())

@@ -1,9 +1,11 @@
-//! What a pod's plan may look at: the pod as the API has it, and what this node knows of it.
+//! What a pod's plan may look at: the pod as the API has it, with the resources that it was given,
+//! and what this node knows of it.
 //!
 //! Facts change in two ways only: an action that was planned begins ([`Seen::begin`]), and an
 //! outcome arrives ([`Seen::take`]). Both are pure, so that a whole life of a pod can be told as a
 //! text in a test. Never here: IO, a clock.
 
+use super::allocation::Refusal;
 use super::plan::{Action, Why};
 use skiff_api::views::Pod;
 use skiff_api::views::pod::{Container, Resources};
@@ -44,6 +46,8 @@ pub struct Seen {
     pub since: Time,
     /// Our own conditions as they were last reported: type to status and time of change.
     pub conditions: BTreeMap<String, (String, Time)>,
+    /// Why the pod does not have the resources that the API says it shall have.
+    pub pending: Option<Refusal>,
     /// The change of resources that is under way, or has failed: it is not tried again as it is.
     pub resize: Option<Resize>,
     /// No main container has begun in this sandbox, though some had in one before it.
@@ -308,6 +312,7 @@ impl Seen {
             containers: BTreeMap::new(),
             failed: None,
             since: now,
+            pending: None,
             resize: None,
             anew: false,
             over: false,
@@ -336,6 +341,14 @@ impl Seen {
 
     pub fn container(&self, name: &str) -> Option<&Container> {
         self.pod.spec.all_containers().find(|container| container.name == name)
+    }
+
+    /// The id of a container's present run, if its program runs.
+    pub fn running(&self, name: &str) -> Option<&str> {
+        match &self.known(name).run {
+            Run::Running { id, .. } => Some(id),
+            _ => None,
+        }
     }
 
     /// The planned action is under way from now on.

@@ -37,6 +37,8 @@ pub struct Job {
     pub image: ImageFact,
     pub attempt: u32,
     pub sandbox: String,
+    /// Id of the running container whose processes an ephemeral one joins.
+    pub target: Option<String>,
     pub volumes: Arc<Volumes>,
     pub addresses: Addresses,
     pub send: UnboundedSender<Mail>,
@@ -191,6 +193,11 @@ impl Job {
             mounts::mounts(container, &self.volumes, &self.own_files(container, &message), &env)
                 .map_err(|why| ("CreateContainerConfigError", why))?;
         let wanted = identity::wanted(&self.pod, container, &image.config.user);
+        let target = &container.target_container_name;
+        if !target.is_empty() && self.target.is_none() {
+            let why = format!("unable to find target container {target}");
+            return Err(("CreateContainerConfigError", why));
+        }
         let args = command::command(container, &image.config, &env);
         if args.is_empty() {
             let why = "no command specified".to_owned();
@@ -225,6 +232,7 @@ impl Job {
                 container,
                 rim.machine.memory_bytes,
             )),
+            join_pids: self.target.clone(),
             terminal: container.tty,
             stdin: container.stdin,
             stdin_once: container.stdin_once,

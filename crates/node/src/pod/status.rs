@@ -3,6 +3,7 @@
 //! Words and rules are those of the API reference (Pod v1, PodStatus) and of kubelet's answers. What
 //! others own (conditions of readiness gates, PodScheduled) is not here. Never here: IO, a clock.
 
+use super::allocation::PENDING;
 use super::containers;
 use super::plan;
 use super::seen::{Run, Sandbox, Seen};
@@ -11,8 +12,9 @@ use serde_json::{Value, json};
 use skiff_api::views::pod::Container;
 use skiff_base::Time;
 
-/// The condition that is there only while it is true.
+/// The conditions that are there only while they are true.
 const RESIZING: &str = "PodResizeInProgress";
+const PASSING: [&str; 2] = [PENDING, RESIZING];
 
 /// Times as statuses carry them.
 pub fn seconds(time: Time) -> String {
@@ -129,13 +131,15 @@ fn conditions(seen: &Seen, phase: &str, now: Time) -> Vec<Value> {
         false => Said("Ready", ready, reason, message.clone()),
     });
     said.push(Said("ContainersReady", ready, reason, message));
+    let pending = seen.pending.clone();
+    said.extend(pending.map(|why| Said(PENDING, true, why.reason, why.message)));
     said.extend(resizing(seen));
-    let mut all: Vec<Value> = said.into_iter().map(|said| condition(seen, said, now)).collect();
-    if seen.conditions.contains_key(RESIZING) && resizing(seen).is_none() {
-        // A strategic merge leaves what is not named.
-        all.push(json!({"$patch": "delete", "type": RESIZING}));
-    }
-    all
+    let open = |sort: &&str| said.iter().any(|said| said.0 == *sort);
+    let over =
+        PASSING.into_iter().filter(|sort| seen.conditions.contains_key(*sort) && !open(sort));
+    // A strategic merge leaves what is not named.
+    let over: Vec<Value> = over.map(|sort| json!({"$patch": "delete", "type": sort})).collect();
+    said.into_iter().map(|said| condition(seen, said, now)).chain(over).collect()
 }
 
 /// That resources are being changed, for as long as they are (KEP-1287).

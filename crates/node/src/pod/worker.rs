@@ -2,6 +2,7 @@
 //! actions are begun as tasks of their own, and what they come to is mail again.
 
 use super::adopt::{self, Leftover};
+use super::allocation::{self, Refusal};
 use super::plan::{self, Action, Why};
 use super::seen::{Outcome, ProbeSort, Sandbox, Seen, Step};
 use super::{act, start, status, stop};
@@ -32,6 +33,8 @@ pub type Tokens = BTreeMap<(String, String), Token>;
 pub enum Mail {
     Pod(Arc<Pod>),
     Gone,
+    /// A change of resources that was refused may fit now.
+    Room,
     Outcome(Outcome),
     Mounted(Result<Volumes, String>, Tokens),
     /// A source of the pod's volumes has changed.
@@ -43,7 +46,11 @@ pub enum Mail {
 
 pub struct Worker {
     rim: Arc<Rim>,
+    /// The pod as the API has it; what is seen has the resources that it was given.
+    wanted: Arc<Pod>,
     seen: Seen,
+    /// Resources of containers are being changed.
+    resizing: bool,
     send: UnboundedSender<Mail>,
     report: Report,
     reported: Value,
@@ -70,7 +77,12 @@ impl Worker {
     ) -> Worker {
         let silent = pod.ended();
         let report = Report::new(rim.clone());
-        let mut seen = Seen::new(pod, &rim.config.address.to_string(), rim.world.now());
+        let given = Arc::new(allocation::reported(&pod));
+        let mut seen = Seen::new(given, &rim.config.address.to_string(), rim.world.now());
+        seen.pending = allocation::refused_before(&pod);
+        if !silent {
+            rim.allocations.give(&seen.pod);
+        }
         match &leftover {
             Some(leftover) => adopt::adopt(&mut seen, leftover),
             None => {
@@ -84,7 +96,9 @@ impl Worker {
         }
         let mut worker = Worker {
             rim,
+            wanted: pod,
             seen,
+            resizing: false,
             send,
             report,
             reported: Value::Null,
@@ -134,8 +148,10 @@ impl Worker {
             Mail::Pod(pod) => {
                 let (old, new) = (&self.seen.pod.metadata, &pod.metadata);
                 self.stale |= old.labels != new.labels || old.annotations != new.annotations;
-                self.seen.pod = pod;
+                self.wanted = pod;
+                self.allocate();
             }
+            Mail::Room => self.allocate(),
             Mail::Refresh => self.stale = true,
             Mail::Refreshed(result, tokens) => {
                 self.refreshing = false;
@@ -162,6 +178,11 @@ impl Worker {
                     let message = format!("Failed to create pod sandbox: {why}");
                     self.note(None, "Warning", "FailedCreatePodSandBox", message);
                 }
+                if let Outcome::Resized(Err(why)) = &outcome {
+                    let message = allocation::summary(&self.seen.pod, why);
+                    let message = format!("Pod resize error: {message}");
+                    self.note(None, "Warning", "ResizeError", message);
+                }
                 let lost = matches!(outcome, Outcome::SandboxLost)
                     && matches!(self.seen.sandbox, Sandbox::Ready { .. });
                 self.seen.take(outcome, now);
@@ -171,6 +192,49 @@ impl Worker {
                     self.remove_sandbox(id);
                 }
             }
+        }
+    }
+
+    /// Takes the pod as the API has it, with the resources that it asks for if they fit, and else
+    /// with those that it has.
+    fn allocate(&mut self) {
+        let (pod, had) = (self.wanted.clone(), &self.seen.pod);
+        let kept = allocation::keeping(&pod, had);
+        let same = kept.spec == pod.spec;
+        if same && self.seen.pending.is_none() || plan::stopping(&self.seen) {
+            self.seen.pod = if same { pod } else { Arc::new(kept) };
+            return;
+        }
+        let asked = self.rim.allocations.ask(&pod, self.rim.world.now(), &self.send);
+        match &asked {
+            Ok(()) if same => {}
+            Ok(()) => {
+                let message = format!("Pod resize started: {}", allocation::summary(&pod, ""));
+                self.note(None, "Normal", "ResizeStarted", message);
+            }
+            Err(why) if self.seen.pending.as_ref() == Some(why) => {}
+            Err(Refusal { reason, message }) => {
+                let summary = allocation::summary(&pod, message);
+                let infeasible = *reason == allocation::INFEASIBLE;
+                let event = if infeasible { "ResizeInfeasible" } else { "ResizeDeferred" };
+                self.note(None, "Warning", event, format!("Pod resize {reason}: {summary}"));
+            }
+        }
+        self.seen.pod = if asked.is_ok() { pod } else { Arc::new(kept) };
+        self.seen.pending = asked.err();
+    }
+
+    /// Tells that a change of resources is through, and gives back those of a pod that has ended.
+    fn settle(&mut self) {
+        let resizing = plan::changed(&self.seen).next().is_some();
+        if self.resizing && !resizing && !plan::stopping(&self.seen) {
+            let message = allocation::summary(&self.seen.pod, "");
+            let message = format!("Pod resize completed: {message}");
+            self.note(None, "Normal", "ResizeCompleted", message);
+        }
+        self.resizing = resizing;
+        if self.seen.over || matches!(status::phase(&self.seen), "Succeeded" | "Failed") {
+            self.rim.allocations.free(&self.seen.pod.metadata.uid);
         }
     }
 
@@ -206,6 +270,7 @@ impl Worker {
             }
         }
         self.refresh();
+        self.settle();
         self.tell();
     }
 
@@ -301,6 +366,8 @@ impl Worker {
             Action::Start { container, id, image, attempt } => {
                 let (volumes, addresses) = (self.volumes.clone(), self.addresses());
                 let Sandbox::Ready { id: sandbox, .. } = self.seen.sandbox.clone() else { return };
+                let target = self.seen.container(&container).map(|it| &*it.target_container_name);
+                let target = target.and_then(|name| self.seen.running(name)).map(str::to_owned);
                 let job = start::Job {
                     rim,
                     pod,
@@ -309,6 +376,7 @@ impl Worker {
                     image,
                     attempt,
                     sandbox,
+                    target,
                     volumes,
                     addresses,
                     send,

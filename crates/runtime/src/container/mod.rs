@@ -55,7 +55,7 @@ pub(crate) enum Role {
     Seccomp,
     /// v2 cgroup to be born in (the init's business).
     Birthplace,
-    /// Of the running container, for an exec.
+    /// Of a running container, for an exec; the first also for a container that joins it.
     PidNamespace,
     MountNamespace,
     CgroupNamespace,

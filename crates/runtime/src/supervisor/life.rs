@@ -248,7 +248,8 @@ impl Supervisor {
                 _ => {}
             }
             let sandbox = self.sandboxes.get(&container.sandbox);
-            if sandbox.is_some_and(state::Sandbox::own_pids) {
+            let first = container.spec.join_pids.is_none();
+            if first && sandbox.is_some_and(state::Sandbox::own_pids) {
                 return Ok(());
             }
         }

@@ -96,7 +96,12 @@ impl Supervisor {
         if spec.stdin && !spec.terminal {
             with.push((Role::Stdin, self.open_stdin(id, &sandbox)?));
         }
-        let flags = libc::CLONE_NEWNS | if own_pids { libc::CLONE_NEWPID } else { 0 };
+        let mut flags = libc::CLONE_NEWNS;
+        match spec.join_pids.as_deref().filter(|_| own_pids) {
+            Some(target) => with.push((Role::PidNamespace, self.pids_of(target, &sandbox)?)),
+            None if own_pids => flags |= libc::CLONE_NEWPID,
+            None => {}
+        }
         let token = self.token(Source::ContainerStatus(id.to_string()));
         let job = self.job(spec, None, &path, mountpoint, &sandbox)?;
         let status = self.spawn(&sandbox, id, Kind::Container, flags, job, with)?;
@@ -144,6 +149,15 @@ impl Supervisor {
         }
         self.container_mut(id)?.terminal = Some((master, token));
         Ok(())
+    }
+
+    /// The process namespace of a running container of the sandbox.
+    fn pids_of(&mut self, id: &str, sandbox: &str) -> Result<OwnedFd> {
+        let target = self.running(id)?;
+        if target.sandbox != sandbox {
+            return Err(Error::Invalid(format!("container {id} is in another sandbox")));
+        }
+        namespace(target.process.as_ref().map_or(0, |process| process.pid), "pid")
     }
 
     fn job(
@@ -306,14 +320,10 @@ impl Supervisor {
                 streams[at] = Some(mine);
             }
         }
-        let namespace = |name: &str| {
-            let path = format!("/proc/{pid}/ns/{name}");
-            sys::open(Path::new(&path), libc::O_RDONLY, 0).map_err(failed(path))
-        };
-        with.push((Role::MountNamespace, namespace("mnt")?));
-        with.push((Role::CgroupNamespace, namespace("cgroup")?));
+        with.push((Role::MountNamespace, namespace(pid, "mnt")?));
+        with.push((Role::CgroupNamespace, namespace(pid, "cgroup")?));
         if own_pids {
-            with.push((Role::PidNamespace, namespace("pid")?));
+            with.push((Role::PidNamespace, namespace(pid, "pid")?));
         }
         let cgroup = self.container_cgroup(id)?;
         let job = self.job(job_spec, Some(spec), &cgroup, PathBuf::new(), &sandbox)?;
@@ -377,6 +387,12 @@ impl Supervisor {
             _ => Err(Error::State(format!("sandbox {name} is not ready"))),
         }
     }
+}
+
+/// One of a process.
+fn namespace(pid: u32, name: &str) -> Result<OwnedFd> {
+    let path = format!("/proc/{pid}/ns/{name}");
+    sys::open(Path::new(&path), libc::O_RDONLY, 0).map_err(failed(path))
 }
 
 /// What a status socket says; an error is the child's, or that of the socket.

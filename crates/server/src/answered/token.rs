@@ -8,7 +8,7 @@ use crate::codec;
 use crate::request::Request;
 use crate::token::ISSUER;
 use crate::token::claims::{Claims, Kubernetes, Reference};
-use serde_json::{Value, json};
+use serde_json::json;
 use skiff_api::Status;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kinds::authentication::tokenrequest;
@@ -67,14 +67,10 @@ pub fn issue(server: &Server, request: &Request, mut body: Object) -> Result<Obj
     Ok(body)
 }
 
-/// What the answer repeats of the service account, and the defaults.
+/// What the answer repeats of the service account, and whom the token is for if nobody says.
 fn complete(body: &mut Object, account: &Object, now: &str) {
-    tokenrequest::default(body);
     if body.list("spec.audiences").is_empty() {
         body.set("spec.audiences", json!([ISSUER]));
-    }
-    if body.at("spec.boundObjectRef").is_none() {
-        body.set("spec.boundObjectRef", Value::Null);
     }
     body.set("metadata.name", account.name());
     body.set("metadata.uid", account.uid());

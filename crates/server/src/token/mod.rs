@@ -4,13 +4,16 @@
 //! A token names a service account and perhaps one object that it is bound to (pod, secret or
 //! node), each by name and uid. It is good as long as its time runs *and* all of these still exist:
 //! both are looked up in the store on every use, so deleting a pod ends its token at once. Only the
-//! signature's check is remembered.
+//! signature's check is remembered. A token that lives in a secret has no end but that of secret and
+//! account.
 
 pub mod claims;
 
 use crate::keys::signing::SigningKey;
 use claims::{Claims, Reference};
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use skiff_api::views::token::{LEGACY_ISSUER, LegacyClaims, TokenSecret};
 use skiff_api::wire::User;
 use skiff_base::World;
 use skiff_store::Store;
@@ -42,13 +45,22 @@ pub enum TokenError {
     Invalid(String),
 }
 
+/// What this cluster has signed.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Signed {
+    Claims(Box<Claims>),
+    /// A token that lives in a secret.
+    Legacy(LegacyClaims),
+}
+
 /// Issues tokens and tells whose they are.
 pub struct Tokens {
     store: Arc<dyn Store>,
     world: World,
     signing: Arc<SigningKey>,
     /// Tokens by digest whose signature was found good.
-    remembered: Mutex<BTreeMap<[u8; 32], Arc<Claims>>>,
+    remembered: Mutex<BTreeMap<[u8; 32], Arc<Signed>>>,
 }
 
 impl Tokens {
@@ -59,17 +71,31 @@ impl Tokens {
     /// The user of a token that is meant for one of `audiences`, and those of them that it is meant
     /// for.
     pub fn user(&self, token: &str, audiences: &[&str]) -> Result<(User, Vec<String>), TokenError> {
-        let invalid = |why: &str| TokenError::Invalid(why.to_owned());
-        let claims = self.claims(token).ok_or(TokenError::Foreign)?;
-        let meant = claims.aud.iter().filter(|aud| audiences.contains(&aud.as_str()));
+        let signed = self.signed(token).ok_or(TokenError::Foreign)?;
+        let own = [ISSUER.to_owned()];
+        let aud = match &*signed {
+            Signed::Claims(claims) => &claims.aud[..],
+            Signed::Legacy(_) => &own,
+        };
+        let meant = aud.iter().filter(|aud| audiences.contains(&aud.as_str()));
         let meant: Vec<String> = meant.cloned().collect();
         if meant.is_empty() {
             return Err(TokenError::Invalid(format!(
                 "token audiences {} is invalid for the target audiences {}",
-                crate::authorize::rule::quoted(&claims.aud),
+                crate::authorize::rule::quoted(aud),
                 crate::authorize::rule::quoted(audiences),
             )));
         }
+        let user = match &*signed {
+            Signed::Claims(claims) => self.bound(claims)?,
+            Signed::Legacy(claims) => self.kept(claims, token)?,
+        };
+        Ok((user, meant))
+    }
+
+    /// The user of a token of a time and of objects.
+    fn bound(&self, claims: &Claims) -> Result<User, TokenError> {
+        let invalid = |why: &str| TokenError::Invalid(why.to_owned());
         let now = self.world.now().as_second();
         if now > claims.exp + LEEWAY_S {
             return Err(invalid("service account token has expired"));
@@ -77,15 +103,42 @@ impl Tokens {
         if now < claims.nbf - LEEWAY_S {
             return Err(invalid("service account token is not valid yet"));
         }
-        self.check_bound(&claims, now)?;
-        Ok((claims.user(), meant))
+        self.check_bound(claims, now)?;
+        Ok(claims.user())
+    }
+
+    /// The user of a token that its secret keeps.
+    fn kept(&self, claims: &LegacyClaims, token: &str) -> Result<User, TokenError> {
+        let invalid = |why: String| Err(TokenError::Invalid(why));
+        let (namespace, account) = (&*claims.namespace, &*claims.account);
+        let found = self.read::<TokenSecret>("secrets", namespace, &claims.secret);
+        let Some(secret) = found.filter(|secret| !secret.metadata.deleting()) else {
+            return invalid("token has been invalidated".into());
+        };
+        if secret.data.get("token").is_none_or(|copy| copy != token) {
+            return invalid("token does not match server's copy".into());
+        }
+        match self.metadata("serviceaccounts", namespace, account) {
+            None => return invalid(format!("serviceaccounts \"{account}\" not found")),
+            Some(found) if found.deletion_timestamp.is_some() => {
+                return invalid(format!("service account {namespace}/{account} has been deleted"));
+            }
+            Some(found) if found.uid != claims.account_uid => {
+                let (uid, claimed) = (found.uid, &claims.account_uid);
+                let why = format!("service account UID ({uid}) does not match claim ({claimed})");
+                return invalid(why);
+            }
+            Some(_) => {}
+        }
+        let uid = claims.account_uid.clone();
+        Ok(User { uid, ..User::service_account(namespace, account) })
     }
 
     /// Signs claims.
     ///
     /// # Errors
     /// When the kernel gives no randomness.
-    pub fn sign(&self, claims: &Claims) -> Result<String, ring::error::Unspecified> {
+    pub fn sign(&self, claims: &impl Serialize) -> Result<String, ring::error::Unspecified> {
         self.signing.sign(&serde_json::to_value(claims).map_err(|_| ring::error::Unspecified)?)
     }
 
@@ -106,35 +159,39 @@ impl Tokens {
     }
 
     /// The claims of a token that this cluster signed, whatever their time.
-    fn claims(&self, token: &str) -> Option<Arc<Claims>> {
+    fn signed(&self, token: &str) -> Option<Arc<Signed>> {
         if token.len() > TOKEN_MOST {
             return None;
         }
         let digest = ring::digest::digest(&ring::digest::SHA256, token.as_bytes());
         let digest: [u8; 32] = digest.as_ref().try_into().expect("SHA-256 has 32 bytes");
-        if let Some(claims) = self.lock().get(&digest) {
-            return Some(claims.clone());
+        if let Some(signed) = self.lock().get(&digest) {
+            return Some(signed.clone());
         }
-        let claims: Claims = serde_json::from_slice(&self.signing.open(token)?).ok()?;
-        if claims.iss != ISSUER {
-            return None;
+        let signed = Arc::new(serde_json::from_slice(&self.signing.open(token)?).ok()?);
+        match &*signed {
+            Signed::Claims(claims) if claims.iss == ISSUER => {}
+            Signed::Legacy(claims) if claims.iss == LEGACY_ISSUER => {}
+            _ => return None,
         }
-        let claims = Arc::new(claims);
         let mut remembered = self.lock();
         if remembered.len() >= REMEMBERED_MOST {
             let now = self.world.now().as_second();
-            remembered.retain(|_, claims| claims.exp > now);
+            remembered.retain(|_, signed| match &**signed {
+                Signed::Claims(claims) => claims.exp > now,
+                Signed::Legacy(_) => true,
+            });
         }
         if remembered.len() >= REMEMBERED_MOST {
             // All are in use: forget everything rather than keep an order; each costs one check
             // again.
             remembered.clear();
         }
-        remembered.insert(digest, claims.clone());
-        Some(claims)
+        remembered.insert(digest, signed.clone());
+        Some(signed)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<[u8; 32], Arc<Claims>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<[u8; 32], Arc<Signed>>> {
         self.remembered.lock().expect("no holder of this lock panics")
     }
 
@@ -190,9 +247,13 @@ impl Tokens {
     }
 
     fn metadata(&self, resource: &str, namespace: &str, name: &str) -> Option<Metadata> {
+        self.read::<Identity>(resource, namespace, name).map(|identity| identity.metadata)
+    }
+
+    fn read<T: DeserializeOwned>(&self, resource: &str, namespace: &str, name: &str) -> Option<T> {
         let record = self.store.get(&format!("{resource}/{namespace}/{name}"))?;
-        match serde_json::from_slice::<Identity>(&record.body) {
-            Ok(identity) => Some(identity.metadata),
+        match serde_json::from_slice(&record.body) {
+            Ok(part) => Some(part),
             Err(error) => {
                 tracing::error!(key = %record.key, %error, "a stored object is unreadable");
                 None
