@@ -96,7 +96,11 @@ fn storage(crd: &Object) -> Option<String> {
 }
 
 /// A version that is stored from now on is remembered as one that was.
-fn prepare(crd: &mut Object, _: Option<&Object>) {
+fn prepare(crd: &mut Object, old: Option<&Object>) {
+    if old.is_none() {
+        // Upstream has null here until the first condition, which `kubectl wait` takes for a failure.
+        crd.set("status.conditions", json!([]));
+    }
     let Some(name) = storage(crd) else { return };
     let mut stored = crd.list("status.storedVersions").to_vec();
     if !stored.iter().any(|it| *it == *name) {
