@@ -1,8 +1,9 @@
 //! Bad input through the front door: each is refused with words that say what to do, the daemon keeps its memory, and
 //! nothing is lost afterwards.
 
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{ChildStdout, Stdio};
 
 use skiff_tests::cluster::Cluster;
 
@@ -33,18 +34,93 @@ fn cluster(name: &str) -> (Cluster, u64) {
     (c, before)
 }
 
-/// A body to POST as it is, and what the answer says.
+/// A body to POST as it is, and what the answer says, over each HTTP that this machine's curl speaks.
 #[track_caller]
 fn refused(c: &Cluster, sort: &str, body: &str, wanted: &str) {
     let file = c.machine().data().join("body");
     std::fs::write(&file, body).unwrap();
-    let line = format!(
-        "curl -sS --http1.1 --max-time 60 --cacert $HOME/ca --cert $HOME/cert --key $HOME/key \
-         -H 'Content-Type: {sort}' --data-binary @{} $(cat $HOME/server)/api/v1/namespaces/default/configmaps",
-        file.display()
-    );
-    let said = c.shell(&line);
-    assert!(said.contains(wanted), "{sort}: {}", &said[..said.len().min(2000)]);
+    let has_http2 = c.shell("curl --version").contains("HTTP2");
+    for version in ["--http1.1", "--http2"].into_iter().take(1 + usize::from(has_http2)) {
+        let line = format!(
+            "curl -sS {version} --max-time 60 --cacert $HOME/ca --cert $HOME/cert --key $HOME/key \
+             -H 'Content-Type: {sort}' --data-binary @{} \
+             $(cat $HOME/server)/api/v1/namespaces/default/configmaps",
+            file.display()
+        );
+        let said = c.shell(&line);
+        assert!(said.contains(wanted), "{sort} {version}: {}", &said[..said.len().min(2000)]);
+    }
+}
+
+/// Connections that others make and hold.
+struct Held(std::process::Child, BufReader<ChildStdout>);
+
+impl Held {
+    /// So many, each with this request on it, once they are there; `answered` waits for the head of each answer.
+    #[track_caller]
+    fn start(c: &Cluster, count: usize, request: &str, answered: bool) -> Held {
+        let script = r#"
+import os, resource, socket, ssl, sys
+count, request, answered = int(sys.argv[1]), sys.argv[2].replace("\n", "\r\n").encode(), sys.argv[3] == "true"
+resource.setrlimit(resource.RLIMIT_NOFILE, (8192, 8192))
+home = os.environ["HOME"]
+tls = ssl.create_default_context(cafile=home + "/ca")
+tls.load_cert_chain(home + "/cert", home + "/key")
+host, port = open(home + "/server").read().removeprefix("https://").rsplit(":", 1)
+held = []
+def until(s, end):
+    said = b""
+    while end not in said:
+        more = s.recv(65536)
+        if not more: sys.exit("ended after " + repr(said))
+        said += more
+for i in range(count):
+    s = tls.wrap_socket(socket.create_connection((host, int(port))), server_hostname=host)
+    s.sendall(request)
+    if answered: until(s, b"\r\n\r\n")
+    held.append(s)
+print("held", flush=True)
+for line in sys.stdin:
+    for s in held: until(s, line.strip().encode())
+    print("seen", flush=True)
+"#;
+        let file = c.machine().data().join("hold.py");
+        std::fs::write(&file, script).unwrap();
+        let mut command = c.inside(Path::new("python3"));
+        command.arg(file).args([&*count.to_string(), request, &*answered.to_string()]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let out = BufReader::new(child.stdout.take().expect("a pipe"));
+        let mut held = Held(child, out);
+        held.says("held");
+        held
+    }
+
+    #[track_caller]
+    fn says(&mut self, wanted: &str) {
+        let mut said = String::new();
+        self.1.read_line(&mut said).unwrap();
+        assert_eq!(said.trim(), wanted);
+    }
+
+    /// Returns when this text came on each connection.
+    #[track_caller]
+    fn see(&mut self, text: &str) {
+        writeln!(self.0.stdin.as_mut().expect("a pipe"), "{text}").unwrap();
+        self.says("seen");
+    }
+
+    fn end(mut self) {
+        drop(self.0.stdin.take());
+        self.0.wait().unwrap();
+    }
+}
+
+/// The value of one line of `/metrics`.
+#[track_caller]
+fn metric(c: &Cluster, name: &str) -> u64 {
+    let page = c.k.ok("get --raw /metrics");
+    let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {name} in\n{page}")).parse().expect("a number")
 }
 
 /// Lays the parts of the kubeconfig where curl finds them.
@@ -83,6 +159,7 @@ fn bodies_that_are_bombs_are_refused() {
     let fields = vec![r#""a":"1""#; 100_000].join(",");
     let key = "k".repeat(1 << 20);
     let repeated = format!(r#"{head}"{key}":{{{fields}}}}}"#);
+    let repeated = repeated.replace(r#""name":"x""#, r#""generateName":"x""#);
     refused(&c, "application/json", &repeated, r#""kind": "ConfigMap""#);
     let unknown = format!(r#"{head}"dta":{{"a":"1"}}}}"#);
     let strict = c.k.exits(
@@ -137,11 +214,83 @@ fn silent_and_half_open_connections_hold_nobody_up() {
     let mut child = silent.spawn().unwrap();
     let mut said = String::new();
     let out = child.stdout.take().expect("a pipe");
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut said).unwrap();
+    BufReader::new(out).read_line(&mut said).unwrap();
     assert_eq!(said.trim(), "held");
     unharmed(&c, before);
     drop(child.stdin.take());
     child.wait().unwrap();
+}
+
+#[test]
+fn thousands_of_watches_are_served_beside_others() {
+    const MANY: usize = 2000;
+    let (c, before) = cluster("hostile-watches");
+    unfold(&c);
+    let request = "GET /api/v1/namespaces/default/configmaps?watch=1 HTTP/1.1\nHost: a\n\n";
+    let mut held = Held::start(&c, MANY, request, true);
+    let watches = "apiserver_longrunning_requests{component=\"apiserver\",group=\"\",resource=\"configmaps\",\
+                   scope=\"namespace\",subresource=\"\",verb=\"WATCH\",version=\"v1\"}";
+    assert_eq!(metric(&c, watches), MANY as u64);
+    assert!(metric(&c, "skiff_connections") >= MANY as u64);
+    c.k.ok("create configmap seen-by-all");
+    held.see("seen-by-all");
+    unharmed(&c, before);
+    held.end();
+}
+
+#[test]
+fn senders_that_stop_in_a_body_hold_nobody_up() {
+    let (c, before) = cluster("hostile-sender");
+    unfold(&c);
+    let request = "POST /api/v1/namespaces/default/configmaps HTTP/1.1\nHost: a\n\
+                   Content-Type: application/json\nContent-Length: 3000000\n\n{";
+    // More than requests may run at once: a body that is not there yet takes none of their places.
+    let held = Held::start(&c, 1000, request, false);
+    assert_eq!(metric(&c, "apiserver_current_inflight_requests{request_kind=\"mutating\"}"), 0);
+    unharmed(&c, before);
+    held.end();
+}
+
+#[test]
+fn a_decompression_bomb_is_no_image() {
+    let (c, before) = cluster("hostile-bomb");
+    // A layer of zeros, 64 GiB of them, in one that is compressed a thousand times: as a layer, and around the archive.
+    let script = r#"
+import gzip, io, json, sys, tarfile
+def header(name, size):
+    i = tarfile.TarInfo(name); i.size = size
+    return i.tobuf(tarfile.GNU_FORMAT)
+def member(t, name, data):
+    i = tarfile.TarInfo(name); i.size = len(data)
+    t.addfile(i, io.BytesIO(data))
+zeros = gzip.compress(bytes(64 << 20), 9)
+bomb = gzip.compress(header("zeros", 64 << 30)) + zeros * 1024
+if sys.argv[1] == "archive":
+    open(sys.argv[2], "wb").write(bomb)
+else:
+    config = json.dumps({"architecture": "amd64", "os": "linux", "config": {},
+        "rootfs": {"type": "layers", "diff_ids": ["sha256:" + "0" * 64]}}).encode()
+    with tarfile.open(sys.argv[2], mode="w") as t:
+        member(t, "c.json", config); member(t, "l/layer.tar", bomb)
+        member(t, "manifest.json", json.dumps([{"Config": "c.json", "RepoTags": ["evil:bomb"], "Layers": ["l/layer.tar"]}]).encode())
+"#;
+    let make = c.machine().data().join("make.py");
+    std::fs::write(&make, script).unwrap();
+    let disk = || -> u64 {
+        let used = c.shell("du -s --block-size=1M /var/lib/skiff/images");
+        used.split_whitespace().next().expect("a size").parse().expect("a number")
+    };
+    let disk_before = disk();
+    for place in ["layer", "archive"] {
+        let archive = c.machine().data().join(format!("{place}.tar"));
+        c.shell(&format!("python3 {} {place} {}", make.display(), archive.display()));
+        let answer = c.skiff_answers(&["image", "load", &archive.display().to_string()]);
+        assert_ne!(answer.code, 0, "{place}: {}{}", answer.out, answer.err);
+        assert!(answer.err.contains("decompression bomb"), "{place}: {}", answer.err);
+    }
+    assert!(!c.skiff(&["image", "ls"]).contains("evil"));
+    assert!(disk() < disk_before + 10, "{disk_before} MiB became {} MiB", disk());
+    unharmed(&c, before);
 }
 
 #[test]

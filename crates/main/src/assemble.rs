@@ -70,9 +70,10 @@ impl Machine {
         crate::served::Served { settings, world: &world, tasks: &tasks }
             .start(&node, node_tls, &client, &caches)
             .await?;
-        let rim =
-            skiff_server::http::Rim { world, serve, tls, user_of: skiff_server::keys::tls::user };
-        tasks.spawn(skiff_server::http::run(rim, listener, tasks.clone()));
+        let limits = server.limits.clone();
+        let user_of = skiff_server::keys::tls::user;
+        let rim = skiff_server::http::Rim { world, serve, limits, user_of };
+        tasks.spawn(skiff_server::http::run(rim, tls, listener, tasks.clone()));
         let ready = server.ready.clone();
         Ok(Machine { tasks, client, caches, images, ready, addresses, node, store })
     }
@@ -125,6 +126,7 @@ async fn server(
         authenticator: Authenticator::new(tokens, format!("https://{address}")),
         authorizer: Authorizer::start(store.clone(), tasks).await?,
         limits: Default::default(),
+        requests: Default::default(),
         ready: Default::default(),
         nodes,
         services: Ranges {

@@ -2,6 +2,9 @@
 //!
 //! It knows no stage of the pipeline. Objects, lists and watches are written here, and only here, from shared bytes.
 
+mod usage;
+
+use crate::limit::{Limits, Refused};
 use crate::render::list_metadata;
 use ::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use bytes::Bytes;
@@ -9,7 +12,7 @@ use flate2::{Compression, write::GzEncoder};
 use futures_util::stream::{self, BoxStream, StreamExt};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, Limited, StreamBody};
-use hyper::body::{Frame as Piece, Incoming};
+use hyper::body::{Body as HttpBody, Frame as Piece, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use serde_json::json;
 use skiff_api::Status;
@@ -20,18 +23,20 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use usage::{Usage, Use};
 
 /// The largest body of a request: upstream's limit.
 pub const BODY_MOST: usize = 3 * 1024 * 1024;
-/// Connections at once: a thousand nodes and their clients, with room; above it new ones wait in the backlog.
-const CONNECTIONS_MOST: usize = 4096;
 /// A handshake that takes longer is given up, so that silent peers hold no connection.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// Who begins a request (the first one after the handshake, too) sends its head within this time; upstream's limit.
-const HEAD: Duration = Duration::from_secs(32);
+/// A body arrives within this time, whatever its size: upstream's limit of a whole request.
+const BODY: Duration = Duration::from_secs(60);
+/// So much of a body that is too large is read away before the refusal, for clients that do not read while they write.
+const BODY_REST_MOST: usize = 64 << 20;
 /// A peer of HTTP/2 that is silent so long is asked for a sign of life, and is gone when none comes.
 const ALIVE: Duration = Duration::from_secs(30);
 /// Streams of one HTTP/2 connection.
@@ -43,19 +48,19 @@ const LIST_PIECE_ROOM: usize = LIST_PIECE + 8 * 1024;
 
 type Sent = UnsyncBoxBody<Bytes, io::Error>;
 
-/// What the rim needs: who answers, how TLS is done, and how a client certificate becomes a user.
+/// What the rim needs: who answers, what is limited, and how a client certificate becomes a user.
 #[derive(Clone)]
 pub struct Rim {
     pub world: World,
     pub serve: Arc<dyn Serve>,
-    pub tls: Arc<rustls::ServerConfig>,
+    pub limits: Limits,
     pub user_of: fn(&[u8]) -> Option<User>,
 }
 
 /// Accepts connections until the task group is stopped.
-pub async fn run(rim: Rim, listener: TcpListener, tasks: Tasks) {
-    let places = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MOST));
-    let acceptor = TlsAcceptor::from(rim.tls.clone());
+pub async fn run(rim: Rim, tls: Arc<rustls::ServerConfig>, listener: TcpListener, tasks: Tasks) {
+    let places = rim.limits.connections();
+    let acceptor = TlsAcceptor::from(tls);
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
         let (stream, address) = match listener.accept().await {
@@ -69,51 +74,89 @@ pub async fn run(rim: Rim, listener: TcpListener, tasks: Tasks) {
         };
         let (rim, acceptor) = (rim.clone(), acceptor.clone());
         tasks.spawn(async move {
-            let _place = place;
-            connection(rim, acceptor, stream, address).await;
+            let Some((stream, peer)) = handshake(&rim, acceptor, stream, address).await else {
+                return;
+            };
+            let usage = Usage::new(rim.world.clone(), place);
+            connection(rim, stream, peer, usage).await;
         });
     }
 }
 
-async fn connection(rim: Rim, acceptor: TlsAcceptor, stream: TcpStream, address: SocketAddr) {
+/// TLS, and who the other side is.
+async fn handshake(
+    rim: &Rim,
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+    address: SocketAddr,
+) -> Option<(TlsStream<TcpStream>, Peer)> {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, %address, "no TCP_NODELAY");
     }
     let stream = match rim.world.within(HANDSHAKE, acceptor.accept(stream)).await {
         Some(Ok(stream)) => stream,
-        Some(Err(error)) => return tracing::debug!(%error, %address, "TLS handshake failed"),
-        None => return tracing::debug!(%address, "TLS handshake took too long"),
+        Some(Err(error)) => {
+            tracing::debug!(%error, %address, "TLS handshake failed");
+            return None;
+        }
+        None => {
+            rim.limits.refuse(Refused::HandshakeTime);
+            tracing::debug!(%address, "TLS handshake took too long");
+            return None;
+        }
     };
     let leaf = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let certificate = leaf.and_then(|leaf| (rim.user_of)(leaf)).map(Arc::new);
-    let peer = Peer::Remote { certificate, address };
-    let mut stream = BufReader::new(stream);
-    if rim.world.within(HEAD, stream.fill_buf()).await.is_none() {
-        return tracing::debug!(%address, "no request came");
-    }
-    let service = hyper::service::service_fn(move |request| {
-        let (serve, peer) = (rim.serve.clone(), peer.clone());
-        async move { Ok::<_, Infallible>(exchange(&*serve, peer, request).await) }
-    });
+    Some((stream, Peer::Remote { certificate, address }))
+}
+
+/// Serves requests until the peer leaves, or asks nothing for too long.
+async fn connection<S>(rim: Rim, stream: S, peer: Peer, usage: Arc<Usage>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let mut builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
     builder.http2().max_concurrent_streams(STREAMS_MOST).max_header_list_size(64 * 1024);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(ALIVE).keep_alive_timeout(ALIVE);
-    builder.http1().half_close(true).timer(TokioTimer::new()).header_read_timeout(HEAD);
-    if let Err(error) = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await
-    {
-        tracing::debug!(%error, %address, "connection ended");
+    // hyper's own limit would end connections that only rest between two requests.
+    builder.http1().header_read_timeout(None);
+    let (world, limits) = (rim.world.clone(), rim.limits.clone());
+    let (rim, using) = (Arc::new(rim), usage.clone());
+    let service = hyper::service::service_fn(move |request| {
+        let (rim, peer, used) = (rim.clone(), peer.clone(), Use::of(&using));
+        async move { Ok::<_, Infallible>(exchange(&rim, peer, request, used).await) }
+    });
+    let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    let mut served = std::pin::pin!(served);
+    let ended = tokio::select! {
+        biased;
+        ended = &mut served => ended,
+        () = usage.idle() => {
+            limits.refuse(Refused::IdleTime);
+            served.as_mut().graceful_shutdown();
+            // What the peer does not take now is dropped.
+            world.within(HANDSHAKE, served).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection ended");
     }
 }
 
-async fn exchange(serve: &dyn Serve, peer: Peer, mut request: Request<Incoming>) -> Response<Sent> {
+async fn exchange(
+    rim: &Rim,
+    peer: Peer,
+    mut request: Request<Incoming>,
+    used: Use,
+) -> Response<Sent> {
     let head = request.method() == Method::HEAD;
     let coding = Coding::of(request.headers());
     let upgrade =
         request.headers().contains_key(header::UPGRADE).then(|| hyper::upgrade::on(&mut request));
     let (parts, body) = request.into_parts();
-    let payload = match read(body).await {
+    let payload = match read(rim, body).await {
         Ok(payload) => payload,
-        Err(status) => return write(status.into(), head, coding),
+        Err(answer) => return write(answer, head, coding, used),
     };
     let call = Call {
         method: parts.method,
@@ -129,19 +172,44 @@ async fn exchange(serve: &dyn Serve, peer: Peer, mut request: Request<Incoming>)
             })
         }),
     };
-    write(serve.serve(call).await, head, coding)
+    write(rim.serve.serve(call).await, head, coding, used)
 }
 
-async fn read(body: Incoming) -> Result<Payload, Status> {
-    match Limited::new(body, BODY_MOST).collect().await {
-        Ok(collected) => {
+/// The whole body, within limits of size and time.
+async fn read(rim: &Rim, mut body: Incoming) -> Result<Payload, Answer> {
+    if body.is_end_stream() {
+        return Ok(Payload::None);
+    }
+    match rim.world.within(BODY, Limited::new(&mut body, BODY_MOST).collect()).await {
+        Some(Ok(collected)) => {
             let bytes = collected.to_bytes();
             Ok(if bytes.is_empty() { Payload::None } else { Payload::Bytes(bytes) })
         }
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-            Err(Status::too_large(BODY_MOST))
+        Some(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+            rim.limits.refuse(Refused::BodySize);
+            // Who sends more, or takes longer, may miss the refusal.
+            let _ = rim.world.within(BODY, read_away(body)).await;
+            Err(Status::too_large(BODY_MOST).into())
         }
-        Err(error) => Err(Status::bad_request(format!("the body could not be read: {error}"))),
+        Some(Err(error)) => {
+            Err(Status::bad_request(format!("the body could not be read: {error}")).into())
+        }
+        None => {
+            rim.limits.refuse(Refused::BodyTime);
+            Err(crate::pipeline::too_late())
+        }
+    }
+}
+
+/// curl takes an answer that ends the stream of its upload for a broken one, and a connection that is closed with
+/// bytes unread may lose the answer.
+async fn read_away(mut body: Incoming) {
+    let mut left = BODY_REST_MOST;
+    while let Some(Ok(piece)) = body.frame().await {
+        match left.checked_sub(piece.data_ref().map_or(0, Bytes::len)) {
+            Some(rest) => left = rest,
+            None => return,
+        }
     }
 }
 
@@ -196,38 +264,51 @@ fn gzip(
     .boxed()
 }
 
-fn write(answer: Answer, head: bool, coding: Coding) -> Response<Sent> {
+/// An answer's body, before it is compressed or not.
+enum Sending {
+    Whole(Bytes),
+    Pieces(BoxStream<'static, Result<Bytes, io::Error>>),
+}
+
+fn write(answer: Answer, head: bool, coding: Coding, used: Use) -> Response<Sent> {
     let Answer { status, mut headers, body } = answer;
     let is_plain = head || headers.contains_key(header::CONTENT_ENCODING);
     let coding = if is_plain { Coding::Plain } else { coding.for_body(&body) };
-    let sent = |bytes: Bytes| match coding {
-        Coding::Plain => full(bytes),
-        Coding::Gzip => stream_of(gzip(stream::iter([Ok(bytes)]).boxed())),
-    };
     if coding == Coding::Gzip {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     }
     // What is empty is of no type.
     let untyped = matches!(&body, Body::Bytes(bytes) if bytes.is_empty());
-    let mut response = Response::new(match body {
-        _ if head => full(Bytes::new()),
-        Body::Bytes(bytes) => sent(ended(&headers, bytes)),
+    let sending = match body {
+        _ if head => Sending::Whole(Bytes::new()),
+        Body::Bytes(bytes) => Sending::Whole(ended(&headers, bytes)),
         Body::Object(stored) => {
             let mut out = Vec::with_capacity(stored.body.len() + 128);
             stored.write(&mut out);
             out.push(b'\n');
-            sent(out.into())
+            Sending::Whole(out.into())
         }
-        Body::List(list) if coding == Coding::Gzip => stream_of(gzip(pieces(list))),
-        Body::List(list) => stream_of(pieces(list)),
-        Body::Watch(frames) => stream_of(frames.map(|frame| Ok(line(frame))).boxed()),
-        Body::Stream(pieces) => stream_of(pieces),
+        Body::List(list) => Sending::Pieces(pieces(list)),
+        Body::Watch(frames) => Sending::Pieces(frames.map(|frame| Ok(line(frame))).boxed()),
+        Body::Stream(pieces) => Sending::Pieces(pieces),
         Body::Upgraded(run) => {
-            // The connection becomes a stream once this answer is out; its task lives with the connection's.
-            tokio::task::spawn(run);
-            full(Bytes::new())
+            // The connection becomes a stream once this answer is out, and keeps its place.
+            let used = used.clone();
+            tokio::task::spawn(async move {
+                run.await;
+                drop(used);
+            });
+            Sending::Whole(Bytes::new())
         }
+    };
+    let mut response = Response::new(match (sending, coding) {
+        (Sending::Whole(bytes), Coding::Plain) => full(bytes),
+        (Sending::Whole(bytes), Coding::Gzip) => {
+            stream_of(gzip(stream::iter([Ok(bytes)]).boxed()), used)
+        }
+        (Sending::Pieces(pieces), Coding::Plain) => stream_of(pieces, used),
+        (Sending::Pieces(pieces), Coding::Gzip) => stream_of(gzip(pieces), used),
     });
     *response.status_mut() = status;
     *response.headers_mut() = headers;
@@ -259,8 +340,13 @@ fn full(bytes: Bytes) -> Sent {
     Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
 }
 
-fn stream_of(pieces: BoxStream<'static, Result<Bytes, io::Error>>) -> Sent {
-    StreamBody::new(pieces.map(|piece| piece.map(Piece::data))).boxed_unsync()
+/// The connection is in use until the last piece is taken.
+fn stream_of(pieces: BoxStream<'static, Result<Bytes, io::Error>>, used: Use) -> Sent {
+    let framed = pieces.map(move |piece| {
+        let _ = &used;
+        piece.map(Piece::data)
+    });
+    StreamBody::new(framed).boxed_unsync()
 }
 
 /// A list, piece by piece.
@@ -329,3 +415,6 @@ fn bookmark(head: &str, revision: u64, initial_end: bool) -> Bytes {
     }
     format!("{{\"type\":\"BOOKMARK\",\"object\":{{{head}\"metadata\":{metadata}}}}}\n").into()
 }
+
+#[cfg(test)]
+mod tests;

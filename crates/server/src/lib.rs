@@ -27,6 +27,7 @@ mod read;
 pub mod ready;
 mod render;
 pub mod request;
+pub mod requests;
 mod scale;
 mod select;
 pub mod token;
@@ -51,6 +52,8 @@ pub struct Server {
     pub authenticator: authenticate::Authenticator,
     pub authorizer: authorize::Authorizer,
     pub limits: limit::Limits,
+    /// What was asked, for metrics.
+    pub requests: requests::Requests,
     pub ready: ready::Ready,
     /// How nodes and pods are called.
     pub nodes: connect::Nodes,

@@ -1,22 +1,15 @@
-//! `/metrics` in the Prometheus text format: what is limited, and how full each limit is.
+//! `/metrics` in the Prometheus text format: what was asked, what is limited, and how full each limit is.
 
 use crate::Server;
+use crate::limit::{CONNECTIONS_MOST, Limits, REQUESTS_MOST, Refused, Sort};
 use skiff_store::Histogram;
 use std::fmt::Write;
 
-/// Gauges and histograms of the server and its store.
+/// Counters, gauges and histograms of the server and its store.
 pub fn text(server: &Server) -> String {
     let mut page = Page(String::new());
-    let [reads, writes, long] = server.limits.running();
-    let rows = [("readOnly", reads), ("mutating", writes), ("longRunning", long)];
-    page.head("apiserver_current_inflight_requests", "gauge", "Requests that run now, by limit.");
-    for (kind, running) in rows {
-        page.row(
-            "apiserver_current_inflight_requests",
-            &format!("request_kind=\"{kind}\""),
-            running as f64,
-        );
-    }
+    page.requests(server);
+    page.limits(&server.limits);
     let stats = server.store.stats();
     for (name, help, value) in [
         ("records", "Objects in the store.", stats.records as f64),
@@ -27,6 +20,7 @@ pub fn text(server: &Server) -> String {
         ("watch_queued", "Events that wait for a watcher.", stats.watch_queued as f64),
         ("watch_behind_total", "How often a watcher outran its queue.", stats.watch_behind as f64),
         ("commit_queued", "Writes that wait for the disk.", stats.commit_queued as f64),
+        ("commit_queued_bytes", "Bytes of those writes.", stats.commit_queued_bytes as f64),
         ("disk_bytes", "Bytes of the log's files.", stats.disk_bytes as f64),
         ("full", "1 while the disk is full.", f64::from(u8::from(stats.full))),
     ] {
@@ -46,6 +40,43 @@ pub fn text(server: &Server) -> String {
 struct Page(String);
 
 impl Page {
+    fn requests(&mut self, server: &Server) {
+        let name = "apiserver_request_total";
+        let help = "[STABLE] Counter of apiserver requests by verb, dry run, group, version, resource, \
+                    subresource, scope, component and HTTP response code.";
+        self.head(name, "counter", help);
+        for ((labels, code), count) in server.requests.answered() {
+            self.row(name, &format!("code=\"{code}\",{labels}"), count as f64);
+        }
+        let name = "apiserver_longrunning_requests";
+        self.head(name, "gauge", "[STABLE] Long-running requests (watch, exec, log) that run now.");
+        for (labels, count) in server.requests.running() {
+            self.row(name, &format!("{labels:#}"), count as f64);
+        }
+    }
+
+    fn limits(&mut self, limits: &Limits) {
+        let name = "apiserver_current_inflight_requests";
+        self.head(name, "gauge", "[STABLE] Requests that run now, by limit.");
+        for (kind, running) in Sort::NAMES.iter().zip(limits.running()) {
+            self.row(name, &format!("request_kind=\"{kind}\""), running as f64);
+        }
+        let name = "skiff_inflight_requests_limit";
+        self.head(name, "gauge", "How many of them may run.");
+        for (kind, most) in Sort::NAMES.iter().zip(REQUESTS_MOST) {
+            self.row(name, &format!("request_kind=\"{kind}\""), most as f64);
+        }
+        self.head("skiff_connections", "gauge", "Connections that are open.");
+        self.row("skiff_connections", "", limits.connected() as f64);
+        self.head("skiff_connections_limit", "gauge", "How many of them may be; others wait.");
+        self.row("skiff_connections_limit", "", CONNECTIONS_MOST as f64);
+        let name = "skiff_refused_total";
+        self.head(name, "counter", "Requests and connections turned away, by limit.");
+        for (limit, count) in Refused::NAMES.iter().zip(limits.refused()) {
+            self.row(name, &format!("limit=\"{limit}\""), count as f64);
+        }
+    }
+
     fn head(&mut self, name: &str, sort: &str, help: &str) {
         self.line(&format!("# HELP {name} {help}\n# TYPE {name} {sort}"));
     }

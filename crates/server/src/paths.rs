@@ -33,7 +33,7 @@ pub async fn answer(
         ["openapi", "v2"] => crate::openapi::answer_v2(server, &call.headers),
         ["version"] => Ok(version(server)),
         ["metrics"] => Ok(Answer::text(StatusCode::OK, crate::metrics::text(server))
-            .typed("text/plain; version=0.0.4; charset=utf-8")),
+            .typed("text/plain; version=0.0.4; charset=utf-8; escaping=underscores")),
         [check @ ("healthz" | "livez" | "readyz"), ref rest @ ..] => {
             Ok(health::answer(server, check, rest, query))
         }

@@ -8,13 +8,16 @@ use crate::accept::Accept;
 use crate::authorize::Attributes;
 use crate::codec::Incoming;
 use crate::impersonate::impersonate;
+use crate::limit::Sort;
 use crate::request::Request;
+use crate::requests::Labels;
 use crate::url::{self, Query, Resource, Target};
+use futures_util::StreamExt;
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT, WARNING};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use skiff_api::Status;
 use skiff_api::kind::{Backend, Does, Kind, Verb};
-use skiff_api::wire::{Answer, Call, User};
+use skiff_api::wire::{Answer, Body, Call, User};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -29,7 +32,9 @@ pub async fn run(server: &Arc<Server>, call: Call) -> Result<Answer, Status> {
             let user = impersonate(&server.authorizer, caller, &call.headers, &asked).await?;
             server.authorizer.check(&user, &asked).await?;
             crate::custom::refresh(server);
-            crate::paths::answer(server, &call, &path, &query).await
+            let answer = crate::paths::answer(server, &call, &path, &query).await;
+            count(server, Labels::of_path(&path), code(&answer));
+            answer
         }
         Target::Resource(resource) => run_resource(server, caller, query, resource, call).await,
     }
@@ -44,7 +49,8 @@ async fn run_resource(
 ) -> Result<Answer, Status> {
     let verb = url::verb(&call.method, &resource, query.flag("watch"))
         .ok_or_else(Status::method_not_allowed)?;
-    let _place = server.limits.enter(crate::limit::sort_of(verb, &resource))?;
+    let sort = crate::limit::sort_of(verb, &resource);
+    let place = server.limits.enter(sort)?;
     let asked = Attributes::of(verb.name(), &resource, &query);
     let user = impersonate(&server.authorizer, caller, &call.headers, &asked).await?;
     server.authorizer.check(&user, &asked).await?;
@@ -60,9 +66,12 @@ async fn run_resource(
     check_place(verb, &resource, &kind)?;
     let header =
         |name| call.headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok()).unwrap_or("");
+    let labels = Labels::of(verb, header(CONTENT_TYPE), &resource, &kind, &query);
+    let accept = Accept::parse(header(ACCEPT), verb)
+        .inspect_err(|status| count(server, labels.clone(), status.code))?;
     let request = Request {
         verb,
-        accept: Accept::parse(header(ACCEPT), verb)?,
+        accept,
         content_type: header(CONTENT_TYPE).to_owned(),
         user_agent: header(USER_AGENT).to_owned(),
         payload: std::mem::replace(&mut call.payload, skiff_api::wire::Payload::None),
@@ -73,11 +82,30 @@ async fn run_resource(
         registry,
         query,
     };
+    let running = match sort {
+        Sort::Long => labels.clone().map(|labels| server.requests.run(labels)),
+        Sort::Short | Sort::Write => None,
+    };
+    let answer = answer(server, request, timeout, call).await;
+    count(server, labels, code(&answer));
+    match sort {
+        Sort::Long => answer.map(|answer| held(answer, (place, running))),
+        Sort::Short | Sort::Write => answer,
+    }
+}
+
+/// What the request's own stages answer, from here on: one of a served kind.
+async fn answer(
+    server: &Arc<Server>,
+    request: Request,
+    timeout: Option<Duration>,
+    call: Call,
+) -> Result<Answer, Status> {
     if let Some(told) = request.kind.custom.as_ref().and_then(|custom| custom.deprecation.as_ref())
     {
         request.warn(told);
     }
-    let request = match (&*request.kind.kind, verb) {
+    let request = match (&*request.kind.kind, request.verb) {
         ("Binding", Verb::Create) if request.kind.group.is_empty() => of_pod(request)?,
         _ => request,
     };
@@ -91,6 +119,31 @@ async fn run_resource(
     let mut answer = crate::render::encode(server, &request, answer)?;
     add_warnings(&request, &mut answer.headers);
     Ok(answer)
+}
+
+fn code(answer: &Result<Answer, Status>) -> u16 {
+    answer.as_ref().map_or_else(|status| status.code, |answer| answer.status.as_u16())
+}
+
+fn count(server: &Server, labels: Option<Labels>, code: u16) {
+    if let Some(labels) = labels {
+        server.requests.count(labels, code);
+    }
+}
+
+/// The answer of a long-running request keeps its place until it is read to its end, or dropped.
+fn held(mut answer: Answer, place: impl Send + Sync + 'static) -> Answer {
+    let place = Arc::new(place);
+    answer.body = match answer.body {
+        Body::Watch(frames) => Body::Watch(Box::pin(frames.inspect(move |_| _ = &place))),
+        Body::Stream(pieces) => Body::Stream(Box::pin(pieces.inspect(move |_| _ = &place))),
+        Body::Upgraded(run) => Body::Upgraded(Box::pin(async move {
+            run.await;
+            drop(place);
+        })),
+        ended @ (Body::Bytes(_) | Body::Object(_) | Body::List(_)) => ended,
+    };
+    answer
 }
 
 /// A path below the collection serves other methods than the collection itself, and what lies in
@@ -143,7 +196,7 @@ fn timeout(verb: Verb, query: &Query) -> Result<Option<Duration>, Status> {
 }
 
 /// The answer to a request whose time is up; upstream sends it as text, without a kind.
-fn too_late() -> Answer {
+pub fn too_late() -> Answer {
     let body = "{\"metadata\":{},\"status\":\"Failure\",\"message\":\"Timeout: request did not complete \
                 within the allotted timeout\",\"reason\":\"Timeout\",\"details\":{},\"code\":504}";
     Answer::text(StatusCode::GATEWAY_TIMEOUT, body)

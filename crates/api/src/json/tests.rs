@@ -32,6 +32,17 @@ fn repeated_fields_are_named() {
 }
 
 #[test]
+fn long_paths_to_repeated_fields_are_written_out_so_far_only() {
+    let long = "k".repeat(1 << 16);
+    let twice: Vec<String> = (0..50).map(|i| format!(r#""f{i}":1,"f{i}":2"#)).collect();
+    let parsed = parse(format!(r#"{{"{long}":{{{}}}}}"#, twice.join(",")).as_bytes());
+    let parsed = parsed.expect("valid");
+    assert_eq!(parsed.odd.len(), MAX_DUPLICATE_BYTES / (1 << 16));
+    assert_eq!(parsed.odd[0], format!("duplicate field \"{long}.f0\""));
+    assert_eq!(parsed.value[&long]["f49"], 2);
+}
+
+#[test]
 fn depth_is_limited() {
     let deep = "[".repeat(100_000) + &"]".repeat(100_000);
     assert_eq!(parse(deep.as_bytes()), Err("invalid character '[' exceeded max depth".to_string()));

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::decode::{Mode, decode};
+use super::decode::{DecodeError, Mode, decode};
 use super::default::default;
 use super::emit::emit;
 use super::*;
@@ -32,6 +32,18 @@ fn decoding_errors_are_upstreams() {
         }
     }
     assert!(recorded.len() > 70 && wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_hundred_unknown_fields_are_named_and_no_more() {
+    let mut body = json!({"apiVersion": "v1", "kind": "ConfigMap"});
+    for i in 0..150 {
+        body[format!("x{i:03}")] = json!({"a": 1});
+    }
+    let of = kind_of(&body);
+    let named: Vec<String> = (0..100).map(|i| format!("unknown field \"x{i:03}\"")).collect();
+    assert_eq!(decode(&mut body.clone(), of, Mode::Warn), Ok(named.clone()));
+    assert_eq!(decode(&mut body, of, Mode::Strict), Err(DecodeError::Strict(named)));
 }
 
 /// Whatever decoding leaves must show in upstream's answer as it is, unless a default took the

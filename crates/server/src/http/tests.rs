@@ -1,0 +1,174 @@
+//! Connections as slow peers make them, in virtual time: both ends are here, and what is between them is a pipe.
+
+use super::*;
+use futures_util::future::BoxFuture;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+/// Answers `ok`, or with what never ends.
+struct Fixed;
+
+impl Serve for Fixed {
+    fn serve(&self, call: Call) -> BoxFuture<'_, Answer> {
+        Box::pin(async move {
+            match (&*call.path, call.upgrade) {
+                ("/stream", _) => {
+                    Answer::new(StatusCode::OK, Body::Stream(stream::pending().boxed()))
+                }
+                (_, Some(upgrade)) => {
+                    let run = async move {
+                        let mut peer = upgrade.await.expect("the connection is upgraded");
+                        peer.read_to_end(&mut Vec::new()).await.expect("the peer leaves");
+                    };
+                    let mut answer =
+                        Answer::new(StatusCode::SWITCHING_PROTOCOLS, Body::Upgraded(Box::pin(run)));
+                    answer.headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+                    answer.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+                    answer
+                }
+                _ => Answer::text(StatusCode::OK, "ok"),
+            }
+        })
+    }
+}
+
+struct Server {
+    rim: Rim,
+    tasks: Tasks,
+}
+
+impl Server {
+    fn new() -> Server {
+        let world = World::seeded(1);
+        let limits = Limits::default();
+        let rim = Rim { world, serve: Arc::new(Fixed), limits, user_of: |_| None };
+        Server { rim, tasks: Tasks::new() }
+    }
+
+    fn connect(&self) -> DuplexStream {
+        let (client, stream) = tokio::io::duplex(64 * 1024);
+        let places = self.rim.limits.connections();
+        let place = places.try_acquire_owned().expect("there is room");
+        let usage = Usage::new(self.rim.world.clone(), place);
+        let peer = Peer::Remote { certificate: None, address: ([127, 0, 0, 1], 1).into() };
+        self.tasks.spawn(connection(self.rim.clone(), stream, peer, usage));
+        client
+    }
+
+    fn refused(&self, what: Refused) -> u64 {
+        self.rim.limits.refused()[what as usize]
+    }
+
+    /// Sends `start`, then a byte of `more` every 10 s; what the server said to its end, and after how many seconds.
+    async fn trickle(&self, start: &str, more: &str) -> (String, u64) {
+        let begin = self.rim.world.uptime();
+        let (mut read, mut write) = tokio::io::split(self.connect());
+        let sending = async {
+            write.write_all(start.as_bytes()).await.expect("the server reads");
+            for byte in more.bytes() {
+                self.rim.world.sleep(Duration::from_secs(10)).await;
+                write.write_all(&[byte]).await.expect("the server reads");
+            }
+            std::future::pending::<()>().await
+        };
+        let mut said = String::new();
+        tokio::select! {
+            () = sending => {}
+            read = read.read_to_string(&mut said) => drop(read.expect("the pipe holds")),
+        }
+        (said, (self.rim.world.uptime() - begin).as_secs())
+    }
+}
+
+async fn ask(client: &mut DuplexStream, request: &str) -> String {
+    client.write_all(request.as_bytes()).await.expect("the server reads");
+    said(client).await
+}
+
+/// What comes next, as far as it comes at once.
+async fn said(client: &mut DuplexStream) -> String {
+    let mut out = vec![0; 4096];
+    let read = client.read(&mut out).await.expect("the pipe holds");
+    String::from_utf8_lossy(&out[..read]).into_owned()
+}
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+#[tokio::test(start_paused = true)]
+async fn heads_and_prefaces_that_trickle_end_after_upstreams_time() {
+    let server = Server::new();
+    for (start, more) in [("", ""), ("GET / HTTP/1.1\r\nHost: ", "abc"), ("PRI * HT", "TP/")] {
+        let before = server.refused(Refused::IdleTime);
+        let (_, seconds) = server.trickle(start, more).await;
+        assert!((32..=42).contains(&seconds), "{start:?}: {seconds} s");
+        assert_eq!(server.refused(Refused::IdleTime), before + 1, "{start:?}");
+    }
+    server.tasks.stop().await;
+    assert_eq!(server.rim.limits.connected(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_trickles_gets_its_answer_and_others_are_served() {
+    let server = Server::new();
+    let mut other = server.connect();
+    let start = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{";
+    let slow = server.trickle(start, "aaaaa");
+    let others = async {
+        for _ in 0..12 {
+            server.rim.world.sleep(Duration::from_secs(5)).await;
+            assert!(ask(&mut other, GET).await.starts_with("HTTP/1.1 200 OK"));
+        }
+    };
+    let ((said, seconds), ()) = futures_util::future::join(slow, others).await;
+    assert!(said.starts_with("HTTP/1.1 504 Gateway Timeout"), "{said}");
+    assert!(said.contains("request did not complete within the allotted timeout"), "{said}");
+    assert_eq!(seconds, 60);
+    assert_eq!(server.refused(Refused::BodyTime), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_rest_as_long_as_clients_keep_them() {
+    let server = Server::new();
+    let mut client = server.connect();
+    for _ in 0..3 {
+        assert!(ask(&mut client, GET).await.starts_with("HTTP/1.1 200 OK"));
+        server.rim.world.sleep(Duration::from_secs(95)).await;
+    }
+    assert_eq!(said(&mut client).await, "");
+    assert_eq!(server.rim.world.uptime().as_secs(), 2 * 95 + 122);
+}
+
+#[tokio::test(start_paused = true)]
+async fn streams_and_upgrades_live_and_hold_their_place() {
+    let server = Server::new();
+    let mut watch = server.connect();
+    let asked = "GET /stream HTTP/1.1\r\nHost: a\r\n\r\n";
+    assert!(ask(&mut watch, asked).await.starts_with("HTTP/1.1 200 OK"));
+    let mut exec = server.connect();
+    let asked =
+        "GET /exec HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    assert!(ask(&mut exec, asked).await.starts_with("HTTP/1.1 101"));
+    let day = Duration::from_secs(24 * 3600);
+    for open in [&mut watch, &mut exec] {
+        assert_eq!(server.rim.world.within(day, said(open)).await, None);
+    }
+    assert_eq!(server.rim.limits.connected(), 2);
+    drop((watch, exec));
+    server.rim.world.sleep(Duration::from_secs(1)).await;
+    assert_eq!(server.rim.limits.connected(), 0);
+    assert_eq!(server.refused(Refused::IdleTime), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_left_of_a_large_body_is_read_away() {
+    let server = Server::new();
+    let mut client = server.connect();
+    let size = BODY_MOST + (1 << 20);
+    let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n");
+    client.write_all(head.as_bytes()).await.expect("the server reads");
+    client.write_all(&vec![b'x'; size]).await.expect("the server reads all of it");
+    let refusal = said(&mut client).await;
+    assert!(refusal.starts_with("HTTP/1.1 413 Payload Too Large"), "{refusal}");
+    assert!(refusal.contains("Request entity too large: limit is 3145728"), "{refusal}");
+    assert!(ask(&mut client, GET).await.starts_with("HTTP/1.1 200 OK"));
+    assert_eq!(server.refused(Refused::BodySize), 1);
+}
