@@ -1,7 +1,7 @@
 //! Requests: how many were answered, and which long-running ones run, by the labels of upstream's metrics.
 //!
-//! Only what a served kind or a fixed path answers has labels: names that clients make up add none. Refusals before that
-//! (401, 403, 429) are no label set either, as upstream has it.
+//! Only what a served kind or a fixed path answers has labels: names that clients make up add none. What is refused
+//! before that (401, 403, 429) is not counted here either, as upstream has it.
 
 use crate::limit;
 use crate::url::{Query, Resource};
