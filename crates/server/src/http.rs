@@ -14,6 +14,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, Limited, StreamBody};
 use hyper::body::{Body as HttpBody, Frame as Piece, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustix::net::sockopt;
 use serde_json::json;
 use skiff_api::Status;
 use skiff_api::wire::{Answer, Body, Call, Duplex, Frame, List, Payload, Peer, Serve, User};
@@ -37,8 +38,11 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const BODY: Duration = Duration::from_secs(60);
 /// So much of a body that is too large is read away before the refusal, for clients that do not read while they write.
 const BODY_REST_MOST: usize = 64 << 20;
-/// A peer of HTTP/2 that is silent so long is asked for a sign of life, and is gone when none comes.
+/// A peer that is silent so long is asked for a sign of life, by HTTP/2 and by TCP, and is gone when none comes in as
+/// long again.
 const ALIVE: Duration = Duration::from_secs(30);
+/// TCP asks so often, for a question can get lost.
+const ALIVE_TRIES: u32 = 3;
 /// Streams of one HTTP/2 connection.
 const STREAMS_MOST: u32 = 250;
 /// A list is written in pieces of about this size, so that it is never whole in memory a second time.
@@ -83,6 +87,16 @@ pub async fn run(rim: Rim, tls: Arc<rustls::ServerConfig>, listener: TcpListener
     }
 }
 
+/// What is written leaves at once, and a peer whose machine has died is noticed, which matters to HTTP/1.1: a watch on
+/// which nothing happens would hold its place for good.
+fn set_options(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, ALIVE)?;
+    sockopt::set_tcp_keepintvl(stream, ALIVE / ALIVE_TRIES)?;
+    Ok(sockopt::set_tcp_keepcnt(stream, ALIVE_TRIES)?)
+}
+
 /// TLS, and who the other side is.
 async fn handshake(
     rim: &Rim,
@@ -90,8 +104,8 @@ async fn handshake(
     stream: TcpStream,
     address: SocketAddr,
 ) -> Option<(TlsStream<TcpStream>, Peer)> {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, %address, "no TCP_NODELAY");
+    if let Err(error) = set_options(&stream) {
+        tracing::debug!(%error, %address, "options of a connection");
     }
     let stream = match rim.world.within(HANDSHAKE, acceptor.accept(stream)).await {
         Some(Ok(stream)) => stream,
