@@ -35,8 +35,9 @@ pub fn lock(run: &Run<'_>) -> Result<File> {
     Ok(file)
 }
 
-/// Starts it and returns when it listens; what it logged, if it ended instead.
-pub fn start(run: &Run<'_>) -> Result<()> {
+/// Starts it and returns when it listens; what it logged, if it ended instead. One that has said nothing within the
+/// limit is left to go on.
+pub fn start(run: &Run<'_>, limit_s: u64) -> Result<()> {
     let folder = run.place.log_folder();
     DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
     let path = run.place.log();
@@ -56,6 +57,10 @@ pub fn start(run: &Run<'_>) -> Result<()> {
         .stderr(log);
     let mut child = run.host.spawn(&run.settings, &mut command).context("starting the daemon")?;
     let output = child.stdout.take().context("its output was asked for")?;
+    let limit = Timespec { tv_sec: i64::try_from(limit_s).unwrap_or(i64::MAX), tv_nsec: 0 };
+    if poll(&mut [PollFd::new(&output, PollFlags::IN)], Some(&limit))? == 0 {
+        bail!("the daemon does not listen after {limit_s} s: see `skiff logs`");
+    }
     let mut said = String::new();
     BufReader::new(output).read_line(&mut said)?;
     if said.trim() == "ready" {

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 pub async fn up(run: &Run<'_>, words: &ArgMatches) -> Result<u8> {
     let world = World::real();
+    let limit_s = words.get_one::<u64>("timeout").copied().context("it has a default")?;
     let lock = daemon::lock(run)?;
     remember(run)?;
     let mut admin = match Admin::connect_living(run).await? {
@@ -25,10 +26,9 @@ pub async fn up(run: &Run<'_>, words: &ArgMatches) -> Result<u8> {
             told_too_late(run);
             admin
         }
-        None => start(run).await?,
+        None => start(run, limit_s).await?,
     };
     let wait = words.get_one::<String>("wait").map_or("node", |v| v);
-    let limit_s = words.get_one::<u64>("timeout").copied().context("it has a default")?;
     let limit = Duration::from_secs(limit_s);
     let own = own_kubeconfig(run)?;
     let file = Kubeconfig::of_caller()?;
@@ -73,14 +73,14 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key].as_str().unwrap_or("")
 }
 
-async fn start(run: &Run<'_>) -> Result<Admin> {
+async fn start(run: &Run<'_>, limit_s: u64) -> Result<Admin> {
     say::step(format_args!(
         "Starting {} (data in {})",
         run.settings.context(),
         run.settings.data.display()
     ));
     run.host.raise(&run.settings)?;
-    daemon::start(run)?;
+    daemon::start(run, limit_s)?;
     Admin::open(run).await
 }
 

@@ -65,6 +65,7 @@ async fn live(settings: Arc<Settings>, place: &Place, mode: Mode) -> Result<()> 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let socket = admin::listen(place)?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), data = %settings.data.display(), "starting");
     let machine = Machine::start(&settings, world.clone()).await?;
     let (door, mut told) = Door::new(&settings, &machine, world.clone());
     machine.tasks.spawn(admin::run(Arc::new(door), socket, machine.tasks.clone()));
