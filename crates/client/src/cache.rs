@@ -73,11 +73,12 @@ impl<V: View> Cache<V> {
         keys.iter().filter_map(|key| state.objects.get(key).cloned()).collect()
     }
 
-    /// Calls `reaction` for every change from now on, and once for every object that is here already.
+    /// Calls `reaction` for every change from now on, and once for every object that is here already. It may look at
+    /// this cache: none of its locks that readers need is held meanwhile.
     pub fn on_change(&self, reaction: impl Fn(&Change<V>) + Send + Sync + 'static) {
         let mut reactions = self.reactions.lock().expect("no holder of this lock panics");
-        for object in self.read().objects.values() {
-            reaction(&Change { old: None, new: Some(object) });
+        for object in self.list("") {
+            reaction(&Change { old: None, new: Some(&object) });
         }
         reactions.push(Box::new(reaction));
     }
@@ -198,5 +199,33 @@ fn unindex(index: &mut Index, name: &'static str, value: &str, key: &Key) {
         if keys.is_empty() {
             index.remove(&place);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use skiff_api::views::ConfigMap;
+
+    /// A reader that waits behind a writer who waits for the same thread's first reading would wait for good.
+    #[test]
+    fn a_reaction_may_look_at_its_own_cache() {
+        let cache = Arc::new(Cache::<ConfigMap>::default());
+        let map = |name: &str| {
+            let meta = serde_json::json!({"metadata": {"name": name, "namespace": "a"}});
+            Arc::new(serde_json::from_value(meta).expect("a view"))
+        };
+        cache.put(map("before"));
+        let (own, seen) = (cache.clone(), Arc::new(Mutex::new(Vec::new())));
+        let said = seen.clone();
+        cache.on_change(move |change| {
+            let written = own.state.try_write().is_ok();
+            let name = change.new.map(|map| map.metadata.name.clone());
+            said.lock().expect("unpoisoned").push((name, written));
+        });
+        cache.put(map("after"));
+        cache.remove(&Key::new("a", "after"));
+        let names = [Some("before".into()), Some("after".into()), None];
+        assert_eq!(*seen.lock().expect("unpoisoned"), names.map(|name| (name, true)));
     }
 }
