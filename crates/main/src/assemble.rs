@@ -59,7 +59,7 @@ impl Machine {
         let client =
             Client::new(serve.clone(), User::system("skiff", &["system:masters"]), "skiff");
         let (kinds, ranges) = (&server.kinds, &server.services);
-        crate::bootstrap::run(&client, kinds, ranges, addresses.api, &settings.node).await?;
+        crate::bootstrap::run(&client, kinds, ranges, addresses.api, settings).await?;
         let caches = start_loops(&server, &serve, ca, &world, &tasks);
         start_scheduler(&serve, &caches, &world, &tasks, &settings.node);
         let listener = tokio::net::TcpListener::bind(settings.listen).await.with_context(|| {

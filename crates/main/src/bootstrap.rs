@@ -9,6 +9,7 @@ use skiff_api::kinds::scheduling::priorityclass;
 use skiff_api::object::Object;
 use skiff_api::registry::Kinds;
 use skiff_api::views::Resource;
+use skiff_cli::settings::Settings;
 use skiff_client::Client;
 use skiff_server::admission::service::Ranges;
 use skiff_server::authorize::{policy, reconcile};
@@ -20,19 +21,19 @@ const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kub
 /// The place of cluster DNS in the range of addresses, by everybody's convention.
 const DNS: u64 = 10;
 
-/// Makes what is missing, and completes what an older version made. `api` is where the API listens, on `node`.
+/// Makes what is missing, and completes what an older version made. `api` is where the API listens.
 pub async fn run(
     client: &Client,
     kinds: &Kinds,
     ranges: &Ranges,
     api: SocketAddr,
-    node: &str,
+    settings: &Settings,
 ) -> Result<()> {
     let namespace =
         |name: &str| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
     let made = NAMESPACES.map(|name| ensure(client, kinds, namespace(name)));
     try_join_all(made).await.context("making the namespaces of the system")?;
-    let made = [api_service(ranges, api), dns_service(ranges), control_plane(node)];
+    let made = [api_service(ranges, api), dns_service(ranges), control_plane(settings)];
     let made = made.into_iter().chain(classes());
     let made = made.map(|body| ensure(client, kinds, body));
     try_join_all(made)
@@ -61,9 +62,11 @@ fn dns_service(ranges: &Ranges) -> Value {
 
 /// The node that runs all this. It registers itself, but no node may give itself a role
 /// (admission controllers: NodeRestriction).
-fn control_plane(node: &str) -> Value {
+fn control_plane(settings: &Settings) -> Value {
+    let pods = settings.node_pods().to_string();
     json!({"apiVersion": "v1", "kind": "Node",
-        "metadata": {"name": node, "labels": {"node-role.kubernetes.io/control-plane": ""}}})
+        "metadata": {"name": settings.node, "labels": {"node-role.kubernetes.io/control-plane": ""}},
+        "spec": {"podCIDR": pods, "podCIDRs": [pods]}})
 }
 
 fn classes() -> impl Iterator<Item = Value> {

@@ -8,6 +8,7 @@ use crate::pod::status::seconds;
 use crate::rim::Rim;
 use serde_json::{Value, json};
 use skiff_api::Status;
+use skiff_api::time::{Precision, format};
 use skiff_api::views::{Lease, Node, Resource, View};
 use skiff_base::Time;
 use skiff_client::PatchKind;
@@ -49,18 +50,17 @@ async fn about(rim: &Rim, reason: &str, message: &str) {
 
 async fn register(rim: &Rim) -> Result<(), Status> {
     let name = &rim.config.name;
-    let body = json!({
-        "apiVersion": "v1", "kind": "Node",
-        "metadata": {
-            "name": name, "labels": labels(name),
-            "annotations": {"volumes.kubernetes.io/controller-managed-attach-detach": "true"},
-        },
-        "spec": {"podCIDR": rim.config.pod_cidr, "podCIDRs": [rim.config.pod_cidr]},
+    let metadata = json!({
+        "name": name, "labels": labels(name),
+        "annotations": {"volumes.kubernetes.io/controller-managed-attach-detach": "true"},
     });
-    match rim.client.create(NODES, "", body.clone()).await {
+    let spec = json!({"podCIDR": rim.config.pod_cidr, "podCIDRs": [rim.config.pod_cidr]});
+    let body = json!({"apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": spec});
+    match rim.client.create(NODES, "", body).await {
         Ok(_) => {}
-        // Made for it, or by an earlier life of it.
+        // Made for it, or by an earlier life of it. Its range, once there, cannot change.
         Err(status) if status.code == 409 => {
+            let body = json!({"metadata": metadata});
             rim.client.patch(PatchKind::Strategic, NODES, "", name, "", body).await?;
         }
         Err(status) => return Err(status),
@@ -126,7 +126,7 @@ fn without_times(mut status: Value) -> Value {
 
 async fn renew(rim: &Rim) -> Result<(), Status> {
     let name = &rim.config.name;
-    let now = rim.world.now().strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
+    let now = format(rim.world.now(), Precision::Micros);
     let body = json!({"spec": {
         "holderIdentity": name, "leaseDurationSeconds": LEASE_S, "renewTime": now,
     }});
