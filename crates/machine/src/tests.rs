@@ -100,7 +100,7 @@ fn a_machine_is_apart_in_all_that_counts() {
             assert_eq!(say(&machine, "uname -n"), "dev");
             assert_eq!(say(&machine, "pwd; ls /run"), "/");
             assert_eq!(parent_of_a_command(&machine), "1");
-            let processes = say(&machine, "cat /proc/1/comm; ls -d /proc/[0-9]* | wc -l");
+            let processes = say(&machine, "cat /proc/1/comm; echo /proc/[0-9]* | wc -w");
             assert!(
                 processes.starts_with("skiff-machine\n") && processes.len() < 18,
                 "{processes}"
@@ -139,8 +139,11 @@ fn a_machine_outlives_its_maker_and_ends_with_all_its_processes() {
             let exists = registry.create(&ground.spec("dev", pair())).unwrap_err();
             assert!(matches!(exists, Error::Exists(_)), "{exists}");
             let machine = registry.open("dev").unwrap();
-            // One that its parent leaves behind, and one that ends and has to be taken away.
-            say(&machine, "sleep 1000 >/dev/null 2>&1 & (true &) ; echo done");
+            // One that is left behind when nobody holds its output any more, and before it one that
+            // ends and has to be taken away: until then it can be signalled.
+            let taken = "p=$(true & echo $!); i=0; \
+                 while kill -0 $p 2>/dev/null && [ $i -lt 1000000 ]; do i=$((i+1)); done";
+            say(&machine, &format!("{taken}; exec sleep 1000 >/dev/null 2>&1"));
             let folder = ground.cgroup.join("dev/machine");
             let folder = &crate::cgroup::folders(&folder).unwrap()[0];
             let left = fs::read_to_string(folder.join("cgroup.procs")).unwrap();
