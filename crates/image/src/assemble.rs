@@ -73,6 +73,14 @@ pub(crate) struct Parts<'a> {
 impl Images {
     /// Unpacks a layer from its uncompressed tar and keeps it among the drafts.
     pub(crate) fn draft(&self, plain: &mut dyn Read) -> Result<NewDraft, Error> {
+        let (number, dir, scrap) = self.empty()?;
+        let layer = self.inner.layer_dir(number);
+        let unpacked = unpack::unpack(plain, &layer, self.inner.settings.limits)?;
+        Ok(NewDraft(Draft { number, dir, unpacked }, scrap))
+    }
+
+    /// The folder of a layer to be.
+    fn empty(&self) -> Result<(u64, PathBuf, Scrap), Error> {
         let number = self.inner.next_snapshot();
         let dir = self.inner.snapshot_dir(number);
         let scrap = Scrap(Some(dir.clone()));
@@ -82,8 +90,14 @@ impl Images {
         use std::os::unix::fs::PermissionsExt;
         std::fs::set_permissions(&layer, PermissionsExt::from_mode(0o755))
             .map_err(Error::file("make folder", &layer))?;
-        let unpacked = unpack::unpack(plain, &layer, self.inner.settings.limits)?;
-        Ok(NewDraft(Draft { number, dir, unpacked }, scrap))
+        Ok((number, dir, scrap))
+    }
+
+    /// A draft to settle in one place, while the draft stays for other places.
+    fn twin(&self, draft: &Draft) -> Result<(Draft, Scrap), Error> {
+        let (number, dir, scrap) = self.empty()?;
+        unpack::twin::copy(&draft.dir.join("fs"), &self.inner.layer_dir(number))?;
+        Ok((Draft { number, dir, unpacked: draft.unpacked.clone() }, scrap))
     }
 
     /// Puts an image into the index, with those of its layers that are new from the drafts.
@@ -140,7 +154,14 @@ impl Images {
                 None => {
                     let missing =
                         || Error::ReadArchive { why: format!("layer {diff_id} is missing") };
-                    let (draft, scrap) = drafts.0.remove(diff_id).ok_or_else(missing)?;
+                    let entry = drafts.0.remove(diff_id).ok_or_else(missing)?;
+                    let (draft, scrap) = if entry.0.unpacked.loose.is_empty() {
+                        entry
+                    } else {
+                        let twin = self.twin(&entry.0)?;
+                        drafts.0.insert(*diff_id, entry);
+                        twin
+                    };
                     taken.push(scrap);
                     self.settle(index, draft, chain_id, &layers)?
                 }

@@ -64,6 +64,9 @@ pub enum Error {
     ContainerId(String),
     #[error("container {0} has a root file system already: discard it first")]
     ContainerExists(String),
+    /// Containers stand on it; removing it all the same has to be asked for.
+    #[error("image {name} is in use by containers: {}", containers.join(", "))]
+    Used { name: String, containers: Vec<String> },
     #[error("image store {} is in use by another process", path.display())]
     InUse { path: PathBuf },
     #[error(

@@ -50,6 +50,13 @@ pub struct Layer {
     pub snapshot: u64,
 }
 
+impl Image {
+    /// Its layers as containers stand on them: the top one first.
+    pub(crate) fn snapshots(&self) -> Vec<u64> {
+        self.layers.iter().rev().map(|layer| layer.snapshot).collect()
+    }
+}
+
 /// An unpacked layer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Snapshot {

@@ -39,5 +39,5 @@ pub use reference::{Reference, ReferenceError};
 pub use registry::credentials::{Credentials, DockerConfig};
 pub use registry::{Mirror, OnProgress, Platform, Progress, PullOptions};
 pub use rootfs::Rootfs;
-pub use store::{Collected, Images, Removed, Settings};
+pub use store::{Collected, Images, Removed, Settings, Used};
 pub use unpack::limits::Limits;

@@ -12,7 +12,7 @@ use crate::assemble::{Drafts, LAYERS_MAX, Parts};
 use crate::config::ConfigFile;
 use crate::digest::{Digest, HashReader};
 use crate::error::Error;
-use crate::index::Names;
+use crate::index::{Names, Snapshot};
 use crate::manifest::{DOCUMENT_MAX, Descriptor, Document, Saved, pick};
 use crate::reference::Reference;
 use crate::registry::Platform;
@@ -38,8 +38,8 @@ impl Images {
     pub fn load(&self, reader: impl Read + Send) -> Result<Vec<String>, Error> {
         let limits = Limits { layer_bytes: ARCHIVE_BYTES_MAX, ..self.inner.settings.limits };
         let plain = decompress::plain(reader, limits)?;
-        let mut archive =
-            Archive { images: self, members: BTreeMap::new(), drafts: Drafts::default() };
+        let (members, drafts) = (BTreeMap::new(), Drafts::default());
+        let mut archive = Archive { images: self, members, drafts, whole: false };
         archive.read(plain)?;
         archive.finish()
     }
@@ -63,6 +63,8 @@ struct Archive<'a> {
     images: &'a Images,
     members: BTreeMap<String, Stored>,
     drafts: Drafts,
+    /// Whether it ended as archives end.
+    whole: bool,
 }
 
 impl Archive<'_> {
@@ -96,6 +98,7 @@ impl Archive<'_> {
             }
             self.members.extend(stored.map(|stored| (name, stored)));
         }
+        self.whole = tar.is_whole();
         Ok(())
     }
 
@@ -128,11 +131,12 @@ impl Archive<'_> {
         Ok(Some(self.layer(whole).unwrap_or_else(Stored::Refused)))
     }
 
-    /// An uncompressed layer of an OCI layout that the store has already.
+    /// An uncompressed layer of an OCI layout that the store has already, whatever it stands on.
     fn known(&self, name: &str) -> Option<Digest> {
         let digest = Digest::from_hex(name.strip_prefix("blobs/sha256/")?)?;
         let index = self.images.index();
-        let known = index.snapshots.values().any(|snapshot| snapshot.diff_id == digest);
+        let fits = |one: &Snapshot| one.diff_id == digest && one.chain_id.is_none();
+        let known = index.snapshots.values().any(fits);
         (known || self.drafts.contains(digest)).then_some(digest)
     }
 
@@ -165,9 +169,10 @@ impl Archive<'_> {
             }
         }
         match loaded.is_empty() {
-            true => Err(bad(
-                "it has neither manifest.json nor index.json, or they name no image".into()
+            true if self.whole => Err(bad(
+                "it has neither manifest.json nor index.json, or they name no image".into(),
             )),
+            true => Err(bad("it is cut short, before manifest.json or index.json".into())),
             false => Ok(loaded.concat()),
         }
     }
@@ -291,13 +296,20 @@ impl Archive<'_> {
     }
 
     fn member(&self, name: &str) -> Result<&Stored, Error> {
-        let missing = || bad(format!("{name} is missing"));
+        let missing = || self.missing(name);
         match self.members.get(name).ok_or_else(missing)? {
             Stored::Alias(other) => match self.members.get(other).ok_or_else(missing)? {
                 Stored::Alias(_) => Err(bad(format!("{name} links to a link"))),
                 stored => Ok(stored),
             },
             stored => Ok(stored),
+        }
+    }
+
+    fn missing(&self, name: &str) -> Error {
+        match self.whole {
+            true => bad(format!("{name} is missing")),
+            false => bad(format!("it is cut short: {name} is missing")),
         }
     }
 
@@ -384,6 +396,9 @@ fn bad(why: String) -> Error {
 fn not_an_archive(error: Error) -> Error {
     match error {
         Error::RefuseLayer { why } => bad(why),
+        Error::ReadLayer(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            bad(format!("it is cut short: {error}"))
+        }
         other => other,
     }
 }

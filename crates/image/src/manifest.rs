@@ -99,12 +99,18 @@ impl Document {
         if !known.contains(&&raw.media_type[..]) {
             return Err(wrong_type(what, &raw.media_type, "a manifest or an index"));
         }
+        let (list, manifest) = match &raw.media_type[..] {
+            OCI_INDEX | DOCKER_LIST => (true, false),
+            OCI_MANIFEST | DOCKER_MANIFEST => (false, true),
+            _ => (true, true),
+        };
         match (raw.config, raw.layers, raw.manifests) {
-            (None, None, Some(manifests)) => Ok(Document::List(manifests)),
-            (Some(config), Some(layers), None) => {
+            (None, None, Some(manifests)) if list => Ok(Document::List(manifests)),
+            (Some(config), Some(layers), None) if manifest => {
                 Manifest { config, layers }.check(what).map(Document::Manifest)
             }
-            // One that is both could be read differently by whoever checked it before.
+            // One that is both, or says that it is the other, could be read differently by whoever
+            // checked it before (OCI image spec, "mediaType").
             _ => Err(bad("it is neither a manifest nor an index".to_owned())),
         }
     }

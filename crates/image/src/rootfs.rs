@@ -4,7 +4,7 @@
 //! after a power failure no container is left that could miss them. The file says which layers the
 //! container stands on, for the process that comes after a kill -9.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -33,7 +33,7 @@ impl Images {
     /// over restarts of this process too.
     pub fn rootfs(&self, image: &Image, container_id: &str) -> Result<Rootfs, Error> {
         let dir = self.container_dir(container_id)?;
-        let snapshots: Vec<u64> = image.layers.iter().rev().map(|layer| layer.snapshot).collect();
+        let snapshots = image.snapshots();
         {
             let mut live = self.live();
             if live.containers.contains_key(container_id) {
@@ -82,9 +82,13 @@ impl Images {
         Ok(self.inner.root.join("containers").join(id))
     }
 
+    /// A layer that stands twice is mounted once, where it stands highest (overlayfs takes no folder
+    /// twice): whatever its lower place shows or hides, the higher one does too.
     fn describe(&self, dir: &Path, snapshots: &[u64]) -> Rootfs {
+        let mut seen = BTreeSet::new();
+        let distinct = snapshots.iter().filter(|number| seen.insert(**number));
         Rootfs {
-            lower: snapshots.iter().map(|number| self.inner.layer_dir(*number)).collect(),
+            lower: distinct.map(|number| self.inner.layer_dir(*number)).collect(),
             upper: dir.join("fs"),
             work: dir.join("work"),
             merged: dir.join("merged"),
@@ -107,10 +111,10 @@ impl Images {
     /// topmost layer with an entry for the root gave it.
     fn copy_root(&self, rootfs: &Rootfs, snapshots: &[u64]) -> std::io::Result<()> {
         let index = self.index();
-        let describes = |number: &u64| index.snapshots.get(number).is_some_and(|layer| layer.root);
-        let top = snapshots.iter().position(describes);
+        let describes = |number: &&u64| index.snapshots.get(number).is_some_and(|layer| layer.root);
         let mut mode = 0o755;
-        if let Some(folder) = top.map(|top| &rootfs.lower[top]) {
+        if let Some(top) = snapshots.iter().find(describes) {
+            let folder = self.inner.layer_dir(*top);
             let root = std::fs::metadata(folder)?;
             std::os::unix::fs::chown(&rootfs.upper, Some(root.uid()), Some(root.gid()))?;
             mode = root.mode() & 0o7777;

@@ -83,6 +83,15 @@ pub struct Removed {
     pub deleted: Option<Digest>,
 }
 
+/// What becomes of an image that containers stand on, when it would go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Used {
+    /// It is kept: [`Error::Used`].
+    Keep,
+    /// It goes; its layers go with the last of the containers.
+    Remove,
+}
+
 /// What [`Images::collect`] did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Collected {
@@ -148,7 +157,7 @@ impl Images {
 
     /// Takes a tag or digest reference off its image, and the image away with its last tag. An ID
     /// takes all names off. Layers that containers or leases use stay until they do not.
-    pub fn remove(&self, name: &str) -> Result<Removed, Error> {
+    pub fn remove(&self, name: &str, used: Used) -> Result<Removed, Error> {
         let removed = self.commit(|index| {
             let image = found(index, name)?;
             let reference = Reference::parse(name).ok().map(|name| name.to_string());
@@ -162,11 +171,23 @@ impl Images {
                     return Ok(Removed { untagged: all, deleted: None });
                 }
             }
+            let containers = self.containers_on(&image);
+            if used == Used::Keep && !containers.is_empty() {
+                return Err(Error::Used { name: name.to_owned(), containers });
+            }
             index.delete(image.id);
             Ok(Removed { untagged: all, deleted: Some(image.id) })
         })?;
         self.collect()?;
         Ok(removed)
+    }
+
+    /// The containers that stand on the layers of this image.
+    fn containers_on(&self, image: &Image) -> Vec<String> {
+        let layers = image.snapshots();
+        let live = self.live();
+        let on = live.containers.iter().filter(|(_, stack)| **stack == layers);
+        on.map(|(id, _)| id.clone()).collect()
     }
 
     /// Deletes layers, configs and manifests that no image, container or lease uses.

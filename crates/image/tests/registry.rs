@@ -7,12 +7,12 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use expect_test::expect;
 use skiff_base::World;
-use skiff_image::{Credentials, Digest, Images, Mirror, PullOptions, Settings};
+use skiff_image::{Credentials, Digest, Images, Mirror, PullOptions, Settings, Used};
 
 const MARK: &str = "SKIFF_IMAGE_TEST_INSIDE";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -302,18 +302,28 @@ fn script(answer: impl Fn(&str) -> Vec<u8> + Send + 'static) -> (u16, Arc<Atomic
     let port = listener.local_addr().unwrap().port();
     let count = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&count);
+    serve(listener, move |head| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        answer(head)
+    });
+    (port, count)
+}
+
+/// Answers one request of each connection, head alone.
+fn serve(listener: TcpListener, answer: impl Fn(&str) -> Vec<u8> + Send + 'static) {
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
             let mut head = String::new();
             let mut reader = BufReader::new(stream.try_clone().unwrap());
-            while reader.read_line(&mut head).unwrap() > 2 {}
-            counted.fetch_add(1, Ordering::Relaxed);
+            // A peer that speaks TLS sends no text.
+            while reader.read_line(&mut head).is_ok_and(|read| read > 2) {}
+            let said =
+                if head.is_empty() { respond("400 Bad Request", "", b"") } else { answer(&head) };
             // A client that gave up does not read.
-            let _ = stream.write_all(&answer(&head));
+            let _ = stream.write_all(&said);
         }
     });
-    (port, count)
 }
 
 fn respond(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
@@ -360,7 +370,7 @@ async fn misbehaving() {
     };
     let forget = || {
         for image in images.list() {
-            images.remove(&image.id.to_string()).unwrap();
+            images.remove(&image.id.to_string(), Used::Remove).unwrap();
         }
         assert_eq!(temp.layers("images"), 0);
     };
@@ -461,6 +471,125 @@ async fn misbehaving() {
         forbidden: Unknown: failed to pull and unpack image "127.0.0.1:PORT/x:y": failed to resolve reference "127.0.0.1:PORT/x:y": unexpected status from HEAD request to http://127.0.0.1:PORT/v2/x/manifests/y: 403 Forbidden
         garbage: Unknown: failed to pull and unpack image "127.0.0.1:PORT/x:y": failed to resolve reference "127.0.0.1:PORT/x:y": failed to do request: Head "http://127.0.0.1:PORT/v2/x/manifests/y": invalid HTTP version parsed
     "#]].assert_eq(&hide_digests(&shown));
+}
+
+#[test]
+fn secrets_stay_with_their_registry() {
+    if !inside("secrets_stay_with_their_registry") {
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(secrets());
+}
+
+/// What a host was asked, whole.
+fn listening(answer: impl Fn(&str) -> Vec<u8> + Send + 'static) -> (u16, Arc<Mutex<String>>) {
+    let heard = Arc::new(Mutex::new(String::new()));
+    let hear = Arc::clone(&heard);
+    let (port, _) = script(move |head| {
+        hear.lock().unwrap().push_str(&head.to_lowercase());
+        answer(head)
+    });
+    (port, heard)
+}
+
+fn challenge(realm: &str) -> Vec<u8> {
+    respond("401 Unauthorized", &format!("WWW-Authenticate: Bearer realm=\"{realm}\"\r\n"), b"")
+}
+
+async fn secrets() {
+    let temp = Temp::new("secrets");
+    let images = temp.open("images");
+    let identity = || PullOptions {
+        credentials: Some(Credentials::Identity { token: "refresh-me".to_owned() }),
+        ..PullOptions::default()
+    };
+    let mut seen = String::new();
+    // Every one of these hosts wants what belongs to the registry.
+    let (thief, heard) = listening(|_| challenge("http://127.0.0.1/token"));
+    let cases: [(&str, Box<dyn Fn(&str) -> Vec<u8> + Send>, PullOptions); 5] = [
+        (
+            "a token server that redirects a token",
+            Box::new(move |head| match head.starts_with("POST") {
+                true => respond(
+                    "307 Temporary Redirect",
+                    &format!("Location: http://127.0.0.1:{thief}/\r\n"),
+                    b"",
+                ),
+                false => {
+                    let host = head.to_lowercase();
+                    let host = host.lines().find_map(|line| line.strip_prefix("host: "));
+                    challenge(&format!("http://{}/token", host.unwrap()))
+                }
+            }),
+            identity(),
+        ),
+        (
+            "a token server that only looks like this machine",
+            Box::new(move |_| challenge(&format!("http://127.0.0.1:1@localhost:{thief}/token"))),
+            basic("secret"),
+        ),
+        (
+            "a token server without TLS",
+            Box::new(|_| challenge("http://thief.example/token")),
+            basic("secret"),
+        ),
+        (
+            "a token server that is a file",
+            Box::new(|_| challenge("file:///etc/shadow")),
+            basic("x"),
+        ),
+        (
+            "a redirect to one that asks for credentials",
+            Box::new(move |_| {
+                let location = format!("Location: http://127.0.0.1:{thief}/v2/\r\n");
+                respond("302 Found", &location, b"")
+            }),
+            basic("secret"),
+        ),
+    ];
+    for (what, answer, options) in cases {
+        let (port, _) = script(answer);
+        let text = refusal(&images, &format!("127.0.0.1:{port}/x:y"), options).await;
+        let why = text.split("failed to do request: ").last().unwrap();
+        let why = why.rsplit("token: ").next().unwrap();
+        seen += &format!("{what}: {}\n", why.trim_end());
+    }
+    expect![[r#"
+        a token server that redirects a token: Post "http://127.0.0.1:/token": it redirects to http://127.0.0.1:/: secrets stay here
+        a token server that only looks like this machine: pull access denied, repository does not exist or may require authorization: no credentials are sent to http://127.0.0.1:@localhost:/token without TLS
+        a token server without TLS: pull access denied, repository does not exist or may require authorization: no credentials are sent to http://thief.example/token without TLS
+        a token server that is a file: pull access denied, repository does not exist or may require authorization: no credentials are sent to file:///etc/shadow without TLS
+        a redirect to one that asks for credentials: Head "http://127.0.0.1:/v2/": it was redirected there, and is asked for credentials
+    "#]].assert_eq(&hide_digests(&seen.replace(&thief.to_string(), "")));
+    let heard = heard.lock().unwrap();
+    assert!(heard.starts_with("head /v2/") && heard.matches("host:").count() == 1, "{heard}");
+    assert!(!heard.contains("authorization") && !heard.contains("refresh-me"), "{heard}");
+}
+
+#[test]
+fn plain_http_is_named_with_what_allows_it() {
+    if !inside("plain_http_is_named_with_what_allows_it") {
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let added = Command::new("ip").args(["addr", "add", "192.0.2.7/32", "dev", "lo"]).status();
+        assert!(added.unwrap().success());
+        let temp = Temp::new("plain");
+        let images = temp.open("images");
+        let made = make(&[layer("a", 10)]);
+        let listener = TcpListener::bind("192.0.2.7:5000").unwrap();
+        serve(listener, move |head| honest(&made, head));
+        let name = "192.0.2.7:5000/x:y";
+        let text = refusal(&images, name, PullOptions::default()).await;
+        expect![[r#"
+            Unknown: failed to pull and unpack image "192.0.2.7:5000/x:y": failed to resolve reference "192.0.2.7:5000/x:y": failed to do request: Head "https://192.0.2.7:5000/v2/x/manifests/y": http: server gave HTTP response to HTTPS client: if you trust the way to it, start Skiff with --insecure-registry 192.0.2.7:5000
+        "#]].assert_eq(&text);
+        let url = "http://192.0.2.7:5000".to_owned();
+        let mirrors = vec![Mirror { registry: "192.0.2.7:5000".to_owned(), url }];
+        images.pull(name, PullOptions { mirrors, ..PullOptions::default() }).await.unwrap();
+    });
 }
 
 /// Digests depend on the compressor; ports on the day.

@@ -7,7 +7,7 @@ use skiff_base::World;
 
 use super::*;
 use crate::index::Image;
-use crate::store::Settings;
+use crate::store::{Settings, Used};
 use crate::unpack::tests::{Dice, Tape, Temp, list};
 
 pub(crate) fn open(temp: &Temp) -> Images {
@@ -290,13 +290,13 @@ fn evil_archives_are_refused_and_leave_nothing() {
         assert!(!temp.0.join("evil").exists());
     }
     expect![[r#"
-        nothing: not an image archive: it has neither manifest.json nor index.json, or they name no image
+        nothing: not an image archive: it is cut short, before manifest.json or index.json
         text: not an image archive: wrong checksum of a tar header: this is no tar, or it is damaged
         empty tar: not an image archive: it has neither manifest.json nor index.json, or they name no image
-        cut short: not an image archive: it ends inside of an entry
-        cut short gzip: read layer: incomplete deflate stream
+        cut short: not an image archive: it is cut short, inside of an entry
+        cut short gzip: not an image archive: it is cut short: incomplete deflate stream
         bomb: refused layer: it is larger than 1048576 bytes unpacked
-        escape: refused layer: ../../evil: ".." in names is not allowed
+        escape: refused layer: ../../evil: the name climbs above the image's root
         wrong layer: wrong digest of blobs/
         wrong document: wrong digest of blobs/
         name: couldn't parse image name "UPPER": invalid reference format: repository name (library/UPPER) must be lowercase
@@ -326,11 +326,11 @@ fn mutated_archives_never_panic_and_leave_nothing_behind() {
         if let Ok(names) = images.load(&archive[..]) {
             good += 1;
             for name in names {
-                images.remove(&name).unwrap();
+                images.remove(&name, Used::Remove).unwrap();
             }
         }
         for image in images.list() {
-            images.remove(&image.id.to_string()).unwrap();
+            images.remove(&image.id.to_string(), Used::Remove).unwrap();
         }
         assert_eq!(list(&temp.0.join("images/snapshots")), "");
     }

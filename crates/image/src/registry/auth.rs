@@ -49,7 +49,7 @@ pub(crate) async fn answer(
     }
     match (&challenge.scheme[..], credentials) {
         (_, Some(Credentials::Bearer { token })) => Ok(format!("Bearer {token}")),
-        ("bearer", _) => bearer(client, &challenge, scope, credentials).await,
+        ("bearer", _) => bearer(client, url, &challenge, scope, credentials).await,
         ("basic", Some(Credentials::Basic { username, password })) => Ok(basic(username, password)),
         ("basic", _) => {
             Err(Error::Denied { why: "authorization failed: no basic auth credentials".into() })
@@ -76,6 +76,7 @@ fn basic(username: &str, password: &str) -> String {
 
 async fn bearer(
     client: &Client,
+    url: &str,
     challenge: &Challenge,
     scope: &str,
     credentials: Option<&Credentials>,
@@ -109,6 +110,7 @@ async fn bearer(
                 ask
             }
         };
+        let ask = Ask { named_by: Some(url.to_owned()), ..ask };
         let response = client.send(&ask).await?;
         if response.status() != StatusCode::OK {
             return Err(ask.status(response.status()));

@@ -1,5 +1,9 @@
 //! HTTP requests to registries: one connection each, TLS by the system's certificate authorities,
 //! redirects followed, every wait limited.
+//!
+//! A URL that a registry names (a redirect, a token server) is less than one that a user named: it
+//! gets no secret of another host, leads to no service of this machine, and a request whose body is
+//! a secret follows no redirect at all.
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -7,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, LOCATION, USER_AGENT};
-use http::{Method, Request, Response, StatusCode, Uri};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
@@ -19,7 +23,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::error::Error;
-use crate::registry::host::is_loopback;
+use crate::registry::host::{self, is_loopback, is_near};
 
 /// To connect, TLS included.
 const CONNECT_TIME: Duration = Duration::from_secs(30);
@@ -39,13 +43,16 @@ pub(crate) struct Ask {
     pub(crate) url: String,
     pub(crate) accept: String,
     pub(crate) authorization: Option<String>,
-    /// A form, for POST.
+    /// A form with a secret, for POST.
     pub(crate) body: String,
+    /// The URL whose answer named this one.
+    pub(crate) named_by: Option<String>,
 }
 
 impl Ask {
     pub(crate) fn new(method: Method, url: String) -> Ask {
-        Ask { method, url, accept: "*/*".to_owned(), authorization: None, body: String::new() }
+        let accept = "*/*".to_owned();
+        Ask { method, url, accept, authorization: None, body: String::new(), named_by: None }
     }
 
     pub(crate) fn status(&self, status: StatusCode) -> Error {
@@ -67,8 +74,11 @@ impl Ask {
 
 /// Whether secrets may go to this URL.
 pub(crate) fn is_safe(url: &str) -> bool {
-    let loopback = |rest: &str| is_loopback(rest.split(['/', '?']).next().unwrap_or(rest));
-    url.starts_with("https://") || url.strip_prefix("http://").is_some_and(loopback)
+    match host::parse(url).as_ref().and_then(|uri| uri.scheme_str()) {
+        Some("https") => true,
+        Some("http") => is_loopback(url),
+        _ => false,
+    }
 }
 
 type Sender = hyper::client::conn::http1::SendRequest<Full<Bytes>>;
@@ -115,26 +125,37 @@ impl Client {
         let mut ask = first.clone();
         for _ in 0..REDIRECTS_MAX {
             let response = self.once(&ask).await?;
+            // Its challenge would be answered with what belongs to the registry.
+            if response.status() == StatusCode::UNAUTHORIZED
+                && origin(&ask.url) != origin(&first.url)
+            {
+                return Err(ask.failed("it was redirected there, and is asked for credentials"));
+            }
             let location = response.headers().get(LOCATION);
             let (true, Some(location)) = (response.status().is_redirection(), location) else {
                 return Ok(response);
             };
             let location = location.to_str().map_err(|_| ask.failed("a redirect is not text"))?;
             let next = absolute(&ask.url, location);
-            if authority(&next) != authority(&ask.url) {
+            if !ask.body.is_empty() {
+                return Err(ask.failed(format!("it redirects to {next}: secrets stay here")));
+            }
+            if origin(&next) != origin(&ask.url) {
                 ask.authorization = None;
             }
             if is_safe(&ask.url) && !is_safe(&next) {
                 return Err(ask.failed(format!("it redirects to {next}, without TLS")));
             }
+            ask.named_by.get_or_insert_with(|| first.url.clone());
             ask.url = next;
         }
         Err(first.failed("stopped after 10 redirects"))
     }
 
     async fn once(&self, ask: &Ask) -> Result<Response<Incoming>, Error> {
-        let uri: Uri = ask.url.parse().map_err(|error| ask.failed(error))?;
-        let host = uri.host().ok_or_else(|| ask.failed("the URL has no host"))?;
+        let wrong = || ask.failed("it has to be a URL with a host, and no user before it");
+        let uri = host::parse(&ask.url).ok_or_else(wrong)?;
+        let host = uri.host().ok_or_else(wrong)?;
         let secure = uri.scheme_str() == Some("https");
         let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
@@ -175,12 +196,17 @@ impl Client {
         secure: bool,
     ) -> Result<Sender, Error> {
         let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let far_only = ask.named_by.as_deref().is_some_and(|by| !is_loopback(by));
         let found = tokio::net::lookup_host((bare, port)).await;
         let addresses: Vec<_> = found
             .map_err(|_| ask.failed(format!("dial tcp: lookup {bare}: no such host")))?
             .collect();
         let mut failure = ask.failed(format!("dial tcp: lookup {bare}: no such host"));
         for address in addresses {
+            if far_only && is_near(address.ip()) {
+                failure = ask.failed(format!("dial tcp {address}: a registry elsewhere named it"));
+                continue;
+            }
             match TcpStream::connect(address).await {
                 Ok(stream) if secure => return self.secure(ask, bare, stream).await,
                 Ok(stream) => return self.handshake(ask, TokioIo::new(stream)).await,
@@ -200,7 +226,7 @@ impl Client {
         let name = ServerName::try_from(host.to_owned()).map_err(|error| ask.failed(error))?;
         let connector = TlsConnector::from(self.tls()?);
         let stream = connector.connect(name, stream).await;
-        let stream = stream.map_err(|error| ask.failed(format!("tls: {error}")))?;
+        let stream = stream.map_err(|error| ask.failed(why_no_tls(&error, &ask.url)))?;
         self.handshake(ask, TokioIo::new(stream)).await
     }
 
@@ -277,9 +303,24 @@ impl Client {
     }
 }
 
-fn authority(url: &str) -> &str {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    rest.split(['/', '?']).next().unwrap_or(rest)
+/// Scheme, host and port: what credentials belong to. What is no URL has none, and is not dialed.
+fn origin(url: &str) -> Option<(String, String, Option<u16>)> {
+    let uri = host::parse(url)?;
+    let host = host::bare(&uri).to_ascii_lowercase();
+    Some((uri.scheme_str()?.to_owned(), host, uri.port_u16()))
+}
+
+/// A registry without TLS is named as such (in the words of Go's clients), with what allows it.
+fn why_no_tls(error: &std::io::Error, url: &str) -> String {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match (inner, host::parse(url)) {
+        (Some(rustls::Error::InvalidMessage(_)), Some(uri)) => format!(
+            "http: server gave HTTP response to HTTPS client: if you trust the way to it, start Skiff with \
+             --insecure-registry {}",
+            uri.authority().map_or("", |authority| authority.as_str())
+        ),
+        _ => format!("tls: {error}"),
+    }
 }
 
 /// The target of a redirect as a whole URL.
@@ -290,7 +331,8 @@ fn absolute(base: &str, location: &str) -> String {
     } else if let Some(rest) = location.strip_prefix("//") {
         format!("{scheme}://{rest}")
     } else if location.starts_with('/') {
-        format!("{scheme}://{}{location}", authority(base))
+        let authority = host::parse(base).and_then(|uri| uri.authority().cloned());
+        format!("{scheme}://{}{location}", authority.as_ref().map_or("", |one| one.as_str()))
     } else {
         let folder = base.rsplit_once('/').map_or(base, |(folder, _)| folder);
         format!("{folder}/{location}")
@@ -323,6 +365,9 @@ mod tests {
             ("http://r.io/", false),
             ("http://localhost.r.io/", false),
             ("ftp://localhost", false),
+            ("http://127.0.0.1:1@r.io/", false),
+            ("https://127.0.0.1:1@r.io/", false),
+            ("file:///etc/shadow", false),
         ] {
             assert_eq!(is_safe(url), wanted, "{url}");
         }

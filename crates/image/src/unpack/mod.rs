@@ -16,6 +16,7 @@ pub(crate) mod pax;
 pub(crate) mod settle;
 pub(crate) mod sparse;
 pub(crate) mod tar;
+pub(crate) mod twin;
 pub(crate) mod whiteout;
 
 #[cfg(test)]
@@ -45,7 +46,7 @@ use crate::unpack::whiteout::Meaning;
 const CHUNK: usize = 256 << 10;
 
 /// What came out of a layer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Unpacked {
     /// The digest of the uncompressed tar.
     pub(crate) diff_id: Digest,
@@ -57,7 +58,7 @@ pub(crate) struct Unpacked {
 }
 
 /// What depends on the layers below.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Loose {
     /// Folders without an entry of their own.
     pub(crate) dirs: BTreeSet<Vec<u8>>,
@@ -249,9 +250,8 @@ impl Work {
     }
 
     fn hard_link(&mut self, member: &Member, last: &[u8]) -> Result<(), Error> {
-        // Writers give the target as it would be extracted: some with the slash in front.
-        let target = member.link.strip_prefix(b"/").unwrap_or(&member.link);
-        let parts = path::components(target)?;
+        // Like a name: from the root, some with the slash in front.
+        let parts = path::components(&member.link)?;
         let Some((target_last, parents)) = parts.split_last() else {
             return Err(refused(&member.path, "a hard link to a folder"));
         };
@@ -259,8 +259,9 @@ impl Work {
         let here = self.tree.here().try_clone_to_owned().map_err(Error::from_io)?;
         let found = self.tree.find(parents, target_last, &member.path)?;
         let Some(dir) = found else {
+            let target = parts.join(&b'/');
             self.loose.count(path.len() + target.len())?;
-            self.loose.links.insert(path, target.to_vec());
+            self.loose.links.insert(path, target);
             return Ok(());
         };
         let link = || fs::linkat(&dir, *target_last, &here, last, AtFlags::empty());

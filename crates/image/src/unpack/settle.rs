@@ -75,12 +75,7 @@ impl Stack {
         let Some(dir) = descend(&self.own, parts)?.dir else {
             return Ok(());
         };
-        let stat = below.stat;
-        fs::fchown(&dir, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
-        fs::fchmod(&dir, Mode::from_raw_mode(stat.st_mode))?;
-        copy_xattrs(from.as_fd(), dir.as_fd())?;
-        let mtime = Timespec { tv_sec: stat.st_mtime as _, tv_nsec: stat.st_mtime_nsec as _ };
-        set_time(&dir, mtime)
+        wear(from.as_fd(), dir.as_fd(), &below.stat)
     }
 
     /// Moves what lies in a folder to where the symbolic link below points.
@@ -275,7 +270,16 @@ fn split(path: &[u8]) -> Parts {
     parts.filter(|part| !matches!(*part, b"" | b".")).map(<[u8]>::to_vec).collect()
 }
 
-fn names(dir: BorrowedFd) -> Result<Vec<Vec<u8>>, Errno> {
+/// Gives a folder owner, mode, attributes and time of another.
+pub(crate) fn wear(from: BorrowedFd, dir: BorrowedFd, stat: &Stat) -> Result<(), Errno> {
+    fs::fchown(dir, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
+    fs::fchmod(dir, Mode::from_raw_mode(stat.st_mode))?;
+    copy_xattrs(from, dir)?;
+    set_time(dir, Timespec { tv_sec: stat.st_mtime as _, tv_nsec: stat.st_mtime_nsec as _ })
+}
+
+/// What lies in a folder.
+pub(crate) fn names(dir: BorrowedFd) -> Result<Vec<Vec<u8>>, Errno> {
     let mut names = Vec::new();
     for entry in Dir::read_from(dir)? {
         let name = entry?.file_name().to_bytes().to_vec();

@@ -51,11 +51,18 @@ pub(crate) struct Tar<R> {
     /// Data of the current member that was not read yet, and the padding behind it.
     data: u64,
     padding: u64,
+    /// Whether the block of zeros that ends every tar was seen.
+    ended: bool,
 }
 
 impl<R: Read> Tar<R> {
     pub(crate) fn new(inner: R) -> Tar<R> {
-        Tar { inner, data: 0, padding: 0 }
+        Tar { inner, data: 0, padding: 0, ended: false }
+    }
+
+    /// Whether the stream ended where a tar ends. Some writers leave the end out.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.ended
     }
 
     /// The next member; what is left of the data before is skipped.
@@ -64,7 +71,11 @@ impl<R: Read> Tar<R> {
         for _ in 0..EXTENSIONS_MAX {
             self.skip()?;
             let mut block = [0; BLOCK];
-            if !self.fill(&mut block)? || block == [0; BLOCK] {
+            if !self.fill(&mut block)? {
+                return Ok(None);
+            }
+            if block == [0; BLOCK] {
+                self.ended = true;
                 return Ok(None);
             }
             let header = Header(&block);
@@ -145,7 +156,7 @@ impl<R: Read> Tar<R> {
         while more {
             let mut block = [0; BLOCK];
             if !self.fill(&mut block)? {
-                return Err(bad("it ends inside of a sparse map"));
+                return Err(bad("it is cut short, inside of a sparse map"));
             }
             more = sparse::old_pieces(&block[..504], block[504], &mut pieces)?;
         }
@@ -177,7 +188,7 @@ impl<R: Read> Tar<R> {
             .map_err(Error::from_io)?;
         // Some writers leave the last padding out.
         if skipped < self.data {
-            return Err(bad("it ends inside of an entry"));
+            return Err(bad("it is cut short, inside of an entry"));
         }
         (self.data, self.padding) = (0, 0);
         Ok(())
@@ -189,7 +200,7 @@ impl<R: Read> Tar<R> {
         while filled < BLOCK {
             match self.inner.read(&mut block[filled..]) {
                 Ok(0) if filled == 0 => return Ok(false),
-                Ok(0) => return Err(bad("it ends inside of a header")),
+                Ok(0) => return Err(bad("it is cut short, inside of a header")),
                 Ok(n) => filled += n,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(Error::from_io(error)),
@@ -207,7 +218,7 @@ impl<R: Read> Read for Tar<R> {
         }
         let n = self.inner.read(&mut buffer[..most])?;
         if n == 0 {
-            return Err(bad("it ends inside of an entry").into_io());
+            return Err(bad("it is cut short, inside of an entry").into_io());
         }
         self.data -= n as u64;
         Ok(n)

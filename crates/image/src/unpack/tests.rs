@@ -285,6 +285,27 @@ fn links_are_followed_within_the_layer_only() {
     );
 }
 
+/// Kaniko writes an entry for the root, and absolute names and link targets.
+#[test]
+fn absolute_names_begin_at_the_root_of_the_image() {
+    check(
+        &[tape()
+            .dir("/")
+            .dir("/k")
+            .file("/k/a", "hard")
+            .hard_link("/k/b", "/k/a")
+            .symlink("/k/c", "/k/a")
+            .file("//k/../k/./d", "within")],
+        expect![[r#"
+            040755 7:8 k @1000
+            100644 7:8 k/a "hard" links 2 @1000
+            100644 7:8 k/b "hard" links 2 @1000
+            120777 7:8 k/c -> /k/a @1000
+            100644 7:8 k/d "within" @1000
+        "#]],
+    );
+}
+
 #[test]
 fn evil_layers_are_refused() {
     let deep = "d/".repeat(49);
@@ -292,7 +313,7 @@ fn evil_layers_are_refused() {
     for (what, tape) in [
         ("parent", tape().file("../evil", "")),
         ("parent inside", tape().file("a/../../evil", "")),
-        ("absolute", tape().file("/etc/passwd", "")),
+        ("absolute parent", tape().file("/../etc/passwd", "")),
         ("relative link", tape().symlink("l", "../../..").file("l/evil", "")),
         ("link to link", tape().symlink("a", "b").symlink("b", "../x").file("a/evil", "")),
         ("link loop", tape().symlink("a", "b").symlink("b", "a").file("a/evil", "")),
@@ -354,20 +375,20 @@ fn evil_layers_are_refused() {
         write!(seen, "{what}: {}", run(&[tape])).unwrap();
     }
     expect![[r#"
-        parent: refused layer: ../evil: ".." in names is not allowed
-        parent inside: refused layer: a/../../evil: ".." in names is not allowed
-        absolute: refused layer: /etc/passwd: absolute names are not allowed
+        parent: refused layer: ../evil: the name climbs above the image's root
+        parent inside: refused layer: a/../../evil: the name climbs above the image's root
+        absolute parent: refused layer: /../etc/passwd: the name climbs above the image's root
         relative link: refused layer: l/evil: a symbolic link on the way leads out of the layer
         link to link: refused layer: a/evil: a symbolic link on the way leads out of the layer
         link loop: refused layer: a/evil: too many symbolic links on the way
         file as folder: refused layer: a/b: a component on the way is not a folder
-        hard link out: refused layer: ../../etc/passwd: ".." in names is not allowed
+        hard link out: refused layer: ../../etc/passwd: the name climbs above the image's root
         hard link through a link: refused layer: a: a symbolic link on the way leads out of the layer
         hard link to nothing: refused layer: a: a hard link to a file that does not exist
         hard link to a folder: unpack a: Operation not permitted (os error 1)
         hard link to the root: refused layer: a: a hard link to a folder
         root as a link: refused layer: ./: the root is not a folder
-        pax parent: refused layer: a/../../b: ".." in names is not allowed
+        pax parent: refused layer: a/../../b: the name climbs above the image's root
         pax zero byte: refused layer: a name contains a zero byte
         whiteout of the parent: refused layer: .wh...: this whiteout hides no file
         whiteout of nothing: refused layer: .wh.: this whiteout hides no file
@@ -381,7 +402,7 @@ fn evil_layers_are_refused() {
         sparse map too long: refused layer: a sparse map does not fit the data
         sparse overflow: refused layer: a sparse map is out of order or beyond the end of the file
         impossible size: refused layer: an entry announces an impossible size
-        cut short: refused layer: it ends inside of an entry
+        cut short: refused layer: it is cut short, inside of an entry
         large extension: refused layer: an extension header is larger than 1048576 bytes
         large attribute: refused layer: an extended attribute is larger than 65536 bytes
         extensions for ever: refused layer: too many extension headers before one entry
