@@ -2,16 +2,19 @@
 
 use crate::admin::{Admin, Body};
 use crate::commands::Run;
-use crate::{lifecycle, say};
+use crate::{layout, lifecycle, say};
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use clap::ArgMatches;
+use futures_util::{Stream, TryStreamExt, stream};
 use http::Method;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use serde_json::{Value, json};
 use skiff_base::World;
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
+use std::path::Path;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// What is read of an archive at once.
@@ -45,9 +48,17 @@ async fn load(admin: &mut Admin, words: &ArgMatches) -> Result<()> {
                 )
             }
             "-" => send(admin, tokio::io::stdin()).await,
+            path if Path::new(path).is_dir() => {
+                let pieces = layout::archive(Path::new(path))?;
+                upload(
+                    admin,
+                    stream::unfold(pieces, async |mut pieces| Some((pieces.recv().await?, pieces))),
+                )
+                .await
+            }
             path => {
                 let opened = tokio::fs::File::open(path).await;
-                send(admin, opened.with_context(|| format!("opening {path}"))?).await
+                send(admin, opened.with_context(|| unopened(path))?).await
             }
         };
         let answer = answer.with_context(|| format!("loading {file}"))?;
@@ -61,14 +72,33 @@ async fn load(admin: &mut Admin, words: &ArgMatches) -> Result<()> {
     Ok(())
 }
 
+/// Somebody who types the name of an image instead of a file has it in Docker, most likely.
+fn unopened(path: &str) -> String {
+    let is_name =
+        !path.starts_with(['/', '.']) && !path.ends_with(".tar") && !path.contains(".tar.");
+    match is_name && !Path::new(path).exists() {
+        true => format!(
+            "opening {path} (an image of Docker's: `docker save {path} | skiff image load -`)"
+        ),
+        false => format!("opening {path}"),
+    }
+}
+
 async fn send(admin: &mut Admin, reader: impl AsyncRead + Send + Unpin + 'static) -> Result<Value> {
-    let stream = futures_util::stream::try_unfold(reader, |mut reader| async move {
+    let pieces = stream::try_unfold(reader, |mut reader| async move {
         let mut chunk = vec![0; CHUNK];
         let n = reader.read(&mut chunk).await?;
         chunk.truncate(n);
-        Ok::<_, io::Error>((n > 0).then(|| (Frame::data(Bytes::from(chunk)), reader)))
+        Ok::<_, io::Error>((n > 0).then(|| (Bytes::from(chunk), reader)))
     });
-    let body: Body = StreamBody::new(stream).boxed_unsync();
+    upload(admin, pieces).await
+}
+
+async fn upload(
+    admin: &mut Admin,
+    pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+) -> Result<Value> {
+    let body: Body = StreamBody::new(pieces.map_ok(Frame::data)).boxed_unsync();
     admin.send(Method::POST, "/images/load", body).await
 }
 
@@ -169,7 +199,8 @@ fn span(seconds: i64) -> String {
 
 async fn remove(admin: &mut Admin, words: &ArgMatches) -> Result<()> {
     for name in all(words, "names") {
-        let answer = admin.post("/images/remove", &json!({"name": name})).await?;
+        let force = words.get_flag("force");
+        let answer = admin.post("/images/remove", &json!({"name": name, "force": force})).await?;
         for gone in answer["untagged"].as_array().into_iter().flatten().filter_map(Value::as_str) {
             say::line(format_args!("Untagged: {gone}"));
         }
@@ -182,14 +213,11 @@ async fn remove(admin: &mut Admin, words: &ArgMatches) -> Result<()> {
 
 async fn pull(admin: &mut Admin, words: &ArgMatches) -> Result<()> {
     for name in all(words, "names") {
-        let done = |line: &Value| {
-            if let Some(blob) = line["blob"].as_str() {
-                let size = size(line["total"].as_u64().unwrap_or(0));
-                let blob: String = blob.trim_start_matches("sha256:").chars().take(12).collect();
-                say::line(format_args!("{blob}: Pull complete ({size})"));
-            }
-        };
-        let last = admin.lines("/images/pull", &json!({"name": name}), done).await?;
+        let mut progress = Progress::default();
+        let each = |line: &Value| progress.tell(line);
+        let last = admin.lines("/images/pull", &json!({"name": name}), each).await;
+        progress.clear();
+        let last = last?;
         say::line(format_args!(
             "Pulled {} ({})",
             last["name"].as_str().unwrap_or(name),
@@ -199,10 +227,68 @@ async fn pull(admin: &mut Admin, words: &ArgMatches) -> Result<()> {
     Ok(())
 }
 
+/// What is said while an image is pulled: a line for each layer that is complete, and on a terminal a
+/// last line that tells how far it all is.
+#[derive(Default)]
+struct Progress {
+    /// Bytes that have come, and that are to come, by layer.
+    layers: BTreeMap<String, (u64, u64)>,
+}
+
+impl Progress {
+    fn tell(&mut self, line: &Value) {
+        let Some(blob) = line["blob"].as_str() else { return };
+        let [done, total] = ["done", "total"].map(|key| line[key].as_u64().unwrap_or(0));
+        self.clear();
+        let before = self.layers.insert(blob.to_owned(), (done, total));
+        if done == total && before.is_none_or(|(done, total)| done < total) {
+            let id: String = blob.trim_start_matches("sha256:").chars().take(SHORT_ID).collect();
+            say::line(format_args!("{id}: Pull complete ({})", size(total)));
+        }
+        say::passing(self.text());
+    }
+
+    fn text(&self) -> String {
+        let layers = || self.layers.values();
+        let (done, total) = layers().fold((0, 0), |(a, b), (done, total)| (a + done, b + total));
+        let complete = layers().filter(|(done, total)| done == total).count();
+        let percent = (done * 100).checked_div(total).unwrap_or(100);
+        format!(
+            "{percent}%  {} of {}, {complete} of {} layers",
+            size(done),
+            size(total),
+            self.layers.len()
+        )
+    }
+
+    fn clear(&self) {
+        if !self.layers.is_empty() {
+            say::passing("");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use expect_test::expect;
+
+    #[test]
+    fn progress_is_of_all_layers() {
+        let mut progress = Progress::default();
+        for (blob, done, total) in [("a", 5, 10), ("b", 0, 1_000), ("a", 10, 10), ("c", 0, 0)] {
+            progress.tell(&json!({"blob": blob, "done": done, "total": total}));
+        }
+        assert_eq!(progress.text(), "0%  10B of 1.01kB, 2 of 3 layers");
+    }
+
+    #[test]
+    fn a_name_that_is_no_file_has_a_hint() {
+        assert!(unopened("my/app:1").contains("`docker save my/app:1 | skiff image load -`"));
+        for file in ["./my", "/tmp/x", "app.tar", "app.tar.gz", "Cargo.toml"] {
+            assert_eq!(unopened(file), format!("opening {file}"));
+        }
+    }
 
     #[test]
     fn sizes_and_spans_as_docker_prints_them() {

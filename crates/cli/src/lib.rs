@@ -14,6 +14,7 @@ mod demo_server;
 mod host;
 mod images;
 mod kubeconfig;
+mod layout;
 mod lifecycle;
 mod logs;
 mod place;

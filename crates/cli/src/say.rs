@@ -18,6 +18,15 @@ pub fn line(text: impl Display) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
+/// A line that the next one overwrites, for terminals alone; an empty one only clears.
+pub fn passing(text: impl Display) {
+    let mut out = std::io::stdout();
+    if out.is_terminal() {
+        // As above.
+        let _ = write!(out, "\r\x1b[K{text}").and_then(|()| out.flush());
+    }
+}
+
 /// A step that is done.
 pub fn step(text: impl Display) {
     match out_is_terminal() {

@@ -58,6 +58,14 @@ pub const SETTINGS: &[Setting] = &[
         used_by: "everything",
     },
     Setting {
+        name: "insecure-registry",
+        shape: Shape::Registry,
+        default: "",
+        doc: "A registry that is asked over plain HTTP, without credentials: 192.0.2.7:5000 (may be repeated; \
+              those on loopback are anyway)",
+        used_by: "node, image",
+    },
+    Setting {
         name: "listen",
         shape: Shape::Socket,
         default: "0.0.0.0:6443",
@@ -114,6 +122,7 @@ pub struct Settings {
     pub cgroup: String,
     pub cluster_domain: String,
     pub data: PathBuf,
+    pub insecure_registries: Vec<String>,
     pub listen: SocketAddr,
     pub log_level: String,
     pub node: String,
@@ -147,7 +156,7 @@ impl Setting {
     }
 
     pub fn repeats(&self) -> bool {
-        self.shape == Shape::Mirrors
+        matches!(self.shape, Shape::Mirrors | Shape::Registry)
     }
 
     pub fn is_path(&self) -> bool {
@@ -191,6 +200,7 @@ impl Settings {
             cgroup: one("cgroup"),
             cluster_domain: one("cluster-domain"),
             data: own_data,
+            insecure_registries: found.get("insecure-registry").cloned().unwrap_or_default(),
             listen: one("listen").parse()?,
             log_level: one("log-level"),
             node: named("node", &own_node.to_lowercase()),
@@ -231,6 +241,9 @@ impl Settings {
         flag("cgroup", self.cgroup.clone());
         flag("cluster-domain", self.cluster_domain.clone());
         flag("data", self.data.display().to_string());
+        for registry in &self.insecure_registries {
+            flag("insecure-registry", registry.clone());
+        }
         flag("listen", self.listen.to_string());
         flag("log-level", self.log_level.clone());
         flag("node", self.node.clone());

@@ -153,7 +153,9 @@ fn images() -> Command {
                         .required(true)
                         .num_args(1..)
                         .value_hint(ValueHint::FilePath)
-                        .help("An archive; - is the standard input"),
+                        .help(
+                            "An archive, or the folder of an OCI layout; - is the standard input",
+                        ),
                 ),
         )
         .subcommand(
@@ -173,7 +175,14 @@ fn images() -> Command {
             Command::new("rm")
                 .visible_alias("remove")
                 .about("Remove images, or names of images")
-                .arg(names("A name, an ID or the beginning of one")),
+                .arg(names("A name, an ID or the beginning of one"))
+                .arg(
+                    Arg::new("force")
+                        .short('f')
+                        .long("force")
+                        .action(ArgAction::SetTrue)
+                        .help("Also those that pods use"),
+                ),
         )
         .subcommand(
             Command::new("pull")

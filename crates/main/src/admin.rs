@@ -145,7 +145,7 @@ async fn answer(door: Arc<Door>, request: Request<Incoming>, tasks: &Tasks) -> R
         (Method::GET, "/images") => Ok(images::list(&door.images)),
         (Method::POST, "/images/load") => images::load(&door.images, request.into_body()).await,
         (Method::POST, "/images/remove") => match document(request).await {
-            Ok(document) => images::remove(&door.images, &document).await,
+            Ok(document) => images::remove(&door, &document).await,
             Err(error) => Err(error),
         },
         (Method::POST, "/images/pull") => match document(request).await {

@@ -57,11 +57,17 @@ fn config(settings: &Settings, addresses: &Addresses) -> Config {
     }
 }
 
-/// Where to ask first for the images of a registry.
+/// Where to ask first for the images of a registry. One that may be asked over plain HTTP is its own
+/// mirror there: like any mirror it gets no credentials, which would be there for all to read.
 pub fn mirrors(settings: &Settings) -> Vec<Mirror> {
     let mirror = |(registry, url): &(String, String)| Mirror {
         registry: registry.clone(),
         url: url.clone(),
     };
-    settings.registry_mirrors.iter().map(mirror).collect()
+    let plain = |registry: &String| Mirror {
+        registry: registry.clone(),
+        url: format!("http://{registry}"),
+    };
+    let mirrors = settings.registry_mirrors.iter().map(mirror);
+    mirrors.chain(settings.insecure_registries.iter().map(plain)).collect()
 }

@@ -13,6 +13,8 @@ pub(super) enum Shape {
     /// A DNS name: labels of a-z, 0-9 and -.
     Name,
     Range,
+    /// A registry as image names have it: a host, and mostly a port.
+    Registry,
     Socket,
     Text,
 }
@@ -30,6 +32,7 @@ impl Shape {
             Shape::Mirrors => "REGISTRY=URL",
             Shape::Name => "NAME",
             Shape::Range => "CIDR",
+            Shape::Registry => "HOST:PORT",
             Shape::Socket => "ADDRESS:PORT",
             Shape::Text => "LEVEL",
         }
@@ -43,6 +46,7 @@ impl Shape {
             Shape::Mirrors => is_mirror(value),
             Shape::Name => is_name(value),
             Shape::Range => return Range::parse(value).map(|_| ()),
+            Shape::Registry => is_registry(value),
             Shape::Socket => value.parse::<SocketAddr>().is_ok_and(|socket| socket.is_ipv4()),
             Shape::Text => !value.is_empty(),
         };
@@ -56,6 +60,7 @@ impl Shape {
             Shape::Folder => "an absolute path without . and ..",
             Shape::Mirrors => "a registry and a URL, as in registry.k8s.io=http://127.0.0.1:5000",
             Shape::Name => "a name of a-z, 0-9, - and .",
+            Shape::Registry => "a host, mostly with a port, as in 192.0.2.7:5000",
             Shape::Range => "a range of IPv4 addresses, as in 10.244.0.0/16",
             Shape::Socket => "an IPv4 address and a port, as in 0.0.0.0:6443",
             Shape::Text => "a word",
@@ -72,6 +77,11 @@ fn is_mirror(text: &str) -> bool {
     let Some((registry, url)) = text.split_once('=') else { return false };
     let host = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
     !registry.is_empty() && host.is_some_and(|host| !host.is_empty())
+}
+
+fn is_registry(text: &str) -> bool {
+    let (host, port) = text.rsplit_once(':').unwrap_or((text, "80"));
+    is_name(&host.to_lowercase()) && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
 fn is_name(name: &str) -> bool {

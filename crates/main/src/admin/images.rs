@@ -4,18 +4,22 @@
 //! refusal the rest of an archive is read and thrown away, so that the caller hears why instead of a broken pipe.
 
 use super::{Door, Lines};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use http_body_util::BodyExt;
 use hyper::body::{Bytes, Incoming};
 use serde_json::{Value, json};
-use skiff_image::{Image, Images, Progress, PullOptions, Reference};
-use std::collections::BTreeSet;
+use skiff_api::views::Pod;
+use skiff_image::{Error, Image, Images, Progress, PullOptions, Reference, Used};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// Pieces of an archive between the socket and the thread that unpacks.
 const PIECES_MOST: usize = 8;
+/// A blob on its way is told of as often as a person can read it.
+const BETWEEN_LINES: Duration = Duration::from_millis(200);
 
 /// `{"images": [...]}`, names as Docker prints them.
 pub fn list(images: &Images) -> Value {
@@ -83,27 +87,61 @@ impl Read for Pieces {
     }
 }
 
-/// Takes a name off an image, and the image away with its last name.
-pub async fn remove(images: &Images, document: &Value) -> Result<Value> {
+/// Takes a name off an image, and the image away with its last name, unless pods use it.
+pub async fn remove(door: &Door, document: &Value) -> Result<Value> {
     let name = name(document)?;
-    let images = images.clone();
-    let removed = tokio::task::spawn_blocking(move || images.remove(&name)).await??;
+    let used = if document["force"] == true { Used::Remove } else { Used::Keep };
+    let images = door.images.clone();
+    let removed = tokio::task::spawn_blocking(move || images.remove(&name, used)).await?;
+    let removed = match removed {
+        Err(Error::Used { name, containers }) => {
+            let users = users(door, &containers).await?;
+            bail!("image {name} is in use by {users}: delete what uses it, or say --force");
+        }
+        other => other?,
+    };
     Ok(json!({
         "untagged": familiar(&removed.untagged),
         "deleted": removed.deleted.map(|id| id.to_string()),
     }))
 }
 
-/// Pulls an image; a line for each blob that is complete.
+/// The pods of containers, by name; a container that no pod's status names (yet, or any more) by ID.
+async fn users(door: &Door, containers: &[String]) -> Result<String> {
+    let pods = door.client.views::<Pod>().await?;
+    let user = |id: &String| {
+        let runs = |pod: &&Pod| {
+            let status = &pod.status;
+            let mut all = status
+                .container_statuses
+                .iter()
+                .chain(&status.init_container_statuses)
+                .chain(&status.ephemeral_container_statuses);
+            all.any(|container| container.container_id.rsplit('/').next() == Some(id))
+        };
+        match pods.iter().find(runs) {
+            Some(pod) => format!("pod {}/{}", pod.metadata.namespace, pod.metadata.name),
+            None => format!("container {id}"),
+        }
+    };
+    let users: BTreeSet<_> = containers.iter().map(user).collect();
+    Ok(users.into_iter().collect::<Vec<_>>().join(", "))
+}
+
+/// Pulls an image; lines tell how far each blob is, the last of each that it is complete.
 pub async fn pull(door: &Door, document: &Value, out: &Lines) -> Result<Value> {
     let name = name(document)?;
-    let (seen, out) = (Arc::new(Mutex::new(BTreeSet::new())), out.clone());
+    let (seen, out) = (Mutex::new(BTreeMap::new()), out.clone());
+    let world = door.world.clone();
     let progress = move |progress: Progress| {
-        let blob = progress.blob.to_string();
+        let Progress { blob, done, total } = progress;
         let mut seen = seen.lock().expect("no holder of this lock panics");
-        if progress.done == progress.total && seen.insert(blob.clone()) {
+        let (told, at) = seen.get(&blob).copied().unwrap_or((None, world.uptime()));
+        let due = world.uptime().saturating_sub(at) >= BETWEEN_LINES || told.is_none();
+        if (due && told != Some(done)) || (done == total && told != Some(total)) {
+            seen.insert(blob, (Some(done), world.uptime()));
             // A reader that is slow misses a line; the result comes for sure.
-            let _ = out.try_send(json!({"blob": blob, "total": progress.total}));
+            let _ = out.try_send(json!({"blob": blob.to_string(), "done": done, "total": total}));
         }
     };
     let options = PullOptions {

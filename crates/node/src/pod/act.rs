@@ -247,7 +247,7 @@ async fn ensure(
     })?;
     let here =
         rim.images.resolve(image).map_err(|e| ("ImageInspectError".into(), e.to_string()))?;
-    if let Some(here) = here.filter(|_| policy != "Always") {
+    if let Some(here) = here.as_ref().filter(|_| policy != "Always") {
         tell(
             "Normal",
             "Pulled",
@@ -255,7 +255,7 @@ async fn ensure(
                 "Container image {image:?} already present on machine and can be accessed by the pod"
             ),
         );
-        return Ok(fact(&here, &reference));
+        return Ok(fact(here, &reference));
     }
     if policy == "Never" {
         let why = format!("Container image {image:?} is not present with pull policy of Never");
@@ -283,7 +283,11 @@ async fn ensure(
             Ok(fact(&pulled, &reference))
         }
         Err(error) => {
-            let why = format!("rpc error: code = {} desc = {error}", error.code().as_str());
+            let mut why = format!("rpc error: code = {} desc = {error}", error.code().as_str());
+            if here.is_some() {
+                why += "; an image of this name is on the node: imagePullPolicy IfNotPresent runs it \
+                        (Always is the default of the tag latest)";
+            }
             tell("Warning", "Failed", format!("Failed to pull image {image:?}: {why}"));
             Err(("ErrImagePull".into(), why))
         }
