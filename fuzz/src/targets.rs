@@ -30,6 +30,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "reference", seeds: || files("references"), run: reference },
     Target { name: "manifest", seeds: || files("manifests"), run: manifest },
     Target { name: "archive", seeds: archives, run: archive },
+    Target { name: "layer", seeds: || files("layers"), run: layer },
     Target { name: "spdy", seeds: spdy_frames, run: spdy },
     Target { name: "dns", seeds: dns_queries, run: dns },
     Target { name: "facets", seeds: || vec![b"\x05l:app\x03web\x01o\x02ab".to_vec()], run: facets },
@@ -298,6 +299,34 @@ fn manifest(input: &[u8]) -> String {
     let index =
         packed(&[("oci-layout", b"{\"imageLayoutVersion\":\"1.0.0\"}"), ("index.json", input)]);
     [saved, config, index].iter().map(|it| archive(it)).collect()
+}
+
+/// Entries of a layer, `|` between them: the type as tar has it, the name and, behind `>`, where it links to. Names are
+/// given as PAX records, which hold any bytes.
+fn layer(input: &[u8]) -> String {
+    let mut layer = tar::Builder::new(Vec::new());
+    for entry in input.split(|byte| *byte == b'|') {
+        let Some((kind, rest)) = entry.split_first() else { continue };
+        let (name, link) = match rest.iter().position(|byte| *byte == b'>') {
+            Some(at) => (&rest[..at], &rest[at + 1..]),
+            None => (rest, &rest[..0]),
+        };
+        let records = [("path", name), ("linkpath", link)];
+        layer.append_pax_extensions(records).expect("into memory");
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(tar::EntryType::new(*kind));
+        header.set_mode(0o6755);
+        header.set_size(0);
+        header.set_cksum();
+        layer.append(&header, &[][..]).expect("into memory");
+    }
+    let layer = layer.into_inner().expect("into memory");
+    let config = format!(
+        r#"{{"architecture":"amd64","os":"linux","rootfs":{{"type":"layers","diff_ids":["{}"]}}}}"#,
+        skiff_image::Digest::of(&layer)
+    );
+    let config = config.as_bytes();
+    archive(&packed(&[("manifest.json", SAVED), ("c.json", config), ("l/layer.tar", &layer)]))
 }
 
 fn archives() -> Vec<Vec<u8>> {

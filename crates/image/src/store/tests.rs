@@ -1,6 +1,5 @@
 //! The store over restarts, in use and out of use.
 
-use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
 use super::*;
