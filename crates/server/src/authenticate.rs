@@ -9,7 +9,7 @@
 use crate::token::{ISSUER, Tokens};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::header::{AUTHORIZATION, HeaderMap, SEC_WEBSOCKET_PROTOCOL};
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use skiff_api::Status;
 use skiff_api::wire::{Call, Peer, User};
 use std::sync::Arc;
@@ -120,10 +120,72 @@ fn token(headers: &HeaderMap) -> Result<Option<String>, Status> {
     }
 }
 
+/// Takes out of a request's headers what says who calls, for whoever else gets to see them: tokens, wherever they may
+/// stand, impersonation, and what a proxy in front of an API server says in its own name.
+pub fn forget(headers: &mut HeaderMap) {
+    let says_who = |name: &HeaderName| {
+        let name = name.as_str();
+        name == AUTHORIZATION.as_str()
+            || name.starts_with("impersonate-")
+            || name.starts_with("x-remote-")
+    };
+    let names: Vec<HeaderName> = headers.keys().filter(|name| says_who(name)).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
+    let offers: Vec<HeaderValue> =
+        headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().cloned().collect();
+    if offers.is_empty() {
+        return;
+    }
+    headers.remove(SEC_WEBSOCKET_PROTOCOL);
+    for offer in offers {
+        // What is no text holds no token either, and nobody could choose it.
+        let Ok(text) = offer.to_str() else { continue };
+        let protocols = text.split(',').map(str::trim);
+        let kept: Vec<&str> = protocols.filter(|it| !it.starts_with(TOKEN_PROTOCOL)).collect();
+        if let Ok(kept) = HeaderValue::from_str(&kept.join(", "))
+            && !kept.is_empty()
+        {
+            headers.append(SEC_WEBSOCKET_PROTOCOL, kept);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
+
+    #[test]
+    fn what_says_who_calls_is_forgotten_wherever_it_stands() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("authorization", "Bearer abc"),
+            ("authorization", "Basic abc"),
+            ("impersonate-user", "a"),
+            ("impersonate-extra-x", "a"),
+            ("x-remote-user", "a"),
+            ("x-remote-extra-x", "a"),
+            ("cookie", "kept"),
+            ("x-remoteness", "kept"),
+            ("sec-websocket-protocol", "base64url.bearer.authorization.k8s.io.YWJj, a,b"),
+            ("sec-websocket-protocol", "base64url.bearer.authorization.k8s.io.YWJj"),
+            ("sec-websocket-protocol", "c"),
+        ] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        forget(&mut headers);
+        let mut left: Vec<String> =
+            headers.iter().map(|(name, value)| format!("{name}: {value:?}")).collect();
+        left.sort();
+        let kept = [
+            "cookie: \"kept\"",
+            "sec-websocket-protocol: \"a, b\"",
+            "sec-websocket-protocol: \"c\"",
+            "x-remoteness: \"kept\"",
+        ];
+        assert_eq!(left, kept);
+    }
 
     #[test]
     fn tokens_are_found_in_headers() {

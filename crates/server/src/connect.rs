@@ -18,8 +18,10 @@ mod stream;
 mod target;
 
 use crate::Server;
+use crate::authorize::Attributes;
 use crate::request::Request;
 use skiff_api::Status;
+use skiff_api::kind::Verb;
 use skiff_api::wire::{Answer, Call};
 use std::sync::Arc;
 
@@ -29,8 +31,13 @@ pub use dial::Nodes;
 pub async fn connect(
     server: &Arc<Server>,
     request: &Request,
-    call: Call,
+    mut call: Call,
 ) -> Result<Answer, Status> {
+    // From here on the request may leave this server, and the proof of who sent it must not.
+    crate::authenticate::forget(&mut call.headers);
+    if matches!(&*request.resource.subresource, "exec" | "attach" | "portforward") {
+        may_create(server, request).await?;
+    }
     match (&*request.kind.plural, &*request.resource.subresource) {
         ("pods", "log") => log::log(server, request, call).await,
         ("pods", "exec" | "attach") => stream::remote(server, request, call).await,
@@ -38,4 +45,19 @@ pub async fn connect(
         ("pods" | "services" | "nodes", "proxy") => proxy::proxy(server, request, call).await,
         (_, other) => Err(Status::unavailable(format!("{other} leads nowhere"))),
     }
+}
+
+/// A WebSocket begins with GET, but who opens a stream into a pod does more than read: the right to
+/// create is asked for, whatever the method (KEP-4006, "synthetic RBAC create authorization check").
+async fn may_create(server: &Server, request: &Request) -> Result<(), Status> {
+    if request.verb == Verb::Create {
+        return Ok(());
+    }
+    let asked = Attributes::of(Verb::Create.name(), &request.resource, &request.query);
+    let decision = server.authorizer.decide(&request.user, &asked).await;
+    if decision.allowed {
+        return Ok(());
+    }
+    // Upstream's refusal names the reason alone, which may be empty.
+    Err(Status::forbidden(request.kind.about(), &request.resource.name, &decision.reason))
 }

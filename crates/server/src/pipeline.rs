@@ -212,8 +212,8 @@ async fn bracket(server: &Arc<Server>, request: &Request, call: Call) -> Result<
             false => Status::no_such_path(),
         })?;
         return match &entry.does {
-            Does::Connect => crate::connect::connect(server, request, call).await,
             _ if !entry.verbs.contains(&request.verb) => Err(Status::method_not_allowed()),
+            Does::Connect => crate::connect::connect(server, request, call).await,
             Does::Act => crate::answered::act(server, request).await,
             Does::Scale(_) | Does::Part { .. } => match request.verb {
                 Verb::Get => crate::read::get(server, request).await,
