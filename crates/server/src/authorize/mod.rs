@@ -12,7 +12,7 @@ pub mod escalate;
 mod follow;
 mod index;
 mod need;
-mod node;
+pub mod node;
 pub mod policy;
 pub mod reconcile;
 pub mod rule;

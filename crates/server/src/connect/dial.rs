@@ -4,6 +4,7 @@
 //! with the answer. Never here: who is called, and why.
 
 use super::target::Node;
+use crate::authorize::node;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
@@ -18,10 +19,12 @@ use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use skiff_api::wire::Duplex;
 use skiff_base::{Tasks, World};
+use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, ToSocketAddrs};
 use tokio_rustls::TlsConnector;
 
 /// Connecting and the TLS handshake together; a node that is up answers within milliseconds.
@@ -54,11 +57,24 @@ impl Nodes {
 
 /// Whom to call.
 pub enum Callee {
+    /// A node's own API: it must show that it is this node.
     Node(Node),
-    /// `host:port`
-    Plain(String),
+    Plain(SocketAddr),
     /// The same over TLS.
-    Secret(String),
+    Secret(SocketAddr),
+}
+
+/// `host:port`
+impl fmt::Display for Callee {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Callee::Node(Node { address, port, .. }) if address.contains(':') => {
+                write!(f, "[{address}]:{port}")
+            }
+            Callee::Node(Node { address, port, .. }) => write!(f, "{address}:{port}"),
+            Callee::Plain(address) | Callee::Secret(address) => write!(f, "{address}"),
+        }
+    }
 }
 
 /// An answer whose body has not been read.
@@ -76,10 +92,8 @@ pub async fn call(
     callee: &Callee,
     request: http::Request<Full<Bytes>>,
 ) -> io::Result<Called> {
-    let stream = match world.within(CONNECT, connect(nodes, callee)).await {
-        Some(stream) => stream?,
-        None => return Err(io::Error::new(io::ErrorKind::TimedOut, "i/o timeout")),
-    };
+    let late = || Err(io::Error::other(format!("dial tcp {callee}: i/o timeout")));
+    let stream = world.within(CONNECT, connect(nodes, callee)).await.unwrap_or_else(late)?;
     let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, driven) = handshake.map_err(io::Error::other)?;
     let connection = Tasks::new();
@@ -94,27 +108,53 @@ pub async fn call(
 }
 
 async fn connect(nodes: &Nodes, callee: &Callee) -> io::Result<Box<dyn Duplex>> {
-    let tcp = async |address: (&str, Option<u16>)| {
-        let stream = match address {
-            (host, Some(port)) => TcpStream::connect((host, port)).await,
-            (address, None) => TcpStream::connect(address).await,
-        }?;
-        stream.set_nodelay(true)?;
-        Ok::<_, io::Error>(stream)
-    };
     Ok(match callee {
         Callee::Node(node) => {
-            let stream = tcp((&node.address, Some(node.port))).await?;
+            let stream = tcp((&*node.address, node.port), callee).await?;
             let name = ServerName::try_from(node.name.clone()).map_err(io::Error::other)?;
-            Box::new(nodes.node.connect(name, stream).await?)
+            let stream = nodes.node.connect(name, stream).await?;
+            is_node(stream.get_ref().1, &node.name)?;
+            Box::new(stream)
         }
-        Callee::Plain(address) => Box::new(tcp((address, None)).await?),
+        Callee::Plain(address) => Box::new(tcp(address, callee).await?),
         Callee::Secret(address) => {
-            let stream = tcp((address, None)).await?;
-            let name = ServerName::IpAddress(stream.peer_addr()?.ip().into());
-            Box::new(nodes.pod.connect(name, stream).await?)
+            let name = ServerName::IpAddress(address.ip().into());
+            Box::new(nodes.pod.connect(name, tcp(address, callee).await?).await?)
         }
     })
+}
+
+async fn tcp(address: impl ToSocketAddrs, callee: &Callee) -> io::Result<TcpStream> {
+    let dialled = TcpStream::connect(address).await;
+    let stream = dialled.map_err(|error| {
+        io::Error::new(error.kind(), format!("dial tcp {callee}: {}", in_known_words(&error)))
+    })?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Why there is no connection, in the words that operators look for.
+fn in_known_words(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
+        io::ErrorKind::HostUnreachable => "connect: no route to host".to_owned(),
+        io::ErrorKind::NetworkUnreachable => "connect: network is unreachable".to_owned(),
+        io::ErrorKind::TimedOut => "connect: connection timed out".to_owned(),
+        io::ErrorKind::ConnectionReset => "connect: connection reset by peer".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// Whoever may write a Node chooses where this server, with all its rights, turns to. So it asks
+/// nothing of a peer whose certificate does not make it this very node (as those of the signer
+/// `kubernetes.io/kubelet-serving` do): the API server's own may name the same machine, but no node.
+fn is_node(session: &rustls::ClientConnection, name: &str) -> io::Result<()> {
+    let leaf = session.peer_certificates().and_then(|chain| chain.first());
+    let user = leaf.and_then(|leaf| crate::keys::tls::user(leaf));
+    if user.is_some_and(|user| node::name(&user) == Some(name)) {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("tls: the peer is not node {name}")))
 }
 
 impl Called {

@@ -5,7 +5,7 @@
 
 use super::dial::{self, Callee};
 use super::log_options;
-use super::stream::refusal;
+use super::stream::{self, refusal};
 use super::target;
 use crate::Server;
 use crate::request::Request;
@@ -24,10 +24,13 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 
 /// The protocols of logs; `""` is that of clients that name none.
 const PROTOCOLS: [&str; 3] = ["binary.k8s.io", "base64.binary.k8s.io", ""];
+
+/// A client of a log has nothing to say but its goodbye.
+const SAID_MOST: usize = 4096;
 
 /// GET pods/NAME/log
 pub async fn log(server: &Arc<Server>, request: &Request, call: Call) -> Result<Answer, Status> {
@@ -38,14 +41,14 @@ pub async fn log(server: &Arc<Server>, request: &Request, call: Call) -> Result<
     let Some(node) = target::node_of(server, request, &pod)? else {
         return Ok(Answer::text(StatusCode::OK, ""));
     };
-    let path = format!("/containerLogs/{}/{}/{container}?{options}", pod.namespace(), pod.name());
+    let query = if options.is_empty() { options } else { format!("?{options}") };
+    let path = format!("/containerLogs/{}/{}/{container}{query}", pod.namespace(), pod.name());
     let asked = http::Request::get(path).header(header::HOST, &node.name);
     let asked = asked.body(Full::new(Bytes::new())).map_err(Status::internal)?;
-    let address = format!("{}:{}", node.address, node.port);
-    let url = format!("https://{address}{}", asked.uri());
-    let called = dial::call(&server.nodes, &server.world, &Callee::Node(node), asked).await;
-    let called = called
-        .map_err(|error| Status::internal(format!("Get \"{url}\": dial tcp {address}: {error}")))?;
+    let callee = Callee::Node(node);
+    let url = format!("https://{callee}{}", asked.uri());
+    let called = dial::call(&server.nodes, &server.world, &callee, asked).await;
+    let called = called.map_err(|error| stream::unreached(format!("Get \"{url}\": {error}")))?;
     if !called.head.status.is_success() {
         return Err(refusal(called).await);
     }
@@ -92,7 +95,10 @@ fn over_websocket(headers: &HeaderMap, upgrade: Upgrade, pieces: Pieces) -> Resu
 }
 
 async fn send(client: Box<dyn Duplex>, mut pieces: Pieces, base64: bool) -> io::Result<()> {
-    let socket = WebSocketStream::from_raw_socket(client, Role::Server, None).await;
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(SAID_MOST))
+        .max_frame_size(Some(SAID_MOST));
+    let socket = WebSocketStream::from_raw_socket(client, Role::Server, Some(config)).await;
     let (mut out, mut back) = socket.split();
     let sending = async {
         while let Some(piece) = pieces.next().await {

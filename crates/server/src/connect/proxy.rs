@@ -17,7 +17,7 @@ use skiff_api::Status;
 use skiff_api::object::Object;
 use skiff_api::wire::{Answer, Body, Call, Payload};
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 /// A page is held whole while its links are changed.
@@ -42,7 +42,7 @@ pub async fn proxy(server: &Arc<Server>, request: &Request, call: Call) -> Resul
     let callee = match &*resource.plural {
         "pods" => pod(server, request, &named)?,
         "services" => service(server, request, &named).await?,
-        _ => node(server, request, &named)?,
+        _ => node(server, request, &named).await?,
     };
     forward(server, request, call, callee, &tail).await
 }
@@ -55,9 +55,7 @@ fn moved(call: &Call) -> Result<Answer, Status> {
     Ok(answer)
 }
 
-fn callee(https: bool, host: &str, port: u16) -> Callee {
-    let address =
-        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+fn callee(https: bool, address: SocketAddr) -> Callee {
     if https { Callee::Secret(address) } else { Callee::Plain(address) }
 }
 
@@ -82,18 +80,68 @@ fn pod(server: &Server, request: &Request, named: &Named<'_>) -> Result<Callee, 
             return Err(Status::bad_request(why));
         }
     };
-    let address = pod.text("status.podIP");
-    proxyable(address)?;
-    Ok(callee(named.https, address, port))
+    let address = of_pod(pod.text("status.podIP"), port)?;
+    Ok(callee(named.https, address))
 }
 
-/// A pod says its own address, so it must not be one that means the server itself.
-fn proxyable(address: &str) -> Result<(), Status> {
-    let fine = address.parse::<IpAddr>().is_ok_and(|ip| match ip {
-        IpAddr::V4(ip) => !(ip.is_loopback() || ip.is_link_local() || ip.is_unspecified()),
-        IpAddr::V6(ip) => !(ip.is_loopback() || ip.is_unicast_link_local() || ip.is_unspecified()),
-    });
-    if fine { Ok(()) } else { Err(Status::bad_request("address not allowed")) }
+/// The address to dial: pods and nodes say their own, so what means this machine, or reaches no
+/// further than a wire, is no target of a proxy.
+fn proxyable(address: SocketAddr) -> Result<SocketAddr, Status> {
+    match is_forbidden(address.ip()) {
+        true => Err(not_allowed()),
+        false => Ok(address),
+    }
+}
+
+fn not_allowed() -> Status {
+    Status::bad_request("address not allowed")
+}
+
+/// The address of a pod or an endpoint, which is never a name.
+fn of_pod(address: &str, port: u16) -> Result<SocketAddr, Status> {
+    let address: IpAddr = address.parse().map_err(|_| not_allowed())?;
+    proxyable((address, port).into())
+}
+
+/// A node may be known by a name alone. It is looked up once: what is judged is what is dialled.
+async fn of_node(host: &str, port: u16) -> Result<SocketAddr, Status> {
+    let found = tokio::net::lookup_host((host, port)).await;
+    let mut found = found.map_err(|error| stream::unreached(format!("lookup {host}: {error}")))?;
+    proxyable(found.next().ok_or_else(not_allowed)?)
+}
+
+/// Loopback, link-local, multicast, broadcast and no address at all, however they are written.
+fn is_forbidden(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(ip) => {
+            ip.is_loopback()
+                || ip.is_link_local()
+                || ip.is_multicast()
+                || ip.is_broadcast()
+                || ip.octets()[0] == 0
+        }
+        IpAddr::V6(ip) => {
+            ip.is_loopback()
+                || ip.is_unicast_link_local()
+                || ip.is_multicast()
+                || ip.is_unspecified()
+                || inside(ip).is_some_and(|ip| is_forbidden(ip.into()))
+        }
+    }
+}
+
+/// The IPv4 address that an IPv6 address leads to: mapped and compatible ones (RFC 4291, section 2.5.5), those of NAT64
+/// (RFC 6052; RFC 8215), of 6to4 (RFC 3056) and of SIIT (RFC 2765).
+fn inside(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let last = |words: [u16; 2]| Ipv4Addr::from(u32::from(words[0]) << 16 | u32::from(words[1]));
+    match address.segments() {
+        [0, 0, 0, 0, 0, 0 | 0xffff, a, b]
+        | [0, 0, 0, 0, 0xffff, 0, a, b]
+        | [0x64, 0xff9b, 0, 0, 0, 0, a, b]
+        | [0x64, 0xff9b, 1, _, _, _, a, b]
+        | [0x2002, a, b, ..] => Some(last([a, b])),
+        _ => None,
+    }
 }
 
 async fn service(server: &Server, request: &Request, named: &Named<'_>) -> Result<Callee, Status> {
@@ -118,8 +166,7 @@ async fn service(server: &Server, request: &Request, named: &Named<'_>) -> Resul
     let chosen =
         usize::try_from(server.world.below(found.len() as u64)).map_err(Status::internal)?;
     let (address, port) = &found[chosen];
-    proxyable(address)?;
-    Ok(callee(named.https, address, *port))
+    Ok(callee(named.https, of_pod(address, *port)?))
 }
 
 /// The name of the port that is meant: by name, by number, or the only one.
@@ -138,19 +185,19 @@ fn port_name(service: &Object, wanted: &str) -> Option<String> {
     found.or_else(|| ports.iter().find(by_number)).map(name)
 }
 
-fn node(server: &Server, request: &Request, named: &Named<'_>) -> Result<Callee, Status> {
+async fn node(server: &Server, request: &Request, named: &Named<'_>) -> Result<Callee, Status> {
     let node = target::node(server, request, named.name)?;
     let port = match named.port {
-        "" => return Ok(Callee::Node(node)),
+        "" => node.port,
         text => text.parse().map_err(|_| {
             Status::bad_request(format!("invalid node request \"{}\"", request.resource.name))
         })?,
     };
+    let address = of_node(&node.address, port).await?;
     if port == node.port {
-        return Ok(Callee::Node(node));
+        return Ok(Callee::Node(target::Node { address: address.ip().to_string(), ..node }));
     }
-    proxyable(&node.address)?;
-    Ok(callee(named.https, &node.address, port))
+    Ok(callee(named.https, address))
 }
 
 async fn forward(
@@ -161,10 +208,7 @@ async fn forward(
     tail: &str,
 ) -> Result<Answer, Status> {
     let upgrade = call.upgrade.take();
-    let host = match &callee {
-        Callee::Node(node) => format!("{}:{}", node.address, node.port),
-        Callee::Plain(address) | Callee::Secret(address) => address.clone(),
-    };
+    let host = callee.to_string();
     let uri = match &*call.query {
         "" => format!("/{}", tail.trim_start_matches('/')),
         query => format!("/{}?{query}", tail.trim_start_matches('/')),
@@ -185,18 +229,19 @@ async fn forward(
         }
         // A page has to be readable here.
         headers.remove(header::ACCEPT_ENCODING);
-        // The caller's proof of who it is was for this server.
-        headers.remove(header::AUTHORIZATION);
         headers.insert(header::HOST, HeaderValue::from_str(&host).map_err(Status::internal)?);
         *asked.headers_mut() = headers;
     }
     let asked = asked.map_err(Status::internal)?;
     let called = dial::call(&server.nodes, &server.world, &callee, asked).await;
-    let called = called.map_err(|error| {
-        Status::unavailable(format!("error trying to reach service: dial tcp {host}: {error}"))
-    })?;
-    let switched = called.head.status == StatusCode::SWITCHING_PROTOCOLS;
-    if let (true, Some(upgrade)) = (switched, upgrade) {
+    let called = called
+        .map_err(|error| Status::unavailable(format!("error trying to reach service: {error}")))?;
+    if called.head.status == StatusCode::SWITCHING_PROTOCOLS {
+        // Nobody asked: what follows would be no answer of HTTP.
+        let Some(upgrade) = upgrade else {
+            let why = "error trying to reach service: it changed the protocol unasked";
+            return Err(Status::unavailable(why));
+        };
         let headers = called.head.headers.clone();
         return Ok(stream::upgraded(upgrade, called, headers));
     }
@@ -240,10 +285,11 @@ async fn page(mut pieces: Pieces, moved: impl Fn(&str) -> String) -> Result<Piec
     Ok(once(async { Ok(page) }).boxed())
 }
 
-/// All headers but those of one connection.
+/// All headers but those of one connection, which are known or named as such.
 fn pass_on(headers: &HeaderMap) -> HeaderMap {
     let mut out = headers.clone();
-    for name in HOP_BY_HOP {
+    let named = headers.get_all(header::CONNECTION).iter().filter_map(|it| it.to_str().ok());
+    for name in named.flat_map(|names| names.split(',')).map(str::trim).chain(HOP_BY_HOP) {
         out.remove(name);
     }
     out
@@ -267,11 +313,60 @@ mod tests {
         assert_eq!(found(&service(json!([{"port": 80}])), ""), Some("".into()));
     }
 
-    #[test]
-    fn addresses_that_mean_the_server_itself_are_refused() {
-        assert!(proxyable("10.0.0.1").is_ok());
-        for address in ["", "127.0.0.1", "169.254.169.254", "0.0.0.0", "::1", "name"] {
-            assert!(proxyable(address).is_err(), "{address}");
+    #[tokio::test]
+    async fn addresses_that_mean_the_server_itself_are_refused() {
+        let refused =
+            |found: Result<SocketAddr, Status>| found.is_err_and(|it| it == not_allowed());
+        for address in ["10.0.0.1", "203.0.113.9", "fd00::1", "2001:db8::1", "64:ff9b::a00:1"] {
+            let of_node = of_node(address, 80).await;
+            assert_eq!(of_pod(address, 80), of_node);
+            assert_eq!(of_node.map(|it| it.ip().to_string()).as_deref(), Ok(address));
         }
+        for address in [
+            "127.0.0.1",
+            "127.9.9.9",
+            "169.254.169.254",
+            "0.0.0.0",
+            "0.0.0.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "fe80::1",
+            "ff02::1",
+            "::ffff:127.0.0.1",
+            "::ffff:7f00:1",
+            "::127.0.0.1",
+            "::ffff:0:127.0.0.1",
+            "64:ff9b::7f00:1",
+            "64:ff9b:1::169.254.169.254",
+            "2002:7f00:1::",
+            // Spellings and names that are looked up, and mean the machine itself.
+            "localhost",
+            "127.1",
+            "0177.0.0.1",
+            "2130706433",
+            "0x7f000001",
+            "fe80::1%lo",
+        ] {
+            assert!(refused(of_pod(address, 80)), "{address}");
+            assert!(refused(of_node(address, 80).await), "{address}");
+        }
+        // Only nodes may be known by a name.
+        for address in ["", "name", "example.org"] {
+            assert!(refused(of_pod(address, 80)), "{address}");
+        }
+    }
+
+    #[test]
+    fn headers_of_one_connection_stay_there() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in
+            [("connection", "close, X-Mine"), ("x-mine", "1"), ("te", "1"), ("x", "1")]
+        {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        let left = pass_on(&headers);
+        assert_eq!(left.keys().map(|name| name.as_str()).collect::<Vec<_>>(), ["x"]);
     }
 }

@@ -81,7 +81,8 @@ pub fn encode(text: &str) -> String {
     out
 }
 
-/// Forwards the handshake; after it, the connection.
+/// Forwards the handshake, whatever protocol it is for; after it, the connection. The node knows
+/// which it speaks: a client that falls back to another hears of a node that cannot be reached.
 async fn hand_over(
     server: &Arc<Server>,
     mut call: Call,
@@ -91,11 +92,6 @@ async fn hand_over(
     let Some(upgrade) = call.upgrade.take() else {
         return Err(Status::bad_request("Upgrade request required"));
     };
-    let sort = call.headers.get(header::UPGRADE).and_then(|v| v.to_str().ok()).unwrap_or("");
-    if !sort.eq_ignore_ascii_case("websocket") {
-        let why = format!("an upgrade to {sort} is not served here, only websocket is");
-        return Err(Status::bad_request(why));
-    }
     let mut forwarded = http::Request::get(path).header(header::HOST, &node.name);
     for name in HANDSHAKE {
         for value in call.headers.get_all(&name) {
@@ -103,11 +99,8 @@ async fn hand_over(
         }
     }
     let forwarded = forwarded.body(Full::new(Bytes::new())).map_err(Status::internal)?;
-    let address = format!("{}:{}", node.address, node.port);
     let called = dial::call(&server.nodes, &server.world, &Callee::Node(node), forwarded).await;
-    let called = called.map_err(|error| {
-        Status::internal(format!("error dialing backend: dial tcp {address}: {error}"))
-    })?;
+    let called = called.map_err(|error| unreached(format!("error dialing backend: {error}")))?;
     if called.head.status != StatusCode::SWITCHING_PROTOCOLS {
         return Err(refusal(called).await);
     }
@@ -135,6 +128,11 @@ pub fn upgraded(upgrade: Upgrade, called: Called, headers: HeaderMap) -> Answer 
     let mut answer = Answer::new(StatusCode::SWITCHING_PROTOCOLS, Body::Upgraded(Box::pin(run)));
     answer.headers = headers;
     answer
+}
+
+/// A node that gives no answer; upstream's error has no reason.
+pub fn unreached(why: String) -> Status {
+    Status::new(500, "", why)
 }
 
 /// A node's refusal as one of ours.
