@@ -8,6 +8,7 @@
 //!
 //! Never here: an answer that is remembered; other callers than the server are rare.
 
+use super::route::Route;
 use http::{HeaderValue, Method, StatusCode};
 use serde_json::json;
 use skiff_api::object::Object;
@@ -115,25 +116,23 @@ fn token(value: &HeaderValue) -> Option<&str> {
 }
 
 /// What a path and a method stand for (KEP-2862 for the finer names).
-pub fn asked(method: &Method, path: &str) -> Asked {
+pub fn asked(method: &Method, route: &Route) -> Asked {
     let verb = match method.as_str() {
+        // A GET that opens a stream does something, so it counts as a create.
+        _ if route.streams() => "create",
         "POST" => "create",
         "PUT" => "update",
         "PATCH" => "patch",
         "DELETE" => "delete",
         _ => "get",
     };
-    let subresources: &[&str] = match path.split('/').nth(1) {
-        Some("metrics") => &["metrics"],
-        Some("stats") => &["stats"],
-        Some("logs") => &["log"],
-        Some("pods") => &["pods", "proxy"],
-        Some("healthz") => &["healthz", "proxy"],
+    let subresources: &[&str] = match route {
+        Route::Metrics => &["metrics"],
+        Route::Pods => &["pods", "proxy"],
+        Route::Healthz => &["healthz", "proxy"],
         _ => &["proxy"],
     };
-    // A GET that opens a stream does something, so it counts as a create.
-    let streams = matches!(path.split('/').nth(1), Some("exec" | "attach" | "portForward"));
-    Asked { verb: if streams { "create" } else { verb }, subresources }
+    Asked { verb, subresources }
 }
 
 #[cfg(test)]
@@ -145,7 +144,7 @@ mod tests {
     fn paths_stand_for_subresources() {
         let mut out = String::new();
         for path in ["/exec/a/b/c", "/containerLogs/a/b/c", "/metrics", "/pods", "/healthz", "/x"] {
-            let asked = asked(&Method::GET, path);
+            let asked = asked(&Method::GET, &Route::of(path));
             out += &format!("{path} {} {:?}\n", asked.verb, asked.subresources);
         }
         expect![[r#"

@@ -8,6 +8,7 @@
 //! GET /portForward/NS/POD               forward.rs  WebSocket: a tunnel to ports of the pod
 //! GET /pods  /healthz  /metrics
 //! ```
+//! What a path means is decided once ([`route`]), and who holds a connection for how long by [`places`].
 //! The API server is the one caller in ordinary life: it checks a request and passes the upgraded
 //! connection through as it is, so the protocols of the streams are spoken here and nowhere else.
 //! Whoever else calls proves who it is and is authorized by the API server ([`access`]).
@@ -16,13 +17,16 @@
 
 pub mod access;
 mod channels;
+mod connection;
 mod doors;
 #[cfg(test)]
 mod fake;
 mod forward;
 mod log;
+mod places;
 mod remote;
 mod reply;
+mod route;
 mod spdy;
 mod spdy_headers;
 mod websocket;
@@ -32,32 +36,22 @@ pub use doors::NodeDoors;
 use crate::logs::Options;
 use access::Access;
 use bytes::Bytes;
+use connection::Session;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
-use http::{Request, Response, StatusCode, header};
-use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use http::{Response, StatusCode, header};
+use places::Places;
 use reply::{Reply, refuse, text};
 use skiff_api::views::Pod;
 use skiff_api::wire::User;
-use skiff_base::{Tasks, World};
+use skiff_base::World;
 use skiff_net::NetNs;
 use skiff_runtime::client::{Attach, Exec};
 use skiff_runtime::spec::{AttachSpec, ExecSpec, TtySize};
 use skiff_runtime::status::Exit;
 use std::collections::BTreeMap;
-use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
-
-/// Connections at once: each attached client is one, and a node has some hundred pods.
-const CONNECTIONS_MOST: usize = 1024;
-/// A handshake that takes longer is given up, so that silent peers hold no connection.
-const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// A container by the names that the API has for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,10 +109,6 @@ pub struct Api {
     pub metrics: Metrics,
 }
 
-/// What goes on over a connection once it is upgraded: left by the handler, run by the connection's
-/// own task after the answer is out.
-type Session = Arc<Mutex<Option<BoxFuture<'static, ()>>>>;
-
 /// Counters.
 #[derive(Debug, Default)]
 pub struct Metrics {
@@ -127,99 +117,6 @@ pub struct Metrics {
 }
 
 impl Api {
-    /// Accepts connections until the task group is stopped.
-    pub async fn run(self: Arc<Self>, listener: TcpListener, tasks: Tasks) {
-        let places = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MOST));
-        let acceptor = TlsAcceptor::from(self.tls.clone());
-        loop {
-            let Ok(place) = places.clone().acquire_owned().await else { return };
-            let (stream, address) = match listener.accept().await {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    // Out of descriptors, most likely: others must end before one more can begin.
-                    tracing::warn!(%error, "accepting a connection to the node failed");
-                    self.world.sleep(Duration::from_millis(50)).await;
-                    continue;
-                }
-            };
-            let (api, acceptor) = (self.clone(), acceptor.clone());
-            tasks.spawn(async move {
-                let _place = place;
-                api.connection(acceptor, stream, address).await;
-            });
-        }
-    }
-
-    async fn connection(
-        self: Arc<Self>,
-        acceptor: TlsAcceptor,
-        stream: TcpStream,
-        address: SocketAddr,
-    ) {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, %address, "no TCP_NODELAY");
-        }
-        let stream = match self.world.within(HANDSHAKE, acceptor.accept(stream)).await {
-            Some(Ok(stream)) => stream,
-            Some(Err(error)) => return tracing::debug!(%error, %address, "TLS handshake failed"),
-            None => return tracing::debug!(%address, "TLS handshake took too long"),
-        };
-        let leaf = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-        let user = leaf.and_then(|leaf| (self.user_of)(leaf)).map(Arc::new);
-        let session = Session::default();
-        let later = session.clone();
-        let service = hyper::service::service_fn(move |request| {
-            let (api, user, later) = (self.clone(), user.clone(), later.clone());
-            async move { Ok::<_, Infallible>(api.answer(user, request, &later).await) }
-        });
-        let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-        let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
-        if let Err(error) = served {
-            tracing::debug!(%error, %address, "a connection to the node ended");
-        }
-        let work = session.lock().expect("no holder of this lock panics").take();
-        if let Some(work) = work {
-            work.await;
-        }
-    }
-
-    async fn answer(
-        self: Arc<Self>,
-        certificate: Option<Arc<User>>,
-        request: Request<Incoming>,
-        later: &Session,
-    ) -> Response<Reply> {
-        self.metrics.requests.fetch_add(1, Ordering::Relaxed);
-        let path = request.uri().path().to_owned();
-        let asked = access::asked(request.method(), &path);
-        let bearer = request.headers().get(header::AUTHORIZATION);
-        if let Err((code, why)) = self.access.check(certificate, bearer, &asked).await {
-            self.metrics.refused.fetch_add(1, Ordering::Relaxed);
-            return text(code, why);
-        }
-        let parts: Vec<String> = path.split('/').skip(1).map(decode).collect();
-        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-        match parts[..] {
-            ["healthz"] => text(StatusCode::OK, "ok"),
-            ["metrics"] => text(StatusCode::OK, self.metrics()),
-            ["pods"] => self.pods().await,
-            ["containerLogs", namespace, pod, container] => {
-                let place = place(namespace, pod, container);
-                log::answer(&self, place, &Query::parse(request.uri().query())).await
-            }
-            ["exec", namespace, pod, container] => {
-                remote::exec(self, place(namespace, pod, container), request, later)
-            }
-            ["attach", namespace, pod, container] => {
-                remote::attach(self, place(namespace, pod, container), request, later)
-            }
-            ["portForward", namespace, pod] => {
-                forward::answer(self, place(namespace, pod, ""), request, later)
-            }
-            _ => refuse(StatusCode::NOT_FOUND, "404 page not found"),
-        }
-    }
-
     async fn pods(&self) -> Response<Reply> {
         match self.doors.pods().await {
             Ok(list) => {
@@ -232,23 +129,38 @@ impl Api {
         }
     }
 
-    fn metrics(&self) -> String {
+    fn metrics(&self, places: &Places) -> String {
         let (requests, refused) = (&self.metrics.requests, &self.metrics.refused);
-        format!(
+        let (open, unproven) = places.taken();
+        let mut page = format!(
             "# HELP kubelet_http_requests_total Requests to the node's API.\n\
              # TYPE kubelet_http_requests_total counter\n\
              kubelet_http_requests_total {}\n\
              # HELP skiff_node_api_refused_total Requests of callers without permission.\n\
              # TYPE skiff_node_api_refused_total counter\n\
-             skiff_node_api_refused_total {}\n",
+             skiff_node_api_refused_total {}\n\
+             # HELP skiff_node_api_connections Open connections, by whether the peer proved who it is.\n\
+             # TYPE skiff_node_api_connections gauge\n\
+             skiff_node_api_connections{{proven=\"true\"}} {}\n\
+             skiff_node_api_connections{{proven=\"false\"}} {unproven}\n\
+             # HELP skiff_node_api_connections_limit How many may be open; those without proof are among all.\n\
+             # TYPE skiff_node_api_connections_limit gauge\n\
+             skiff_node_api_connections_limit{{proven=\"any\"}} {}\n\
+             skiff_node_api_connections_limit{{proven=\"false\"}} {}\n\
+             # HELP skiff_node_api_connections_ended_total Connections that were ended, and why.\n\
+             # TYPE skiff_node_api_connections_ended_total counter\n",
             requests.load(Ordering::Relaxed),
             refused.load(Ordering::Relaxed),
-        )
+            open - unproven,
+            places::MOST,
+            places::UNPROVEN_MOST,
+        );
+        for (why, count) in places::ENDS.iter().zip(places.ended()) {
+            page +=
+                &format!("skiff_node_api_connections_ended_total{{reason=\"{why}\"}} {count}\n");
+        }
+        page
     }
-}
-
-fn place(namespace: &str, pod: &str, container: &str) -> Place {
-    Place { namespace: namespace.into(), pod: pod.into(), container: container.into() }
 }
 
 /// The parameters of a query.
