@@ -14,9 +14,10 @@
 //!
 //! Never here: IO.
 
+use super::websocket::Piece;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use serde::Deserialize;
 use serde_json::json;
 use skiff_runtime::spec::TtySize;
@@ -110,22 +111,79 @@ impl Dialect {
         Some(self.write(Channel::Error, text.as_bytes()))
     }
 
-    pub fn read(self, message: &Bytes) -> Said {
-        let Some(first) = message.first() else { return Said::Nothing };
-        let rest = message.slice(1..);
-        let (number, rest) = if self.base64 {
-            match STANDARD.decode(&rest) {
-                Ok(decoded) => (first.wrapping_sub(b'0'), Bytes::from(decoded)),
-                Err(_) => return Said::Nothing,
+    pub fn hearing(self) -> Hearing {
+        Hearing { dialect: self, channel: None, undecoded: Vec::new(), said: Vec::new() }
+    }
+}
+
+/// The numbers of channels that lead in.
+const STDIN: u8 = 0;
+const RESIZE: u8 = 4;
+const CLOSE: u8 = 255;
+/// A channel that leads nowhere.
+const NOWHERE: u8 = 3;
+
+/// Messages for these channels are short, and taken whole.
+const SAID_MOST: usize = 1024;
+
+/// What a client says, out of the pieces of its messages.
+pub struct Hearing {
+    dialect: Dialect,
+    /// Where the present message leads; its first byte says it.
+    channel: Option<u8>,
+    /// base64 that is no whole group yet.
+    undecoded: Vec<u8>,
+    /// A short message so far.
+    said: Vec<u8>,
+}
+
+impl Hearing {
+    pub fn read(&mut self, piece: Piece) -> Said {
+        let Piece { mut bytes, first, last } = piece;
+        if first {
+            *self = self.dialect.hearing();
+        }
+        let channel = match (self.channel, bytes.first()) {
+            (Some(channel), _) => channel,
+            (None, None) => return Said::Nothing,
+            (None, Some(number)) => {
+                let number = if self.dialect.base64 { number.wrapping_sub(b'0') } else { *number };
+                bytes.advance(1);
+                number
             }
-        } else {
-            (*first, rest)
         };
-        match number {
-            0 if rest.is_empty() => Said::Nothing,
-            0 => Said::Stdin(rest),
-            4 => size(&rest).map_or(Said::Nothing, Said::Resize),
-            255 if self.version >= 5 && rest[..] == [0] => Said::StdinEnds,
+        self.channel = Some(channel);
+        if self.dialect.base64 {
+            match self.decoded(&bytes, last) {
+                Some(decoded) => bytes = decoded,
+                // The rest of it cannot be understood either.
+                None => self.channel = Some(NOWHERE),
+            }
+        }
+        match self.channel {
+            Some(STDIN) if bytes.is_empty() => Said::Nothing,
+            Some(STDIN) => Said::Stdin(bytes),
+            Some(RESIZE | CLOSE) if self.said.len() + bytes.len() <= SAID_MOST => {
+                self.said.extend_from_slice(&bytes);
+                if last { self.short(channel) } else { Said::Nothing }
+            }
+            _ => Said::Nothing,
+        }
+    }
+
+    fn decoded(&mut self, bytes: &[u8], last: bool) -> Option<Bytes> {
+        self.undecoded.extend_from_slice(bytes);
+        let length = self.undecoded.len();
+        let whole = if last { length } else { length - length % 4 };
+        let decoded = STANDARD.decode(&self.undecoded[..whole]).ok()?;
+        self.undecoded.drain(..whole);
+        Some(decoded.into())
+    }
+
+    fn short(&self, channel: u8) -> Said {
+        match channel {
+            RESIZE => size(&self.said).map_or(Said::Nothing, Said::Resize),
+            CLOSE if self.dialect.version >= 5 && self.said == [STDIN] => Said::StdinEnds,
             _ => Said::Nothing,
         }
     }
@@ -179,7 +237,8 @@ mod tests {
             ("base64.channel.k8s.io", b"0!"),
             ("", b"\0x"),
         ] {
-            let said = Dialect::of(protocol).read(&Bytes::from_static(message));
+            let whole = Piece { bytes: Bytes::from_static(message), first: true, last: true };
+            let said = Dialect::of(protocol).hearing().read(whole);
             out += &format!("{protocol} {:?}: {said:?}\n", message.escape_ascii().to_string());
         }
         expect![[r#"
@@ -196,6 +255,58 @@ mod tests {
              "\\x00x": Stdin(b"x")
         "#]]
         .assert_eq(&out);
+    }
+
+    #[test]
+    fn messages_are_understood_in_whatever_pieces_they_come() {
+        for (protocol, message, wanted) in [
+            ("v5.channel.k8s.io", &b"\0abcdefg"[..], "abcdefg"),
+            ("base64.channel.k8s.io", b"0YWJjZGVmZw==", "abcdefg"),
+            ("v5.channel.k8s.io", b"\x04{\"Width\":80,\"Height\":24}", "80x24"),
+            ("v5.channel.k8s.io", b"\xff\0", "end"),
+        ] {
+            for size in 1..=message.len() {
+                let mut hearing = Dialect::of(protocol).hearing();
+                let mut heard = String::new();
+                // Twice: nothing of a message is left for the next one.
+                for at in [0, 1] {
+                    let mut pieces = message.chunks(size).peekable();
+                    let mut first = true;
+                    while let Some(piece) = pieces.next() {
+                        let bytes = Bytes::copy_from_slice(piece);
+                        let piece = Piece { bytes, first, last: pieces.peek().is_none() };
+                        first = false;
+                        match hearing.read(piece) {
+                            Said::Stdin(bytes) => heard += &String::from_utf8_lossy(&bytes),
+                            Said::Resize(size) => {
+                                heard += &format!("{}x{}", size.width, size.height);
+                            }
+                            Said::StdinEnds => heard += "end",
+                            Said::Nothing => {}
+                        }
+                    }
+                    assert_eq!(heard, wanted.repeat(at + 1), "{protocol} {size}");
+                }
+            }
+        }
+        // What follows on a part that is no base64 is not understood, until the next message.
+        let mut hearing = Dialect::of("base64.channel.k8s.io").hearing();
+        let mut piece = |bytes: &'static [u8], first, last| {
+            hearing.read(Piece { bytes: Bytes::from_static(bytes), first, last })
+        };
+        assert_eq!(piece(b"0YWJj!!!!", true, false), Said::Nothing);
+        assert_eq!(piece(b"YWJj", false, true), Said::Nothing);
+        assert_eq!(piece(b"0YWJj", true, true), Said::Stdin("abc".into()));
+        let mut hearing = Dialect::of("v5.channel.k8s.io").hearing();
+        let mut piece = |bytes: &'static [u8], first, last| {
+            hearing.read(Piece { bytes: Bytes::from_static(bytes), first, last })
+        };
+        assert_eq!(piece(b"\x04", true, false), Said::Nothing);
+        for _ in 0..1000 {
+            assert_eq!(piece(&[b' '; 1000], false, false), Said::Nothing);
+        }
+        assert_eq!(piece(b"{\"Width\":80,\"Height\":24}", false, true), Said::Nothing);
+        assert!(hearing.said.len() <= SAID_MOST);
     }
 
     #[test]

@@ -17,23 +17,26 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use skiff_base::{Tasks, World};
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream as Dialled};
-use std::sync::Arc;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::mpsc;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 const PROTOCOL: &str = "SPDY/3.1+portforward.k8s.io";
 /// Connections of one session: as many as a browser opens, many times over.
 const CONNECTIONS_MOST: usize = 256;
-/// Frames that wait to be sent; beyond, the pods' ends wait.
-const FRAMES_WAITING: usize = 64;
-/// Pieces that wait for one connection's pod. As there is no flow control, a pod that does not
-/// read holds up its whole session beyond this.
-const PIECES_WAITING: usize = 64;
+/// Frames that wait to be sent, of 32 KiB at most; beyond, the pods' ends wait.
+const FRAMES_WAITING: usize = 16;
+/// Pieces that wait for the pod, those of all connections together; each holds a buffer of 32 KiB at most. As there is
+/// no flow control, a pod that does not read holds up its whole session beyond this.
+const PIECES_WAITING: usize = 16;
+/// What a client may call a connection; upstream's count from 0.
+const REQUEST_MOST: usize = 64;
 /// Inside the pod's own namespace an answer takes microseconds; a listener with a full backlog
 /// takes longer.
 const DIAL: Duration = Duration::from_secs(10);
@@ -54,29 +57,42 @@ pub fn answer(
 enum Stream {
     /// Announced; its data stream has not come yet. Holds the request's id.
     Error(String),
-    /// Bytes for the pod; the sender is dropped when the client ends its side.
-    Data(Option<mpsc::Sender<Bytes>>),
+    /// A connection to the pod, until both of its sides have ended.
+    Data {
+        /// Bytes for the pod; dropped when the client ends its side.
+        pieces: Option<mpsc::UnboundedSender<Waiting>>,
+        /// The connection ends when this is dropped.
+        _wanted: oneshot::Sender<Infallible>,
+    },
 }
+
+/// The streams of a session: the session adds them, and each connection takes its own away.
+type Streams = Arc<Mutex<HashMap<u32, Stream>>>;
+
+/// A piece that waits for the pod, and its share of what may wait.
+type Waiting = (Bytes, OwnedSemaphorePermit);
 
 /// One session.
 struct Forward {
     doors: Arc<dyn Doors>,
+    world: World,
     place: Place,
-    streams: HashMap<u32, Stream>,
+    streams: Streams,
+    /// Shares of what may wait for the pod.
+    room: Arc<Semaphore>,
     out: mpsc::Sender<Frame>,
     connections: Tasks,
 }
 
 async fn run<S: Carrier>(doors: Arc<dyn Doors>, world: World, place: Place, carrier: S) {
-    let (sender, mut receiver) = websocket::open(carrier).await;
+    let (sender, mut receiver) = websocket::open(carrier);
     let (out, frames) = mpsc::channel(FRAMES_WAITING);
-    let connections = Tasks::new();
-    let forward = Forward { doors, place, streams: HashMap::new(), out, connections };
+    let forward = Forward::new(doors, world.clone(), place, out);
     let taking = async {
-        let mut forward = forward;
+        let forward = forward;
         let mut decoder = Decoder::new();
-        while let Some(message) = receiver.next().await {
-            decoder.feed(&message);
+        while let Some(piece) = receiver.next().await {
+            decoder.feed(&piece.bytes);
             loop {
                 let frame = match decoder.next() {
                     Ok(Some(frame)) => frame,
@@ -115,13 +131,23 @@ async fn send<S: Carrier>(
 }
 
 impl Forward {
+    fn new(doors: Arc<dyn Doors>, world: World, place: Place, out: mpsc::Sender<Frame>) -> Forward {
+        let room = Arc::new(Semaphore::new(PIECES_WAITING));
+        let (streams, connections) = Default::default();
+        Forward { doors, world, place, streams, room, out, connections }
+    }
+
+    fn streams(&self) -> MutexGuard<'_, HashMap<u32, Stream>> {
+        self.streams.lock().expect("no holder of this lock panics")
+    }
+
     /// Takes one frame; false ends the session.
-    async fn take(&mut self, frame: Frame) -> bool {
+    async fn take(&self, frame: Frame) -> bool {
         match frame {
             Frame::Open { stream, headers, side } => self.open(stream, &headers, side).await,
             Frame::Data { stream, bytes, side } => self.data(stream, bytes, side).await,
             Frame::Reset { stream, .. } => {
-                self.streams.remove(&stream);
+                self.streams().remove(&stream);
                 true
             }
             Frame::Ping(id) => self.say(Frame::Ping(id)).await,
@@ -138,18 +164,22 @@ impl Forward {
         self.say(Frame::Reset { stream, code: why as u32 }).await
     }
 
-    async fn open(&mut self, stream: u32, headers: &Headers, side: Side) -> bool {
+    async fn open(&self, stream: u32, headers: &Headers, side: Side) -> bool {
         let header = |name: &str| {
             let found = headers.iter().find(|(key, _)| key == name);
             found.map_or("", |(_, value)| &**value)
         };
         let request = header("requestid").to_owned();
-        if self.streams.len() >= 2 * CONNECTIONS_MOST || self.streams.contains_key(&stream) {
+        let is_taken = {
+            let streams = self.streams();
+            streams.len() > CONNECTIONS_MOST || streams.contains_key(&stream)
+        };
+        if is_taken || request.len() > REQUEST_MOST {
             return self.refuse(stream, Reset::Refused).await;
         }
         match header("streamtype") {
             "error" => {
-                self.streams.insert(stream, Stream::Error(request));
+                self.streams().insert(stream, Stream::Error(request));
                 self.say(Frame::Accept { stream }).await
             }
             "data" => {
@@ -157,13 +187,14 @@ impl Forward {
                 let (Some(port), Some(error)) = (port, self.error_of(&request)) else {
                     return self.refuse(stream, Reset::Protocol).await;
                 };
-                let (pieces, waiting) = mpsc::channel(PIECES_WAITING);
+                let (pieces, waiting) = mpsc::unbounded_channel();
+                let (wanted, unwanted) = oneshot::channel();
                 let pieces = (side == Side::Open).then_some(pieces);
-                self.streams.insert(stream, Stream::Data(pieces));
+                self.streams().insert(stream, Stream::Data { pieces, _wanted: wanted });
                 if !self.say(Frame::Accept { stream }).await {
                     return false;
                 }
-                self.connect(Ends { data: stream, error }, port, waiting);
+                self.connect(Ends { data: stream, error }, port, waiting, unwanted);
                 true
             }
             _ => self.refuse(stream, Reset::Protocol).await,
@@ -171,35 +202,47 @@ impl Forward {
     }
 
     /// Takes the error stream of a request out of those that wait.
-    fn error_of(&mut self, request: &str) -> Option<u32> {
+    fn error_of(&self, request: &str) -> Option<u32> {
         let is = |stream: &Stream| matches!(stream, Stream::Error(id) if id == request);
-        let found = self.streams.iter().find(|(_, stream)| is(stream)).map(|(id, _)| *id)?;
-        self.streams.remove(&found);
+        let mut streams = self.streams();
+        let found = streams.iter().find(|(_, stream)| is(stream)).map(|(id, _)| *id)?;
+        streams.remove(&found);
         Some(found)
     }
 
-    async fn data(&mut self, stream: u32, bytes: Bytes, side: Side) -> bool {
-        // Anything else is a stream that has ended on our side, or says nothing.
-        if let Some(Stream::Data(pieces)) = self.streams.get_mut(&stream) {
-            if let Some(queue) = pieces
-                && !bytes.is_empty()
-                && queue.send(bytes).await.is_err()
-            {
-                *pieces = None;
-            }
-            if side == Side::Ends {
-                self.streams.remove(&stream);
-            }
-        }
+    async fn data(&self, stream: u32, bytes: Bytes, side: Side) -> bool {
+        // Any other is a stream that has ended, or says nothing.
+        let queue = match self.streams().get_mut(&stream) {
+            Some(Stream::Data { pieces, .. }) if side == Side::Ends => pieces.take(),
+            Some(Stream::Data { pieces, .. }) => pieces.clone(),
+            _ => None,
+        };
+        let Some(queue) = queue.filter(|_| !bytes.is_empty()) else { return true };
+        let Ok(share) = self.room.clone().acquire_owned().await else { return false };
+        // A connection that has just ended drops what comes.
+        let _ = queue.send((bytes, share));
         true
     }
 
-    fn connect(&self, ends: Ends, port: u16, waiting: mpsc::Receiver<Bytes>) {
-        let (doors, place, out) = (self.doors.clone(), self.place.clone(), self.out.clone());
+    fn connect(
+        &self,
+        ends: Ends,
+        port: u16,
+        waiting: mpsc::UnboundedReceiver<Waiting>,
+        unwanted: oneshot::Receiver<Infallible>,
+    ) {
+        let (doors, world, place) = (self.doors.clone(), self.world.clone(), self.place.clone());
+        let (streams, out) = (self.streams.clone(), self.out.clone());
         self.connections.spawn(async move {
-            let result = match dial(&*doors, &place, port).await {
-                Ok(stream) => carry(stream, ends.data, waiting, &out).await,
-                Err(error) => Err(error),
+            let work = async {
+                let stream = dial(&*doors, &world, &place, port).await?;
+                carry(stream, ends.data, waiting, &out).await
+            };
+            let result = tokio::select! {
+                biased;
+                // The client has no more use for it, and asked for no answer.
+                _ = unwanted => return,
+                result = work => result,
             };
             if let Err(error) = result {
                 let why =
@@ -207,6 +250,7 @@ impl Forward {
                 ends.say(&out, why).await;
             }
             ends.end(&out).await;
+            streams.lock().expect("no holder of this lock panics").remove(&ends.data);
         });
     }
 }
@@ -236,34 +280,37 @@ impl Ends {
     }
 }
 
-/// Connects to a port on the pod's own loopback.
-async fn dial(doors: &dyn Doors, place: &Place, port: u16) -> io::Result<TcpStream> {
+/// Connects to a port on the pod's own loopback. A socket stays in the namespace that it was made
+/// in, so only that is done inside: a pod that takes no connection holds up no thread.
+async fn dial(doors: &dyn Doors, world: &World, place: &Place, port: u16) -> io::Result<TcpStream> {
     let network = doors.network(&place.namespace, &place.pod).await;
     let network = network.map_err(io::Error::other)?;
-    let dialled = tokio::task::spawn_blocking(move || {
-        network.run(|| {
-            let connect = |address| Dialled::connect_timeout(&address, DIAL);
-            let first = connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-            // A server that listens on IPv6 alone; the error of IPv4 is the one to tell.
-            first.or_else(|error| {
-                connect(SocketAddr::from((Ipv6Addr::LOCALHOST, port))).map_err(|_| error)
-            })
-        })
+    let made = tokio::task::spawn_blocking(move || {
+        network.run(|| Ok::<_, io::Error>((TcpSocket::new_v4()?, TcpSocket::new_v6())))
     });
-    let stream = dialled.await.map_err(io::Error::other)?.map_err(io::Error::other)?;
+    let (v4, v6) = made.await.map_err(io::Error::other)?.map_err(io::Error::other)??;
+    let connect = async |socket: TcpSocket, address: IpAddr| {
+        let connected = world.within(DIAL, socket.connect((address, port).into())).await;
+        connected.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
+    };
+    let stream = match (connect(v4, Ipv4Addr::LOCALHOST.into()).await, v6) {
+        (Ok(stream), _) => Ok(stream),
+        // A server that listens on IPv6 alone; the error of IPv4 is the one to tell.
+        (Err(error), Ok(v6)) => connect(v6, Ipv6Addr::LOCALHOST.into()).await.map_err(|_| error),
+        (Err(error), Err(_)) => Err(error),
+    };
     let stream = stream.map_err(|error| {
         io::Error::other(format!("failed to connect to localhost:{port} inside the pod: {error}"))
     })?;
-    stream.set_nonblocking(true)?;
     stream.set_nodelay(true)?;
-    TcpStream::from_std(stream)
+    Ok(stream)
 }
 
 /// Copies both ways. The pod's end of its side ends the connection.
 async fn carry(
     stream: TcpStream,
     data: u32,
-    waiting: mpsc::Receiver<Bytes>,
+    waiting: mpsc::UnboundedReceiver<Waiting>,
     out: &mpsc::Sender<Frame>,
 ) -> io::Result<()> {
     let (from_pod, to_pod) = stream.into_split();
@@ -274,24 +321,31 @@ async fn carry(
     }
 }
 
+/// A place among the frames comes before the read: what a client does not take stays with the pod.
 async fn outward(
-    mut from_pod: OwnedReadHalf,
+    from_pod: OwnedReadHalf,
     stream: u32,
     out: &mpsc::Sender<Frame>,
 ) -> io::Result<()> {
-    let mut buffer = vec![0; DATA_MOST];
     loop {
-        let count = from_pod.read(&mut buffer).await?;
-        let bytes = Bytes::copy_from_slice(&buffer[..count]);
-        if count == 0 || out.send(Frame::Data { stream, bytes, side: Side::Open }).await.is_err() {
-            return Ok(());
+        from_pod.readable().await?;
+        let Ok(free) = out.reserve().await else { return Ok(()) };
+        let mut bytes = Vec::with_capacity(DATA_MOST);
+        match from_pod.try_read_buf(&mut bytes) {
+            Ok(0) => return Ok(()),
+            Ok(_) => free.send(Frame::Data { stream, bytes: bytes.into(), side: Side::Open }),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
         }
     }
 }
 
 /// Ends only with an error: the client's end of its side leaves the other side open.
-async fn inward(mut to_pod: OwnedWriteHalf, mut waiting: mpsc::Receiver<Bytes>) -> io::Result<()> {
-    while let Some(bytes) = waiting.recv().await {
+async fn inward(
+    mut to_pod: OwnedWriteHalf,
+    mut waiting: mpsc::UnboundedReceiver<Waiting>,
+) -> io::Result<()> {
+    while let Some((bytes, _share)) = waiting.recv().await {
         to_pod.write_all(&bytes).await?;
     }
     to_pod.shutdown().await?;

@@ -176,7 +176,7 @@ async fn run<S: Carrier>(
     process: Result<Process, End>,
     world: &World,
 ) {
-    let (mut sender, mut receiver) = websocket::open(carrier).await;
+    let (mut sender, mut receiver) = websocket::open(carrier);
     let end = match process {
         Ok(process) => session(&mut sender, &mut receiver, dialect, process, world).await,
         Err(end) => Ok(Some(end)),
@@ -253,8 +253,9 @@ async fn listen<S: Carrier>(
     mut stdin: Option<Stream>,
     resize: &(dyn Fn(TtySize) -> BoxFuture<'static, ()> + Send + Sync),
 ) {
-    while let Some(message) = receiver.next().await {
-        match dialect.read(&message) {
+    let mut hearing = dialect.hearing();
+    while let Some(piece) = receiver.next().await {
+        match hearing.read(piece) {
             Said::Stdin(bytes) => {
                 if let Some(pipe) = &mut stdin
                     && let Err(error) = pipe.write_all(&bytes).await

@@ -14,8 +14,8 @@ use bytes::{Buf, Bytes, BytesMut};
 
 const VERSION: u16 = 3;
 const HEAD: usize = 8;
-/// The largest frame that is taken: clients copy in pieces of 32 KiB.
-const FRAME_MOST: usize = 1024 * 1024;
+/// The largest control frame that is taken. Data is handed on as it comes, however large its frame.
+const CONTROL_MOST: usize = 64 * 1024;
 /// Data is sent in frames of at most this size.
 pub const DATA_MOST: usize = 32 * 1024;
 
@@ -56,7 +56,7 @@ pub enum Frame {
 /// What cannot be a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadFrame {
-    #[error("a frame of {0} bytes is too large")]
+    #[error("a control frame of {0} bytes is too large")]
     TooLarge(usize),
     #[error("a frame of version {0} is not SPDY/3.1")]
     Version(u16),
@@ -69,6 +69,8 @@ pub enum BadFrame {
 /// Frames out of bytes.
 pub struct Decoder {
     waiting: BytesMut,
+    /// The data frame that is under way: its stream, how it ends, and what is still to come.
+    data: Option<(u32, Side, usize)>,
     headers: Unpacker,
 }
 
@@ -79,7 +81,7 @@ pub struct Encoder {
 
 impl Decoder {
     pub fn new() -> Decoder {
-        Decoder { waiting: BytesMut::new(), headers: Unpacker::new() }
+        Decoder { waiting: BytesMut::new(), data: None, headers: Unpacker::new() }
     }
 
     /// Takes bytes in; what they complete comes out of [`Decoder::next`].
@@ -87,14 +89,30 @@ impl Decoder {
         self.waiting.extend_from_slice(bytes);
     }
 
-    /// The next whole frame that we know; others are skipped.
+    /// The next frame that we know, or as much of a data frame as is there; others are skipped.
     pub fn next(&mut self) -> Result<Option<Frame>, BadFrame> {
         loop {
+            if let Some((stream, side, left)) = self.data {
+                let here = left.min(self.waiting.len());
+                if here == 0 && left > 0 {
+                    return Ok(None);
+                }
+                self.data = (here < left).then_some((stream, side, left - here));
+                let bytes = self.waiting.split_to(here).freeze();
+                let side = if here < left { Side::Open } else { side };
+                return Ok(Some(Frame::Data { stream, bytes, side }));
+            }
             let Some(head) = self.waiting.first_chunk::<HEAD>() else { return Ok(None) };
             let first = u32::from_be_bytes([head[0], head[1], head[2], head[3]]);
             let length = u32::from_be_bytes([0, head[5], head[6], head[7]]) as usize;
             let flags = head[4];
-            if length > FRAME_MOST {
+            let side = if flags & FIN != 0 { Side::Ends } else { Side::Open };
+            if first >> 31 == 0 {
+                self.waiting.advance(HEAD);
+                self.data = Some((first, side, length));
+                continue;
+            }
+            if length > CONTROL_MOST {
                 return Err(BadFrame::TooLarge(length));
             }
             if self.waiting.len() < HEAD + length {
@@ -102,10 +120,6 @@ impl Decoder {
             }
             self.waiting.advance(HEAD);
             let payload = self.waiting.split_to(length).freeze();
-            let side = if flags & FIN != 0 { Side::Ends } else { Side::Open };
-            if first >> 31 == 0 {
-                return Ok(Some(Frame::Data { stream: first, bytes: payload, side }));
-            }
             let version = (first >> 16) as u16 & 0x7fff;
             if version != VERSION {
                 return Err(BadFrame::Version(version));
@@ -260,6 +274,28 @@ mod tests {
     }
 
     #[test]
+    fn data_is_handed_on_as_it_comes() {
+        let mut decoder = Decoder::new();
+        let data = |bytes: &'static [u8], side| {
+            Ok(Some(Frame::Data { stream: 1, bytes: Bytes::from_static(bytes), side }))
+        };
+        // The last frame of a side, of 16 MiB less one byte.
+        decoder.feed(&[0, 0, 0, 1, FIN, 255, 255, 255, b'a', b'b']);
+        assert_eq!(decoder.next(), data(b"ab", Side::Open));
+        assert_eq!(decoder.next(), Ok(None));
+        let piece = [0; 64 * 1024];
+        for _ in 0..255 {
+            decoder.feed(&piece);
+            assert!(matches!(decoder.next(), Ok(Some(Frame::Data { side: Side::Open, .. }))));
+            assert!(decoder.waiting.is_empty());
+        }
+        decoder.feed(&piece[..64 * 1024 - 3]);
+        assert!(matches!(decoder.next(), Ok(Some(Frame::Data { side: Side::Ends, .. }))));
+        decoder.feed(&[0, 0, 0, 1, FIN, 0, 0, 0]);
+        assert_eq!(decoder.next(), data(b"", Side::Ends));
+    }
+
+    #[test]
     fn what_is_no_frame_is_refused() {
         let refused = |bytes: &[u8]| {
             let mut decoder = Decoder::new();
@@ -267,7 +303,7 @@ mod tests {
             decoder.next()
         };
         assert_eq!(refused(&[0x80, 2, 0, 6, 0, 0, 0, 0]), Err(BadFrame::Version(2)));
-        assert_eq!(refused(&[0, 0, 0, 1, 0, 255, 0, 0]), Err(BadFrame::TooLarge(0xff_0000)));
+        assert_eq!(refused(&[0x80, 3, 0, 1, 0, 255, 0, 0]), Err(BadFrame::TooLarge(0xff_0000)));
         assert_eq!(refused(&[0x80, 3, 0, 6, 0, 0, 0, 0]), Err(BadFrame::Short));
         // A kind that we do not know is passed over.
         assert_eq!(refused(&[0x80, 3, 0, 4, 0, 0, 0, 1, 9]), Ok(None));
