@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt};
-use rustix::fs::inotify;
+use rustix::fs::{Mode, OFlags, ResolveFlags, inotify};
 use skiff_base::Time;
 use skiff_runtime::stream::Stream;
 use std::fs::File;
@@ -65,7 +65,7 @@ pub fn read(
         true => Some(watch(path)?),
         false => None,
     };
-    let mut file = File::open(path)?;
+    let mut file = open(path)?;
     if let Some(lines) = options.tail {
         let start = tail_start(&mut file, lines)?;
         file.seek(SeekFrom::Start(start))?;
@@ -88,6 +88,21 @@ pub fn read(
         }
     });
     Ok(pieces.boxed())
+}
+
+/// Opens POD/CONTAINER/RUN.log. A pod that mounts the folder may have put there what it likes: no
+/// link is followed below the folder of all logs, and what is no file is no log.
+fn open(path: &Path) -> io::Result<File> {
+    let root = path.ancestors().nth(3).unwrap_or(Path::new("/"));
+    let below = path.strip_prefix(root).unwrap_or(path);
+    let root = rustix::fs::open(root, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let how = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let within = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    let file = File::from(rustix::fs::openat2(root, below, how, Mode::empty(), within)?);
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    Ok(file)
 }
 
 /// The folder is watched, not the file: a rotation makes a new one.
@@ -179,7 +194,7 @@ impl Reader {
     /// At the end of the file: waits for more of it; false when there will be none.
     async fn more(&mut self) -> io::Result<bool> {
         let Some(notify) = &mut self.notify else { return Ok(false) };
-        if let Ok(fresh) = File::open(&self.path)
+        if let Ok(fresh) = open(&self.path)
             && fresh.metadata()?.ino() != self.file.metadata()?.ino()
         {
             // What was written to the old file between two looks at it comes before the new one.
@@ -238,7 +253,7 @@ impl Filter {
 /// The end of a log: so many lines and bytes at most (terminationMessagePolicy
 /// FallbackToLogsOnError).
 pub fn last_words(path: &Path, lines: usize, bytes: usize) -> io::Result<String> {
-    let mut file = File::open(path)?;
+    let mut file = open(path)?;
     let start = tail_start(&mut file, lines as u64)?;
     file.seek(SeekFrom::Start(start))?;
     let mut tail = Vec::new();
@@ -257,6 +272,32 @@ mod tests {
     use super::*;
     use expect_test::{Expect, expect};
     use std::io::Write;
+
+    #[test]
+    fn links_lead_out_of_no_log() {
+        let log = file("links");
+        let folder = log.parent().expect("it has one");
+        let secret = folder.join("secret");
+        std::fs::write(&secret, LOG).expect("written");
+        let opened = |path: &Path| open(path).map(drop).map_err(|error| error.to_string());
+        std::os::unix::fs::symlink(&secret, &log).expect("linked");
+        assert!(opened(&log).is_err_and(|why| why.contains("symbolic links")));
+        std::os::unix::fs::symlink("/etc", folder.join("container")).expect("linked");
+        assert!(opened(&folder.join("container/passwd")).is_err());
+        // Whoever opens a FIFO would wait for its writer.
+        let fifo = folder.join("1.log");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &fifo,
+            rustix::fs::FileType::Fifo,
+            Mode::from_raw_mode(0o600),
+            0,
+        )
+        .expect("made");
+        assert_eq!(opened(&fifo), Err("it is no file".to_owned()));
+        assert_eq!(opened(&secret), Ok(()));
+        std::fs::remove_dir_all(folder).expect("removed");
+    }
 
     const LOG: &str = "\
 2026-01-01T00:00:01.000000001Z stdout F one

@@ -20,10 +20,22 @@ pub async fn answer(api: &Api, place: Place, query: &Query) -> Response<Reply> {
         let why = format!("pod \"{}\" in namespace \"{}\" not found", place.pod, place.namespace);
         return refuse(StatusCode::NOT_FOUND, why);
     };
+    if !has(&pod, &place.container) {
+        let Place { namespace, pod, container } = &place;
+        let why = format!("container \"{container}\" not found in pod \"{pod}_{namespace}\"");
+        return refuse(StatusCode::NOT_FOUND, why);
+    }
     match find(&*api.doors, &pod, &place, query.flag("previous"), options).await {
         Ok(text) => reply::stream(text),
         Err((code, why)) => refuse(code, why),
     }
+}
+
+/// Whether a pod has a container of this name: the name becomes part of a path.
+fn has(pod: &Pod, container: &str) -> bool {
+    let spec = &pod.spec;
+    let all = spec.containers.iter().chain(&spec.init_containers).chain(&spec.ephemeral_containers);
+    all.map(|it| &*it.name).any(|name| name == container)
 }
 
 fn options(query: &Query, now: Time) -> Result<Options, String> {
