@@ -10,8 +10,9 @@ use skiff_tests::cluster::{BUSYBOX, Cluster};
 /// What the daemon may take on top of what it had, in MiB, whatever is thrown at its streams.
 const GROWTH_MOST: u64 = 64;
 
-/// Says in its answer what it was asked, and where else to go when it is asked for `/moved`.
-const ECHO: &str = r#"read -r l; s="200 OK"; case "$l" in */moved*) s="302 Found\r\nLocation: http://10.96.0.1/api";; esac
+/// Says in its answer what it was asked, where else to go when that is `/moved`, and switches on `/switch`.
+const ECHO: &str = r#"read -r l; s="200 OK"; case "$l" in */moved*) s="302 Found\r\nLocation: http://10.96.0.1/api";;
+*/switch*) s="101 Switching Protocols\r\nUpgrade: x";; esac
 printf "HTTP/1.1 $s\r\nConnection: close\r\n\r\n"
 echo "$l"; while read -r l && [ "$l" != "$(printf "\r")" ]; do echo "$l"; done"#;
 
@@ -167,6 +168,9 @@ fn proxies_lead_where_they_may_and_tell_nobody_who_asked() {
         curl(&c, OWNER, &format!("{server}/api/v1/namespaces/default/pods/p:8080/proxy/moved")).0,
         "302"
     );
+    let switch = format!("{server}/api/v1/namespaces/default/pods/p:8080/proxy/switch");
+    let (code, said) = curl(&c, OWNER, &switch);
+    assert!(code == "503" && said.contains("changed the protocol unasked"), "{code}: {said}");
     // What a pod makes of an upgrade ends with its answer: the next request on the connection is judged for itself.
     c.k.ok("create clusterrole eve --verb=get --resource=pods/proxy");
     c.k.ok("create serviceaccount eve");

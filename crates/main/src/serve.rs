@@ -7,6 +7,7 @@ use crate::admin::{self, Door};
 use crate::assemble::Machine;
 use crate::{kernel, log};
 use anyhow::{Context, Result};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use skiff_base::World;
 use skiff_cli::settings::Settings;
 use skiff_cli::{MALLOC, Mode, Place};
@@ -55,9 +56,17 @@ pub fn run(settings: Settings, mode: Mode) -> Result<()> {
         .thread_keep_alive(BLOCKING_IDLE)
         .enable_all()
         .build()?;
+    raise_open_files()?;
     let result = runtime.block_on(live(Arc::new(settings), &place, mode));
     runtime.shutdown_timeout(LAST_CALLS);
     result
+}
+
+/// The usual limit of 1,024 open files is less than the connections that may be open.
+fn raise_open_files() -> Result<()> {
+    let most = getrlimit(Resource::Nofile).maximum;
+    let limit = Rlimit { current: most, maximum: most };
+    setrlimit(Resource::Nofile, limit).context("raising the limit of open files")
 }
 
 async fn live(settings: Arc<Settings>, place: &Place, mode: Mode) -> Result<()> {

@@ -62,6 +62,7 @@ impl Served<'_> {
             tls,
             user_of: skiff_server::keys::tls::user,
             metrics: Default::default(),
+            forwards: Default::default(),
         });
         self.tasks.spawn(api.run(listener, self.tasks.clone()));
         Ok(())

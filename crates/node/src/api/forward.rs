@@ -30,6 +30,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 const PROTOCOL: &str = "SPDY/3.1+portforward.k8s.io";
 /// Connections of one session: as many as a browser opens, many times over.
 const CONNECTIONS_MOST: usize = 256;
+/// Connections of all sessions: each is an open file, and the daemon's are for others too.
+const ALL_CONNECTIONS_MOST: usize = 2048;
 /// Frames that wait to be sent, of 32 KiB at most; beyond, the pods' ends wait.
 const FRAMES_WAITING: usize = 16;
 /// Pieces that wait for the pod, those of all connections together; each holds a buffer of 32 KiB at most. As there is
@@ -49,8 +51,19 @@ pub fn answer(
     later: &Session,
 ) -> Response<Reply> {
     websocket::upgrade(request, &[PROTOCOL], later, move |_, carrier| async move {
-        run(api.doors.clone(), api.world.clone(), place, carrier).await;
+        let (doors, world, forwards) = (&api.doors, &api.world, &api.forwards);
+        run(doors, world, forwards, place, carrier).await;
     })
+}
+
+/// Places of connections, for all sessions of a node together.
+#[derive(Clone)]
+pub struct Forwards(Arc<Semaphore>);
+
+impl Default for Forwards {
+    fn default() -> Forwards {
+        Forwards(Arc::new(Semaphore::new(ALL_CONNECTIONS_MOST)))
+    }
 }
 
 /// What a stream of the client is.
@@ -80,14 +93,21 @@ struct Forward {
     streams: Streams,
     /// Shares of what may wait for the pod.
     room: Arc<Semaphore>,
+    forwards: Forwards,
     out: mpsc::Sender<Frame>,
     connections: Tasks,
 }
 
-async fn run<S: Carrier>(doors: Arc<dyn Doors>, world: World, place: Place, carrier: S) {
+async fn run<S: Carrier>(
+    doors: &Arc<dyn Doors>,
+    world: &World,
+    forwards: &Forwards,
+    place: Place,
+    carrier: S,
+) {
     let (sender, mut receiver) = websocket::open(carrier);
     let (out, frames) = mpsc::channel(FRAMES_WAITING);
-    let forward = Forward::new(doors, world.clone(), place, out);
+    let forward = Forward::new(doors, world, forwards, place, out);
     let taking = async {
         let forward = forward;
         let mut decoder = Decoder::new();
@@ -111,7 +131,7 @@ async fn run<S: Carrier>(doors: Arc<dyn Doors>, world: World, place: Place, carr
         () = taking => None,
     };
     if let Some(sender) = sender {
-        sender.close(receiver, &world).await;
+        sender.close(receiver, world).await;
     }
 }
 
@@ -131,10 +151,17 @@ async fn send<S: Carrier>(
 }
 
 impl Forward {
-    fn new(doors: Arc<dyn Doors>, world: World, place: Place, out: mpsc::Sender<Frame>) -> Forward {
+    fn new(
+        doors: &Arc<dyn Doors>,
+        world: &World,
+        forwards: &Forwards,
+        place: Place,
+        out: mpsc::Sender<Frame>,
+    ) -> Forward {
+        let (doors, world, forwards) = (doors.clone(), world.clone(), forwards.clone());
         let room = Arc::new(Semaphore::new(PIECES_WAITING));
         let (streams, connections) = Default::default();
-        Forward { doors, world, place, streams, room, out, connections }
+        Forward { doors, world, forwards, place, streams, room, out, connections }
     }
 
     fn streams(&self) -> MutexGuard<'_, HashMap<u32, Stream>> {
@@ -187,6 +214,9 @@ impl Forward {
                 let (Some(port), Some(error)) = (port, self.error_of(&request)) else {
                     return self.refuse(stream, Reset::Protocol).await;
                 };
+                let Ok(held) = self.forwards.0.clone().try_acquire_owned() else {
+                    return self.refuse(stream, Reset::Refused).await;
+                };
                 let (pieces, waiting) = mpsc::unbounded_channel();
                 let (wanted, unwanted) = oneshot::channel();
                 let pieces = (side == Side::Open).then_some(pieces);
@@ -194,7 +224,8 @@ impl Forward {
                 if !self.say(Frame::Accept { stream }).await {
                     return false;
                 }
-                self.connect(Ends { data: stream, error }, port, waiting, unwanted);
+                let ends = Ends { data: stream, error, _held: held };
+                self.connect(ends, port, waiting, unwanted);
                 true
             }
             _ => self.refuse(stream, Reset::Protocol).await,
@@ -255,10 +286,11 @@ impl Forward {
     }
 }
 
-/// The two streams of one connection.
+/// The two streams of one connection, and its place.
 struct Ends {
     data: u32,
     error: u32,
+    _held: OwnedSemaphorePermit,
 }
 
 impl Ends {

@@ -107,6 +107,7 @@ pub struct Api {
     /// The user that a verified client certificate names.
     pub user_of: fn(&[u8]) -> Option<User>,
     pub metrics: Metrics,
+    pub forwards: forward::Forwards,
 }
 
 /// Counters.

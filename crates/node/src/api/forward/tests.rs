@@ -18,7 +18,10 @@ impl Client {
     async fn start() -> Client {
         let (ours, theirs) = tokio::io::duplex(1 << 16);
         let place = Place { namespace: "n".into(), pod: "p".into(), container: String::new() };
-        tokio::spawn(run(Arc::new(Fake::default()), World::real(), place, ours));
+        tokio::spawn(async move {
+            let doors: Arc<dyn Doors> = Arc::new(Fake::default());
+            run(&doors, &World::real(), &Forwards::default(), place, ours).await;
+        });
         let socket = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
         Client { socket, encoder: Encoder::new(), decoder: Decoder::new() }
     }
@@ -107,9 +110,14 @@ async fn a_data_stream_without_an_error_stream_is_refused() {
 
 /// A session without a client: the frames it sends are the receiver's.
 fn session(frames_most: usize) -> (Forward, mpsc::Receiver<Frame>) {
+    session_of(&Forwards::default(), frames_most)
+}
+
+fn session_of(forwards: &Forwards, frames_most: usize) -> (Forward, mpsc::Receiver<Frame>) {
     let (out, frames) = mpsc::channel(frames_most);
     let place = Place { namespace: "n".into(), pod: "p".into(), container: String::new() };
-    (Forward::new(Arc::new(Fake::default()), World::real(), place, out), frames)
+    let doors: Arc<dyn Doors> = Arc::new(Fake::default());
+    (Forward::new(&doors, &World::real(), forwards, place, out), frames)
 }
 
 /// Opens a connection to a port of the pod, whose streams are this one and the next but one.
@@ -207,4 +215,24 @@ async fn long_names_of_requests_are_refused() {
     assert!(forward.open(1, &headers, Side::Open).await);
     assert_eq!(frames.recv().await, Some(Frame::Reset { stream: 1, code: Reset::Refused as u32 }));
     assert!(forward.streams().is_empty());
+}
+
+#[tokio::test]
+async fn sessions_share_what_may_be_open_and_give_it_back() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let forwards = Forwards(Arc::new(Semaphore::new(1)));
+    let (first, _frames) = session_of(&forwards, 9);
+    let (second, mut frames) = session_of(&forwards, 9);
+    open(&first, 1, port).await;
+    let (mut pod, _) = listener.accept().await.unwrap();
+    open(&second, 1, port).await;
+    assert_eq!(frames.recv().await, Some(Frame::Accept { stream: 1 }));
+    let refused = Frame::Reset { stream: 3, code: Reset::Refused as u32 };
+    assert_eq!(frames.recv().await, Some(refused));
+    // The whole session of the other goes.
+    drop(first);
+    assert_eq!(pod.read(&mut [0; 9]).await.unwrap_or(0), 0);
+    open(&second, 5, port).await;
+    listener.accept().await.unwrap();
 }
