@@ -9,8 +9,8 @@ use http_body_util::BodyExt;
 use hyper::body::{Bytes, Incoming};
 use serde_json::{Value, json};
 use skiff_api::views::Pod;
-use skiff_image::{Error, Image, Images, Progress, PullOptions, Reference, Used};
-use std::collections::{BTreeMap, BTreeSet};
+use skiff_image::{Error, Image, Images, Progress, PullOptions, Reference, Removed, Used};
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -91,12 +91,14 @@ impl Read for Pieces {
 pub async fn remove(door: &Door, document: &Value) -> Result<Value> {
     let name = name(document)?;
     let used = if document["force"] == true { Used::Remove } else { Used::Keep };
-    let images = door.images.clone();
-    let removed = tokio::task::spawn_blocking(move || images.remove(&name, used)).await?;
-    let removed = match removed {
+    let removed = match take_away(door, &name, used).await? {
         Err(Error::Used { name, containers }) => {
-            let users = users(door, &containers).await?;
-            bail!("image {name} is in use by {users}: delete what uses it, or say --force");
+            let pods = users(door, &containers).await?;
+            if !pods.is_empty() {
+                let pods = pods.join(", ");
+                bail!("image {name} is in use by {pods}: delete what uses it, or say --force");
+            }
+            take_away(door, &name, Used::Remove).await??
         }
         other => other?,
     };
@@ -106,26 +108,25 @@ pub async fn remove(door: &Door, document: &Value) -> Result<Value> {
     }))
 }
 
-/// The pods of containers, by name; a container that no pod's status names (yet, or any more) by ID.
-async fn users(door: &Door, containers: &[String]) -> Result<String> {
+async fn take_away(door: &Door, name: &str, used: Used) -> Result<Result<Removed, Error>> {
+    let (images, name) = (door.images.clone(), name.to_owned());
+    Ok(tokio::task::spawn_blocking(move || images.remove(&name, used)).await?)
+}
+
+/// The pods of these containers, by name. What no pod's status names is about to be taken away.
+async fn users(door: &Door, containers: &[String]) -> Result<Vec<String>> {
     let pods = door.client.views::<Pod>().await?;
-    let user = |id: &String| {
-        let runs = |pod: &&Pod| {
-            let status = &pod.status;
-            let mut all = status
-                .container_statuses
-                .iter()
-                .chain(&status.init_container_statuses)
-                .chain(&status.ephemeral_container_statuses);
-            all.any(|container| container.container_id.rsplit('/').next() == Some(id))
-        };
-        match pods.iter().find(runs) {
-            Some(pod) => format!("pod {}/{}", pod.metadata.namespace, pod.metadata.name),
-            None => format!("container {id}"),
-        }
+    let uses = |pod: &&Pod| {
+        let status = &pod.status;
+        let mut all = status
+            .container_statuses
+            .iter()
+            .chain(&status.init_container_statuses)
+            .chain(&status.ephemeral_container_statuses);
+        all.any(|one| containers.iter().any(|id| one.container_id.rsplit('/').next() == Some(id)))
     };
-    let users: BTreeSet<_> = containers.iter().map(user).collect();
-    Ok(users.into_iter().collect::<Vec<_>>().join(", "))
+    let name = |pod: &Pod| format!("pod {}/{}", pod.metadata.namespace, pod.metadata.name);
+    Ok(pods.iter().filter(uses).map(name).collect())
 }
 
 /// Pulls an image; lines tell how far each blob is, the last of each that it is complete.
