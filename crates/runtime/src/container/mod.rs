@@ -6,6 +6,7 @@
 //! when the program is executed: that is how the supervisor knows that it started.
 //! Never here: anything that waits for somebody else.
 
+use self::apparmor::Profile;
 use self::inside::Inside;
 use crate::spec::{ContainerSpec, ExecSpec};
 use crate::sys::{self, process, socket};
@@ -16,6 +17,7 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+mod apparmor;
 pub mod caps;
 pub(crate) mod cgroup;
 pub(crate) mod devices;
@@ -116,9 +118,11 @@ fn execute(with: &mut Descriptors, events: &OwnedFd) -> Result<Never> {
     if job.spec.args.is_empty() && job.exec.is_none() {
         return Err(Error::Exec("no command specified".into()));
     }
+    let profile = apparmor::Profile::open(job.spec.security.apparmor.as_deref())?;
     let null = sys::open(Path::new("/dev/null"), libc::O_RDWR, 0).map_err(failed("/dev/null"))?;
     // Nothing of the machine is at hand any more when something of the container is looked at.
-    let keep = with.values().chain([events, &null]).map(AsRawFd::as_raw_fd).chain(0..3);
+    let keep = with.values().chain([events, &null]).chain(profile.as_ref().map(Profile::door));
+    let keep = keep.map(AsRawFd::as_raw_fd).chain(0..3);
     process::close_all_but(&keep.collect::<Vec<_>>()).map_err(failed("close descriptors"))?;
     let root = match &job.exec {
         None => {
@@ -136,7 +140,7 @@ fn execute(with: &mut Descriptors, events: &OwnedFd) -> Result<Never> {
     }
     // Closed on execution like all others; 0 to 2 are copies that stay.
     drop(null);
-    run(&job, &root, filter.as_deref())
+    run(&job, &root, profile.as_ref(), filter.as_deref())
 }
 
 /// What comes in a memory file is taken out of it and the file is closed.
@@ -196,7 +200,12 @@ fn wire_streams(job: &Job, with: &Descriptors, null: &OwnedFd) -> Result<()> {
 }
 
 /// Gives up privileges and executes.
-fn run(job: &Job, root: &Inside, filter: Option<&[u8]>) -> Result<Never> {
+fn run(
+    job: &Job,
+    root: &Inside,
+    profile: Option<&Profile>,
+    filter: Option<&[u8]>,
+) -> Result<Never> {
     let (args, cwd) = match &job.exec {
         Some(exec) => (&exec.args, exec.cwd.as_deref().unwrap_or(&job.spec.cwd)),
         None => (&job.spec.args, job.spec.cwd.as_str()),
@@ -204,6 +213,7 @@ fn run(job: &Job, root: &Inside, filter: Option<&[u8]>) -> Result<Never> {
     let env = program::environment(job, root);
     let taken = identity::take(&job.spec, || program::enter_folder(root, cwd))?;
     let program = program::Program::find(args, &env)?;
+    profile.map_or(Ok(()), Profile::apply)?;
     taken.confine(filter)?;
     Err(program.execute())
 }

@@ -39,6 +39,7 @@ const CASES: &[(&str, Case)] = cases![
     confinement::capabilities_and_user,
     confinement::masked_and_read_only,
     confinement::seccomp,
+    confinement::apparmor,
     confinement::mounts,
     confinement::limits_and_oom,
     confinement::devices,
