@@ -293,3 +293,67 @@ pub async fn exec_takes_the_same_care(m: Machine) {
     assert_eq!(said, "/dev/pts/ptmx of the container is not its terminals' master");
     assert_eq!(volume.join("ptmx").metadata().expect("there").uid(), 0);
 }
+
+/// What was thought of after the doors above were shut.
+pub async fn other_ways(m: Machine) {
+    let host = SandboxSpec { id: "pod".into(), pid: PidMode::Host, ..SandboxSpec::default() };
+    m.sandbox_with(host).await;
+    // A subPath of a volume that is the machine's own process file system.
+    let mut spec = m.spec("sub", "ls /v");
+    let below = |path: String| Mount {
+        target: "/v".into(),
+        source: MountSource::Bind {
+            path: "/proc".into(),
+            sub_path: Some(path.into()),
+            propagation: Propagation::Private,
+            recursive_readonly: false,
+        },
+        readonly: false,
+    };
+    spec.mounts = vec![below(format!("{}/root", std::process::id()))];
+    let said = refused(&m, "pod", &spec).await;
+    assert!(said.starts_with("failed to prepare subPath "), "{said}");
+    // A terminal's place that leads to a file which is then hidden, or shown.
+    let dev = m.folder.join("dev");
+    for folder in ["pts", "shm", "mqueue"] {
+        std::fs::create_dir_all(dev.join(folder)).expect("mkdir");
+    }
+    symlink("/etc/passwd", dev.join("console")).expect("link");
+    let mut spec = ContainerSpec { terminal: true, ..m.spec("console", "cat /etc/passwd") };
+    spec.mounts = vec![bind(&dev, "/dev"), bind(Path::new("/dev/pts"), "/dev/pts")];
+    let said = refused(&m, "pod", &spec).await;
+    assert!(said.starts_with("mount at /dev/console: "), "{said}");
+    // The whole of /etc as a link out; the root's own mode.
+    let layer = over(&m, "etc", |layer| {
+        std::fs::create_dir_all(layer.join("real")).expect("mkdir");
+        symlink(format!("/proc/{}/root/etc", std::process::id()), layer.join("etc")).expect("link");
+    });
+    let spec = with_layer(&m, m.spec("etc", "echo $HOME; stat -c %a /"), layer);
+    assert_eq!(m.run("pod", &spec).await.1, "/\n755\n");
+    // A neighbour that changes what lies at a target, and at a working folder, all the while.
+    let volume = m.folder.join("shared");
+    std::fs::create_dir_all(volume.join("real/x")).expect("mkdir");
+    let me = std::process::id();
+    symlink(format!("/proc/{me}/root"), volume.join("link")).expect("link");
+    symlink("/proc", volume.join("proc")).expect("link");
+    let mut spec = m.spec(
+        "neighbour",
+        "cd /v; while :; do for n in link real proc real; do rm -f at; ln -sfn $n at; done; done",
+    );
+    spec.mounts = vec![bind(&volume, "/v")];
+    for name in ["ln", "rm"] {
+        symlink("busybox", m.folder.join("image/bin").join(name)).expect("link");
+    }
+    m.start("pod", &spec).await;
+    let made = format!("{}/made", m.folder.display());
+    for round in 0..30 {
+        let mut spec = m.spec(&format!("race-{round}"), "pwd; ls /proc/self/attr >/dev/null");
+        spec.mounts = vec![bind(&volume, "/v"), bind(&volume, format!("/v/at{made}"))];
+        spec.cwd = format!("/v/at{made}");
+        m.runtime.create_container("pod", &spec).await.expect("created");
+        if m.runtime.start_container(&spec.id).await.is_ok() {
+            m.runtime.wait_container(&spec.id).await.expect("ends");
+        }
+        assert!(!Path::new(&made).exists(), "round {round}: made on the machine");
+    }
+}

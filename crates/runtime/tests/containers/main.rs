@@ -47,6 +47,7 @@ const CASES: &[(&str, Case)] = cases![
     escape::mount_targets,
     escape::own_folders,
     escape::users,
+    escape::other_ways,
     escape::exec_takes_the_same_care,
     streams::logs,
     streams::rotation,
