@@ -33,6 +33,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "layer", seeds: || files("layers"), run: layer },
     Target { name: "spdy", seeds: spdy_frames, run: spdy },
     Target { name: "dns", seeds: dns_queries, run: dns },
+    Target { name: "user", seeds: || files("users"), run: user },
     Target { name: "facets", seeds: || vec![b"\x05l:app\x03web\x01o\x02ab".to_vec()], run: facets },
 ];
 
@@ -397,6 +398,35 @@ fn dns(input: &[u8]) -> String {
         skiff_dns::answer::Outcome::Answer(reply) => said(reply.to_vec()),
         _ => "elsewhere".into(),
     }
+}
+
+/// A user, a passwd file and a group file, parted by a zero byte. Digits are what they say, and whoever is found is
+/// somebody whom the kernel takes for the same.
+fn user(input: &[u8]) -> String {
+    use skiff_runtime::container::user;
+    let folder = std::env::temp_dir().join(format!("skiff-fuzz-{}", std::process::id()));
+    std::fs::create_dir_all(folder.join("etc")).expect("a temporary folder");
+    let folder = Folder(folder);
+    let mut parts = input.splitn(3, |byte| *byte == 0);
+    let asked = String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
+    for file in ["etc/passwd", "etc/group"] {
+        std::fs::write(folder.0.join(file), parts.next().unwrap_or_default()).expect("it is ours");
+    }
+    let found = user::resolve(&skiff_runtime::spec::Rootfs::Folder(folder.0.clone()), &asked);
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if let Ok(found) = &found {
+        let (name, group) = asked.split_once(':').unwrap_or((&asked, ""));
+        for (text, id) in [(name, found.uid), (group, found.gid)] {
+            assert!(
+                !digits(text) || text.is_empty() || text.parse() == Ok(id),
+                "{asked}: {found:?}"
+            );
+        }
+        let most = found.groups.iter().chain([&found.uid, &found.gid]).max();
+        assert!(most.is_some_and(|id| *id <= i32::MAX as u32), "{asked}: {found:?}");
+    }
+    // What follows the last colon is the reason; what comes before names what was asked.
+    said(found.map_err(|error| error.to_string().rsplit(':').next().unwrap_or_default().to_owned()))
 }
 
 fn facets(input: &[u8]) -> String {

@@ -207,6 +207,8 @@ pub struct Security {
     pub no_new_privileges: bool,
     /// The system call filter.
     pub seccomp: Seccomp,
+    /// The AppArmor profile, which must have been loaded; None takes no other than the runtime's own.
+    pub apparmor: Option<String>,
     /// procMount: Default hides parts of /proc, Unmasked does not.
     pub proc_mount: ProcMount,
 }
@@ -219,6 +221,7 @@ impl Default for Security {
             drop_capabilities: Vec::new(),
             no_new_privileges: false,
             seccomp: Seccomp::RuntimeDefault,
+            apparmor: None,
             proc_mount: ProcMount::Default,
         }
     }

@@ -54,21 +54,54 @@ pub fn check_non_root(
         "(pod: \"{}_{}({})\", container: {})",
         pod.metadata.name, pod.metadata.namespace, pod.metadata.uid, container.name
     );
-    match own.run_as_user.or(of_pod.run_as_user) {
-        Some(0) => Err(format!("container's runAsUser breaks non-root policy {place}")),
-        Some(_) => Ok(()),
-        None => {
-            let name = image_user.split(':').next().unwrap_or("");
-            if name.parse::<u32>().is_err() && !name.is_empty() {
-                return Err(format!(
-                    "container has runAsNonRoot and image has non-numeric user ({name}), cannot \
-                     verify user is non-root {place}"
-                ));
-            }
-            match user.uid {
-                0 => Err(format!("container has runAsNonRoot and image will run as root {place}")),
-                _ => Ok(()),
-            }
+    let said = own.run_as_user.or(of_pod.run_as_user);
+    let name = image_user.split(':').next().unwrap_or("");
+    if said == Some(0) {
+        return Err(format!("container's runAsUser breaks non-root policy {place}"));
+    }
+    if said.is_none() && !name.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(format!(
+            "container has runAsNonRoot and image has non-numeric user ({name}), cannot verify user \
+             is non-root {place}"
+        ));
+    }
+    // Whatever was said: what was resolved is what runs.
+    match user.uid {
+        0 => Err(format!("container has runAsNonRoot and image will run as root {place}")),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::expect;
+    use serde_json::json;
+
+    fn check(said: Option<u32>, image_user: &str, resolved: u32) -> String {
+        let pod = json!({"metadata": {"name": "p", "namespace": "n", "uid": "u"}, "spec": {
+            "securityContext": {"runAsNonRoot": true, "runAsUser": said},
+            "containers": [{"name": "c", "image": "i"}]}});
+        let pod: Pod = serde_json::from_value(pod).expect("a pod");
+        let user = User { uid: resolved, ..User::default() };
+        let said = check_non_root(&pod, &pod.spec.containers[0], image_user, &user);
+        said.err().unwrap_or_else(|| "runs".into())
+    }
+
+    /// Whoever said it and whatever it was, root is not what runs.
+    #[test]
+    fn what_was_resolved_is_what_is_checked() {
+        expect!["runs"].assert_eq(&check(Some(1000), "", 1000));
+        expect!["runs"].assert_eq(&check(None, "1000:0", 1000));
+        expect![[r#"container's runAsUser breaks non-root policy (pod: "p_n(u)", container: c)"#]]
+            .assert_eq(&check(Some(0), "1000", 0));
+        let root = r#"container has runAsNonRoot and image will run as root (pod: "p_n(u)", container: c)"#;
+        for (said, image_user) in [(Some(1000), ""), (None, ""), (None, "0"), (None, "1000")] {
+            assert_eq!(check(said, image_user, 0), root, "{said:?} {image_user}");
+        }
+        for name in ["app", "+1000", " 1000", "0x3e8", "1000a"] {
+            let said = check(None, name, 1000);
+            assert!(said.contains("non-numeric user"), "{name}: {said}");
         }
     }
 }

@@ -24,6 +24,7 @@ pub fn security(pod: &Pod, container: &Container, profiles: &Path) -> Security {
         drop_capabilities: own.capabilities.drop.clone(),
         no_new_privileges: own.allow_privilege_escalation == Some(false),
         seccomp,
+        apparmor: None,
         proc_mount: match own.proc_mount.as_deref() {
             Some("Unmasked") => ProcMount::Unmasked,
             _ => ProcMount::Default,

@@ -70,6 +70,8 @@ pub const DEFAULT: [&str; 14] = [
     "AUDIT_WRITE",
 ];
 
+/// CAP_DAC_READ_SEARCH: enters folders that are closed to others.
+pub(crate) const DAC_READ_SEARCH: u64 = 1 << 2;
 /// CAP_SYS_ADMIN: installs a seccomp filter without no_new_privs.
 pub(crate) const SYS_ADMIN: u64 = 1 << 21;
 /// Every capability there is a name for.

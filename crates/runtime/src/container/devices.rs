@@ -5,9 +5,14 @@
 //! own root is entered, and made after.
 
 use super::cgroup::bpf::{DEFAULT, Kind, MKNOD, READ, Rule, WRITE};
+use super::inside::{Dangling, Inside, Shape};
 use super::mounts;
 use crate::spec::{ContainerSpec, Device};
 use crate::{Error, Result, failed, sys};
+use std::ffi::CString;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
@@ -81,17 +86,10 @@ fn collect(folder: &Path, depth: usize, known: &[PathBuf], into: &mut Vec<Node>)
 }
 
 /// Makes them and the usual links, inside the container's root.
-pub(super) fn make(nodes: &[Node]) -> Result<()> {
+pub(super) fn make(root: &Inside, nodes: &[Node]) -> Result<()> {
     for node in nodes {
-        let what = || format!("make device {}", node.path.display());
-        if let Some(parent) = node.path.parent() {
-            std::fs::create_dir_all(parent).map_err(failed(what()))?;
-        }
-        sys::mknod(&node.path, node.mode, node.number).map_err(failed(what()))?;
-        if (node.uid, node.gid) != (0, 0) {
-            std::os::unix::fs::chown(&node.path, Some(node.uid), Some(node.gid))
-                .map_err(failed(what()))?;
-        }
+        make_node(root, node)
+            .map_err(failed(format_args!("make device {}", node.path.display())))?;
     }
     for (target, link) in [
         ("/proc/self/fd", "/dev/fd"),
@@ -101,6 +99,19 @@ pub(super) fn make(nodes: &[Node]) -> Result<()> {
         ("pts/ptmx", "/dev/ptmx"),
     ] {
         symlink(target, link).map_err(failed(link))?;
+    }
+    Ok(())
+}
+
+fn make_node(root: &Inside, node: &Node) -> io::Result<()> {
+    let (Some(parent), Some(name)) = (node.path.parent(), node.path.file_name()) else {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    };
+    let parent = root.make(parent, Shape::Folder, 0o755, Dangling::Made)?;
+    let name = CString::new(name.as_bytes())?;
+    sys::mknod_at(parent.as_fd(), &name, node.mode, node.number)?;
+    if (node.uid, node.gid) != (0, 0) {
+        sys::chown_at(parent.as_fd(), &name, node.uid, node.gid)?;
     }
     Ok(())
 }

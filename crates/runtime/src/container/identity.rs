@@ -9,7 +9,6 @@ use crate::spec::{ContainerSpec, Rlimit};
 use crate::sys::process;
 use crate::{Error, Result, failed};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
 
 /// Softly: lowering needs CAP_SYS_RESOURCE below what was allowed before.
 pub(crate) fn set_oom_score(wanted: i32) -> Result<()> {
@@ -36,8 +35,16 @@ pub(crate) fn set_oom_score(wanted: i32) -> Result<()> {
     Ok(())
 }
 
-/// From root with everything to the container's user with its capabilities and filter.
-pub(super) fn take(spec: &ContainerSpec, filter: Option<&OwnedFd>, cwd: &str) -> Result<()> {
+/// A process that is the container's user by now, with its capabilities in effect. What is left is
+/// what only the last step may take away.
+pub(super) struct Taken {
+    /// The container's capabilities.
+    last: u64,
+    no_new_privileges: bool,
+}
+
+/// From root with everything to the container's user. `enter` goes to the working folder.
+pub(super) fn take(spec: &ContainerSpec, enter: impl Fn() -> Result<()>) -> Result<Taken> {
     for limit in &spec.rlimits {
         set_limit(limit)?;
     }
@@ -48,36 +55,46 @@ pub(super) fn take(spec: &ContainerSpec, filter: Option<&OwnedFd>, cwd: &str) ->
     // What the machine itself lacks cannot be had (CAP_SYS_RESOURCE in many virtual machines).
     let has = permitted()?;
     process::control(libc::PR_SET_KEEPCAPS, 1).map_err(failed("keep capabilities"))?;
+    let effective = |set: u64, kept: u64| {
+        process::set_capabilities(set, kept, 0).map_err(failed("set capabilities"))
+    };
+    // As elsewhere, a folder that is closed to the user is entered (WORKDIR /root in many images).
+    // For that, modes are all that is passed over.
+    effective(caps::DAC_READ_SEARCH & has, has)?;
+    let entered = enter();
+    effective(has, has)?;
     let user = &spec.user;
     process::set_user(user.uid, user.gid, &user.groups).map_err(failed("set user"))?;
     let last = if user.uid == 0 { wanted & has } else { 0 };
-    // Folders that only the user may enter (a network share) open now, others did before.
-    if let Err(e) = std::env::set_current_dir(if cwd.is_empty() { "/" } else { cwd }) {
-        return Err(Error::Exec(format!("chdir to cwd (\"{cwd}\"): {e}")));
-    }
-    let program = match filter {
-        Some(filter) => Some(
-            std::fs::read(format!("/proc/self/fd/{}", filter.as_raw_fd()))
-                .map_err(failed("read the seccomp filter"))?,
-        ),
-        None => None,
-    };
-    if spec.security.no_new_privileges {
-        process::control(libc::PR_SET_NO_NEW_PRIVS, 1).map_err(failed("no_new_privs"))?;
-    }
-    let before = if program.is_some() && !spec.security.no_new_privileges {
-        last | caps::SYS_ADMIN & has
-    } else {
-        last
-    };
-    process::set_capabilities(before, before, 0).map_err(failed("set capabilities"))?;
-    if let Some(program) = program {
-        process::set_seccomp(&program).map_err(failed("install the seccomp filter"))?;
-        if before != last {
-            process::set_capabilities(last, last, 0).map_err(failed("set capabilities"))?;
+    let no_new_privileges = spec.security.no_new_privileges;
+    effective(last, last | caps::SYS_ADMIN & has)?;
+    // Folders that only the user may enter (a network share) open now.
+    entered.or_else(|_| enter())?;
+    Ok(Taken { last, no_new_privileges })
+}
+
+impl Taken {
+    /// Only the program of the container comes after this. A filter needs CAP_SYS_ADMIN to be
+    /// installed, unless there are no new privileges.
+    pub(super) fn confine(&self, filter: Option<&[u8]>) -> Result<()> {
+        if self.no_new_privileges {
+            process::control(libc::PR_SET_NO_NEW_PRIVS, 1).map_err(failed("no_new_privs"))?;
+        }
+        let set =
+            |set: u64| process::set_capabilities(set, set, 0).map_err(failed("set capabilities"));
+        let install = |filter: &[u8]| {
+            process::set_seccomp(filter).map_err(failed("install the seccomp filter"))
+        };
+        match filter {
+            Some(filter) if !self.no_new_privileges => {
+                set(self.last | caps::SYS_ADMIN & permitted()?)?;
+                install(filter)?;
+                set(self.last)
+            }
+            Some(filter) => set(self.last).and_then(|()| install(filter)),
+            None => set(self.last),
         }
     }
-    Ok(())
 }
 
 /// The permitted set of this process (proc(5), CapPrm).

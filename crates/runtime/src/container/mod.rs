@@ -6,6 +6,8 @@
 //! when the program is executed: that is how the supervisor knows that it started.
 //! Never here: anything that waits for somebody else.
 
+use self::apparmor::Profile;
+use self::inside::Inside;
 use crate::spec::{ContainerSpec, ExecSpec};
 use crate::sys::{self, process, socket};
 use crate::wire::Failure;
@@ -15,14 +17,19 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+mod apparmor;
 pub mod caps;
 pub(crate) mod cgroup;
 pub(crate) mod devices;
 pub(crate) mod identity;
+mod inside;
 mod mounts;
 mod program;
 pub(crate) mod seccomp;
 pub mod user;
+
+/// What new files of a container are closed to, unless it says otherwise, as elsewhere.
+const UMASK: u32 = 0o022;
 
 /// Everything that the child needs to know; travels as JSON in a memory file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -76,7 +83,7 @@ pub(crate) enum Word {
 /// Becomes the container's (or exec's) program. `events` is the sandbox's record of lives, into
 /// which a failure to start is written, for whoever asks later.
 pub(crate) fn become_program(id: &str, mut with: Descriptors, events: &OwnedFd) -> ! {
-    let result = execute(&mut with);
+    let result = execute(&mut with, events);
     let Err(error) = result;
     let failure = Failure::from(error);
     let record = crate::init::Record::failed(id, &failure);
@@ -94,12 +101,15 @@ pub(crate) fn become_program(id: &str, mut with: Descriptors, events: &OwnedFd) 
 /// A value that cannot exist: execution does not come back.
 enum Never {}
 
-fn execute(with: &mut Descriptors) -> Result<Never> {
+fn execute(with: &mut Descriptors, events: &OwnedFd) -> Result<Never> {
     process::reset_signals();
+    sys::set_umask(UMASK);
     // A process of the container must not reach this program's memory or file before it executes.
     process::control(libc::PR_SET_DUMPABLE, 0).map_err(failed("hide from ptrace"))?;
-    sys::set_umask(0);
-    let job = read_job(with)?;
+    let job = memory(with, Role::Job)?.ok_or_else(|| Error::System("there is no job".into()))?;
+    let job: Job =
+        serde_json::from_slice(&job).map_err(|e| Error::System(format!("read the job: {e}")))?;
+    let filter = memory(with, Role::Seccomp)?;
     for file in &job.join {
         std::fs::write(file, "0")
             .map_err(|e| Error::System(format!("join cgroup {}: {e}", file.display())))?;
@@ -108,36 +118,40 @@ fn execute(with: &mut Descriptors) -> Result<Never> {
     if job.spec.args.is_empty() && job.exec.is_none() {
         return Err(Error::Exec("no command specified".into()));
     }
+    let profile = apparmor::Profile::open(job.spec.security.apparmor.as_deref())?;
     let null = sys::open(Path::new("/dev/null"), libc::O_RDWR, 0).map_err(failed("/dev/null"))?;
-    match &job.exec {
+    // Nothing of the machine is at hand any more when something of the container is looked at.
+    let keep = with.values().chain([events, &null]).chain(profile.as_ref().map(Profile::door));
+    let keep = keep.map(AsRawFd::as_raw_fd).chain(0..3);
+    process::close_all_but(&keep.collect::<Vec<_>>()).map_err(failed("close descriptors"))?;
+    let root = match &job.exec {
         None => {
             process::unshare(libc::CLONE_NEWCGROUP).map_err(failed("cgroup namespace"))?;
-            mounts::build(&job)?;
+            mounts::build(&job)?
         }
         Some(_) => enter(with)?,
-    }
+    };
     process::new_session().map_err(failed("start a session"))?;
     let terminal = job.exec.as_ref().map_or(job.spec.terminal, |exec| exec.terminal);
     if terminal {
-        open_terminal(&job, with)?
+        open_terminal(&job, &root, with)?
     } else {
         wire_streams(&job, with, &null)?
     }
     // Closed on execution like all others; 0 to 2 are copies that stay.
     drop(null);
-    run(&job, with)
+    run(&job, &root, profile.as_ref(), filter.as_deref())
 }
 
-fn read_job(with: &mut Descriptors) -> Result<Job> {
-    let bad = |e: &dyn std::fmt::Display| Error::System(format!("read the job: {e}"));
-    let job = with.remove(&Role::Job).ok_or_else(|| bad(&"it is missing"))?;
-    let path = format!("/proc/self/fd/{}", job.as_raw_fd());
-    let text = std::fs::read(path).map_err(|e| bad(&e))?;
-    serde_json::from_slice(&text).map_err(|e| bad(&e))
+/// What comes in a memory file is taken out of it and the file is closed.
+fn memory(with: &mut Descriptors, role: Role) -> Result<Option<Vec<u8>>> {
+    let file = with.remove(&role);
+    let what = || format!("read {role:?}");
+    file.map(|file| sys::contents(&file).map_err(failed(what()))).transpose()
 }
 
 /// Into the namespaces of a running container; the init has seen to the pid namespace.
-fn enter(with: &mut Descriptors) -> Result<()> {
+fn enter(with: &mut Descriptors) -> Result<Inside> {
     for (role, kind) in
         [(Role::CgroupNamespace, libc::CLONE_NEWCGROUP), (Role::MountNamespace, libc::CLONE_NEWNS)]
     {
@@ -145,14 +159,13 @@ fn enter(with: &mut Descriptors) -> Result<()> {
             process::enter(&namespace, kind).map_err(failed("enter the container"))?;
         }
     }
-    Ok(())
+    Inside::at(Path::new("/")).map_err(failed("open /"))
 }
 
 /// A terminal of the container's own devpts: its far end becomes stdin, stdout and stderr, its
 /// master goes out through the status socket.
-fn open_terminal(job: &Job, with: &Descriptors) -> Result<()> {
-    let flags = libc::O_RDWR | libc::O_NOCTTY;
-    let master = sys::open(Path::new("/dev/pts/ptmx"), flags, 0).map_err(failed("open a pty"))?;
+fn open_terminal(job: &Job, root: &Inside, with: &Descriptors) -> Result<()> {
+    let master = mounts::terminal(root)?;
     let peer = sys::open_tty_peer(&master).map_err(failed("open the far end of a pty"))?;
     if let Some(size) = job.exec.as_ref().and_then(|exec| exec.size) {
         sys::set_tty_size(&master, size.width, size.height).map_err(failed("size a pty"))?;
@@ -161,7 +174,7 @@ fn open_terminal(job: &Job, with: &Descriptors) -> Result<()> {
     const TTY_GROUP: u32 = 5;
     sys::fchown(&peer, job.spec.user.uid, TTY_GROUP).map_err(failed("own a pty"))?;
     if job.exec.is_none() {
-        mounts::console(peer.as_fd())?;
+        mounts::console(root, peer.as_fd())?;
     }
     sys::set_controlling_tty(peer.as_raw_fd()).map_err(failed("take a pty"))?;
     for to in 0..3 {
@@ -187,13 +200,20 @@ fn wire_streams(job: &Job, with: &Descriptors, null: &OwnedFd) -> Result<()> {
 }
 
 /// Gives up privileges and executes.
-fn run(job: &Job, with: &Descriptors) -> Result<Never> {
+fn run(
+    job: &Job,
+    root: &Inside,
+    profile: Option<&Profile>,
+    filter: Option<&[u8]>,
+) -> Result<Never> {
     let (args, cwd) = match &job.exec {
         Some(exec) => (&exec.args, exec.cwd.as_deref().unwrap_or(&job.spec.cwd)),
         None => (&job.spec.args, job.spec.cwd.as_str()),
     };
-    program::enter_folder(cwd, job.exec.is_some())?;
-    let program = program::Program::prepare(job, args)?;
-    identity::take(&job.spec, with.get(&Role::Seccomp), cwd)?;
+    let env = program::environment(job, root);
+    let taken = identity::take(&job.spec, || program::enter_folder(root, cwd))?;
+    let program = program::Program::find(args, &env)?;
+    profile.map_or(Ok(()), Profile::apply)?;
+    taken.confine(filter)?;
     Err(program.execute())
 }

@@ -2,47 +2,47 @@
 //!
 //! Sources on the machine are opened first, as detached copies of mounts, with `openat2` keeping a
 //! subPath inside its volume. Then the root is mounted and entered (pivot_root), and everything
-//! else is put in place from the inside: no path of the image, however it is linked, can lead out.
+//! else is put in place from the inside, onto open files ([`Inside`]): no path of the image or of a
+//! volume, however it is linked and whoever changes it meanwhile, can lead out.
 //! All of it lives in the container's mount namespace and goes with it.
 
-use super::{Job, devices};
+use super::inside::{self, Dangling, Inside, Shape};
+use super::{Job, devices, program};
 use crate::spec::{Mount, MountSource, ProcMount, Propagation, Rootfs};
 use crate::sys::{self, mount as m};
 use crate::{Error, Result, failed};
-use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 
-const NOSUID: u64 = libc::MS_NOSUID;
-const NODEV: u64 = libc::MS_NODEV;
-const NOEXEC: u64 = libc::MS_NOEXEC;
+const NOSUID: u64 = libc::MOUNT_ATTR_NOSUID;
+const NODEV: u64 = libc::MOUNT_ATTR_NODEV;
+const NOEXEC: u64 = libc::MOUNT_ATTR_NOEXEC;
+const RDONLY: u64 = libc::MOUNT_ATTR_RDONLY;
 
 /// Hidden from unprivileged containers, as container runtimes agree.
-const MASKED: [&str; 12] = [
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/sys/firmware",
-    "/sys/devices/virtual/powercap",
+const MASKED_PROC: [&str; 10] = [
+    "acpi",
+    "asound",
+    "interrupts",
+    "kcore",
+    "keys",
+    "latency_stats",
+    "timer_list",
+    "timer_stats",
+    "sched_debug",
+    "scsi",
 ];
+const MASKED_SYS: [&str; 2] = ["firmware", "devices/virtual/powercap"];
 
 /// Read-only for unprivileged containers.
-const READ_ONLY: [&str; 5] =
-    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+const READ_ONLY_PROC: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
 
 /// Builds it and leaves this process inside.
-pub(super) fn build(job: &Job) -> Result<()> {
+pub(super) fn build(job: &Job) -> Result<Inside> {
     let security = &job.spec.security;
+    let masked = !security.privileged && security.proc_mount == ProcMount::Default;
     let sources = job.spec.mounts.iter().map(source).collect::<Result<Vec<_>>>()?;
     let shm = tree(sys::open(&job.shm, libc::O_PATH, 0).map_err(failed("open shm"))?.as_fd(), 0)?;
     let nodes = devices::nodes(&job.spec)?;
@@ -50,31 +50,31 @@ pub(super) fn build(job: &Job) -> Result<()> {
         .map_err(failed("make mounts slaves"))?;
     mount_root(job)?;
     enter_root(&job.mountpoint)?;
-    kernel_mounts(job)?;
-    devices::make(&nodes)?;
-    attach(shm.as_fd(), Path::new("/dev/shm"), Shape::Folder)?;
-    let null = sys::open(Path::new("/dev/null"), libc::O_PATH | libc::O_NOFOLLOW, 0)
-        .map_err(failed("open the container's /dev/null"))?;
+    let root = Inside::at(Path::new("/")).map_err(failed("open /"))?;
+    // Modes of what is made here are as they are said.
+    sys::set_umask(0);
+    let proc = kernel_mounts(job, &root)?;
+    devices::make(&root, &nodes)?;
+    put_own(&root, "/dev/shm", &shm)?;
+    let masks = if masked { Some(Masks::new(&root)?) } else { None };
+    // Of the process file system while nobody else has had a say.
+    if let Some(masks) = &masks {
+        masks.proc(&proc)?;
+    }
     for (mount, source) in job.spec.mounts.iter().zip(sources) {
-        put(mount, source)?;
+        put(&root, &proc, mount, source)?;
     }
-    if !security.privileged && security.proc_mount == ProcMount::Default {
-        READ_ONLY.iter().try_for_each(|path| make_read_only(Path::new(path)))?;
-        MASKED.iter().try_for_each(|path| mask(Path::new(path), null.as_fd()))?;
+    // Whatever /sys is by now: agents that watch the machine mount its own.
+    if let Some(masks) = &masks {
+        masks.sys(&root)?;
     }
+    program::make_folder(&root, &job.spec.cwd)?;
     if job.spec.readonly_rootfs {
-        let root = sys::open(Path::new("/"), libc::O_PATH, 0).map_err(failed("open /"))?;
-        m::set_attributes(root.as_fd(), libc::MOUNT_ATTR_RDONLY, 0, 0, 0)
+        m::set_attributes(root.as_fd(), RDONLY, 0, 0, 0)
             .map_err(failed("make the root read-only"))?;
     }
-    Ok(())
-}
-
-/// Whether a mount's target is made as a folder or a file.
-#[derive(Clone, Copy, PartialEq)]
-enum Shape {
-    Folder,
-    File,
+    sys::set_umask(super::UMASK);
+    Ok(root)
 }
 
 /// What goes onto a target, ready to be put there.
@@ -110,8 +110,7 @@ fn source(mount: &Mount) -> Result<Source> {
                 .map_err(failed(what()))?;
             if mount.readonly {
                 let flags = if *recursive_readonly { libc::AT_RECURSIVE } else { 0 };
-                m::set_attributes(tree.as_fd(), libc::MOUNT_ATTR_RDONLY, 0, 0, flags)
-                    .map_err(failed(what()))?;
+                m::set_attributes(tree.as_fd(), RDONLY, 0, 0, flags).map_err(failed(what()))?;
             }
             Ok(Source::Tree(tree, shape))
         }
@@ -125,27 +124,8 @@ fn open_below(volume: OwnedFd, below: &Path) -> Result<OwnedFd> {
     if below.components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir)) {
         return Err(Error::Invalid(format!("subPath {} must stay inside", below.display())));
     }
-    let open = |path: &Path| {
-        // Links are followed as if the volume were the root: none leads out.
-        sys::open_at(volume.as_fd(), path, libc::O_PATH, 0, libc::RESOLVE_IN_ROOT)
-    };
-    match open(below) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-        other => return other.map_err(wrong),
-    }
-    let mut done = PathBuf::new();
-    for part in below.components() {
-        let Component::Normal(name) = part else { continue };
-        let parent = open(if done.as_os_str().is_empty() { Path::new(".") } else { &done })
-            .map_err(wrong)?;
-        let c_name = CString::new(name.as_bytes()).map_err(|e| wrong(e.into()))?;
-        // As the kubelet makes them.
-        match sys::mkdir_at(parent.as_fd(), &c_name, 0o750) {
-            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(wrong(e)),
-            _ => done.push(name),
-        }
-    }
-    open(below).map_err(wrong)
+    // Links are followed as if the volume were the root; folders are made as the kubelet does.
+    Inside::new(volume).make(below, Shape::Folder, 0o750, Dangling::Refused).map_err(wrong)
 }
 
 /// HostToContainer needs a shared or slave mount below it, Bidirectional a shared one: else mounts
@@ -219,114 +199,177 @@ fn enter_root(mountpoint: &Path) -> Result<()> {
     std::env::set_current_dir("/").map_err(failed("enter /"))
 }
 
-/// Folders as mkdir -p, files as touch; parents with mode 0755.
-fn make_target(target: &Path, shape: Shape) -> Result<()> {
-    let what = || format!("make mount point {}", target.display());
-    let folder = if shape == Shape::Folder { Some(target) } else { target.parent() };
-    if target.exists() {
-        return Ok(());
-    }
-    if let Some(folder) = folder {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o755)
-            .create(folder)
-            .map_err(failed(what()))?;
-    }
-    if shape == Shape::File {
-        sys::open(target, libc::O_CREAT | libc::O_WRONLY, 0o644).map_err(failed(what()))?;
-    }
-    Ok(())
-}
-
-fn kernel_mounts(job: &Job) -> Result<()> {
+/// Returns /proc.
+fn kernel_mounts(job: &Job, root: &Inside) -> Result<Inside> {
     let privileged = job.spec.security.privileged;
-    let sys_mode = if privileged { 0 } else { libc::MS_RDONLY };
+    let sys_mode = if privileged { 0 } else { RDONLY };
     let plain = NOSUID | NODEV | NOEXEC;
-    let put = |target: &str, kind: &str, flags: u64, data: &str| {
-        let target = Path::new(target);
-        make_target(target, Shape::Folder)?;
-        m::mount(kind, target, kind, flags, data)
-            .map_err(failed(format_args!("mount {kind} at {}", target.display())))
+    let put = |target: &str, kind: &str, attributes: u64, options: &str| -> Result<OwnedFd> {
+        let made = m::make(kind, options, attributes)
+            .map_err(failed(format_args!("mount {kind} at {target}")))?;
+        put_own(root, target, &made)?;
+        Ok(made)
     };
-    put("/proc", "proc", plain, "")?;
-    put("/dev", "tmpfs", NOSUID | libc::MS_STRICTATIME, "mode=755,size=65536k")?;
+    let proc = put("/proc", "proc", plain, "")?;
+    let strict = NOSUID | libc::MOUNT_ATTR_STRICTATIME;
+    put("/dev", "tmpfs", strict, "mode=755,size=65536k")?;
     put("/dev/pts", "devpts", NOSUID | NOEXEC, "newinstance,ptmxmode=0666,mode=0620,gid=5")?;
     put("/dev/mqueue", "mqueue", plain, "")?;
     put("/sys", "sysfs", plain | sys_mode, "")?;
     if job.cgroup_views.is_empty() {
-        return put("/sys/fs/cgroup", "cgroup2", plain | sys_mode, "");
+        put("/sys/fs/cgroup", "cgroup2", plain | sys_mode, "")?;
+        return Ok(Inside::new(proc));
     }
-    put("/sys/fs/cgroup", "tmpfs", plain, "mode=755")?;
+    let cgroups = put("/sys/fs/cgroup", "tmpfs", plain, "mode=755")?;
     for (name, options) in &job.cgroup_views {
-        let target = format!("/sys/fs/cgroup/{name}");
-        make_target(Path::new(&target), Shape::Folder)?;
-        m::mount("cgroup", Path::new(&target), "cgroup", plain | sys_mode, options)
-            .map_err(failed(format_args!("mount {target}")))?;
+        put(&format!("/sys/fs/cgroup/{name}"), "cgroup", plain | sys_mode, options)?;
         for alone in name.split(',').filter(|alone| *alone != name) {
             let link = format!("/sys/fs/cgroup/{alone}");
             std::os::unix::fs::symlink(name, &link).map_err(failed(link))?;
         }
     }
-    if privileged { Ok(()) } else { make_read_only(Path::new("/sys/fs/cgroup")) }
+    if !privileged {
+        m::set_attributes(cgroups.as_fd(), RDONLY, 0, 0, 0)
+            .map_err(failed("make /sys/fs/cgroup read-only"))?;
+    }
+    Ok(Inside::new(proc))
 }
 
-fn put(mount: &Mount, source: Source) -> Result<()> {
-    match source {
-        Source::Tree(tree, shape) => attach(tree.as_fd(), &mount.target, shape),
-        Source::Tmpfs(options) => {
-            make_target(&mount.target, Shape::Folder)?;
-            let flags = NOSUID | NODEV | if mount.readonly { libc::MS_RDONLY } else { 0 };
-            m::mount("tmpfs", &mount.target, "tmpfs", flags, &options)
-                .map_err(failed(format_args!("mount tmpfs at {}", mount.target.display())))
+/// A mount of ours, onto a folder and nothing else: a link of the image would hide where it lies.
+fn put_own(root: &Inside, target: &str, tree: &OwnedFd) -> Result<()> {
+    let (path, what) = (Path::new(target), || format!("mount at {target}"));
+    let folder = match root.open_plain(path, libc::O_PATH | libc::O_NOFOLLOW) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            root.make(path, Shape::Folder, 0o755, Dangling::Refused)
         }
+        other => other,
+    };
+    let folder = folder.map_err(failed(what()))?;
+    if inside::kind(&folder).map_err(failed(what()))? != libc::S_IFDIR {
+        let text = format!("{target} of the image is not a folder: nothing can be mounted");
+        return Err(Error::Invalid(text));
+    }
+    m::attach_tree(tree.as_fd(), folder.as_fd()).map_err(failed(what()))
+}
+
+fn put(root: &Inside, proc: &Inside, mount: &Mount, source: Source) -> Result<()> {
+    let what = || format!("mount at {}", mount.target.display());
+    let (tree, shape) = match source {
+        Source::Tree(tree, shape) => (tree, shape),
+        Source::Tmpfs(options) => {
+            let attributes = NOSUID | NODEV | if mount.readonly { RDONLY } else { 0 };
+            let made = m::make("tmpfs", &options, attributes).map_err(failed(what()))?;
+            (made, Shape::Folder)
+        }
+    };
+    let target = root.make(&mount.target, shape, 0o755, Dangling::Made).map_err(failed(what()))?;
+    check_target(root, proc, &target)
+        .map_err(failed(what()))?
+        .map_or(Ok(()), |why| Err(Error::Invalid(format!("{}: {why}", what()))))?;
+    m::attach_tree(tree.as_fd(), target.as_fd()).map_err(failed(what()))
+}
+
+/// Why nothing can be mounted there. What lies on /proc would be looked at in its place: by us when
+/// an exec comes, and by every program that trusts it.
+fn check_target(root: &Inside, proc: &Inside, at: &OwnedFd) -> io::Result<Option<&'static str>> {
+    let (root, proc, at) = (sys::stat(root)?, sys::stat(proc)?, sys::stat(at)?);
+    Ok(if at.st_dev == proc.st_dev {
+        Some("nothing can be mounted over /proc, or below it")
+    } else if (at.st_dev, at.st_ino) == (root.st_dev, root.st_ino) {
+        Some("nothing can be mounted over the root itself")
+    } else {
+        None
+    })
+}
+
+/// What hides a file: the null device. A folder is hidden by an empty one.
+struct Masks {
+    null: OwnedFd,
+}
+
+impl Masks {
+    /// Right after the container's own devices were made, before anything can lie on them.
+    fn new(root: &Inside) -> Result<Masks> {
+        let path = Path::new("/dev/null");
+        let null = root.open_plain(path, libc::O_PATH | libc::O_NOFOLLOW);
+        let null = null.map_err(failed("open the container's /dev/null"))?;
+        let found = sys::stat(&null).map_err(failed("/dev/null"))?;
+        let real = found.st_mode & libc::S_IFMT == libc::S_IFCHR;
+        if !real || found.st_rdev != libc::makedev(1, 3) {
+            let text = "/dev/null of the container is not the null device";
+            return Err(Error::Invalid(text.into()));
+        }
+        Ok(Masks { null })
+    }
+
+    fn proc(&self, proc: &Inside) -> Result<()> {
+        for name in READ_ONLY_PROC {
+            let what = || format!("make /proc/{name} read-only");
+            let Some(target) = there(proc, name).map_err(failed(what()))? else { continue };
+            let copy = tree(target.as_fd(), libc::AT_RECURSIVE as u32)?;
+            m::set_attributes(copy.as_fd(), RDONLY, 0, 0, libc::AT_RECURSIVE)
+                .map_err(failed(what()))?;
+            m::attach_tree(copy.as_fd(), target.as_fd()).map_err(failed(what()))?;
+        }
+        MASKED_PROC.iter().try_for_each(|name| self.hide(proc, "/proc", name))
+    }
+
+    fn sys(&self, root: &Inside) -> Result<()> {
+        let sys = root.open_plain(Path::new("/sys"), libc::O_PATH | libc::O_DIRECTORY);
+        let sys = Inside::new(sys.map_err(failed("open /sys"))?);
+        MASKED_SYS.iter().try_for_each(|name| self.hide(&sys, "/sys", name))
+    }
+
+    fn hide(&self, system: &Inside, at: &str, name: &str) -> Result<()> {
+        let what = || format!("mask {at}/{name}");
+        let Some(target) = there(system, name).map_err(failed(what()))? else { return Ok(()) };
+        let mask = if inside::kind(&target).map_err(failed(what()))? == libc::S_IFDIR {
+            let options = "mode=755,size=4k,nr_inodes=2";
+            m::make("tmpfs", options, RDONLY | NOSUID | NODEV | NOEXEC).map_err(failed(what()))?
+        } else {
+            tree(self.null.as_fd(), 0)?
+        };
+        m::attach_tree(mask.as_fd(), target.as_fd()).map_err(failed(what()))
     }
 }
 
-fn attach(tree: BorrowedFd<'_>, target: &Path, shape: Shape) -> Result<()> {
-    make_target(target, shape)?;
-    let what = || format!("mount at {}", target.display());
-    let target = sys::open(target, libc::O_PATH, 0).map_err(failed(what()))?;
-    m::attach_tree(tree, target.as_fd()).map_err(failed(what()))
-}
-
-/// A path that this kernel does not have needs no protection.
-fn open_if_there(path: &Path) -> Result<Option<OwnedFd>> {
-    match sys::open(path, libc::O_PATH | libc::O_NOFOLLOW, 0) {
-        Ok(fd) => Ok(Some(fd)),
+/// What a file system of the kernel's has under a name. What it lacks needs no protection, and
+/// anything else than its absence is an error: it is there, and must not stay open.
+fn there(system: &Inside, name: &str) -> io::Result<Option<OwnedFd>> {
+    match system.open_plain(Path::new(name), libc::O_PATH) {
+        Ok(found) => Ok(Some(found)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(failed(format_args!("open {}", path.display()))(e)),
+        Err(e) => Err(e),
     }
 }
 
-/// A read-only copy of the mount on top of itself.
-fn make_read_only(path: &Path) -> Result<()> {
-    let Some(target) = open_if_there(path)? else { return Ok(()) };
-    let copy = tree(target.as_fd(), libc::AT_RECURSIVE as u32)?;
-    let what = || format!("make {} read-only", path.display());
-    m::set_attributes(copy.as_fd(), libc::MOUNT_ATTR_RDONLY, 0, 0, libc::AT_RECURSIVE)
-        .map_err(failed(what()))?;
-    m::attach_tree(copy.as_fd(), target.as_fd()).map_err(failed(what()))
-}
-
-/// An empty read-only folder or /dev/null on top. The null device was opened right after it was
-/// made; what lies at its path by now is of no interest.
-fn mask(path: &Path, null: BorrowedFd<'_>) -> Result<()> {
-    let Some(target) = open_if_there(path)? else { return Ok(()) };
-    let what = || format!("mask {}", path.display());
-    let kind = std::fs::symlink_metadata(path).map_err(failed(what()))?;
-    if kind.is_dir() {
-        let options = "mode=755,size=0k,nr_inodes=2";
-        return m::mount("tmpfs", path, "tmpfs", libc::MS_RDONLY, options).map_err(failed(what()));
-    }
-    let copy = tree(null, 0)?;
-    m::attach_tree(copy.as_fd(), target.as_fd()).map_err(failed(what()))
+/// The master of a new terminal, of the devpts that lies at /dev/pts: what else may lie there is no
+/// terminal, and to open it could do anything.
+pub(super) fn terminal(root: &Inside) -> Result<OwnedFd> {
+    /// linux/magic.h.
+    const DEVPTS: i64 = 0x1cd1;
+    let open = |flags| {
+        let found = root.open_plain(Path::new("/dev/pts/ptmx"), flags)?;
+        let real = sys::file_system(&found)? == DEVPTS
+            && sys::stat(&found)?.st_rdev == libc::makedev(5, 2);
+        Ok(if real { Some(found) } else { None })
+    };
+    let none = || {
+        let text = "/dev/pts/ptmx of the container is not its terminals' master";
+        Error::Invalid(text.into())
+    };
+    open(libc::O_PATH).map_err(failed("open a pty"))?.ok_or_else(none)?;
+    open(libc::O_RDWR | libc::O_NOCTTY).map_err(failed("open a pty"))?.ok_or_else(none)
 }
 
 /// The container's terminal also lies at /dev/console.
-pub(super) fn console(peer: BorrowedFd<'_>) -> Result<()> {
-    let copy = tree(peer, 0)?;
-    attach(copy.as_fd(), Path::new("/dev/console"), Shape::File)
+pub(super) fn console(root: &Inside, peer: BorrowedFd<'_>) -> Result<()> {
+    let path = Path::new("/dev/console");
+    let made = root.make(path, Shape::File, 0o755, Dangling::Refused);
+    // Again, and not through a link: the terminal must not hide anything else.
+    let target = made.and_then(|_| root.open_plain(path, libc::O_PATH));
+    let target = target.map_err(failed("mount at /dev/console"))?;
+    m::attach_tree(tree(peer, 0)?.as_fd(), target.as_fd()).map_err(failed("mount at /dev/console"))
 }
 
 /// A device node of the machine: (number, mode with type, owner, group).

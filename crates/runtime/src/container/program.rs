@@ -3,9 +3,10 @@
 //! The words of an error are those that users know from other runtimes (`executable file not found
 //! in $PATH`), because they end up in a pod's status.
 
+use super::inside::{Dangling, Inside, Shape};
 use super::{Job, user};
-use crate::sys::process;
-use crate::{Error, Result, failed};
+use crate::sys::{self, process};
+use crate::{Error, Result};
 use std::ffi::CString;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -21,9 +22,8 @@ pub(super) struct Program {
 }
 
 impl Program {
-    /// Finds the program in the container's root file system, where we are by now.
-    pub(super) fn prepare(job: &Job, args: &[String]) -> Result<Program> {
-        let env = environment(job)?;
+    /// Finds the program as the container's user does, in its working folder.
+    pub(super) fn find(args: &[String], env: &[String]) -> Result<Program> {
         let Some(name) = args.first() else {
             return Err(Error::Exec("no command specified".into()));
         };
@@ -54,7 +54,8 @@ fn words(error: &std::io::Error) -> String {
     text.to_lowercase()
 }
 
-fn environment(job: &Job) -> Result<Vec<String>> {
+/// What the program finds around it, by what the container's root has.
+pub(super) fn environment(job: &Job, root: &Inside) -> Vec<String> {
     let mut env: Vec<String> = job.spec.env.clone();
     for pair in job.exec.iter().flat_map(|exec| &exec.env) {
         let name = pair.split('=').next().unwrap_or(pair);
@@ -66,14 +67,13 @@ fn environment(job: &Job) -> Result<Vec<String>> {
         env.push("TERM=xterm".into());
     }
     if !has(&env, "HOME=") {
-        let passwd = match std::fs::read_to_string("/etc/passwd") {
-            Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(e) => return Err(failed("read /etc/passwd")(e)),
-        };
+        // Programs start without a home, and have the root for one: a file that is missing, or none
+        // that can be read, hinders nobody.
+        let passwd = root.read(Path::new(user::PASSWD), user::MAX_FILE).unwrap_or_default();
+        let passwd = String::from_utf8_lossy(&passwd);
         env.push(format!("HOME={}", user::home(&passwd, job.spec.user.uid).unwrap_or("/")));
     }
-    Ok(env)
+    env
 }
 
 fn find(name: &str, path: &str) -> Result<String> {
@@ -96,18 +96,27 @@ fn find(name: &str, path: &str) -> Result<String> {
     Err(wrong("executable file not found in $PATH"))
 }
 
-/// Made if missing, as root; only the first process of a container may make it.
-pub(super) fn enter_folder(cwd: &str, exists_already: bool) -> Result<()> {
-    let cwd = if cwd.is_empty() { "/" } else { cwd };
-    if !exists_already && !Path::new(cwd).exists() {
-        let mut builder = std::fs::DirBuilder::new();
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o755);
-        builder
-            .recursive(true)
-            .create(cwd)
-            .map_err(|e| Error::Exec(format!("mkdir {cwd}: {}", words(&e))))?;
-    }
-    // Root may be kept out where the user is not; the second try comes after the change of user.
-    let _ = std::env::set_current_dir(cwd);
-    Ok(())
+/// Where a program starts, made if it is missing, for root as elsewhere.
+pub(super) fn make_folder(root: &Inside, cwd: &str) -> Result<()> {
+    let made = root.make(Path::new(folder(cwd)), Shape::Folder, 0o755, Dangling::Made);
+    made.map(drop).map_err(|e| no_folder(cwd, &e))
+}
+
+/// Into it; nowhere else, whatever its name means to the kernel.
+pub(super) fn enter_folder(root: &Inside, cwd: &str) -> Result<()> {
+    let enter = || {
+        let found = root.open(Path::new(folder(cwd)), libc::O_PATH | libc::O_DIRECTORY)?;
+        sys::change_folder(&found)?;
+        // Of a folder that is no part of the root by now, the kernel says so: it has no name.
+        std::env::current_dir()
+    };
+    enter().map(drop).map_err(|e| no_folder(cwd, &e))
+}
+
+fn folder(cwd: &str) -> &str {
+    if cwd.is_empty() { "/" } else { cwd }
+}
+
+fn no_folder(cwd: &str, error: &std::io::Error) -> Error {
+    Error::Exec(format!("chdir to cwd (\"{cwd}\"): {}", words(error)))
 }

@@ -9,7 +9,7 @@ use super::state::{
     Container, ContainerFile, Exec, Process, Starting, check_id, save, start_error,
 };
 use super::{Source, Supervisor};
-use crate::container::{Job, Role, Word, caps, devices, identity, seccomp};
+use crate::container::{Job, Role, Word, caps, devices, identity, seccomp, user};
 use crate::init::{Held, Kind, Order};
 use crate::spec::{ContainerSpec, ExecSpec, Namespace, Rootfs, Seccomp};
 use crate::status::{ContainerState, Event};
@@ -437,6 +437,7 @@ pub(super) fn process_of(pidfd: OwnedFd) -> Result<Process> {
 fn check_container(spec: &ContainerSpec) -> Result<()> {
     check_id(&spec.id)?;
     caps::set(&spec.security)?;
+    user::check(&spec.user)?;
     for limit in &spec.rlimits {
         identity::limit_kind(&limit.kind)?;
     }

@@ -8,7 +8,7 @@
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 pub(crate) mod mount;
@@ -109,10 +109,64 @@ pub(crate) fn open_at(
     }
 }
 
+/// fstatfs(2): which file system it is, by its magic number.
+pub(crate) fn file_system(fd: &impl AsFd) -> io::Result<i64> {
+    // SAFETY: statfs is plain data for which all zeros are valid; the kernel fills a live local.
+    unsafe {
+        let mut found: libc::statfs = std::mem::zeroed();
+        check(libc::fstatfs(fd.as_fd().as_raw_fd(), &raw mut found))?;
+        Ok(found.f_type)
+    }
+}
+
+/// fstat(2).
+pub(crate) fn stat(fd: &impl AsFd) -> io::Result<libc::stat> {
+    // SAFETY: stat is plain data for which all zeros are valid; the kernel fills a live local.
+    unsafe {
+        let mut found: libc::stat = std::mem::zeroed();
+        check(libc::fstat(fd.as_fd().as_raw_fd(), &raw mut found))?;
+        Ok(found)
+    }
+}
+
+/// Where a link leads that was itself opened (readlinkat(2) with an empty path).
+pub(crate) fn read_link(link: &impl AsFd) -> io::Result<std::path::PathBuf> {
+    let mut text = vec![0u8; libc::PATH_MAX as usize];
+    let fd = link.as_fd().as_raw_fd();
+    // SAFETY: the path is empty; pointer and length are those of a live buffer.
+    let length = check_len(unsafe {
+        libc::readlinkat(fd, c"".as_ptr(), text.as_mut_ptr().cast(), text.len())
+    })?;
+    text.truncate(length);
+    Ok(std::ffi::OsString::from_vec(text).into())
+}
+
+/// fchdir(2).
+pub(crate) fn change_folder(fd: &impl AsFd) -> io::Result<()> {
+    // SAFETY: a plain integer.
+    check(unsafe { libc::fchdir(fd.as_fd().as_raw_fd()) })?;
+    Ok(())
+}
+
 /// mkdirat(2).
 pub(crate) fn mkdir_at(dir: BorrowedFd<'_>, name: &CStr, mode: u32) -> io::Result<()> {
     // SAFETY: the name is a live C string.
     check(unsafe { libc::mkdirat(dir.as_raw_fd(), name.as_ptr(), mode) })?;
+    Ok(())
+}
+
+/// mknodat(2).
+pub(crate) fn mknod_at(dir: BorrowedFd<'_>, name: &CStr, mode: u32, device: u64) -> io::Result<()> {
+    // SAFETY: the name is a live C string.
+    check(unsafe { libc::mknodat(dir.as_raw_fd(), name.as_ptr(), mode, device) })?;
+    Ok(())
+}
+
+/// fchownat(2), of what the name itself is.
+pub(crate) fn chown_at(dir: BorrowedFd<'_>, name: &CStr, uid: u32, gid: u32) -> io::Result<()> {
+    let flags = libc::AT_SYMLINK_NOFOLLOW;
+    // SAFETY: the name is a live C string.
+    check(unsafe { libc::fchownat(dir.as_raw_fd(), name.as_ptr(), uid, gid, flags) })?;
     Ok(())
 }
 
@@ -201,6 +255,14 @@ pub(crate) fn memory_file(name: &CStr) -> io::Result<OwnedFd> {
         let fd = check(libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC))?;
         Ok(OwnedFd::from_raw_fd(fd))
     }
+}
+
+/// All of a file in memory, wherever its other owners have read to.
+pub(crate) fn contents(file: &OwnedFd) -> io::Result<Vec<u8>> {
+    let file = std::fs::File::from(file.try_clone()?);
+    let mut bytes = vec![0; file.metadata()?.len() as usize];
+    std::os::unix::fs::FileExt::read_exact_at(&file, &mut bytes, 0)?;
+    Ok(bytes)
 }
 
 /// The bpf(2) calls that a device filter needs.

@@ -61,6 +61,46 @@ pub(crate) fn attach_tree(tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::R
     Ok(())
 }
 
+/// A new mount of a new file system, attached nowhere yet (fsopen, fsconfig, fsmount: since 5.2).
+/// `options` are those of mount(8); `attributes` are MOUNT_ATTR_.
+pub(crate) fn make(kind: &str, options: &str, attributes: u64) -> io::Result<OwnedFd> {
+    let (kind, none) = (CString::new(kind)?, std::ptr::null::<libc::c_char>());
+    // SAFETY: a live C string; on success the descriptor is ours alone.
+    let context = unsafe {
+        let fd = check_long(libc::syscall(libc::SYS_fsopen, kind.as_ptr(), FSOPEN_CLOEXEC))?;
+        OwnedFd::from_raw_fd(fd as RawFd)
+    };
+    let fd = context.as_raw_fd();
+    let source = format!("source={}", kind.to_string_lossy());
+    for option in
+        [&*source].into_iter().chain(options.split(',')).filter(|option| !option.is_empty())
+    {
+        let (key, value) = match option.split_once('=') {
+            Some((key, value)) => (CString::new(key)?, Some(CString::new(value)?)),
+            None => (CString::new(option)?, None),
+        };
+        let command = if value.is_some() { FSCONFIG_SET_STRING } else { FSCONFIG_SET_FLAG };
+        let value = value.as_ref().map_or(none, |value| value.as_ptr());
+        // SAFETY: live C strings, or none.
+        check_long(unsafe {
+            libc::syscall(libc::SYS_fsconfig, fd, command, key.as_ptr(), value, 0)
+        })?;
+    }
+    // SAFETY: no pointers; on success the descriptor is ours alone.
+    unsafe {
+        check_long(libc::syscall(libc::SYS_fsconfig, fd, FSCONFIG_CMD_CREATE, none, none, 0))?;
+        let mount = check_long(libc::syscall(libc::SYS_fsmount, fd, FSMOUNT_CLOEXEC, attributes))?;
+        Ok(OwnedFd::from_raw_fd(mount as RawFd))
+    }
+}
+
+/// linux/mount.h, which the libc crate has only in part.
+const FSOPEN_CLOEXEC: u32 = 1;
+const FSMOUNT_CLOEXEC: u32 = 1;
+const FSCONFIG_SET_FLAG: u32 = 0;
+const FSCONFIG_SET_STRING: u32 = 1;
+const FSCONFIG_CMD_CREATE: u32 = 6;
+
 /// mount_setattr(2) on the mount that `fd` is the root of.
 pub(crate) fn set_attributes(
     fd: BorrowedFd<'_>,

@@ -47,6 +47,22 @@ pub(crate) fn fork(flags: i32, cgroup: Option<BorrowedFd<'_>>) -> io::Result<For
     Ok(Fork::Parent { pid: pid as i32, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })
 }
 
+/// Closes every descriptor but these, for good: whoever owns one of the others must not drop it.
+pub(crate) fn close_all_but(keep: &[RawFd]) -> io::Result<()> {
+    let mut keep: Vec<u32> = keep.iter().map(|fd| *fd as u32).collect();
+    keep.sort_unstable();
+    let mut from = 0;
+    for stays in keep.into_iter().chain([u32::MAX]) {
+        if from < stays {
+            let to = if stays == u32::MAX { stays } else { stays - 1 };
+            // SAFETY: the caller drops no owner of these any more, it executes or ends.
+            check_long(unsafe { libc::syscall(libc::SYS_close_range, from, to, 0) })?;
+        }
+        from = stays.saturating_add(1);
+    }
+    Ok(())
+}
+
 /// unshare(2).
 pub(crate) fn unshare(flags: i32) -> io::Result<()> {
     // SAFETY: plain integer.

@@ -131,6 +131,23 @@ pub async fn seccomp(m: Machine) {
     assert!(error.to_string().starts_with("cannot load seccomp profile /nope.json"), "{error}");
 }
 
+/// Where the kernel has AppArmor, a profile must be loaded; where not, none can be asked for.
+pub async fn apparmor(m: Machine) {
+    let enabled = std::fs::read_to_string("/sys/module/apparmor/parameters/enabled");
+    let why = match enabled.unwrap_or_default().starts_with('Y') {
+        true => {
+            "AppArmor profile \"skiff-none\" is not loaded: load it with apparmor_parser -r FILE"
+        }
+        false => "AppArmor profile \"skiff-none\": AppArmor is not enabled on this machine",
+    };
+    m.sandbox("pod").await;
+    let mut spec = m.spec("none", "true");
+    spec.security.apparmor = Some("skiff-none".into());
+    m.runtime.create_container("pod", &spec).await.expect("created");
+    let error = m.runtime.start_container("none").await.expect_err("no such profile");
+    assert_eq!(error.to_string(), why);
+}
+
 pub async fn mounts(m: Machine) {
     let volume = m.folder.join("volume");
     std::fs::create_dir_all(volume.join("in")).expect("mkdir");

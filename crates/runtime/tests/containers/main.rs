@@ -9,6 +9,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 mod confinement;
+mod escape;
 mod life;
 mod machine;
 mod measure;
@@ -38,9 +39,16 @@ const CASES: &[(&str, Case)] = cases![
     confinement::capabilities_and_user,
     confinement::masked_and_read_only,
     confinement::seccomp,
+    confinement::apparmor,
     confinement::mounts,
     confinement::limits_and_oom,
     confinement::devices,
+    escape::working_folders,
+    escape::mount_targets,
+    escape::own_folders,
+    escape::users,
+    escape::other_ways,
+    escape::exec_takes_the_same_care,
     streams::logs,
     streams::rotation,
     streams::exec_with_pipes,

@@ -372,4 +372,24 @@ mod tests {
         assert_eq!(with(0, newns), libc::SECCOMP_RET_ERRNO | 1);
         assert_eq!(with(1 << 21, newns), libc::SECCOMP_RET_ALLOW);
     }
+
+    /// The kernel drops the upper half of an argument that it takes as 32 bits.
+    #[test]
+    fn other_machines_are_out_of_reach_however_it_is_asked() {
+        let program = compile(&super::super::default::profile(0)).expect("compiles");
+        let denied = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
+        let (socket, upper) = (libc::SYS_socket as u32, 1 << 32);
+        let asked = |arch, number, first| run(&program, arch, number, [first, 0, 0, 0, 0, 0]);
+        for family in [40, 40 | upper, 40 | 0xffff_ffff << 32] {
+            assert_eq!(asked(NATIVE.0, socket, family), denied, "{family:x}");
+        }
+        for family in [0, 1, 2, 10, 16, 39, 41, 2 | upper] {
+            assert_eq!(asked(NATIVE.0, socket, family), libc::SECCOMP_RET_ALLOW, "{family:x}");
+        }
+        let Some((compat, table)) = COMPAT else { return };
+        let numbers = numbers(table);
+        assert_eq!(asked(compat, numbers["socket"], 40), denied);
+        assert_eq!(asked(compat, numbers["socketcall"], 1), denied);
+        assert_eq!(asked(compat, numbers["socketcall"], 3), libc::SECCOMP_RET_ALLOW);
+    }
 }

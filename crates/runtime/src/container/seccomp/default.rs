@@ -45,7 +45,7 @@ set_robust_list set_thread_area set_tid_address setfsgid setfsgid32 setfsuid set
 setgid32 setgroups setgroups32 setitimer setpgid setpriority setregid setregid32 setresgid
 setresgid32 setresuid setresuid32 setreuid setreuid32 setrlimit setsid setsockopt setuid setuid32
 setxattr setxattrat shmat shmctl shmdt shmget shutdown sigaltstack signalfd signalfd4
-sigprocmask sigreturn socketcall socketpair splice stat stat64 statfs statfs64 statmount statx
+sigprocmask sigreturn socketpair splice stat stat64 statfs statfs64 statmount statx
 symlink symlinkat sync sync_file_range syncfs sysinfo tee tgkill time timer_create timer_delete
 timer_getoverrun timer_gettime timer_gettime64 timer_settime timer_settime64 timerfd_create
 timerfd_gettime timerfd_gettime64 timerfd_settime timerfd_settime64 times tkill truncate
@@ -83,19 +83,27 @@ const ALSO: [(&str, &str); 2] = [("BPF", "bpf"), ("PERFMON", "perf_event_open")]
 const NEW_NAMESPACES: u64 = 0x7e02_0000;
 /// The personalities that mean "as usual", "16-byte UNAME26", and the query.
 const PERSONALITIES: [u64; 5] = [0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
-/// AF_VSOCK reaches the hypervisor's other machines.
-const AF_VSOCK: u64 = 40;
+/// AF_VSOCK reaches the hypervisor's other machines. The kernel takes a family of 32 bits and drops
+/// what a caller puts above them.
+const AF_VSOCK: Compare = Compare::Masked(0xffff_ffff, 40);
+/// SYS_SOCKET of socketcall(2), by which 32-bit programs call socket(2) with arguments that a filter
+/// cannot see. They have the call itself since Linux 4.3.
+const SYS_SOCKET: Compare = Compare::Masked(0xffff_ffff, 1);
 
 /// The profile for a container with these capabilities.
 pub(super) fn profile(capabilities: u64) -> Profile {
-    let allow = |names: &str, arguments: Vec<Argument>| Rule {
+    let rule = |names: &str, action: Action, arguments: Vec<Argument>| Rule {
         names: names.split_whitespace().map(String::from).collect(),
-        action: Action::Allow,
+        action,
         arguments,
     };
+    let allow = |names: &str, arguments| rule(names, Action::Allow, arguments);
     let first = |compare| vec![Argument { index: 0, compare }];
+    let refuse = Action::Errno(libc::EPERM as u16);
     let mut rules = vec![allow(ALWAYS, Vec::new())];
-    rules.push(allow("socket", first(Compare::NotEqual(AF_VSOCK))));
+    rules.push(rule("socket", refuse, first(AF_VSOCK)));
+    rules.push(rule("socketcall", refuse, first(SYS_SOCKET)));
+    rules.push(allow("socket socketcall", Vec::new()));
     for value in PERSONALITIES {
         rules.push(allow("personality", first(Compare::Equal(value))));
     }
@@ -106,11 +114,7 @@ pub(super) fn profile(capabilities: u64) -> Profile {
     }
     if !caps::has(capabilities, "SYS_ADMIN") {
         rules.push(allow("clone", first(Compare::Masked(NEW_NAMESPACES, 0))));
-        rules.push(Rule {
-            names: vec!["clone3".into()],
-            action: Action::Errno(libc::ENOSYS as u16),
-            arguments: Vec::new(),
-        });
+        rules.push(rule("clone3", Action::Errno(libc::ENOSYS as u16), Vec::new()));
     }
-    Profile { default: Action::Errno(libc::EPERM as u16), rules, compat: true }
+    Profile { default: refuse, rules, compat: true }
 }
