@@ -11,10 +11,10 @@ use crate::rim::Rim;
 use skiff_api::views::pod::Container;
 use skiff_api::views::{Pod, Secret};
 use skiff_base::Backoff;
-use skiff_image::{Credentials, DockerConfig, Image, PullOptions, Reference};
+use skiff_image::{Credentials, DockerConfig, Given, Holder, Image, PullOptions, Reference};
 use skiff_net::{Attach, HostPort, NetNs, Protocol};
 use skiff_runtime::spec::{Namespace, PidMode, SandboxSpec};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
@@ -25,6 +25,8 @@ use tokio::sync::mpsc::UnboundedSender;
 const REMOVE: Backoff =
     Backoff { first: Duration::from_millis(200), most: Duration::from_secs(60) };
 const REMOVE_TRIES: u32 = 20;
+/// Credentials that are tried for one image: each is a question to the registry.
+const KEYS_MOST: usize = 16;
 
 /// Namespaces, address and files of a pod.
 pub async fn make_sandbox(rim: Arc<Rim>, pod: Arc<Pod>) -> Outcome {
@@ -115,6 +117,7 @@ fn attach(rim: &Rim, pod: &Pod, id: &str, netns: &Path) -> Result<Ipv4Addr, Stri
         .map(|port| HostPort {
             protocol: match &*port.protocol {
                 "UDP" => Protocol::Udp,
+                "SCTP" => Protocol::Sctp,
                 _ => Protocol::Tcp,
             },
             host_ip: port.host_ip.parse().ok().filter(|ip: &Ipv4Addr| !ip.is_unspecified()),
@@ -247,6 +250,15 @@ async fn ensure(
     })?;
     let here =
         rim.images.resolve(image).map_err(|e| ("ImageInspectError".into(), e.to_string()))?;
+    // Secrets are read only where they matter.
+    let open = here.as_ref().is_some_and(|here| rim.images.admits(here, &reference, &[]));
+    let keys = match open && policy != "Always" {
+        true => Vec::new(),
+        false => keys(rim, pod, &reference).await,
+    };
+    let holders: Vec<Holder> = keys.iter().map(|(_, holder)| holder.clone()).collect();
+    // One that the pod may not have is as good as not here, and is not betrayed.
+    let here = here.filter(|here| rim.images.admits(here, &reference, &holders));
     if let Some(here) = here.as_ref().filter(|_| policy != "Always") {
         tell(
             "Normal",
@@ -264,10 +276,7 @@ async fn ensure(
     }
     tell("Normal", "Pulling", format!("Pulling image {image:?}"));
     let begun = rim.world.uptime();
-    let credentials = credentials(rim, pod, &reference).await;
-    let mirrors = rim.config.mirrors.clone();
-    let options = PullOptions { credentials, mirrors, ..PullOptions::default() };
-    match rim.images.pull(image, options).await {
+    match pull_with(rim, image, keys).await {
         Ok(pulled) => {
             let took = (rim.world.uptime() - begun).as_millis() as i64 * 1_000_000;
             let took = skiff_api::duration::format(took);
@@ -294,13 +303,38 @@ async fn ensure(
     }
 }
 
-/// The first that fits of the pod's imagePullSecrets; a secret that is not there is passed over, as
+/// With the credentials that fit, one after the other, and without where there are none. Who got
+/// the image is remembered.
+async fn pull_with(
+    rim: &Rim,
+    image: &str,
+    keys: Vec<(Credentials, Holder)>,
+) -> Result<Arc<Image>, skiff_image::Error> {
+    let mut keys = VecDeque::from(keys);
+    loop {
+        let (credentials, holder) = keys.pop_front().unzip();
+        let mirrors = rim.config.mirrors.clone();
+        let given = holder.map_or(Given::ToAnyone, Given::To);
+        let options = PullOptions { credentials, mirrors, given, ..PullOptions::default() };
+        match rim.images.pull(image, options).await {
+            Err(error) if !keys.is_empty() => tracing::debug!(%error, "others are tried"),
+            answer => return answer,
+        }
+    }
+}
+
+/// Those that fit of the pod's imagePullSecrets; a secret that is not there is passed over, as
 /// upstream does, for the registry may need none.
-async fn credentials(rim: &Rim, pod: &Pod, reference: &Reference) -> Option<Credentials> {
+async fn keys(rim: &Rim, pod: &Pod, reference: &Reference) -> Vec<(Credentials, Holder)> {
+    let mut keys = Vec::new();
     for named in &pod.spec.image_pull_secrets {
         let read = rim.client.view::<Secret>(&pod.metadata.namespace, &named.name).await;
-        let data = read.and_then(|secret| crate::sources::decode(secret.data));
-        let data = match data {
+        let data = read.and_then(|secret| {
+            let meta = secret.metadata;
+            let owner = format!("{}/{}/{}", meta.namespace, meta.name, meta.uid);
+            Ok((crate::sources::decode(secret.data)?, owner))
+        });
+        let (data, owner) = match data {
             Ok(data) => data,
             Err(status) => {
                 tracing::warn!(secret = named.name, %status, "a pull secret cannot be read");
@@ -310,9 +344,10 @@ async fn credentials(rim: &Rim, pod: &Pod, reference: &Reference) -> Option<Cred
         let config = data.get(".dockerconfigjson").or_else(|| data.get(".dockercfg"));
         match config.map(|bytes| DockerConfig::parse(bytes)) {
             Some(Ok(config)) => {
-                if let Some(found) = config.lookup(reference).into_iter().next() {
-                    return Some(found);
-                }
+                keys.extend(config.lookup(reference).into_iter().map(|found| {
+                    let holder = Holder::new(owner.clone(), &found);
+                    (found, holder)
+                }));
             }
             Some(Err(error)) => {
                 tracing::warn!(secret = named.name, %error, "a pull secret cannot be read");
@@ -320,7 +355,8 @@ async fn credentials(rim: &Rim, pod: &Pod, reference: &Reference) -> Option<Cred
             None => {}
         }
     }
-    None
+    keys.truncate(KEYS_MOST);
+    keys
 }
 
 /// What statuses show: a tag as the image, a digest of a repository as its id.

@@ -189,9 +189,9 @@ impl Job {
     ) -> Result<ContainerSpec, Trouble> {
         let rim = &self.rim;
         let message = exits::message_file(rim, &self.pod.metadata.uid, &self.container, &self.id);
-        let mounts =
-            mounts::mounts(container, &self.volumes, &self.own_files(container, &message), &env)
-                .map_err(|why| ("CreateContainerConfigError", why))?;
+        let (own, declared) = (self.own_files(container, &message), image.config.volumes.keys());
+        let mounts = mounts::mounts(container, &self.volumes, &own, &env, declared)
+            .map_err(|why| ("CreateContainerConfigError", why))?;
         let wanted = identity::wanted(&self.pod, container, &image.config.user);
         let target = &container.target_container_name;
         if !target.is_empty() && self.target.is_none() {
