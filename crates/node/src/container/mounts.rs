@@ -7,8 +7,16 @@ use skiff_runtime::spec::{Mount, MountSource, Propagation};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Mounts in the order in which they have to be made: outer before inner.
-pub fn mounts(
+/// The longest path that the kernel takes.
+const PATH_MOST: usize = 4096;
+/// VOLUMEs of one image; honest ones have a handful.
+const DECLARED_MOST: usize = 128;
+/// What the runtime mounts there covers an image's VOLUME; images for systemd name /sys/fs/cgroup.
+const KERNEL: [&str; 3] = ["/proc", "/sys", "/dev"];
+
+/// Mounts in the order in which they have to be made: outer before inner. `declared` are the
+/// VOLUMEs of the image: each is a folder of the container that can be written to.
+pub fn mounts<'a>(
     container: &Container,
     volumes: &BTreeMap<String, Mounted>,
     own: &[(String, PathBuf)],
@@ -46,11 +54,12 @@ fn of_volume(
     volume: &Mounted,
     env: &[(String, String)],
 ) -> Result<Mount, String> {
-    let lookup = |name: &str| env.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone());
+    let lookup = |name: &str| env.iter().find(|(n, _)| n == name).map(|(_, value)| &**value);
     let sub = match (&*mount.sub_path, &*mount.sub_path_expr) {
         ("", "") => None,
         ("", expression) => {
-            let path = expand(expression, &lookup);
+            let path = expand(expression, &lookup).ok().filter(|path| path.len() <= PATH_MOST);
+            let path = path.ok_or("subPathExpr grows longer than a path can be")?;
             if path.contains("$(") {
                 return Err(format!("missing value for subPathExpr {expression:?}"));
             }

@@ -198,7 +198,12 @@ impl Job {
             let why = format!("unable to find target container {target}");
             return Err(("CreateContainerConfigError", why));
         }
-        let args = command::command(container, &image.config, &env);
+        let args = command::command(container, &image.config, &env)
+            .map_err(|why| ("CreateContainerConfigError", why))?;
+        let merged = command::merged_env(&image.config, &env)
+            .map_err(|why| ("CreateContainerConfigError", why))?;
+        let armor = crate::admit::profile(&self.pod, container, rim.rules.profiles)
+            .map_err(|why| ("CreateContainerError", format!("Cannot enforce AppArmor: {why}")))?;
         if args.is_empty() {
             let why = "no command specified".to_owned();
             return Err(("CreateContainerError", why));
@@ -217,7 +222,7 @@ impl Job {
             id: self.id.clone(),
             labels: self.labels(container, &user),
             args,
-            env: self.with_hostname(command::merged_env(&image.config, &env)),
+            env: self.with_hostname(merged),
             cwd,
             rootfs,
             readonly_rootfs: container.security_context.read_only_root_filesystem,
