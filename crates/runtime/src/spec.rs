@@ -160,6 +160,9 @@ pub enum MountSource {
         /// With `readonly`: mounts below it are read-only too (RecursiveReadOnly).
         recursive_readonly: bool,
     },
+    /// What the root file system has at the target itself, made as a folder if it is missing: it
+    /// can be written to even where the root is read-only.
+    Own,
     /// A fresh tmpfs.
     Tmpfs {
         /// Bytes; None for the kernel's default of half of the memory.

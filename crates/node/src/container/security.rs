@@ -31,3 +31,25 @@ pub fn security(pod: &Pod, container: &Container, profiles: &Path) -> Security {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// An empty name once meant no filter at all (CVE-2023-2431): here it is a file that cannot be
+    /// read, and the container does not start.
+    #[test]
+    fn a_profile_without_a_name_is_not_no_profile() {
+        for profile in
+            [json!({"type": "Localhost"}), json!({"type": "Localhost", "localhostProfile": ""})]
+        {
+            let container = json!({"name": "c", "securityContext": {"seccompProfile": profile}});
+            let container: Container = serde_json::from_value(container).expect("a container");
+            let made = security(&Pod::default(), &container, Path::new("/profiles"), None);
+            assert_eq!(made.seccomp, Seccomp::Localhost("/profiles/".into()));
+        }
+        let made = security(&Pod::default(), &Container::default(), Path::new("/profiles"), None);
+        assert_eq!(made.seccomp, Seccomp::RuntimeDefault);
+    }
+}

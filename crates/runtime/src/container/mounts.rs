@@ -81,10 +81,12 @@ pub(super) fn build(job: &Job) -> Result<Inside> {
 enum Source {
     Tree(OwnedFd, Shape),
     Tmpfs(String),
+    Own,
 }
 
 fn source(mount: &Mount) -> Result<Source> {
     match &mount.source {
+        MountSource::Own => Ok(Source::Own),
         MountSource::Tmpfs { size, mode } => {
             let size = size.map_or(String::new(), |size| format!(",size={size}"));
             Ok(Source::Tmpfs(format!("mode={mode:o}{size}")))
@@ -254,19 +256,21 @@ fn put_own(root: &Inside, target: &str, tree: &OwnedFd) -> Result<()> {
 
 fn put(root: &Inside, proc: &Inside, mount: &Mount, source: Source) -> Result<()> {
     let what = || format!("mount at {}", mount.target.display());
-    let (tree, shape) = match source {
-        Source::Tree(tree, shape) => (tree, shape),
+    let (made, shape) = match source {
+        Source::Tree(tree, shape) => (Some(tree), shape),
+        Source::Own => (None, Shape::Folder),
         Source::Tmpfs(options) => {
             let attributes = NOSUID | NODEV | if mount.readonly { RDONLY } else { 0 };
             let made = m::make("tmpfs", &options, attributes).map_err(failed(what()))?;
-            (made, Shape::Folder)
+            (Some(made), Shape::Folder)
         }
     };
     let target = root.make(&mount.target, shape, 0o755, Dangling::Made).map_err(failed(what()))?;
     check_target(root, proc, &target)
         .map_err(failed(what()))?
         .map_or(Ok(()), |why| Err(Error::Invalid(format!("{}: {why}", what()))))?;
-    m::attach_tree(tree.as_fd(), target.as_fd()).map_err(failed(what()))
+    let made = made.map_or_else(|| tree(target.as_fd(), 0), Ok)?;
+    m::attach_tree(made.as_fd(), target.as_fd()).map_err(failed(what()))
 }
 
 /// Why nothing can be mounted there. What lies on /proc would be looked at in its place: by us when
