@@ -53,6 +53,8 @@ fn config(settings: &Settings, addresses: &Addresses) -> Config {
         hosts: "/etc/hosts".into(),
         mirrors: mirrors(settings),
         most_pods: MOST_PODS,
+        unsafe_sysctls: settings.allowed_unsafe_sysctls.clone(),
+        own_ports: vec![settings.listen.port(), PORT],
         version: skiff_server::paths::VERSION.to_owned(),
     }
 }

@@ -1,5 +1,6 @@
 //! Assembly of the node: what it is told, what it is given, and the tasks that it runs.
 
+use crate::admit::Rules;
 use crate::machine::Machine;
 use crate::pod::Pods;
 use crate::pod::allocation::Allocations;
@@ -35,6 +36,10 @@ pub struct Config {
     pub hosts: PathBuf,
     pub mirrors: Vec<Mirror>,
     pub most_pods: u32,
+    /// Sysctls that pods may set beside the safe ones; a `*` at the end stands for any.
+    pub unsafe_sysctls: Vec<String>,
+    /// TCP ports of the machine on which the cluster itself listens.
+    pub own_ports: Vec<u16>,
     /// `v1.37.1`: what the node says it is.
     pub version: String,
 }
@@ -66,10 +71,17 @@ impl Node {
         let caches = Caches::new(client.clone(), world.clone(), tasks.clone());
         let capacity = machine.capacity();
         let most = Requests { milli_cpu: capacity.milli_cpu, memory: capacity.memory };
+        let rules = Rules {
+            unsafe_sysctls: config.unsafe_sysctls.clone(),
+            own_ports: config.own_ports.clone(),
+            profiles: crate::machine::apparmor,
+            selinux: machine.selinux,
+        };
         let rim = Arc::new(Rim {
             world,
             config,
             machine,
+            rules,
             client,
             caches,
             recorder,

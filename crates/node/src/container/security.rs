@@ -5,8 +5,14 @@ use skiff_api::views::pod::Container;
 use skiff_runtime::spec::{ProcMount, Seccomp, Security};
 use std::path::Path;
 
-/// `profiles` is the folder that Localhost profiles are below.
-pub fn security(pod: &Pod, container: &Container, profiles: &Path) -> Security {
+/// `profiles` is the folder that Localhost profiles of seccomp are below, `apparmor` the profile of
+/// AppArmor.
+pub fn security(
+    pod: &Pod,
+    container: &Container,
+    profiles: &Path,
+    apparmor: Option<String>,
+) -> Security {
     let own = &container.security_context;
     let profile =
         own.seccomp_profile.as_ref().or(pod.spec.security_context.seccomp_profile.as_ref());
@@ -29,6 +35,7 @@ pub fn security(pod: &Pod, container: &Container, profiles: &Path) -> Security {
             Some("Unmasked") => ProcMount::Unmasked,
             _ => ProcMount::Default,
         },
+        apparmor,
     }
 }
 

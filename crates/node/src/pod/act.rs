@@ -4,6 +4,8 @@ use super::adopt::{POD_NAME, POD_NAMESPACE, POD_UID};
 use super::files;
 use super::seen::{ImageFact, Outcome, Resize};
 use super::worker::Mail;
+use super::{dns, files};
+use crate::admit;
 use crate::container::limits;
 use crate::qos;
 use crate::report::Note;
@@ -48,7 +50,15 @@ pub async fn make_sandbox(rim: Arc<Rim>, pod: Arc<Pod>) -> Outcome {
         Ok(ip)
     });
     match attached.await {
-        Ok(ip) => Outcome::Sandbox(Ok((id, ip))),
+        Ok((ip, warnings)) => {
+            for message in warnings {
+                let (pod, container, sort) = (pod.clone(), None, "Warning");
+                let note = Note { pod, container, sort, reason: "DNSConfigForming", message };
+                // The worker may have ended; then nobody needs this.
+                let _ = mail.send(Mail::Note(note));
+            }
+            Outcome::Sandbox(Ok((id, ip)))
+        }
         Err(why) => {
             remove_sandbox(&rim, &id, Vec::new()).await;
             Outcome::Sandbox(Err(why))
@@ -59,7 +69,6 @@ pub async fn make_sandbox(rim: Arc<Rim>, pod: Arc<Pod>) -> Outcome {
 fn sandbox_spec(rim: &Rim, pod: &Pod) -> SandboxSpec {
     let spec = &pod.spec;
     let namespace = |host: bool| if host { Namespace::Host } else { Namespace::Own };
-    let sysctls = spec.security_context.sysctls.iter();
     SandboxSpec {
         id: rim.fresh_id(),
         labels: pod_labels(pod),
@@ -75,7 +84,7 @@ fn sandbox_spec(rim: &Rim, pod: &Pod) -> SandboxSpec {
             (false, true) => PidMode::Pod,
             (false, false) => PidMode::Container,
         },
-        sysctls: sysctls.map(|sysctl| (sysctl.name.clone(), sysctl.value.clone())).collect(),
+        sysctls: admit::effective_sysctls(pod),
         shm_size: 0,
         cgroup_parent: cgroup(pod),
         resources: limits::pod(pod),
@@ -111,7 +120,7 @@ pub fn cgroup(pod: &Pod) -> String {
 
 fn attach(rim: &Rim, pod: &Pod, id: &str, netns: &Path) -> Result<Ipv4Addr, String> {
     let namespace = NetNs::open(netns).map_err(|e| e.to_string())?;
-    let ports = pod.spec.init_containers.iter().chain(&pod.spec.containers).flat_map(|c| &c.ports);
+    let ports = pod.spec.host_ports();
     let host_ports: Vec<HostPort> = ports
         .filter(|port| port.host_port != 0)
         .map(|port| HostPort {

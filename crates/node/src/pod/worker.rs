@@ -5,12 +5,12 @@ use super::adopt::{self, Leftover};
 use super::allocation::{self, Refusal};
 use super::plan::{self, Action, Why};
 use super::seen::{Outcome, ProbeSort, Sandbox, Seen, Step};
-use super::{act, start, status, stop};
+use super::{act, start, status, stop, storage};
+use crate::admit;
 use crate::probe;
 use crate::report::{Note, Report};
 use crate::rim::Rim;
 use crate::sources::Names;
-use crate::unsupported;
 use crate::volumes::{Mounted, Token};
 use serde_json::Value;
 use skiff_api::views::Pod;
@@ -86,11 +86,17 @@ impl Worker {
         match &leftover {
             Some(leftover) => adopt::adopt(&mut seen, leftover),
             None => {
-                if let Some(why) = unsupported::refusal(&seen.pod).filter(|_| !silent) {
-                    seen.failed = Some(("UnsupportedPodSpec".into(), why.clone()));
-                    let (pod, sort) = (seen.pod.clone(), "Warning");
-                    let reason = "UnsupportedPodSpec";
-                    report.event(Note { pod, container: None, sort, reason, message: why });
+                let (pod, container, sort) = (seen.pod.clone(), None, "Warning");
+                if silent {
+                } else if let Some(admit::Refusal { reason, message }) =
+                    admit::refusal(&pod, &rim.rules)
+                {
+                    let told = format!("Pod was rejected: {message}");
+                    seen.failed = Some((reason.into(), told));
+                    report.event(Note { pod, container, sort, reason, message });
+                } else if let Some((reason, message)) = admit::warning(&pod, &rim.rules) {
+                    let message = message.into();
+                    report.event(Note { pod, container, sort, reason, message });
                 }
             }
         }
