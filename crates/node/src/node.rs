@@ -31,8 +31,9 @@ pub struct Config {
     pub cluster_domain: String,
     /// The cluster's DNS server; None: pods get the machine's own.
     pub cluster_dns: Option<Ipv4Addr>,
-    /// The machine's resolver configuration and hosts file.
-    pub resolv_conf: PathBuf,
+    /// The machine's resolver configuration, and the one behind it where that names a stub.
+    pub resolv_conf: [PathBuf; 2],
+    /// The machine's hosts file.
     pub hosts: PathBuf,
     pub mirrors: Vec<Mirror>,
     pub most_pods: u32,

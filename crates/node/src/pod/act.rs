@@ -31,7 +31,7 @@ const REMOVE_TRIES: u32 = 20;
 const KEYS_MOST: usize = 16;
 
 /// Namespaces, address and files of a pod.
-pub async fn make_sandbox(rim: Arc<Rim>, pod: Arc<Pod>) -> Outcome {
+pub async fn make_sandbox(rim: Arc<Rim>, pod: Arc<Pod>, mail: UnboundedSender<Mail>) -> Outcome {
     let spec = sandbox_spec(&rim, &pod);
     let made = match rim.runtime.create_sandbox(&spec).await {
         Err(error) => return Outcome::Sandbox(Err(error.to_string())),
@@ -145,14 +145,18 @@ fn write_files(rim: &Rim, pod: &Pod, ip: Option<Ipv4Addr>) -> Result<(), String>
     let machine = |path: &Path| std::fs::read_to_string(path).unwrap_or_else(|_| String::new());
     let ip = ip.map_or_else(|| config.address.to_string(), |ip| ip.to_string());
     let hosts = files::hosts(pod, &ip, &config.cluster_domain, &machine(&config.hosts));
-    let resolv = files::resolv_conf(pod, config, &machine(&config.resolv_conf));
+    let [first, behind] = config.resolv_conf.each_ref().map(|path| machine(path));
+    let own = if dns::is_stub(&first) && !behind.is_empty() { behind } else { first };
+    let cluster = dns::Cluster { server: config.cluster_dns, domain: &config.cluster_domain };
+    let dns::Resolv { text: resolv, warnings } = dns::resolv_conf(pod, &cluster, &own);
     let name = files::kernel_name(pod, &config.cluster_domain) + "\n";
     let write = |name: &str, text: String| std::fs::write(dir.join(name), text);
     std::fs::create_dir_all(&dir)
         .and_then(|()| write("etc-hosts", hosts))
         .and_then(|()| write("resolv.conf", resolv))
         .and_then(|()| write("hostname", name))
-        .map_err(|e| format!("write the files of the pod in {}: {e}", dir.display()))
+        .map_err(|e| format!("write the files of the pod in {}: {e}", dir.display()))?;
+    Ok(warnings)
 }
 
 /// Removes a sandbox with its containers, address and root file systems; tries until it is done.

@@ -6,6 +6,7 @@ pub mod act;
 pub mod adopt;
 pub mod allocation;
 pub mod containers;
+pub mod dns;
 pub mod exits;
 pub mod files;
 pub mod plan;
