@@ -13,7 +13,9 @@ use skiff_client::{Caches, Client};
 use skiff_image::{Images, Mirror};
 use skiff_net::PodNetwork;
 use skiff_runtime::client::Runtime;
+use std::fs::Permissions;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -64,7 +66,10 @@ impl Node {
     ) -> Result<Node, Error> {
         for folder in ["pods", "logs"] {
             let path = config.data.join(folder);
-            std::fs::create_dir_all(&path).map_err(|source| Error::MakeFolder { path, source })?;
+            // Volumes hold secrets: nobody else of the machine walks into them.
+            std::fs::create_dir_all(&path)
+                .and_then(|()| std::fs::set_permissions(&path, Permissions::from_mode(0o700)))
+                .map_err(|source| Error::MakeFolder { path, source })?;
         }
         let machine = Machine::read(&config.data)?;
         let recorder =
