@@ -97,6 +97,7 @@ impl Node {
             tasks,
             watches: Default::default(),
             allocations: Allocations::new(most),
+            measuring: Default::default(),
         });
         let pods = Arc::new(Pods::new(rim.clone()));
         Ok(Node { rim, pods })

@@ -29,6 +29,8 @@ pub struct Rim {
     pub tasks: Tasks,
     pub watches: Watches,
     pub allocations: Allocations,
+    /// Held while what one pod has on the disk is measured.
+    pub measuring: std::sync::Mutex<()>,
 }
 
 impl Rim {

@@ -14,6 +14,7 @@ pub mod seen;
 pub mod start;
 pub mod status;
 pub mod stop;
+pub mod storage;
 pub mod worker;
 
 use crate::Error;

@@ -25,6 +25,11 @@ const ROUNDS_MOST: usize = 32;
 /// Between a change in the API and the change of files; upstream takes up to a minute.
 const REFRESH_PAUSE: Duration = Duration::from_secs(1);
 
+/// Between two looks at what a pod has on the disk, as upstream's kubelet looks; more where a look
+/// takes long.
+const MEASURE_EVERY: Duration = Duration::from_secs(10);
+const MEASURE_SHARE: u32 = 20;
+
 /// Volumes by name, and the tokens that are in them.
 pub type Volumes = BTreeMap<String, Mounted>;
 pub type Tokens = BTreeMap<(String, String), Token>;
@@ -42,6 +47,9 @@ pub enum Mail {
     /// The files of the volumes are as the API has them now, or cannot be made so.
     Refreshed(Result<Volumes, String>, Tokens),
     Note(Note),
+    /// What the pod has on the disk was measured: it has to go, for this reason, or may stay. It
+    /// took so long.
+    Measured(Option<String>, Duration),
 }
 
 pub struct Worker {
@@ -66,6 +74,9 @@ pub struct Worker {
     /// Something has changed that volumes show; one refresh at a time.
     stale: bool,
     refreshing: bool,
+    /// When to look at what the pod has on the disk; one look at a time.
+    measure: Duration,
+    measuring: bool,
 }
 
 impl Worker {
@@ -116,6 +127,8 @@ impl Worker {
             wake: None,
             stale: false,
             refreshing: false,
+            measure: Duration::ZERO,
+            measuring: false,
         };
         worker.watch_sources();
         if let Sandbox::Removing { id } = worker.seen.sandbox.clone() {
@@ -168,6 +181,15 @@ impl Worker {
             }
             Mail::Gone => self.seen.gone = true,
             Mail::Note(note) => self.report.event(note),
+            Mail::Measured(excess, took) => {
+                self.measuring = false;
+                let pause = MEASURE_EVERY.max(took * MEASURE_SHARE);
+                self.measure = self.rim.world.uptime() + pause;
+                if let Some(message) = excess.filter(|_| !plan::stopping(&self.seen)) {
+                    self.note(None, "Warning", "Evicted", message.clone());
+                    self.seen.failed = Some(("Evicted".into(), message));
+                }
+            }
             Mail::Mounted(result, tokens) => {
                 self.tokens = tokens;
                 if let Err(why) = &result {
@@ -276,6 +298,7 @@ impl Worker {
             }
         }
         self.refresh();
+        self.measure();
         self.settle();
         self.tell();
     }
@@ -306,6 +329,33 @@ impl Worker {
             }
             // The worker may have ended; then nobody needs this.
             let _ = send.send(Mail::Refreshed(made, tokens));
+        });
+    }
+
+    /// Looks at what the pod has on the disk, where that is limited.
+    fn measure(&mut self) {
+        let settled = self.seen.volumes == Step::Done && !plan::stopping(&self.seen);
+        if self.measuring || !settled || !storage::limited(&self.seen.pod) {
+            return;
+        }
+        if self.measure > self.rim.world.uptime() {
+            self.wake = Some(self.wake.map_or(self.measure, |wake| wake.min(self.measure)));
+            return;
+        }
+        self.measuring = true;
+        let (rim, pod, send) = (self.rim.clone(), self.seen.pod.clone(), self.send.clone());
+        let live = self.seen.containers.iter();
+        let live = live.filter_map(|(name, known)| Some((name.clone(), known.live()?.to_owned())));
+        let live: BTreeMap<String, String> = live.collect();
+        self.rim.tasks.spawn(async move {
+            let (begun, shared) = (rim.world.uptime(), rim.clone());
+            let look = rim.blocking(move || Ok(storage::excess(&shared, &pod, &live)));
+            let excess = look.await.unwrap_or_else(|why| {
+                tracing::warn!(why, "what a pod has on the disk is not measured");
+                None
+            });
+            // The worker may have ended; then nobody needs this.
+            let _ = send.send(Mail::Measured(excess, rim.world.uptime() - begun));
         });
     }
 
