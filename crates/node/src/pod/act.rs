@@ -1,7 +1,6 @@
 //! What is done for a pod as a whole: its sandbox with network and files, its images, its end.
 
 use super::adopt::{POD_NAME, POD_NAMESPACE, POD_UID};
-use super::files;
 use super::seen::{ImageFact, Outcome, Resize};
 use super::worker::Mail;
 use super::{dns, files};
@@ -46,8 +45,7 @@ pub async fn make_sandbox(rim: Arc<Rim>, pod: Arc<Pod>, mail: UnboundedSender<Ma
             }
             _ => None,
         };
-        write_files(&shared, &its_pod, ip)?;
-        Ok(ip)
+        Ok((ip, write_files(&shared, &its_pod, ip)?))
     });
     match attached.await {
         Ok((ip, warnings)) => {
@@ -122,7 +120,6 @@ fn attach(rim: &Rim, pod: &Pod, id: &str, netns: &Path) -> Result<Ipv4Addr, Stri
     let namespace = NetNs::open(netns).map_err(|e| e.to_string())?;
     let ports = pod.spec.host_ports();
     let host_ports: Vec<HostPort> = ports
-        .filter(|port| port.host_port != 0)
         .map(|port| HostPort {
             protocol: match &*port.protocol {
                 "UDP" => Protocol::Udp,
@@ -139,7 +136,8 @@ fn attach(rim: &Rim, pod: &Pod, id: &str, netns: &Path) -> Result<Ipv4Addr, Stri
     Ok(attachment.address)
 }
 
-fn write_files(rim: &Rim, pod: &Pod, ip: Option<Ipv4Addr>) -> Result<(), String> {
+/// What users have to be told of the files.
+fn write_files(rim: &Rim, pod: &Pod, ip: Option<Ipv4Addr>) -> Result<Vec<String>, String> {
     let config = &rim.config;
     let dir = rim.pod_dir(&pod.metadata.uid);
     let machine = |path: &Path| std::fs::read_to_string(path).unwrap_or_else(|_| String::new());

@@ -228,7 +228,7 @@ impl Job {
             readonly_rootfs: container.security_context.read_only_root_filesystem,
             mounts,
             user,
-            security: security::security(&self.pod, container, &rim.profiles()),
+            security: security::security(&self.pod, container, &rim.profiles(), armor),
             devices: Vec::new(),
             resources: limits::container(container),
             rlimits: Vec::new(),

@@ -408,7 +408,7 @@ impl Worker {
     fn begin(&mut self, action: Action, forgotten: Option<String>) {
         let (rim, pod, send) = (self.rim.clone(), self.seen.pod.clone(), self.send.clone());
         match action {
-            Action::MakeSandbox => self.spawn(act::make_sandbox(rim, pod)),
+            Action::MakeSandbox => self.spawn(act::make_sandbox(rim, pod, send)),
             Action::Mount => {
                 let addresses = self.addresses();
                 let mut tokens = std::mem::take(&mut self.tokens);
