@@ -30,12 +30,11 @@ pub fn security(
         drop_capabilities: own.capabilities.drop.clone(),
         no_new_privileges: own.allow_privilege_escalation == Some(false),
         seccomp,
-        apparmor: None,
+        apparmor,
         proc_mount: match own.proc_mount.as_deref() {
             Some("Unmasked") => ProcMount::Unmasked,
             _ => ProcMount::Default,
         },
-        apparmor,
     }
 }
 
