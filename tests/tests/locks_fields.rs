@@ -236,10 +236,12 @@ fn folders_of_volumes_have_upstreams_modes() {
         {"name": "memory", "emptyDir": {"medium": "Memory"}},
     ]);
     let names = ["config", "secret", "downward", "projected", "disk", "memory"];
-    let mounts: Vec<Value> =
-        names.iter().map(|name| json!({"name": name, "mountPath": format!("/v/{name}")})).collect();
-    let line =
-        "cd /v; for d in *; do echo $d $(stat -c %a $d) $(stat -L -c %a $d/f 2>/dev/null); done";
+    let mount = |name: &&str| json!({"name": name, "mountPath": format!("/v/{name}")});
+    let sub = json!({"name": "disk", "mountPath": "/sub", "subPath": "a/b"});
+    let mounts: Vec<Value> = names.iter().map(mount).chain([sub]).collect();
+    let line = "cd /v; for d in *; do echo $d $(stat -c %a $d) $(stat -L -c %a $d/f 2>/dev/null); done; \
+                stat -c %a /sub; \
+                for d in config secret downward projected; do ln -s / $d/x 2>/dev/null && echo $d; done; true";
     for (name, group) in [("plain", None), ("grouped", Some(77))] {
         c.k.apply(&pod(name, line, |pod| {
             pod["spec"]["volumes"] = volumes.clone();
@@ -250,9 +252,11 @@ fn folders_of_volumes_have_upstreams_modes() {
         }));
         ends(&c, name, "Succeeded");
     }
-    let plain = "config 777 644\ndisk 777\ndownward 1777 644\nmemory 1777\nprojected 1777 644\nsecret 1777 400\n";
+    let plain = "config 777 644\ndisk 777\ndownward 1777 644\nmemory 1777\n\
+                 projected 1777 644\nsecret 1777 400\n777\n";
     assert_eq!(c.k.ok("logs plain"), plain);
-    let grouped = "config 2777 644\ndisk 2777\ndownward 3777 644\nmemory 3777\nprojected 3777 644\nsecret 3777 440\n";
+    let grouped = "config 2777 644\ndisk 2777\ndownward 3777 644\nmemory 3777\n\
+                   projected 3777 644\nsecret 3777 440\n2777\n";
     assert_eq!(c.k.ok("logs grouped"), grouped);
 }
 

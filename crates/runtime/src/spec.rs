@@ -153,7 +153,7 @@ pub enum MountSource {
         /// Where it is.
         path: PathBuf,
         /// Below `path`: resolved so that neither `..` nor a symbolic link leads out of it, and
-        /// made as a folder if missing (mode 0750 as Kubernetes does for subPath).
+        /// made as a folder if missing (as open as `path` is).
         sub_path: Option<PathBuf>,
         /// How mounts below it travel.
         propagation: Propagation,
