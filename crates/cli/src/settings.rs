@@ -36,6 +36,14 @@ pub const SETTINGS: &[Setting] = &[
         used_by: "server certificate, `kubernetes` Service, node",
     },
     Setting {
+        name: "allowed-unsafe-sysctls",
+        shape: Shape::Sysctls,
+        default: "",
+        doc: "A sysctl that pods may set beside the safe ones, at your own risk: kernel.msgmax, net.core.* \
+              (may be repeated)",
+        used_by: "node",
+    },
+    Setting {
         name: "cgroup",
         shape: Shape::Cgroup,
         default: "skiff",
@@ -119,6 +127,7 @@ pub struct Settings {
     /// `skiff` is the host's; any other has a machine of its own.
     pub profile: String,
     pub advertise: Option<Ipv4Addr>,
+    pub allowed_unsafe_sysctls: Vec<String>,
     pub cgroup: String,
     pub cluster_domain: String,
     pub data: PathBuf,
@@ -156,7 +165,7 @@ impl Setting {
     }
 
     pub fn repeats(&self) -> bool {
-        matches!(self.shape, Shape::Mirrors | Shape::Registry)
+        matches!(self.shape, Shape::Mirrors | Shape::Registry | Shape::Sysctls)
     }
 
     pub fn is_path(&self) -> bool {
@@ -189,6 +198,7 @@ impl Settings {
             let default = SETTINGS.iter().find(|s| s.name == name).map_or("", |s| s.default);
             found.get(name).and_then(|values| values.last()).map_or(default, |v| v).to_owned()
         };
+        let many = |name: &str| found.get(name).cloned().unwrap_or_default();
         let named = |name: &str, otherwise: &str| match one(name) {
             text if text.is_empty() => otherwise.to_owned(),
             text => text,
@@ -197,18 +207,17 @@ impl Settings {
         let settings = Settings {
             profile: profile.to_owned(),
             advertise: if advertise.is_empty() { None } else { Some(advertise.parse()?) },
+            allowed_unsafe_sysctls: many("allowed-unsafe-sysctls"),
             cgroup: one("cgroup"),
             cluster_domain: one("cluster-domain"),
             data: own_data,
-            insecure_registries: found.get("insecure-registry").cloned().unwrap_or_default(),
+            insecure_registries: many("insecure-registry"),
             listen: one("listen").parse()?,
             log_level: one("log-level"),
             node: named("node", &own_node.to_lowercase()),
             pod_cidr: Range::parse(&one("pod-cidr")).map_err(anyhow::Error::msg)?,
-            registry_mirrors: found
-                .get("registry-mirror")
-                .into_iter()
-                .flatten()
+            registry_mirrors: many("registry-mirror")
+                .iter()
                 .filter_map(|text| text.split_once('='))
                 .map(|(registry, url)| (registry.to_owned(), url.to_owned()))
                 .collect(),
@@ -237,6 +246,9 @@ impl Settings {
         let mut flag = |name: &str, value: String| flags.extend([format!("--{name}"), value]);
         if let Some(address) = self.advertise {
             flag("advertise", address.to_string());
+        }
+        for sysctl in &self.allowed_unsafe_sysctls {
+            flag("allowed-unsafe-sysctls", sysctl.clone());
         }
         flag("cgroup", self.cgroup.clone());
         flag("cluster-domain", self.cluster_domain.clone());

@@ -133,7 +133,7 @@ impl ImageBuilder {
             rootfs: RootfsField { kind: "layers".to_owned(), diff_ids: vec![diff_id] },
         };
         let config = serde_json::to_vec(&file).expect("the config has string keys only");
-        let names = Names { tags: vec![tag], digests: Vec::new() };
+        let names = Names { tags: vec![tag], ..Names::default() };
         let parts = Parts { config: &config, manifest: None, size: None, names };
         images.assemble(&parts, &mut drafts)
     }

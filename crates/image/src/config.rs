@@ -33,6 +33,9 @@ pub struct ImageConfig {
     pub labels: BTreeMap<String, String>,
 }
 
+/// The longest user, folder or signal of an image: errors and statuses quote them.
+const WORD_MAX: usize = 4096;
+
 /// The value of a set that is written as an object.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Empty {}
@@ -73,6 +76,11 @@ impl ConfigFile {
         if !file.os.is_empty() && file.os != "linux" {
             return Err(bad(format!("the image is for {}, not for linux", file.os)));
         }
+        let config = &file.config;
+        let words = [&config.user, &config.working_dir, &config.stop_signal];
+        if words.into_iter().chain(config.volumes.keys()).any(|word| word.len() > WORD_MAX) {
+            return Err(bad(format!("a user, folder or signal is longer than {WORD_MAX} bytes")));
+        }
         Ok(file)
     }
 }
@@ -112,6 +120,17 @@ mod tests {
         ] {
             let error = ConfigFile::parse(text.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(why), "{text}: {error}");
+        }
+        let long = "x".repeat(WORD_MAX + 1);
+        let set = format!(r#"{{"{long}":{{}}}}"#);
+        for (field, value) in
+            [("User", &*long), ("WorkingDir", &long), ("StopSignal", &long), ("Volumes", &set)]
+        {
+            let value = if value == set { set.clone() } else { format!("{value:?}") };
+            let config = format!(r#""config":{{"{field}":{value}}}"#);
+            let text = format!(r#"{{{config},"rootfs":{{"type":"layers"}}}}"#);
+            let error = ConfigFile::parse(text.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains("longer than 4096 bytes") && error.len() < 200, "{field}");
         }
     }
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::access::{self, Given, Records};
 use crate::config::ImageConfig;
 use crate::digest::Digest;
 use crate::disk;
@@ -75,6 +76,9 @@ pub(crate) struct Index {
     /// The next snapshot number.
     pub(crate) next: u64,
     images: BTreeMap<Digest, Arc<Image>>,
+    /// Of images that registries gave: to whom.
+    #[serde(default)]
+    access: BTreeMap<Digest, Records>,
     pub(crate) snapshots: BTreeMap<u64, Snapshot>,
 }
 
@@ -83,6 +87,8 @@ pub(crate) struct Index {
 pub(crate) struct Names {
     pub(crate) tags: Vec<Reference>,
     pub(crate) digests: Vec<Reference>,
+    /// To whom the registry of the digest gives it.
+    pub(crate) given: Given,
 }
 
 /// The format of the document; another one is not read.
@@ -166,6 +172,9 @@ impl Index {
         for name in names.tags.iter().chain(&names.digests) {
             self.untag(&name.to_string());
         }
+        for name in names.tags.iter().chain(&names.digests) {
+            access::note(&mut self.access, image.id, name.repository(), &names.given);
+        }
         let entry = self.images.entry(image.id).or_insert_with(|| Arc::new(image.clone()));
         let known = Arc::make_mut(entry);
         if image.manifest.is_some() {
@@ -190,6 +199,11 @@ impl Index {
 
     pub(crate) fn delete(&mut self, id: Digest) {
         self.images.remove(&id);
+        self.access.remove(&id);
+    }
+
+    pub(crate) fn access(&self, id: Digest) -> Option<&Records> {
+        self.access.get(&id)
     }
 
     /// The snapshot for a layer above the layers that `chain_id` ends with.

@@ -13,6 +13,7 @@
 //!
 //! File work blocks: call everything but [`Images::pull`] from a thread that may wait.
 
+mod access;
 mod assemble;
 mod build;
 mod config;
@@ -29,6 +30,7 @@ mod rootfs;
 mod store;
 mod unpack;
 
+pub use access::{Given, Holder};
 pub use build::ImageBuilder;
 pub use config::ImageConfig;
 pub use digest::Digest;

@@ -266,7 +266,7 @@ impl Archive<'_> {
         if let Some(expected) = Digest::from_hex(stem.strip_suffix(".json").unwrap_or(stem)) {
             verify(&saved.config, expected, Digest::of(&config))?;
         }
-        let names = Names { tags: tags(saved)?, digests: Vec::new() };
+        let names = Names { tags: tags(saved)?, ..Names::default() };
         let layers: Vec<_> = saved.layers.iter().map(|name| (normal(name, ""), None)).collect();
         self.image(Parts { config: &config, manifest: None, size: None, names }, &layers)
     }

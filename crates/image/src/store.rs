@@ -151,7 +151,7 @@ impl Images {
             .map_err(|source| Error::ParseReference { reference: reference.to_owned(), source })?;
         self.commit(|index| {
             let image = found(index, name)?;
-            Ok(index.insert((*image).clone(), &Names { tags: vec![parsed], digests: Vec::new() }))
+            Ok(index.insert((*image).clone(), &Names { tags: vec![parsed], ..Names::default() }))
         })
     }
 

@@ -49,10 +49,13 @@ fn config(settings: &Settings, addresses: &Addresses) -> Config {
         pod_cidr: settings.node_pods().to_string(),
         cluster_domain: settings.cluster_domain.clone(),
         cluster_dns: Some(settings.dns_service()),
-        resolv_conf: "/etc/resolv.conf".into(),
+        // Where systemd-resolved is the stub, this is what it asks (systemd-resolved.service(8)).
+        resolv_conf: ["/etc/resolv.conf".into(), "/run/systemd/resolve/resolv.conf".into()],
         hosts: "/etc/hosts".into(),
         mirrors: mirrors(settings),
         most_pods: MOST_PODS,
+        unsafe_sysctls: settings.allowed_unsafe_sysctls.clone(),
+        own_ports: vec![settings.listen.port(), PORT],
         version: skiff_server::paths::VERSION.to_owned(),
     }
 }

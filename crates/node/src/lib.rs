@@ -15,6 +15,7 @@
 //! What must never happen here: logic outside of the pure files; waiting for a status or an event to
 //! be stored while a pod starts; polling.
 
+pub mod admit;
 pub mod api;
 pub mod container;
 pub mod hooks;
@@ -30,7 +31,6 @@ pub mod rim;
 pub mod services;
 pub mod sources;
 pub mod streams;
-mod unsupported;
 pub mod volumes;
 mod watches;
 

@@ -19,6 +19,7 @@ pub struct Machine {
     pub boot_id: String,
     pub system_uuid: String,
     pub swap_bytes: i64,
+    pub selinux: bool,
 }
 
 impl Machine {
@@ -39,6 +40,7 @@ impl Machine {
             machine_id: file_or_empty("/etc/machine-id").trim().into(),
             boot_id: file_or_empty("/proc/sys/kernel/random/boot_id").trim().into(),
             system_uuid: file_or_empty("/sys/class/dmi/id/product_uuid").trim().into(),
+            selinux: Path::new("/sys/fs/selinux/enforce").exists(),
         })
     }
 
@@ -50,6 +52,14 @@ impl Machine {
             storage: self.disk_bytes,
         }
     }
+}
+
+/// The AppArmor profiles that are loaded now; None where the kernel enforces none.
+pub fn apparmor() -> Option<Vec<String>> {
+    let on = file_or_empty("/sys/module/apparmor/parameters/enabled").starts_with('Y');
+    let text = on.then(|| file_or_empty("/sys/kernel/security/apparmor/profiles"))?;
+    let name = |line: &str| line.rsplit_once(" (").map(|(name, _)| name.to_owned());
+    Some(text.lines().filter_map(name).collect())
 }
 
 fn file(path: &'static str) -> Result<String, Error> {

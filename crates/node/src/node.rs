@@ -1,5 +1,6 @@
 //! Assembly of the node: what it is told, what it is given, and the tasks that it runs.
 
+use crate::admit::Rules;
 use crate::machine::Machine;
 use crate::pod::Pods;
 use crate::pod::allocation::Allocations;
@@ -12,7 +13,9 @@ use skiff_client::{Caches, Client};
 use skiff_image::{Images, Mirror};
 use skiff_net::PodNetwork;
 use skiff_runtime::client::Runtime;
+use std::fs::Permissions;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -30,11 +33,16 @@ pub struct Config {
     pub cluster_domain: String,
     /// The cluster's DNS server; None: pods get the machine's own.
     pub cluster_dns: Option<Ipv4Addr>,
-    /// The machine's resolver configuration and hosts file.
-    pub resolv_conf: PathBuf,
+    /// The machine's resolver configuration, and the one behind it where that names a stub.
+    pub resolv_conf: [PathBuf; 2],
+    /// The machine's hosts file.
     pub hosts: PathBuf,
     pub mirrors: Vec<Mirror>,
     pub most_pods: u32,
+    /// Sysctls that pods may set beside the safe ones; a `*` at the end stands for any.
+    pub unsafe_sysctls: Vec<String>,
+    /// TCP ports of the machine on which the cluster itself listens.
+    pub own_ports: Vec<u16>,
     /// `v1.37.1`: what the node says it is.
     pub version: String,
 }
@@ -58,7 +66,10 @@ impl Node {
     ) -> Result<Node, Error> {
         for folder in ["pods", "logs"] {
             let path = config.data.join(folder);
-            std::fs::create_dir_all(&path).map_err(|source| Error::MakeFolder { path, source })?;
+            // Volumes hold secrets: nobody else of the machine walks into them.
+            std::fs::create_dir_all(&path)
+                .and_then(|()| std::fs::set_permissions(&path, Permissions::from_mode(0o700)))
+                .map_err(|source| Error::MakeFolder { path, source })?;
         }
         let machine = Machine::read(&config.data)?;
         let recorder =
@@ -66,10 +77,17 @@ impl Node {
         let caches = Caches::new(client.clone(), world.clone(), tasks.clone());
         let capacity = machine.capacity();
         let most = Requests { milli_cpu: capacity.milli_cpu, memory: capacity.memory };
+        let rules = Rules {
+            unsafe_sysctls: config.unsafe_sysctls.clone(),
+            own_ports: config.own_ports.clone(),
+            profiles: crate::machine::apparmor,
+            selinux: machine.selinux,
+        };
         let rim = Arc::new(Rim {
             world,
             config,
             machine,
+            rules,
             client,
             caches,
             recorder,
@@ -79,6 +97,7 @@ impl Node {
             tasks,
             watches: Default::default(),
             allocations: Allocations::new(most),
+            measuring: Default::default(),
         });
         let pods = Arc::new(Pods::new(rim.clone()));
         Ok(Node { rim, pods })

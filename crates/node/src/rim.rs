@@ -1,5 +1,6 @@
 //! What every part of the node shares: the doors to the API, the runtime, the network, the images.
 
+use crate::admit::Rules;
 use crate::machine::Machine;
 use crate::node::Config;
 use crate::pod::allocation::Allocations;
@@ -18,6 +19,7 @@ pub struct Rim {
     pub world: World,
     pub config: Config,
     pub machine: Machine,
+    pub rules: Rules,
     pub client: Client,
     pub caches: Caches,
     pub recorder: Recorder,
@@ -27,6 +29,8 @@ pub struct Rim {
     pub tasks: Tasks,
     pub watches: Watches,
     pub allocations: Allocations,
+    /// Held while what one pod has on the disk is measured.
+    pub measuring: std::sync::Mutex<()>,
 }
 
 impl Rim {

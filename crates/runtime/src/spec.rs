@@ -153,13 +153,16 @@ pub enum MountSource {
         /// Where it is.
         path: PathBuf,
         /// Below `path`: resolved so that neither `..` nor a symbolic link leads out of it, and
-        /// made as a folder if missing (mode 0750 as Kubernetes does for subPath).
+        /// made as a folder if missing (as open as `path` is).
         sub_path: Option<PathBuf>,
         /// How mounts below it travel.
         propagation: Propagation,
         /// With `readonly`: mounts below it are read-only too (RecursiveReadOnly).
         recursive_readonly: bool,
     },
+    /// What the root file system has at the target itself, made as a folder if it is missing: it
+    /// can be written to even where the root is read-only.
+    Own,
     /// A fresh tmpfs.
     Tmpfs {
         /// Bytes; None for the kernel's default of half of the memory.

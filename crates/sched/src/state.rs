@@ -4,7 +4,7 @@
 
 use skiff_api::quantity::Quantity;
 use skiff_api::views::pod::{Container, Quantities};
-use skiff_api::views::{Key, Namespace, Node, Pod};
+use skiff_api::views::{Key, Namespace, Node, OWN_PORTS, Pod};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -28,6 +28,8 @@ pub struct NodeInfo {
     pub weighed: (i64, i64),
     pub pods: BTreeMap<Key, Arc<Pod>>,
     pub ports: BTreeSet<HostPort>,
+    /// Those on which the cluster itself listens.
+    pub own_ports: BTreeSet<HostPort>,
 }
 
 /// All nodes.
@@ -47,6 +49,7 @@ impl State {
         };
         let info = self.nodes.entry(name.to_owned()).or_default();
         info.allocatable = node.status.allocatable.iter().filter_map(amount).collect();
+        info.own_ports = own_ports(node);
         info.node = node.clone();
     }
 
@@ -66,6 +69,12 @@ impl State {
     pub fn known(&self) -> impl Iterator<Item = &NodeInfo> {
         self.nodes.values().filter(|info| !info.node.metadata.name.is_empty())
     }
+}
+
+fn own_ports(node: &Node) -> BTreeSet<HostPort> {
+    let listed = node.metadata.annotations.get(OWN_PORTS).into_iter();
+    let numbers = listed.flat_map(|text| text.split(',')).filter_map(|port| port.parse().ok());
+    numbers.map(|port| (String::new(), "TCP".to_owned(), port)).collect()
 }
 
 fn amount((name, text): (&String, &String)) -> Option<(String, i64)> {

@@ -25,7 +25,9 @@ pub use endpointslice::{
 };
 pub use event::{Event, EventSeries};
 pub use lease::{Lease, LeaseSpec};
-pub use node::{Node, NodeAddress, NodeCondition, NodeImage, NodeSpec, NodeStatus, Taint};
+pub use node::{
+    Node, NodeAddress, NodeCondition, NodeImage, NodeSpec, NodeStatus, OWN_PORTS, Taint,
+};
 pub use pod::Pod;
 pub use priorityclass::PriorityClass;
 pub use service::{IntOrString, Service, ServicePort, ServiceSpec, ServiceStatus};

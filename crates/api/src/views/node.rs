@@ -5,6 +5,10 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
+/// The annotation of a node with the TCP ports on which the cluster itself listens there: no pod
+/// may have them as host ports, and the scheduler has no other place to learn of the API's.
+pub const OWN_PORTS: &str = "skiff/own-ports";
+
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Node {

@@ -16,6 +16,8 @@ pub(super) enum Shape {
     /// A registry as image names have it: a host, and mostly a port.
     Registry,
     Socket,
+    /// A sysctl of a namespace, or the beginning of one with a `*` behind.
+    Sysctls,
     Text,
 }
 
@@ -34,6 +36,7 @@ impl Shape {
             Shape::Range => "CIDR",
             Shape::Registry => "HOST:PORT",
             Shape::Socket => "ADDRESS:PORT",
+            Shape::Sysctls => "SYSCTL",
             Shape::Text => "LEVEL",
         }
     }
@@ -48,6 +51,7 @@ impl Shape {
             Shape::Range => return Range::parse(value).map(|_| ()),
             Shape::Registry => is_registry(value),
             Shape::Socket => value.parse::<SocketAddr>().is_ok_and(|socket| socket.is_ipv4()),
+            Shape::Sysctls => is_sysctl(value),
             Shape::Text => !value.is_empty(),
         };
         if fits { Ok(()) } else { Err(format!("it has to be {}", self.wanted())) }
@@ -63,6 +67,7 @@ impl Shape {
             Shape::Registry => "a host, mostly with a port, as in 192.0.2.7:5000",
             Shape::Range => "a range of IPv4 addresses, as in 10.244.0.0/16",
             Shape::Socket => "an IPv4 address and a port, as in 0.0.0.0:6443",
+            Shape::Sysctls => "a sysctl of a namespace, as in kernel.msgmax or net.core.*",
             Shape::Text => "a word",
         }
     }
@@ -82,6 +87,14 @@ fn is_mirror(text: &str) -> bool {
 fn is_registry(text: &str) -> bool {
     let (host, port) = text.rsplit_once(':').unwrap_or((text, "80"));
     is_name(&host.to_lowercase()) && port.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+/// Namespaced by the kernel: no other may be set for a pod.
+fn is_sysctl(text: &str) -> bool {
+    let name = text.strip_suffix('*').unwrap_or(text).replace('/', ".");
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b);
+    let starts = ["net.", "fs.mqueue.", "kernel.msg", "kernel.shm", "kernel.sem"];
+    name.bytes().all(inner) && starts.iter().any(|start| name.starts_with(start))
 }
 
 fn is_name(name: &str) -> bool {

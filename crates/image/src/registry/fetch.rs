@@ -150,7 +150,8 @@ impl Fetch {
 
     fn names(&self, digest: Digest) -> Names {
         let tags = self.reference.tag().map(|_| self.reference.clone()).into_iter().collect();
-        Names { tags, digests: vec![self.reference.with_digest(digest)] }
+        let digests = vec![self.reference.with_digest(digest)];
+        Names { tags, digests, given: self.options.given.clone() }
     }
 
     fn platform(&self) -> Platform {

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::OnceCell;
 
+use crate::access::Given;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::index::Image;
@@ -73,6 +74,8 @@ pub struct PullOptions {
     /// Default: [`Platform::local`].
     pub platform: Option<Platform>,
     pub progress: Option<OnProgress>,
+    /// Whom it is for: remembered with the image.
+    pub given: Given,
 }
 
 type Outcome = Result<Arc<Image>, Error>;

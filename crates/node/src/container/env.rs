@@ -1,7 +1,7 @@
 //! The environment of a container: envFrom, env and services, in the order and with the references
 //! that the API reference describes (Container.env, envFrom; PodSpec.enableServiceLinks).
 
-use super::expand::expand;
+use super::expand::{ALL_MOST, ONE_MOST, expand};
 use super::fields::{self, Addresses, Capacity};
 use crate::sources::Sources;
 use skiff_api::views::Pod;
@@ -31,23 +31,25 @@ pub fn environment(
         };
         for (key, value) in data.into_iter().flatten() {
             let Ok(value) = std::str::from_utf8(value) else { continue };
-            env.put(format!("{}{key}", from.prefix), value.to_owned());
+            env.put(format!("{}{key}", from.prefix), value.to_owned())?;
         }
     }
     for variable in &container.env {
         let value = match &variable.value_from {
-            None => Some(expand(&variable.value, &|name| {
-                env.get(name).or_else(|| given.services.get(name)).cloned()
-            })),
+            None => {
+                let known = |name: &str| env.get(name).or_else(|| given.services.get(name));
+                let value = expand(&variable.value, &|name| known(name).map(String::as_str));
+                Some(value.map_err(|_| too_long(&variable.name))?)
+            }
             Some(source) => from_source(container, source, given)?,
         };
         if let Some(value) = value {
-            env.put(variable.name.clone(), value);
+            env.put(variable.name.clone(), value)?;
         }
     }
     for (name, value) in given.services {
         if env.get(name).is_none() {
-            env.put(name.clone(), value.clone());
+            env.put(name.clone(), value.clone())?;
         }
     }
     Ok(env.list)
@@ -56,6 +58,7 @@ pub fn environment(
 #[derive(Default)]
 struct Env {
     list: Vec<(String, String)>,
+    letters: usize,
     at: BTreeMap<String, usize>,
 }
 
@@ -64,7 +67,12 @@ impl Env {
         self.at.get(name).map(|at| &self.list[*at].1)
     }
 
-    fn put(&mut self, name: String, value: String) {
+    fn put(&mut self, name: String, value: String) -> Result<(), String> {
+        let added = name.len() + value.len();
+        self.letters += added;
+        if added > ONE_MOST || self.letters > ALL_MOST {
+            return Err(too_long(&name));
+        }
         match self.at.get(&name) {
             Some(at) => self.list[*at].1 = value,
             None => {
@@ -72,7 +80,12 @@ impl Env {
                 self.list.push((name, value));
             }
         }
+        Ok(())
     }
+}
+
+fn too_long(name: &str) -> String {
+    format!("the environment grows longer than a program can be given at variable {name:?}")
 }
 
 /// None: an optional source is not there.

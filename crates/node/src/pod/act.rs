@@ -1,9 +1,10 @@
 //! What is done for a pod as a whole: its sandbox with network and files, its images, its end.
 
 use super::adopt::{POD_NAME, POD_NAMESPACE, POD_UID};
-use super::files;
 use super::seen::{ImageFact, Outcome, Resize};
 use super::worker::Mail;
+use super::{dns, files};
+use crate::admit;
 use crate::container::limits;
 use crate::qos;
 use crate::report::Note;
@@ -11,10 +12,10 @@ use crate::rim::Rim;
 use skiff_api::views::pod::Container;
 use skiff_api::views::{Pod, Secret};
 use skiff_base::Backoff;
-use skiff_image::{Credentials, DockerConfig, Image, PullOptions, Reference};
+use skiff_image::{Credentials, DockerConfig, Given, Holder, Image, PullOptions, Reference};
 use skiff_net::{Attach, HostPort, NetNs, Protocol};
 use skiff_runtime::spec::{Namespace, PidMode, SandboxSpec};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
@@ -25,9 +26,11 @@ use tokio::sync::mpsc::UnboundedSender;
 const REMOVE: Backoff =
     Backoff { first: Duration::from_millis(200), most: Duration::from_secs(60) };
 const REMOVE_TRIES: u32 = 20;
+/// Credentials that are tried for one image: each is a question to the registry.
+const KEYS_MOST: usize = 16;
 
 /// Namespaces, address and files of a pod.
-pub async fn make_sandbox(rim: Arc<Rim>, pod: Arc<Pod>) -> Outcome {
+pub async fn make_sandbox(rim: Arc<Rim>, pod: Arc<Pod>, mail: UnboundedSender<Mail>) -> Outcome {
     let spec = sandbox_spec(&rim, &pod);
     let made = match rim.runtime.create_sandbox(&spec).await {
         Err(error) => return Outcome::Sandbox(Err(error.to_string())),
@@ -42,11 +45,18 @@ pub async fn make_sandbox(rim: Arc<Rim>, pod: Arc<Pod>) -> Outcome {
             }
             _ => None,
         };
-        write_files(&shared, &its_pod, ip)?;
-        Ok(ip)
+        Ok((ip, write_files(&shared, &its_pod, ip)?))
     });
     match attached.await {
-        Ok(ip) => Outcome::Sandbox(Ok((id, ip))),
+        Ok((ip, warnings)) => {
+            for message in warnings {
+                let (pod, container, sort) = (pod.clone(), None, "Warning");
+                let note = Note { pod, container, sort, reason: "DNSConfigForming", message };
+                // The worker may have ended; then nobody needs this.
+                let _ = mail.send(Mail::Note(note));
+            }
+            Outcome::Sandbox(Ok((id, ip)))
+        }
         Err(why) => {
             remove_sandbox(&rim, &id, Vec::new()).await;
             Outcome::Sandbox(Err(why))
@@ -57,7 +67,6 @@ pub async fn make_sandbox(rim: Arc<Rim>, pod: Arc<Pod>) -> Outcome {
 fn sandbox_spec(rim: &Rim, pod: &Pod) -> SandboxSpec {
     let spec = &pod.spec;
     let namespace = |host: bool| if host { Namespace::Host } else { Namespace::Own };
-    let sysctls = spec.security_context.sysctls.iter();
     SandboxSpec {
         id: rim.fresh_id(),
         labels: pod_labels(pod),
@@ -73,7 +82,7 @@ fn sandbox_spec(rim: &Rim, pod: &Pod) -> SandboxSpec {
             (false, true) => PidMode::Pod,
             (false, false) => PidMode::Container,
         },
-        sysctls: sysctls.map(|sysctl| (sysctl.name.clone(), sysctl.value.clone())).collect(),
+        sysctls: admit::effective_sysctls(pod),
         shm_size: 0,
         cgroup_parent: cgroup(pod),
         resources: limits::pod(pod),
@@ -109,12 +118,12 @@ pub fn cgroup(pod: &Pod) -> String {
 
 fn attach(rim: &Rim, pod: &Pod, id: &str, netns: &Path) -> Result<Ipv4Addr, String> {
     let namespace = NetNs::open(netns).map_err(|e| e.to_string())?;
-    let ports = pod.spec.init_containers.iter().chain(&pod.spec.containers).flat_map(|c| &c.ports);
+    let ports = pod.spec.host_ports();
     let host_ports: Vec<HostPort> = ports
-        .filter(|port| port.host_port != 0)
         .map(|port| HostPort {
             protocol: match &*port.protocol {
                 "UDP" => Protocol::Udp,
+                "SCTP" => Protocol::Sctp,
                 _ => Protocol::Tcp,
             },
             host_ip: port.host_ip.parse().ok().filter(|ip: &Ipv4Addr| !ip.is_unspecified()),
@@ -127,20 +136,25 @@ fn attach(rim: &Rim, pod: &Pod, id: &str, netns: &Path) -> Result<Ipv4Addr, Stri
     Ok(attachment.address)
 }
 
-fn write_files(rim: &Rim, pod: &Pod, ip: Option<Ipv4Addr>) -> Result<(), String> {
+/// What users have to be told of the files.
+fn write_files(rim: &Rim, pod: &Pod, ip: Option<Ipv4Addr>) -> Result<Vec<String>, String> {
     let config = &rim.config;
     let dir = rim.pod_dir(&pod.metadata.uid);
     let machine = |path: &Path| std::fs::read_to_string(path).unwrap_or_else(|_| String::new());
     let ip = ip.map_or_else(|| config.address.to_string(), |ip| ip.to_string());
     let hosts = files::hosts(pod, &ip, &config.cluster_domain, &machine(&config.hosts));
-    let resolv = files::resolv_conf(pod, config, &machine(&config.resolv_conf));
+    let [first, behind] = config.resolv_conf.each_ref().map(|path| machine(path));
+    let own = if dns::is_stub(&first) && !behind.is_empty() { behind } else { first };
+    let cluster = dns::Cluster { server: config.cluster_dns, domain: &config.cluster_domain };
+    let dns::Resolv { text: resolv, warnings } = dns::resolv_conf(pod, &cluster, &own);
     let name = files::kernel_name(pod, &config.cluster_domain) + "\n";
     let write = |name: &str, text: String| std::fs::write(dir.join(name), text);
     std::fs::create_dir_all(&dir)
         .and_then(|()| write("etc-hosts", hosts))
         .and_then(|()| write("resolv.conf", resolv))
         .and_then(|()| write("hostname", name))
-        .map_err(|e| format!("write the files of the pod in {}: {e}", dir.display()))
+        .map_err(|e| format!("write the files of the pod in {}: {e}", dir.display()))?;
+    Ok(warnings)
 }
 
 /// Removes a sandbox with its containers, address and root file systems; tries until it is done.
@@ -247,6 +261,15 @@ async fn ensure(
     })?;
     let here =
         rim.images.resolve(image).map_err(|e| ("ImageInspectError".into(), e.to_string()))?;
+    // Secrets are read only where they matter.
+    let open = here.as_ref().is_some_and(|here| rim.images.admits(here, &reference, &[]));
+    let keys = match open && policy != "Always" {
+        true => Vec::new(),
+        false => keys(rim, pod, &reference).await,
+    };
+    let holders: Vec<Holder> = keys.iter().map(|(_, holder)| holder.clone()).collect();
+    // One that the pod may not have is as good as not here, and is not betrayed.
+    let here = here.filter(|here| rim.images.admits(here, &reference, &holders));
     if let Some(here) = here.as_ref().filter(|_| policy != "Always") {
         tell(
             "Normal",
@@ -264,10 +287,7 @@ async fn ensure(
     }
     tell("Normal", "Pulling", format!("Pulling image {image:?}"));
     let begun = rim.world.uptime();
-    let credentials = credentials(rim, pod, &reference).await;
-    let mirrors = rim.config.mirrors.clone();
-    let options = PullOptions { credentials, mirrors, ..PullOptions::default() };
-    match rim.images.pull(image, options).await {
+    match pull_with(rim, image, keys).await {
         Ok(pulled) => {
             let took = (rim.world.uptime() - begun).as_millis() as i64 * 1_000_000;
             let took = skiff_api::duration::format(took);
@@ -294,13 +314,38 @@ async fn ensure(
     }
 }
 
-/// The first that fits of the pod's imagePullSecrets; a secret that is not there is passed over, as
+/// With the credentials that fit, one after the other, and without where there are none. Who got
+/// the image is remembered.
+async fn pull_with(
+    rim: &Rim,
+    image: &str,
+    keys: Vec<(Credentials, Holder)>,
+) -> Result<Arc<Image>, skiff_image::Error> {
+    let mut keys = VecDeque::from(keys);
+    loop {
+        let (credentials, holder) = keys.pop_front().unzip();
+        let mirrors = rim.config.mirrors.clone();
+        let given = holder.map_or(Given::ToAnyone, Given::To);
+        let options = PullOptions { credentials, mirrors, given, ..PullOptions::default() };
+        match rim.images.pull(image, options).await {
+            Err(error) if !keys.is_empty() => tracing::debug!(%error, "others are tried"),
+            answer => return answer,
+        }
+    }
+}
+
+/// Those that fit of the pod's imagePullSecrets; a secret that is not there is passed over, as
 /// upstream does, for the registry may need none.
-async fn credentials(rim: &Rim, pod: &Pod, reference: &Reference) -> Option<Credentials> {
+async fn keys(rim: &Rim, pod: &Pod, reference: &Reference) -> Vec<(Credentials, Holder)> {
+    let mut keys = Vec::new();
     for named in &pod.spec.image_pull_secrets {
         let read = rim.client.view::<Secret>(&pod.metadata.namespace, &named.name).await;
-        let data = read.and_then(|secret| crate::sources::decode(secret.data));
-        let data = match data {
+        let data = read.and_then(|secret| {
+            let meta = secret.metadata;
+            let owner = format!("{}/{}/{}", meta.namespace, meta.name, meta.uid);
+            Ok((crate::sources::decode(secret.data)?, owner))
+        });
+        let (data, owner) = match data {
             Ok(data) => data,
             Err(status) => {
                 tracing::warn!(secret = named.name, %status, "a pull secret cannot be read");
@@ -310,9 +355,10 @@ async fn credentials(rim: &Rim, pod: &Pod, reference: &Reference) -> Option<Cred
         let config = data.get(".dockerconfigjson").or_else(|| data.get(".dockercfg"));
         match config.map(|bytes| DockerConfig::parse(bytes)) {
             Some(Ok(config)) => {
-                if let Some(found) = config.lookup(reference).into_iter().next() {
-                    return Some(found);
-                }
+                keys.extend(config.lookup(reference).into_iter().map(|found| {
+                    let holder = Holder::new(owner.clone(), &found);
+                    (found, holder)
+                }));
             }
             Some(Err(error)) => {
                 tracing::warn!(secret = named.name, %error, "a pull secret cannot be read");
@@ -320,7 +366,8 @@ async fn credentials(rim: &Rim, pod: &Pod, reference: &Reference) -> Option<Cred
             None => {}
         }
     }
-    None
+    keys.truncate(KEYS_MOST);
+    keys
 }
 
 /// What statuses show: a tag as the image, a digest of a repository as its id.

@@ -6,6 +6,7 @@ pub mod act;
 pub mod adopt;
 pub mod allocation;
 pub mod containers;
+pub mod dns;
 pub mod exits;
 pub mod files;
 pub mod plan;
@@ -13,6 +14,7 @@ pub mod seen;
 pub mod start;
 pub mod status;
 pub mod stop;
+pub mod storage;
 pub mod worker;
 
 use crate::Error;

@@ -189,16 +189,21 @@ impl Job {
     ) -> Result<ContainerSpec, Trouble> {
         let rim = &self.rim;
         let message = exits::message_file(rim, &self.pod.metadata.uid, &self.container, &self.id);
-        let mounts =
-            mounts::mounts(container, &self.volumes, &self.own_files(container, &message), &env)
-                .map_err(|why| ("CreateContainerConfigError", why))?;
+        let (own, declared) = (self.own_files(container, &message), image.config.volumes.keys());
+        let mounts = mounts::mounts(container, &self.volumes, &own, &env, declared)
+            .map_err(|why| ("CreateContainerConfigError", why))?;
         let wanted = identity::wanted(&self.pod, container, &image.config.user);
         let target = &container.target_container_name;
         if !target.is_empty() && self.target.is_none() {
             let why = format!("unable to find target container {target}");
             return Err(("CreateContainerConfigError", why));
         }
-        let args = command::command(container, &image.config, &env);
+        let args = command::command(container, &image.config, &env)
+            .map_err(|why| ("CreateContainerConfigError", why))?;
+        let merged = command::merged_env(&image.config, &env)
+            .map_err(|why| ("CreateContainerConfigError", why))?;
+        let armor = crate::admit::profile(&self.pod, container, rim.rules.profiles)
+            .map_err(|why| ("CreateContainerError", format!("Cannot enforce AppArmor: {why}")))?;
         if args.is_empty() {
             let why = "no command specified".to_owned();
             return Err(("CreateContainerError", why));
@@ -217,13 +222,13 @@ impl Job {
             id: self.id.clone(),
             labels: self.labels(container, &user),
             args,
-            env: self.with_hostname(command::merged_env(&image.config, &env)),
+            env: self.with_hostname(merged),
             cwd,
             rootfs,
             readonly_rootfs: container.security_context.read_only_root_filesystem,
             mounts,
             user,
-            security: security::security(&self.pod, container, &rim.profiles()),
+            security: security::security(&self.pod, container, &rim.profiles(), armor),
             devices: Vec::new(),
             resources: limits::container(container),
             rlimits: Vec::new(),

@@ -5,12 +5,12 @@ use super::adopt::{self, Leftover};
 use super::allocation::{self, Refusal};
 use super::plan::{self, Action, Why};
 use super::seen::{Outcome, ProbeSort, Sandbox, Seen, Step};
-use super::{act, start, status, stop};
+use super::{act, start, status, stop, storage};
+use crate::admit;
 use crate::probe;
 use crate::report::{Note, Report};
 use crate::rim::Rim;
 use crate::sources::Names;
-use crate::unsupported;
 use crate::volumes::{Mounted, Token};
 use serde_json::Value;
 use skiff_api::views::Pod;
@@ -24,6 +24,11 @@ use tokio::sync::watch;
 const ROUNDS_MOST: usize = 32;
 /// Between a change in the API and the change of files; upstream takes up to a minute.
 const REFRESH_PAUSE: Duration = Duration::from_secs(1);
+
+/// Between two looks at what a pod has on the disk, as upstream's kubelet looks; more where a look
+/// takes long.
+const MEASURE_EVERY: Duration = Duration::from_secs(10);
+const MEASURE_SHARE: u32 = 20;
 
 /// Volumes by name, and the tokens that are in them.
 pub type Volumes = BTreeMap<String, Mounted>;
@@ -42,6 +47,9 @@ pub enum Mail {
     /// The files of the volumes are as the API has them now, or cannot be made so.
     Refreshed(Result<Volumes, String>, Tokens),
     Note(Note),
+    /// What the pod has on the disk was measured: it has to go, for this reason, or may stay. It
+    /// took so long.
+    Measured(Option<String>, Duration),
 }
 
 pub struct Worker {
@@ -66,6 +74,9 @@ pub struct Worker {
     /// Something has changed that volumes show; one refresh at a time.
     stale: bool,
     refreshing: bool,
+    /// When to look at what the pod has on the disk; one look at a time.
+    measure: Duration,
+    measuring: bool,
 }
 
 impl Worker {
@@ -86,11 +97,17 @@ impl Worker {
         match &leftover {
             Some(leftover) => adopt::adopt(&mut seen, leftover),
             None => {
-                if let Some(why) = unsupported::refusal(&seen.pod).filter(|_| !silent) {
-                    seen.failed = Some(("UnsupportedPodSpec".into(), why.clone()));
-                    let (pod, sort) = (seen.pod.clone(), "Warning");
-                    let reason = "UnsupportedPodSpec";
-                    report.event(Note { pod, container: None, sort, reason, message: why });
+                let (pod, container, sort) = (seen.pod.clone(), None, "Warning");
+                if silent {
+                } else if let Some(admit::Refusal { reason, message }) =
+                    admit::refusal(&pod, &rim.rules)
+                {
+                    let told = format!("Pod was rejected: {message}");
+                    seen.failed = Some((reason.into(), told));
+                    report.event(Note { pod, container, sort, reason, message });
+                } else if let Some((reason, message)) = admit::warning(&pod, &rim.rules) {
+                    let message = message.into();
+                    report.event(Note { pod, container, sort, reason, message });
                 }
             }
         }
@@ -110,6 +127,8 @@ impl Worker {
             wake: None,
             stale: false,
             refreshing: false,
+            measure: Duration::ZERO,
+            measuring: false,
         };
         worker.watch_sources();
         if let Sandbox::Removing { id } = worker.seen.sandbox.clone() {
@@ -162,6 +181,15 @@ impl Worker {
             }
             Mail::Gone => self.seen.gone = true,
             Mail::Note(note) => self.report.event(note),
+            Mail::Measured(excess, took) => {
+                self.measuring = false;
+                let pause = MEASURE_EVERY.max(took * MEASURE_SHARE);
+                self.measure = self.rim.world.uptime() + pause;
+                if let Some(message) = excess.filter(|_| !plan::stopping(&self.seen)) {
+                    self.note(None, "Warning", "Evicted", message.clone());
+                    self.seen.failed = Some(("Evicted".into(), message));
+                }
+            }
             Mail::Mounted(result, tokens) => {
                 self.tokens = tokens;
                 if let Err(why) = &result {
@@ -270,6 +298,7 @@ impl Worker {
             }
         }
         self.refresh();
+        self.measure();
         self.settle();
         self.tell();
     }
@@ -300,6 +329,33 @@ impl Worker {
             }
             // The worker may have ended; then nobody needs this.
             let _ = send.send(Mail::Refreshed(made, tokens));
+        });
+    }
+
+    /// Looks at what the pod has on the disk, where that is limited.
+    fn measure(&mut self) {
+        let settled = self.seen.volumes == Step::Done && !plan::stopping(&self.seen);
+        if self.measuring || !settled || !storage::limited(&self.seen.pod) {
+            return;
+        }
+        if self.measure > self.rim.world.uptime() {
+            self.wake = Some(self.wake.map_or(self.measure, |wake| wake.min(self.measure)));
+            return;
+        }
+        self.measuring = true;
+        let (rim, pod, send) = (self.rim.clone(), self.seen.pod.clone(), self.send.clone());
+        let live = self.seen.containers.iter();
+        let live = live.filter_map(|(name, known)| Some((name.clone(), known.live()?.to_owned())));
+        let live: BTreeMap<String, String> = live.collect();
+        self.rim.tasks.spawn(async move {
+            let (begun, shared) = (rim.world.uptime(), rim.clone());
+            let look = rim.blocking(move || Ok(storage::excess(&shared, &pod, &live)));
+            let excess = look.await.unwrap_or_else(|why| {
+                tracing::warn!(why, "what a pod has on the disk is not measured");
+                None
+            });
+            // The worker may have ended; then nobody needs this.
+            let _ = send.send(Mail::Measured(excess, rim.world.uptime() - begun));
         });
     }
 
@@ -352,7 +408,7 @@ impl Worker {
     fn begin(&mut self, action: Action, forgotten: Option<String>) {
         let (rim, pod, send) = (self.rim.clone(), self.seen.pod.clone(), self.send.clone());
         match action {
-            Action::MakeSandbox => self.spawn(act::make_sandbox(rim, pod)),
+            Action::MakeSandbox => self.spawn(act::make_sandbox(rim, pod, send)),
             Action::Mount => {
                 let addresses = self.addresses();
                 let mut tokens = std::mem::take(&mut self.tokens);

@@ -16,17 +16,21 @@ const DATA: &str = "..data";
 const DATA_NEXT: &str = "..data_tmp";
 /// Folders are open to all: who may read is a matter of the files.
 const DIR_MODE: u32 = 0o755;
-const ROOT_MODE: u32 = 0o777;
+/// What a volume's group gets on files and folders of volumes that are read-only (concepts:
+/// "Configure volume permission and ownership change policy for Pods").
+const GROUP_FILE: u32 = 0o440;
+const GROUP_DIR: u32 = 0o2550;
 
-/// Makes the folder show exactly these files.
+/// Makes the folder, of this mode, show exactly these files.
 pub fn write(
     dir: &Path,
+    mode: u32,
     files: &BTreeMap<String, File>,
     group: Option<u32>,
     stamp: &str,
 ) -> io::Result<()> {
     fs::create_dir_all(dir)?;
-    fs::set_permissions(dir, fs::Permissions::from_mode(ROOT_MODE))?;
+    own_dir(dir, mode, group)?;
     let data = dir.join(DATA);
     if data.exists() && same(&data, files)? {
         return Ok(());
@@ -34,11 +38,11 @@ pub fn write(
     let name = format!("..{stamp}");
     let fresh = dir.join(&name);
     fs::create_dir(&fresh)?;
-    fs::set_permissions(&fresh, fs::Permissions::from_mode(DIR_MODE))?;
+    own_dir(&fresh, DIR_MODE, group)?;
     for (path, file) in files {
         write_file(&fresh, path, file, group)?;
     }
-    let old = fs::read_link(&data).ok();
+    let old = fs::read_link(&data).ok().filter(|old| is_stamp(old));
     let next = dir.join(DATA_NEXT);
     remove_if_there(&next)?;
     symlink(&name, &next)?;
@@ -50,17 +54,25 @@ pub fn write(
     Ok(())
 }
 
+/// A name that this file gave. Whoever is let write to the volume may put any link there.
+fn is_stamp(old: &Path) -> bool {
+    let name = old.as_os_str().as_encoded_bytes();
+    name.len() > 2 && name.starts_with(b"..") && !name.contains(&b'/')
+}
+
+fn own_dir(dir: &Path, mode: u32, group: Option<u32>) -> io::Result<()> {
+    chown(dir, None, group)?;
+    let mode = if group.is_some() { mode | GROUP_DIR } else { mode };
+    fs::set_permissions(dir, fs::Permissions::from_mode(mode))
+}
+
 fn write_file(root: &Path, path: &str, file: &File, group: Option<u32>) -> io::Result<()> {
     let full = root.join(path);
     if let Some(parent) = full.parent() {
         fs::create_dir_all(parent)?;
     }
     fs::write(&full, &file.bytes)?;
-    let mut mode = file.mode;
-    if group.is_some() {
-        // The group may read whatever the owner may (KEP-2451: fsGroup on ephemeral volumes).
-        mode |= (mode & 0o500) >> 3 | 0o040;
-    }
+    let mode = if group.is_some() { file.mode | GROUP_FILE } else { file.mode };
     chown(&full, file.owner, group)?;
     fs::set_permissions(&full, fs::Permissions::from_mode(mode))
 }
@@ -139,15 +151,35 @@ mod tests {
     fn a_folder_changes_as_a_whole() {
         let dir = std::env::temp_dir().join(format!("skiff-atomic-{}", std::process::id()));
         let volume = dir.join("v");
-        write(&volume, &files(&[("a", "1"), ("d/x", "2")]), None, "s1").expect("written");
+        write(&volume, 0o1777, &files(&[("a", "1"), ("d/x", "2")]), None, "s1").expect("written");
         assert_eq!(fs::read_to_string(volume.join("d/x")).expect("there"), "2");
         let first = fs::read_link(volume.join("..data")).expect("a link");
-        write(&volume, &files(&[("a", "1"), ("d/x", "2")]), None, "s2").expect("written");
+        let mode = |path: &Path| fs::metadata(path).expect("there").mode() & 0o7777;
+        assert_eq!([mode(&volume), mode(&volume.join("..data"))], [0o1777, 0o755]);
+        write(&volume, 0o1777, &files(&[("a", "1"), ("d/x", "2")]), None, "s2").expect("written");
         assert_eq!(fs::read_link(volume.join("..data")).expect("a link"), first, "nothing changed");
-        write(&volume, &files(&[("a", "3")]), None, "s3").expect("written");
+        write(&volume, 0o1777, &files(&[("a", "3")]), None, "s3").expect("written");
         assert_eq!(fs::read_to_string(volume.join("a")).expect("there"), "3");
         assert!(volume.join("d").symlink_metadata().is_err());
         assert!(!volume.join(first).exists());
+        let grouped = dir.join("g");
+        write(&grouped, 0o1777, &files(&[("a", "1")]), Some(7), "s1").expect("written");
+        let modes = ["", "..data", "a"].map(|name| mode(&grouped.join(name)));
+        assert_eq!(modes, [0o3777, 0o2755, 0o644]);
+        assert!(
+            ["", "..data", "a"]
+                .iter()
+                .all(|name| { fs::metadata(grouped.join(name)).expect("there").gid() == 7 })
+        );
+        let others = dir.join("others");
+        fs::create_dir(&others).expect("made");
+        for led in [others.as_path(), Path::new("../others"), Path::new("..")] {
+            fs::remove_file(grouped.join("..data")).expect("removed");
+            symlink(led, grouped.join("..data")).expect("linked");
+            write(&grouped, 0o1777, &files(&[("a", "2")]), None, "s2").expect("written");
+            fs::remove_dir_all(grouped.join("..s2")).expect("removed");
+            assert!(others.exists() && volume.exists(), "a link leads to what is not the node's");
+        }
         fs::remove_dir_all(dir).expect("cleaned up");
     }
 }

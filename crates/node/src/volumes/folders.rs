@@ -7,6 +7,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 
 const EMPTY_MODE: u32 = 0o777;
+/// In memory nobody removes what is another's, as a fresh tmpfs has it (tmpfs(5)).
+pub const MEMORY_MODE: u32 = 0o1777;
 /// New files in the folder belong to its group.
 const SETGID: u32 = 0o2000;
 
@@ -21,7 +23,8 @@ pub fn empty(dir: &Path, memory: bool, size: Option<u64>, group: Option<u32>) ->
     } else if !fresh {
         return Ok(());
     }
-    let mode = if group.is_some() { EMPTY_MODE | SETGID } else { EMPTY_MODE };
+    let mode = if memory { MEMORY_MODE } else { EMPTY_MODE };
+    let mode = if group.is_some() { mode | SETGID } else { mode };
     chown(dir, None, group)?;
     fs::set_permissions(dir, fs::Permissions::from_mode(mode))
 }

@@ -21,6 +21,9 @@ use std::path::{Path, PathBuf};
 
 pub use tokens::Token;
 
+/// The folder of a config map is one of the disk upstream, the others are in memory.
+const CONFIG_MODE: u32 = 0o777;
+
 /// A volume that containers can mount.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mounted {
@@ -34,6 +37,7 @@ enum Todo {
     /// Files that follow the API, in a folder that is swapped.
     Files {
         dir: PathBuf,
+        mode: u32,
         files: BTreeMap<String, File>,
     },
     Empty {
@@ -86,7 +90,10 @@ fn shown(step: &Todo) -> Mounted {
 
 fn plan(volume: &Volume, given: &Given<'_>, root: &Path) -> Result<Todo, String> {
     let dir = |plugin: &str| root.join(format!("kubernetes.io~{plugin}")).join(&volume.name);
-    let files = |plugin: &str, files| Ok(Todo::Files { dir: dir(plugin), files });
+    let files = |plugin: &str, files| {
+        let mode = if plugin == "configmap" { CONFIG_MODE } else { folders::MEMORY_MODE };
+        Ok(Todo::Files { dir: dir(plugin), mode, files })
+    };
     if let Some(map) = &volume.config_map {
         return files("configmap", payload::config_map(map, given)?);
     }
@@ -126,8 +133,8 @@ fn plan(volume: &Volume, given: &Given<'_>, root: &Path) -> Result<Todo, String>
 fn make(todo: &[(String, Todo)], group: Option<u32>, stamp: &str) -> Result<(), String> {
     for (name, step) in todo {
         let done = match step {
-            Todo::Files { dir, files } => {
-                atomic::write(dir, files, group, stamp).map_err(|e| e.to_string())
+            Todo::Files { dir, mode, files } => {
+                atomic::write(dir, *mode, files, group, stamp).map_err(|e| e.to_string())
             }
             Todo::Empty { dir, memory, size } => {
                 folders::empty(dir, *memory, *size, group).map_err(|e| e.to_string())

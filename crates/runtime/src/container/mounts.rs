@@ -43,6 +43,8 @@ const READ_ONLY_PROC: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
 pub(super) fn build(job: &Job) -> Result<Inside> {
     let security = &job.spec.security;
     let masked = !security.privileged && security.proc_mount == ProcMount::Default;
+    // Modes of what is made here are as they are said.
+    sys::set_umask(0);
     let sources = job.spec.mounts.iter().map(source).collect::<Result<Vec<_>>>()?;
     let shm = tree(sys::open(&job.shm, libc::O_PATH, 0).map_err(failed("open shm"))?.as_fd(), 0)?;
     let nodes = devices::nodes(&job.spec)?;
@@ -51,8 +53,6 @@ pub(super) fn build(job: &Job) -> Result<Inside> {
     mount_root(job)?;
     enter_root(&job.mountpoint)?;
     let root = Inside::at(Path::new("/")).map_err(failed("open /"))?;
-    // Modes of what is made here are as they are said.
-    sys::set_umask(0);
     let proc = kernel_mounts(job, &root)?;
     devices::make(&root, &nodes)?;
     put_own(&root, "/dev/shm", &shm)?;
@@ -81,10 +81,12 @@ pub(super) fn build(job: &Job) -> Result<Inside> {
 enum Source {
     Tree(OwnedFd, Shape),
     Tmpfs(String),
+    Own,
 }
 
 fn source(mount: &Mount) -> Result<Source> {
     match &mount.source {
+        MountSource::Own => Ok(Source::Own),
         MountSource::Tmpfs { size, mode } => {
             let size = size.map_or(String::new(), |size| format!(",size={size}"));
             Ok(Source::Tmpfs(format!("mode={mode:o}{size}")))
@@ -124,8 +126,10 @@ fn open_below(volume: OwnedFd, below: &Path) -> Result<OwnedFd> {
     if below.components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir)) {
         return Err(Error::Invalid(format!("subPath {} must stay inside", below.display())));
     }
-    // Links are followed as if the volume were the root; folders are made as the kubelet does.
-    Inside::new(volume).make(below, Shape::Folder, 0o750, Dangling::Refused).map_err(wrong)
+    // Links are followed as if the volume were the root; folders are as open as the volume is (the
+    // kubelet does so), or nobody but root could write to a subPath of an emptyDir.
+    let mode = sys::stat(&volume).map_err(wrong)?.st_mode & 0o1777;
+    Inside::new(volume).make(below, Shape::Folder, mode, Dangling::Refused).map_err(wrong)
 }
 
 /// HostToContainer needs a shared or slave mount below it, Bidirectional a shared one: else mounts
@@ -254,19 +258,21 @@ fn put_own(root: &Inside, target: &str, tree: &OwnedFd) -> Result<()> {
 
 fn put(root: &Inside, proc: &Inside, mount: &Mount, source: Source) -> Result<()> {
     let what = || format!("mount at {}", mount.target.display());
-    let (tree, shape) = match source {
-        Source::Tree(tree, shape) => (tree, shape),
+    let (made, shape) = match source {
+        Source::Tree(tree, shape) => (Some(tree), shape),
+        Source::Own => (None, Shape::Folder),
         Source::Tmpfs(options) => {
             let attributes = NOSUID | NODEV | if mount.readonly { RDONLY } else { 0 };
             let made = m::make("tmpfs", &options, attributes).map_err(failed(what()))?;
-            (made, Shape::Folder)
+            (Some(made), Shape::Folder)
         }
     };
     let target = root.make(&mount.target, shape, 0o755, Dangling::Made).map_err(failed(what()))?;
     check_target(root, proc, &target)
         .map_err(failed(what()))?
         .map_or(Ok(()), |why| Err(Error::Invalid(format!("{}: {why}", what()))))?;
-    m::attach_tree(tree.as_fd(), target.as_fd()).map_err(failed(what()))
+    let made = made.map_or_else(|| tree(target.as_fd(), 0), Ok)?;
+    m::attach_tree(made.as_fd(), target.as_fd()).map_err(failed(what()))
 }
 
 /// Why nothing can be mounted there. What lies on /proc would be looked at in its place: by us when

@@ -175,6 +175,12 @@ impl PodSpec {
         self.init_containers.iter().chain(&self.containers).chain(&self.ephemeral_containers)
     }
 
+    /// The ports of the machine that containers ask for.
+    pub fn host_ports(&self) -> impl Iterator<Item = &ContainerPort> {
+        let ports = self.init_containers.iter().chain(&self.containers).flat_map(|c| &c.ports);
+        ports.filter(|port| port.host_port != 0)
+    }
+
     pub fn volume(&self, name: &str) -> Option<&Volume> {
         self.volumes.iter().find(|volume| volume.name == name)
     }
