@@ -1,13 +1,14 @@
 //! The pod init: one tiny process per sandbox, parent of every process that is started in it.
 //!
-//! It lives in the sandbox's namespaces (and is process 1 of its pid namespace where containers
-//! share one). It forks what the supervisor asks for, reaps it, and writes starts and exits to a
+//! It lives in the sandbox's namespaces, but never in a pid namespace that containers see: where
+//! they share one, process 1 of it is another ([`crate::first`]), and whatever joins them does so
+//! as its last step (`container::be_born`). It forks what the supervisor asks for, reaps it, and writes starts and exits to a
 //! file before it tells anybody. It holds the containers' pipes open, so that what they wrote
 //! survives a supervisor that dies. A supervisor that comes anew connects and asks what is alive.
 //! Never here: a decision; and nothing that can block, because everybody's exit waits behind it.
 
 use crate::container::cgroup;
-use crate::container::{self, Descriptors, Role};
+use crate::container::{self, Descriptors, Role, Word};
 use crate::status::Nanos;
 use crate::sys::{self, poll, process, socket};
 use crate::wire::Failure;
@@ -15,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// One line of a sandbox's record of lives.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,6 +112,16 @@ struct Child {
     kind: Kind,
     oom_file: Option<PathBuf>,
     pidfd: OwnedFd,
+    /// Until it executes, if it is to join a target.
+    birth: Option<Birth>,
+}
+
+/// How the init learns who joined a target in place of the child that it forked.
+struct Birth {
+    socket: OwnedFd,
+    /// The child's end, so that the supervisor hears of the execution after it has heard of the
+    /// process. None once that is so.
+    status: Option<OwnedFd>,
 }
 
 struct Init {
@@ -118,29 +129,33 @@ struct Init {
     listener: OwnedFd,
     signals: OwnedFd,
     poll: poll::Poll,
-    /// The init's own, to come back to after an exec was put into another.
-    pid_namespace: OwnedFd,
+    /// Process 1 of the pod, where containers share process ids.
+    first: Option<OwnedFd>,
     supervisor: Option<OwnedFd>,
     children: HashMap<i32, Child>,
     held: HashMap<String, BTreeMap<Held, OwnedFd>>,
     recent: VecDeque<Record>,
+    /// The dead that nobody knows, while somebody's birth is still to be told.
+    strays: HashMap<i32, (i32, Option<i32>)>,
 }
 
 const LISTENER: u64 = 0;
 const SIGNALS: u64 = 1;
 const SUPERVISOR: u64 = 2;
+const BIRTH: u64 = 3;
+const FIRST: u64 = 4;
 
 /// Becomes the pod init. Arguments: the sandbox's id (for `ps`), the numbers of the descriptors of
-/// its listening socket and of its record.
+/// its listening socket and of its record, and of process 1 where there is one.
 pub fn main(args: &[String]) -> i32 {
-    let [id, listener, events] = args else {
+    let [id, listener, events, first @ ..] = args else {
         eprintln!("a pod init is started by the supervisor only");
         return 2;
     };
-    let number = |text: &String| text.parse::<RawFd>().map_err(io::Error::other);
+    let given = |text: &String| sys::adopt(text.parse::<RawFd>().map_err(io::Error::other)?);
     let run = || -> io::Result<()> {
-        let (listener, events) = (number(listener)?, number(events)?);
-        Init::new(sys::adopt(listener)?, sys::adopt(events)?)?.run()
+        let first = first.first().map(given).transpose()?;
+        Init::new(given(listener)?, given(events)?, first)?.run()
     };
     match run() {
         Ok(()) => 0,
@@ -152,7 +167,7 @@ pub fn main(args: &[String]) -> i32 {
 }
 
 impl Init {
-    fn new(listener: OwnedFd, events: OwnedFd) -> io::Result<Init> {
+    fn new(listener: OwnedFd, events: OwnedFd, first: Option<OwnedFd>) -> io::Result<Init> {
         process::set_name(c"skiff-pod")?;
         process::control(libc::PR_SET_CHILD_SUBREAPER, 1)?;
         process::control(libc::PR_SET_DUMPABLE, 0)?;
@@ -164,17 +179,20 @@ impl Init {
         socket::listen(&listener)?;
         poll.add(listener.as_raw_fd(), poll::IN, LISTENER)?;
         poll.add(signals.as_raw_fd(), poll::IN, SIGNALS)?;
-        let pid_namespace = sys::open(Path::new("/proc/self/ns/pid"), libc::O_RDONLY, 0)?;
+        if let Some(first) = &first {
+            poll.add(first.as_raw_fd(), poll::IN, FIRST)?;
+        }
         Ok(Init {
             events,
             listener,
             signals,
             poll,
-            pid_namespace,
+            first,
             supervisor: None,
             children: HashMap::new(),
             held: HashMap::new(),
             recent: VecDeque::new(),
+            strays: HashMap::new(),
         })
     }
 
@@ -184,6 +202,9 @@ impl Init {
                 match token {
                     LISTENER => self.connect()?,
                     SIGNALS => self.reap(),
+                    BIRTH => self.births(),
+                    // The kernel has killed everything in its namespace.
+                    FIRST => return Err(io::Error::other("process 1 has died")),
                     _ => self.obey(),
                 }
             }
@@ -266,21 +287,13 @@ impl Init {
         mut with: Descriptors,
     ) {
         let birthplace = with.remove(&Role::Birthplace);
-        let pids = with.remove(&Role::PidNamespace);
-        let forked = (|| {
-            // Only children are put there; it takes a way back to one's own.
-            if let Some(pids) = &pids {
-                process::enter(pids, libc::CLONE_NEWPID)?;
-            }
-            let forked = process::fork(flags, birthplace.as_ref().map(AsFd::as_fd));
-            if pids.is_some() && !matches!(forked, Ok(process::Fork::Child)) {
-                process::enter(&self.pid_namespace, libc::CLONE_NEWPID)?;
-            }
-            forked
+        let forked = (|| -> io::Result<_> {
+            let birth = self.expect_birth(kind, &mut with)?;
+            Ok((process::fork(flags, birthplace.as_ref().map(AsFd::as_fd))?, birth))
         })();
-        let (pid, pidfd) = match forked {
-            Ok(process::Fork::Child) => container::become_program(&id, with, &self.events),
-            Ok(process::Fork::Parent { pid, pidfd }) => (pid, pidfd),
+        let (pid, pidfd, birth) = match forked {
+            Ok((process::Fork::Child, _)) => container::become_program(&id, with, &self.events),
+            Ok((process::Fork::Parent { pid, pidfd }, birth)) => (pid, pidfd, birth),
             Err(e) => {
                 self.tell(&Report::NotSpawned { id, why: format!("clone3: {e}") });
                 return;
@@ -293,10 +306,84 @@ impl Init {
                 held.extend(with.remove(&role).map(|descriptor| (what, descriptor)));
             }
         }
-        if let Ok(copy) = pidfd.try_clone() {
-            self.tell_with(&Report::Spawned { id: id.clone() }, &[copy.as_fd()]);
+        let child = Child { id, kind, oom_file, pidfd, birth };
+        // Of one that joins a target, only the process that goes there is of interest.
+        if child.birth.is_none() {
+            self.tell_spawned(&child);
         }
-        self.children.insert(pid, Child { id, kind, oom_file, pidfd });
+        self.children.insert(pid, child);
+    }
+
+    fn tell_spawned(&mut self, child: &Child) {
+        let report = Report::Spawned { id: child.id.clone() };
+        self.tell_with(&report, &[child.pidfd.as_fd()]);
+    }
+
+    /// Lays ready what a child needs to join a target, if it is to.
+    fn expect_birth(&self, kind: Kind, with: &mut Descriptors) -> io::Result<Option<Birth>> {
+        if let (Some(first), Kind::Container) = (&self.first, kind) {
+            with.insert(Role::Target, first.try_clone()?);
+        }
+        if !with.contains_key(&Role::Target) {
+            return Ok(None);
+        }
+        let (socket, theirs) = socket::pair(libc::SOCK_SEQPACKET)?;
+        sys::set_nonblocking(&socket)?;
+        self.poll.add(socket.as_raw_fd(), poll::IN, BIRTH)?;
+        with.insert(Role::Birth, theirs);
+        let status = with.get(&Role::Status).map(OwnedFd::try_clone).transpose()?;
+        Ok(Some(Birth { socket, status }))
+    }
+
+    /// Hears all that those have said who are about to join a target.
+    fn births(&mut self) {
+        let pending = |(pid, child): (&i32, &Child)| child.birth.is_some().then_some(*pid);
+        for pid in self.children.iter().filter_map(pending).collect::<Vec<_>>() {
+            self.birth(pid);
+        }
+        if self.children.values().all(|child| child.birth.is_none()) {
+            self.strays.clear();
+        }
+    }
+
+    fn birth(&mut self, mut pid: i32) {
+        while let Some(child) = self.children.get_mut(&pid)
+            && let Some(birth) = &child.birth
+        {
+            let (mut packet, mut carried) = (Vec::new(), Vec::new());
+            match socket::receive(birth.socket.as_raw_fd(), &mut packet, &mut carried) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                // What has been executed says no more; neither does the dead.
+                Ok(0) | Err(_) => child.birth = None,
+                Ok(_) => match (carried.pop(), packet.as_slice().try_into()) {
+                    // The first word only: the next ones come from where others can see it.
+                    (Some(pidfd), Ok(number)) if birth.status.is_some() => {
+                        let Some(child) = self.children.remove(&pid) else { return };
+                        pid = self.born(child, i32::from_ne_bytes(number), pidfd);
+                    }
+                    _ => {
+                        if let Ok(Word::Failed(failure)) = serde_json::from_slice(&packet) {
+                            let record = Record::failed(&child.id, &failure);
+                            self.record(&record);
+                        }
+                    }
+                },
+            }
+        }
+    }
+
+    /// The child that was forked has a sibling now, which is the one that counts.
+    fn born(&mut self, mut child: Child, pid: i32, pidfd: OwnedFd) -> i32 {
+        child.pidfd = pidfd;
+        self.tell_spawned(&child);
+        if let Some(birth) = &mut child.birth {
+            birth.status = None;
+        }
+        self.children.insert(pid, child);
+        if let Some((code, signal)) = self.strays.remove(&pid) {
+            self.ended(pid, code, signal);
+        }
+        pid
     }
 
     fn record(&self, record: &Record) {
@@ -307,20 +394,31 @@ impl Init {
 
     fn reap(&mut self) {
         while poll::next_signal(&self.signals).is_ok() {}
+        self.births();
         while let Some((pid, code, signal)) = process::reap() {
-            // Others are orphans of containers that share process ids: nobody asks for them.
-            let Some(child) = self.children.remove(&pid) else { continue };
-            let oom = child.oom_file.as_deref().is_some_and(|file| cgroup::oom_kills(file) > 0);
-            let record = Record::Exited { id: child.id, at: sys::now(), code, signal, oom };
-            // The exit of an exec is news, not history: probes would fill the disk with them.
-            if child.kind == Kind::Container {
-                self.record(&record);
-            } else {
-                self.recent.truncate(MAX_RECENT - 1);
-                self.recent.push_front(record.clone());
+            if self.children.contains_key(&pid) {
+                // Its last words, if it could not be executed, come before its end.
+                self.birth(pid);
+                self.ended(pid, code, signal);
+            } else if self.children.values().any(|child| child.birth.is_some()) {
+                self.strays.insert(pid, (code, signal));
             }
-            self.tell(&Report::Lived(record));
+            // Others are orphans, or have a sibling: nobody asks for them.
         }
+    }
+
+    fn ended(&mut self, pid: i32, code: i32, signal: Option<i32>) {
+        let Some(child) = self.children.remove(&pid) else { return };
+        let oom = child.oom_file.as_deref().is_some_and(|file| cgroup::oom_kills(file) > 0);
+        let record = Record::Exited { id: child.id, at: sys::now(), code, signal, oom };
+        // The exit of an exec is news, not history: probes would fill the disk with them.
+        if child.kind == Kind::Container {
+            self.record(&record);
+        } else {
+            self.recent.truncate(MAX_RECENT - 1);
+            self.recent.push_front(record.clone());
+        }
+        self.tell(&Report::Lived(record));
     }
 
     fn report(&mut self) {

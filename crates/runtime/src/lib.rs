@@ -21,6 +21,7 @@
 
 pub mod client;
 pub mod container;
+mod first;
 pub mod init;
 pub mod spec;
 pub mod status;

@@ -105,7 +105,7 @@ pub enum PidMode {
     /// Its own (each container has a process 1).
     #[default]
     Container,
-    /// All of the sandbox (shareProcessNamespace); the pod init is process 1.
+    /// All of the sandbox (shareProcessNamespace); process 1 is nobody, and reaps.
     Pod,
     /// All of the machine.
     Host,

@@ -6,7 +6,7 @@
 
 use super::caps;
 use crate::spec::{ContainerSpec, Rlimit};
-use crate::sys::process;
+use crate::sys::{self, process};
 use crate::{Error, Result, failed};
 use std::io;
 
@@ -49,9 +49,7 @@ pub(super) fn take(spec: &ContainerSpec, enter: impl Fn() -> Result<()>) -> Resu
         set_limit(limit)?;
     }
     let wanted = caps::set(&spec.security)?;
-    for bit in (0..64).filter(|bit| caps::ALL & (1 << bit) != 0 && wanted & (1 << bit) == 0) {
-        process::control(libc::PR_CAPBSET_DROP, bit).map_err(failed("drop a capability"))?;
-    }
+    bound(wanted)?;
     // What the machine itself lacks cannot be had (CAP_SYS_RESOURCE in many virtual machines).
     let has = permitted()?;
     process::control(libc::PR_SET_KEEPCAPS, 1).map_err(failed("keep capabilities"))?;
@@ -75,8 +73,13 @@ pub(super) fn take(spec: &ContainerSpec, enter: impl Fn() -> Result<()>) -> Resu
 
 impl Taken {
     /// Only the program of the container comes after this. A filter needs CAP_SYS_ADMIN to be
-    /// installed, unless there are no new privileges.
-    pub(super) fn confine(&self, filter: Option<&[u8]>) -> Result<()> {
+    /// installed, unless there are no new privileges. `appear` is the step into the sight of others,
+    /// which nobody takes with that capability.
+    pub(super) fn confine(
+        &self,
+        filter: Option<&[u8]>,
+        appear: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
         if self.no_new_privileges {
             process::control(libc::PR_SET_NO_NEW_PRIVS, 1).map_err(failed("no_new_privs"))?;
         }
@@ -89,12 +92,25 @@ impl Taken {
             Some(filter) if !self.no_new_privileges => {
                 set(self.last | caps::SYS_ADMIN & permitted()?)?;
                 install(filter)?;
-                set(self.last)
+                set(self.last)?;
+                appear()
             }
-            Some(filter) => set(self.last).and_then(|()| install(filter)),
-            None => set(self.last),
+            Some(filter) => {
+                set(self.last)?;
+                appear()?;
+                install(filter)
+            }
+            None => set(self.last).and_then(|()| appear()),
         }
     }
+}
+
+/// Shrinks the bounding set to these.
+pub(crate) fn bound(wanted: u64) -> Result<()> {
+    for bit in (0..64).filter(|bit| caps::ALL & (1 << bit) != 0 && wanted & (1 << bit) == 0) {
+        process::control(libc::PR_CAPBSET_DROP, bit).map_err(failed("drop a capability"))?;
+    }
+    Ok(())
 }
 
 /// The permitted set of this process (proc(5), CapPrm).

@@ -46,6 +46,8 @@ pub(crate) struct Job {
     pub mountpoint: PathBuf,
     /// What becomes /dev/shm.
     pub shm: PathBuf,
+    /// What becomes /proc where process ids are those of the pod; else a new one does.
+    pub proc: Option<PathBuf>,
 }
 
 /// What a descriptor that comes with a job is for.
@@ -62,10 +64,11 @@ pub(crate) enum Role {
     Seccomp,
     /// v2 cgroup to be born in (the init's business).
     Birthplace,
-    /// Of a running container, for an exec; the first also for a container that joins it.
-    PidNamespace,
-    MountNamespace,
-    CgroupNamespace,
+    /// A process, by its pidfd: that of a container, for an exec; whose process ids are joined, for
+    /// a container.
+    Target,
+    /// To the init: where a child that joins a target says as whom it went there.
+    Birth,
 }
 
 /// Descriptors by role.
@@ -87,11 +90,16 @@ pub(crate) fn become_program(id: &str, mut with: Descriptors, events: &OwnedFd) 
     let Err(error) = result;
     let failure = Failure::from(error);
     let record = crate::init::Record::failed(id, &failure);
-    if let Err(e) = record.append(events) {
+    let word = serde_json::to_vec(&Word::Failed(failure)).expect("has string keys only");
+    let recorded = match with.get(&Role::Birth) {
+        // In sight of a container, the record is not in hand any more: the init writes it.
+        Some(birth) => socket::send(birth.as_raw_fd(), &word, &[]).map(drop),
+        None => record.append(events),
+    };
+    if let Err(e) = recorded {
         eprintln!("container {id}: record a failed start: {e}");
     }
     if let Some(status) = with.get(&Role::Status) {
-        let word = serde_json::to_vec(&Word::Failed(failure)).expect("has string keys only");
         // An error means that the supervisor has gone; the record tells its successor.
         let _ = socket::send(status.as_raw_fd(), &word, &[]);
     }
@@ -127,11 +135,11 @@ fn execute(with: &mut Descriptors, events: &OwnedFd) -> Result<Never> {
     let root = match &job.exec {
         None => {
             process::unshare(libc::CLONE_NEWCGROUP).map_err(failed("cgroup namespace"))?;
-            mounts::build(&job)?
+            let proc = join(&job, with)?;
+            mounts::build(&job, proc)?
         }
         Some(_) => enter(with)?,
     };
-    process::new_session().map_err(failed("start a session"))?;
     let terminal = job.exec.as_ref().map_or(job.spec.terminal, |exec| exec.terminal);
     if terminal {
         open_terminal(&job, &root, with)?
@@ -140,7 +148,7 @@ fn execute(with: &mut Descriptors, events: &OwnedFd) -> Result<Never> {
     }
     // Closed on execution like all others; 0 to 2 are copies that stay.
     drop(null);
-    run(&job, &root, profile.as_ref(), filter.as_deref())
+    run(&job, &root, with, profile.as_ref(), filter.as_deref())
 }
 
 /// What comes in a memory file is taken out of it and the file is closed.
@@ -150,16 +158,47 @@ fn memory(with: &mut Descriptors, role: Role) -> Result<Option<Vec<u8>>> {
     file.map(|file| sys::contents(&file).map_err(failed(what()))).transpose()
 }
 
-/// Into the namespaces of a running container; the init has seen to the pid namespace.
+/// Into the namespaces of a running container, all at once, by the process that holds them; into
+/// its process ids with the fork at the end ([`be_born`]).
 fn enter(with: &mut Descriptors) -> Result<Inside> {
-    for (role, kind) in
-        [(Role::CgroupNamespace, libc::CLONE_NEWCGROUP), (Role::MountNamespace, libc::CLONE_NEWNS)]
-    {
-        if let Some(namespace) = with.remove(&role) {
-            process::enter(&namespace, kind).map_err(failed("enter the container"))?;
-        }
-    }
+    let target = with.remove(&Role::Target);
+    let target = target.ok_or_else(|| Error::System("no container to enter".into()))?;
+    let all = libc::CLONE_NEWCGROUP | libc::CLONE_NEWNS | libc::CLONE_NEWPID;
+    process::enter(&target, all).map_err(failed("enter the container"))?;
     Inside::at(Path::new("/")).map_err(failed("open /"))
+}
+
+/// Shares the process ids of a target, if there is one, with the fork at the end. Returns what
+/// becomes /proc: a new one would show the process ids of this process.
+fn join(job: &Job, with: &mut Descriptors) -> Result<Option<OwnedFd>> {
+    let Some(target) = with.remove(&Role::Target) else { return Ok(None) };
+    let here = process::enter(&target, libc::CLONE_NEWPID);
+    here.map_err(failed("join the process ids"))?;
+    if let Some(proc) = &job.proc {
+        return mounts::proc_at(proc).map(Some);
+    }
+    let home = sys::open(Path::new("/proc/self/ns/mnt"), libc::O_RDONLY, 0);
+    let home = home.map_err(failed("open the mount namespace"))?;
+    process::enter(&target, libc::CLONE_NEWNS).map_err(failed("enter the container"))?;
+    let proc = mounts::proc_at(Path::new("/proc"))?;
+    process::enter(&home, libc::CLONE_NEWNS).map_err(failed("leave the container"))?;
+    Ok(Some(proc))
+}
+
+/// The step into the sight of other containers' processes, which may be allowed to look into any
+/// that they see and to steer it (CAP_SYS_PTRACE): only a sibling of this process takes it, that has
+/// nothing any more which they have not. The init, its parent, learns who it is.
+fn be_born(with: &Descriptors) -> Result<()> {
+    let Some(birth) = with.get(&Role::Birth) else { return Ok(()) };
+    let status = with.get(&Role::Status).map(AsRawFd::as_raw_fd);
+    let keep: Vec<_> = [0, 1, 2, birth.as_raw_fd()].into_iter().chain(status).collect();
+    process::close_all_but(&keep).map_err(failed("close descriptors"))?;
+    let forked = process::fork_sibling()
+        .map_err(|e| Error::System(format!("join: clone: {e}; a seccomp profile must allow it")))?;
+    let Some((pid, pidfd)) = forked else { return Ok(()) };
+    // An error means that the init is dead, and everything in the pod with it.
+    let _ = socket::send(birth.as_raw_fd(), &pid.to_ne_bytes(), &[pidfd.as_fd()]);
+    process::exit_now(0)
 }
 
 /// A terminal of the container's own devpts: its far end becomes stdin, stdout and stderr, its
@@ -176,7 +215,6 @@ fn open_terminal(job: &Job, root: &Inside, with: &Descriptors) -> Result<()> {
     if job.exec.is_none() {
         mounts::console(root, peer.as_fd())?;
     }
-    sys::set_controlling_tty(peer.as_raw_fd()).map_err(failed("take a pty"))?;
     for to in 0..3 {
         process::duplicate_to(peer.as_raw_fd(), to).map_err(failed("dup a pty"))?;
     }
@@ -203,6 +241,7 @@ fn wire_streams(job: &Job, with: &Descriptors, null: &OwnedFd) -> Result<()> {
 fn run(
     job: &Job,
     root: &Inside,
+    with: &Descriptors,
     profile: Option<&Profile>,
     filter: Option<&[u8]>,
 ) -> Result<Never> {
@@ -213,7 +252,12 @@ fn run(
     let env = program::environment(job, root);
     let taken = identity::take(&job.spec, || program::enter_folder(root, cwd))?;
     let program = program::Program::find(args, &env)?;
+    // Said of the execution, also of a sibling's.
     profile.map_or(Ok(()), Profile::apply)?;
-    taken.confine(filter)?;
+    taken.confine(filter, || be_born(with))?;
+    process::new_session().map_err(failed("start a session"))?;
+    if job.exec.as_ref().map_or(job.spec.terminal, |exec| exec.terminal) {
+        sys::set_controlling_tty(0).map_err(failed("take a pty"))?;
+    }
     Err(program.execute())
 }

@@ -39,8 +39,8 @@ const MASKED_SYS: [&str; 2] = ["firmware", "devices/virtual/powercap"];
 /// Read-only for unprivileged containers.
 const READ_ONLY_PROC: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
 
-/// Builds it and leaves this process inside.
-pub(super) fn build(job: &Job) -> Result<Inside> {
+/// Builds it and leaves this process inside. `proc` becomes /proc, if there is one.
+pub(super) fn build(job: &Job, proc: Option<OwnedFd>) -> Result<Inside> {
     let security = &job.spec.security;
     let masked = !security.privileged && security.proc_mount == ProcMount::Default;
     // Modes of what is made here are as they are said.
@@ -53,7 +53,7 @@ pub(super) fn build(job: &Job) -> Result<Inside> {
     mount_root(job)?;
     enter_root(&job.mountpoint)?;
     let root = Inside::at(Path::new("/")).map_err(failed("open /"))?;
-    let proc = kernel_mounts(job, &root)?;
+    let proc = kernel_mounts(job, &root, proc)?;
     devices::make(&root, &nodes)?;
     put_own(&root, "/dev/shm", &shm)?;
     let masks = if masked { Some(Masks::new(&root)?) } else { None };
@@ -204,7 +204,7 @@ fn enter_root(mountpoint: &Path) -> Result<()> {
 }
 
 /// Returns /proc.
-fn kernel_mounts(job: &Job, root: &Inside) -> Result<Inside> {
+fn kernel_mounts(job: &Job, root: &Inside, proc: Option<OwnedFd>) -> Result<Inside> {
     let privileged = job.spec.security.privileged;
     let sys_mode = if privileged { 0 } else { RDONLY };
     let plain = NOSUID | NODEV | NOEXEC;
@@ -214,7 +214,10 @@ fn kernel_mounts(job: &Job, root: &Inside) -> Result<Inside> {
         put_own(root, target, &made)?;
         Ok(made)
     };
-    let proc = put("/proc", "proc", plain, "")?;
+    let proc = match proc {
+        Some(tree) => put_own(root, "/proc", &tree).map(|()| tree)?,
+        None => put("/proc", "proc", plain, "")?,
+    };
     let strict = NOSUID | libc::MOUNT_ATTR_STRICTATIME;
     put("/dev", "tmpfs", strict, "mode=755,size=65536k")?;
     put("/dev/pts", "devpts", NOSUID | NOEXEC, "newinstance,ptmxmode=0666,mode=0620,gid=5")?;
@@ -366,6 +369,21 @@ pub(super) fn terminal(root: &Inside) -> Result<OwnedFd> {
     };
     open(libc::O_PATH).map_err(failed("open a pty"))?.ok_or_else(none)?;
     open(libc::O_RDWR | libc::O_NOCTTY).map_err(failed("open a pty"))?.ok_or_else(none)
+}
+
+/// A copy of the process file system that is mounted at a path, without what lies on it.
+pub(super) fn proc_at(path: &Path) -> Result<OwnedFd> {
+    let what = || format!("take {}", path.display());
+    let flags = libc::O_PATH | libc::O_NOFOLLOW | libc::O_DIRECTORY;
+    let found = sys::open(path, flags, 0).map_err(failed(what()))?;
+    if sys::file_system(&found).map_err(failed(what()))? != libc::PROC_SUPER_MAGIC {
+        return Err(Error::System(format!("{} is no process file system", path.display())));
+    }
+    let copy = tree(found.as_fd(), 0)?;
+    let plain = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
+    m::set_attributes(copy.as_fd(), plain, libc::MOUNT_ATTR_RDONLY, libc::MS_PRIVATE, 0)
+        .map_err(failed(what()))?;
+    Ok(copy)
 }
 
 /// The container's terminal also lies at /dev/console.

@@ -65,6 +65,8 @@ pub(super) struct Supervisor {
     filters: Vec<start::Filter>,
     ending: bool,
     lock: OwnedFd,
+    /// What pod inits execute.
+    program: OwnedFd,
 }
 
 /// What a token of the poll stands for.
@@ -174,6 +176,7 @@ impl Supervisor {
             layout: Layout::detect(&mounts)?,
         };
         settle(&place)?;
+        let program = sandbox::sealed_program().map_err(failed("seal the program"))?;
         let journal = Journal::open(root).map_err(failed("open the journal"))?;
         let signals = poll::signals(&[libc::SIGCHLD, libc::SIGPIPE]).map_err(failed("signals"))?;
         let poll = poll::Poll::new().map_err(failed("epoll"))?;
@@ -197,6 +200,7 @@ impl Supervisor {
             filters: Vec::new(),
             ending: false,
             lock,
+            program,
         };
         for (fd, source) in [
             (supervisor.listener.as_raw_fd(), Source::Listener),

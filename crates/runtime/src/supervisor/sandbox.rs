@@ -7,10 +7,10 @@ use crate::container::Word;
 use crate::spec::{Namespace, PidMode, SandboxSpec};
 use crate::sys::{self, mount, poll, process, socket};
 use crate::wire::{Answer, Failure};
-use crate::{Error, INIT_WORD, Result, failed};
+use crate::{Error, INIT_WORD, Result, failed, first};
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// Below the machine's root: where the supervisor and the pod inits live, out of reach of pods'
@@ -51,6 +51,10 @@ impl Supervisor {
             mount::mount("shm", &shm, "tmpfs", flags, &format!("mode=1777,size={size}"))
                 .map_err(failed("mount shm"))?;
         }
+        if spec.pid == PidMode::Pod {
+            let proc = folder.join("proc");
+            std::fs::create_dir(&proc).map_err(failed(proc.display()))?;
+        }
         let parent = self.place.cgroup(&spec.cgroup_parent)?;
         let cgroup = self.place.layout.at(&parent);
         cgroup.create()?;
@@ -64,7 +68,10 @@ impl Supervisor {
         let events = sys::open(&folder.join(EVENTS), flags, 0o600).map_err(failed(EVENTS))?;
         let (mine, theirs) = socket::pair(libc::SOCK_SEQPACKET).map_err(failed("socketpair"))?;
         let child = match process::fork(clone_flags(&spec), None).map_err(failed("clone3"))? {
-            process::Fork::Child => become_init(&spec, &listener, &events, &theirs),
+            process::Fork::Child => {
+                let with = InitWith { folder, program: &self.program, listener, events };
+                become_init(&spec, &with, &theirs)
+            }
             process::Fork::Parent { pid, pidfd } => (pid as u32, pidfd),
         };
         let init = self.meet_init(&id, child.0, child.1)?;
@@ -124,13 +131,15 @@ impl Supervisor {
         }
     }
 
-    /// Removes its mount and its cgroup. False: that is still busy.
+    /// Removes its mounts and its cgroup. False: that is still busy.
     pub(super) fn vacate_sandbox(&mut self, id: &str) -> Result<bool> {
-        let shm = self.place.sandbox(id).join("shm");
-        match mount::unmount(&shm, libc::MNT_DETACH) {
-            // Not there, or not a mount.
-            Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::EINVAL)) => {}
-            other => other.map_err(failed(format_args!("unmount {}", shm.display())))?,
+        for name in ["shm", "proc"] {
+            let path = self.place.sandbox(id).join(name);
+            match mount::unmount(&path, libc::MNT_DETACH) {
+                // Not there, or not a mount.
+                Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::EINVAL)) => {}
+                other => other.map_err(failed(format_args!("unmount {}", path.display())))?,
+            }
         }
         let parent = self.sandboxes.get(id).map(|sandbox| sandbox.spec.cgroup_parent.clone());
         if let Some(parent) = parent.filter(|parent| !parent.is_empty()) {
@@ -157,7 +166,6 @@ fn clone_flags(spec: &SandboxSpec) -> i32 {
         (spec.network == Namespace::Own, libc::CLONE_NEWNET),
         (spec.ipc == Namespace::Own, libc::CLONE_NEWIPC),
         (spec.uts == Namespace::Own, libc::CLONE_NEWUTS),
-        (spec.pid == PidMode::Pod, libc::CLONE_NEWPID),
     ]
     .into_iter()
     .filter(|(wanted, _)| *wanted)
@@ -208,9 +216,17 @@ fn sysctl(spec: &SandboxSpec, name: &str) -> Result<PathBuf> {
     Ok(Path::new("/proc/sys").join(path))
 }
 
+/// What an init is made of.
+struct InitWith<'a> {
+    folder: &'a Path,
+    program: &'a OwnedFd,
+    listener: OwnedFd,
+    events: OwnedFd,
+}
+
 /// In the child: settles the namespaces, then becomes the same program in another role.
-fn become_init(spec: &SandboxSpec, listener: &OwnedFd, events: &OwnedFd, status: &OwnedFd) -> ! {
-    let Err(error) = settle_init(spec, listener, events);
+fn become_init(spec: &SandboxSpec, with: &InitWith<'_>, status: &OwnedFd) -> ! {
+    let Err(error) = settle_init(spec, with);
     let word = Word::Failed(Failure::from(error));
     let word = serde_json::to_vec(&word).expect("has string keys only");
     // An error means that the supervisor has gone, and with it everybody who could be told.
@@ -218,11 +234,7 @@ fn become_init(spec: &SandboxSpec, listener: &OwnedFd, events: &OwnedFd, status:
     process::exit_now(1)
 }
 
-fn settle_init(
-    spec: &SandboxSpec,
-    listener: &OwnedFd,
-    events: &OwnedFd,
-) -> Result<std::convert::Infallible> {
+fn settle_init(spec: &SandboxSpec, with: &InitWith<'_>) -> Result<std::convert::Infallible> {
     process::reset_signals();
     if spec.network == Namespace::Own {
         sys::loopback_up().map_err(failed("bring lo up"))?;
@@ -234,19 +246,33 @@ fn settle_init(
         let path = sysctl(spec, name)?;
         std::fs::write(path, value).map_err(failed(format_args!("write sysctl \"{name}\"")))?;
     }
-    for descriptor in [listener, events] {
+    let first = (spec.pid == PidMode::Pod).then(|| first::start(&with.folder.join("proc")));
+    let first = first.transpose()?;
+    let mut words = vec!["skiff".to_string(), INIT_WORD.into(), spec.id.clone()];
+    for descriptor in [&with.listener, &with.events].into_iter().chain(&first) {
         sys::keep_on_exec(descriptor).map_err(failed("keep a descriptor"))?;
+        words.push(descriptor.as_raw_fd().to_string());
     }
-    let words = [
-        "skiff".to_string(),
-        INIT_WORD.into(),
-        spec.id.clone(),
-        listener.as_raw_fd().to_string(),
-        events.as_raw_fd().to_string(),
-    ];
-    let args = words.map(|word| CString::new(word).expect("ids and numbers have no zero byte"));
-    let error = process::execute(&CString::from(c"/proc/self/exe"), &args, &[]);
+    let words = words.into_iter().map(CString::new).collect::<Result<Vec<_>, _>>();
+    let args = words.expect("ids and numbers have no zero byte");
+    let error = process::execute_open(with.program, &args, &[]);
     Err(failed("execute a pod init")(error))
+}
+
+/// This process's own program, as it may be executed within reach of containers: who finds it
+/// through /proc (`exe` of a process that is about to become theirs) can read it, and never write to
+/// the file on the machine, not even as root and when nobody executes it any more (CVE-2019-5736).
+///
+/// A read-only mount of its own costs no memory, where a copy in memory would cost all of the
+/// program's length. It is opened anew and then let go: what belongs to no mount namespace any more,
+/// nobody can make writable again (mount_setattr(2)).
+pub(super) fn sealed_program() -> io::Result<OwnedFd> {
+    let own = sys::open(Path::new("/proc/self/exe"), libc::O_PATH, 0)?;
+    let tree = mount::copy_tree(own.as_fd(), 0)?;
+    let attributes = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+    mount::set_attributes(tree.as_fd(), attributes, 0, libc::MS_PRIVATE, 0)?;
+    let name = format!("/proc/self/fd/{}", tree.as_raw_fd());
+    sys::open(Path::new(&name), libc::O_PATH, 0)
 }
 
 #[cfg(test)]

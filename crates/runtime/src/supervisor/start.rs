@@ -11,7 +11,7 @@ use super::state::{
 use super::{Source, Supervisor};
 use crate::container::{Job, Role, Word, caps, devices, identity, seccomp, user};
 use crate::init::{Held, Kind, Order};
-use crate::spec::{ContainerSpec, ExecSpec, Namespace, Rootfs, Seccomp};
+use crate::spec::{ContainerSpec, ExecSpec, Namespace, PidMode, Rootfs, Seccomp};
 use crate::status::{ContainerState, Event};
 use crate::sys::{self, poll, socket};
 use crate::wire::{Answer, Failure};
@@ -98,7 +98,7 @@ impl Supervisor {
         }
         let mut flags = libc::CLONE_NEWNS;
         match spec.join_pids.as_deref().filter(|_| own_pids) {
-            Some(target) => with.push((Role::PidNamespace, self.pids_of(target, &sandbox)?)),
+            Some(target) => with.push((Role::Target, self.pids_of(target, &sandbox)?)),
             None if own_pids => flags |= libc::CLONE_NEWPID,
             None => {}
         }
@@ -151,13 +151,20 @@ impl Supervisor {
         Ok(())
     }
 
-    /// The process namespace of a running container of the sandbox.
+    /// The process of a running container of the sandbox, for its process ids.
     fn pids_of(&mut self, id: &str, sandbox: &str) -> Result<OwnedFd> {
-        let target = self.running(id)?;
-        if target.sandbox != sandbox {
+        if self.container(id)?.sandbox != sandbox {
             return Err(Error::Invalid(format!("container {id} is in another sandbox")));
         }
-        namespace(target.process.as_ref().map_or(0, |process| process.pid), "pid")
+        self.pidfd_of(id)
+    }
+
+    /// Never by number: that may be another's by the time that it is looked up.
+    fn pidfd_of(&mut self, id: &str) -> Result<OwnedFd> {
+        let process = self.running(id)?.process.as_ref();
+        let process =
+            process.ok_or_else(|| Error::State(format!("container {id} is not ready")))?;
+        process.pidfd.try_clone().map_err(failed("copy a pidfd"))
     }
 
     fn job(
@@ -170,9 +177,11 @@ impl Supervisor {
     ) -> Result<Job> {
         let own_ipc = self.sandboxes.get(sandbox).is_some_and(|s| s.spec.ipc == Namespace::Own);
         let shm = if own_ipc { self.place.sandbox(sandbox).join("shm") } else { "/dev/shm".into() };
+        let shared = self.sandboxes.get(sandbox).is_some_and(|s| s.spec.pid == PidMode::Pod);
+        let proc = shared.then(|| self.place.sandbox(sandbox).join("proc"));
         let cgroup = self.place.layout.at(cgroup);
         let (join, cgroup_views) = (cgroup.join_files(), cgroup.views());
-        Ok(Job { spec, exec, join, cgroup_views, mountpoint, shm })
+        Ok(Job { spec, exec, join, cgroup_views, mountpoint, shm, proc })
     }
 
     /// Hands a job to the init; returns our end of the status socket.
@@ -304,10 +313,8 @@ impl Supervisor {
 
     /// The answer comes when the program has been executed.
     pub(super) fn exec(&mut self, to: ReplyTo, id: &str, spec: ExecSpec) -> Result<()> {
-        let container = self.running(id)?;
-        let pid = container.process.as_ref().map_or(0, |process| process.pid);
-        let job_spec = container.spec.clone();
-        let (sandbox, own_pids) = self.sandbox_of(id)?;
+        let job_spec = self.running(id)?.spec.clone();
+        let (sandbox, _) = self.sandbox_of(id)?;
         let exec = format!("{id}-exec-{:x}", sys::now());
         let (mut with, mut streams) = (Vec::new(), [None, None, None, None]);
         let wanted =
@@ -320,11 +327,7 @@ impl Supervisor {
                 streams[at] = Some(mine);
             }
         }
-        with.push((Role::MountNamespace, namespace(pid, "mnt")?));
-        with.push((Role::CgroupNamespace, namespace(pid, "cgroup")?));
-        if own_pids {
-            with.push((Role::PidNamespace, namespace(pid, "pid")?));
-        }
+        with.push((Role::Target, self.pidfd_of(id)?));
         let cgroup = self.container_cgroup(id)?;
         let job = self.job(job_spec, Some(spec), &cgroup, PathBuf::new(), &sandbox)?;
         let token = self.token(Source::ExecStatus(exec.clone()));
@@ -387,12 +390,6 @@ impl Supervisor {
             _ => Err(Error::State(format!("sandbox {name} is not ready"))),
         }
     }
-}
-
-/// One of a process.
-fn namespace(pid: u32, name: &str) -> Result<OwnedFd> {
-    let path = format!("/proc/{pid}/ns/{name}");
-    sys::open(Path::new(&path), libc::O_RDONLY, 0).map_err(failed(path))
 }
 
 /// What a status socket says; an error is the child's, or that of the socket.

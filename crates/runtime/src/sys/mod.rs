@@ -265,6 +265,31 @@ pub(crate) fn contents(file: &OwnedFd) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// A file in memory that may be executed.
+pub(crate) fn memory_program(name: &CStr) -> io::Result<OwnedFd> {
+    /// Since 6.3, where vm.memfd_noexec may forbid it to those that do not ask; EINVAL before.
+    const MFD_EXEC: u32 = 0x10;
+    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+    // SAFETY: the name is a live C string; on success the descriptor is ours alone.
+    unsafe {
+        let fd = check(libc::memfd_create(name.as_ptr(), flags | MFD_EXEC));
+        let fd = fd.or_else(|_| check(libc::memfd_create(name.as_ptr(), flags)))?;
+        Ok(OwnedFd::from_raw_fd(fd))
+    }
+}
+
+/// Sets the mode of a file in memory; nobody can write to it from now on (F_ADD_SEALS).
+pub(crate) fn seal(file: &impl AsFd, mode: u32) -> io::Result<()> {
+    let fd = file.as_fd().as_raw_fd();
+    let seals = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
+    // SAFETY: plain integers.
+    unsafe {
+        check(libc::fchmod(fd, mode))?;
+        check(libc::fcntl(fd, libc::F_ADD_SEALS, seals))?;
+    }
+    Ok(())
+}
+
 /// The bpf(2) calls that a device filter needs.
 pub(crate) fn bpf(command: u32, attributes: &mut [u64; 16]) -> io::Result<RawFd> {
     let size = std::mem::size_of_val(attributes);

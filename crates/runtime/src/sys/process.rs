@@ -47,6 +47,25 @@ pub(crate) fn fork(flags: i32, cgroup: Option<BorrowedFd<'_>>) -> io::Result<For
     Ok(Fork::Parent { pid: pid as i32, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })
 }
 
+/// clone(2) of a sibling: the child of this process's parent. None in the new process, else its
+/// (pid, pidfd). By the older call, which filters of containers know (clone3 they cannot look into).
+///
+/// Only for single-threaded processes, as [`fork`].
+pub(crate) fn fork_sibling() -> io::Result<Option<(i32, OwnedFd)>> {
+    let mut pidfd: RawFd = -1;
+    let flags = libc::CLONE_PARENT | libc::CLONE_PIDFD;
+    // SAFETY: as for clone3; without a stack the child goes on on its copy of this one. The third
+    // argument is where the kernel stores the pidfd.
+    let pid = check_long(unsafe {
+        libc::syscall(libc::SYS_clone, libc::c_long::from(flags), 0, &raw mut pidfd, 0, 0)
+    })?;
+    if pid == 0 {
+        return Ok(None);
+    }
+    // SAFETY: the kernel has stored a new descriptor that is ours alone.
+    Ok(Some((pid as i32, unsafe { OwnedFd::from_raw_fd(pidfd) })))
+}
+
 /// Closes every descriptor but these, for good: whoever owns one of the others must not drop it.
 pub(crate) fn close_all_but(keep: &[RawFd]) -> io::Result<()> {
     let mut keep: Vec<u32> = keep.iter().map(|fd| *fd as u32).collect();
@@ -126,14 +145,27 @@ pub(crate) fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
+/// Null-terminated, as exec wants it; good for as long as the strings live.
+fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
+    strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
+}
+
 /// execve(2); comes back only with an error.
 pub(crate) fn execute(path: &CString, args: &[CString], env: &[CString]) -> io::Error {
-    let list = |strings: &[CString]| -> Vec<*const libc::c_char> {
-        strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
-    };
-    let (args, env) = (list(args), list(env));
+    let (args, env) = (pointers(args), pointers(env));
     // SAFETY: both lists are null-terminated and point to live C strings.
     unsafe { libc::execve(path.as_ptr(), args.as_ptr(), env.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+/// execveat(2) of an open file; comes back only with an error.
+pub(crate) fn execute_open(file: &impl AsFd, args: &[CString], env: &[CString]) -> io::Error {
+    let (args, env) = (pointers(args), pointers(env));
+    let (fd, path, flags) = (file.as_fd().as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH);
+    // SAFETY: as above, and the path is empty.
+    unsafe {
+        libc::syscall(libc::SYS_execveat, fd, path, args.as_ptr(), env.as_ptr(), flags);
+    }
     io::Error::last_os_error()
 }
 
@@ -238,6 +270,12 @@ pub(crate) fn reset_signals() {
         libc::sigemptyset(&raw mut set);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut());
     }
+}
+
+/// SIG_IGN.
+pub(crate) fn ignore_signal(signal: i32) {
+    // SAFETY: SIG_IGN is always a valid action.
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
 }
 
 /// sethostname(2).

@@ -3,7 +3,7 @@
 use crate::machine::Machine;
 use skiff_runtime::Error;
 use skiff_runtime::container::user;
-use skiff_runtime::spec::{ContainerSpec, Namespace, PidMode, Rootfs, SandboxSpec};
+use skiff_runtime::spec::{ContainerSpec, ExecSpec, Namespace, PidMode, Rootfs, SandboxSpec};
 use skiff_runtime::status::{ContainerState, Event, ExitReason};
 
 pub async fn runs_and_tells_the_exit_code(m: Machine) {
@@ -124,6 +124,106 @@ pub async fn shared_process_ids(m: Machine) {
     m.runtime.remove_container("c").await.expect("removed");
     let (_, text) = m.run("pod", &m.spec("d", "ps")).await;
     assert!(!text.contains("sleep 88"), "{text}");
+}
+
+/// With CAP_SYS_PTRACE a container looks into every process that it sees.
+fn spy(m: &Machine, id: &str, script: &str) -> ContainerSpec {
+    let mut spec = m.spec(id, script);
+    spec.security.add_capabilities = vec!["SYS_PTRACE".into()];
+    spec
+}
+
+pub async fn process_1_is_nobody(m: Machine) {
+    let shared = SandboxSpec { id: "pod".into(), pid: PidMode::Pod, ..SandboxSpec::default() };
+    m.sandbox_with(shared).await;
+    let script = "cd /proc/1; ls root | wc -l; ls fd | wc -l; wc -c < environ; cat cmdline | tr \
+                  '\\0' '\\n'; wc -l < mountinfo; grep -E '^(Uid|Groups|CapBnd|CapPrm|NoNew|Seccomp:)' \
+                  status | tr -d '\\t '; readlink cwd; (echo > exe) 2> /dev/null || echo sealed; \
+                  head -c 4096 exe | wc -c; touch root/x 2> /dev/null || echo read-only; \
+                  for n in mnt cgroup; do readlink ns/$n; done; kill -9 1; echo $(cat comm) still there";
+    let (_, text) = m.run("pod", &spy(&m, "spy", script)).await;
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines[..5], ["0", "0", "0", "/pause", "1"], "{text}");
+    let nobody = ["Uid:65534655346553465534", "Groups:", "CapPrm:0000000000000000"];
+    assert_eq!(lines[5..8], nobody, "{text}");
+    assert_eq!(
+        lines[8..12],
+        ["CapBnd:0000000000000000", "NoNewPrivs:1", "Seccomp:2", "/"],
+        "{text}"
+    );
+    assert_eq!(lines[12], "sealed", "{text}");
+    assert!(lines[13].parse::<u32>().expect("a length") < 512, "a program of its own: {text}");
+    assert_eq!(lines[14], "read-only", "{text}");
+    for (line, name) in lines[15..17].iter().zip(["mnt", "cgroup"]) {
+        let own = std::fs::read_link(format!("/proc/self/ns/{name}")).expect("own namespace");
+        assert_ne!(Some(*line), own.to_str(), "{text}");
+    }
+    assert!(lines[17].ends_with("still there"), "{text}");
+    // Without the capability, not even those who are nobody too look into it.
+    let mut spec = m.spec("same", "ls /proc/1/root/ /proc/1/fd/ || echo refused");
+    (spec.user.uid, spec.user.gid) = (65534, 65534);
+    let (_, text) = m.run("pod", &spec).await;
+    assert!(text.ends_with("refused\n"), "{text}");
+}
+
+/// Whatever joins a pod's process ids is seen there only when it has become the pod's.
+pub async fn nobody_is_seen_half_way(m: Machine) {
+    let shared = SandboxSpec { id: "pod".into(), pid: PidMode::Pod, ..SandboxSpec::default() };
+    m.sandbox_with(shared).await;
+    std::fs::write(m.folder.join("mark"), "").expect("a file of the machine");
+    let mark = m.folder.join("mark");
+    let script = format!(
+        "echo up; while :; do for p in /proc/[0-9]*; do [ -e $p/root{} ] && echo out $p && exit 1; \
+         done; [ -e /done ] && exit 0; done",
+        mark.display()
+    );
+    m.start("pod", &spy(&m, "spy", &script)).await;
+    m.start("pod", &m.spec("target", "sleep 1000")).await;
+    m.until_logged("spy", "up").await;
+    for round in 0..20 {
+        let exec = ExecSpec { args: vec!["true".into()], ..ExecSpec::default() };
+        let exec = m.runtime.exec("target", &exec).await.expect("runs");
+        assert_eq!(m.runtime.wait_exec(&exec.id).await.expect("ends").code, 0);
+        let (status, _) = m.run("pod", &m.spec(&format!("c-{round}"), "exit 3")).await;
+        assert_eq!(status.exit.expect("ended").code, 3);
+    }
+    let exec =
+        ExecSpec { args: ["touch", "/done"].map(String::from).to_vec(), ..ExecSpec::default() };
+    m.runtime.exec("spy", &exec).await.expect("runs");
+    m.runtime.wait_container("spy").await.expect("ends");
+    assert_eq!(m.text("spy"), "up\n");
+}
+
+/// A container that joins another's process ids sees them, and its end is known.
+pub async fn joins_process_ids(m: Machine) {
+    m.sandbox("pod").await;
+    m.start("pod", &m.spec("app", "sleep 77")).await;
+    let mut spec = spy(&m, "debug", "ps; readlink /proc/1/exe; echo $$; exit 6");
+    spec.join_pids = Some("app".into());
+    let (status, text) = m.run("pod", &spec).await;
+    assert_eq!(status.exit.expect("ended").code, 6);
+    assert!(text.contains("sleep 77") && text.contains("/bin/busybox\n"), "{text}");
+    assert!(!text.ends_with("\n1\n"), "{text}");
+    let mut spec = m.spec("bad", "");
+    (spec.join_pids, spec.args) = (Some("app".into()), vec!["nope".into()]);
+    m.runtime.create_container("pod", &spec).await.expect("created");
+    let error = m.runtime.start_container("bad").await.expect_err("cannot start");
+    assert_eq!(error.to_string(), "exec: \"nope\": executable file not found in $PATH");
+    let exit = m.runtime.wait_container("bad").await.expect("has ended").exit.expect("ended");
+    assert_eq!((exit.code, exit.reason), (128, ExitReason::StartError));
+}
+
+/// What becomes a container's runs from a file that cannot be written to (CVE-2019-5736).
+pub async fn the_program_is_sealed(m: Machine) {
+    let sandbox = m.sandbox("pod").await;
+    let exe = format!("/proc/{}/exe", sandbox.pid.expect("a pid"));
+    let own = std::fs::metadata(std::env::current_exe().expect("own path")).expect("own program");
+    let found = std::fs::metadata(&exe).expect("the init's program");
+    use std::os::unix::fs::MetadataExt;
+    assert_eq!((own.dev(), own.ino()), (found.dev(), found.ino()), "no copy in memory");
+    // Writing is refused while it is executed; changing its mode is not, but for a read-only mount.
+    let error = std::fs::set_permissions(&exe, found.permissions()).expect_err("sealed");
+    assert_eq!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
 }
 
 pub async fn host_namespaces(m: Machine) {

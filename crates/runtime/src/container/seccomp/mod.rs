@@ -11,6 +11,15 @@ mod compile;
 mod default;
 mod profile;
 
+/// The filter of a process that waits for its end: it may execute an open file, and wait.
+pub(crate) fn waiting() -> Result<Vec<u8>> {
+    let names = ["execveat", "ppoll", "restart_syscall"].map(String::from).to_vec();
+    let rule = profile::Rule { names, action: profile::Action::Allow, arguments: Vec::new() };
+    let default = profile::Action::Errno(libc::EPERM as u16);
+    let profile = profile::Profile { default, rules: vec![rule], compat: false };
+    compile::compile(&profile).map_err(|e| Error::Invalid(format!("seccomp: {e}")))
+}
+
 /// The compiled filter of a container, as bytes of sock_filter; None where there is none.
 pub(crate) fn filter(security: &Security, capabilities: u64) -> Result<Option<Vec<u8>>> {
     if security.privileged {
