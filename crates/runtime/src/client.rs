@@ -190,7 +190,8 @@ impl Runtime {
         }
     }
 
-    /// To the process of an exec. Succeeds if it has ended already.
+    /// To the process of an exec and to all of its process group (those that it has started, unless
+    /// they have made a group of their own). Succeeds if it has ended already.
     pub async fn signal_exec(&self, exec: &str, signal: i32) -> Result<()> {
         self.done(Ask::SignalExec { exec: exec.into(), signal }).await
     }

@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
+use std::time::Instant;
 
 /// One line of a sandbox's record of lives.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,7 +127,7 @@ struct Birth {
 
 struct Init {
     events: OwnedFd,
-    listener: OwnedFd,
+    listener: socket::Listener,
     signals: OwnedFd,
     poll: poll::Poll,
     /// Process 1 of the pod, where containers share process ids.
@@ -174,10 +175,9 @@ impl Init {
         let quiet = [libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGPIPE];
         let signals = poll::signals(&quiet)?;
         let poll = poll::Poll::new()?;
-        sys::set_nonblocking(&listener)?;
         // Those who connect learn who listens: from now on this process.
         socket::listen(&listener)?;
-        poll.add(listener.as_raw_fd(), poll::IN, LISTENER)?;
+        let listener = socket::Listener::new(listener, &poll, LISTENER)?;
         poll.add(signals.as_raw_fd(), poll::IN, SIGNALS)?;
         if let Some(first) = &first {
             poll.add(first.as_raw_fd(), poll::IN, FIRST)?;
@@ -198,9 +198,12 @@ impl Init {
 
     fn run(&mut self) -> io::Result<()> {
         loop {
-            for (token, _) in self.poll.wait(None)? {
+            let patience = self.listener.due().map(|due| due.duration_since(Instant::now()));
+            let ready = self.poll.wait(patience)?;
+            self.listener.resume(&self.poll)?;
+            for (token, _) in ready {
                 match token {
-                    LISTENER => self.connect()?,
+                    LISTENER => self.connect(),
                     SIGNALS => self.reap(),
                     BIRTH => self.births(),
                     // The kernel has killed everything in its namespace.
@@ -212,16 +215,17 @@ impl Init {
     }
 
     /// The newest supervisor is the right one.
-    fn connect(&mut self) -> io::Result<()> {
-        let connection = match socket::accept(self.listener.as_raw_fd()) {
-            Ok(connection) => connection,
-            // The one that knocked has gone again.
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-            Err(e) => return Err(e),
-        };
-        self.poll.add(connection.as_raw_fd(), poll::IN, SUPERVISOR)?;
-        self.supervisor = Some(connection);
-        Ok(())
+    fn connect(&mut self) {
+        let connection = self.listener.accept(&self.poll).and_then(|connection| {
+            // None: the one that knocked has gone again.
+            let Some(connection) = connection else { return Ok(()) };
+            self.poll.add(connection.as_raw_fd(), poll::IN, SUPERVISOR)?;
+            self.supervisor = Some(connection);
+            Ok(())
+        });
+        if let Err(e) = connection {
+            eprintln!("pod init: the supervisor cannot connect: {e}; trying again");
+        }
     }
 
     fn tell(&mut self, report: &Report) {

@@ -34,6 +34,17 @@ impl Stream {
     }
 }
 
+impl Stream {
+    /// Reads what is there already; 0 is nothing, or the end.
+    pub fn read_now(&self, buf: &mut [u8]) -> io::Result<usize> {
+        match crate::sys::read(self.0.as_raw_fd(), buf) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            Err(e) if e.raw_os_error() == Some(libc::EIO) => Ok(0),
+            other => other,
+        }
+    }
+}
+
 impl AsyncRead for Stream {
     fn poll_read(
         self: Pin<&mut Self>,

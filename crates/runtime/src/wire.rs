@@ -10,9 +10,9 @@ use crate::spec::{AttachSpec, ContainerSpec, ExecSpec, Resources, SandboxSpec, T
 use crate::status::{ContainerStatus, Event, Exit, Listing, SandboxStatus, Stats};
 use serde::{Deserialize, Serialize};
 
-/// A body longer than this is refused: the largest honest one is a container spec whose environment
-/// is full of config maps (1 MiB each), or a list of a machine's 500 pods.
-pub(crate) const MAX_BODY: usize = 64 << 20;
+/// A body longer than this is refused: the largest honest one is a container spec whose arguments and
+/// environment the kernel would still take (6 MiB, execve(2)), or a list of a machine's 500 pods.
+pub(crate) const MAX_BODY: usize = 16 << 20;
 /// Bytes before the body.
 pub(crate) const HEADER: usize = 8;
 
@@ -29,29 +29,83 @@ pub(crate) struct Request {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Ask {
     CreateSandbox(Box<SandboxSpec>),
-    RemoveSandbox { id: String },
-    CreateContainer { sandbox: String, spec: Box<ContainerSpec> },
-    StartContainer { id: String },
-    SignalContainer { id: String, signal: i32 },
-    KillContainer { id: String },
-    WaitContainer { id: String },
-    RemoveContainer { id: String },
+    RemoveSandbox {
+        id: String,
+    },
+    CreateContainer {
+        sandbox: String,
+        spec: Box<ContainerSpec>,
+    },
+    StartContainer {
+        id: String,
+    },
+    SignalContainer {
+        id: String,
+        signal: i32,
+    },
+    KillContainer {
+        id: String,
+    },
+    WaitContainer {
+        id: String,
+    },
+    RemoveContainer {
+        id: String,
+    },
     List,
-    Exec { id: String, spec: Box<ExecSpec> },
-    WaitExec { exec: String },
-    SignalExec { exec: String, signal: i32 },
-    Attach { id: String, spec: AttachSpec },
-    ResizeTty { id: String, size: TtySize },
-    ReopenLog { id: String },
-    RotateLog { id: String },
-    UpdateContainer { id: String, resources: Resources },
-    SetCgroup { path: String, resources: Resources },
-    RemoveCgroup { path: String },
-    CgroupStats { path: String },
-    ContainerStats { id: String },
-    SandboxStats { id: String },
-    Upgrade { exe: String },
+    Exec {
+        id: String,
+        spec: Box<ExecSpec>,
+    },
+    WaitExec {
+        exec: String,
+    },
+    SignalExec {
+        exec: String,
+        signal: i32,
+    },
+    Attach {
+        id: String,
+        spec: AttachSpec,
+    },
+    ResizeTty {
+        id: String,
+        size: TtySize,
+    },
+    ReopenLog {
+        id: String,
+    },
+    RotateLog {
+        id: String,
+    },
+    UpdateContainer {
+        id: String,
+        resources: Resources,
+    },
+    SetCgroup {
+        path: String,
+        resources: Resources,
+    },
+    RemoveCgroup {
+        path: String,
+    },
+    CgroupStats {
+        path: String,
+    },
+    ContainerStats {
+        id: String,
+    },
+    SandboxStats {
+        id: String,
+    },
+    Upgrade {
+        exe: String,
+    },
     Shutdown,
+    /// Nobody waits any more for the answer to this one. Has no answer itself.
+    Forget {
+        seq: u64,
+    },
 }
 
 /// To the daemon.
@@ -160,6 +214,6 @@ mod tests {
     #[test]
     fn a_huge_length_is_refused() {
         let error = split(&[255, 255, 255, 255, 0, 0, 0, 0]).expect_err("too long");
-        assert_eq!(error.to_string(), "a message of 4294967295 bytes is over 67108864");
+        assert_eq!(error.to_string(), "a message of 4294967295 bytes is over 16777216");
     }
 }

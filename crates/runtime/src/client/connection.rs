@@ -92,11 +92,47 @@ impl Keeper {
             None => return Err(Error::Lost),
         };
         let frame = wire::encode(&Request { seq, ask }, 0);
-        if connection.write(&frame).await.is_err() {
+        // A frame that is begun is written whole, whoever gives up meanwhile.
+        let (writer, caller) = (connection.clone(), Caller { connection, seq, answered: false });
+        let written = tokio::spawn(async move { writer.write(&frame).await }).await;
+        if !matches!(written, Ok(Ok(()))) {
             return Err(Error::Lost);
         }
-        let (result, descriptors) = receiver.await.map_err(|_| Error::Lost)?;
+        let answer = receiver.await;
+        caller.answered();
+        let (result, descriptors) = answer.map_err(|_| Error::Lost)?;
         Ok((result?, descriptors))
+    }
+}
+
+/// Somebody who waits for an answer; who gives up is forgotten on both sides.
+struct Caller {
+    connection: Arc<Connection>,
+    seq: u64,
+    answered: bool,
+}
+
+impl Caller {
+    fn answered(mut self) {
+        self.answered = true;
+    }
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        if self.answered {
+            return;
+        }
+        let mut waiting = self.connection.waiting.lock().expect("no holder panics");
+        let known = waiting.as_mut().is_some_and(|waiting| waiting.remove(&self.seq).is_some());
+        if let (true, Ok(tokio)) = (known, tokio::runtime::Handle::try_current()) {
+            let (connection, seq) = (self.connection.clone(), self.seq);
+            let frame = wire::encode(&Request { seq: 0, ask: Ask::Forget { seq } }, 0);
+            tokio.spawn(async move {
+                // An error means that the connection, and with it all who wait, is gone.
+                let _ = connection.write(&frame).await;
+            });
+        }
     }
 }
 

@@ -4,8 +4,9 @@
 //! the journal's unfinished chunk is brought to its end before any new one is taken.
 
 use super::output::Line;
+use super::sandbox::{EVENTS, INIT_SOCKET};
 use super::state::{self, Container, ContainerFile, Exec, Init, Sandbox, SandboxFile};
-use super::{Supervisor, note, sandbox, start};
+use super::{Supervisor, note, start};
 use crate::init::{Held, Kind, Order, Record, Report};
 use crate::status::{ContainerState, Nanos};
 use crate::sys::{self, poll, process, socket};
@@ -40,7 +41,7 @@ impl Supervisor {
             let init = self.find_init(&id);
             let (spec, created_at) = (file.spec, file.created_at);
             self.sandboxes.insert(id.clone(), Sandbox { spec, created_at, init, creating: None });
-            read_record(&folder.join(sandbox::EVENTS), &mut lives)?;
+            read_record(&folder.join(EVENTS), &mut lives)?;
         }
         for id in self.containers.keys().cloned().collect::<Vec<_>>() {
             self.open_outputs(&id)?;
@@ -59,7 +60,7 @@ impl Supervisor {
     /// None: it is dead, or the machine has been started anew.
     fn find_init(&mut self, id: &str) -> Option<Init> {
         let folder = self.place.sandbox(id);
-        let name = sandbox::INIT_SOCKET;
+        let name = INIT_SOCKET;
         let connection = socket::connect_below(&folder, name, libc::SOCK_SEQPACKET).ok()?;
         let pid = socket::peer_pid(&connection).ok()?;
         let pidfd = process::open_pid(pid).ok()?;
@@ -71,6 +72,41 @@ impl Supervisor {
                 None
             }
         }
+    }
+
+    /// The connection to an init has ended: it is dead, or it has found nobody who read what it had
+    /// to say, or what it said could not be taken for want of descriptors. One that is alive is
+    /// asked again for all of it.
+    pub(super) fn broken(&mut self, id: &str) {
+        let Some(sandbox) = self.sandboxes.get_mut(id) else { return };
+        if sandbox.creating.is_some() {
+            return self.lost(id);
+        }
+        if let Some(init) = sandbox.init.take() {
+            self.sources.remove(&init.token);
+        }
+        let found = self.find_init(id);
+        if let Some(sandbox) = self.sandboxes.get_mut(id) {
+            sandbox.init = found;
+        }
+        if let Err(e) = self.ask_init(id).and_then(|()| self.catch_up(id)) {
+            note(format_args!("sandbox {id}: its pod init does not answer: {e}"));
+            return self.lost(id);
+        }
+        if self.sandboxes.get(id).is_some_and(|sandbox| sandbox.init.is_none()) {
+            self.lost(id);
+        }
+    }
+
+    /// Ends of containers that were not heard of.
+    fn catch_up(&mut self, sandbox: &str) -> Result<()> {
+        let mut lives = HashMap::new();
+        read_record(&self.place.sandbox(sandbox).join(EVENTS), &mut lives)?;
+        lives.retain(|_, life| life.failed.is_some() || life.exited.is_some());
+        for (id, life) in lives {
+            self.settle_life(&id, life);
+        }
+        Ok(())
     }
 
     /// Streams of a container that has had a start.
@@ -133,13 +169,21 @@ impl Supervisor {
         let mut carried = carried.into_iter();
         let Some(pidfd) = carried.next() else { return Ok(()) };
         let process = Some(start::process_of(pidfd)?);
+        if let Some(exec) = self.execs.get_mut(id) {
+            exec.process = process;
+            return Ok(());
+        }
         if kind == Kind::Exec {
             let container = id.rsplit_once("-exec-").map_or(id, |(container, _)| container);
             self.execs.insert(id.to_string(), Exec::adopted(container.to_string(), process));
             return Ok(());
         }
         let Some(container) = self.containers.get_mut(id) else { return Ok(()) };
+        let known = container.state == ContainerState::Running || container.starting.is_some();
         container.process = process;
+        if known {
+            return Ok(());
+        }
         container.state = ContainerState::Running;
         for (what, descriptor) in held.iter().zip(carried) {
             match what {

@@ -8,7 +8,8 @@ use crate::sys::{self, process};
 use crate::wire::{Answer, Ask};
 use crate::{Error, Result, SUPERVISOR_WORD, failed};
 use std::ffi::CString;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::io;
+use std::os::fd::AsRawFd;
 
 impl Supervisor {
     pub(super) fn handle(&mut self, to: ReplyTo, ask: Ask) {
@@ -42,6 +43,7 @@ impl Supervisor {
             Ask::SandboxStats { id } => self.sandbox_stats(&id),
             Ask::Upgrade { exe } => self.upgrade(&exe),
             Ask::Shutdown => return self.shut_down(),
+            Ask::Forget { seq } => return self.forget(|waiter| waiter == to.other(seq)),
         };
         self.answer(to, result);
     }
@@ -84,14 +86,27 @@ impl Supervisor {
         Ok(())
     }
 
+    /// Lets go of those who wait for an end.
+    pub(super) fn forget(&mut self, gone: impl Fn(ReplyTo) -> bool) {
+        for container in self.containers.values_mut() {
+            container.waiters.retain(|waiter| !gone(*waiter));
+        }
+        for exec in self.execs.values_mut() {
+            exec.waiters.retain(|waiter| !gone(*waiter));
+        }
+    }
+
     fn signal_container(&mut self, id: &str, signal: i32) -> Result<Answer> {
         let process = self.container(id)?.process.as_ref();
-        send(process.map(|process| &process.pidfd), signal)
+        sent(process.map(|process| process::signal(&process.pidfd, signal)), signal)
     }
 
     fn signal_exec(&mut self, id: &str, signal: i32) -> Result<Answer> {
         let process = self.execs.get(id).and_then(|exec| exec.process.as_ref());
-        send(process.map(|process| &process.pidfd), signal)
+        sent(
+            process.map(|process| process::signal_group(&process.pidfd, process.pid, signal)),
+            signal,
+        )
     }
 
     fn kill_container(&mut self, id: &str) -> Result<Answer> {
@@ -187,10 +202,9 @@ impl Supervisor {
     }
 }
 
-fn send(pidfd: Option<&OwnedFd>, signal: i32) -> Result<Answer> {
-    // One that has ended is past all signals.
-    let Some(pidfd) = pidfd else { return Ok(Answer::Done) };
-    match process::signal(pidfd, signal) {
+/// How it went. One that has ended is past all signals.
+fn sent(result: Option<io::Result<()>>, signal: i32) -> Result<Answer> {
+    match result.unwrap_or(Ok(())) {
         Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {
             Err(Error::Invalid(format!("{signal} is not a signal")))
         }

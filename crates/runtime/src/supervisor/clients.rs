@@ -12,8 +12,10 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-/// Bytes that may wait for a client: many times the largest list.
-const MAX_QUEUE: usize = 128 << 20;
+/// Bytes that may wait for a client: several times the largest list.
+const MAX_QUEUE: usize = wire::MAX_BODY;
+/// Connections at once: the daemon, and a few that look in beside it.
+const MAX_CLIENTS: usize = 64;
 
 /// One connection.
 pub(super) struct Client {
@@ -30,18 +32,29 @@ pub(super) struct ReplyTo {
     seq: u64,
 }
 
+impl ReplyTo {
+    /// Another request of the same client.
+    pub(super) fn other(self, seq: u64) -> ReplyTo {
+        ReplyTo { seq, ..self }
+    }
+}
+
 impl Supervisor {
-    pub(super) fn accept(&mut self) -> Result<()> {
-        let socket = match socket::accept(self.listener.as_raw_fd()) {
-            Ok(socket) => socket,
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-            Err(e) => return Err(failed("accept")(e)),
+    /// Whatever goes wrong here ends no more than one connection.
+    pub(super) fn accept(&mut self) {
+        let socket = match self.listener.accept(&self.poll) {
+            Ok(Some(socket)) if self.clients.len() < MAX_CLIENTS => socket,
+            Ok(Some(_)) => return note(format_args!("a client too many: {MAX_CLIENTS} are here")),
+            Ok(None) => return,
+            Err(e) => return note(format_args!("accept: {e}; trying again")),
         };
         let token = self.token(Source::Client);
-        self.poll.add(socket.as_raw_fd(), poll::IN, token).map_err(failed("watch a client"))?;
+        if let Err(e) = self.poll.add(socket.as_raw_fd(), poll::IN, token) {
+            self.sources.remove(&token);
+            return note(format_args!("watch a client: {e}"));
+        }
         let client = Client { socket, input: Vec::new(), output: VecDeque::new(), queued: 0 };
         self.clients.insert(token, client);
-        Ok(())
     }
 
     /// A client has written, or can be written to.
@@ -62,6 +75,7 @@ impl Supervisor {
     fn drop_client(&mut self, token: u64) {
         self.clients.remove(&token);
         self.sources.remove(&token);
+        self.forget(|waiter| waiter.client == token);
     }
 
     /// An error ends the connection; None is its regular end.
@@ -83,6 +97,10 @@ impl Supervisor {
             taken += length;
         }
         client.input.drain(..taken);
+        // A large request leaves no hole behind.
+        if client.input.is_empty() {
+            client.input = Vec::new();
+        }
         for Request { seq, ask } in requests {
             self.handle(ReplyTo { client: token, seq }, ask);
         }

@@ -17,10 +17,10 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// First and longest pause between tries.
-const FIRST_PAUSE: Duration = Duration::from_millis(1);
-const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(1);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 /// After this a process that does not die (stuck in the kernel) is the caller's to know about.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 /// Ends of execs that nobody has asked for yet.
 const MAX_ENDED_EXECS: usize = 1024;
 
@@ -80,7 +80,7 @@ impl Supervisor {
             match socket::receive(init.connection.as_raw_fd(), &mut packet, &mut carried) {
                 Ok(n) if n > 0 => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
-                _ => return self.lost(sandbox),
+                _ => return self.broken(sandbox),
             }
             match serde_json::from_slice(&packet) {
                 Ok(report) => self.note_report(report, carried),
@@ -208,7 +208,7 @@ impl Supervisor {
     }
 
     /// A sandbox's init is gone: whatever lived in it is killed, for nobody reaps it any more.
-    fn lost(&mut self, sandbox: &str) {
+    pub(super) fn lost(&mut self, sandbox: &str) {
         let Some(state) = self.sandboxes.get_mut(sandbox) else { return };
         if let Some(init) = state.init.take() {
             self.sources.remove(&init.token);

@@ -50,7 +50,7 @@ const IN_PLACE: &str = "--in-place";
 pub(super) struct Supervisor {
     place: Place,
     poll: poll::Poll,
-    listener: OwnedFd,
+    listener: socket::Listener,
     signals: OwnedFd,
     sources: HashMap<u64, Source>,
     next_token: u64,
@@ -67,6 +67,8 @@ pub(super) struct Supervisor {
     lock: OwnedFd,
     /// What pod inits execute.
     program: OwnedFd,
+    /// From this number on, descriptors are kept for the containers' own needs.
+    most_descriptors: u64,
 }
 
 /// What a token of the poll stands for.
@@ -86,6 +88,8 @@ pub(super) enum Source {
     Terminal(String),
     /// Input for a container, from a client's side or its own.
     Input(String),
+    /// The end of a client that watches a container.
+    Watcher(String),
 }
 
 /// Becomes the supervisor: `--root DIR --cgroup-root PATH`. Returns when it listens; the work goes
@@ -180,16 +184,18 @@ impl Supervisor {
         let journal = Journal::open(root).map_err(failed("open the journal"))?;
         let signals = poll::signals(&[libc::SIGCHLD, libc::SIGPIPE]).map_err(failed("signals"))?;
         let poll = poll::Poll::new().map_err(failed("epoll"))?;
+        const LISTENER: u64 = 1;
         let listener = socket::listen_below(root, SOCKET, libc::SOCK_STREAM)
+            .and_then(|socket| socket::Listener::new(socket, &poll, LISTENER))
             .map_err(failed("listen on the socket"))?;
-        sys::set_nonblocking(&listener).map_err(failed("listen"))?;
+        let (most, _) = process::rlimit(libc::RLIMIT_NOFILE).map_err(failed("read a limit"))?;
         let mut supervisor = Supervisor {
             place,
             poll,
             listener,
             signals,
-            sources: HashMap::new(),
-            next_token: 0,
+            sources: HashMap::from([(LISTENER, Source::Listener)]),
+            next_token: LISTENER,
             clients: HashMap::new(),
             sandboxes: BTreeMap::new(),
             containers: BTreeMap::new(),
@@ -201,14 +207,10 @@ impl Supervisor {
             ending: false,
             lock,
             program,
+            most_descriptors: most / 4 * 3,
         };
-        for (fd, source) in [
-            (supervisor.listener.as_raw_fd(), Source::Listener),
-            (supervisor.signals.as_raw_fd(), Source::Signals),
-        ] {
-            let token = supervisor.token(source);
-            supervisor.poll.add(fd, poll::IN, token).map_err(failed("epoll"))?;
-        }
+        let (fd, token) = (supervisor.signals.as_raw_fd(), supervisor.token(Source::Signals));
+        supervisor.poll.add(fd, poll::IN, token).map_err(failed("epoll"))?;
         supervisor.adopt()?;
         Ok(supervisor)
     }
@@ -219,16 +221,17 @@ impl Supervisor {
             for (token, ready) in self.poll.wait(patience).map_err(failed("epoll"))? {
                 // Gone since the kernel reported it.
                 let Some(source) = self.sources.get(&token).cloned() else { continue };
-                self.turn(token, source, ready)?;
+                self.turn(token, source, ready);
             }
+            self.listener.resume(&self.poll).map_err(failed("listen"))?;
             self.advance(Instant::now());
         }
         self.leave()
     }
 
-    fn turn(&mut self, token: u64, source: Source, ready: u32) -> Result<()> {
+    fn turn(&mut self, token: u64, source: Source, ready: u32) {
         match source {
-            Source::Listener => self.accept()?,
+            Source::Listener => self.accept(),
             Source::Signals => self.reap(),
             Source::Client => self.serve(token, ready),
             Source::Init(sandbox) => self.hear(&sandbox),
@@ -238,8 +241,8 @@ impl Supervisor {
             Source::Output(container, stream) => drop(self.pump(&container, stream)),
             Source::Terminal(container) => drop(self.pump_terminal(&container)),
             Source::Input(container) => self.feed(&container),
+            Source::Watcher(container) => self.unwatch(&container, token),
         }
-        Ok(())
     }
 
     /// A fresh number for the poll.
@@ -256,7 +259,8 @@ impl Supervisor {
     }
 
     fn next_deadline(&self) -> Option<Duration> {
-        let next = self.removals.iter().map(|removal| removal.next).min()?;
+        let next = self.removals.iter().map(|removal| removal.next).chain(self.listener.due());
+        let next = next.min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 
@@ -270,12 +274,24 @@ impl Supervisor {
         }
         // Out of the own cgroup, so that it can go: to the top of each tree.
         self.place.layout.at(Path::new("")).enter()?;
-        if self.place.cgroup_root == Path::new("") {
-            self.place.layout.at(Path::new(sandbox::OWN_CGROUP)).remove()?;
-        } else {
-            self.place.layout.at(&self.place.cgroup_root).remove_all()?;
+        let start = Instant::now();
+        let mut pause = life::FIRST_PAUSE;
+        loop {
+            let gone = if self.place.cgroup_root == Path::new("") {
+                self.place.layout.at(Path::new(sandbox::OWN_CGROUP)).remove()?
+            } else {
+                self.place.layout.at(&self.place.cgroup_root).remove_all()?
+            };
+            if gone {
+                return Ok(());
+            }
+            if start.elapsed() > life::PATIENCE {
+                return Err(Error::System("the cgroup is still busy".into()));
+            }
+            // The last of a pod may still be dying; who is not a child tells nobody of its end.
+            self.poll.wait(Some(pause)).map_err(failed("epoll"))?;
+            pause = (pause * 2).min(life::LONGEST_PAUSE);
         }
-        Ok(())
     }
 }
 

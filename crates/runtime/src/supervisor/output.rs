@@ -20,6 +20,14 @@ use std::path::{Path, PathBuf};
 const WATCHER_PIPE: i32 = 256 << 10;
 /// Moved at once from an attached client to a container.
 const INPUT: usize = 4 << 10;
+/// Moved so often in one turn, so that a client and a container which are both fast leave time for
+/// others.
+const INPUT_ROUNDS: usize = 16;
+/// Clients of one container: its users, and a few that are about to be found gone.
+const MAX_WATCHERS: usize = 64;
+/// Chunks read at the end of a container: all of the largest pipe (pipe(7), pipe-max-size). What it
+/// leaves behind where process ids are shared may write for ever.
+const LAST_CHUNKS: usize = (1 << 20) / journal::CHUNK;
 
 /// A container's log file.
 pub(super) struct Log {
@@ -184,6 +192,8 @@ pub(super) struct Watcher {
     /// Write ends: stdout, stderr.
     streams: [Option<OwnedFd>; 2],
     input: Option<Input>,
+    /// Under which the write ends tell that nobody reads them any more.
+    token: u64,
 }
 
 /// What comes from an attached client.
@@ -206,7 +216,10 @@ impl Supervisor {
         let mut line = Line { log: &mut container.log, output };
         match self.journal.pump(fifo, &name, &mut line, sys::now()) {
             Ok(Some(chunk)) => {
-                container.watchers.retain_mut(|watcher| watcher.show(stream, chunk));
+                for watcher in &mut container.watchers {
+                    watcher.show(stream, chunk);
+                }
+                self.keep_useful(id);
                 true
             }
             Ok(None) => false,
@@ -242,10 +255,12 @@ impl Supervisor {
 
     /// All that an ended container has written.
     pub(super) fn drain(&mut self, id: &str) {
-        while self.pump_terminal(id) {}
+        let mut rounds = 0..LAST_CHUNKS;
+        while rounds.next().is_some() && self.pump_terminal(id) {}
         let count = self.containers.get(id).map_or(0, |container| container.outputs.len());
         for stream in 0..count {
-            while self.pump(id, stream) {}
+            let mut rounds = 0..LAST_CHUNKS;
+            while rounds.next().is_some() && self.pump(id, stream) {}
         }
         let Some(container) = self.containers.get_mut(id) else { return };
         for output in &mut container.outputs {
@@ -257,42 +272,99 @@ impl Supervisor {
 
     /// Gives a client its ends.
     pub(super) fn attach(&mut self, id: &str, spec: AttachSpec) -> Result<(Answer, Vec<OwnedFd>)> {
-        self.running(id)?;
-        let token = self.token(Source::Input(id.to_string()));
         let container = self.running(id)?;
         if spec.stdin && container.stdin.is_none() {
             return Err(Error::State(format!("container {id} has no stdin open")));
         }
+        if container.watchers.len() >= MAX_WATCHERS {
+            let many = format!("container {id} has {MAX_WATCHERS} attached clients already");
+            return Err(Error::State(many));
+        }
+        let count = container.outputs.len();
+        let token = self.token(Source::Watcher(id.to_string()));
+        let mut watcher = Watcher { streams: [None, None], input: None, token };
+        let made = self.connect_watcher(id, spec, count, &mut watcher);
+        if made.is_err() || !watcher.streams.iter().any(Option::is_some) {
+            self.sources.remove(&token);
+        }
+        let (theirs, has) = made.inspect_err(|_| self.forget_input(&watcher))?;
+        self.running(id)?.watchers.push(watcher);
+        Ok((Answer::Streams { id: id.to_string(), has }, theirs))
+    }
+
+    fn connect_watcher(
+        &mut self,
+        id: &str,
+        spec: AttachSpec,
+        outputs: usize,
+        watcher: &mut Watcher,
+    ) -> Result<(Vec<OwnedFd>, [bool; 4])> {
         let (mut theirs, mut has) = (Vec::new(), [false; 4]);
-        let mut streams = [None, None];
+        if spec.stdin {
+            let (read, write) = self.client_pipe()?;
+            sys::set_nonblocking(&read).map_err(failed("pipe"))?;
+            let token = self.token(Source::Input(id.to_string()));
+            self.poll.add(read.as_raw_fd(), poll::IN, token).map_err(failed("watch a client"))?;
+            watcher.input = Some(Input { from: read, token, waiting: Vec::new(), watched: true });
+            theirs.push(write);
+            has[0] = true;
+        }
         for (i, wanted) in [spec.stdout, spec.stderr].into_iter().enumerate() {
             if wanted {
-                let (read, write) = sys::pipe().map_err(failed("pipe"))?;
+                let (read, write) = self.client_pipe()?;
                 sys::set_pipe_size(&write, WATCHER_PIPE).map_err(failed("size a pipe"))?;
                 sys::set_nonblocking(&write).map_err(failed("pipe"))?;
                 // A stream that the container does not have ends at once.
-                streams[i] = (i < container.outputs.len()).then_some(write);
+                if i < outputs {
+                    self.poll
+                        .add(write.as_raw_fd(), poll::GONE, watcher.token)
+                        .map_err(failed("watch a client"))?;
+                    watcher.streams[i] = Some(write);
+                }
                 theirs.push(read);
                 has[i + 1] = true;
             }
         }
-        let input = if spec.stdin {
-            let (read, write) = sys::pipe().map_err(failed("pipe"))?;
-            sys::set_nonblocking(&read).map_err(failed("pipe"))?;
-            theirs.insert(0, write);
-            has[0] = true;
-            Some(Input { from: read, token, waiting: Vec::new(), watched: true })
-        } else {
-            None
-        };
-        let from = input.as_ref().map(|input| input.from.as_raw_fd());
-        container.watchers.push(Watcher { streams, input });
-        if let Some(from) = from {
-            self.poll.add(from, poll::IN, token).map_err(failed("watch a client"))?;
-        } else {
-            self.sources.remove(&token);
+        Ok((theirs, has))
+    }
+
+    fn forget_input(&mut self, watcher: &Watcher) {
+        if let Some(input) = &watcher.input {
+            self.sources.remove(&input.token);
         }
-        Ok((Answer::Streams { id: id.to_string(), has }, theirs))
+    }
+
+    /// A pipe for a client, unless clients have so many that the containers' own need what is left.
+    /// Descriptors are numbered from below: a high number tells that many are in use.
+    pub(super) fn client_pipe(&self) -> Result<(OwnedFd, OwnedFd)> {
+        let (read, write) = sys::pipe().map_err(failed("pipe"))?;
+        if write.as_raw_fd() as u64 >= self.most_descriptors {
+            return Err(Error::State("too many clients are attached to containers".into()));
+        }
+        Ok((read, write))
+    }
+
+    /// A client reads no more.
+    pub(super) fn unwatch(&mut self, id: &str, token: u64) {
+        let Some(container) = self.containers.get_mut(id) else { return };
+        for watcher in container.watchers.iter_mut().filter(|watcher| watcher.token == token) {
+            for stream in &mut watcher.streams {
+                stream.take_if(|stream| poll::is_gone(stream));
+            }
+        }
+        self.keep_useful(id);
+    }
+
+    /// Lets go of the watchers that neither read nor write any more.
+    fn keep_useful(&mut self, id: &str) {
+        let Some(container) = self.containers.get_mut(id) else { return };
+        let sources = &mut self.sources;
+        container.watchers.retain(|watcher| {
+            if watcher.streams.iter().all(Option::is_none) {
+                sources.remove(&watcher.token);
+            }
+            watcher.is_of_use()
+        });
     }
 
     /// An attached client has written, or has gone; or the container takes input again.
@@ -316,7 +388,8 @@ impl Supervisor {
                 self.sources.remove(&input.token);
             }
         }
-        container.watchers.retain(Watcher::is_of_use);
+        self.keep_useful(id);
+        let Some(container) = self.containers.get(id) else { return };
         // A terminal's end of file is a character, which the client sends itself.
         if !ended.is_empty() && container.spec.stdin_once && container.terminal.is_none() {
             self.close_stdin(id);
@@ -333,14 +406,13 @@ impl Supervisor {
 }
 
 impl Watcher {
-    /// Whether it stays. A pipe that is full belongs to somebody who does not read.
-    fn show(&mut self, stream: usize, chunk: &[u8]) -> bool {
+    /// A pipe that is full belongs to somebody who does not read.
+    fn show(&mut self, stream: usize, chunk: &[u8]) {
         if let Some(to) = &self.streams[stream]
             && !matches!(sys::write(to.as_raw_fd(), chunk), Ok(n) if n == chunk.len())
         {
             self.streams = [None, None];
         }
-        self.is_of_use()
     }
 
     fn is_of_use(&self) -> bool {
@@ -353,7 +425,7 @@ impl Input {
     fn turn(&mut self, to: Option<i32>, poll: &poll::Poll) -> io::Result<bool> {
         let Some(to) = to else { return Ok(false) };
         let mut buffer = [0; INPUT];
-        loop {
+        for round in 0.. {
             while !self.waiting.is_empty() {
                 match sys::write(to, &self.waiting) {
                     Ok(n) => drop(self.waiting.drain(..n)),
@@ -367,17 +439,20 @@ impl Input {
                     Err(e) => return Err(e),
                 }
             }
+            if round == INPUT_ROUNDS {
+                break;
+            }
             match sys::read(self.from.as_raw_fd(), &mut buffer) {
                 Ok(0) => return Ok(false),
                 Ok(n) => self.waiting.extend_from_slice(&buffer[..n]),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    if !std::mem::replace(&mut self.watched, true) {
-                        poll.add(self.from.as_raw_fd(), poll::IN, self.token)?;
-                    }
-                    return Ok(true);
-                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
                 Err(e) => return Err(e),
             }
         }
+        // Nothing waits here: the client's pipe tells when it has more.
+        if !std::mem::replace(&mut self.watched, true) {
+            poll.add(self.from.as_raw_fd(), poll::IN, self.token)?;
+        }
+        Ok(true)
     }
 }

@@ -321,7 +321,7 @@ impl Supervisor {
             if spec.terminal { [false; 3] } else { [spec.stdin, spec.stdout, spec.stderr] };
         for (at, role) in [Role::Stdin, Role::Stdout, Role::Stderr].into_iter().enumerate() {
             if wanted[at] {
-                let (read, write) = sys::pipe().map_err(failed("pipe"))?;
+                let (read, write) = self.client_pipe()?;
                 let (theirs, mine) = if at == 0 { (read, write) } else { (write, read) };
                 with.push((role, theirs));
                 streams[at] = Some(mine);

@@ -2,13 +2,16 @@
 
 use super::{check, check_len};
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 /// Ready to read (or at its end).
 pub(crate) const IN: u32 = libc::EPOLLIN as u32;
 /// Ready to write (or broken).
 pub(crate) const OUT: u32 = libc::EPOLLOUT as u32;
+
+/// Only whether the other end has gone (EPOLLERR and EPOLLHUP are always told).
+pub(crate) const GONE: u32 = 0;
 
 /// An epoll instance; each descriptor carries a number of the caller's.
 #[derive(Debug)]
@@ -87,6 +90,14 @@ pub(crate) fn next_signal(fd: &OwnedFd) -> io::Result<i32> {
 
 /// Tell once, when it becomes ready again.
 pub(crate) const EDGE: u32 = libc::EPOLLET as u32;
+
+/// Whether nobody reads from a pipe any more.
+pub(crate) fn is_gone(fd: &impl AsFd) -> bool {
+    let mut one = libc::pollfd { fd: fd.as_fd().as_raw_fd(), events: 0, revents: 0 };
+    // SAFETY: one live pollfd; it does not wait.
+    unsafe { libc::poll(&raw mut one, 1, 0) };
+    one.revents & libc::POLLERR != 0
+}
 
 /// Waits until one descriptor can be read, for a few seconds at most.
 pub(crate) fn wait_readable(fd: &OwnedFd) -> io::Result<()> {

@@ -114,6 +114,24 @@ pub(crate) fn signal(pidfd: &impl AsFd, signal: i32) -> io::Result<()> {
     Ok(())
 }
 
+/// To all of the process group that a process leads, or once led.
+pub(crate) fn signal_group(pidfd: &impl AsFd, pid: u32, number: i32) -> io::Result<()> {
+    /// PIDFD_SIGNAL_PROCESS_GROUP, since 6.9; EINVAL before.
+    const GROUP: u32 = 1 << 2;
+    let none: *const libc::siginfo_t = std::ptr::null();
+    let fd = pidfd.as_fd().as_raw_fd();
+    // SAFETY: no siginfo is passed.
+    let sent =
+        check_long(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, number, none, GROUP) });
+    match sent {
+        // The number is the process's own for as long as that can be signalled.
+        Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {
+            signal(pidfd, 0).and_then(|()| kill(-(pid as i32), number))
+        }
+        other => other.map(drop),
+    }
+}
+
 /// kill(2), for processes that only a cgroup names.
 pub(crate) fn kill(pid: i32, signal: i32) -> io::Result<()> {
     // SAFETY: plain integers.

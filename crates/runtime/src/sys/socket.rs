@@ -1,9 +1,11 @@
 //! Unix sockets with descriptors on board, and sockets whose path is longer than sun_path.
 
+use super::poll::{self, Poll};
 use super::{check, check_len};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// Descriptors in one message: the kernel's own limit is 253; a container start needs under 20.
 const MAX_DESCRIPTORS: usize = 32;
@@ -58,14 +60,56 @@ pub(crate) fn listen(socket: &OwnedFd) -> io::Result<()> {
     Ok(())
 }
 
-/// accept4(2), non-blocking.
-pub(crate) fn accept(listener: RawFd) -> io::Result<OwnedFd> {
-    let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-    let none = std::ptr::null_mut();
-    // SAFETY: no address is asked for; on success the descriptor is ours alone.
-    unsafe {
-        let fd = check(libc::accept4(listener, none, std::ptr::null_mut(), flags))?;
-        Ok(OwnedFd::from_raw_fd(fd))
+/// A socket that listens, watched by an epoll. A lack of descriptors or memory stops it for a
+/// moment: nothing tells when there are some again, and whoever knocks waits in the kernel's queue.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    socket: OwnedFd,
+    token: u64,
+    paused: Option<Instant>,
+}
+
+impl Listener {
+    pub(crate) fn new(socket: OwnedFd, poll: &Poll, token: u64) -> io::Result<Listener> {
+        super::set_nonblocking(&socket)?;
+        poll.add(socket.as_raw_fd(), poll::IN, token)?;
+        Ok(Listener { socket, token, paused: None })
+    }
+
+    /// Who has knocked, non-blocking; None is nobody.
+    pub(crate) fn accept(&mut self, poll: &Poll) -> io::Result<Option<OwnedFd>> {
+        /// As long as people do not notice, and too long to eat a core.
+        const PAUSE: Duration = Duration::from_millis(100);
+        let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+        let (fd, none) = (self.socket.as_raw_fd(), std::ptr::null_mut());
+        // SAFETY: no address is asked for; on success the descriptor is ours alone.
+        let accepted = unsafe {
+            let fd = check(libc::accept4(fd, none, std::ptr::null_mut(), flags));
+            fd.map(|fd| OwnedFd::from_raw_fd(fd))
+        };
+        match accepted {
+            Ok(connection) => Ok(Some(connection)),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(e) => {
+                poll.remove(fd)?;
+                self.paused = Some(Instant::now() + PAUSE);
+                Err(e)
+            }
+        }
+    }
+
+    /// When it goes on, if it is paused.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.paused
+    }
+
+    /// Goes on, if it is time.
+    pub(crate) fn resume(&mut self, poll: &Poll) -> io::Result<()> {
+        if self.paused.is_some_and(|until| until <= Instant::now()) {
+            poll.add(self.socket.as_raw_fd(), poll::IN, self.token)?;
+            self.paused = None;
+        }
+        Ok(())
     }
 }
 
@@ -162,8 +206,11 @@ pub(crate) fn receive(
             header = libc::CMSG_NXTHDR(&raw const message, header);
         }
     }
-    if message.msg_flags & (libc::MSG_CTRUNC | libc::MSG_TRUNC) != 0 {
-        return Err(io::Error::other("a message was cut: too long, or too many open files"));
+    if message.msg_flags & libc::MSG_TRUNC != 0 {
+        return Err(io::Error::other("a message was cut: it is too long"));
+    }
+    if message.msg_flags & libc::MSG_CTRUNC != 0 {
+        return Err(io::Error::from_raw_os_error(libc::EMFILE));
     }
     Ok(got)
 }

@@ -62,6 +62,10 @@ const CASES: &[(&str, Case)] = cases![
     survival::kill_the_supervisor,
     survival::kill_the_init,
     survival::upgrade_in_place,
+    survival::clients_that_leave,
+    survival::no_descriptors_left,
+    survival::a_supervisor_that_sleeps,
+    survival::a_loud_orphan,
     measure::figures,
 ];
 

@@ -95,6 +95,16 @@ pub async fn exec_with_pipes(m: Machine) {
     let run = m.runtime.exec("c", &exec("sleep 1000")).await.expect("runs");
     m.runtime.signal_exec(&run.id, 9).await.expect("killed");
     assert_eq!(m.runtime.wait_exec(&run.id).await.expect("ends").code, 137);
+    // A signal reaches what the process has started, and no further.
+    let run = m.runtime.exec("c", &exec("sleep 555 & echo up; sleep 556")).await.expect("runs");
+    let mut up = [0; 3];
+    run.stdout.expect("out").read_exact(&mut up).await.expect("read");
+    m.runtime.signal_exec(&run.id, 9).await.expect("killed");
+    m.runtime.wait_exec(&run.id).await.expect("ends");
+    let mut run = m.runtime.exec("c", &exec("ps")).await.expect("runs");
+    let mut out = String::new();
+    run.stdout.take().expect("out").read_to_string(&mut out).await.expect("read");
+    assert!(out.contains("sleep 1000") && !out.contains("sleep 55"), "{out}");
     m.runtime.kill_container("c").await.expect("killed");
     m.runtime.wait_container("c").await.expect("ends");
     let error = m.runtime.exec("c", &exec("true")).await.expect_err("has ended");
