@@ -6,14 +6,16 @@ use crate::logs;
 use crate::pod::adopt::{ATTEMPT, CONTAINER, POD_NAME, POD_NAMESPACE};
 use crate::rim::Rim;
 use bytes::Bytes;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{BoxStream, StreamExt};
 use skiff_runtime::client::{Attach, Exec};
 use skiff_runtime::spec::{AttachSpec, ExecSpec, TtySize};
 use skiff_runtime::status::{ContainerState, ContainerStatus, Exit};
+use skiff_runtime::stream::Stream;
 use skiff_runtime::{Error, Result};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use tokio::io::AsyncWriteExt;
 
 /// Which container is meant.
 #[derive(Debug, Clone)]
@@ -50,10 +52,47 @@ impl Streams {
         self.rim.runtime.wait_exec(exec).await
     }
 
+    /// Joins the streams of the newest run. One that has ended already, perhaps a moment before it
+    /// could be joined, gives what it has said, and the end.
     pub async fn attach(&self, target: &Target, spec: AttachSpec) -> Result<(String, Attach)> {
-        let container = self.running(target).await?;
-        let attach = self.rim.runtime.attach(&container.id, spec).await?;
-        Ok((container.id, attach))
+        let newest = self.runs(target).await?.pop();
+        let newest = newest.filter(|run| run.state != ContainerState::Created);
+        let run =
+            newest.ok_or_else(|| Error::NotFound(format!("container {}", target.container)))?;
+        if run.state == ContainerState::Running {
+            match self.rim.runtime.attach(&run.id, spec).await {
+                Err(Error::State(_)) if self.has_ended(&run.id).await? => {}
+                other => return other.map(|attach| (run.id, attach)),
+            }
+        }
+        let said = |wanted: bool, only| wanted.then(|| self.said(&run, only)).transpose();
+        let (stdout, stderr) = (said(spec.stdout, "stdout")?, said(spec.stderr, "stderr")?);
+        Ok((run.id, Attach { stdin: None, stdout, stderr }))
+    }
+
+    async fn has_ended(&self, id: &str) -> Result<bool> {
+        let runs = self.rim.runtime.list().await?.containers;
+        Ok(runs.iter().any(|run| run.id == id && run.state == ContainerState::Exited))
+    }
+
+    /// What the log of an ended run has of one stream.
+    fn said(&self, run: &ContainerStatus, only: &'static str) -> Result<Stream> {
+        let failed = |e: io::Error| Error::System(format!("read what {} has said: {e}", run.id));
+        let (read, mut write) = Stream::pipe().map_err(failed)?;
+        if let Some(path) = &run.log_path {
+            let options = logs::Options { only: Some(only), ..logs::Options::default() };
+            let mut text =
+                logs::read(path, options, Box::pin(std::future::ready(()))).map_err(failed)?;
+            self.rim.tasks.spawn(async move {
+                while let Some(Ok(piece)) = text.next().await {
+                    // The client has left; nobody wants the rest.
+                    if write.write_all(&piece).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        Ok(read)
     }
 
     pub async fn resize(&self, id: &str, size: TtySize) -> Result<()> {

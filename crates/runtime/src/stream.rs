@@ -35,6 +35,12 @@ impl Stream {
 }
 
 impl Stream {
+    /// A pipe of this process's own: (what is read from, what is written to).
+    pub fn pipe() -> io::Result<(Stream, Stream)> {
+        let (read, write) = crate::sys::pipe()?;
+        Ok((Stream::new(read)?, Stream::new(write)?))
+    }
+
     /// Reads what is there already; 0 is nothing, or the end.
     pub fn read_now(&self, buf: &mut [u8]) -> io::Result<usize> {
         match crate::sys::read(self.0.as_raw_fd(), buf) {

@@ -232,6 +232,8 @@ pub async fn a_loud_orphan(m: Machine) {
     m.sandbox_with(shared).await;
     let mut spec = m.spec("c", "yes & yes & yes & exit 5");
     spec.log_policy.max_size = 1 << 20;
-    let (status, _) = m.run("pod", &spec).await;
+    let (status, _) = tokio::time::timeout(Duration::from_secs(15), m.run("pod", &spec))
+        .await
+        .expect("its own end is enough");
     assert_eq!(status.exit.expect("ended").code, 5);
 }
