@@ -7,14 +7,17 @@ use crate::pod::adopt::{ATTEMPT, CONTAINER, POD_NAME, POD_NAMESPACE};
 use crate::rim::Rim;
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, StreamExt};
+use skiff_api::views::{Key, Pod};
+use skiff_base::Time;
 use skiff_runtime::client::{Attach, Exec};
 use skiff_runtime::spec::{AttachSpec, ExecSpec, TtySize};
 use skiff_runtime::status::{ContainerState, ContainerStatus, Exit};
 use skiff_runtime::stream::Stream;
 use skiff_runtime::{Error, Result};
+use std::collections::HashMap;
 use std::io;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use tokio::io::AsyncWriteExt;
 
 /// Which container is meant.
@@ -29,11 +32,15 @@ pub struct Target {
 #[derive(Clone)]
 pub struct Streams {
     rim: Arc<Rim>,
+    /// When logs were last read; forgotten when there are many, which costs a line said twice.
+    reads: Arc<Mutex<HashMap<PathBuf, Time>>>,
 }
+
+const MAX_READS: usize = 256;
 
 impl Streams {
     pub(crate) fn new(rim: Arc<Rim>) -> Streams {
-        Streams { rim }
+        Streams { rim, reads: Arc::default() }
     }
 
     /// The container that runs now; `NotFound` if there is none.
@@ -53,46 +60,57 @@ impl Streams {
     }
 
     /// Joins the streams of the newest run. One that has ended already, perhaps a moment before it
-    /// could be joined, gives what it has said, and the end.
+    /// could be joined, gives what it has said since its log was last read, and the end: kubectl
+    /// reads the log, then attaches, and what came in between is nowhere else.
     pub async fn attach(&self, target: &Target, spec: AttachSpec) -> Result<(String, Attach)> {
-        let newest = self.runs(target).await?.pop();
-        let newest = newest.filter(|run| run.state != ContainerState::Created);
-        let run =
-            newest.ok_or_else(|| Error::NotFound(format!("container {}", target.container)))?;
-        if run.state == ContainerState::Running {
-            match self.rim.runtime.attach(&run.id, spec).await {
-                Err(Error::State(_)) if self.has_ended(&run.id).await? => {}
-                other => return other.map(|attach| (run.id, attach)),
-            }
-        }
-        let said = |wanted: bool, only| wanted.then(|| self.said(&run, only)).transpose();
-        let (stdout, stderr) = (said(spec.stdout, "stdout")?, said(spec.stderr, "stderr")?);
-        Ok((run.id, Attach { stdin: None, stdout, stderr }))
-    }
-
-    async fn has_ended(&self, id: &str) -> Result<bool> {
-        let runs = self.rim.runtime.list().await?.containers;
-        Ok(runs.iter().any(|run| run.id == id && run.state == ContainerState::Exited))
-    }
-
-    /// What the log of an ended run has of one stream.
-    fn said(&self, run: &ContainerStatus, only: &'static str) -> Result<Stream> {
-        let failed = |e: io::Error| Error::System(format!("read what {} has said: {e}", run.id));
-        let (read, mut write) = Stream::pipe().map_err(failed)?;
-        if let Some(path) = &run.log_path {
-            let options = logs::Options { only: Some(only), ..logs::Options::default() };
-            let mut text =
-                logs::read(path, options, Box::pin(std::future::ready(()))).map_err(failed)?;
-            self.rim.tasks.spawn(async move {
-                while let Some(Ok(piece)) = text.next().await {
-                    // The client has left; nobody wants the rest.
-                    if write.write_all(&piece).await.is_err() {
-                        return;
-                    }
+        let missing = || Error::NotFound(format!("container {}", target.container));
+        let run = self.runs(target).await?.pop();
+        match &run {
+            Some(run) if run.state == ContainerState::Running => {
+                match self.rim.runtime.attach(&run.id, spec).await {
+                    Err(Error::State(_)) if self.running(target).await.is_err() => {}
+                    other => return other.map(|attach| (run.id.clone(), attach)),
                 }
-            });
+            }
+            Some(run) if run.state == ContainerState::Created => return Err(missing()),
+            _ => {}
         }
+        let key = Key::new(&target.namespace, &target.pod);
+        let pod = self.rim.caches.of::<Pod>().get(&key).ok_or_else(missing)?;
+        let path = self.log(target, &pod.metadata.uid, Which::Newest).await?;
+        let path = path.ok_or_else(missing)?;
+        let said = |wanted: bool, only| wanted.then(|| self.said(&path, only)).transpose();
+        let (stdout, stderr) = (said(spec.stdout, "stdout")?, said(spec.stderr, "stderr")?);
+        // One that the runtime has forgotten cannot be waited for, which is an end too.
+        let id = run.map_or_else(|| target.container.clone(), |run| run.id);
+        Ok((id, Attach { stdin: None, stdout, stderr }))
+    }
+
+    /// What an ended run's log has of one stream, since it was last read.
+    fn said(&self, path: &Path, only: &'static str) -> Result<Stream> {
+        let failed = |e: io::Error| Error::System(format!("read {}: {e}", path.display()));
+        let (read, mut write) = Stream::pipe().map_err(failed)?;
+        let since = self.reads.lock().expect("no holder panics").get(path).copied();
+        let options = logs::Options { only: Some(only), since, ..logs::Options::default() };
+        let ended = Box::pin(std::future::ready(()));
+        let mut text = logs::read(path, options, ended).map_err(failed)?;
+        self.rim.tasks.spawn(async move {
+            while let Some(Ok(piece)) = text.next().await {
+                // The client has left; nobody wants the rest.
+                if write.write_all(&piece).await.is_err() {
+                    return;
+                }
+            }
+        });
         Ok(read)
+    }
+
+    fn note_read(&self, path: &Path) {
+        let mut reads = self.reads.lock().expect("no holder panics");
+        if reads.len() >= MAX_READS {
+            reads.clear();
+        }
+        reads.insert(path.to_path_buf(), self.rim.world.now());
     }
 
     pub async fn resize(&self, id: &str, size: TtySize) -> Result<()> {
@@ -134,6 +152,7 @@ impl Streams {
         options: logs::Options,
     ) -> Result<Option<BoxStream<'static, io::Result<Bytes>>>> {
         let Some(path) = self.log(target, uid, which).await? else { return Ok(None) };
+        self.note_read(&path);
         let running = self.running(target).await.ok().filter(|_| which == Which::Newest);
         let runtime = self.rim.runtime.clone();
         let ended = async move {

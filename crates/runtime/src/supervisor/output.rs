@@ -25,9 +25,6 @@ const INPUT: usize = 4 << 10;
 const INPUT_ROUNDS: usize = 16;
 /// Clients of one container: its users, and a few that are about to be found gone.
 const MAX_WATCHERS: usize = 64;
-/// Kept for the first client of a container that is made for one (`stdinOnce`): a prompt, or all that
-/// a short command says.
-const EARLY: usize = journal::CHUNK;
 /// Chunks read at the end of a container: all of the largest pipe (pipe(7), pipe-max-size). What it
 /// leaves behind where process ids are shared may write for ever.
 const LAST_CHUNKS: usize = (1 << 20) / journal::CHUNK;
@@ -219,11 +216,6 @@ impl Supervisor {
         let mut line = Line { log: &mut container.log, output };
         match self.journal.pump(fifo, &name, &mut line, sys::now()) {
             Ok(Some(chunk)) => {
-                if let Some(early) = &mut container.early
-                    && early.iter().map(|(_, text)| text.len()).sum::<usize>() < EARLY
-                {
-                    early.push((stream, chunk.to_vec()));
-                }
                 for watcher in &mut container.watchers {
                     watcher.show(stream, chunk);
                 }
@@ -296,12 +288,7 @@ impl Supervisor {
             self.sources.remove(&token);
         }
         let (theirs, has) = made.inspect_err(|_| self.forget_input(&watcher))?;
-        let container = self.running(id)?;
-        // Its own client may come a moment late; nobody else sees what was before him.
-        for (stream, text) in container.early.take().unwrap_or_default() {
-            watcher.show(stream, &text);
-        }
-        container.watchers.push(watcher);
+        self.running(id)?.watchers.push(watcher);
         Ok((Answer::Streams { id: id.to_string(), has }, theirs))
     }
 

@@ -82,8 +82,6 @@ pub(super) struct Container {
     /// The master of its terminal, and the token it is watched under.
     pub terminal: Option<(OwnedFd, u64)>,
     pub watchers: Vec<Watcher>,
-    /// What it said before its first client, if it is made for one: (stream, text).
-    pub early: Option<Vec<(usize, Vec<u8>)>>,
     pub waiters: Vec<ReplyTo>,
 }
 
@@ -159,7 +157,6 @@ impl Container {
     pub(super) fn new(file: ContainerFile) -> Container {
         Container {
             log: Log::new(file.spec.log_path.clone(), file.spec.log_policy),
-            early: file.spec.stdin_once.then(Vec::new),
             sandbox: file.sandbox,
             spec: file.spec,
             created_at: file.created_at,

@@ -59,7 +59,6 @@ const CASES: &[(&str, Case)] = cases![
     streams::exec_with_a_terminal,
     streams::attach,
     streams::terminal_container,
-    streams::a_client_that_comes_late,
     survival::kill_the_supervisor,
     survival::kill_the_init,
     survival::upgrade_in_place,

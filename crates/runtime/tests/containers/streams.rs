@@ -198,25 +198,3 @@ pub async fn terminal_container(m: Machine) {
     assert_eq!(exit.code, 4);
     assert!(m.log("c").contains("got word\r\n"), "{:?}", m.log("c"));
 }
-
-/// A container that is made for one client tells it what it said before that came.
-pub async fn a_client_that_comes_late(m: Machine) {
-    m.sandbox("pod").await;
-    let mut spec = m.spec("c", "echo before; read x; echo $x >&2");
-    (spec.stdin, spec.stdin_once) = (true, true);
-    m.start("pod", &spec).await;
-    m.until_logged("c", "before").await;
-    let all = AttachSpec { stdin: true, stdout: true, stderr: true };
-    let first = m.runtime.attach("c", all).await.expect("attached");
-    let second = m.runtime.attach("c", all).await.expect("attached");
-    first.stdin.expect("in").write_all(b"after\n").await.expect("written");
-    for (client, expected) in [
-        ((first.stdout, first.stderr), ("before\n", "after\n")),
-        ((second.stdout, second.stderr), ("", "after\n")),
-    ] {
-        let (mut out, mut err) = (String::new(), String::new());
-        client.0.expect("out").read_to_string(&mut out).await.expect("read");
-        client.1.expect("err").read_to_string(&mut err).await.expect("read");
-        assert_eq!((out.as_str(), err.as_str()), expected);
-    }
-}
