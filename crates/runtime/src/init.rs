@@ -2,9 +2,10 @@
 //!
 //! It lives in the sandbox's namespaces, but never in a pid namespace that containers see: where
 //! they share one, process 1 of it is another ([`crate::first`]), and whatever joins them does so
-//! as its last step (`container::be_born`). It forks what the supervisor asks for, reaps it, and writes starts and exits to a
-//! file before it tells anybody. It holds the containers' pipes open, so that what they wrote
-//! survives a supervisor that dies. A supervisor that comes anew connects and asks what is alive.
+//! as its last step (`container::be_born`). It forks what the supervisor asks for, reaps it, and
+//! writes starts and exits to a file before it tells anybody. It holds the containers' pipes open, so
+//! that what they wrote survives a supervisor that dies. A supervisor that comes anew connects and
+//! asks what is alive.
 //! Never here: a decision; and nothing that can block, because everybody's exit waits behind it.
 
 use crate::container::cgroup;

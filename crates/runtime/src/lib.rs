@@ -9,6 +9,9 @@
 //!   pod's namespaces and open streams, and writes starts and exits to disk, so that the
 //!   supervisor's own death costs neither a container nor a line of a log.
 //!
+//! Where containers share process ids, their process 1 is one more, of a few instructions and with
+//! no powers (`first`): nothing of the three above is in a container's sight.
+//!
 //! ```text
 //! daemon --(length-prefixed JSON + descriptors)--> supervisor --> pod init --> container
 //!          root/supervisor.sock                     state: root/sandboxes, root/containers
