@@ -6,7 +6,7 @@
 
 use super::caps;
 use crate::spec::{ContainerSpec, Rlimit};
-use crate::sys::{self, process};
+use crate::sys::process;
 use crate::{Error, Result, failed};
 use std::io;
 
