@@ -1,5 +1,6 @@
 //! The shapes that a setting's value can have, and what is wrong with one that has not.
 
+use skiff_api::pod_security::{Exemptions, Policy};
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -8,6 +9,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 pub(super) enum Shape {
     Address,
     Cgroup,
+    /// Whom Pod Security asks nothing of.
+    Exemption,
     Folder,
     Mirrors,
     /// A DNS name: labels of a-z, 0-9 and -.
@@ -16,6 +19,9 @@ pub(super) enum Shape {
     /// A registry as image names have it: a host, and mostly a port.
     Registry,
     Socket,
+    /// A mode of Pod Security with its level.
+    Standard,
+    Switch,
     Text,
 }
 
@@ -28,12 +34,15 @@ impl Shape {
         match self {
             Shape::Address => "ADDRESS",
             Shape::Cgroup => "PATH",
+            Shape::Exemption => "SORT=NAME",
             Shape::Folder => "FOLDER",
             Shape::Mirrors => "REGISTRY=URL",
             Shape::Name => "NAME",
             Shape::Range => "CIDR",
             Shape::Registry => "HOST:PORT",
             Shape::Socket => "ADDRESS:PORT",
+            Shape::Standard => "MODE=LEVEL",
+            Shape::Switch => "BOOL",
             Shape::Text => "LEVEL",
         }
     }
@@ -42,12 +51,15 @@ impl Shape {
         let fits = match self {
             Shape::Address => value.parse::<Ipv4Addr>().is_ok(),
             Shape::Cgroup => is_below(value),
+            Shape::Exemption => return Exemptions::default().add(value),
             Shape::Folder => value.starts_with('/') && value.len() > 1 && is_below(&value[1..]),
             Shape::Mirrors => is_mirror(value),
             Shape::Name => is_name(value),
             Shape::Range => return Range::parse(value).map(|_| ()),
             Shape::Registry => is_registry(value),
             Shape::Socket => value.parse::<SocketAddr>().is_ok_and(|socket| socket.is_ipv4()),
+            Shape::Standard => return Policy::default().set(value),
+            Shape::Switch => value == "true" || value == "false",
             Shape::Text => !value.is_empty(),
         };
         if fits { Ok(()) } else { Err(format!("it has to be {}", self.wanted())) }
@@ -57,12 +69,15 @@ impl Shape {
         match self {
             Shape::Address => "an IPv4 address",
             Shape::Cgroup => "a path without . and .., as in skiff or machine/skiff",
+            Shape::Exemption => "namespace=, runtime-class= or user= and a name",
             Shape::Folder => "an absolute path without . and ..",
             Shape::Mirrors => "a registry and a URL, as in registry.k8s.io=http://127.0.0.1:5000",
             Shape::Name => "a name of a-z, 0-9, - and .",
             Shape::Registry => "a host, mostly with a port, as in 192.0.2.7:5000",
             Shape::Range => "a range of IPv4 addresses, as in 10.244.0.0/16",
             Shape::Socket => "an IPv4 address and a port, as in 0.0.0.0:6443",
+            Shape::Standard => "a mode and a level, as in enforce=baseline:latest",
+            Shape::Switch => "true or false",
             Shape::Text => "a word",
         }
     }
