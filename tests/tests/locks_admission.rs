@@ -134,6 +134,10 @@ fn what_belongs_to_others_is_not_taken() {
         refused.contains(r#"violates PodSecurity "baseline:latest": host namespaces"#),
         "{refused}"
     );
+    // Roles and classes of the system come back with the next start, as upstream's do.
+    c.k.ok("delete clusterrole view system:node");
+    c.k.ok("delete clusterrolebinding cluster-admin");
+    c.k.ok("delete priorityclass system-node-critical");
     c.skiff(&["down"]);
     c.skiff(&[
         "up",
@@ -144,6 +148,8 @@ fn what_belongs_to_others_is_not_taken() {
         "--pod-security-exempt",
         "user=builder",
     ]);
+    c.k.ok("get clusterrole/view clusterrole/system:node clusterrolebinding/cluster-admin");
+    c.k.ok("get priorityclass system-node-critical");
     let denied = create(1, &external("d", r#""192.0.2.8""#));
     assert!(denied.contains("Use of external IPs is denied by admission control"), "{denied}");
     // What a Service has already, it may keep and give back.

@@ -73,7 +73,8 @@ pub struct Attributes<'a> {
     /// The write makes a new object (an apply may, too).
     pub creating: bool,
     pub dry_run: bool,
-    request: &'a Request,
+    /// Whose warnings reach the user.
+    pub told: Option<&'a Request>,
 }
 
 impl<'a> Attributes<'a> {
@@ -87,13 +88,15 @@ impl<'a> Attributes<'a> {
             name: name.to_owned(),
             creating,
             dry_run: request.dry_run(),
-            request,
+            told: Some(request),
         }
     }
 
     /// Tells the user what is allowed all the same.
     pub fn warn(&self, text: impl Into<String>) {
-        self.request.warn(text);
+        if let Some(request) = self.told {
+            request.warn(text);
+        }
     }
 
     /// Whether this is a write of the object itself, of this kind.

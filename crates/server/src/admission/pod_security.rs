@@ -13,6 +13,7 @@ use skiff_api::object::{Object, at};
 use skiff_api::pod_security::{self, Exemptions, LABELS, Level, MODES, Pod, Policy, Violations};
 use skiff_store::{ListRequest, Record, Scope};
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub const PLUGIN: Plugin = Plugin { name: "PodSecurity", validate, ..Plugin::NONE };
@@ -76,7 +77,6 @@ fn judge(
     name: Option<&str>,
 ) -> Result<(), Status> {
     let Rules { defaults, exemptions } = &server.pod_security;
-    let is_in = |list: &[String], word: &str| list.iter().any(|it| it == word);
     let class = at(pod.value, "spec.runtimeClassName").and_then(Value::as_str).unwrap_or("");
     if is_in(&exemptions.namespaces, request.namespace)
         || is_in(&exemptions.users, &request.user.name)
@@ -125,7 +125,7 @@ fn namespace(
     let (enforce, had) = (policy.enforce, before.enforce);
     let relaxed = enforce.version == had.version && enforce.level <= had.level;
     let quiet = enforce.level == Level::Privileged || relaxed;
-    if exemptions.namespaces.iter().any(|it| it == new.name()) && (old.is_none() || !quiet) {
+    if is_in(&exemptions.namespaces, new.name()) && (old.is_none() || !quiet) {
         warn_of_exemption(request, new, &policy, defaults);
     } else if old.is_some() && !quiet {
         let warnings = look_at_pods(server, new.name(), &policy)?;
@@ -160,8 +160,13 @@ fn look_at_pods(server: &Server, namespace: &str, policy: &Policy) -> Result<Vec
         .ok_or_else(|| Status::internal("the list of pods is not at hand"))?
         .map_err(|error| crate::read::read_error(error, false))?;
     let until = server.world.uptime() + LOOK_MOST;
-    let looked = survey(server, &listed.records, policy, || server.world.uptime() < until);
-    Ok(looked.tell(namespace, policy))
+    let exempt = |class: &str| is_in(&server.pod_security.exemptions.runtime_classes, class);
+    let in_time = || server.world.uptime() < until;
+    Ok(survey(&listed.records, policy, exempt, in_time).tell(namespace, policy))
+}
+
+fn is_in(list: &[String], word: &str) -> bool {
+    list.iter().any(|it| it == word)
 }
 
 /// Pods that were looked at.
@@ -175,9 +180,9 @@ struct Survey {
 
 /// One pod of each owner first: its siblings say the same.
 fn survey(
-    server: &Server,
-    records: &[std::sync::Arc<Record>],
+    records: &[Arc<Record>],
     policy: &Policy,
+    exempt: impl Fn(&str) -> bool,
     in_time: impl Fn() -> bool,
 ) -> Survey {
     let mut owners = HashSet::new();
@@ -189,9 +194,8 @@ fn survey(
     for record in first.into_iter().chain(rest).take(PODS_MOST).take_while(|_| in_time()) {
         // One that cannot be read is not checked, and the count says so.
         let Ok(pod) = serde_json::from_slice(&record.body).map(Object::new) else { continue };
-        let class = pod.text("spec.runtimeClassName");
         survey.checked += 1;
-        if server.pod_security.exemptions.runtime_classes.iter().any(|it| it == class) {
+        if exempt(pod.text("spec.runtimeClassName")) {
             continue;
         }
         if let Some(found) = Violations::of(Pod { value: pod.value() }, policy.enforce) {
@@ -230,5 +234,58 @@ impl Survey {
         each.sort();
         told.extend(each);
         told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use skiff_store::Revision;
+    use std::cell::Cell;
+
+    fn pod(name: &str, owner: &str, body: Value) -> Arc<Record> {
+        let owners = (!owner.is_empty()).then(|| ("o".into(), owner.into()));
+        Arc::new(Record {
+            key: format!("pods/n/{name}").into(),
+            revision: Revision(1),
+            generation: 1,
+            body: body.to_string().into(),
+            facets: skiff_store::facets(owners.into_iter().collect()),
+        })
+    }
+
+    fn privileged(name: &str, owner: &str, class: &str) -> Arc<Record> {
+        let own = json!([{"name": "c", "securityContext": {"privileged": true}}]);
+        let spec = json!({"containers": own, "runtimeClassName": class});
+        pod(name, owner, json!({"metadata": {"name": name}, "spec": spec}))
+    }
+
+    fn told(pods: &[Arc<Record>], looks: usize) -> Vec<String> {
+        let mut policy = Policy::default();
+        policy.set("enforce=baseline").unwrap();
+        let left = Cell::new(looks);
+        let in_time = || left.replace(left.get().saturating_sub(1)) > 0;
+        survey(pods, &policy, |class| class == "kata", in_time).tell("n", &policy)
+    }
+
+    #[test]
+    fn so_many_pods_are_looked_at_for_so_long() {
+        const FIRST: &str = "new PodSecurity enforce level only checked against the first";
+        let pods: Vec<_> = (0..=PODS_MOST).map(|n| privileged(&format!("p{n}"), "", "")).collect();
+        let all = told(&pods, usize::MAX);
+        assert_eq!(all[0], format!("{FIRST} {PODS_MOST} of 3001 existing pods"));
+        assert_eq!(all[2], "p0 (and 2999 other pods): privileged");
+        assert_eq!(told(&pods, 2)[0], format!("{FIRST} 2 of 3001 existing pods"));
+    }
+
+    #[test]
+    fn siblings_come_last_and_exempt_classes_say_nothing() {
+        let pods =
+            [privileged("a", "set", ""), privileged("b", "set", ""), privileged("d", "", "")];
+        assert_eq!(told(&pods, 2)[2], "a (and 1 other pod): privileged");
+        assert!(told(&[privileged("a", "", "kata")], 9).is_empty());
+        let unread = told(&[pod("a", "", json!("no pod")), privileged("b", "", "")], 9);
+        assert_eq!(unread.last().unwrap(), "b: privileged");
     }
 }

@@ -5,7 +5,7 @@ use crate::Server;
 use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::errors::{Errors, Path};
-use skiff_api::ip;
+use skiff_api::ip::{self, Cidr};
 use skiff_api::kinds::core::service as kind;
 use skiff_api::object::Object;
 
@@ -184,7 +184,7 @@ fn check(server: &Server, request: &Attributes, new: &Object, given: &str) -> Re
         ),
         _ if !usable => OUTSIDE.to_owned(),
         Some(_) => TAKEN.to_owned(),
-        None if is_kept(server, given, new) => TAKEN.to_owned(),
+        None if is_kept(&range, given, new) => TAKEN.to_owned(),
         None => return Ok(()),
     };
     let mut errors = Errors::new();
@@ -194,10 +194,10 @@ fn check(server: &Server, request: &Attributes, new: &Object, given: &str) -> Re
 }
 
 /// Whether an address is kept for another Service than this one.
-fn is_kept(server: &Server, given: &str, service: &Object) -> bool {
+fn is_kept(range: &Cidr, given: &str, service: &Object) -> bool {
     KEPT.iter().any(|(place, namespace, name)| {
         let own = (service.namespace(), service.name()) == (*namespace, *name);
-        !own && ip::parse(given) == Some(server.services.addresses.nth(*place))
+        !own && ip::parse(given) == Some(range.nth(*place))
     })
 }
 
@@ -208,7 +208,7 @@ fn next(server: &Server, new: &Object) -> Result<String, Status> {
     let kept = (size / 16).clamp(16, 256).min(size);
     let free = |place| {
         let address = range.nth(place + 1).to_string();
-        server.store.get(&key(&address)).is_none() && !is_kept(server, &address, new)
+        server.store.get(&key(&address)).is_none() && !is_kept(&range, &address, new)
     };
     match pick(server, size, kept, free) {
         Some(place) => Ok(range.nth(place + 1).to_string()),
@@ -216,5 +216,24 @@ fn next(server: &Server, new: &Object) -> Result<String, Status> {
             "failed to allocate a serviceIP for Service {:?}: range is full",
             new.name()
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn some_addresses_are_kept_for_their_owners() {
+        let range = Cidr { base: [10, 96, 0, 0].into(), bits: 16 };
+        let service = |namespace: &str, name: &str| {
+            Object::new(json!({"metadata": {"namespace": namespace, "name": name}}))
+        };
+        let kept = |address, namespace, name| is_kept(&range, address, &service(namespace, name));
+        assert!(!kept("10.96.0.1", "default", "kubernetes"));
+        assert!(!kept("10.96.0.10", "kube-system", "kube-dns"));
+        assert!(kept("10.96.0.1", "tenant", "kubernetes"));
+        assert!(kept("10.96.0.10", "default", "kubernetes"));
+        assert!(!kept("10.96.0.11", "tenant", "a"));
     }
 }
