@@ -66,6 +66,13 @@ pub const SETTINGS: &[Setting] = &[
         used_by: "everything",
     },
     Setting {
+        name: "deny-service-external-ips",
+        shape: Shape::Switch,
+        default: "false",
+        doc: "Whether new externalIPs of Services are refused (upstream's DenyServiceExternalIPs): true or false",
+        used_by: "server",
+    },
+    Setting {
         name: "insecure-registry",
         shape: Shape::Registry,
         default: "",
@@ -102,6 +109,22 @@ pub const SETTINGS: &[Setting] = &[
         used_by: "net, node",
     },
     Setting {
+        name: "pod-security-default",
+        shape: Shape::Standard,
+        default: "",
+        doc: "What counts in namespaces without a Pod Security label for it: enforce=baseline, \
+              warn=restricted:v1.30 (may be repeated)",
+        used_by: "server",
+    },
+    Setting {
+        name: "pod-security-exempt",
+        shape: Shape::Exemption,
+        default: "",
+        doc: "Whom Pod Security asks nothing of: namespace=kube-system, user=NAME, runtime-class=NAME \
+              (may be repeated)",
+        used_by: "server",
+    },
+    Setting {
         name: "registry-mirror",
         shape: Shape::Mirrors,
         default: "",
@@ -131,11 +154,16 @@ pub struct Settings {
     pub cgroup: String,
     pub cluster_domain: String,
     pub data: PathBuf,
+    pub deny_service_external_ips: bool,
     pub insecure_registries: Vec<String>,
     pub listen: SocketAddr,
     pub log_level: String,
     pub node: String,
     pub pod_cidr: Range,
+    /// As `pod_security::Policy::set` reads them.
+    pub pod_security_defaults: Vec<String>,
+    /// As `pod_security::Exemptions::add` reads them.
+    pub pod_security_exemptions: Vec<String>,
     /// Registry and URL.
     pub registry_mirrors: Vec<(String, String)>,
     pub service_cidr: Range,
@@ -165,7 +193,10 @@ impl Setting {
     }
 
     pub fn repeats(&self) -> bool {
-        matches!(self.shape, Shape::Mirrors | Shape::Registry | Shape::Sysctls)
+        matches!(
+            self.shape,
+            Shape::Mirrors | Shape::Registry | Shape::Standard | Shape::Exemption | Shape::Sysctls
+        )
     }
 
     pub fn is_path(&self) -> bool {
@@ -211,11 +242,14 @@ impl Settings {
             cgroup: one("cgroup"),
             cluster_domain: one("cluster-domain"),
             data: own_data,
+            deny_service_external_ips: one("deny-service-external-ips") == "true",
             insecure_registries: many("insecure-registry"),
             listen: one("listen").parse()?,
             log_level: one("log-level"),
             node: named("node", &own_node.to_lowercase()),
             pod_cidr: Range::parse(&one("pod-cidr")).map_err(anyhow::Error::msg)?,
+            pod_security_defaults: many("pod-security-default"),
+            pod_security_exemptions: many("pod-security-exempt"),
             registry_mirrors: many("registry-mirror")
                 .iter()
                 .filter_map(|text| text.split_once('='))
@@ -253,6 +287,7 @@ impl Settings {
         flag("cgroup", self.cgroup.clone());
         flag("cluster-domain", self.cluster_domain.clone());
         flag("data", self.data.display().to_string());
+        flag("deny-service-external-ips", self.deny_service_external_ips.to_string());
         for registry in &self.insecure_registries {
             flag("insecure-registry", registry.clone());
         }
@@ -260,6 +295,12 @@ impl Settings {
         flag("log-level", self.log_level.clone());
         flag("node", self.node.clone());
         flag("pod-cidr", self.pod_cidr.to_string());
+        for text in &self.pod_security_defaults {
+            flag("pod-security-default", text.clone());
+        }
+        for text in &self.pod_security_exemptions {
+            flag("pod-security-exempt", text.clone());
+        }
         for (registry, url) in &self.registry_mirrors {
             flag("registry-mirror", format!("{registry}={url}"));
         }

@@ -1,13 +1,13 @@
 //! Says behind the `kube-dns` Service where cluster DNS listens on this node.
 
 use crate::Error;
-use serde_json::json;
+use serde_json::{Value, json};
 use skiff_api::views::{EndpointSlice, SERVICE_NAME, View};
 use skiff_client::{Client, PatchKind};
 use std::net::SocketAddr;
 
-/// Writes the EndpointSlice; the Service has no selector, so nobody else does.
-pub async fn publish(client: &Client, node: &str, address: SocketAddr) -> Result<(), Error> {
+/// Writes the EndpointSlice, and says what it wrote; the Service has no selector, so nobody else does.
+pub async fn publish(client: &Client, node: &str, address: SocketAddr) -> Result<Value, Error> {
     let body = json!({
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
         "metadata": {"name": "kube-dns", "namespace": "kube-system",
@@ -20,6 +20,6 @@ pub async fn publish(client: &Client, node: &str, address: SocketAddr) -> Result
             {"name": "dns-tcp", "port": address.port(), "protocol": "TCP"}],
     });
     let slices = EndpointSlice::RESOURCE;
-    client.patch(PatchKind::Apply, slices, "kube-system", "kube-dns", "", body).await?;
-    Ok(())
+    client.patch(PatchKind::Apply, slices, "kube-system", "kube-dns", "", body.clone()).await?;
+    Ok(body)
 }

@@ -10,4 +10,5 @@ mod queue;
 mod runner;
 
 pub use changes::{Change, Changes, Tell};
+pub use controllers::lasting::Wanted;
 pub use runner::{Context, LOOPS, Loop, Next, On, Runner, Settings};

@@ -31,6 +31,7 @@ pub const LOOPS: &[fn(&Runner)] = &[
     Runner::start::<controllers::endpointslice::EndpointSliceLoop>,
     Runner::start::<controllers::event::EventExpiry>,
     Runner::start::<controllers::garbage::GarbageCollector>,
+    Runner::start::<controllers::lasting::Lasting>,
     Runner::start::<controllers::namespace::NamespaceEnd>,
     Runner::start::<controllers::node::NodeHealth>,
     Runner::start::<controllers::podgc::PodGarbage>,
@@ -103,6 +104,8 @@ pub struct Settings {
     pub ca: String,
     /// Makes a token of claims.
     pub sign: Box<dyn Fn(&LegacyClaims) -> Result<String, Status> + Send + Sync>,
+    /// What has to be there, whoever deletes it.
+    pub wanted: Arc<controllers::lasting::Wanted>,
 }
 
 /// The reactions of a loop: which changes lead to which keys.

@@ -10,19 +10,20 @@ use skiff_api::views::token::LegacyClaims;
 use skiff_api::wire::{Serve, User};
 use skiff_base::{Tasks, World};
 use skiff_cli::Place;
-use skiff_cli::settings::Settings;
+use skiff_cli::settings::{Range, Settings};
 use skiff_client::{Caches, Client, Metas};
 use skiff_image::Images;
-use skiff_loops::Runner;
+use skiff_loops::{Runner, Wanted};
 use skiff_node::Node;
+use skiff_server::admission::pod_security::Rules;
 use skiff_server::admission::service::Ranges;
 use skiff_server::authenticate::Authenticator;
 use skiff_server::authorize::Authorizer;
 use skiff_server::connect::Nodes;
-use skiff_server::keys::{Keys, Wanted};
+use skiff_server::keys::Keys;
 use skiff_server::ready::Ready;
 use skiff_server::token::Tokens;
-use skiff_server::{Build, Entry, Server};
+use skiff_server::{Build, Entry, Server, keys};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
@@ -47,8 +48,8 @@ impl Machine {
         let addresses = Addresses::find(settings)?;
         let store = open_store(settings, &world)?;
         let images = open_images(settings, &world)?;
-        let wanted = wanted(settings, &addresses);
-        let keys = Keys::open(&settings.data.join("pki"), &wanted, &world)?;
+        let certified = certified(settings, &addresses);
+        let keys = Keys::open(&settings.data.join("pki"), &certified, &world)?;
         let ca = keys.ca_pem().to_owned();
         let tls = keys.server_config(&world)?;
         let node_tls = skiff_server::keys::tls::server_config(&ca, &keys.node_serving, &world)?;
@@ -59,15 +60,16 @@ impl Machine {
         let client =
             Client::new(serve.clone(), User::system("skiff", &["system:masters"]), "skiff");
         let (kinds, ranges) = (&server.kinds, &server.services);
-        crate::bootstrap::run(&client, kinds, ranges, addresses.api, settings).await?;
-        let caches = start_loops(&server, &serve, ca, &world, &tasks);
+        let wanted = Arc::new(Wanted::default());
+        crate::bootstrap::run(&client, kinds, ranges, addresses.api, settings, &wanted).await?;
+        let caches = start_loops(&server, &serve, ca, wanted.clone(), &world, &tasks);
         start_scheduler(&serve, &caches, &world, &tasks, &settings.node);
         let listener = tokio::net::TcpListener::bind(settings.listen).await.with_context(|| {
             format!("listening on {}: is another cluster running there?", settings.listen)
         })?;
         let node =
             crate::node::start(settings, &addresses, &images, &serve, &world, &tasks).await?;
-        crate::served::Served { settings, world: &world, tasks: &tasks }
+        crate::served::Served { settings, world: &world, tasks: &tasks, wanted: &wanted }
             .start(&node, node_tls, &client, &caches)
             .await?;
         let limits = server.limits.clone();
@@ -98,8 +100,8 @@ fn open_images(settings: &Settings, world: &World) -> Result<Images> {
     Ok(Images::open(&settings.data.join("images"), options)?)
 }
 
-fn wanted(settings: &Settings, addresses: &Addresses) -> Wanted {
-    Wanted {
+fn certified(settings: &Settings, addresses: &Addresses) -> keys::Wanted {
+    keys::Wanted {
         names: vec![settings.node.clone()],
         addresses: addresses.certified.clone(),
         node: settings.node.clone(),
@@ -129,13 +131,8 @@ async fn server(
         requests: Default::default(),
         ready: Default::default(),
         nodes,
-        services: Ranges {
-            addresses: Cidr {
-                base: settings.service_cidr.base.into(),
-                bits: settings.service_cidr.prefix,
-            },
-            ..Ranges::default()
-        },
+        services: ranges(settings),
+        pod_security: pod_security(settings)?,
         address,
         build: Build {
             commit: option_env!("SKIFF_COMMIT").unwrap_or(""),
@@ -144,6 +141,28 @@ async fn server(
             arch: if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
         },
     })
+}
+
+fn ranges(settings: &Settings) -> Ranges {
+    let range = |of: Range| Cidr { base: of.base.into(), bits: of.prefix };
+    Ranges {
+        addresses: range(settings.service_cidr),
+        pods: range(settings.pod_cidr),
+        own_ports: vec![settings.listen.port(), crate::node::PORT],
+        deny_external: settings.deny_service_external_ips,
+        ..Ranges::default()
+    }
+}
+
+fn pod_security(settings: &Settings) -> Result<Rules> {
+    let mut rules = Rules::default();
+    for text in &settings.pod_security_defaults {
+        rules.defaults.set(text).map_err(anyhow::Error::msg)?;
+    }
+    for text in &settings.pod_security_exemptions {
+        rules.exemptions.add(text).map_err(anyhow::Error::msg)?;
+    }
+    Ok(rules)
 }
 
 /// The kubeconfig of the cluster's owner, of which `skiff up` merges a copy into the caller's.
@@ -167,6 +186,7 @@ fn start_loops(
     server: &Arc<Server>,
     serve: &Arc<dyn Serve>,
     ca: String,
+    wanted: Arc<Wanted>,
     world: &World,
     tasks: &Tasks,
 ) -> Caches {
@@ -184,7 +204,7 @@ fn start_loops(
         caches: caches.clone(),
         metas,
         kinds: kinds.clone(),
-        settings: Arc::new(skiff_loops::Settings { ca, sign: Box::new(sign) }),
+        settings: Arc::new(skiff_loops::Settings { ca, sign: Box::new(sign), wanted }),
         world: world.clone(),
         tasks: tasks.clone(),
     };

@@ -11,6 +11,7 @@ use skiff_api::registry::Kinds;
 use skiff_api::views::Resource;
 use skiff_cli::settings::Settings;
 use skiff_client::Client;
+use skiff_loops::Wanted;
 use skiff_server::admission::service::Ranges;
 use skiff_server::authorize::{policy, reconcile};
 use std::collections::HashMap;
@@ -21,25 +22,29 @@ const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kub
 /// The place of cluster DNS in the range of addresses, by everybody's convention.
 const DNS: u64 = 10;
 
-/// Makes what is missing, and completes what an older version made. `api` is where the API listens.
+/// Makes what is missing, and completes what an older version made. `api` is where the API listens; what must not
+/// go any more is `wanted` from then on.
 pub async fn run(
     client: &Client,
     kinds: &Kinds,
     ranges: &Ranges,
     api: SocketAddr,
     settings: &Settings,
+    wanted: &Wanted,
 ) -> Result<()> {
     let namespace =
-        |name: &str| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-    let made = NAMESPACES.map(|name| ensure(client, kinds, namespace(name)));
+        |name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+    let namespaces = NAMESPACES.map(namespace);
+    let made = namespaces.iter().map(|body| ensure(client, kinds, body.clone()));
     try_join_all(made).await.context("making the namespaces of the system")?;
-    let made = [api_service(ranges, api), dns_service(ranges), control_plane(settings)];
-    let made = made.into_iter().chain(classes());
+    let services = [api_service(ranges, api), dns_service(ranges)];
+    let made = services.clone().into_iter().chain([control_plane(settings)]).chain(classes());
     let made = made.map(|body| ensure(client, kinds, body));
     try_join_all(made)
         .await
         .context("making the services, node and priority classes of the system")?;
-    api_endpoints(client, kinds, api).await.context("naming the endpoint of the API")?;
+    namespaces.into_iter().chain(services).for_each(|body| wanted.hold(body));
+    api_endpoints(client, kinds, api, wanted).await.context("naming the endpoint of the API")?;
     policy(client, kinds).await.context("writing the default roles and bindings")
 }
 
@@ -78,7 +83,12 @@ fn classes() -> impl Iterator<Item = Value> {
 
 /// Says behind the `kubernetes` Service where the API is now. An address that only this machine can reach
 /// is no endpoint, so then there is none.
-async fn api_endpoints(client: &Client, kinds: &Kinds, api: SocketAddr) -> Result<(), Status> {
+async fn api_endpoints(
+    client: &Client,
+    kinds: &Kinds,
+    api: SocketAddr,
+    wanted: &Wanted,
+) -> Result<(), Status> {
     if api.ip().is_loopback() || api.ip().is_unspecified() {
         tracing::warn!(%api, "pods cannot reach the API: it listens on no address of the network");
         return Ok(());
@@ -89,6 +99,7 @@ async fn api_endpoints(client: &Client, kinds: &Kinds, api: SocketAddr) -> Resul
         "addressType": if api.is_ipv4() { "IPv4" } else { "IPv6" },
         "endpoints": [{"addresses": [api.ip().to_string()], "conditions": {"ready": true}}],
         "ports": [{"name": "https", "port": api.port(), "protocol": "TCP"}]});
+    wanted.hold(body.clone());
     ensure(client, kinds, body.clone()).await?;
     let slices = resource(kinds, &Object::new(body.clone()))?;
     client.update(slices, "default", "kubernetes", "", body).await.map(|_| ())

@@ -10,6 +10,7 @@ use skiff_dns::forward::{Forwarder, resolvers};
 use skiff_dns::publish::publish;
 use skiff_dns::server::{Dns, Listener};
 use skiff_dns::zone::Zone;
+use skiff_loops::Wanted;
 use skiff_net::ServiceTable;
 use skiff_node::Node;
 use skiff_node::api::Api;
@@ -29,6 +30,7 @@ pub struct Served<'a> {
     pub settings: &'a Settings,
     pub world: &'a World,
     pub tasks: &'a Tasks,
+    pub wanted: &'a Wanted,
 }
 
 impl Served<'_> {
@@ -90,7 +92,7 @@ impl Served<'_> {
             metrics: Default::default(),
         });
         dns.start(listener, self.tasks);
-        publish(client, &self.settings.node, address).await?;
+        self.wanted.hold(publish(client, &self.settings.node, address).await?);
         Ok(())
     }
 }

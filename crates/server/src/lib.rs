@@ -59,6 +59,8 @@ pub struct Server {
     pub nodes: connect::Nodes,
     /// Where addresses and ports of Services come from.
     pub services: admission::service::Ranges,
+    /// What namespaces whose labels say nothing allow their pods.
+    pub pod_security: admission::pod_security::Rules,
     /// `host:port`, as discovery tells it to clients.
     pub address: String,
     pub build: Build,

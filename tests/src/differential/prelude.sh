@@ -4,6 +4,8 @@
 # raw METHOD PATH [CONTENT-TYPE [BODY [ACCEPT]]]   status, content type and body of one request;
 #      T=token asks with that token instead of the administrator's certificate, H="Name: value" adds a header
 # pod NAME [EXTRA]   a pod that no scheduler takes: it stays as it was made, on any cluster
+# held NAME [CONTAINER [SPEC [META]]]   the same, with further fields of its container c, its spec and its metadata
+# guard MODE=VALUE...   labels the case's namespace for Pod Security
 # boats [SPEC-EXTRA [SCHEMA [VERSION-EXTRA]]]   a custom resource definition in a group of the case's own
 # boat NAME [SPEC]   an object of it;  ready boats ...   creates the definition and waits until it is served
 # quiet CMD...       runs it without a word: for the making of what a case needs
@@ -29,6 +31,15 @@ metadata: {name: $1}
 spec: {schedulerName: nobody, containers: [{name: c, image: registry.k8s.io/pause:3.10.2}]${2:+, $2}}
 Y
 }
+held() {
+  cat <<Y
+apiVersion: v1
+kind: Pod
+metadata: {name: $1${4:+, $4}}
+spec: {schedulerName: nobody, containers: [{name: c, image: registry.k8s.io/pause:3.10.2${2:+, $2}}]${3:+, $3}}
+Y
+}
+guard() { quiet k label ns "$N" --overwrite "${@/#/pod-security.kubernetes.io/}"; }
 export B=boats.$N.example.com # the full name of its kind: other cases have boats too
 SCHEMA='{type: object, properties: {
       spec: {type: object, required: [sails], properties: {

@@ -52,6 +52,13 @@ fn what_cannot_be_is_refused() {
         ("data", "/var/../etc"),
         ("node", "UPPER"),
         ("registry-mirror", "registry.k8s.io"),
+        ("deny-service-external-ips", "yes"),
+        ("pod-security-default", "deny=baseline"),
+        ("pod-security-default", "enforce=strict"),
+        ("pod-security-default", "enforce=baseline:1.30"),
+        ("pod-security-exempt", "namespace=A"),
+        ("pod-security-exempt", "user="),
+        ("pod-security-exempt", "kube-system"),
     ] {
         let sources = Sources { flags: written(&[(name, value)]), ..Sources::default() };
         let error = Settings::resolve("skiff", "host", &sources).unwrap_err();
@@ -68,6 +75,13 @@ fn what_cannot_be_is_refused() {
         data "/var/../etc": it has to be an absolute path without . and ..
         node "UPPER": it has to be a name of a-z, 0-9, - and .
         registry-mirror "registry.k8s.io": it has to be a registry and a URL, as in registry.k8s.io=http://127.0.0.1:5000
+        deny-service-external-ips "yes": it has to be true or false
+        pod-security-default "deny=baseline": it has to begin with one of enforce=, audit=, warn=
+        pod-security-default "enforce=strict": its level must be one of privileged, baseline, restricted
+        pod-security-default "enforce=baseline:1.30": its version must be "latest" or "v1.x"
+        pod-security-exempt "namespace=A": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')
+        pod-security-exempt "user=": it names nobody
+        pod-security-exempt "kube-system": it has to begin with one of namespace=, runtime-class=, user=
     "#]]
     .assert_eq(&seen);
 }
@@ -85,7 +99,13 @@ fn a_file_reads_back_and_unknown_words_are_refused() {
 #[test]
 fn the_daemon_is_told_the_same() {
     let sources = Sources {
-        flags: written(&[("advertise", "10.0.0.1"), ("registry-mirror", "a=http://b")]),
+        flags: written(&[
+            ("advertise", "10.0.0.1"),
+            ("deny-service-external-ips", "true"),
+            ("pod-security-default", "enforce=baseline:v1.30"),
+            ("pod-security-exempt", "user=system:serviceaccount:kube-system:builder"),
+            ("registry-mirror", "a=http://b"),
+        ]),
         ..Sources::default()
     };
     let settings = Settings::resolve("dev", "host", &sources).unwrap();

@@ -1,5 +1,6 @@
 //! The shapes that a setting's value can have, and what is wrong with one that has not.
 
+use skiff_api::pod_security::{Exemptions, Policy};
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -8,6 +9,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 pub(super) enum Shape {
     Address,
     Cgroup,
+    /// Whom Pod Security asks nothing of.
+    Exemption,
     Folder,
     Mirrors,
     /// A DNS name: labels of a-z, 0-9 and -.
@@ -18,6 +21,9 @@ pub(super) enum Shape {
     Socket,
     /// A sysctl of a namespace, or the beginning of one with a `*` behind.
     Sysctls,
+    /// A mode of Pod Security with its level.
+    Standard,
+    Switch,
     Text,
 }
 
@@ -30,6 +36,7 @@ impl Shape {
         match self {
             Shape::Address => "ADDRESS",
             Shape::Cgroup => "PATH",
+            Shape::Exemption => "SORT=NAME",
             Shape::Folder => "FOLDER",
             Shape::Mirrors => "REGISTRY=URL",
             Shape::Name => "NAME",
@@ -37,6 +44,8 @@ impl Shape {
             Shape::Registry => "HOST:PORT",
             Shape::Socket => "ADDRESS:PORT",
             Shape::Sysctls => "SYSCTL",
+            Shape::Standard => "MODE=LEVEL",
+            Shape::Switch => "BOOL",
             Shape::Text => "LEVEL",
         }
     }
@@ -45,6 +54,7 @@ impl Shape {
         let fits = match self {
             Shape::Address => value.parse::<Ipv4Addr>().is_ok(),
             Shape::Cgroup => is_below(value),
+            Shape::Exemption => return Exemptions::default().add(value),
             Shape::Folder => value.starts_with('/') && value.len() > 1 && is_below(&value[1..]),
             Shape::Mirrors => is_mirror(value),
             Shape::Name => is_name(value),
@@ -52,6 +62,8 @@ impl Shape {
             Shape::Registry => is_registry(value),
             Shape::Socket => value.parse::<SocketAddr>().is_ok_and(|socket| socket.is_ipv4()),
             Shape::Sysctls => is_sysctl(value),
+            Shape::Standard => return Policy::default().set(value),
+            Shape::Switch => value == "true" || value == "false",
             Shape::Text => !value.is_empty(),
         };
         if fits { Ok(()) } else { Err(format!("it has to be {}", self.wanted())) }
@@ -61,6 +73,7 @@ impl Shape {
         match self {
             Shape::Address => "an IPv4 address",
             Shape::Cgroup => "a path without . and .., as in skiff or machine/skiff",
+            Shape::Exemption => "namespace=, runtime-class= or user= and a name",
             Shape::Folder => "an absolute path without . and ..",
             Shape::Mirrors => "a registry and a URL, as in registry.k8s.io=http://127.0.0.1:5000",
             Shape::Name => "a name of a-z, 0-9, - and .",
@@ -68,6 +81,8 @@ impl Shape {
             Shape::Range => "a range of IPv4 addresses, as in 10.244.0.0/16",
             Shape::Socket => "an IPv4 address and a port, as in 0.0.0.0:6443",
             Shape::Sysctls => "a sysctl of a namespace, as in kernel.msgmax or net.core.*",
+            Shape::Standard => "a mode and a level, as in enforce=baseline:latest",
+            Shape::Switch => "true or false",
             Shape::Text => "a word",
         }
     }

@@ -2,8 +2,12 @@
 //! Collection"; owners and dependents, foreground, background, orphan).
 //!
 //! Key: the UID of an object. Invariant: nothing is deleted for a missing owner unless the server itself, asked just
-//! before, says that this very owner is not there.
+//! before, says that this very owner is not there. What is there and cannot be read is present.
+//!
+//! An owner is in the namespace of those that it owns, or cluster-wide. So a reference into another namespace names
+//! nobody, and one from cluster-wide to a namespace cannot be followed: such an object is never collected.
 
+use crate::changes::Note;
 use crate::{Changes, Context, Loop, Next, On};
 use serde_json::{Value, json};
 use skiff_api::Status;
@@ -26,11 +30,15 @@ pub enum State {
     Absent,
     /// Its kind is not served: nothing can be said.
     Unknown,
+    /// It lives in a namespace, and what it is to own does not.
+    OutOfReach,
 }
 
 pub struct Seen {
     item: Arc<Item>,
     owners: Vec<(Owner, State)>,
+    /// References to what is there, in a namespace where it cannot be the owner.
+    astray: Vec<Owner>,
     dependents: Vec<Arc<Item>>,
 }
 
@@ -55,16 +63,20 @@ impl Loop for GarbageCollector {
 
     async fn observe(cx: &Context, key: &Key) -> Result<Option<Seen>, Status> {
         let Some(item) = cx.metas.get(&key.name) else { return Ok(None) };
-        let mut owners = Vec::new();
+        let (mut owners, mut astray) = (Vec::new(), Vec::new());
         for owner in &item.meta.owner_references {
             owners.push((owner.clone(), find(cx, &item, owner).await?));
+            let named = cx.metas.get(&owner.uid);
+            astray.extend(named.filter(|named| !reaches(named, &item)).map(|_| owner.clone()));
         }
-        let dependents = cx.metas.owned_by(&item.meta.uid);
-        Ok(Some(Seen { item, owners, dependents }))
+        let mut dependents = cx.metas.owned_by(&item.meta.uid);
+        dependents.retain(|dependent| reaches(&item, dependent));
+        Ok(Some(Seen { item, owners, astray, dependents }))
     }
 
     fn plan(seen: &Seen, _: &mut (), _: Time, out: &mut Changes) -> Next {
         let finalizers = &seen.item.meta.finalizers;
+        seen.astray.iter().for_each(|owner| tell(&seen.item, owner, out));
         if seen.item.meta.deleting() && finalizers.iter().any(|f| f == ORPHAN) {
             orphan(seen, out);
         } else if seen.item.meta.deleting() && finalizers.iter().any(|f| f == FOREGROUND) {
@@ -81,21 +93,28 @@ fn waits(item: &Item) -> bool {
     item.meta.deleting() && item.meta.finalizers.iter().any(|f| f == FOREGROUND)
 }
 
-/// Looks for an owner: in memory, and where it is not, live.
+/// Whether an owner can own it, by where both are.
+fn reaches(owner: &Item, item: &Item) -> bool {
+    !owner.resource.namespaced || owner.meta.namespace == item.meta.namespace
+}
+
+/// Looks for an owner, by all that the reference says of it: in memory, and where it is not, live.
 async fn find(cx: &Context, item: &Item, owner: &Owner) -> Result<State, Status> {
-    if let Some(found) = cx.metas.get(&owner.uid) {
-        let same_place = !found.resource.namespaced || found.meta.namespace == item.meta.namespace;
-        if !same_place {
-            return Ok(State::Absent);
-        }
-        return Ok(if waits(&found) { State::WaitsForDependents } else { State::Present });
-    }
     let (group, version) = owner.api_version.split_once('/').unwrap_or(("", &owner.api_version));
+    if let Some(found) = cx.metas.get(&owner.uid) {
+        let named = found.resource.kind == owner.kind && found.resource.group == group;
+        if named && found.meta.name == owner.name && reaches(&found, item) {
+            return Ok(if waits(&found) { State::WaitsForDependents } else { State::Present });
+        }
+    }
     let registry = cx.kinds.now();
     let Some(kind) = registry.find_kind(group, version, &owner.kind) else {
         return Ok(State::Unknown);
     };
     let resource = Resource::of_kind(kind);
+    if resource.namespaced && !item.resource.namespaced {
+        return Ok(State::OutOfReach);
+    }
     let namespace = if resource.namespaced { &*item.meta.namespace } else { "" };
     match cx.client.get(resource, namespace, &owner.name).await {
         Ok(found) if found.uid() == owner.uid => Ok(State::Present),
@@ -103,6 +122,21 @@ async fn find(cx: &Context, item: &Item, owner: &Owner) -> Result<State, Status>
         Err(status) if status.code == 404 => Ok(State::Absent),
         Err(status) => Err(status),
     }
+}
+
+/// Tells that a reference cannot be meant.
+fn tell(item: &Item, owner: &Owner, out: &mut Changes) {
+    let meta = &item.meta;
+    let message = format!(
+        "ownerRef [{}/{}, namespace: {}, name: {}, uid: {}] does not exist in namespace {:?}",
+        owner.api_version, owner.kind, meta.namespace, owner.name, owner.uid, meta.namespace
+    );
+    out.event(Note {
+        sort: "Warning",
+        reason: "OwnerRefInvalidNamespace".into(),
+        message,
+        about: skiff_client::events::reference(item.resource, meta),
+    });
 }
 
 /// Lets go of an object without its owners: all gone, it goes; some gone, their references go.
@@ -114,6 +148,10 @@ fn follow_owners(seen: &Seen, out: &mut Changes) {
     let key = seen.item.meta.key();
     if seen.owners.iter().any(|(_, state)| *state == State::Unknown) {
         out.because("the kind of an owner is not served");
+    }
+    if seen.owners.iter().any(|(_, state)| *state == State::OutOfReach) {
+        out.because("an owner is in a namespace, and what it is to own is not");
+        return;
     }
     if absent + waiting == 0 {
         return;
@@ -245,7 +283,7 @@ mod tests {
         let dependents = dependents.iter().cloned().map(self::item).collect();
         let mut out = Changes::default();
         GarbageCollector::plan(
-            &Seen { item, owners, dependents },
+            &Seen { item, owners, astray: Vec::new(), dependents },
             &mut (),
             Time::UNIX_EPOCH,
             &mut out,
@@ -280,6 +318,35 @@ mod tests {
             patch Merge pods n/p  {"metadata":{"ownerReferences":[{"apiVersion":"apps/v1","blockOwnerDeletion":true,"controller":true,"kind":"ReplicaSet","name":"b","uid":"b"}],"resourceVersion":"","uid":"u"}}
         "#]],
         );
+    }
+
+    #[test]
+    fn what_no_namespace_holds_has_no_owner_in_one() {
+        let role = json!({"name": "r", "uid": "u", "ownerReferences": [owned("a"), owned("b")]});
+        check(
+            role,
+            &[State::OutOfReach, State::Absent],
+            &[],
+            expect![[r#"
+            because an owner is in a namespace, and what it is to own is not
+        "#]],
+        );
+    }
+
+    #[test]
+    fn a_reference_astray_is_told() {
+        let meta =
+            json!({"name": "p", "namespace": "n", "uid": "u", "ownerReferences": [owned("a")]});
+        let item = item(meta);
+        let owner = item.meta.owner_references[0].clone();
+        let (owners, astray) = (vec![(owner.clone(), State::Absent)], vec![owner]);
+        let seen = Seen { item, owners, astray, dependents: Vec::new() };
+        let mut out = Changes::default();
+        GarbageCollector::plan(&seen, &mut (), Time::UNIX_EPOCH, &mut out);
+        expect![[r#"
+            event Warning OwnerRefInvalidNamespace: ownerRef [apps/v1/ReplicaSet, namespace: n, name: a, uid: a] does not exist in namespace "n"
+            delete pods n/p uid=u
+        "#]].assert_eq(&out.text());
     }
 
     #[test]

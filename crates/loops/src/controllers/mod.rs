@@ -6,6 +6,7 @@ pub mod deployment;
 pub mod endpointslice;
 pub mod event;
 pub mod garbage;
+pub mod lasting;
 pub mod namespace;
 pub mod node;
 pub mod podgc;

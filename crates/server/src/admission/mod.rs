@@ -6,6 +6,7 @@
 mod default_toleration_seconds;
 mod namespace_lifecycle;
 mod node_restriction;
+pub mod pod_security;
 mod priority;
 mod runtime_class;
 pub mod service;
@@ -25,6 +26,7 @@ const PLUGINS: &[Plugin] = &[
     namespace_lifecycle::PLUGIN,
     service_account::PLUGIN,
     node_restriction::PLUGIN,
+    pod_security::PLUGIN,
     priority::PLUGIN,
     runtime_class::PLUGIN,
     default_toleration_seconds::PLUGIN,
@@ -71,6 +73,8 @@ pub struct Attributes<'a> {
     /// The write makes a new object (an apply may, too).
     pub creating: bool,
     pub dry_run: bool,
+    /// Whose warnings reach the user.
+    pub told: Option<&'a Request>,
 }
 
 impl<'a> Attributes<'a> {
@@ -84,6 +88,14 @@ impl<'a> Attributes<'a> {
             name: name.to_owned(),
             creating,
             dry_run: request.dry_run(),
+            told: Some(request),
+        }
+    }
+
+    /// Tells the user what is allowed all the same.
+    pub fn warn(&self, text: impl Into<String>) {
+        if let Some(request) = self.told {
+            request.warn(text);
         }
     }
 

@@ -5,7 +5,7 @@ use crate::Server;
 use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::errors::{Errors, Path};
-use skiff_api::ip;
+use skiff_api::ip::{self, Cidr};
 use skiff_api::kinds::core::service as kind;
 use skiff_api::object::Object;
 
@@ -14,6 +14,10 @@ const FAMILIES: &str = "spec.ipFamilies";
 const ADDRESSES: &str = "spec.clusterIPs";
 const TAKEN: &str = "provided IP is already allocated";
 const OUTSIDE: &str = "the provided network does not match the current range";
+
+/// Places in the range that are kept for a Service, so that nobody takes them while it is away for a moment.
+const KEPT: [(u64, &str, &str); 2] =
+    [(1, "default", "kubernetes"), (10, "kube-system", "kube-dns")];
 
 pub fn key(address: &str) -> String {
     let canonical = ip::parse(address).map_or_else(|| address.to_owned(), |it| it.to_string());
@@ -180,6 +184,7 @@ fn check(server: &Server, request: &Attributes, new: &Object, given: &str) -> Re
         ),
         _ if !usable => OUTSIDE.to_owned(),
         Some(_) => TAKEN.to_owned(),
+        None if is_kept(&range, given, new) => TAKEN.to_owned(),
         None => return Ok(()),
     };
     let mut errors = Errors::new();
@@ -188,17 +193,47 @@ fn check(server: &Server, request: &Attributes, new: &Object, given: &str) -> Re
     Err(invalid(new, &errors))
 }
 
+/// Whether an address is kept for another Service than this one.
+fn is_kept(range: &Cidr, given: &str, service: &Object) -> bool {
+    KEPT.iter().any(|(place, namespace, name)| {
+        let own = (service.namespace(), service.name()) == (*namespace, *name);
+        !own && ip::parse(given) == Some(range.nth(*place))
+    })
+}
+
 /// The first address of the range and, of IPv4, the last are nobody's.
 fn next(server: &Server, new: &Object) -> Result<String, Status> {
     let range = server.services.addresses;
     let size = range.size().saturating_sub(if range.base.is_ipv4() { 2 } else { 1 });
     let kept = (size / 16).clamp(16, 256).min(size);
-    let free = |place| server.store.get(&key(&range.nth(place + 1).to_string())).is_none();
+    let free = |place| {
+        let address = range.nth(place + 1).to_string();
+        server.store.get(&key(&address)).is_none() && !is_kept(&range, &address, new)
+    };
     match pick(server, size, kept, free) {
         Some(place) => Ok(range.nth(place + 1).to_string()),
         None => Err(Status::internal(format!(
             "failed to allocate a serviceIP for Service {:?}: range is full",
             new.name()
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn some_addresses_are_kept_for_their_owners() {
+        let range = Cidr { base: [10, 96, 0, 0].into(), bits: 16 };
+        let service = |namespace: &str, name: &str| {
+            Object::new(json!({"metadata": {"namespace": namespace, "name": name}}))
+        };
+        let kept = |address, namespace, name| is_kept(&range, address, &service(namespace, name));
+        assert!(!kept("10.96.0.1", "default", "kubernetes"));
+        assert!(!kept("10.96.0.10", "kube-system", "kube-dns"));
+        assert!(kept("10.96.0.1", "tenant", "kubernetes"));
+        assert!(kept("10.96.0.10", "default", "kubernetes"));
+        assert!(!kept("10.96.0.11", "tenant", "a"));
     }
 }

@@ -5,6 +5,7 @@
 //! conflict of the store, and the second one draws again or is told.
 
 mod address;
+mod external;
 mod port;
 
 use super::{Attributes, Plugin};
@@ -19,7 +20,14 @@ use skiff_api::status::About;
 use skiff_store::Write;
 use std::collections::BTreeSet;
 
-pub const PLUGIN: Plugin = Plugin { name: "Service", mutate, reserve, release, ..Plugin::NONE };
+pub const PLUGIN: Plugin = Plugin {
+    name: "Service",
+    mutate,
+    validate: external::validate,
+    reserve,
+    release,
+    ..Plugin::NONE
+};
 
 /// Where addresses and ports of Services come from.
 #[derive(Debug, Clone)]
@@ -27,12 +35,24 @@ pub struct Ranges {
     pub addresses: Cidr,
     /// First and last.
     pub ports: (u16, u16),
+    /// Those on which the cluster itself listens: no Service gets one.
+    pub own_ports: Vec<u16>,
+    /// Where pods have their addresses.
+    pub pods: Cidr,
+    /// Whether Services may name no further external address.
+    pub deny_external: bool,
 }
 
 impl Default for Ranges {
     fn default() -> Ranges {
-        let base = [10, 96, 0, 0].into();
-        Ranges { addresses: Cidr { base, bits: 16 }, ports: (30_000, 32_767) }
+        let range = |second| Cidr { base: [10, second, 0, 0].into(), bits: 16 };
+        Ranges {
+            addresses: range(96),
+            ports: (30_000, 32_767),
+            own_ports: Vec::new(),
+            pods: range(244),
+            deny_external: false,
+        }
     }
 }
 

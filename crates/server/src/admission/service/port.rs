@@ -84,7 +84,12 @@ fn unavailable(server: &Server, given: i64) -> Option<String> {
             "provided port is not in the valid range. The range of valid ports is {first}-{last}"
         ));
     }
-    server.store.get(&key(given)).map(|_| TAKEN.to_owned())
+    (!free(server, given)).then(|| TAKEN.to_owned())
+}
+
+fn free(server: &Server, port: i64) -> bool {
+    let own = server.services.own_ports.iter().any(|own| i64::from(*own) == port);
+    !own && server.store.get(&key(port)).is_none()
 }
 
 fn next(server: &Server, used: impl Fn(i64) -> bool) -> Option<i64> {
@@ -92,8 +97,7 @@ fn next(server: &Server, used: impl Fn(i64) -> bool) -> Option<i64> {
     let size = u64::from(last.saturating_sub(first)) + 1;
     let kept = (size / 32).clamp(16, 128).min(size);
     let at = |place: u64| i64::from(first) + place as i64;
-    let free = |place| !used(at(place)) && server.store.get(&key(at(place))).is_none();
-    pick(server, size, kept, free).map(at)
+    pick(server, size, kept, |place| !used(at(place)) && free(server, at(place))).map(at)
 }
 
 fn draw_health(server: &Server, new: &mut Object, own: &[i64]) -> Result<(), Status> {
