@@ -10,7 +10,7 @@ use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use serde_saphyr::Spanned;
 
-use crate::json::{self, MAX_DEPTH, MAX_DUPLICATES, Parsed, check_head, excerpt, float};
+use crate::json::{self, MAX_DUPLICATES, Parsed, check_head, excerpt, float};
 
 mod write;
 
@@ -20,6 +20,10 @@ pub use write::write;
 /// manifest, and far below what a bomb of aliases needs.
 const MAX_ALIASES: usize = 1_000;
 const MAX_REPLAYED: usize = 100_000;
+
+/// Collections may be nested this deep: the reader takes some 15 KiB of stack for each level, and a thread that has none
+/// left ends the process. It is far beyond manifests; what is written as JSON goes deeper.
+const MAX_DEPTH: usize = 60;
 
 /// Reads one YAML value. The error is upstream's text without any prefix.
 pub fn parse(bytes: &[u8]) -> Result<Parsed, String> {
