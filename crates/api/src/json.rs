@@ -13,9 +13,11 @@ use serde_json::map::Entry;
 use serde_json::ser::Formatter;
 use serde_json::{Map, Number, Value};
 
+mod depth;
 pub mod places;
 mod scan;
 
+pub use depth::{MAX_DEPTH, measure, readable, too_deep};
 pub use scan::syntax_error;
 
 /// A request body may be this long, as upstream's API server has it.

@@ -164,6 +164,23 @@ impl Status {
         Status { details: Some(details), ..Status::new(500, "InternalError", message) }
     }
 
+    /// What is stored cannot be read (KEP-3926); the message says which step is left.
+    pub fn storage_read(about: About, name: &str, why: &str) -> Status {
+        let message = format!(
+            "Internal error occurred: StorageError: corrupt object, {why}; restore a backup, or delete {} {name:?} \
+             with ignoreStoreReadErrorWithClusterBreakingPotential",
+            about.qualified()
+        );
+        let mut details = about.details(name);
+        details["causes"] = json!([{"reason": "UnexpectedServerResponse", "message": why}]);
+        Status { details: Some(details), ..Status::new(500, STORAGE_READ, message) }
+    }
+
+    /// Whether the object is there, and only cannot be read.
+    pub fn is_storage_read(&self) -> bool {
+        self.reason == STORAGE_READ
+    }
+
     pub fn unavailable(message: impl Into<String>) -> Status {
         Status::new(503, "ServiceUnavailable", message)
     }
@@ -221,6 +238,9 @@ fn order(map: &Map<String, Value>) -> &'static [&'static str] {
     }
 }
 
+/// The reason of reads that the store is in the way of.
+const STORAGE_READ: &str = "StorageReadError";
+
 /// The reasons that a client may act on.
 const REASONS: &[&str] = &[
     "AlreadyExists",
@@ -236,6 +256,7 @@ const REASONS: &[&str] = &[
     "NotFound",
     "RequestEntityTooLarge",
     "ServiceUnavailable",
+    STORAGE_READ,
     "Timeout",
     "TooManyRequests",
     "Unauthorized",

@@ -61,6 +61,29 @@ pub enum Payload {
     Tree(Value),
 }
 
+/// Where the body of a request is.
+pub enum Sending {
+    Here(Payload),
+    /// Still with the peer: nobody's bytes are taken in before it is known who sends them, and that they may.
+    Coming(Coming),
+}
+
+/// Reads a body when it is waited for; the error is what the peer is told when it does not come whole.
+pub type Coming = BoxFuture<'static, Result<Payload, Box<Answer>>>;
+
+impl Sending {
+    /// The body, read if it was not yet.
+    ///
+    /// # Errors
+    /// The answer for a peer whose body did not come whole.
+    pub async fn arrived(self) -> Result<Payload, Box<Answer>> {
+        match self {
+            Sending::Here(payload) => Ok(payload),
+            Sending::Coming(coming) => coming.await,
+        }
+    }
+}
+
 /// One request.
 pub struct Call {
     pub method: Method,
@@ -69,7 +92,7 @@ pub struct Call {
     /// Without the question mark.
     pub query: String,
     pub headers: HeaderMap,
-    pub payload: Payload,
+    pub payload: Sending,
     pub peer: Peer,
     /// Present when the connection can be upgraded (WebSocket).
     pub upgrade: Option<Upgrade>,
@@ -169,6 +192,8 @@ pub struct List {
     pub remaining: Option<u64>,
     /// Items carry apiVersion and kind (custom resources).
     pub headed_items: bool,
+    /// What is there and cannot be read, by `namespace/name` or name: it is not among the items.
+    pub unreadable: Vec<String>,
 }
 
 /// One message of a watch.

@@ -97,6 +97,8 @@ fn print(status: &Value) {
         let each = pods.iter().map(|(phase, n)| format!("{n} {}", phase.to_lowercase()));
         rows.push(("pods", each.collect::<Vec<_>>().join(", ")));
     }
+    let unreadable = status["unreadable"].as_array().into_iter().flatten();
+    rows.extend(unreadable.map(|key| ("unreadable", key.as_str().unwrap_or("?").to_owned())));
     rows.push(("kubeconfig", text("kubeconfig")));
     rows.push(("data", text("data")));
     rows.iter().for_each(|(name, value)| say::line(format_args!("{name}: {value}")));

@@ -11,7 +11,7 @@ use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
 use serde_json::Value;
 use skiff_api::Status;
-use skiff_api::wire::{Answer, BODY_START, Body, Call, Frame, Payload, Serve, Stored};
+use skiff_api::wire::{Answer, BODY_START, Body, Call, Frame, Payload, Sending, Serve, Stored};
 use std::sync::Arc;
 use tokio::net::TcpStream;
 
@@ -46,7 +46,14 @@ impl Serve for Https {
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 impl Https {
-    async fn exchange(&self, call: Call) -> Result<Answer, Failure> {
+    async fn exchange(&self, mut call: Call) -> Result<Answer, Failure> {
+        let payload = std::mem::replace(&mut call.payload, Sending::Here(Payload::None));
+        let body = match payload.arrived().await {
+            Ok(Payload::None) => Bytes::new(),
+            Ok(Payload::Bytes(bytes)) => bytes,
+            Ok(Payload::Tree(tree)) => tree.to_string().into(),
+            Err(answer) => return Ok(*answer),
+        };
         let stream = TcpStream::connect(&self.address).await?;
         stream.set_nodelay(true)?;
         let tls = tokio_rustls::TlsConnector::from(self.tls.clone());
@@ -60,7 +67,7 @@ impl Https {
             }
         });
         let watching = call.query.contains("watch=true");
-        let response = sender.send_request(self.request(call)?).await?;
+        let response = sender.send_request(self.request(call, body)?).await?;
         let (parts, body) = response.into_parts();
         let json = parts
             .headers
@@ -77,15 +84,10 @@ impl Https {
         Ok(Answer { status: parts.status, headers: parts.headers, body })
     }
 
-    fn request(&self, call: Call) -> Result<Request<Full<Bytes>>, Failure> {
+    fn request(&self, call: Call, body: Bytes) -> Result<Request<Full<Bytes>>, Failure> {
         let uri = match &*call.query {
             "" => call.path,
             query => format!("{}?{query}", call.path),
-        };
-        let body = match call.payload {
-            Payload::None => Bytes::new(),
-            Payload::Bytes(bytes) => bytes,
-            Payload::Tree(tree) => tree.to_string().into(),
         };
         let mut request = Request::builder().method(call.method).uri(uri).body(Full::new(body))?;
         *request.headers_mut() = call.headers;

@@ -17,8 +17,9 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::object::Object;
+use skiff_api::status::About;
 use skiff_api::views::{Resource, View};
-use skiff_api::wire::{Answer, Body, Call, Payload, Peer, Serve, Stored, User};
+use skiff_api::wire::{Answer, Body, Call, Payload, Peer, Sending, Serve, Stored, User};
 use std::sync::Arc;
 
 /// Calls the API under one identity.
@@ -86,7 +87,7 @@ impl Client {
             path: path.to_owned(),
             query: query.to_owned(),
             headers,
-            payload,
+            payload: Sending::Here(payload),
             peer: Peer::Local(self.user.clone()),
             upgrade: None,
         };
@@ -140,23 +141,43 @@ impl Client {
         }
     }
 
-    /// All objects, or those of one namespace; `query` may hold selectors.
+    /// All objects, or those of one namespace; `query` may hold selectors. When one of them cannot be read, this is an
+    /// error: who acts on what is absent must not take it for absent.
     pub async fn list(
         &self,
         resource: Resource,
         namespace: &str,
         query: &str,
     ) -> Result<Vec<Object>, Status> {
+        let (objects, unreadable) = self.readable(resource, namespace, query).await?;
+        match &unreadable[..] {
+            [] => Ok(objects),
+            names => {
+                let about = About { group: resource.group, resource: resource.plural };
+                Err(Status::storage_read(about, &names.join(", "), "left out of a list"))
+            }
+        }
+    }
+
+    /// All objects that can be read, and the names of those that cannot.
+    pub async fn readable(
+        &self,
+        resource: Resource,
+        namespace: &str,
+        query: &str,
+    ) -> Result<(Vec<Object>, Vec<String>), Status> {
         let path = resource.path(namespace, "", "");
         let answer = self.send(Method::GET, &path, query, "", Payload::None).await?;
         match answer.body {
-            Body::List(list) => list
-                .items
-                .iter()
-                .map(|item| item.tree().map(Object::new).map_err(unreadable))
-                .collect(),
+            Body::List(list) => {
+                let trees = list.items.iter().map(|item| item.tree().map(Object::new));
+                let objects = trees.collect::<Result<_, _>>().map_err(unreadable)?;
+                Ok((objects, list.unreadable))
+            }
             _ => match tree(&answer)?.get_mut("items").map(Value::take) {
-                Some(Value::Array(items)) => Ok(items.into_iter().map(Object::new).collect()),
+                Some(Value::Array(items)) => {
+                    Ok((items.into_iter().map(Object::new).collect(), Vec::new()))
+                }
                 _ => Err(Status::internal(format!("the answer to {path} is no list"))),
             },
         }

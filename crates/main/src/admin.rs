@@ -55,6 +55,8 @@ pub struct Door {
     pub ready: Ready,
     /// As the kubeconfig has it.
     pub server: String,
+    /// The API server itself, for what only it can say.
+    pub api: Arc<skiff_server::Server>,
     stop: watch::Sender<()>,
 }
 
@@ -74,6 +76,7 @@ impl Door {
             images: machine.images.clone(),
             ready: machine.ready.clone(),
             server: machine.addresses.server.clone(),
+            api: machine.server.clone(),
             stop,
         };
         (door, told)

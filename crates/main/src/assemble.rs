@@ -23,6 +23,7 @@ use skiff_server::connect::Nodes;
 use skiff_server::keys::Keys;
 use skiff_server::ready::Ready;
 use skiff_server::token::Tokens;
+use skiff_server::unreadable::Unreadable;
 use skiff_server::{Build, Entry, Server, keys};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -37,6 +38,7 @@ pub struct Machine {
     pub images: Images,
     pub ready: Ready,
     pub addresses: Addresses,
+    pub server: Arc<Server>,
     node: Node,
     store: Arc<dyn skiff_store::Store>,
 }
@@ -77,7 +79,7 @@ impl Machine {
         let rim = skiff_server::http::Rim { world, serve, limits, user_of };
         tasks.spawn(skiff_server::http::run(rim, tls, listener, tasks.clone()));
         let ready = server.ready.clone();
-        Ok(Machine { tasks, client, caches, images, ready, addresses, node, store })
+        Ok(Machine { tasks, client, caches, images, ready, addresses, server, node, store })
     }
 
     /// Stops all parts, the store last. Containers stay.
@@ -125,6 +127,7 @@ async fn server(
         store: store.clone(),
         kinds: Kinds::builtin(),
         customs: Default::default(),
+        unreadable: Unreadable::find(&**store).await?,
         authenticator: Authenticator::new(tokens, format!("https://{address}")),
         authorizer: Authorizer::start(store.clone(), tasks).await?,
         limits: Default::default(),

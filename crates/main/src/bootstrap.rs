@@ -102,16 +102,20 @@ async fn api_endpoints(
     wanted.hold(body.clone());
     ensure(client, kinds, body.clone()).await?;
     let slices = resource(kinds, &Object::new(body.clone()))?;
-    client.update(slices, "default", "kubernetes", "", body).await.map(|_| ())
+    match client.update(slices, "default", "kubernetes", "", body).await {
+        Err(status) if status.is_storage_read() => Ok(()),
+        updated => updated.map(|_| ()),
+    }
 }
 
-/// Creates an object; one that is there stays as it is.
+/// Creates an object; one that is there stays as it is, even one that nobody can read (`skiff status` names it).
 pub async fn ensure(client: &Client, kinds: &Kinds, body: Value) -> Result<(), Status> {
     let object = Object::new(body);
     let resource = resource(kinds, &object)?;
     let (namespace, name) = (object.namespace().to_owned(), object.name().to_owned());
     match client.get(resource, &namespace, &name).await {
         Err(status) if status.code == 404 => {}
+        Err(status) if status.is_storage_read() => return Ok(()),
         found => return found.map(|_| ()),
     }
     match client.create(resource, &namespace, object.into_value()).await {
@@ -125,7 +129,9 @@ async fn policy(client: &Client, kinds: &Kinds) -> Result<(), Status> {
     for kind in ["ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"] {
         let probe = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind});
         let resource = resource(kinds, &Object::new(probe))?;
-        for object in client.list(resource, "", "").await? {
+        // What cannot be read is there all the same: `ensure` finds it.
+        let (objects, _) = client.readable(resource, "", "").await?;
+        for object in objects {
             let key = (kind.to_owned(), object.namespace().to_owned(), object.name().to_owned());
             found.insert(key, object);
         }

@@ -117,7 +117,6 @@ impl Incoming {
             }
             _ => {
                 let mut new = sent.clone();
-                new.set_absent("metadata.name", &*request.resource.name);
                 if request.kind.namespaced() {
                     new.set_absent("metadata.namespace", &*request.resource.namespace);
                 }
@@ -412,6 +411,10 @@ fn refuse_patch(request: &Request, error: patch::Error) -> Status {
         patch::Error::TooLarge(_) => {
             Status::new(413, "RequestEntityTooLarge", format!("Request entity too large: {text}"))
         }
+        patch::Error::TooDeep(_) => Status {
+            details: Some(json!({})),
+            ..Status::new(422, "Invalid", format!("the patch does not fit: {text}"))
+        },
         patch::Error::Unfit(why) => {
             tracing::debug!(name = request.resource.name, why, "a patch does not fit");
             Status { details: Some(json!({})), ..Status::new(422, "Invalid", text) }
@@ -436,7 +439,6 @@ fn applied(
             "invalid object type: {group}/{version}, Kind={name}"
         )));
     }
-    check_names(request, &Object::new(config.clone()))?;
     let result = with_ownership(server, request, (&kind.schema, version), |write| {
         apply::apply(write, old.map(Object::value), config, force).map_err(refuse_apply)
     })?;
@@ -447,9 +449,9 @@ fn applied(
         return Ok(Object::new(object));
     }
     let mut object = result.object;
+    check_names(request, &Object::new(object.clone()))?;
     decode_as(request, &mut object, Vec::new(), &kind.schema, (&kind.version, &kind.kind))?;
     let mut object = Object::new(object);
-    object.set_absent("metadata.name", &*request.resource.name);
     if kind.namespaced() {
         object.set_absent("metadata.namespace", &*request.resource.namespace);
     }
@@ -477,7 +479,12 @@ fn refuse_apply(error: apply::Error) -> Status {
 /// The name and namespace of the body must be those of the path.
 fn check_names(request: &Request, sent: &Object) -> Result<(), Status> {
     let (name, namespace) = (&*request.resource.name, &*request.resource.namespace);
-    if !sent.name().is_empty() && sent.name() != name {
+    if sent.name().is_empty() {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        )));
+    }
+    if sent.name() != name {
         return Err(Status::bad_request(format!(
             "the name of the object ({}) does not match the name on the URL ({name})",
             sent.name()
@@ -635,14 +642,16 @@ pub fn body(kind: &Kind, object: &Object) -> Bytes {
 }
 
 /// A record as the tree of this face, with its revision.
-pub fn tree(_: &Server, kind: &Kind, record: &Record) -> Result<Object, Status> {
-    record_tree(kind, record)
+pub fn tree(server: &Server, kind: &Kind, record: &Record) -> Result<Object, Status> {
+    record_tree(kind, record).map_err(|why| crate::unreadable::refusal(server, kind, record, &why))
 }
 
-/// The same, for those who have no server at hand.
-pub fn record_tree(kind: &Kind, record: &Record) -> Result<Object, Status> {
-    let value: Value = serde_json::from_slice(&record.body)
-        .map_err(|error| Status::internal(format!("{} cannot be read: {error}", record.key)))?;
+/// The same, for those who have no server at hand; the error is why it cannot be read.
+pub fn record_tree(kind: &Kind, record: &Record) -> Result<Object, String> {
+    let value: Value = serde_json::from_slice(&record.body).map_err(|error| error.to_string())?;
+    if !value.get("metadata").is_some_and(Value::is_object) {
+        return Err("it has no metadata".into());
+    }
     let mut object = Object::new(value);
     object.set("metadata.resourceVersion", record.revision.0.to_string());
     if let Some(convert) = kind.convert {
@@ -656,7 +665,7 @@ pub fn record_tree(kind: &Kind, record: &Record) -> Result<Object, Status> {
             true => prune(object.value_mut(), &kind.schema, Mode::Ignore),
             false => decode(object.value_mut(), &kind.schema, Mode::Ignore),
         };
-        renewed.map_err(|error| Status::internal(format!("{}: {error}", record.key)))?;
+        renewed.map_err(|error| error.to_string())?;
         schema_default::default(object.value_mut(), &kind.schema);
     }
     Ok(object)

@@ -44,12 +44,21 @@ struct Options {
     revision: Option<String>,
     orphan: Option<bool>,
     dry_run: bool,
+    /// `ignoreStoreReadErrorWithClusterBreakingPotential`: for what cannot be read, and nothing else.
+    unsafely: bool,
 }
+
+/// The option for objects that cannot be read, and the verb that it needs beside `delete` (KEP-3926).
+const UNSAFELY: &str = "ignoreStoreReadErrorWithClusterBreakingPotential";
+const UNSAFELY_VERB: &str = "unsafe-delete-ignore-read-errors";
 
 /// DELETE of one object.
 pub async fn delete(server: &Arc<Server>, request: &Request) -> Result<Answer, Status> {
     let options = options(request)?;
     let name = request.resource.name.clone();
+    if options.unsafely {
+        return delete_unsafely(server, request, &options).await;
+    }
     let gone = delete_one(server, request, &request.key(), &name, &options).await?;
     let code = match (&gone.object, options.orphan) {
         (_, Some(false)) if !gone.removed => StatusCode::ACCEPTED,
@@ -58,13 +67,57 @@ pub async fn delete(server: &Arc<Server>, request: &Request) -> Result<Answer, S
     if !gone.removed || request.kind.shows_deleted {
         return Ok(Answer::new(code, Body::Object(gone.object)));
     }
-    let mut details = json!({"name": name, "kind": request.kind.plural, "uid": gone.uid});
+    Ok(gone_answer(request, code, json!({"name": name, "uid": gone.uid})))
+}
+
+fn gone_answer(request: &Request, code: StatusCode, mut details: Value) -> Answer {
+    details["kind"] = json!(request.kind.plural);
     if !request.kind.group.is_empty() {
         details["group"] = json!(request.kind.group);
     }
     let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
                         "details": details});
-    Ok(Answer::json(code, &status))
+    Answer::json(code, &status)
+}
+
+/// The delete of an object that nobody can read: without grace, finalizers and preconditions, for whoever may do
+/// that. One that can be read is refused.
+async fn delete_unsafely(
+    server: &Arc<Server>,
+    request: &Request,
+    options: &Options,
+) -> Result<Answer, Status> {
+    let (kind, resource) = (&*request.kind, &request.resource);
+    let asked = crate::authorize::Attributes::of(UNSAFELY_VERB, resource, &request.query);
+    if let Err(refused) = server.authorizer.check(&request.user, &asked).await {
+        let why = format!("not permitted to do {UNSAFELY_VERB:?}, reason: {}", refused.message);
+        return Err(Status::forbidden(kind.about(), &resource.name, &why));
+    }
+    let record = server.store.get(&request.key()).ok_or_else(|| request.not_found())?;
+    if crate::read::stored(server, kind, &record).is_ok()
+        && codec::tree(server, kind, &record).is_ok()
+    {
+        let why = format!(
+            "StorageError: invalid object, Code: 4, Key: /registry/{}, ResourceVersion: 0, \
+             AdditionalErrorMsg: unsafe deletion is not allowed because the object is decodable from storage",
+            request.key().replacen("//", "/", 1)
+        );
+        return Err(Status::conflict(kind.about(), &resource.name, &why));
+    }
+    let attributes = Attributes::of(request, false, &resource.name);
+    let known =
+        Object::new(json!({"metadata": {"name": resource.name, "namespace": resource.namespace}}));
+    admission::validate_delete(server, &attributes, &known).await?;
+    if !(options.dry_run || request.dry_run()) {
+        let (key, expect) = (record.key.clone(), record.revision);
+        let mut writes = vec![Write::Delete { key, expect, last: None }];
+        admission::release(server, kind, &known, &mut writes);
+        server.store.commit(writes).await.map_err(|error| match error {
+            CommitError::Conflict { .. } => Status::modified(kind.about(), &resource.name),
+            other => crate::write::commit_refusal(&other),
+        })?;
+    }
+    Ok(gone_answer(request, StatusCode::OK, json!({"name": resource.name})))
 }
 
 /// DELETE of all objects that the selectors match; each as if it were deleted alone.
@@ -77,12 +130,17 @@ pub async fn delete_collection(server: &Arc<Server>, request: &Request) -> Resul
         ..ListRequest::default()
     };
     let listed = server.store.list(asked).await.map_err(|e| crate::read::read_error(e, false))?;
-    let mut items = Vec::new();
+    let (mut items, mut unreadable) = (Vec::new(), Vec::new());
     for record in listed.records.iter().filter(|record| selection.matches(record)) {
         let name = record.key.rsplit('/').next().unwrap_or("").to_owned();
         match delete_one(server, request, &record.key, &name, &options).await {
             Ok(gone) => items.push(gone.object),
             Err(status) if status.code == 404 => {}
+            // What nobody can read stays, and is named: it stops the deletion of no other.
+            Err(status) if status.is_storage_read() => {
+                unreadable.push(crate::unreadable::place(&record.key).to_owned());
+                request.warn(status.message);
+            }
             Err(status) => return Err(status),
         }
     }
@@ -95,6 +153,7 @@ pub async fn delete_collection(server: &Arc<Server>, request: &Request) -> Resul
             next: String::new(),
             remaining: None,
             headed_items: request.kind.is_custom(),
+            unreadable,
         }),
     ))
 }
@@ -315,14 +374,35 @@ fn options_of(request: &Request, body: &Value) -> Result<Options, Status> {
             .and_then(Value::as_bool)
             .or_else(|| query("orphanDependents").map(|t| t == "true")),
         dry_run: body.get("dryRun").and_then(Value::as_array).is_some_and(|list| !list.is_empty()),
+        unsafely: match query(UNSAFELY) {
+            Some(text) => matches!(&*text, "true" | "1"),
+            None => body.get(UNSAFELY).and_then(Value::as_bool).unwrap_or(false),
+        },
     };
-    check_options(&options)?;
+    check_options(&options, request.resource.name.is_empty())?;
     request.check_options()?;
     Ok(options)
 }
 
-fn check_options(options: &Options) -> Result<(), Status> {
+fn check_options(options: &Options, of_many: bool) -> Result<(), Status> {
     let mut errors = Errors::new();
+    if options.unsafely && of_many {
+        let why = "is not allowed with DELETECOLLECTION, try again after removing the option";
+        errors.invalid(&Path::new(UNSAFELY), true, why);
+    } else if options.unsafely {
+        // All of these would have to be read from the object.
+        for (field, given) in [
+            ("propagationPolicy", options.propagation.is_some()),
+            ("orphanDependents", options.orphan.is_some()),
+            ("gracePeriodSeconds", options.grace_s.is_some()),
+            ("preconditions", options.uid.is_some() || options.revision.is_some()),
+        ] {
+            if given {
+                let why = format!("cannot be set together with .{field}");
+                errors.invalid(&Path::new(UNSAFELY), true, &why);
+            }
+        }
+    }
     let path = Path::new("propagationPolicy");
     if options.propagation.is_some() && options.orphan.is_some() {
         let why = "orphanDependents and deletionPropagation cannot be both set";

@@ -4,25 +4,25 @@
 
 mod usage;
 
-use crate::limit::{Limits, Refused};
+use crate::limit::{Limits, Refused, Room};
 use crate::render::list_metadata;
 use ::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use futures_util::stream::{self, BoxStream, StreamExt};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full, Limited, StreamBody};
+use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Body as HttpBody, Frame as Piece, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustix::net::sockopt;
 use serde_json::json;
 use skiff_api::Status;
-use skiff_api::wire::{Answer, Body, Call, Duplex, Frame, List, Payload, Peer, Serve, User};
+use skiff_api::wire::{self, Answer, Body, Call, Duplex, Frame, List, Payload, Peer, Serve, User};
 use skiff_base::{Tasks, World};
 use std::convert::Infallible;
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -45,6 +45,17 @@ const ALIVE: Duration = Duration::from_secs(30);
 const ALIVE_TRIES: u32 = 3;
 /// Streams of one HTTP/2 connection.
 const STREAMS_MOST: u32 = 250;
+/// The head of a request, and what a connection reads ahead of it: many of them are there before anybody is known.
+const HEAD_MOST: usize = 64 * 1024;
+/// What a peer of HTTP/2 may send that nobody has taken in: on each stream, and on all together.
+const WINDOW: u32 = 256 * 1024;
+/// Streams that a peer opened and gave up again, or that were ended for a fault of its own: more end the connection
+/// (CVE-2023-44487).
+const RESETS_MOST: usize = 100;
+/// So much of a body that nobody is to read is read away before the answer, so that its sender reads that; and so long
+/// its sender is waited for.
+const UNREAD_MOST: usize = 256 * 1024;
+const UNREAD: Duration = Duration::from_secs(2);
 /// A list is written in pieces of about this size, so that it is never whole in memory a second time.
 const LIST_PIECE: usize = 64 * 1024;
 /// A piece ends with a whole item, which is usually not larger than the room beyond.
@@ -78,10 +89,14 @@ pub async fn run(rim: Rim, tls: Arc<rustls::ServerConfig>, listener: TcpListener
         };
         let (rim, acceptor) = (rim.clone(), acceptor.clone());
         tasks.spawn(async move {
+            let guest = rim.limits.guest(address.ip(), &rim.world).await;
+            let Some(guest) = guest else { return };
             let Some((stream, peer)) = handshake(&rim, acceptor, stream, address).await else {
                 return;
             };
-            let usage = Usage::new(rim.world.clone(), place);
+            let is_known = matches!(&peer, Peer::Remote { certificate: Some(_), .. });
+            let guest = (!is_known).then_some(guest);
+            let usage = Usage::new(rim.world.clone(), place, guest);
             connection(rim, stream, peer, usage).await;
         });
     }
@@ -130,10 +145,13 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-    builder.http2().max_concurrent_streams(STREAMS_MOST).max_header_list_size(64 * 1024);
+    builder.http2().max_concurrent_streams(STREAMS_MOST).max_header_list_size(HEAD_MOST as u32);
+    builder.http2().initial_stream_window_size(WINDOW).initial_connection_window_size(WINDOW);
+    builder.http2().max_pending_accept_reset_streams(RESETS_MOST);
+    builder.http2().max_local_error_reset_streams(Some(RESETS_MOST));
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(ALIVE).keep_alive_timeout(ALIVE);
     // hyper's own limit would end connections that only rest between two requests.
-    builder.http1().header_read_timeout(None);
+    builder.http1().header_read_timeout(None).max_buf_size(HEAD_MOST);
     let (world, limits) = (rim.world.clone(), rim.limits.clone());
     let (rim, using) = (Arc::new(rim), usage.clone());
     let service = hyper::service::service_fn(move |request| {
@@ -168,57 +186,96 @@ async fn exchange(
     let upgrade =
         request.headers().contains_key(header::UPGRADE).then(|| hyper::upgrade::on(&mut request));
     let (parts, body) = request.into_parts();
-    let payload = match read(rim, body).await {
-        Ok(payload) => payload,
-        Err(answer) => return write(answer, head, coding, used),
-    };
+    let expects = parts.headers.contains_key(header::EXPECT);
+    let shows = parts.headers.contains_key(header::AUTHORIZATION);
+    let body = Arc::new(Mutex::new((!body.is_end_stream()).then_some(body)));
     let call = Call {
         method: parts.method,
         path: parts.uri.path().to_owned(),
         query: parts.uri.query().unwrap_or("").to_owned(),
         headers: parts.headers,
-        payload,
+        payload: wire::Sending::Coming(Box::pin(read(rim.clone(), body.clone()))),
         peer,
-        upgrade: upgrade.map(|on| -> skiff_api::wire::Upgrade {
+        upgrade: upgrade.map(|on| -> wire::Upgrade {
             Box::pin(async move {
                 let upgraded = on.await.map_err(io::Error::other)?;
                 Ok(Box::new(TokioIo::new(upgraded)) as Box<dyn Duplex>)
             })
         }),
     };
-    write(rim.serve.serve(call).await, head, coding, used)
+    let answer = rim.serve.serve(call).await;
+    if shows && answer.status != StatusCode::UNAUTHORIZED {
+        used.know();
+    }
+    // A sender that waits to be asked for the body was not asked.
+    if let (Some(unread), false) = (take(&body), expects) {
+        // Who sends more, or takes longer, may miss the answer.
+        let _ = rim.world.within(UNREAD, read_away(unread, UNREAD_MOST)).await;
+    }
+    write(answer, head, coding, used)
 }
 
-/// The whole body, within limits of size and time.
-async fn read(rim: &Rim, mut body: Incoming) -> Result<Payload, Answer> {
-    if body.is_end_stream() {
-        return Ok(Payload::None);
-    }
-    match rim.world.within(BODY, Limited::new(&mut body, BODY_MOST).collect()).await {
-        Some(Ok(collected)) => {
-            let bytes = collected.to_bytes();
-            Ok(if bytes.is_empty() { Payload::None } else { Payload::Bytes(bytes) })
+/// A body on its way, until somebody takes it.
+type Coming = Arc<Mutex<Option<Incoming>>>;
+
+fn take(body: &Coming) -> Option<Incoming> {
+    body.lock().expect("no holder of this lock panics").take()
+}
+
+/// The whole body, within limits of size, room and time.
+async fn read(rim: Rim, body: Coming) -> Result<Payload, Box<Answer>> {
+    let Some(mut body) = take(&body) else { return Ok(Payload::None) };
+    let mut room = rim.limits.room();
+    let refusal = match rim.world.within(BODY, gather(&rim, &mut body, &mut room)).await {
+        Some(Ok(bytes)) if bytes.is_empty() => return Ok(Payload::None),
+        Some(Ok(bytes)) => {
+            return Ok(Payload::Bytes(Bytes::from_owner(Held { bytes, _room: room })));
         }
-        Some(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-            rim.limits.refuse(Refused::BodySize);
-            // Who sends more, or takes longer, may miss the refusal.
-            let _ = rim.world.within(BODY, read_away(body)).await;
-            Err(Status::too_large(BODY_MOST).into())
-        }
-        Some(Err(error)) => {
-            Err(Status::bad_request(format!("the body could not be read: {error}")).into())
-        }
+        Some(Err(refusal)) => refusal,
         None => {
             rim.limits.refuse(Refused::BodyTime);
-            Err(crate::pipeline::too_late())
+            return Err(Box::new(crate::pipeline::too_late()));
         }
+    };
+    // Who sends more, or takes longer, may miss the refusal.
+    let _ = rim.world.within(BODY, read_away(body, BODY_REST_MOST)).await;
+    Err(Box::new(refusal.into()))
+}
+
+/// A body in memory keeps its room.
+struct Held {
+    bytes: Vec<u8>,
+    _room: Room,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
+}
+
+async fn gather(rim: &Rim, body: &mut Incoming, room: &mut Room) -> Result<Vec<u8>, Status> {
+    let announced = body.size_hint().exact().and_then(|size| usize::try_from(size).ok());
+    // What is not written to costs nothing yet.
+    let mut bytes = Vec::with_capacity(announced.unwrap_or(0).min(BODY_MOST));
+    while let Some(piece) = body.frame().await {
+        let piece = piece
+            .map_err(|error| Status::bad_request(format!("the body could not be read: {error}")))?;
+        let Ok(data) = piece.into_data() else { continue };
+        if bytes.len() + data.len() > BODY_MOST {
+            rim.limits.refuse(Refused::BodySize);
+            return Err(Status::too_large(BODY_MOST));
+        }
+        room.take(data.len(), &rim.world).await?;
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes)
 }
 
 /// curl takes an answer that ends the stream of its upload for a broken one, and a connection that is closed with
 /// bytes unread may lose the answer.
-async fn read_away(mut body: Incoming) {
-    let mut left = BODY_REST_MOST;
+async fn read_away(mut body: Incoming, most: usize) {
+    let mut left = most;
     while let Some(Ok(piece)) = body.frame().await {
         match left.checked_sub(piece.data_ref().map_or(0, Bytes::len)) {
             Some(rest) => left = rest,

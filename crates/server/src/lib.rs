@@ -31,6 +31,7 @@ pub mod requests;
 mod scale;
 mod select;
 pub mod token;
+pub mod unreadable;
 pub mod url;
 mod watch;
 mod write;
@@ -49,6 +50,8 @@ pub struct Server {
     pub kinds: Kinds,
     /// What is known of custom resource definitions.
     pub customs: custom::Customs,
+    /// What is stored and cannot be read.
+    pub unreadable: unreadable::Unreadable,
     pub authenticator: authenticate::Authenticator,
     pub authorizer: authorize::Authorizer,
     pub limits: limit::Limits,

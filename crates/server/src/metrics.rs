@@ -34,6 +34,7 @@ pub fn text(server: &Server) -> String {
         &stats.commit_us,
     );
     page.histogram("skiff_store_group_writes", "Writes that share an fsync.", &stats.group_writes);
+    page.unreadable(server);
     page.0
 }
 
@@ -55,6 +56,18 @@ impl Page {
         }
     }
 
+    fn unreadable(&mut self, server: &Server) {
+        let name = "skiff_unreadable_objects";
+        self.head(name, "gauge", "Stored objects that cannot be read, by resource.");
+        let mut counts = std::collections::BTreeMap::<String, u32>::new();
+        for key in server.unreadable.present(&*server.store) {
+            *counts.entry(key.split('/').next().unwrap_or("").to_owned()).or_default() += 1;
+        }
+        for (resource, count) in counts {
+            self.row(name, &format!("resource=\"{resource}\""), f64::from(count));
+        }
+    }
+
     fn limits(&mut self, limits: &Limits) {
         let name = "apiserver_current_inflight_requests";
         self.head(name, "gauge", "[STABLE] Requests that run now, by limit.");
@@ -70,6 +83,13 @@ impl Page {
         self.row("skiff_connections", "", limits.connected() as f64);
         self.head("skiff_connections_limit", "gauge", "How many of them may be; others wait.");
         self.row("skiff_connections_limit", "", CONNECTIONS_MOST as f64);
+        let (held, most) = limits.bodies();
+        self.head("skiff_body_bytes", "gauge", "Bytes of request bodies that are held now.");
+        self.row("skiff_body_bytes", "", held as f64);
+        self.head("skiff_body_bytes_limit", "gauge", "How many may be, and one body more.");
+        self.row("skiff_body_bytes_limit", "", most as f64);
+        self.head("skiff_guests", "gauge", "Connections of peers who have not said who they are.");
+        self.row("skiff_guests", "", limits.guests() as f64);
         let name = "skiff_refused_total";
         self.head(name, "counter", "Requests and connections turned away, by limit.");
         for (limit, count) in Refused::NAMES.iter().zip(limits.refused()) {

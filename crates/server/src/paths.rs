@@ -11,9 +11,11 @@ use std::sync::Arc;
 
 /// The minor of Kubernetes that is served.
 pub const MINOR: &str = "37";
+/// The one before, whose stored objects and clients it knows (KEP-4330).
+const MINOR_BEFORE: &str = "36";
 pub const VERSION: &str = "v1.37.1";
 
-pub async fn answer(
+pub fn answer(
     server: &Arc<Server>,
     call: &Call,
     path: &str,
@@ -55,11 +57,24 @@ pub fn nothing() -> Answer {
 
 fn version(server: &Server) -> Answer {
     let order = |_: &Map<String, Value>| -> &'static [&'static str] {
-        &["major", "minor", "gitVersion", "gitCommit", "gitTreeState", "buildDate", "goVersion"]
+        &[
+            "major",
+            "minor",
+            "emulationMajor",
+            "emulationMinor",
+            "minCompatibilityMajor",
+            "minCompatibilityMinor",
+            "gitVersion",
+            "gitCommit",
+            "gitTreeState",
+            "buildDate",
+            "goVersion",
+        ]
     };
     let text = skiff_api::json::ordered(
         &json!({
-            "major": "1", "minor": MINOR, "gitVersion": format!("{VERSION}+skiff"),
+            "major": "1", "minor": MINOR, "emulationMajor": "1", "emulationMinor": MINOR,
+            "minCompatibilityMajor": "1", "minCompatibilityMinor": MINOR_BEFORE, "gitVersion": format!("{VERSION}+skiff"),
             "gitCommit": server.build.commit, "gitTreeState": "clean", "buildDate": server.build.date,
             "goVersion": server.build.compiler, "compiler": "rustc",
             "platform": format!("linux/{}", server.build.arch),

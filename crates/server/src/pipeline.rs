@@ -1,7 +1,8 @@
 //! The pipeline: every request goes through these stages, in this order, whoever sends it.
 //!
-//! authenticate, impersonate, limit, authorize, resolve the kind, then one bracket (read, write, delete, connect,
-//! answer), then encode. This file is the table of contents; each stage is a file of its own.
+//! authenticate, impersonate, authorize, limit, resolve the kind, take in the body, then one bracket (read, write,
+//! delete, connect, answer), then encode. Nothing of a body is read before it is known who sends it and that they may.
+//! This file is the table of contents; each stage is a file of its own.
 
 use crate::Server;
 use crate::accept::Accept;
@@ -17,7 +18,7 @@ use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT, WARNING};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use skiff_api::Status;
 use skiff_api::kind::{Backend, Does, Kind, Verb};
-use skiff_api::wire::{Answer, Body, Call, User};
+use skiff_api::wire::{Answer, Body, Call, Payload, Sending, User};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -27,12 +28,12 @@ pub async fn run(server: &Arc<Server>, call: Call) -> Result<Answer, Status> {
     let query = Query::parse(&call.query);
     match url::parse(&call.path) {
         Target::Path(path) => {
-            let _place = server.limits.enter(crate::limit::Sort::Short)?;
             let asked = Attributes::of_path(call.method.as_str(), &path);
             let user = impersonate(&server.authorizer, caller, &call.headers, &asked).await?;
             server.authorizer.check(&user, &asked).await?;
+            let _place = server.limits.enter(crate::limit::Sort::Short)?;
             crate::custom::refresh(server);
-            let answer = crate::paths::answer(server, &call, &path, &query).await;
+            let answer = crate::paths::answer(server, &call, &path, &query);
             count(server, Labels::of_path(&path), code(&answer));
             answer
         }
@@ -49,11 +50,11 @@ async fn run_resource(
 ) -> Result<Answer, Status> {
     let verb = url::verb(&call.method, &resource, query.flag("watch"))
         .ok_or_else(Status::method_not_allowed)?;
-    let sort = crate::limit::sort_of(verb, &resource);
-    let place = server.limits.enter(sort)?;
     let asked = Attributes::of(verb.name(), &resource, &query);
     let user = impersonate(&server.authorizer, caller, &call.headers, &asked).await?;
     server.authorizer.check(&user, &asked).await?;
+    let sort = crate::limit::sort_of(verb, &resource);
+    let place = server.limits.enter(sort)?;
     let timeout = timeout(verb, &query)?;
     let (registry, kind) =
         crate::custom::find(server, &resource.group, &resource.version, &resource.plural);
@@ -69,12 +70,20 @@ async fn run_resource(
     let labels = Labels::of(verb, header(CONTENT_TYPE), &resource, &kind, &query);
     let accept = Accept::parse(header(ACCEPT), verb)
         .inspect_err(|status| count(server, labels.clone(), status.code))?;
+    let payload =
+        match std::mem::replace(&mut call.payload, Sending::Here(Payload::None)).arrived().await {
+            Ok(payload) => payload,
+            Err(answer) => {
+                count(server, labels, answer.status.as_u16());
+                return Ok(*answer);
+            }
+        };
     let request = Request {
         verb,
         accept,
         content_type: header(CONTENT_TYPE).to_owned(),
         user_agent: header(USER_AGENT).to_owned(),
-        payload: std::mem::replace(&mut call.payload, skiff_api::wire::Payload::None),
+        payload,
         warnings: Mutex::new(Vec::new()),
         user,
         resource,

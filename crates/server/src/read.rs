@@ -38,12 +38,6 @@ pub async fn get(server: &Arc<Server>, request: &Request) -> Result<Answer, Stat
 
 /// LIST, filtered and paged.
 pub async fn list(server: &Arc<Server>, request: &Request) -> Result<Answer, Status> {
-    if request.query.get("sendInitialEvents").is_some() {
-        let mut errors = skiff_api::errors::Errors::new();
-        let path = skiff_api::errors::Path::new("sendInitialEvents");
-        errors.forbidden(&path, "sendInitialEvents is forbidden for list");
-        return Err(list_options_invalid(&errors));
-    }
     let selection = Selection::of(request)?;
     let limit = number_option(request, "limit")?.filter(|n| *n > 0);
     let (at, after) = start(server, request, limit).await?;
@@ -54,8 +48,17 @@ pub async fn list(server: &Arc<Server>, request: &Request) -> Result<Answer, Sta
         false => String::new(),
     };
     let head = head(&request.kind);
-    let item = |record: &Arc<Record>| stored_under(&head, server, &request.kind, record);
-    let items = page.records.iter().map(item).collect::<Result<_, _>>()?;
+    let (mut items, mut unreadable) = (Vec::with_capacity(page.records.len()), Vec::new());
+    for record in &page.records {
+        match stored_under(&head, server, &request.kind, record) {
+            Ok(stored) => items.push(stored),
+            // It stops no list of others.
+            Err(status) => {
+                unreadable.push(crate::unreadable::place(&record.key).to_owned());
+                request.warn(status.message);
+            }
+        }
+    }
     Ok(Answer::new(
         StatusCode::OK,
         Body::List(List {
@@ -65,6 +68,7 @@ pub async fn list(server: &Arc<Server>, request: &Request) -> Result<Answer, Sta
             next,
             remaining: (page.more && selection.is_everything()).then_some(page.remaining as u64),
             headed_items: request.kind.is_custom(),
+            unreadable,
         }),
     ))
 }
@@ -151,8 +155,18 @@ async fn start(
 
 /// The rules of `resourceVersionMatch` on lists (API reference: ListOptions).
 fn check_match(request: &Request, matching: Option<&str>) -> Result<(), Status> {
-    let Some(matching) = matching else { return Ok(()) };
     let mut errors = skiff_api::errors::Errors::new();
+    if let Some(matching) = matching {
+        check_revision_match(request, matching, &mut errors);
+    }
+    if request.query.get("sendInitialEvents").is_some() {
+        let path = skiff_api::errors::Path::new("sendInitialEvents");
+        errors.forbidden(&path, "sendInitialEvents is forbidden for list");
+    }
+    if errors.is_empty() { Ok(()) } else { Err(list_options_invalid(&errors)) }
+}
+
+fn check_revision_match(request: &Request, matching: &str, errors: &mut skiff_api::errors::Errors) {
     let path = skiff_api::errors::Path::new("resourceVersionMatch");
     let revision = request.query.get("resourceVersion");
     if request.query.get("continue").is_some() {
@@ -172,7 +186,6 @@ fn check_match(request: &Request, matching: Option<&str>) -> Result<(), Status> 
         "Exact" | "NotOlderThan" => {}
         other => errors.not_supported(&path, other, &["Exact", "NotOlderThan", ""]),
     }
-    if errors.is_empty() { Ok(()) } else { Err(list_options_invalid(&errors)) }
 }
 
 /// The refusal of list or watch options.
@@ -219,7 +232,13 @@ pub async fn wait_for(server: &Server, revision: Revision) -> Result<(), Status>
     if revision <= current {
         return Ok(());
     }
-    match server.world.within(FUTURE_WAIT, server.store.wait_for(revision)).await {
+    // Who waits keeps the place of a read; when many do, the next one is told at once.
+    let waiting = server.limits.future();
+    let wait = async {
+        let _waiting = waiting.ok()?;
+        server.world.within(FUTURE_WAIT, server.store.wait_for(revision)).await
+    };
+    match wait.await {
         Some(Ok(())) => Ok(()),
         Some(Err(error)) => Err(read_error(error, false)),
         None => {
@@ -267,6 +286,9 @@ pub fn stored_under(
     kind: &Kind,
     record: &Record,
 ) -> Result<Stored, Status> {
+    if let Some(why) = server.unreadable.why(record) {
+        return Err(crate::unreadable::refusal(server, kind, record, &why));
+    }
     let mut body = record.body.clone();
     if kind.convert.is_some() || record.generation != kind.generation {
         body = crate::codec::renew(server, kind, record)?;

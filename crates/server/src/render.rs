@@ -38,7 +38,7 @@ pub fn encode(server: &Arc<Server>, request: &Request, answer: Answer) -> Result
     let view = Rendering {
         view: request.accept.view,
         kind: request.kind.clone(),
-        now: server.world.now(),
+        world: server.world.clone(),
         include: include.to_owned(),
     };
     let body = match body {
@@ -182,7 +182,8 @@ pub fn indent(json: &[u8]) -> String {
 struct Rendering {
     view: View,
     kind: Arc<Kind>,
-    now: skiff_base::Time,
+    /// Ages are those of the moment of sending: a watch may last for hours.
+    world: skiff_base::World,
     /// What the rows of a Table carry: `None`, `Metadata` or `Object`.
     include: String,
 }
@@ -222,11 +223,12 @@ impl Rendering {
     }
 
     fn table(&self, objects: Vec<Value>, metadata: Value, headed: bool) -> Value {
+        let now = self.world.now();
         let rows: Vec<Value> = objects
             .into_iter()
             .map(|tree| {
                 let object = Object::new(tree);
-                let mut row = json!({"cells": table::cells(&self.kind, &object, self.now)});
+                let mut row = json!({"cells": table::cells(&self.kind, &object, now)});
                 match &*self.include {
                     "Object" => row["object"] = object.into_value(),
                     "None" => row["object"] = Value::Null,
@@ -308,4 +310,39 @@ fn metadata_only(tree: Value) -> Value {
         _ => Value::Null,
     };
     json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A watch may last for hours, and what it shows is as old as it is then.
+    #[tokio::test(start_paused = true)]
+    async fn ages_are_those_of_the_moment_of_sending() {
+        let world = skiff_base::World::seeded(1);
+        let kind =
+            skiff_api::registry::Kinds::builtin().now().find("", "v1", "configmaps").cloned();
+        let kind = kind.expect("a kind");
+        let view = Rendering {
+            view: View::Table,
+            kind: kind.clone(),
+            world: world.clone(),
+            include: "None".into(),
+        };
+        let age = |created: skiff_base::Time| {
+            let time = crate::codec::time(created);
+            let body =
+                format!("{{\"metadata\":{{\"name\":\"a\",\"creationTimestamp\":{time:?}}}}}");
+            let stored = Stored { head: crate::read::head(&kind), revision: 1, body: body.into() };
+            let Frame::Other("ADDED", bytes) = view.frame(Frame::Added(stored), true) else {
+                panic!("it is a rendition");
+            };
+            let table: Value = serde_json::from_slice(&bytes).expect("JSON");
+            let cells = table["rows"][0]["cells"].as_array().expect("cells").clone();
+            cells.last().expect("an age").as_str().expect("text").to_owned()
+        };
+        let begin = world.now();
+        world.sleep(std::time::Duration::from_secs(90)).await;
+        assert_eq!((age(begin).as_str(), age(world.now()).as_str()), ("90s", "0s"));
+    }
 }

@@ -229,6 +229,7 @@ impl State {
         }
     }
 
+    /// What cannot be read is left out, until it goes: then the watch ends, for whoever knew it has to look anew.
     fn push(
         &mut self,
         record: &Record,
@@ -240,6 +241,7 @@ impl State {
                 stored.revision = revision.unwrap_or(record.revision).0;
                 self.ready.push_back(frame(stored));
             }
+            Err(_) if revision.is_none() => {}
             Err(status) => {
                 self.ready.push_back(Frame::Error(status));
                 self.ended = true;

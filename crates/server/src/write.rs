@@ -10,6 +10,7 @@ use crate::request::Request;
 use http::StatusCode;
 use serde_json::json;
 use skiff_api::errors::{Errors, Path};
+use skiff_api::json::MAX_DEPTH;
 use skiff_api::kind::{Does, Kind, Verb};
 use skiff_api::object::Object;
 use skiff_api::wire::{Answer, Body, Stored};
@@ -266,6 +267,12 @@ fn count_generation(kind: &Kind, new: &mut Object, old: Option<&Object>) {
 
 fn validate(request: &Request, new: &Object, old: Option<&Object>) -> Result<(), Status> {
     let (kind, mut errors) = (&*request.kind, Errors::new());
+    // Whatever it came in by, what is stored must be read again; nothing else is said of what is too deep for that.
+    if let Some(path) = skiff_api::json::too_deep(new.value()) {
+        let why = format!("must not be nested more than {MAX_DEPTH} levels deep");
+        errors.forbidden(&Path::new(&path), &why);
+        return Err(Status::invalid(kind.about_kind(), named(new), &errors));
+    }
     match old {
         None => meta::validate_create(kind, new, &mut errors),
         Some(old) => meta::validate_update(new, old, &mut errors),

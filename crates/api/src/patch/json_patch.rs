@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 
 use super::{Error, Patched, read};
-use crate::json::type_name;
+use crate::json::{MAX_DEPTH, measure, type_name};
 
 /// More operations than this are refused, as upstream refuses them.
 const MAX_OPERATIONS: usize = 10_000;
@@ -14,6 +14,10 @@ const MAX_OPERATIONS: usize = 10_000;
 /// How many bytes `copy` may add in one patch: no more than a body may have, so that a few copies
 /// of copies do not fill the memory.
 const MAX_COPIED_BYTES: usize = crate::json::MAX_BODY_BYTES;
+
+/// How many values one patch may look at and shift: ten times what a body can hold. Each operation may move all of an
+/// object, and thousands of them would keep a processor for minutes.
+const MAX_WORK: usize = 10 * crate::json::MAX_BODY_BYTES;
 
 /// Applies the patch in `bytes` to `object`.
 pub fn apply(object: Value, bytes: &[u8]) -> Result<Patched, Error> {
@@ -26,9 +30,9 @@ pub fn apply(object: Value, bytes: &[u8]) -> Result<Patched, Error> {
             "The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {count}"
         )));
     }
-    let mut run = Run { doc: object, copied: 0 };
+    let mut run = Run { doc: object, copied: 0, work: 0 };
     for operation in operations {
-        run.step(operation).map_err(Error::Unfit)?;
+        run.step(operation)?;
     }
     let odd = odd.into_iter().map(|text| format!("json patch {text}")).collect();
     Ok(Patched { object: run.doc, odd })
@@ -74,9 +78,10 @@ const BAD_INDEX: &str = "invalid index referenced";
 struct Run {
     doc: Value,
     copied: usize,
+    work: usize,
 }
 
-type Done = Result<(), String>;
+type Done = Result<(), Error>;
 
 impl Run {
     fn step(&mut self, mut operation: Map<String, Value>) -> Done {
@@ -94,19 +99,38 @@ impl Run {
             "move" => self.relocate(from, path),
             "test" => self.test(path, value),
             "copy" => self.copy(from, path),
-            other => Err(format!("Unexpected kind: {other}")),
+            other => Err(format!("Unexpected kind: {other}").into()),
         }
     }
 
     fn add(&mut self, path: Option<String>, value: Option<Value>) -> Done {
         let path = path.ok_or(format!("add operation failed to decode path: {MISSING}"))?;
-        let Some((place, key)) = find(&mut self.doc, &path) else {
+        self.put(&path, value.unwrap_or(Value::Null), "add")
+    }
+
+    /// Puts a value in its place.
+    fn put(&mut self, path: &str, value: Value, operation: &str) -> Done {
+        let size = bounded(path, &value)?;
+        let Some((place, key)) = find(&mut self.doc, path) else {
             return Err(format!(
-                "add operation does not apply: doc is missing path: \"{path}\": {MISSING}"
-            ));
+                "{operation} operation does not apply: doc is missing path: {path}: {MISSING}"
+            )
+            .into());
         };
-        insert(place, &key, value.unwrap_or(Value::Null))
-            .map_err(|e| format!("error in add for path: '{path}': {e}"))
+        let shifted = place.as_array().map_or(0, Vec::len);
+        insert(place, &key, value)
+            .map_err(|e| format!("error in {operation} for path: '{path}': {e}"))?;
+        self.count(size + shifted)
+    }
+
+    fn count(&mut self, work: usize) -> Done {
+        self.work += work;
+        if self.work > MAX_WORK {
+            return Err(Error::TooLarge(format!(
+                "The operations of the JSON patch move more than {MAX_WORK} values"
+            )));
+        }
+        Ok(())
     }
 
     fn remove(&mut self, path: Option<String>) -> Done {
@@ -114,9 +138,12 @@ impl Run {
         let Some((place, key)) = find(&mut self.doc, &path) else {
             return Err(format!(
                 "remove operation does not apply: doc is missing path: \"{path}\": {MISSING}"
-            ));
+            )
+            .into());
         };
-        take(place, &key).map(drop).map_err(|e| format!("error in remove for path: '{path}': {e}"))
+        let shifted = place.as_array().map_or(0, Vec::len);
+        take(place, &key).map_err(|e| format!("error in remove for path: '{path}': {e}"))?;
+        self.count(shifted)
     }
 
     fn replace(&mut self, path: Option<String>, value: Option<Value>) -> Done {
@@ -124,11 +151,11 @@ impl Run {
             "replace operation failed to decode path: operation missing path field: {MISSING}"
         ))?;
         let value = value.unwrap_or(Value::Null);
+        bounded(&path, &value)?;
         if path.is_empty() {
             if !value.is_object() && !value.is_array() {
-                return Err(
-                    "replace operation value must be object or array: %!w(<nil>)".to_string()
-                );
+                let why = "replace operation value must be object or array: %!w(<nil>)";
+                return Err(why.to_string().into());
             }
             self.doc = value;
             return Ok(());
@@ -136,7 +163,8 @@ impl Run {
         let Some((place, key)) = find(&mut self.doc, &path) else {
             return Err(format!(
                 "replace operation does not apply: doc is missing path: {path}: {MISSING}"
-            ));
+            )
+            .into());
         };
         match place {
             Value::Object(map) => {
@@ -147,7 +175,8 @@ impl Run {
                 Err(_) => {
                     return Err(format!(
                         "replace operation does not apply: doc is missing key: {path}: {MISSING}"
-                    ));
+                    )
+                    .into());
                 }
             },
             _ => {}
@@ -162,19 +191,17 @@ impl Run {
         let Some((place, key)) = find(&mut self.doc, &from) else {
             return Err(format!(
                 "move operation does not apply: doc is missing from path: {from}: {MISSING}"
-            ));
+            )
+            .into());
         };
+        let shifted = place.as_array().map_or(0, Vec::len);
         let value =
             take(place, &key).map_err(|e| format!("error in move for path: '{key}': {e}"))?;
+        self.count(shifted)?;
         let path = path.ok_or(format!(
             "move operation failed to decode path: operation missing path field: {MISSING}"
         ))?;
-        let Some((place, key)) = find(&mut self.doc, &path) else {
-            return Err(format!(
-                "move operation does not apply: doc is missing destination path: {path}: {MISSING}"
-            ));
-        };
-        insert(place, &key, value).map_err(|e| format!("error in move for path: '{path}': {e}"))
+        self.put(&path, value, "move")
     }
 
     fn test(&mut self, path: Option<String>, value: Option<Value>) -> Done {
@@ -184,16 +211,17 @@ impl Run {
         let value = value.unwrap_or(Value::Null);
         let failed = format!("testing value {path} failed: test failed");
         if path.is_empty() {
-            return if self.doc == value { Ok(()) } else { Err(failed) };
+            return if self.doc == value { Ok(()) } else { Err(failed.into()) };
         }
         let Some((place, key)) = find(&mut self.doc, &path) else {
             return Err(format!(
                 "test operation does not apply: is missing path: {path}: {MISSING}"
-            ));
+            )
+            .into());
         };
         let found =
             get(place, &key).map_err(|e| format!("error in test for path: '{path}': {e}"))?;
-        if *found.unwrap_or(&Value::Null) == value { Ok(()) } else { Err(failed) }
+        if *found.unwrap_or(&Value::Null) == value { Ok(()) } else { Err(failed.into()) }
     }
 
     fn copy(&mut self, from: Option<String>, path: Option<String>) -> Done {
@@ -203,7 +231,8 @@ impl Run {
         let Some((place, key)) = find(&mut self.doc, &from) else {
             return Err(format!(
                 "copy operation does not apply: doc is missing from path: {from}: {MISSING}"
-            ));
+            )
+            .into());
         };
         let value = get(place, &key)
             .map_err(|e| format!("error in copy for from: '{from}': {e}"))?
@@ -216,15 +245,22 @@ impl Run {
                 "Unable to complete the copy, the accumulated size increase of copy is {}, \
                  exceeding the limit {MAX_COPIED_BYTES}",
                 self.copied
-            ));
+            )
+            .into());
         }
-        let Some((place, key)) = find(&mut self.doc, &path) else {
-            return Err(format!(
-                "copy operation does not apply: doc is missing destination path: {path}: {MISSING}"
-            ));
-        };
-        insert(place, &key, value).map_err(|e| format!("error while adding value during copy: {e}"))
+        self.put(&path, value, "copy")
     }
+}
+
+/// The size of a value that may stand at this path: nothing may become deeper than anything may be, not even on the
+/// way, for a tree of any depth cannot even be dropped.
+fn bounded(path: &str, value: &Value) -> Result<usize, Error> {
+    let (depth, size) = measure(value);
+    let above = path.matches('/').count();
+    if above + depth > MAX_DEPTH {
+        return Err(Error::TooDeep(path.trim_start_matches('/').replace('/', ".")));
+    }
+    Ok(size)
 }
 
 fn text(operation: &Map<String, Value>, key: &str) -> Option<String> {
@@ -276,7 +312,7 @@ fn get<'v>(place: &'v Value, key: &str) -> Result<Option<&'v Value>, String> {
     }
 }
 
-fn insert(place: &mut Value, key: &str, value: Value) -> Done {
+fn insert(place: &mut Value, key: &str, value: Value) -> Result<(), String> {
     match place {
         Value::Object(map) => {
             map.insert(key.to_string(), value);

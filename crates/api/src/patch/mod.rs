@@ -10,7 +10,7 @@ pub mod strategic;
 
 use serde_json::Value;
 
-use crate::json;
+use crate::json::{self, MAX_DEPTH};
 
 /// Why a patch was refused, by the status code that it earns.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -18,9 +18,12 @@ pub enum Error {
     /// 400: the patch cannot be read.
     #[error("{0}")]
     Unreadable(String),
-    /// 413: too many operations.
+    /// 413: too many operations, or too much that they ask for.
     #[error("{0}")]
     TooLarge(String),
+    /// 422: this path would become deeper than anything may be.
+    #[error("{0}: would be nested more than {MAX_DEPTH} levels deep")]
+    TooDeep(String),
     /// 422: the patch does not fit the object. Upstream keeps the reason to itself; it is for the
     /// log.
     #[error("the server rejected our request due to an error in our request")]
@@ -28,6 +31,12 @@ pub enum Error {
     /// 500: the patch and the object contradict each other in a way that upstream gives no code.
     #[error("{0}")]
     Failed(String),
+}
+
+impl From<String> for Error {
+    fn from(why: String) -> Error {
+        Error::Unfit(why)
+    }
 }
 
 /// The outcome of a patch.

@@ -83,3 +83,28 @@ fn written_is_read() {
     "#]]
     .assert_eq(&write(&json!({"a": value["a"]})));
 }
+
+/// A request is read on a thread of two megabytes, with the server's own frames above.
+#[test]
+fn depth_ends_before_the_stack_does() {
+    let flow = |depth: usize, open: &str, close: &str| {
+        format!("a: b\nc: {}1{}\n", open.repeat(depth), close.repeat(depth))
+    };
+    let block = |depth: usize| {
+        (0..depth).fold(String::new(), |out, level| out + &" ".repeat(level) + "a:\n")
+    };
+    let read = |text: String| {
+        let thread = std::thread::Builder::new().stack_size(3 << 19);
+        let thread = thread.spawn(move || parse(text.as_bytes()).map(|_| ()));
+        thread.expect("a thread").join().expect("it returns")
+    };
+    for (open, close) in [("{a: ", "}"), ("[", "]"), ("[{a: ", "}]"), ("? [", "]")] {
+        for depth in [1000, 200, 121, 61] {
+            assert!(read(flow(depth, open, close)).is_err(), "{open} {depth}");
+        }
+    }
+    assert_eq!(read(flow(MAX_DEPTH - 2, "{a: ", "}")), Ok(()));
+    assert_eq!(read(block(MAX_DEPTH - 2)), Ok(()));
+    assert!(read(block(200)).is_err());
+    assert!(read(block(1000)).is_err());
+}

@@ -32,6 +32,7 @@ pub async fn status(door: &Door) -> Result<Value> {
         "kubelet": kubelet,
         "nodes": nodes,
         "pods": pods,
+        "unreadable": door.api.unreadable.present(&*door.api.store),
     }))
 }
 

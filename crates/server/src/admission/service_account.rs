@@ -106,7 +106,9 @@ fn validate(
     pod: &Object,
     _: Option<&Object>,
 ) -> Result<(), Status> {
-    if !request.is("", "pods") || !request.creating {
+    // What is added to a pod that runs names secrets like what it began with (CVE-2023-2728).
+    let added = request.kind.plural == "pods" && request.subresource == "ephemeralcontainers";
+    if !(request.is("", "pods") && request.creating || added && request.kind.group.is_empty()) {
         return Ok(());
     }
     if pod.annotation(MIRROR).is_some() {
@@ -154,6 +156,19 @@ fn names_secret(value: &Value) -> bool {
     }
 }
 
+/// Where a volume names a secret of the pod's namespace, beside its projected sources.
+const SECRETS_OF_VOLUMES: [&str; 9] = [
+    "secret.secretName",
+    "azureFile.secretName",
+    "cephfs.secretRef.name",
+    "csi.nodePublishSecretRef.name",
+    "flexVolume.secretRef.name",
+    "iscsi.secretRef.name",
+    "rbd.secretRef.name",
+    "scaleIO.secretRef.name",
+    "storageos.secretRef.name",
+];
+
 /// The account restricts which secrets its pods may name.
 fn validate_secrets(request: &Attributes, account: &Object, pod: &Object) -> Result<(), Status> {
     let known = |list: &str, name: &str| account.list(list).iter().any(|it| it["name"] == name);
@@ -165,14 +180,22 @@ fn validate_secrets(request: &Attributes, account: &Object, pod: &Object) -> Res
         Err(request.forbid(&why))
     };
     for volume in pod.list("spec.volumes") {
-        let name = at(volume, "secret.secretName").and_then(Value::as_str);
-        if let Some(name) = name.filter(|name| !known("secrets", name)) {
-            return refuse(format!("volume with secret.secretName=\"{name}\""), "secret");
+        let direct = SECRETS_OF_VOLUMES.iter().filter_map(|path| Some((*path, at(volume, path)?)));
+        let sources = at(volume, "projected.sources").and_then(Value::as_array);
+        let projected = sources.into_iter().flatten();
+        let projected = projected
+            .filter_map(|it| Some(("projected.sources.secret.name", at(it, "secret.name")?)));
+        for (path, name) in direct.chain(projected) {
+            if let Some(name) = name.as_str().filter(|name| !known("secrets", name)) {
+                return refuse(format!("volume with {path}=\"{name}\""), "secret");
+            }
         }
     }
-    for (field, sort) in
-        [("spec.initContainers", "init container"), ("spec.containers", "container")]
-    {
+    for (field, sort) in [
+        ("spec.initContainers", "init container"),
+        ("spec.containers", "container"),
+        ("spec.ephemeralContainers", "ephemeral container"),
+    ] {
         for container in pod.list(field) {
             let own = container["name"].as_str().unwrap_or("");
             for env in at(container, "env").and_then(Value::as_array).into_iter().flatten() {
@@ -214,5 +237,62 @@ mod tests {
         let env = json!({"spec": {"containers": [{"env": [{"valueFrom": {"secretKeyRef": {}}}]}]}});
         assert!(names_secret(&env));
         assert!(!names_secret(&json!({"spec": {"containers": [{"env": [{"name": "secret"}]}]}})));
+    }
+
+    /// CVE-2023-2728 and CVE-2024-3177: each list of containers, and each way to name a secret.
+    #[test]
+    fn an_account_that_restricts_secrets_restricts_all_of_them() {
+        let account = Object::new(json!({"metadata": {"name": "a"}, "secrets": [{"name": "own"}],
+            "imagePullSecrets": [{"name": "own"}]}));
+        let user = skiff_api::wire::User::default();
+        let pods = skiff_api::registry::Kinds::builtin();
+        let kind = pods.now().find("", "v1", "pods").expect("a kind").clone();
+        let request = Attributes {
+            user: &user,
+            kind: &kind,
+            verb: skiff_api::kind::Verb::Update,
+            subresource: "ephemeralcontainers",
+            namespace: "n",
+            name: "p".into(),
+            creating: false,
+            dry_run: false,
+        };
+        let check = |spec: Value| {
+            let pod = Object::new(json!({"spec": spec}));
+            validate_secrets(&request, &account, &pod).map_err(|status| status.message)
+        };
+        let env = |name: &str| {
+            json!({"name": "c", "env": [{"name": "V",
+                "valueFrom": {"secretKeyRef": {"name": name, "key": "k"}}}]})
+        };
+        let from = |name: &str| json!({"name": "c", "envFrom": [{"secretRef": {"name": name}}]});
+        for list in ["initContainers", "containers", "ephemeralContainers"] {
+            for container in [env("other"), from("other")] {
+                let refused = check(json!({list: [container]})).expect_err("it names another");
+                assert!(
+                    refused.contains("secret.secretName=\"other\" is not allowed"),
+                    "{refused}"
+                );
+            }
+            assert_eq!(check(json!({list: [env("own"), from("own")]})), Ok(()));
+        }
+        let refused = check(json!({"ephemeralContainers": [from("other")]})).expect_err("another");
+        assert!(refused.ends_with(
+            "ephemeral container c with envFrom referencing secret.secretName=\"other\" is not allowed because \
+             service account a does not reference that secret"
+        ), "{refused}");
+        let projected =
+            |name: &str| json!({"projected": {"sources": [{"secret": {"name": name}}]}});
+        let paths = SECRETS_OF_VOLUMES.map(|path| {
+            let steps: Vec<&str> = path.rsplit('.').collect();
+            move |name: &str| steps.iter().fold(json!(name), |value, step| json!({*step: value}))
+        });
+        for path in &paths {
+            assert!(check(json!({"volumes": [path("other")]})).is_err(), "{}", path("other"));
+            assert_eq!(check(json!({"volumes": [path("own")]})), Ok(()));
+        }
+        assert!(check(json!({"volumes": [projected("other")]})).is_err());
+        assert_eq!(check(json!({"volumes": [projected("own")]})), Ok(()));
+        assert!(check(json!({"imagePullSecrets": [{"name": "other"}]})).is_err());
     }
 }

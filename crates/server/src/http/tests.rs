@@ -10,6 +10,12 @@ struct Fixed;
 impl Serve for Fixed {
     fn serve(&self, call: Call) -> BoxFuture<'_, Answer> {
         Box::pin(async move {
+            if call.path == "/stranger" {
+                return Status::unauthorized().into();
+            }
+            if let Err(answer) = call.payload.arrived().await {
+                return *answer;
+            }
             match (&*call.path, call.upgrade) {
                 ("/stream", _) => {
                     Answer::new(StatusCode::OK, Body::Stream(stream::pending().boxed()))
@@ -48,7 +54,7 @@ impl Server {
         let (client, stream) = tokio::io::duplex(64 * 1024);
         let places = self.rim.limits.connections();
         let place = places.try_acquire_owned().expect("there is room");
-        let usage = Usage::new(self.rim.world.clone(), place);
+        let usage = Usage::new(self.rim.world.clone(), place, None);
         let peer = Peer::Remote { certificate: None, address: ([127, 0, 0, 1], 1).into() };
         self.tasks.spawn(connection(self.rim.clone(), stream, peer, usage));
         client
@@ -171,4 +177,53 @@ async fn what_is_left_of_a_large_body_is_read_away() {
     assert!(refusal.contains("Request entity too large: limit is 3145728"), "{refusal}");
     assert!(ask(&mut client, GET).await.starts_with("HTTP/1.1 200 OK"));
     assert_eq!(server.refused(Refused::BodySize), 1);
+}
+
+/// Nobody's bytes are taken in before it is known who sends them.
+#[tokio::test(start_paused = true)]
+async fn a_stranger_who_stalls_is_refused_and_costs_no_room() {
+    let server = Server::new();
+    let start = "POST /stranger HTTP/1.1\r\nHost: a\r\nContent-Length: 3000000\r\n\r\n";
+    let mut client = server.connect();
+    client.write_all(start.as_bytes()).await.expect("the server reads");
+    client.write_all(&[b'x'; 60_000]).await.expect("the server reads");
+    let refusal = said(&mut client).await;
+    assert!(refusal.starts_with("HTTP/1.1 401 Unauthorized"), "{refusal}");
+    assert_eq!(server.rim.world.uptime(), UNREAD);
+    assert_eq!(server.rim.limits.bodies().0, 0);
+    // A small body is read away at once, and the connection goes on.
+    let mut client = server.connect();
+    let small = "POST /stranger HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nabcd";
+    assert!(ask(&mut client, small).await.starts_with("HTTP/1.1 401"));
+    assert!(ask(&mut client, GET).await.starts_with("HTTP/1.1 200 OK"));
+    // Who waits to be asked for the body is not asked.
+    let mut client = server.connect();
+    let polite = start.replace("Host: a", "Host: a\r\nExpect: 100-continue");
+    assert!(ask(&mut client, &polite).await.starts_with("HTTP/1.1 401"));
+    assert_eq!(server.rim.world.uptime(), UNREAD);
+}
+
+/// What is held of a body counts, from its first byte to the end of its request.
+#[tokio::test(start_paused = true)]
+async fn a_body_on_its_way_takes_the_room_of_what_came() {
+    let server = Server::new();
+    let mut client = server.connect();
+    let start = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3000000\r\n\r\n12345";
+    client.write_all(start.as_bytes()).await.expect("the server reads");
+    server.rim.world.sleep(Duration::from_secs(1)).await;
+    assert_eq!(server.rim.limits.bodies().0, 5);
+    drop(client);
+    server.rim.world.sleep(Duration::from_secs(1)).await;
+    assert_eq!(server.rim.limits.bodies().0, 0);
+}
+
+/// A head is as long as it may be, over either HTTP, and no longer.
+#[tokio::test(start_paused = true)]
+async fn a_head_without_end_is_refused() {
+    let server = Server::new();
+    let mut client = server.connect();
+    client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nX: ").await.expect("the server reads");
+    let sent = async { while client.write_all(&[b'x'; 16 * 1024]).await.is_ok() {} };
+    let limit = server.rim.world.within(Duration::from_secs(5), sent);
+    assert!(limit.await.is_some(), "it went on reading");
 }

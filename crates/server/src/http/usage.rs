@@ -1,9 +1,10 @@
 //! Usage: whether a connection serves something. One that serves nothing for too long is ended, so that peers who say
 //! nothing, or half a head, hold no place; one with a watch, a log or an exec on it never is.
 
+use crate::limit::Guest;
 use skiff_base::World;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -21,6 +22,7 @@ pub struct Usage {
     /// The uptime when something ended last, or when the connection began.
     free_since_ms: AtomicU64,
     _place: OwnedSemaphorePermit,
+    guest: Mutex<Option<Guest>>,
 }
 
 /// Something that is served: a request until its answer is handed over, or a stream until its end.
@@ -30,6 +32,10 @@ impl Use {
     pub fn of(usage: &Arc<Usage>) -> Use {
         usage.begun.fetch_add(1, Ordering::Relaxed);
         Use(usage.clone())
+    }
+
+    pub fn know(&self) {
+        self.0.know();
     }
 }
 
@@ -47,10 +53,16 @@ impl Drop for Use {
 }
 
 impl Usage {
-    pub fn new(world: World, place: OwnedSemaphorePermit) -> Arc<Usage> {
+    pub fn new(world: World, place: OwnedSemaphorePermit, guest: Option<Guest>) -> Arc<Usage> {
         let free_since_ms = millis(world.uptime()).into();
         let (begun, ended) = Default::default();
-        Arc::new(Usage { world, begun, ended, free_since_ms, _place: place })
+        let guest = Mutex::new(guest);
+        Arc::new(Usage { world, begun, ended, free_since_ms, _place: place, guest })
+    }
+
+    /// The peer has proved who it is, and leaves its place to the next one of whom nothing is known.
+    pub fn know(&self) {
+        drop(self.guest.lock().expect("no holder of this lock panics").take());
     }
 
     /// Returns when nothing was served for too long. It wakes when that could be, not at each request.

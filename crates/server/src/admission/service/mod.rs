@@ -10,6 +10,7 @@ mod port;
 
 use super::{Attributes, Plugin};
 use crate::Server;
+use futures_util::FutureExt;
 use skiff_api::Status;
 use skiff_api::errors::Errors;
 use skiff_api::ip::Cidr;
@@ -17,7 +18,7 @@ use skiff_api::kind::Kind;
 use skiff_api::kinds::core::service as kind;
 use skiff_api::object::Object;
 use skiff_api::status::About;
-use skiff_store::Write;
+use skiff_store::{ListRequest, Scope, Write};
 use std::collections::BTreeSet;
 
 pub const PLUGIN: Plugin = Plugin {
@@ -99,7 +100,7 @@ fn reserve(
     }
     let before = old.map_or_else(BTreeSet::new, taken);
     let after = taken(new);
-    let owner = format!("{{\"service\":\"{}/{}\"}}", new.namespace(), new.name());
+    let owner = owner(new);
     for key in after.difference(&before) {
         writes.push(Write::Put {
             key: key.as_str().into(),
@@ -115,8 +116,29 @@ fn reserve(
 
 fn release(server: &Server, of: &Kind, gone: &Object, writes: &mut Vec<Write>) {
     if of.group.is_empty() && of.plural == "services" {
-        free(server, taken(gone).iter(), writes);
+        // Of one that nobody could read, what it had is told by who has it.
+        let had = if gone.at("spec").is_some() { taken(gone) } else { owned(server, gone) };
+        free(server, had.iter(), writes);
     }
+}
+
+/// What a record of something that is taken says.
+fn owner(service: &Object) -> String {
+    format!("{{\"service\":\"{}/{}\"}}", service.namespace(), service.name())
+}
+
+/// The keys that this Service holds, by what lies under them.
+fn owned(server: &Server, service: &Object) -> BTreeSet<String> {
+    let owner = owner(service);
+    let mut keys = BTreeSet::new();
+    for prefix in ["ipallocations", "nodeports"] {
+        let asked = ListRequest { scope: Scope::prefix(prefix), ..ListRequest::default() };
+        // The newest state is in memory; a store that has stopped takes no delete either.
+        let Some(Ok(listed)) = server.store.list(asked).now_or_never() else { continue };
+        let own = listed.records.iter().filter(|record| record.body == owner);
+        keys.extend(own.map(|record| record.key.to_string()));
+    }
+    keys
 }
 
 fn free<'a>(server: &Server, keys: impl Iterator<Item = &'a String>, writes: &mut Vec<Write>) {

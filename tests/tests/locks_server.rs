@@ -1,0 +1,347 @@
+//! What the API server refuses, bounds and keeps: what nobody could read again, what cannot be read any more, and what
+//! strangers may cost.
+
+use serde_json::{Value, json};
+use skiff_tests::cluster::Cluster;
+
+/// Asks the API as the owner, with curl; the code and the body.
+struct Asks<'a>(&'a Cluster);
+
+impl Asks<'_> {
+    fn new(c: &Cluster) -> Asks<'_> {
+        let raw =
+            |path: &str| c.k.args(&["config", "view", "--raw", "-o", &format!("jsonpath={path}")]);
+        std::fs::write(c.machine().home().join("server"), raw("{.clusters[0].cluster.server}"))
+            .unwrap();
+        for (file, path) in [
+            ("ca", "{.clusters[0].cluster.certificate-authority-data}"),
+            ("cert", "{.users[0].user.client-certificate-data}"),
+            ("key", "{.users[0].user.client-key-data}"),
+        ] {
+            c.shell(&format!("echo {} | base64 -d > $HOME/{file}", raw(path)));
+        }
+        Asks(c)
+    }
+
+    fn ask(&self, method: &str, sort: &str, path: &str, body: &str) -> (u16, String) {
+        let file = self.0.machine().home().join("body");
+        std::fs::write(&file, body).unwrap();
+        let said = self.0.shell(&format!(
+            "curl -sS --max-time 60 -X {method} --cacert $HOME/ca --cert $HOME/cert --key $HOME/key \
+             -H 'Content-Type: {sort}' --data-binary @{} -w '\n%{{http_code}}' \"$(cat $HOME/server){path}\"",
+            file.display()
+        ));
+        let (body, code) = said.rsplit_once('\n').expect("the code is on a line of its own");
+        (code.parse().expect("a code"), body.to_owned())
+    }
+}
+
+const WIDGETS: &str = r#"
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: widgets.locks.example}
+spec:
+  group: locks.example
+  scope: Namespaced
+  names: {plural: widgets, singular: widget, kind: Widget}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    subresources: {status: {}}
+    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+"#;
+const WIDGET: &str = "/apis/locks.example/v1/namespaces/default/widgets";
+
+fn tower(depth: usize) -> Value {
+    (0..depth).fold(json!({}), |within, _| json!({"a": within}))
+}
+
+fn widget(name: &str, field: &str, value: Value) -> Value {
+    json!({"apiVersion": "locks.example/v1", "kind": "Widget", "metadata": {"name": name}, field: value})
+}
+
+#[test]
+fn nothing_becomes_too_deep_to_be_read() {
+    let c = Cluster::start("locks-depth");
+    let asks = Asks::new(&c);
+    c.k.apply(WIDGETS);
+    c.k.wait("--for=condition=Established crd/widgets.locks.example");
+    c.k.apply(&widget("w", "spec", tower(2)).to_string());
+    let one = format!("{WIDGET}/w");
+    // Five hundred moves, each of which puts the tower one level deeper.
+    let steps = (0..500).flat_map(|_| {
+        [
+            json!({"op": "add", "path": "/more", "value": {}}),
+            json!({"op": "move", "from": "/spec", "path": "/more/a"}),
+            json!({"op": "move", "from": "/more", "path": "/spec"}),
+        ]
+    });
+    let moves = Value::from(steps.collect::<Vec<_>>()).to_string();
+    let (code, said) = asks.ask("PATCH", "application/json-patch+json", &one, &moves);
+    assert_eq!(code, 422, "{said}");
+    assert!(said.contains("more.a: would be nested more than 120 levels deep"), "{said}");
+    // Whatever it comes in by: refused with the path, and what was there stays and is read.
+    let merge = "application/merge-patch+json";
+    let apply = "/w?fieldManager=deep&force=true";
+    let yaml = |depth: usize| {
+        format!(
+            "apiVersion: locks.example/v1\nkind: Widget\nmetadata: {{name: y}}\nspec: {}",
+            tower(depth)
+        )
+    };
+    let whole = |depth: usize| widget("d", "spec", tower(depth)).to_string();
+    let patch = |depth: usize| json!({"spec": tower(depth)}).to_string();
+    let applied = |depth: usize| widget("w", "spec", tower(depth)).to_string();
+    let status = |depth: usize| json!({"status": tower(depth)}).to_string();
+    let over = json!([{"op": "add", "path": "/spec/b", "value": tower(118)}]).to_string();
+    for (method, sort, path, body) in [
+        ("POST", "application/json", "", whole(122)),
+        ("PATCH", merge, "/w", patch(122)),
+        ("PATCH", merge, "/w/status", status(122)),
+        ("PATCH", "application/apply-patch+yaml", apply, applied(122)),
+        ("PATCH", "application/json-patch+json", "/w", over),
+    ] {
+        let (code, said) = asks.ask(method, sort, &format!("{WIDGET}{path}"), &body);
+        assert_eq!(code, 422, "{method} {sort} {path}: {said}");
+        assert!(said.contains("nested more than 120 levels deep"), "{said}");
+        assert!(
+            said.contains(".a.a.a") || said.contains(".f:a.f:a") || said.contains("spec.b"),
+            "{said}"
+        );
+    }
+    for (method, sort, path, body) in [
+        ("POST", "application/json", "", whole(200)),
+        ("POST", "application/yaml", "", yaml(200)),
+        ("PATCH", merge, "/w", patch(200)),
+        ("PATCH", "application/apply-patch+yaml", apply, applied(200)),
+    ] {
+        let (code, said) = asks.ask(method, sort, &format!("{WIDGET}{path}"), &body);
+        assert_eq!(code, 400, "{method} {sort} {path}: {said}");
+    }
+    // What a schema would fill in lies in the definition, and even deeper there.
+    let crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.locks.example";
+    let filled = json!({"type": "object", "properties": {"p": {"type": "object", "default": tower(116),
+        "x-kubernetes-preserve-unknown-fields": true}}});
+    let add = json!([{"op": "replace", "path": "/spec/versions/0/schema/openAPIV3Schema", "value": filled}]);
+    let (code, said) = asks.ask("PATCH", "application/json-patch+json", crds, &add.to_string());
+    assert_eq!(code, 422, "{said}");
+    assert_eq!(c.k.ok("get widget w -o jsonpath={.spec}"), tower(2).to_string());
+    assert!(c.k.ok("get widgets -A").contains('w'));
+    // The bound itself is fine: through a list and a watch, too.
+    c.k.apply(&widget("most", "spec", tower(110)).to_string());
+    assert!(c.k.ok("get widgets -o json").contains("\"most\""));
+    // A cluster-wide resource has no path in a namespace, and a namespaced one none without (CVE-2019-11247).
+    c.k.apply(
+        &WIDGETS
+            .replace("widgets", "anvils")
+            .replace("widget", "anvil")
+            .replace("Widget", "Anvil")
+            .replace("Namespaced", "Cluster"),
+    );
+    c.k.wait("--for=condition=Established crd/anvils.locks.example");
+    let anvil =
+        json!({"apiVersion": "locks.example/v1", "kind": "Anvil", "metadata": {"name": "v"}})
+            .to_string();
+    let all = "/apis/locks.example/v1";
+    assert_eq!(asks.ask("POST", "application/json", &format!("{all}/anvils"), &anvil).0, 201);
+    for (method, path) in
+        [("GET", "anvils/v"), ("GET", "anvils"), ("DELETE", "anvils/v"), ("POST", "anvils")]
+    {
+        let (code, said) = asks.ask(
+            method,
+            "application/json",
+            &format!("{all}/namespaces/default/{path}"),
+            &anvil,
+        );
+        assert_eq!(code, 404, "{method} {path}: {said}");
+    }
+    assert_eq!(asks.ask("GET", "application/json", &format!("{all}/widgets/w"), "").0, 404);
+    answers_as_upstream(&c, &asks);
+}
+
+/// What upstream's own control plane was asked, word for word.
+#[track_caller]
+fn answers_as_upstream(c: &Cluster, asks: &Asks) {
+    let version: Value = serde_json::from_str(&c.k.ok("get --raw /version")).unwrap();
+    let fields =
+        ["emulationMajor", "emulationMinor", "minCompatibilityMajor", "minCompatibilityMinor"];
+    assert_eq!(fields.map(|field| version[field].as_str().unwrap_or("")), ["1", "37", "1", "36"]);
+    let maps = "/api/v1/namespaces/default/configmaps";
+    let list = format!("{maps}?sendInitialEvents=true&resourceVersionMatch=NotOlderThan");
+    let (_, said) = asks.ask("GET", "application/json", &list, "");
+    for part in [
+        "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided",
+        "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+    let nameless = r#"{"apiVersion":"v1","kind":"ConfigMap","data":{"a":"b"}}"#;
+    let why = "the name of the object (x based on URL) was undeterminable: name must be provided";
+    let one = format!("{maps}/x?fieldManager=m");
+    for (method, sort) in [("PATCH", "application/apply-patch+yaml"), ("PUT", "application/json")] {
+        let (code, said) = asks.ask(method, sort, &one, nameless);
+        assert_eq!((code, said.contains(why)), (400, true), "{said}");
+    }
+    c.k.ok("create configmap x");
+    assert_eq!(asks.ask("PATCH", "application/apply-patch+yaml", &one, nameless).0, 200);
+    let (code, said) =
+        asks.ask("PATCH", "application/merge-patch+json", &one, "{\"metadata\":{\"name\":null}}");
+    assert_eq!((code, said.contains(why)), (400, true), "{said}");
+    let future = format!("{maps}/x?resourceVersion=99999999");
+    let (code, said) = asks.ask("GET", "application/json", &future, "");
+    assert_eq!(code, 504, "{said}");
+    assert!(said.contains("Timeout: Too large resource version: 99999999"), "{said}");
+    assert!(said.contains("\"retryAfterSeconds\": 1"), "{said}");
+    let unsafely = "ignoreStoreReadErrorWithClusterBreakingPotential=true";
+    let (code, said) = asks.ask("DELETE", "application/json", &format!("{maps}/x?{unsafely}"), "");
+    assert_eq!(code, 409, "{said}");
+    assert!(
+        said.contains(
+            "unsafe deletion is not allowed because the object is decodable from storage"
+        ),
+        "{said}"
+    );
+    let (code, said) = asks.ask(
+        "DELETE",
+        "application/json",
+        &format!("{maps}?{unsafely}&gracePeriodSeconds=1"),
+        "",
+    );
+    assert_eq!(code, 422, "{said}");
+    assert!(said.contains("is not allowed with DELETECOLLECTION"), "{said}");
+}
+
+/// Damages the bodies of these keys on disk, with sums that fit: what no reader takes and no disk can be blamed for.
+fn damage(c: &Cluster, keys: &[&str]) {
+    let script = r#"
+import sqlite3, sys
+def rotl(x, n): return ((x << n) | (x >> (64 - n))) & (2**64 - 1)
+def mix(s, w): return ((rotl(s, 23) ^ w) * 0x9e3779b97f4a7c15) & (2**64 - 1)
+def total(words, parts):
+    s = 0x534b4946
+    for w in words: s = mix(s, w)
+    for p in parts:
+        s = mix(s, len(p))
+        whole = len(p) // 8 * 8
+        for i in range(0, whole, 8): s = mix(s, int.from_bytes(p[i:i+8], "little"))
+        s = mix(s, int.from_bytes(p[whole:].ljust(8, b"\0"), "little"))
+    return s - 2**64 if s >= 2**63 else s
+db = sqlite3.connect(sys.argv[1])
+for key in sys.argv[2:]:
+    row = db.execute("SELECT revision, prev, deleted, generation, facets, body FROM log WHERE key = ? ORDER BY revision DESC", (key,)).fetchone()
+    revision, prev, deleted, generation, facets, body = row
+    body = body[:-1] + b',"deep":' + b"[" * 130 + b"]" * 130 + b"}" if key.startswith("widgets") else body[:-9]
+    s = total([revision, prev, deleted, generation], [key.encode(), facets, body])
+    db.execute("UPDATE log SET body = ?, sum = ? WHERE revision = ?", (body, s, revision))
+db.commit()
+"#;
+    let file = c.machine().data().join("damage.py");
+    std::fs::write(&file, script).unwrap();
+    let store = c.shell("find /var/lib/skiff /run -xdev -name store.db 2> /dev/null | head -1");
+    let keys: Vec<String> = keys.iter().map(|key| format!("'{key}'")).collect();
+    c.shell(&format!("python3 {} {} {}", file.display(), store.trim(), keys.join(" ")));
+}
+
+#[test]
+fn what_cannot_be_read_is_there_and_stops_nobody() {
+    let c = Cluster::start("locks-unreadable");
+    c.k.apply(WIDGETS);
+    c.k.wait("--for=condition=Established crd/widgets.locks.example");
+    c.k.apply(&widget("bad", "spec", tower(1)).to_string());
+    c.k.apply(&widget("good", "spec", tower(1)).to_string());
+    c.k.ok("create namespace left");
+    c.k.ok("-n left create secret generic bad --from-literal=a=b");
+    c.k.ok("-n left create secret generic good --from-literal=a=b");
+    c.k.ok("create clusterrole reader --verb=get,list --resource=configmaps");
+    c.k.ok("create clusterrolebinding reader --clusterrole=reader --user=ann");
+    c.k.ok("create clusterrole sweeper --verb=get,delete --resource=secrets");
+    c.k.ok("create clusterrolebinding sweeper --clusterrole=sweeper --user=bob");
+    let owner = c.k.ok("get widget bad -o jsonpath={.metadata.uid}");
+    let owned = |kind: &str, of: &str, uid: &str| {
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": of, "ownerReferences": [
+            {"apiVersion": "locks.example/v1", "kind": kind, "name": of, "uid": uid}]}})
+        .to_string()
+    };
+    c.k.apply(&owned("Widget", "bad", owner.trim()));
+    assert_eq!(c.k.ok("auth can-i list configmaps --as=ann").trim(), "yes");
+    c.skiff(&["down"]);
+    damage(
+        &c,
+        &[
+            "widgets.locks.example/default/bad",
+            "secrets/left/bad",
+            "clusterroles.rbac.authorization.k8s.io//reader",
+            "clusterroles.rbac.authorization.k8s.io//view",
+        ],
+    );
+    c.skiff(&["up"]);
+    let asks = Asks::new(&c);
+    // It is named.
+    let status = c.skiff(&["status"]);
+    for key in [
+        "widgets.locks.example/default/bad",
+        "secrets/left/bad",
+        "clusterroles.rbac.authorization.k8s.io//view",
+    ] {
+        assert!(status.contains(&format!("unreadable: {key}")), "{status}");
+    }
+    let page = c.k.ok("get --raw /metrics");
+    assert!(
+        page.contains(
+            "skiff_unreadable_objects{resource=\"clusterroles.rbac.authorization.k8s.io\"} 2"
+        ),
+        "{page}"
+    );
+    // It stops no list of others, and is told of.
+    let listed = c.k.exits(0, &["get", "secrets", "-n", "left"], "");
+    assert!(listed.out.contains("good") && !listed.out.contains("bad"), "{}", listed.out);
+    assert!(
+        listed.err.contains("Warning") && listed.err.contains("secrets/left/bad"),
+        "{}",
+        listed.err
+    );
+    assert!(c.k.ok("get widgets").contains("good"));
+    // It says itself what is left to do.
+    let said = c.k.fails("get widget bad");
+    assert!(
+        said.contains("corrupt object")
+            && said.contains("ignoreStoreReadErrorWithClusterBreakingPotential"),
+        "{said}"
+    );
+    // Its name is taken, by whatever verb; what it owns stays, and what it grants is denied.
+    assert!(
+        c.k.exits(1, &["create", "-f", "-"], &widget("bad", "spec", tower(1)).to_string())
+            .err
+            .contains("AlreadyExists")
+    );
+    for words in
+        ["label widget bad a=b", "delete widget bad --wait=false", "-n left delete secret bad"]
+    {
+        assert!(c.k.fails(words).contains("corrupt object"), "{words}");
+    }
+    let may = c.k.exits(1, &["auth", "can-i", "list", "configmaps", "--as=ann"], "").out;
+    assert!(may.starts_with("no"), "{may}");
+    c.k.ok("get configmap bad");
+    // All that can go goes, and the namespace waits for the rest.
+    c.k.ok("delete namespace left --wait=false");
+    c.k.ok("-n left wait --for=delete secret/good --timeout=60s");
+    assert_eq!(c.k.ok("get namespace left -o jsonpath={.status.phase}"), "Terminating");
+    // Upstream's way, for whoever may.
+    let path =
+        "/api/v1/namespaces/left/secrets/bad?ignoreStoreReadErrorWithClusterBreakingPotential=true";
+    let said = c.k.exits(1, &["delete", "--raw", path, "--as=bob"], "").err;
+    assert!(
+        said.contains("not permitted to do") && said.contains("unsafe-delete-ignore-read-errors"),
+        "{said}"
+    );
+    assert_eq!(c.k.ok("get namespace left -o jsonpath={.status.phase}"), "Terminating");
+    let (code, said) = asks.ask("DELETE", "application/json", path, "");
+    assert_eq!((code, said.contains("\"Success\"")), (200, true), "{said}");
+    c.k.ok("wait --for=delete namespace/left --timeout=60s");
+    let path = format!("{WIDGET}/bad?ignoreStoreReadErrorWithClusterBreakingPotential=true");
+    assert_eq!(asks.ask("DELETE", "application/json", &path, "").0, 200);
+    // Now its owner is gone for good.
+    c.k.ok("wait --for=delete configmap/bad --timeout=60s");
+    assert!(!c.skiff(&["status"]).contains("secrets/left/bad"));
+}
