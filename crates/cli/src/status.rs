@@ -77,6 +77,12 @@ fn kubeconfig(run: &Run<'_>) -> Result<&'static str> {
     })
 }
 
+/// What stands in the way of pods, and what to type.
+pub fn obstacle_text(obstacle: &Value) -> String {
+    let text = |key: &str| obstacle[key].as_str().unwrap_or("?");
+    format!("{}; to let them pass: {}", text("what"), text("command"))
+}
+
 fn print(status: &Value) {
     let text = |key: &str| status[key].as_str().unwrap_or("").to_owned();
     say::line(text("context"));
@@ -96,6 +102,9 @@ fn print(status: &Value) {
     if let Some(pods) = status["pods"].as_object().filter(|pods| !pods.is_empty()) {
         let each = pods.iter().map(|(phase, n)| format!("{n} {}", phase.to_lowercase()));
         rows.push(("pods", each.collect::<Vec<_>>().join(", ")));
+    }
+    for obstacle in status["obstacles"].as_array().into_iter().flatten() {
+        rows.push(("network", obstacle_text(obstacle)));
     }
     rows.push(("kubeconfig", text("kubeconfig")));
     rows.push(("data", text("data")));

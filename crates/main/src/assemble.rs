@@ -36,7 +36,7 @@ pub struct Machine {
     pub images: Images,
     pub ready: Ready,
     pub addresses: Addresses,
-    node: Node,
+    pub node: Node,
     store: Arc<dyn skiff_store::Store>,
 }
 
