@@ -1,9 +1,9 @@
 //! Places that nobody can take all of: what one source may hold depends on what is free.
 //!
 //! Whoever holds `n` gets one more while four times `n` is below what is free (the dynamic threshold
-//! of shared buffers in switches). One source alone gets a fifth; however many there are, some stay
-//! free, and who holds none gets one. Sources are pods, which cannot forge their address; all others
-//! (the node itself, and strangers, who can) count as one.
+//! of shared buffers in switches): one source alone gets a fifth. Who holds none gets one even when
+//! none is free, so there are as many more as there are sources. Sources are pods, which cannot forge
+//! their address; all others (the node itself, and strangers, who can) count as one.
 
 use skiff_api::ip::Cidr;
 use std::collections::HashMap;
@@ -15,7 +15,7 @@ const FREE: usize = 4;
 /// All who are no pods.
 const OTHERS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
-/// So many places.
+/// So many places, and at the very most twice as many.
 #[derive(Debug)]
 pub struct Places {
     most: usize,
@@ -46,7 +46,8 @@ impl Places {
         let who = if self.pods.contains(from) { from } else { OTHERS };
         let mut taken = self.taken();
         let held = taken.by.get(&who).copied().unwrap_or(0);
-        if FREE * held >= self.most - taken.all {
+        let free = self.most.saturating_sub(taken.all);
+        if (held > 0 && FREE * held >= free) || taken.all >= 2 * self.most {
             return None;
         }
         taken.all += 1;

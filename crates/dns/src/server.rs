@@ -103,7 +103,7 @@ impl Listener {
 impl Dns {
     /// Serves until the task group is stopped.
     pub fn start(self: Arc<Self>, listener: Listener, tasks: &Tasks) {
-        let (send, waiting) = mpsc::channel(WAITING_MOST);
+        let (send, waiting) = mpsc::channel(2 * WAITING_MOST);
         tasks.spawn(self.clone().receive_udp(listener.udp.clone(), send));
         tasks.spawn(self.clone().serve_udp(listener.udp, waiting, tasks.clone()));
         tasks.spawn(self.serve_tcp(listener.tcp, tasks.clone()));
@@ -441,7 +441,7 @@ mod tests {
         let dns = dns();
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let (address, tasks) = (listener.address().unwrap(), Tasks::new());
-        let (send, mut waiting) = mpsc::channel(WAITING_MOST);
+        let (send, mut waiting) = mpsc::channel(2 * WAITING_MOST);
         tasks.spawn(dns.clone().receive_udp(listener.udp.clone(), send));
         let flood = UdpSocket::bind("127.0.0.2:0").await.unwrap();
         while dns.metrics.unfair.load(Ordering::Relaxed) == 0 {
