@@ -90,20 +90,20 @@ fn addresses_are_their_owners() {
     );
 
     // Who was heard on the machine: the pod under its own address, never under another.
-    let hear = "import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
-                s.bind(('', 9999))\ns.settimeout(30)\nprint('ready', flush=True)\n\
-                seen, data = set(), b''\n\
-                while data[:3] != b'end':\n  data, peer = s.recvfrom(99)\n  seen.add(peer[0])\n\
-                print(*sorted(seen))";
+    let own = c.k.ok("get pod liar -o jsonpath={.status.podIP}");
+    let hear = format!(
+        "import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)\n\
+         s.settimeout(30)\nprint('ready', flush=True)\nseen = set()\n\
+         while '{own}' not in seen:\n  data, peer = s.recvfrom(99)\n  \
+         if data[20] == 8: seen.add(peer[0])\nprint(*sorted(seen))"
+    );
     let mut ear = c.inside(Path::new("python3"));
-    let mut ear = ear.args(["-c", hear]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut ear = ear.args(["-c", &hear]).stdout(Stdio::piped()).spawn().unwrap();
     let mut out = BufReader::new(ear.stdout.take().unwrap()).lines();
     assert_eq!(out.next().unwrap().unwrap(), "ready");
-    let own = c.k.ok("get pod liar -o jsonpath={.status.podIP}");
     let lies = format!(
-        "for a in 10.244.0.77 198.51.100.7 {own}; do \
-           [ $a = {own} ] && word=end || ip address add $a/32 dev eth0; \
-           echo ${{word:-lie}} | nc -u -w 1 -s $a {ADDRESS} 9999; done"
+        "for a in 10.244.0.77 198.51.100.7; do ip address add $a/32 dev eth0; \
+           ping -c 1 -W 1 -I $a {ADDRESS} && exit 1; done; ping -c 1 -W 5 -I {own} {ADDRESS}"
     );
     c.k.args(&[&exec[..], &["sh", "-c", &lies]].concat());
     assert_eq!(out.next().unwrap().unwrap(), own);
@@ -140,11 +140,12 @@ fn rules_come_back_and_pass_the_machines_own() {
     c.shell(
         "iptables -P FORWARD DROP; iptables -N DOCKER-USER; iptables -A FORWARD -j DOCKER-USER",
     );
-    let fetch = "exec liar -- sh -c";
-    let until =
-        "i=0; until wget -q -T 1 -O- http://web; do i=$((i+1)); [ $i -lt 5 ] || exit 1; done";
-    let words: Vec<&str> = fetch.split(' ').chain([until]).collect();
-    assert_eq!(c.k.args(&words), "web\n");
+    let pod = c.k.ok("get pod web -o jsonpath={.status.podIP}");
+    let until = format!(
+        "i=0; until timeout 1 wget -q -O- http://{pod}:8080; do i=$((i+1)); [ $i -lt 5 ] || exit 1; \
+         done; wget -q -O- http://{address}"
+    );
+    assert_eq!(c.k.args(&["exec", "liar", "--", "sh", "-c", &until]), "web\nweb\n");
     let ours = "-A FORWARD -s 10.244.0.0/24 -m comment --comment skiff0 -j ACCEPT";
     let listed = c.shell("iptables -S FORWARD");
     assert!(listed.contains(ours), "as its own tool shows it: {listed}");
