@@ -43,6 +43,9 @@ pub async fn up(run: &Run<'_>, words: &ArgMatches) -> Result<u8> {
         if let Some(node) = ready["node"].as_str() {
             say::step(format_args!("Node {node} is Ready"));
         }
+        for obstacle in ready["obstacles"].as_array().into_iter().flatten() {
+            say::remark(status::obstacle_text(obstacle));
+        }
     }
     drop(lock);
     let context = run.settings.context();

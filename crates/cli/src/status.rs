@@ -77,6 +77,12 @@ fn kubeconfig(run: &Run<'_>) -> Result<&'static str> {
     })
 }
 
+/// What stands in the way of pods, and what to type.
+pub fn obstacle_text(obstacle: &Value) -> String {
+    let text = |key: &str| obstacle[key].as_str().unwrap_or("?");
+    format!("{}; to let them pass: {}", text("what"), text("command"))
+}
+
 fn print(status: &Value) {
     let text = |key: &str| status[key].as_str().unwrap_or("").to_owned();
     say::line(text("context"));
@@ -99,6 +105,9 @@ fn print(status: &Value) {
     }
     let unreadable = status["unreadable"].as_array().into_iter().flatten();
     rows.extend(unreadable.map(|key| ("unreadable", key.as_str().unwrap_or("?").to_owned())));
+    for obstacle in status["obstacles"].as_array().into_iter().flatten() {
+        rows.push(("network", obstacle_text(obstacle)));
+    }
     rows.push(("kubeconfig", text("kubeconfig")));
     rows.push(("data", text("data")));
     rows.iter().for_each(|(name, value)| say::line(format_args!("{name}: {value}")));

@@ -4,16 +4,18 @@
 //! A query goes to one resolver after the other until one answers. Each has a socket, hence a source
 //! port, and an id of its own, so that answers are hard to forge (RFC 5452).
 //!
-//! Never here: a query without end, or more of them at once than [`UNDER_WAY_MOST`].
+//! Never here: a query without end, more of them at once than [`UNDER_WAY_MOST`], or all of those
+//! for one source.
 
-use hickory_proto::op::Message;
+use crate::fair::Places;
+use skiff_api::ip::Cidr;
 use skiff_base::World;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
-use tokio::sync::Semaphore;
 
 /// Resolvers that are used, as resolv.conf(5) has it.
 const RESOLVERS_MOST: usize = 3;
@@ -22,6 +24,8 @@ const RESOLVERS_MOST: usize = 3;
 const PATIENCE: Duration = Duration::from_millis(1500);
 /// Each holds a socket; a resolver that is gone must not eat all descriptors.
 const UNDER_WAY_MOST: usize = 512;
+/// Bytes before the question: id, flags, four counts (RFC 1035, 4.1.1).
+const HEADER: usize = 12;
 /// The largest answer over UDP that is read.
 const DATAGRAM_MOST: usize = 4096;
 
@@ -37,7 +41,7 @@ pub enum Transport {
 pub enum Unanswered {
     /// The machine has no resolver.
     NoResolver,
-    /// Too many queries are under way.
+    /// Too many queries are under way, of all or of this source.
     Busy,
     /// Nobody answered.
     Silence,
@@ -47,7 +51,7 @@ pub enum Unanswered {
 pub struct Forwarder {
     world: World,
     resolvers: Vec<SocketAddr>,
-    places: Semaphore,
+    places: Arc<Places>,
 }
 
 /// The resolvers that a resolver configuration (resolv.conf(5)) names, but for our own addresses:
@@ -71,16 +75,21 @@ pub fn resolvers(configuration: &str, own: &[IpAddr]) -> Vec<SocketAddr> {
 }
 
 impl Forwarder {
-    pub fn new(world: World, resolvers: Vec<SocketAddr>) -> Forwarder {
-        Forwarder { world, resolvers, places: Semaphore::new(UNDER_WAY_MOST) }
+    pub fn new(world: World, resolvers: Vec<SocketAddr>, pods: Cidr) -> Forwarder {
+        Forwarder { world, resolvers, places: Places::new(UNDER_WAY_MOST, pods) }
     }
 
-    /// The answer to a query (as bytes, with any id), under the query's id.
-    pub async fn ask(&self, query: &[u8], transport: Transport) -> Result<Vec<u8>, Unanswered> {
+    /// The answer to a source's query (as bytes, with any id), under the query's id.
+    pub async fn ask(
+        &self,
+        query: &[u8],
+        transport: Transport,
+        from: IpAddr,
+    ) -> Result<Vec<u8>, Unanswered> {
         if self.resolvers.is_empty() {
             return Err(Unanswered::NoResolver);
         }
-        let Ok(_place) = self.places.try_acquire() else { return Err(Unanswered::Busy) };
+        let Some(_place) = self.places.take(from) else { return Err(Unanswered::Busy) };
         for resolver in &self.resolvers {
             let asked =
                 self.world.within(PATIENCE, self.ask_one(*resolver, query, transport)).await;
@@ -145,26 +154,38 @@ async fn over_tcp(resolver: SocketAddr, asked: &[u8]) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Whether this answers that: same id, same question.
+/// Whether this answers that (RFC 5452, 9.1): a response, with the same id, to the same question. The
+/// bytes are compared, so that it holds for records too that only the client can read.
 fn answers(answer: &[u8], asked: &[u8]) -> bool {
-    if answer.len() < 12 || answer[..2] != asked[..2] {
-        return false;
-    }
-    match (Message::from_vec(answer), Message::from_vec(asked)) {
-        (Ok(answer), Ok(asked)) => {
-            // A resolver that cannot read the question may answer without it.
-            answer.queries.is_empty() || answer.queries == asked.queries
+    let Some((name, sort)) = question(asked) else { return false };
+    let head = answer.first_chunk::<HEADER>();
+    let is_response = head.is_some_and(|head| head[..2] == asked[..2] && head[2] & 0x80 != 0);
+    is_response
+        && match question(answer) {
+            Some((other, of)) => other.eq_ignore_ascii_case(name) && of == sort,
+            // A resolver that cannot read the question may refuse without it, but has no records.
+            None => answer[3] & 0x0f != 0 && answer[4..HEADER].iter().all(|count| *count == 0),
         }
-        // An answer that we cannot read may still be one that the client can.
-        (Err(_), _) => answer[2] & 0x80 != 0,
-        (_, Err(_)) => false,
+}
+
+/// The only question of a message: its name, and its type and class.
+fn question(message: &[u8]) -> Option<(&[u8], &[u8])> {
+    if message.get(4..6)? != [0, 1] {
+        return None;
     }
+    let mut end = HEADER;
+    // The first name of a message has nothing that it could point back to.
+    while let length @ 1..=63 = *message.get(end)? {
+        end += usize::from(length) + 1;
+    }
+    (message[end] == 0).then_some(())?;
+    Some((&message[HEADER..=end], message.get(end + 1..end + 5)?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hickory_proto::op::{MessageType, OpCode, Query};
+    use hickory_proto::op::{Message, MessageType, OpCode, Query};
     use hickory_proto::rr::{Name, RecordType};
 
     #[test]
@@ -173,6 +194,12 @@ mod tests {
                     nameserver 127.0.0.53\n  nameserver ::1\noptions ndots:5\n";
         let found = resolvers(text, &["127.0.0.53".parse().unwrap()]);
         assert_eq!(found, ["10.0.0.1:53".parse().unwrap(), "[::1]:53".parse().unwrap()]);
+    }
+
+    const POD: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 244, 0, 2));
+
+    fn pods() -> Cidr {
+        Cidr::parse("10.244.0.0/16").unwrap().0
     }
 
     fn query(id: u16, name: &str) -> Message {
@@ -189,20 +216,28 @@ mod tests {
             let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
             socket.local_addr().unwrap()
         };
-        let forwarder = Forwarder::new(world, vec![gone, server.local_addr().unwrap()]);
+        let forwarder = Forwarder::new(world, vec![gone, server.local_addr().unwrap()], pods());
         let answering = async {
             let mut buffer = [0; 512];
             let (count, from) = server.recv_from(&mut buffer).await.unwrap();
             let asked = Message::from_vec(&buffer[..count]).unwrap();
-            // A forged answer first: right id, wrong question.
-            let mut forged = query(asked.metadata.id, "b.");
-            forged.metadata.message_type = MessageType::Response;
-            server.send_to(&forged.to_vec().unwrap(), from).await.unwrap();
+            // Forged answers first, all with the right id: to another question, the question itself
+            // come back, records without a question, and what nobody can read.
+            let mut other = query(asked.metadata.id, "b.");
+            other.metadata.message_type = MessageType::Response;
+            let other = other.to_vec().unwrap();
+            let echo = buffer[..count].to_vec();
+            let mut none = [&other[..HEADER], &[0; 40]].concat();
+            none[4..8].copy_from_slice(&[0, 0, 0, 1]);
+            let garbage = [&other[..HEADER], &[0xff; 40]].concat();
+            for forged in [other, echo, none, garbage] {
+                server.send_to(&forged, from).await.unwrap();
+            }
             let answer = asked.into_response();
             server.send_to(&answer.to_vec().unwrap(), from).await.unwrap();
         };
         let asked = query(7, "ExAmple.com.").to_vec().unwrap();
-        let (answer, ()) = tokio::join!(forwarder.ask(&asked, Transport::Udp), answering);
+        let (answer, ()) = tokio::join!(forwarder.ask(&asked, Transport::Udp, POD), answering);
         let answer = Message::from_vec(&answer.unwrap()).unwrap();
         assert_eq!(answer.metadata.id, 7);
         assert_eq!(answer.queries[0].name().to_ascii(), "ExAmple.com.");
@@ -210,8 +245,26 @@ mod tests {
 
     #[tokio::test]
     async fn without_a_resolver_there_is_no_answer() {
-        let forwarder = Forwarder::new(World::real(), Vec::new());
+        let forwarder = Forwarder::new(World::real(), Vec::new(), pods());
         let asked = query(7, "a.").to_vec().unwrap();
-        assert_eq!(forwarder.ask(&asked, Transport::Udp).await, Err(Unanswered::NoResolver));
+        let answer = forwarder.ask(&asked, Transport::Udp, POD).await;
+        assert_eq!(answer, Err(Unanswered::NoResolver));
+    }
+
+    /// A resolver that is silent is what a pod names that wants to hold all places.
+    #[tokio::test]
+    async fn one_source_cannot_hold_all_queries() {
+        let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let resolvers = vec![silent.local_addr().unwrap()];
+        let forwarder = Forwarder::new(World::real(), resolvers, pods());
+        let asked = query(7, "a.").to_vec().unwrap();
+        let many = (0..2 * UNDER_WAY_MOST).map(|_| forwarder.ask(&asked, Transport::Udp, POD));
+        let other: IpAddr = [10, 244, 0, 3].into();
+        let all = futures_util::future::join_all(many);
+        let later = forwarder.ask(&asked, Transport::Udp, other);
+        let (all, later) = tokio::join!(all, later);
+        let held = all.iter().filter(|answer| **answer == Err(Unanswered::Silence)).count();
+        assert!(held > 0 && held < UNDER_WAY_MOST / 2, "{held}");
+        assert_eq!(later, Err(Unanswered::Silence), "it was asked");
     }
 }

@@ -12,6 +12,7 @@
 //! ([`publish`]); an answer from a state that has not been seen whole.
 
 pub mod answer;
+pub mod fair;
 pub mod follow;
 pub mod forward;
 pub mod publish;

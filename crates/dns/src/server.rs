@@ -1,29 +1,35 @@
 //! The server: UDP and TCP (RFC 1035, 7766), sizes, limits and counters.
 //!
 //! Names of the cluster are answered at once; a query for any other name is a task of its own, so
-//! that a slow resolver holds up nobody.
+//! that a slow resolver holds up nobody. Connections, queries that wait and queries that are passed on
+//! each have places, which are shared fairly ([`Places`]): no pod keeps another from its answers.
 
 use crate::Error;
 use crate::answer::{self, Outcome, answer, reply_to};
+use crate::fair::{Place, Places};
 use crate::follow::Shared;
 use crate::forward::{Forwarder, Transport, Unanswered};
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::Name;
+use skiff_api::ip::Cidr;
 use skiff_base::{Tasks, World};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::Semaphore;
+use tokio::sync::mpsc;
 
 /// The largest query over UDP: more than any client sends.
 const DATAGRAM_MOST: usize = 4096;
 /// Connections at once; most clients use UDP.
 const CONNECTIONS_MOST: usize = 256;
-/// A connection without a query is closed after this (RFC 7766 wants some seconds).
+/// Queries over UDP that wait: at some ten microseconds each, the last waits as many milliseconds.
+const WAITING_MOST: usize = 1024;
+/// A connection without a whole query, or that takes no answer, is closed after this (RFC 7766 wants
+/// some seconds).
 const IDLE: Duration = Duration::from_secs(10);
 
 /// The sockets of a server.
@@ -37,8 +43,13 @@ pub struct Dns {
     pub world: World,
     pub zone: Shared,
     pub forwarder: Forwarder,
+    /// The range of pods: who is a source of its own.
+    pub pods: Cidr,
     pub metrics: Metrics,
 }
+
+/// A query over UDP that waits.
+type Waiting = (Vec<u8>, SocketAddr, Place);
 
 /// Counters.
 #[derive(Debug, Default)]
@@ -48,6 +59,7 @@ pub struct Metrics {
     pub missing: AtomicU64,
     pub failed: AtomicU64,
     pub malformed: AtomicU64,
+    pub unfair: AtomicU64,
 }
 
 impl Metrics {
@@ -59,6 +71,7 @@ impl Metrics {
             ("missing", "Queries for names of the cluster that are not there.", &self.missing),
             ("failed", "Queries without an answer.", &self.failed),
             ("malformed", "Messages that are no queries.", &self.malformed),
+            ("unfair", "Queries and connections above a source's share.", &self.unfair),
         ];
         let mut out = String::new();
         for (name, help, value) in rows {
@@ -90,11 +103,15 @@ impl Listener {
 impl Dns {
     /// Serves until the task group is stopped.
     pub fn start(self: Arc<Self>, listener: Listener, tasks: &Tasks) {
-        tasks.spawn(self.clone().serve_udp(listener.udp, tasks.clone()));
+        let (send, waiting) = mpsc::channel(2 * WAITING_MOST);
+        tasks.spawn(self.clone().receive_udp(listener.udp.clone(), send));
+        tasks.spawn(self.clone().serve_udp(listener.udp, waiting, tasks.clone()));
         tasks.spawn(self.serve_tcp(listener.tcp, tasks.clone()));
     }
 
-    async fn serve_udp(self: Arc<Self>, socket: Arc<UdpSocket>, tasks: Tasks) {
+    /// Empties the socket faster than anybody fills it, and drops what is above a source's share.
+    async fn receive_udp(self: Arc<Self>, socket: Arc<UdpSocket>, waiting: mpsc::Sender<Waiting>) {
+        let places = Places::new(WAITING_MOST, self.pods);
         let mut buffer = vec![0; DATAGRAM_MOST];
         loop {
             let (count, from) = match socket.recv_from(&mut buffer).await {
@@ -106,14 +123,31 @@ impl Dns {
                     continue;
                 }
             };
-            let bytes = &buffer[..count];
-            match self.local(bytes, Transport::Udp) {
+            let Some(place) = places.take(from.ip()) else {
+                self.metrics.unfair.fetch_add(1, Ordering::Relaxed);
+                continue;
+            };
+            if waiting.send((buffer[..count].to_vec(), from, place)).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn serve_udp(
+        self: Arc<Self>,
+        socket: Arc<UdpSocket>,
+        mut waiting: mpsc::Receiver<Waiting>,
+        tasks: Tasks,
+    ) {
+        while let Some((bytes, from, place)) = waiting.recv().await {
+            drop(place);
+            match self.local(&bytes, Transport::Udp) {
                 Local::Done(Some(reply)) => deliver(&socket, &reply, from).await,
                 Local::Done(None) => {}
                 Local::Outside(outside) => {
-                    let (dns, socket, bytes) = (self.clone(), socket.clone(), bytes.to_vec());
+                    let (dns, socket) = (self.clone(), socket.clone());
                     tasks.spawn(async move {
-                        let reply = dns.outside(*outside, &bytes, Transport::Udp).await;
+                        let reply = dns.outside(*outside, &bytes, Transport::Udp, from.ip()).await;
                         deliver(&socket, &reply, from).await;
                     });
                 }
@@ -122,15 +156,18 @@ impl Dns {
     }
 
     async fn serve_tcp(self: Arc<Self>, listener: TcpListener, tasks: Tasks) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MOST));
+        let places = Places::new(CONNECTIONS_MOST, self.pods);
         loop {
-            let Ok(place) = places.clone().acquire_owned().await else { return };
             match listener.accept().await {
-                Ok((stream, _)) => {
+                Ok((stream, from)) => {
+                    let Some(place) = places.take(from.ip()) else {
+                        self.metrics.unfair.fetch_add(1, Ordering::Relaxed);
+                        continue;
+                    };
                     let dns = self.clone();
                     tasks.spawn(async move {
                         let _place = place;
-                        if let Err(error) = dns.connection(stream).await {
+                        if let Err(error) = dns.connection(stream, from.ip()).await {
                             tracing::debug!(%error, "a DNS connection broke off");
                         }
                     });
@@ -143,7 +180,7 @@ impl Dns {
         }
     }
 
-    async fn connection(&self, mut stream: TcpStream) -> io::Result<()> {
+    async fn connection(&self, mut stream: TcpStream, from: IpAddr) -> io::Result<()> {
         loop {
             let reading = async {
                 let mut bytes = vec![0; usize::from(stream.read_u16().await?)];
@@ -159,10 +196,16 @@ impl Dns {
             let reply = match self.local(&bytes, Transport::Tcp) {
                 Local::Done(Some(reply)) => reply,
                 Local::Done(None) => return Ok(()),
-                Local::Outside(outside) => self.outside(*outside, &bytes, Transport::Tcp).await,
+                Local::Outside(outside) => {
+                    self.outside(*outside, &bytes, Transport::Tcp, from).await
+                }
             };
             let length = u16::try_from(reply.len()).map_err(io::Error::other)?;
-            stream.write_all(&[&length.to_be_bytes()[..], &reply].concat()).await?;
+            let reply = [&length.to_be_bytes()[..], &reply].concat();
+            match self.world.within(IDLE, stream.write_all(&reply)).await {
+                Some(written) => written?,
+                None => return Ok(()),
+            }
         }
     }
 
@@ -202,14 +245,20 @@ impl Dns {
     }
 
     /// Asks the machine's resolvers.
-    async fn outside(&self, outside: Outside, bytes: &[u8], transport: Transport) -> Vec<u8> {
+    async fn outside(
+        &self,
+        outside: Outside,
+        bytes: &[u8],
+        transport: Transport,
+        from: IpAddr,
+    ) -> Vec<u8> {
         self.metrics.forwarded.fetch_add(1, Ordering::Relaxed);
         let Outside { query, alias } = outside;
         let asked = match &alias {
-            None => self.forwarder.ask(bytes, transport).await,
+            None => self.forwarder.ask(bytes, transport, from).await,
             // The records of the alias's target are read, so they must all be there.
             Some((_, name)) => match target(&query, name) {
-                Some(bytes) => self.forwarder.ask(&bytes, Transport::Tcp).await,
+                Some(bytes) => self.forwarder.ask(&bytes, Transport::Tcp, from).await,
                 None => Err(Unanswered::Silence),
             },
         };
@@ -294,6 +343,15 @@ mod tests {
     use crate::zone::Zone;
 
     async fn start() -> (Arc<Dns>, SocketAddr, Tasks) {
+        let dns = dns();
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = listener.address().unwrap();
+        let tasks = Tasks::new();
+        dns.clone().start(listener, &tasks);
+        (dns, address, tasks)
+    }
+
+    fn dns() -> Arc<Dns> {
         let mut zone = Zone::new("cluster.local", None);
         let spec = serde_json::json!({"spec": {"type": "ClusterIP", "clusterIP": "None"}});
         let endpoints: Vec<_> =
@@ -303,14 +361,11 @@ mod tests {
         let entry = crate::zone::entry(&serde_json::from_value(spec).unwrap(), &slices);
         zone.set(&skiff_api::views::Key::new("d", "many"), Some(entry));
         let world = World::real();
-        let forwarder = Forwarder::new(world.clone(), Vec::new());
+        // Every address of loopback is a pod of its own.
+        let (pods, _) = Cidr::parse("127.0.0.0/8").unwrap();
+        let forwarder = Forwarder::new(world.clone(), Vec::new(), pods);
         let zone = Arc::new(std::sync::RwLock::new(Some(zone)));
-        let dns = Arc::new(Dns { world, zone, forwarder, metrics: Metrics::default() });
-        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let address = listener.address().unwrap();
-        let tasks = Tasks::new();
-        dns.clone().start(listener, &tasks);
-        (dns, address, tasks)
+        Arc::new(Dns { world, zone, forwarder, pods, metrics: Metrics::default() })
     }
 
     fn query(name: &str) -> Vec<u8> {
@@ -344,6 +399,68 @@ mod tests {
             assert!(!whole.metadata.truncation);
             assert_eq!(whole.answers.len(), 100);
         }
+        tasks.stop().await;
+    }
+
+    async fn connect(from: &str, to: SocketAddr) -> TcpStream {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(from.parse().unwrap()).unwrap();
+        socket.connect(to).await.unwrap()
+    }
+
+    async fn over_tcp(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<Message> {
+        let length = u16::try_from(bytes.len()).unwrap();
+        stream.write_all(&[&length.to_be_bytes()[..], bytes].concat()).await?;
+        let mut whole = vec![0; usize::from(stream.read_u16().await?)];
+        stream.read_exact(&mut whole).await?;
+        Ok(Message::from_vec(&whole).unwrap())
+    }
+
+    /// Connections that ask nothing, and those that read no answer.
+    #[tokio::test]
+    async fn one_pod_cannot_take_all_connections() {
+        let (dns, address, tasks) = start().await;
+        let bytes = query("many.d.svc.cluster.local.");
+        let mut held = Vec::new();
+        for _ in 0..CONNECTIONS_MOST + 8 {
+            held.push(connect("127.0.0.2:0", address).await);
+        }
+        let answers = over_tcp(&mut connect("127.0.0.3:0", address).await, &bytes).await;
+        assert_eq!(answers.unwrap().answers.len(), 100);
+        // The accepting of all that came before has been done by now.
+        let unfair = dns.metrics.unfair.load(Ordering::Relaxed);
+        assert!(unfair > CONNECTIONS_MOST as u64 / 2, "{unfair}");
+        assert!(over_tcp(&mut held[0], &bytes).await.is_ok(), "within its share it is served");
+        assert!(over_tcp(&mut held[CONNECTIONS_MOST], &bytes).await.is_err(), "above it is not");
+        tasks.stop().await;
+    }
+
+    /// Nobody answers here: what waits is what was let in.
+    #[tokio::test]
+    async fn one_pod_cannot_fill_the_queue() {
+        let dns = dns();
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let (address, tasks) = (listener.address().unwrap(), Tasks::new());
+        let (send, mut waiting) = mpsc::channel(2 * WAITING_MOST);
+        tasks.spawn(dns.clone().receive_udp(listener.udp.clone(), send));
+        let flood = UdpSocket::bind("127.0.0.2:0").await.unwrap();
+        while dns.metrics.unfair.load(Ordering::Relaxed) == 0 {
+            flood.send_to(b"?", address).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        let other = UdpSocket::bind("127.0.0.3:0").await.unwrap();
+        other.send_to(b"?", address).await.unwrap();
+        let mut floods = 0;
+        let mut held = Vec::new();
+        loop {
+            let (_, from, place) = waiting.recv().await.unwrap();
+            held.push(place);
+            if from == other.local_addr().unwrap() {
+                break;
+            }
+            floods += 1;
+        }
+        assert!(floods < WAITING_MOST / 2, "{floods}");
         tasks.stop().await;
     }
 

@@ -28,6 +28,7 @@ use skiff_cli::Place;
 use skiff_cli::settings::Settings;
 use skiff_client::{Caches, Client};
 use skiff_image::Images;
+use skiff_net::PodNetwork;
 use skiff_server::ready::Ready;
 use std::convert::Infallible;
 use std::io::ErrorKind;
@@ -52,6 +53,7 @@ pub struct Door {
     pub client: Client,
     pub caches: Caches,
     pub images: Images,
+    pub network: Arc<PodNetwork>,
     pub ready: Ready,
     /// As the kubeconfig has it.
     pub server: String,
@@ -74,6 +76,7 @@ impl Door {
             client: machine.client.clone(),
             caches: machine.caches.clone(),
             images: machine.images.clone(),
+            network: machine.node.network().clone(),
             ready: machine.ready.clone(),
             server: machine.addresses.server.clone(),
             api: machine.server.clone(),

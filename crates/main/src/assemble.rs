@@ -39,7 +39,7 @@ pub struct Machine {
     pub ready: Ready,
     pub addresses: Addresses,
     pub server: Arc<Server>,
-    node: Node,
+    pub node: Node,
     store: Arc<dyn skiff_store::Store>,
 }
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 /// The node's link in the pod network.
 const LINK: &str = "skiff0";
 /// The nftables table of the services.
-const TABLE: &str = "skiff-services";
+pub const TABLE: &str = "skiff-services";
 /// What containers get between SIGTERM and SIGKILL when the whole cluster stops.
 const GRACE: Duration = Duration::from_secs(5);
 /// The kernel needs this long at most to end what is killed, unless it hangs in a disk.

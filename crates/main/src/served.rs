@@ -2,6 +2,7 @@
 
 use crate::{kernel, node};
 use anyhow::{Context, Result};
+use skiff_api::ip::Cidr;
 use skiff_base::{Tasks, World};
 use skiff_cli::settings::Settings;
 use skiff_client::{Caches, Client};
@@ -11,14 +12,17 @@ use skiff_dns::publish::publish;
 use skiff_dns::server::{Dns, Listener};
 use skiff_dns::zone::Zone;
 use skiff_loops::Wanted;
-use skiff_net::ServiceTable;
+use skiff_net::{ServiceStats, ServiceTable};
 use skiff_node::Node;
 use skiff_node::api::Api;
 use skiff_node::api::access::Access;
+use skiff_node::rules::Rules;
 use skiff_node::services::Services;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tokio::net::TcpListener;
 
 /// The port of DNS. Clients in pods use that of the Service, so any other does as well.
 const DNS_PORT: u16 = 53;
@@ -42,20 +46,34 @@ impl Served<'_> {
         client: &Client,
         caches: &Caches,
     ) -> Result<()> {
-        self.node_api(node, tls).await?;
+        // Before the tables look at what the machine listens on.
+        let listener = listen().await?;
         let table = kernel::service_table(self.settings)?;
         let table = tokio::task::spawn_blocking(move || ServiceTable::open(table)).await?;
         let table = table.context("opening the service tables")?;
         let services = Services::new(&self.settings.node, caches, self.world.clone());
-        self.tasks.spawn(Arc::new(services).run(table));
-        self.dns(client, caches).await
+        let rules = Arc::new(Rules {
+            world: self.world.clone(),
+            network: node.network().clone(),
+            services: Arc::new(services),
+            restored: Default::default(),
+        });
+        let port = table.port().context("opening the service tables")?;
+        self.tasks.spawn(rules.clone().run(kernel::TABLE.to_owned(), port));
+        self.tasks.spawn(rules.services.clone().run(table));
+        let dns = self.dns(client, caches).await?;
+        let figures = move || figures(&rules) + &dns.metrics.text();
+        self.node_api(listener, node, tls, Box::new(figures));
+        Ok(())
     }
 
-    async fn node_api(&self, node: &Node, tls: Arc<rustls::ServerConfig>) -> Result<()> {
-        let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, node::PORT));
-        let listener = tokio::net::TcpListener::bind(address).await.with_context(|| {
-            format!("listening on {address}: is another node running on this machine?")
-        })?;
+    fn node_api(
+        &self,
+        listener: TcpListener,
+        node: &Node,
+        tls: Arc<rustls::ServerConfig>,
+        figures: Box<dyn Fn() -> String + Send + Sync>,
+    ) {
         let access = Access { node: self.settings.node.clone(), client: node.client().clone() };
         let api = Arc::new(Api {
             world: self.world.clone(),
@@ -65,12 +83,12 @@ impl Served<'_> {
             user_of: skiff_server::keys::tls::user,
             metrics: Default::default(),
             forwards: Default::default(),
+            figures,
         });
         self.tasks.spawn(api.run(listener, self.tasks.clone()));
-        Ok(())
     }
 
-    async fn dns(&self, client: &Client, caches: &Caches) -> Result<()> {
+    async fn dns(&self, client: &Client, caches: &Caches) -> Result<Arc<Dns>> {
         let own = IpAddr::from(self.settings.node_pods().nth(1));
         let listener = match Listener::bind((own, DNS_PORT).into()).await {
             Ok(listener) => listener,
@@ -80,21 +98,52 @@ impl Served<'_> {
             }
         };
         let address = listener.address()?;
-        let resolvers = resolvers(&read(Path::new(RESOLV_CONF))?, &[own]);
-        let shared = Shared::default();
         let server = IpAddr::from(self.settings.dns_service());
+        // A machine may well ask cluster DNS itself, by either address.
+        let resolvers = resolvers(&read(Path::new(RESOLV_CONF))?, &[own, server]);
+        let shared = Shared::default();
+        let range = self.settings.pod_cidr;
+        let pods = Cidr { base: range.base.into(), bits: range.prefix };
         let zone = Zone::new(&self.settings.cluster_domain, Some(server));
         self.tasks.spawn(Follow::new(caches).run(zone, shared.clone()));
         let dns = Arc::new(Dns {
             world: self.world.clone(),
             zone: shared,
-            forwarder: Forwarder::new(self.world.clone(), resolvers),
+            forwarder: Forwarder::new(self.world.clone(), resolvers, pods),
+            pods,
             metrics: Default::default(),
         });
-        dns.start(listener, self.tasks);
+        dns.clone().start(listener, self.tasks);
         self.wanted.hold(publish(client, &self.settings.node, address).await?);
-        Ok(())
+        Ok(dns)
     }
+}
+
+/// The door of the node's API.
+async fn listen() -> Result<TcpListener> {
+    let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, node::PORT));
+    TcpListener::bind(address).await.with_context(|| {
+        format!("listening on {address}: is another node running on this machine?")
+    })
+}
+
+/// What is counted of services and packet rules.
+fn figures(rules: &Rules) -> String {
+    let ServiceStats { service_ports, commits, rebuilds, stale_flows_deleted, .. } =
+        *rules.services.stats().borrow();
+    let restored = rules.restored.load(Ordering::Relaxed);
+    let rows = [
+        ("service_ports", "gauge", "Ports of Services in the tables.", service_ports as u64),
+        ("commits_total", "counter", "Changes of the service tables.", commits),
+        ("rebuilds_total", "counter", "Times that all service tables were written.", rebuilds),
+        ("stale_flows_total", "counter", "UDP flows that were ended.", stale_flows_deleted),
+        ("restored_total", "counter", "Times that rules came back that somebody took.", restored),
+    ];
+    let row = |(name, sort, help, value): (&str, &str, &str, u64)| {
+        let name = format!("skiff_rules_{name}");
+        format!("# HELP {name} {help}\n# TYPE {name} {sort}\n{name} {value}\n")
+    };
+    rows.map(row).concat()
 }
 
 /// A machine without the file has no resolver.

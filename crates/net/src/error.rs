@@ -39,6 +39,8 @@ pub enum Error {
     AddressOutside(Ipv4Addr, crate::Cidr),
     #[error("host port {0} is already taken by another pod of this node")]
     HostPortTaken(String),
+    #[error("host port {0} is taken by a program of this machine; stop it or take another port")]
+    HostPortOfMachine(String),
     #[error("sandbox {0} is attached already")]
     AlreadyAttached(String),
     #[error("id {0:?} is unfit for a sandbox; use 1 to 64 of a-z A-Z 0-9 . _ -")]

@@ -14,16 +14,20 @@
 
 pub mod address;
 pub mod error;
+mod legacy;
 pub mod namespace;
 pub mod netlink;
 pub mod nft;
+pub mod passage;
 pub mod pods;
 pub mod services;
+pub mod watch;
 pub mod way_out;
 
 pub use address::{Cidr, Protocol};
 pub use error::{Error, Result};
 pub use namespace::NetNs;
+pub use passage::Obstacle;
 pub use pods::{Attach, Attachment, HostPort, PodNetwork, PodNetworkConfig, node_address};
 pub use services::{
     Affinity, Change, Desired, Endpoint, Locality, LoopbackNodePorts, ServicePort, ServiceStats,

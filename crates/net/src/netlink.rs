@@ -8,6 +8,7 @@
 //! Never here: what a message means. Formats: man pages netlink(7), rtnetlink(7), RFC 3549.
 
 pub mod conntrack;
+pub mod listeners;
 pub mod message;
 pub mod parse;
 pub mod route;

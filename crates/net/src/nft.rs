@@ -8,7 +8,7 @@
 //! Never here: what tables are for. Only IPv4 tables are written; the family is one constant.
 
 pub mod batch;
-mod encode;
+pub(crate) mod encode;
 pub mod expression;
 pub mod read;
 mod text;

@@ -18,6 +18,8 @@
 
 mod address_pool;
 mod attach;
+#[cfg(test)]
+mod forged;
 mod recover;
 mod remove;
 mod rules;
@@ -34,6 +36,8 @@ use self::address_pool::AddressPool;
 use self::remove::Remover;
 use crate::netlink::route;
 use crate::netlink::socket::{Family, Socket};
+use crate::passage::{self, Obstacle};
+use crate::watch::Watch;
 use crate::{Cidr, Error, NetNs, Protocol, Result};
 
 /// Where and how pods are attached.
@@ -128,6 +132,7 @@ impl PodNetwork {
         recover::ground(&mut state.routes, &config, gateway, mtu)?;
         let left = recover::pods(&mut state, &config, gateway)?;
         rules::write(&mut state.rules, &config, &state.pods)?;
+        passage::open(&mut state.rules, &config.link, config.pods)?;
         let remover = Remover::start(&config, left)?;
         Ok(PodNetwork { config, gateway, mtu, state: Mutex::new(state), remover })
     }
@@ -161,6 +166,35 @@ impl PodNetwork {
     /// The node's own address in the pod network.
     pub fn gateway(&self) -> Ipv4Addr {
         self.gateway
+    }
+
+    /// Writes the packet rules anew, after somebody took them or a part of them away.
+    pub fn restore(&self) -> Result<()> {
+        let State { rules, pods, .. } = &mut *self.state();
+        rules::write(rules, &self.config, pods)
+    }
+
+    /// Lets pods pass through the firewall of the machine, after it was set up anew; whether that was
+    /// needed.
+    pub fn pass(&self) -> Result<bool> {
+        passage::open(&mut self.state().rules, &self.config.link, self.config.pods)
+    }
+
+    /// What of the machine's firewall stands in the way of pods.
+    pub fn obstacles(&self) -> Result<Vec<Obstacle>> {
+        let PodNetworkConfig { namespace, link, pods, .. } = &self.config;
+        passage::obstacles(&mut self.state().rules, namespace, link, *pods)
+    }
+
+    /// Hears when somebody else changes packet rules; `port` is another socket of ours.
+    pub fn watch(&self, port: u32) -> Result<Watch> {
+        let own = self.state().rules.port()?;
+        Watch::open(&self.config.namespace, &[port, own])
+    }
+
+    /// The name of the table with the rules for pods.
+    pub fn table(&self) -> String {
+        rules::table(&self.config)
     }
 
     /// Waits until every link of a detached pod is gone.

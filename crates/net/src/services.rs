@@ -7,16 +7,25 @@
 //! endpoint that is gone are deleted (`stale.rs`).
 //!
 //! If the kernel refuses a change, because another program flushed the rules for instance, the
-//! whole table is written anew in one transaction.
+//! whole table is written anew in one transaction; who hears of such a flush calls
+//! [`ServiceTable::restore`].
+//!
+//! An address belongs to somebody: a service to the older of two that name it, the ranges of pods
+//! and services to those who have addresses there (`fit.rs`), and what the machine itself listens
+//! on to the machine (`machine.rs`).
 //!
 //! Never here: the choice of endpoints (readiness, topology, termination), a partial table.
 
+#[cfg(test)]
+mod claims;
+mod fit;
 mod frame;
 mod layout;
+mod machine;
 mod picks;
 mod stale;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 #[cfg(test)]
 mod traffic;
 
@@ -26,6 +35,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use self::layout::{Delta, Layout, Place};
+use self::machine::Machine;
 use self::picks::Class;
 use self::stale::Suspects;
 use crate::netlink::socket::{Family, Socket, unless_missing};
@@ -58,6 +68,8 @@ pub enum LoopbackNodePorts {
 /// One port of one service, complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServicePort {
+    /// When the service was made, in seconds: of two that want one thing the older one has it.
+    pub since_s: i64,
     pub protocol: Protocol,
     /// `None` for a service without a cluster address (headless ones are not given at all).
     pub cluster_ip: Option<Ipv4Addr>,
@@ -131,6 +143,7 @@ pub struct ServiceTable {
     config: ServiceTableConfig,
     rules: Socket,
     routes: Socket,
+    machine: Machine,
     layout: Layout,
     /// Whether the kernel holds what the layout says.
     stands: bool,
@@ -145,6 +158,7 @@ impl ServiceTable {
         Ok(ServiceTable {
             rules: Socket::open(&config.namespace, Family::Netfilter)?,
             routes: Socket::open(&config.namespace, Family::Route)?,
+            machine: Machine::new(&config.namespace)?,
             layout: Layout::default(),
             stands: false,
             stats: ServiceStats::default(),
@@ -169,7 +183,8 @@ impl ServiceTable {
     /// Makes some changes, later ones of a name over earlier ones. The cost depends on them alone,
     /// not on the number of services. When it fails, the next call writes the whole table.
     pub fn change(&mut self, changes: &[Change]) -> Result<()> {
-        let changes: BTreeMap<_, _> = changes.iter().cloned().collect();
+        let fit = |(name, port): &Change| (name.clone(), port.as_ref().map(|p| self.config.fit(p)));
+        let changes: BTreeMap<_, _> = changes.iter().map(fit).collect();
         let changes: Vec<Change> = changes.into_iter().collect();
         let mut suspects = Suspects::default();
         for (name, port) in &changes {
@@ -183,16 +198,24 @@ impl ServiceTable {
             self.write_all(&delta)?;
         } else if !self.stands {
             self.rebuild()?;
-        } else if self.commit(&to_batch(&self.config.table, &delta)).is_err() {
-            // The kernel's table is not what we left; the rebuild says why if that fails too.
-            self.stands = false;
-            self.rebuild()?;
+        } else {
+            self.write_some(&changes, &delta)?;
         }
         if !suspects.is_empty() {
             let deleted = suspects.clear(&mut self.rules, &mut self.routes)?;
             self.stats.stale_flows_deleted += deleted as u64;
         }
         Ok(())
+    }
+
+    /// Writes the whole table anew, after somebody took it or a part of it away.
+    pub fn restore(&mut self) -> Result<()> {
+        self.rebuild()
+    }
+
+    /// The kernel's number for the socket that changes come from: the others are not ours.
+    pub fn port(&self) -> Result<u32> {
+        self.rules.port()
     }
 
     /// Figures as of the last call.
@@ -217,6 +240,22 @@ impl ServiceTable {
         Ok(())
     }
 
+    /// Sends a delta, and before it what the machine listens on if a port of the node is asked for.
+    fn write_some(&mut self, changes: &[Change], delta: &Delta) -> Result<()> {
+        self.stands = false;
+        let mut batch = Batch::new(&self.config.table);
+        if changes.iter().any(|(_, port)| port.as_ref().is_some_and(|p| p.is_external())) {
+            self.machine.look(&mut batch)?;
+        }
+        batch.steps.extend(to_batch(&self.config.table, delta).steps);
+        if self.commit(&batch).is_err() {
+            // The kernel's table is not what we left; the rebuild says why if that fails too.
+            return self.rebuild();
+        }
+        self.stands = true;
+        Ok(())
+    }
+
     /// Works everything out anew and writes the whole table.
     fn rebuild(&mut self) -> Result<()> {
         let services = std::mem::take(&mut self.layout).services();
@@ -229,6 +268,7 @@ impl ServiceTable {
         self.stands = false;
         let mut batch = Batch::replace(&self.config.table);
         frame::write(&mut batch, &self.config);
+        self.machine.whole(&mut batch)?;
         batch.steps.extend(to_batch(&self.config.table, delta).steps);
         for (set, elements) in self.clients(delta)? {
             batch.add(&set, elements);

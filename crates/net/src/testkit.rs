@@ -99,6 +99,12 @@ pub(crate) fn nft(ns: &NetNs, what: &str) -> String {
     String::from_utf8(listed.stdout).unwrap()
 }
 
+/// Does what somebody else on the machine does with `nft`.
+pub(crate) fn nft_does(ns: &NetNs, what: &str) {
+    let done = ns.run(|| Command::new("nft").arg(what).output()).unwrap().unwrap();
+    assert!(done.status.success(), "{what}: {done:?}");
+}
+
 /// Answers each connection with the server's name and the address it came from.
 pub(crate) fn tcp_server(ns: &NetNs, name: &str, port: u16) {
     let listener = ns.run(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))).unwrap().unwrap();

@@ -7,6 +7,7 @@ use crate::netlink::route::Link;
 use crate::netlink::socket::{Family, Socket, unless_missing};
 use crate::nft::batch::{Batch, Hook, Step, Work};
 use crate::nft::expression::{Expression, Side, When, within};
+use crate::passage;
 use crate::pods::sysctl;
 use crate::{Cidr, NetNs, Result};
 
@@ -23,7 +24,10 @@ pub fn open(routes: &mut Socket, namespace: &NetNs, link: &Link, behind: Cidr) -
     rule.extend(within(Side::Destination, behind, When::Different));
     rule.push(Expression::Masquerade);
     batch.rule(CHAIN, rule);
-    batch.commit(&mut Socket::open(namespace, Family::Netfilter)?)
+    let mut rules = Socket::open(namespace, Family::Netfilter)?;
+    batch.commit(&mut rules)?;
+    passage::open(&mut rules, &link.name, behind)?;
+    Ok(())
 }
 
 /// Closes it, before the link goes.
@@ -34,5 +38,7 @@ pub fn close(routes: &mut Socket, namespace: &NetNs, link: &Link) -> Result<()> 
 /// Removes the rules, which may outlive the link.
 pub fn forget(namespace: &NetNs, link: &str) -> Result<()> {
     let batch = Batch { table: link.to_string(), steps: vec![Step::DeleteTable] };
-    unless_missing(batch.commit(&mut Socket::open(namespace, Family::Netfilter)?))
+    let mut rules = Socket::open(namespace, Family::Netfilter)?;
+    passage::remove(&mut rules, link)?;
+    unless_missing(batch.commit(&mut rules))
 }

@@ -10,7 +10,8 @@
 //! Read in this order: [`pod::seen`] (the facts), [`pod::plan`] (the logic), [`pod::worker`] (the
 //! loop), `pod/act*.rs` (what is done). [`container`] says what the runtime is asked for, [`volumes`]
 //! what a container sees, [`register`] what the node says of itself, [`logs`] how logs are read,
-//! [`api`] what others may ask of it, [`services`] where connections to services go.
+//! [`api`] what others may ask of it, [`services`] where connections to services go, [`rules`] that
+//! nobody takes the packet rules away.
 //!
 //! What must never happen here: logic outside of the pure files; waiting for a status or an event to
 //! be stored while a pod starts; polling.
@@ -28,6 +29,7 @@ mod qos;
 pub mod register;
 mod report;
 pub mod rim;
+pub mod rules;
 pub mod services;
 pub mod sources;
 pub mod streams;

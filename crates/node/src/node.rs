@@ -114,6 +114,11 @@ impl Node {
         crate::api::NodeDoors::new(self.rim.clone())
     }
 
+    /// The links and rules of its pods.
+    pub fn network(&self) -> &Arc<PodNetwork> {
+        &self.rim.network
+    }
+
     /// The node's own door to the API server.
     pub fn client(&self) -> &Client {
         &self.rim.client

@@ -8,6 +8,8 @@
 //! Which endpoints count (KEP-1669, KEP-1672): the ready ones; if there are none, those that are
 //! terminating but still serve. For a policy `Local` the same among those of this node.
 //!
+//! A cluster address belongs to the oldest Service that names it, with all its ports ([`Owners`]).
+//!
 //! Never here: the ports of pods on the node (`hostPort`), which belong to the pod network.
 
 use skiff_api::views::{Endpoint as Listed, EndpointPort, SERVICE_NAME, ServicePort as Declared};
@@ -20,6 +22,7 @@ use skiff_net::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -49,9 +52,47 @@ pub struct Services {
     world: World,
 }
 
+/// Who has a cluster address: the oldest of those that name it, else the first by name. The API gives
+/// each address once; this is for records that it did not make so.
+#[derive(Default)]
+struct Owners {
+    claims: BTreeMap<Ipv4Addr, BTreeSet<(i64, Key)>>,
+    claimed: BTreeMap<Key, (Ipv4Addr, i64)>,
+}
+
+impl Owners {
+    /// Takes a Service in as it is now (`None`: gone, or without an address). Returns whether the
+    /// address is its own, and the others for whom that may have changed.
+    fn claim(&mut self, key: &Key, claim: Option<(Ipv4Addr, i64)>) -> (bool, BTreeSet<Key>) {
+        let before = match claim {
+            Some(claim) => self.claimed.insert(key.clone(), claim),
+            None => self.claimed.remove(key),
+        };
+        let mut others = BTreeSet::new();
+        if before != claim {
+            if let Some((address, since_s)) = before {
+                let claims = self.claims.entry(address).or_default();
+                claims.remove(&(since_s, key.clone()));
+                others.extend(claims.iter().map(|(_, key)| key.clone()));
+                if claims.is_empty() {
+                    self.claims.remove(&address);
+                }
+            }
+            if let Some((address, since_s)) = claim {
+                let claims = self.claims.entry(address).or_default();
+                others.extend(claims.iter().map(|(_, key)| key.clone()));
+                claims.insert((since_s, key.clone()));
+            }
+        }
+        let first = claim.and_then(|(address, _)| self.claims.get(&address)?.first());
+        (first.is_some_and(|(_, owner)| owner == key), others)
+    }
+}
+
 /// The services to be planned anew.
 #[derive(Default)]
 struct Dirty {
+    lost: AtomicBool,
     keys: Mutex<BTreeSet<Key>>,
     wake: Notify,
 }
@@ -95,16 +136,24 @@ impl Services {
         self.stats.subscribe()
     }
 
+    /// Somebody took the table away, or something of it: it is written anew.
+    pub fn restore(&self) {
+        self.dirty.lost.store(true, Ordering::Release);
+        self.dirty.wake.notify_one();
+    }
+
     /// Keeps `table` as the API says until the task is ended.
     pub async fn run(self: Arc<Self>, mut table: ServiceTable) {
         self.services.caught_up(0).await;
         self.slices.caught_up(0).await;
         let mut known: BTreeMap<Key, Ports> = BTreeMap::new();
+        let mut owners = Owners::default();
         loop {
-            let changes = self.changes(&mut known);
+            let lost = self.dirty.lost.swap(false, Ordering::AcqRel);
+            let changes = self.changes(&mut known, &mut owners);
             // The first commit goes out even if it is empty: it replaces what was left behind.
             let result;
-            (table, result) = commit(table, changes).await;
+            (table, result) = commit(table, changes, lost).await;
             self.stats.send_replace(table.stats());
             match result {
                 Ok(()) => {
@@ -120,14 +169,23 @@ impl Services {
     }
 
     /// Plans the services that changed, and remembers what is planned now.
-    fn changes(&self, known: &mut BTreeMap<Key, Ports>) -> Vec<Change> {
+    fn changes(&self, known: &mut BTreeMap<Key, Ports>, owners: &mut Owners) -> Vec<Change> {
         let mut changes = Vec::new();
-        for key in self.dirty.take() {
+        let mut keys = self.dirty.take();
+        while let Some(key) = keys.pop_first() {
             let slices = self.slices.find("service", &key.to_string());
-            let planned = match self.services.get(&key) {
+            let service = self.services.get(&key);
+            let claim =
+                service.as_ref().and_then(|service| Some((cluster_ip(service)?, since_s(service))));
+            let (owned, others) = owners.claim(&key, claim);
+            keys.extend(others);
+            let mut planned = match service {
                 Some(service) => plan(&service, &slices, &self.node),
                 None => Ports::new(),
             };
+            if !owned {
+                planned.values_mut().for_each(|port| Arc::make_mut(port).cluster_ip = None);
+            }
             let before = known.remove(&key).unwrap_or_default();
             changes.extend(difference(&before, &planned));
             if !planned.is_empty() {
@@ -142,9 +200,13 @@ impl Services {
 async fn commit(
     mut table: ServiceTable,
     changes: Vec<Change>,
+    lost: bool,
 ) -> (ServiceTable, skiff_net::Result<()>) {
     let work = tokio::task::spawn_blocking(move || {
-        let result = table.change(&changes);
+        let mut result = table.change(&changes);
+        if lost && result.is_ok() {
+            result = table.restore();
+        }
         (table, result)
     });
     work.await.expect("a change of the table does not panic")
@@ -164,8 +226,7 @@ pub fn plan(service: &Service, slices: &[Arc<EndpointSlice>], node: &str) -> Por
     if foreign || service.headless() || spec.sort == "ExternalName" {
         return Ports::new();
     }
-    let addresses = spec.cluster_ips.iter().chain([&spec.cluster_ip]);
-    let cluster_ip = addresses.filter_map(|ip| ip.parse().ok()).next();
+    let (cluster_ip, since_s) = (cluster_ip(service), since_s(service));
     let mut ports = Ports::new();
     for port in &spec.ports {
         let protocol = match &*port.protocol {
@@ -180,6 +241,7 @@ pub fn plan(service: &Service, slices: &[Arc<EndpointSlice>], node: &str) -> Por
         ports.insert(
             name.into(),
             Arc::new(ServicePort {
+                since_s,
                 protocol,
                 cluster_ip,
                 port: port.port,
@@ -193,6 +255,16 @@ pub fn plan(service: &Service, slices: &[Arc<EndpointSlice>], node: &str) -> Por
         );
     }
     ports
+}
+
+fn cluster_ip(service: &Service) -> Option<Ipv4Addr> {
+    let addresses = service.spec.cluster_ips.iter().chain([&service.spec.cluster_ip]);
+    addresses.filter_map(|ip| ip.parse().ok()).next()
+}
+
+/// When it was made.
+fn since_s(service: &Service) -> i64 {
+    service.metadata.creation_timestamp.map_or(i64::MAX, |time| time.as_second())
 }
 
 fn node_port(service: &Service, port: &Declared) -> Option<u16> {
@@ -380,6 +452,25 @@ mod tests {
               
         "#]],
         );
+    }
+
+    #[test]
+    fn a_cluster_address_belongs_to_the_oldest_service() {
+        let mut owners = Owners::default();
+        let address = |last| Ipv4Addr::new(10, 96, 0, last);
+        let mut claim = |name: &str, claim: Option<(Ipv4Addr, i64)>| {
+            let (owned, others) = owners.claim(&Key::new("d", name), claim);
+            let others: Vec<String> = others.iter().map(|key| key.name.to_string()).collect();
+            format!("{owned} {}", others.join(" "))
+        };
+        assert_eq!(claim("b", Some((address(1), 5))), "true ");
+        assert_eq!(claim("a", Some((address(1), 9))), "false b", "younger, whatever its name");
+        assert_eq!(claim("b", Some((address(1), 5))), "true ", "nothing new");
+        assert_eq!(claim("c", Some((address(1), 1))), "true a b");
+        assert_eq!(claim("c", Some((address(2), 1))), "true a b", "they are planned anew");
+        assert_eq!(claim("b", Some((address(1), 5))), "true ");
+        assert_eq!(claim("b", None), "false a");
+        assert_eq!(claim("a", Some((address(1), 9))), "true ");
     }
 
     #[test]

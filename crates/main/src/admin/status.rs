@@ -33,13 +33,21 @@ pub async fn status(door: &Door) -> Result<Value> {
         "nodes": nodes,
         "pods": pods,
         "unreadable": door.api.unreadable.present(&*door.api.store),
+        "obstacles": obstacles(door).await?,
     }))
+}
+
+/// What of the machine's firewall stands in the way of pods, with the command that mends it.
+async fn obstacles(door: &Door) -> Result<Vec<Value>> {
+    let network = door.network.clone();
+    let found = tokio::task::spawn_blocking(move || network.obstacles()).await??;
+    Ok(found.iter().map(|it| json!({"what": it.what, "command": it.command})).collect())
 }
 
 /// Answers when all parts of the server are ready and, if that was asked for, this machine's node.
 pub async fn ready(door: &Door, query: &str) -> Result<Value> {
     door.ready.all().await;
-    let mut ready = json!({"server": door.server});
+    let mut ready = json!({"server": door.server, "obstacles": obstacles(door).await?});
     if query == "for=node" {
         let key = Key::new("", &door.settings.node);
         until(door, |node: &Node| node.metadata.key() == key && is_ready(node)).await;

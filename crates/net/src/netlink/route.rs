@@ -133,10 +133,12 @@ pub fn set_up(link: u32) -> Message {
     Message::new(libc::RTM_NEWLINK, 0, &link_fixed(link, UP, UP))
 }
 
-/// Brings a link up and lets addresses of 127.0.0.0/8 pass over it (`route_localnet`), as a port
-/// of the node that is asked for on 127.0.0.1 needs.
-pub fn set_up_for_localnet(link: u32) -> Message {
-    let mut message = set_up(link);
+/// Brings the node's end of a pod's cable up. Addresses of 127.0.0.0/8 may pass over it
+/// (`route_localnet`), as a port of the node that is asked for on 127.0.0.1 needs. It is deaf to ARP:
+/// both ends know their neighbour, and whoever forges requests fills the machine's table no more.
+pub fn set_up_node_end(link: u32) -> Message {
+    let flags = UP | libc::IFF_NOARP as u32;
+    let mut message = Message::new(libc::RTM_NEWLINK, 0, &link_fixed(link, flags, flags));
     message.nest(libc::IFLA_AF_SPEC, |m| {
         m.nest(libc::AF_INET as u16, |m| {
             m.nest(INET_CONF, |m| m.put_u32(CONF_ROUTE_LOCALNET, 1));

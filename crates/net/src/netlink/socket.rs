@@ -7,7 +7,7 @@
 #![expect(unsafe_code, reason = "a raw netlink socket is made of system calls")]
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use super::message::Message;
 use super::parse::{Reply, attributes, replies, text, u32_at};
@@ -20,6 +20,8 @@ pub enum Family {
     Route,
     /// nftables and connection tracking.
     Netfilter,
+    /// The sockets of others.
+    Sockets,
 }
 
 /// Big enough for every datagram of a dump: the kernel fills at most 32 KiB at a time.
@@ -55,6 +57,7 @@ impl Socket {
         let protocol = match family {
             Family::Route => libc::NETLINK_ROUTE,
             Family::Netfilter => libc::NETLINK_NETFILTER,
+            Family::Sockets => libc::NETLINK_SOCK_DIAG,
         };
         // SAFETY: socket takes no pointers.
         let fd = unsafe {
@@ -65,11 +68,88 @@ impl Socket {
         }
         // SAFETY: the descriptor was just made and nobody else owns it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        // SAFETY: all zeros is a valid sockaddr_nl.
+        let mut any: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
+        any.nl_family = libc::AF_NETLINK as u16;
+        let length = size_of::<libc::sockaddr_nl>() as u32;
+        // SAFETY: the pointer is to a live value, and the length is that of the value.
+        if unsafe { libc::bind(fd.as_raw_fd(), (&raw const any).cast(), length) } != 0 {
+            return Err(Error::OpenSocket(io::Error::last_os_error()));
+        }
         let socket = Socket { fd, sequence: 0, send_buffer: 0, buffer: vec![0; RECEIVE_BYTES] };
         socket.option(libc::SOL_NETLINK, libc::NETLINK_EXT_ACK, 1)?;
         socket.option(libc::SOL_NETLINK, libc::NETLINK_CAP_ACK, 1)?;
         socket.option(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, RECEIVE_BUFFER)?;
         Ok(socket)
+    }
+
+    /// Hears from now on what happens in a group (`NFNLGRP_*`).
+    pub fn subscribe(&mut self, group: u32) -> Result<()> {
+        self.option(libc::SOL_NETLINK, libc::NETLINK_ADD_MEMBERSHIP, group as i32)
+    }
+
+    /// Hears nothing of what the sockets with these numbers do: it takes no room and wakes nobody.
+    pub fn ignore(&mut self, ports: &[u32]) -> Result<()> {
+        /// Where a message tells of its socket; the filter loads numbers in network order.
+        const PORT: u32 = 12;
+        let step = |code: u32, jt, k| libc::sock_filter { code: code as u16, jt, jf: 0, k };
+        let mut steps = vec![step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, PORT)];
+        for (at, port) in ports.iter().enumerate() {
+            let to_the_end = (ports.len() - at) as u8;
+            steps.push(step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, to_the_end, port.to_be()));
+        }
+        steps.push(step(libc::BPF_RET | libc::BPF_K, 0, u32::MAX));
+        steps.push(step(libc::BPF_RET | libc::BPF_K, 0, 0));
+        let program = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
+        // SAFETY: the pointer is to a live program of live steps, which the kernel copies.
+        let done = unsafe {
+            libc::setsockopt(
+                self.fd.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_ATTACH_FILTER,
+                (&raw const program).cast(),
+                size_of::<libc::sock_fprog>() as u32,
+            )
+        };
+        match done {
+            0 => Ok(()),
+            _ => Err(Error::OpenSocket(io::Error::last_os_error())),
+        }
+    }
+
+    /// The number that the kernel knows this socket by: what it does is told with it.
+    pub fn port(&self) -> Result<u32> {
+        // SAFETY: all zeros is a valid sockaddr_nl.
+        let mut address: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
+        let mut length = size_of::<libc::sockaddr_nl>() as u32;
+        let place = (&raw mut address).cast();
+        // SAFETY: the pointers are to live values, and the length is that of the first.
+        match unsafe { libc::getsockname(self.fd.as_raw_fd(), place, &raw mut length) } {
+            0 => Ok(address.nl_pid),
+            _ => Err(Error::OpenSocket(io::Error::last_os_error())),
+        }
+    }
+
+    /// What a subscription has brought until now; false if so much came that some is lost.
+    pub fn heard(&mut self, mut each: impl FnMut(Reply<'_>)) -> Result<bool> {
+        let mut whole = true;
+        for _ in 0..ANSWER_LIMIT {
+            match self.receive(libc::MSG_DONTWAIT) {
+                Ok(received) => {
+                    for reply in replies(&self.buffer[..received]) {
+                        each(reply?);
+                    }
+                }
+                Err(Error::Exchange(error)) => match error.raw_os_error() {
+                    Some(libc::EAGAIN) => return Ok(whole),
+                    Some(libc::ENOBUFS) => whole = false,
+                    _ => return Err(Error::Exchange(error)),
+                },
+                Err(error) => return Err(error),
+            }
+        }
+        // Whoever makes so many changes at once goes on with it; there will be more to hear.
+        Ok(false)
     }
 
     /// Sends messages, each acknowledged, all in one system call. Every message is tried even if
@@ -285,6 +365,12 @@ impl Socket {
             0 => Ok(()),
             _ => Err(Error::OpenSocket(io::Error::last_os_error())),
         }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 }
 

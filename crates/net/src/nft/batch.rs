@@ -51,6 +51,18 @@ pub enum Step {
         chain: String,
         rule: Vec<Expression>,
     },
+    /// A rule in a chain of somebody else's: with a comment by which it is found again, in front of
+    /// another rule or behind all.
+    AddMarkedRule {
+        chain: String,
+        rule: Vec<Expression>,
+        mark: String,
+        before: Option<u64>,
+    },
+    DeleteRule {
+        chain: String,
+        handle: u64,
+    },
     /// Removes all rules of a chain.
     FlushChain {
         name: String,

@@ -7,9 +7,9 @@ use super::expression::{Expression, Header, Meta, Refusal, Register, Side, Track
 use super::value::{Data, DataType, Element, FieldType, Lifetime, Row, Set, Verdict};
 use crate::netlink::message::Message;
 
-pub(super) const NFT: u16 = (libc::NFNL_SUBSYS_NFTABLES as u16) << 8;
+pub(crate) const NFT: u16 = (libc::NFNL_SUBSYS_NFTABLES as u16) << 8;
 /// `struct nfgenmsg`: IPv4, version 0, no resource.
-pub(super) const FIXED: [u8; 4] = [libc::NFPROTO_IPV4 as u8, 0, 0, 0];
+pub(crate) const FIXED: [u8; 4] = [libc::NFPROTO_IPV4 as u8, 0, 0, 0];
 const CREATE: u16 = libc::NLM_F_CREATE as u16;
 const APPEND: u16 = libc::NLM_F_APPEND as u16;
 const ACK: u16 = libc::NLM_F_ACK as u16;
@@ -89,6 +89,23 @@ fn encode_step(out: &mut Encoded, table: &str, number: usize, step: &Step) {
             m.put_text(2, chain);
             m.nest(4, |m| rule.iter().for_each(|e| expression(m, e)));
         }
+        Step::AddMarkedRule { chain, rule, mark, before } => {
+            let append = if before.is_none() { APPEND } else { 0 };
+            let m = out.next(libc::NFT_MSG_NEWRULE, CREATE | append, number);
+            m.put_text(1, table);
+            m.put_text(2, chain);
+            m.nest(4, |m| rule.iter().for_each(|e| expression(m, e)));
+            if let Some(handle) = before {
+                m.put_be64(6, *handle);
+            }
+            m.put(7, &comment(mark));
+        }
+        Step::DeleteRule { chain, handle } => {
+            let m = out.next(libc::NFT_MSG_DELRULE, 0, number);
+            m.put_text(1, table);
+            m.put_text(2, chain);
+            m.put_be64(3, *handle);
+        }
         Step::AddSet(set) => {
             let m = out.next(libc::NFT_MSG_NEWSET, CREATE, number);
             m.put_text(1, table);
@@ -106,6 +123,11 @@ fn encode_step(out: &mut Encoded, table: &str, number: usize, step: &Step) {
             elements(out, table, set, all, (libc::NFT_MSG_DELSETELEM, 0), number);
         }
     }
+}
+
+/// A comment as `nft` and `iptables` list it: of a rule's user data the field of type 0.
+fn comment(text: &str) -> Vec<u8> {
+    [&[0, text.len() as u8 + 1], text.as_bytes(), &[0]].concat()
 }
 
 fn base_chain(m: &mut Message, base: &Base) {
@@ -253,6 +275,7 @@ fn expression(m: &mut Message, expression: &Expression) {
         | Expression::LoadMeta { .. }
         | Expression::LoadTrack { .. }
         | Expression::LoadSort { .. }
+        | Expression::LoadWayBack { .. }
         | Expression::Put { .. }
         | Expression::Random { .. } => load(m, expression),
         Expression::Bits { .. } | Expression::Compare { .. } => compare(m, expression),
@@ -274,6 +297,7 @@ fn meta_key(meta: Meta) -> u32 {
         Meta::Mark => libc::NFT_META_MARK,
         Meta::Priority => libc::NFT_META_PRIORITY,
         Meta::InputIndex => libc::NFT_META_IIF,
+        Meta::InputGroup => libc::NFT_META_IIFGROUP,
         Meta::Protocol => libc::NFT_META_L4PROTO,
     };
     key as u32
@@ -308,6 +332,12 @@ fn load(m: &mut Message, expression: &Expression) {
             register(m, 1, *into);
             m.put_be32(2, 3);
             m.put_be32(3, if *side == Side::Source { 1 } else { 2 });
+        }),
+        Expression::LoadWayBack { into } => named(m, "fib", |m| {
+            // NFT_FIB_RESULT_OIF, by source address (1) and the link of arrival (8).
+            register(m, 1, *into);
+            m.put_be32(2, 1);
+            m.put_be32(3, 1 | 8);
         }),
         Expression::Put { field, into } => named(m, "immediate", |m| {
             register(m, 1, *into);

@@ -22,6 +22,8 @@ pub enum Meta {
     /// For queues behind the rules; the kernel works it out anew for what is passed on.
     Priority,
     InputIndex,
+    /// The group of the link that the packet came in by.
+    InputGroup,
     Protocol,
 }
 
@@ -77,6 +79,11 @@ pub enum Expression {
     /// The sort of an address, as a routing table number (`RTN_*`).
     LoadSort {
         side: Side,
+        into: Register,
+    },
+    /// The link that an answer to the source would leave by, if it is the one that the packet came
+    /// in by; else 0.
+    LoadWayBack {
         into: Register,
     },
     Put {
@@ -200,6 +207,17 @@ pub fn is_own(side: Side) -> [E; 2] {
     [
         E::LoadSort { side, into: 0 },
         E::Compare { register: 0, when: When::Equal, with: local, length: 4 },
+    ]
+}
+
+/// Goes on if the packet came in by a link of a group, or of another that differs in `ignored` bits.
+pub fn came_by(group: u32, ignored: u32) -> [E; 3] {
+    let mask = (!ignored).to_ne_bytes();
+    let with = (group & !ignored).to_ne_bytes();
+    [
+        E::LoadMeta { meta: Meta::InputGroup, into: 0 },
+        E::Bits { register: 0, mask, xor: [0; 4] },
+        E::Compare { register: 0, when: When::Equal, with, length: 4 },
     ]
 }
 

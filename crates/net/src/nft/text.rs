@@ -36,6 +36,11 @@ impl fmt::Display for Step {
                 let rule: Vec<_> = rule.iter().map(|e| e.to_string()).collect();
                 write!(f, "add rule {chain}: {}", rule.join(", "))
             }
+            Step::AddMarkedRule { chain, rule, mark, .. } => {
+                let rule: Vec<_> = rule.iter().map(|e| e.to_string()).collect();
+                write!(f, "add rule {chain}: {} # {mark}", rule.join(", "))
+            }
+            Step::DeleteRule { chain, handle } => write!(f, "delete rule {chain}: {handle}"),
             Step::AddSet(set) => write!(f, "add {set}"),
             Step::DeleteSet { name } => write!(f, "delete set {name}"),
             Step::AddElements { set, elements } => lines(f, "add", set, elements),
@@ -121,6 +126,7 @@ impl fmt::Display for Expression {
             Expression::LoadSort { side: Side::Destination, into } => {
                 write!(f, "r{into} = daddr type")
             }
+            Expression::LoadWayBack { into } => write!(f, "r{into} = way back"),
             Expression::Put { field, into } => write!(f, "r{into} = {field}"),
             Expression::Random { below, into } => write!(f, "r{into} = random {below}"),
             Expression::Bits { register, mask, xor } => {
@@ -154,6 +160,7 @@ fn meta_name(meta: Meta) -> &'static str {
         Meta::Mark => "mark",
         Meta::Priority => "priority",
         Meta::InputIndex => "iif",
+        Meta::InputGroup => "iifgroup",
         Meta::Protocol => "proto",
     }
 }

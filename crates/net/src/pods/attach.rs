@@ -3,11 +3,14 @@
 //! Three conversations with the kernel: the cable is made; the pod's end is set up from inside the
 //! pod's namespace; the node's end gets its route. Each is one system call with several messages.
 
+use std::fs;
+use std::io;
 use std::net::Ipv4Addr;
 
 use super::{
     Attach, Attachment, HostPort, PodNetwork, State, group, hash, pod_route, rules, stale,
 };
+use crate::netlink::listeners::{self, Listener};
 use crate::netlink::route::{self, End, Mac, Route};
 use crate::netlink::socket::{Family, Socket};
 use crate::{Cidr, Error, NetNs, Result};
@@ -24,6 +27,7 @@ pub(super) fn attach(
     pod: &Attach<'_>,
 ) -> Result<Attachment> {
     check(state, pod)?;
+    check_machine(&network.config.namespace, pod.host_ports)?;
     let address = state.pool.take(pod.address)?;
     match connect(network, state, pod, address) {
         Ok(attachment) => {
@@ -56,6 +60,22 @@ fn check(state: &State, pod: &Attach<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Refuses what the machine itself listens on: its own door, or Skiff's, would be shut.
+fn check_machine(namespace: &NetNs, wanted: &[HostPort]) -> Result<()> {
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let listening = listeners::all(&mut Socket::open(namespace, Family::Sockets)?)?;
+    for Listener { address, protocol, port } in listening {
+        let host_ip = (!address.is_unspecified()).then_some(address);
+        let machines = HostPort { protocol, host_ip, host_port: port, container_port: 0 };
+        if wanted.iter().any(|wanted| collide(&machines, wanted)) {
+            return Err(Error::HostPortOfMachine(format!("{port}/{protocol}")));
+        }
+    }
+    Ok(())
+}
+
 /// Whether two host ports meet: the same port, and the same address or one on all addresses.
 fn collide(a: &HostPort, b: &HostPort) -> bool {
     let ips = a.host_ip.is_none() || b.host_ip.is_none() || a.host_ip == b.host_ip;
@@ -82,7 +102,7 @@ fn connect(
     let attachment =
         Attachment { id: pod.id.to_string(), address, gateway: network.gateway, link, host_ports };
     let done = set_up_inside(pod.namespace, address, network.gateway)
-        .and_then(|()| set_up_outside(state, &attachment))
+        .and_then(|()| set_up_outside(state, &network.config.namespace, &name, &attachment))
         .and_then(|()| rules::add(&mut state.rules, &network.config, &attachment))
         .and_then(|()| stale::opened(state, &attachment));
     if let Err(error) = done {
@@ -113,16 +133,36 @@ fn set_up_inside(namespace: &NetNs, address: Ipv4Addr, gateway: Ipv4Addr) -> Res
     socket.request(messages, "set up link in pod")
 }
 
-/// The node's end: the id to be found by, and the way to the pod.
-fn set_up_outside(state: &mut State, pod: &Attachment) -> Result<()> {
+/// The node's end: the id to be found by, and the way to the pod. May be done again.
+pub(super) fn set_up_outside(
+    state: &mut State,
+    namespace: &NetNs,
+    name: &str,
+    pod: &Attachment,
+) -> Result<()> {
+    no_ipv6(namespace, name)?;
     let messages = vec![
         route::set_alias(pod.link, &pod.id),
+        route::set_up_node_end(pod.link),
         route::add_neighbour(pod.link, pod.address, pod_mac(pod.address)),
-        route::set_up_for_localnet(pod.link),
         route::add_route(&pod_route(pod.address, pod.link, Some(pod.gateway))),
     ];
-    // A neighbour needs no link that is up, a route does: the order matters.
+    // A route needs a link that is up, and a link that turns deaf to ARP forgets its neighbours: the
+    // order matters.
     state.routes.request(messages, "set up pod link on node")
+}
+
+/// Pods have no IPv6. Without this both ends would give themselves link-local addresses, by which a
+/// pod reaches what the machine listens on, past every rule, and tells it of routers
+/// (CVE-2020-10749).
+fn no_ipv6(namespace: &NetNs, link: &str) -> Result<()> {
+    let name = format!("net.ipv6.conf.{link}.disable_ipv6");
+    let path = format!("/proc/sys/{}", name.replace('.', "/"));
+    match namespace.run(|| fs::write(path, "1"))? {
+        // A kernel without IPv6.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other.map_err(|source| Error::Sysctl { name, source }),
+    }
 }
 
 /// The node's end of the cable: a name made of the id, of exactly 15 bytes, which is the limit.

@@ -5,9 +5,10 @@
 
 use std::net::Ipv4Addr;
 
-use super::{Attachment, PodNetworkConfig, State, doomed_group, group, rules, sysctl};
+use super::{Attachment, PodNetworkConfig, State, attach, doomed_group, group, rules, sysctl};
 use crate::netlink::route::{self, Link, Route};
 use crate::netlink::socket::Socket;
+use crate::passage;
 use crate::{Error, Result};
 
 /// Ethernet's, for a node whose routes say nothing.
@@ -64,6 +65,8 @@ pub(super) fn pods(
         match adopt(link, &routes, gateway) {
             Some(mut pod) if state.pool.take(Some(pod.address)).is_ok() => {
                 pod.host_ports = ports.remove(&pod.address).into_iter().flatten().collect();
+                // An earlier release may have set the link up otherwise.
+                attach::set_up_outside(state, &config.namespace, &link.name, &pod)?;
                 state.pods.insert(pod.id.clone(), pod);
             }
             _ => {
@@ -96,5 +99,6 @@ pub(super) fn remove_all(state: &mut State, config: &PodNetworkConfig) -> Result
         let message = route::delete_group(group);
         state.routes.remove(vec![message], "remove pod links")?;
     }
+    passage::remove(&mut state.rules, &config.link)?;
     rules::remove_table(&mut state.rules, config)
 }

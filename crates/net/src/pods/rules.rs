@@ -1,4 +1,4 @@
-//! Packet rules for pods: masquerade on the way out, host ports, loopback kept apart.
+//! Packet rules for pods: masquerade on the way out, host ports, loopback kept apart, and sources.
 //!
 //! The table never changes; host ports are elements of a map. Pods' traffic to other pods keeps
 //! its source, whatever leaves the cluster takes the node's address.
@@ -6,12 +6,12 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use super::{Attachment, HostPort, PodNetworkConfig};
+use super::{Attachment, HostPort, PodNetworkConfig, doomed_group, group};
 use crate::netlink::socket::{Socket, unless_missing};
 use crate::nft::batch::{Batch, Hook, Step, Work};
 use crate::nft::expression::{
-    Expression as E, Meta, STATUS_DESTINATION, Side, Track, When, destination, is_own, no_address,
-    port, protocol, source, tracked, within,
+    Expression as E, Meta, STATUS_DESTINATION, Side, Track, When, came_by, destination, is_own,
+    no_address, port, protocol, source, tracked, within,
 };
 use crate::nft::read;
 use crate::nft::value::{Data, DataType, Element, Field, FieldType, Lifetime, Set, Verdict};
@@ -21,11 +21,13 @@ use crate::{Cidr, Protocol, Result};
 const TRANSLATE_DESTINATION: i32 = -99;
 const TRANSLATE_SOURCE: i32 = 101;
 const FILTER: i32 = 0;
+/// Before connection tracking (-200): what is dropped there leaves no flow behind.
+const RAW: i32 = -300;
 const HOST_PORTS: &str = "host-ports";
 const HAIRPIN: &str = "hairpin";
 const LOOPBACK_LINK: u32 = 1;
 
-fn table(config: &PodNetworkConfig) -> String {
+pub(super) fn table(config: &PodNetworkConfig) -> String {
     format!("{}-pods", config.link)
 }
 
@@ -74,6 +76,7 @@ fn frame(batch: &mut Batch, config: &PodNetworkConfig) {
     }
     leaving(batch, config);
     guard(batch);
+    sources(batch, config);
 }
 
 fn loopback() -> Cidr {
@@ -114,6 +117,24 @@ fn guard(batch: &mut Batch) {
         E::End(Verdict::Drop),
     ]);
     batch.rule("guard", rule);
+}
+
+/// A pod sends from its own address, which is the one that its link is the way to: from no other
+/// pod's, from none of the node's or of loopback, from nowhere outside. The kernel's `rp_filter` says
+/// the same, but a machine's general setting of it can only be added to, not be relied on.
+fn sources(batch: &mut Batch, config: &PodNetworkConfig) {
+    const CHAIN: &str = "sources";
+    batch.base_chain(CHAIN, Work::Filter, Hook::Prerouting, RAW);
+    // Links that wait for their removal count too: their pods may still send.
+    let from_pod =
+        || came_by(group(&config.link), group(&config.link) ^ doomed_group(&config.link));
+    let nowhere = E::Compare { register: 0, when: When::Equal, with: [0; 4], length: 4 };
+    let another = [E::LoadWayBack { into: 0 }, nowhere, E::End(Verdict::Drop)];
+    batch.rule(CHAIN, from_pod().into_iter().chain(another));
+    // The kernel lets 0.0.0.0 pass to broadcast and multicast addresses, for DHCP.
+    let none = Cidr::new(Ipv4Addr::UNSPECIFIED, 8).expect("8 is a valid prefix");
+    let unset = within(Side::Source, none, When::Equal);
+    batch.rule(CHAIN, from_pod().into_iter().chain(unset).chain([E::End(Verdict::Drop)]));
 }
 
 fn ports(pod: &Attachment) -> Vec<Element> {

@@ -16,8 +16,12 @@
 //! from outside the cluster find their pool in `outside`, so that they stay on this node and keep
 //! their source; pods and the node itself may reach all. What came in from outside under a policy
 //! of Cluster is marked here and masqueraded on its way out, or the answer would not come back.
+//!
+//! What the machine itself listens on (`machine`) is passed by before anything is looked up: no
+//! service takes it, whatever address of the node it names.
 
 use super::layout::Place;
+use super::machine;
 use super::{LoopbackNodePorts, ServiceTableConfig};
 use crate::Cidr;
 use crate::nft::batch::{Batch, Hook, Work};
@@ -85,7 +89,7 @@ pub(super) fn set(place: Place) -> Set {
         Place::Refuse => (frontend, DataType::Verdict),
         Place::Addresses => (vec![Address], DataType::None),
         Place::Hairpin => (vec![Address, Address], DataType::None),
-        Place::Timeouts | Place::Classes => (Vec::new(), DataType::None),
+        Place::Timeouts | Place::Classes | Place::Owners => (Vec::new(), DataType::None),
     };
     Set { name: place.name().to_string(), key, data, lifetime: Lifetime::Lasting }
 }
@@ -95,6 +99,7 @@ pub(super) fn write(batch: &mut Batch, config: &ServiceTableConfig) {
     for place in Place::SETS {
         batch.set(set(place));
     }
+    batch.set(machine::set());
     for name in ["own", "refusals", "refuse"] {
         batch.chain(name);
     }
@@ -146,9 +151,23 @@ fn set_mark() -> [E; 3] {
     ]
 }
 
+/// Leaves alone what goes to the node itself, to a port that the machine listens on at this address
+/// or at every one.
+fn spare(batch: &mut Batch, chain: &str) {
+    for by in [By::Address, By::NodePort] {
+        let mut rule = is_own(Side::Destination).to_vec();
+        rule.extend(key(by));
+        let set = machine::set().name;
+        rule.push(E::Contains { set, key: 0, when: When::Equal });
+        rule.push(E::End(Verdict::Return));
+        batch.rule(chain, rule);
+    }
+}
+
 fn incoming(batch: &mut Batch, config: &ServiceTableConfig) {
     const CHAIN: &str = "incoming";
     batch.base_chain(CHAIN, Work::Nat, Hook::Prerouting, TRANSLATE_DESTINATION);
+    spare(batch, CHAIN);
     mark(batch, CHAIN, By::Address, Place::Masquerade);
     mark(batch, CHAIN, By::NodePort, Place::Masquerade);
     let mut from_pods = within(Side::Source, config.cluster, When::Equal);
@@ -166,6 +185,7 @@ fn incoming(batch: &mut Batch, config: &ServiceTableConfig) {
 fn outgoing(batch: &mut Batch) {
     const CHAIN: &str = "outgoing";
     batch.base_chain(CHAIN, Work::Nat, Hook::Output, TRANSLATE_DESTINATION);
+    spare(batch, CHAIN);
     for set in [Place::Masquerade, Place::MasqueradeOwn] {
         mark(batch, CHAIN, By::Address, set);
         mark(batch, CHAIN, By::NodePort, set);
@@ -210,6 +230,7 @@ fn leaving(batch: &mut Batch) {
 /// its endpoint's address here and matches nothing.
 fn refusals(batch: &mut Batch, services: Cidr) {
     let refuse = || E::End(Verdict::Goto("refuse".to_string()));
+    spare(batch, "refusals");
     for by in [By::Address, By::NodePort] {
         let mut rule = key(by);
         rule.push(E::VerdictMap { map: Place::Refuse.name().to_string(), key: 0 });

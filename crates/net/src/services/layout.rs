@@ -2,7 +2,9 @@
 //!
 //! Each service port *wants* elements in places. A change compares what it wanted with what it
 //! wants now. A place can be wanted twice (two services with one external address; two ports of
-//! one service share the cluster address): the first by name holds it, the others wait.
+//! one service share the cluster address): the oldest service holds it, the others wait. A frontend
+//! is held as a whole: who has it decides in every place, so that nobody takes a part of it, the
+//! packets from outside for instance, that its owner leaves free.
 //!
 //! Invariants: slots of a pool are 0 to count-1 without a gap; an endpoint keeps its number in its
 //! pool; an element is sent only if it differs from what the kernel holds.
@@ -10,6 +12,7 @@
 //! Numbers are given again. The memory of a client that leads to a number of another pool or
 //! endpoint since is still a good one: it names an endpoint that the client may reach.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -51,6 +54,8 @@ pub(super) enum Place {
     /// No set of the kernel's: each class in use has a number, a chain, and a pick that leads from
     /// one to the other.
     Classes,
+    /// No set of the kernel's: who has a frontend.
+    Owners,
 }
 
 impl Place {
@@ -84,12 +89,31 @@ impl Place {
             Place::Hairpin => "hairpin",
             Place::Timeouts => "timeouts",
             Place::Classes => "classes",
+            Place::Owners => "owners",
         }
     }
+
+    /// Those that say what becomes of a frontend.
+    const OF_FRONTENDS: [Place; 6] = [
+        Place::Frontends,
+        Place::Outside,
+        Place::Masquerade,
+        Place::MasqueradeOwn,
+        Place::Refuse,
+        Place::Owners,
+    ];
 
     /// Whether two services can want the same key.
     fn is_shared(self) -> bool {
         !matches!(self, Place::Slots | Place::StickySlots | Place::Endpoints)
+    }
+
+    /// The places whose holder may change with that of a key in this one.
+    fn together(&self) -> &[Place] {
+        match Place::OF_FRONTENDS.contains(self) {
+            true => &Place::OF_FRONTENDS,
+            false => std::slice::from_ref(self),
+        }
     }
 }
 
@@ -140,11 +164,18 @@ struct Applied {
     outside: Option<Pool>,
 }
 
+/// Who wants something: the older service comes first, then the one whose name does.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Claimant {
+    since_s: i64,
+    name: Name,
+}
+
 /// All that stands.
 #[derive(Debug, Default)]
 pub(super) struct Layout {
     services: BTreeMap<Name, Applied>,
-    claims: BTreeMap<Spot, Vec<(Name, Data)>>,
+    claims: BTreeMap<Spot, Vec<(Claimant, Data)>>,
     pools: Numbers,
     class_numbers: Numbers,
     classes: BTreeMap<Class, u16>,
@@ -207,8 +238,8 @@ impl Layout {
 
     /// The pool that a frontend leads to, for whom it is not outside.
     pub(super) fn pool_of(&self, frontend: &Row) -> Option<u16> {
-        let (_, data) = self.claims.get(&(Place::Frontends, frontend.clone()))?.first()?;
-        data.pair().map(|(pool, _class)| pool)
+        let held = self.holder(&(Place::Frontends, frontend.clone()))?;
+        held.pair().map(|(pool, _class)| pool)
     }
 
     /// The timeouts that some service has.
@@ -234,6 +265,8 @@ impl Layout {
                 continue;
             }
             let before = old.as_ref().map_or_else(Wants::new, wants);
+            let claimant = |port: &Arc<ServicePort>| port.since_s;
+            let was = old.as_ref().map(|old| claimant(&old.port));
             self.slots -= old.as_ref().map_or(0, Applied::slots);
             let new = match port {
                 Some(port) => Some(self.place(old, port)),
@@ -245,14 +278,17 @@ impl Layout {
             self.slots += new.as_ref().map_or(0, Applied::slots);
             let after = new.as_ref().map_or_else(Wants::new, wants);
             self.services.extend(new.map(|new| (name.clone(), new)));
-            self.replace(name, before, after, &mut delta);
+            let of = |since_s| Claimant { since_s, name: name.clone() };
+            let is = port.as_ref().map(claimant);
+            let (was, is) = (of(was.or(is).unwrap_or(0)), of(is.or(was).unwrap_or(0)));
+            self.replace((&was, before), (&is, after), &mut delta);
         }
         for (spot, (_, after)) in &mut delta {
             if spot.0.is_shared() {
                 *after = self.holder(spot);
             }
         }
-        delta.retain(|_, (before, after)| before != after);
+        delta.retain(|(place, _), (before, after)| *place != Place::Owners && before != after);
         let gone = |((place, row), (_, after)): (&Spot, &(_, Option<Data>))| {
             (*place == Place::Classes && after.is_none()).then(|| Class::from_row(row))?
         };
@@ -320,25 +356,40 @@ impl Layout {
         Some(number)
     }
 
-    fn holder(&self, spot: &Spot) -> Option<Data> {
-        self.claims.get(spot).and_then(|c| c.first()).map(|(_, data)| data.clone())
+    /// What stands at a spot: of a frontend what its owner wants, else what the first one does.
+    pub(super) fn holder(&self, spot: &Spot) -> Option<Data> {
+        let claims = self.claims.get(spot)?;
+        let at = match Place::OF_FRONTENDS.contains(&spot.0) {
+            true => {
+                let (owner, _) = self.claims.get(&(Place::Owners, spot.1.clone()))?.first()?;
+                claims.binary_search_by(|(claimant, _)| claimant.cmp(owner)).ok()?
+            }
+            false => 0,
+        };
+        claims.get(at).map(|(_, data)| data.clone())
     }
 
-    fn replace(&mut self, name: &Name, before: Wants, mut after: Wants, delta: &mut Delta) {
+    /// A service of the same name may be another one, and younger, than the one before.
+    fn replace(
+        &mut self,
+        (was, before): (&Claimant, Wants),
+        (is, mut after): (&Claimant, Wants),
+        delta: &mut Delta,
+    ) {
         for (spot, data) in before {
-            let new = after.remove(&spot);
+            let new = if was == is { after.remove(&spot) } else { None };
             if new.as_ref() != Some(&data) {
-                self.set(name, spot, Some(data), new, delta);
+                self.set(was, spot, Some(data), new, delta);
             }
         }
         for (spot, data) in after {
-            self.set(name, spot, None, Some(data), delta);
+            self.set(is, spot, None, Some(data), delta);
         }
     }
 
     fn set(
         &mut self,
-        name: &Name,
+        who: &Claimant,
         spot: Spot,
         before: Option<Data>,
         after: Option<Data>,
@@ -348,13 +399,18 @@ impl Layout {
             delta.entry(spot).or_insert((before, None)).1 = after;
             return;
         }
-        let holder = self.holder(&spot);
-        delta.entry(spot.clone()).or_insert((holder, None));
+        for place in spot.0.together() {
+            let touched = (*place, spot.1.clone());
+            if let Entry::Vacant(vacant) = delta.entry(touched) {
+                let holder = self.holder(vacant.key());
+                vacant.insert((holder, None));
+            }
+        }
         let claims = self.claims.entry(spot.clone()).or_default();
-        match (claims.binary_search_by(|(claimant, _)| claimant.cmp(name)), after) {
+        match (claims.binary_search_by(|(claimant, _)| claimant.cmp(who)), after) {
             (Ok(at), Some(data)) => claims[at].1 = data,
             (Ok(at), None) => drop(claims.remove(at)),
-            (Err(at), Some(data)) => claims.insert(at, (name.clone(), data)),
+            (Err(at), Some(data)) => claims.insert(at, (who.clone(), data)),
             (Err(_), None) => {}
         }
         if claims.is_empty() {
@@ -428,6 +484,7 @@ fn frontend_wants(applied: &Applied, frontend: Frontend, wants: &mut Wants) {
     let mut want = |place, data| wants.insert((place, key.clone()), data);
     let to = |pool: &Pool| Data::Row(vec![Field::Pair(pool.number, pool.class_number)]);
     let refuse = || Data::Verdict(Verdict::Goto("refuse".to_string()));
+    want(Place::Owners, Data::None);
     if port.endpoints.is_empty() {
         want(Place::Refuse, refuse());
         return;

@@ -30,6 +30,7 @@ fn service(text: &str) -> Change {
     };
     let (address, port) = words.next().unwrap().split_once(':').unwrap();
     let mut service = ServicePort {
+        since_s: 0,
         protocol,
         cluster_ip: Some(address.parse().unwrap()),
         port: port.parse().unwrap(),
@@ -44,6 +45,7 @@ fn service(text: &str) -> Change {
         let mut number = || words.next().unwrap().to_string();
         match word {
             "node" => service.node_port = Some(number().parse().unwrap()),
+            "since" => service.since_s = number().parse().unwrap(),
             "out" => service.external_ips.push(number().parse().unwrap()),
             "sticky" => {
                 service.affinity = Affinity::ClientIp { timeout_s: number().parse().unwrap() }
@@ -57,7 +59,7 @@ fn service(text: &str) -> Change {
     (name, Some(Arc::new(service)))
 }
 
-pub(super) fn services(text: &str) -> Vec<Change> {
+pub(crate) fn services(text: &str) -> Vec<Change> {
     text.lines().map(str::trim).filter(|l| !l.is_empty()).map(service).collect()
 }
 
@@ -209,10 +211,12 @@ fn local_policies_have_pools_of_their_own() {
 }
 
 #[test]
-fn the_first_by_name_holds_an_address_that_two_want() {
+fn of_one_age_the_first_by_name_holds_an_address_that_two_want() {
     check(
         &["b tcp 10.96.0.2:80 out 10.0.0.9 -> 10.244.0.2:80", "a tcp 10.96.0.1:80 out 10.0.0.9"],
         expect![[r#"
+            delete element frontends: 10.0.0.9 . tcp . 80 -> 1:1
+            delete element masquerade: 10.0.0.9 . tcp . 80
             add element refuse-frontends: 10.0.0.9 . tcp . 80 -> goto refuse
             add element refuse-frontends: 10.96.0.1 . tcp . 80 -> goto refuse
             add element addresses: 10.96.0.1
@@ -228,6 +232,8 @@ fn the_first_by_name_holds_an_address_that_two_want() {
             delete element refuse-frontends: 10.0.0.9 . tcp . 80 -> goto refuse
             delete element refuse-frontends: 10.96.0.1 . tcp . 80 -> goto refuse
             delete element addresses: 10.96.0.1
+            add element frontends: 10.0.0.9 . tcp . 80 -> 1:1
+            add element masquerade: 10.0.0.9 . tcp . 80
         "#]],
     );
 }
@@ -290,6 +296,38 @@ fn an_endpoint_keeps_its_number_and_a_pools_is_given_again() {
             add element addresses: 10.96.0.11
         "#]],
     );
+}
+
+/// The older has all of it, also what it does not use: the way in from outside. When it goes, and
+/// when one of its name comes back younger, the other has it.
+#[test]
+fn of_two_that_want_a_frontend_the_older_has_it() {
+    let old = "zzz tcp 10.96.0.10:80 since 1 out 192.0.2.9 -> 10.244.0.2:80";
+    let young = "aaa tcp 10.96.0.11:80 since 2 out 192.0.2.9 external -> 10.244.0.3:80*";
+    let mut layout = Layout::default();
+    let mut held = |changes: &str| -> Vec<String> {
+        layout.change(&services(changes));
+        let key = vec![Ipv4Addr::new(192, 0, 2, 9).into(), Protocol::Tcp.into(), 80u16.into()];
+        let at = |place: Place| layout.holder(&(place, key.clone())).map(|_| place.name());
+        [Place::Frontends, Place::Outside, Place::Masquerade, Place::MasqueradeOwn, Place::Refuse]
+            .iter()
+            .filter_map(|place| at(*place).map(str::to_string))
+            .collect()
+    };
+    let (of_old, of_young) =
+        (["frontends", "masquerade"], ["frontends", "outside", "masquerade-own"]);
+    assert_eq!(held(young), of_young);
+    assert_eq!(held(old), of_old);
+    assert_eq!(held("zzz tcp 10.96.0.10:80 since 1 out 192.0.2.9"), ["refuse-frontends"]);
+    assert_eq!(held(old), of_old);
+    assert_eq!(held(&old.replace("since 1", "since 3")), of_young);
+    assert_eq!(held(old), of_old);
+    assert_eq!(held("aaa gone"), of_old);
+    assert_eq!(held(young), of_old);
+    assert_eq!(held("zzz gone"), of_young);
+    assert!(held("aaa gone").is_empty());
+    let nothing = layout.change(&services("")).len();
+    assert_eq!(nothing, 0);
 }
 
 #[test]

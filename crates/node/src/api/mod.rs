@@ -108,6 +108,8 @@ pub struct Api {
     pub user_of: fn(&[u8]) -> Option<User>,
     pub metrics: Metrics,
     pub forwards: forward::Forwards,
+    /// What other parts of the node count, in the text format of Prometheus.
+    pub figures: Box<dyn Fn() -> String + Send + Sync>,
 }
 
 /// Counters.
@@ -160,7 +162,7 @@ impl Api {
             page +=
                 &format!("skiff_node_api_connections_ended_total{{reason=\"{why}\"}} {count}\n");
         }
-        page
+        page + &(self.figures)()
     }
 }
 

@@ -248,6 +248,7 @@ mod tests {
         let pods = skiff_api::registry::Kinds::builtin();
         let kind = pods.now().find("", "v1", "pods").expect("a kind").clone();
         let request = Attributes {
+            told: None,
             user: &user,
             kind: &kind,
             verb: skiff_api::kind::Verb::Update,
