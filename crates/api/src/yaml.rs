@@ -21,8 +21,9 @@ pub use write::write;
 const MAX_ALIASES: usize = 1_000;
 const MAX_REPLAYED: usize = 100_000;
 
-/// Collections may be nested this deep: the reader takes some 15 KiB of stack for each level, and a thread that has none
-/// left ends the process. It is far beyond manifests; what is written as JSON goes deeper.
+/// Collections may be nested this deep: the reader takes some 15 KiB of stack for each level, and a
+/// thread that has none left ends the process. It is far beyond manifests; what is written as JSON
+/// goes deeper.
 const MAX_DEPTH: usize = 60;
 
 /// Reads one YAML value. The error is upstream's text without any prefix.
