@@ -14,6 +14,7 @@
 
 pub mod address;
 pub mod error;
+pub mod moves;
 pub mod namespace;
 pub mod netlink;
 pub mod nft;
@@ -23,6 +24,7 @@ pub mod way_out;
 
 pub use address::{Cidr, Protocol};
 pub use error::{Error, Result};
+pub use moves::Moves;
 pub use namespace::NetNs;
 pub use pods::{Attach, Attachment, HostPort, PodNetwork, PodNetworkConfig, node_address};
 pub use services::{

@@ -7,7 +7,7 @@
 #![expect(unsafe_code, reason = "a raw netlink socket is made of system calls")]
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use super::message::Message;
 use super::parse::{Reply, attributes, replies, text, u32_at};
@@ -65,11 +65,46 @@ impl Socket {
         }
         // SAFETY: the descriptor was just made and nobody else owns it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        // SAFETY: all zeros is a valid sockaddr_nl.
+        let mut any: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
+        any.nl_family = libc::AF_NETLINK as u16;
+        let length = size_of::<libc::sockaddr_nl>() as u32;
+        // SAFETY: the pointer is to a live value, and the length is that of the value.
+        if unsafe { libc::bind(fd.as_raw_fd(), (&raw const any).cast(), length) } != 0 {
+            return Err(Error::OpenSocket(io::Error::last_os_error()));
+        }
         let socket = Socket { fd, sequence: 0, send_buffer: 0, buffer: vec![0; RECEIVE_BYTES] };
         socket.option(libc::SOL_NETLINK, libc::NETLINK_EXT_ACK, 1)?;
         socket.option(libc::SOL_NETLINK, libc::NETLINK_CAP_ACK, 1)?;
         socket.option(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, RECEIVE_BUFFER)?;
         Ok(socket)
+    }
+
+    /// Hears from now on what happens in a group (`NFNLGRP_*`).
+    pub fn subscribe(&mut self, group: u32) -> Result<()> {
+        self.option(libc::SOL_NETLINK, libc::NETLINK_ADD_MEMBERSHIP, group as i32)
+    }
+
+    /// What a subscription has brought until now; false if so much came that some is lost.
+    pub fn heard(&mut self, mut each: impl FnMut(Reply<'_>)) -> Result<bool> {
+        let mut whole = true;
+        for _ in 0..ANSWER_LIMIT {
+            match self.receive(libc::MSG_DONTWAIT) {
+                Ok(received) => {
+                    for reply in replies(&self.buffer[..received]) {
+                        each(reply?);
+                    }
+                }
+                Err(Error::Exchange(error)) => match error.raw_os_error() {
+                    Some(libc::EAGAIN) => return Ok(whole),
+                    Some(libc::ENOBUFS) => whole = false,
+                    _ => return Err(Error::Exchange(error)),
+                },
+                Err(error) => return Err(error),
+            }
+        }
+        // Whoever makes so many changes at once goes on with it; there will be more to hear.
+        Ok(false)
     }
 
     /// Sends messages, each acknowledged, all in one system call. Every message is tried even if
@@ -285,6 +320,12 @@ impl Socket {
             0 => Ok(()),
             _ => Err(Error::OpenSocket(io::Error::last_os_error())),
         }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 }
 
