@@ -52,7 +52,7 @@ impl Served<'_> {
     async fn node_api(&self, node: &Node, tls: Arc<rustls::ServerConfig>) -> Result<()> {
         let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, node::PORT));
         let listener = tokio::net::TcpListener::bind(address).await.with_context(|| {
-            format!("listening on {address}: is another node running on this machine?")
+            format!("listening on {address}: end the other node there, or use `skiff -p NAME up`")
         })?;
         let access = Access { node: self.settings.node.clone(), client: node.client().clone() };
         let api = Arc::new(Api {
