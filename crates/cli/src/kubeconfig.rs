@@ -173,10 +173,7 @@ fn read(path: &Path) -> Result<Value> {
     if text.trim().is_empty() {
         return Ok(json!({}));
     }
-    let config: Value = serde_saphyr::from_str(&text).map_err(|error| {
-        let error = error.to_string();
-        anyhow::anyhow!("{name} is no YAML: {}", error.lines().next().unwrap_or("unreadable"))
-    })?;
+    let config = crate::yaml::read(&text).with_context(|| name.to_string())?;
     match entries::is_sound(&config) {
         true => Ok(config),
         false => bail!("{name} is no kubeconfig"),

@@ -410,7 +410,9 @@ fn parse(text: &[u8]) -> Result<Written> {
     if text.lines().all(|line| line.trim().is_empty() || line.trim().starts_with('#')) {
         return Ok(Written::new());
     }
-    let map: Map<String, Value> = serde_saphyr::from_str(text)?;
+    let Value::Object(map) = crate::yaml::read(text)? else {
+        bail!("no settings: write lines as `listen: 127.0.0.1:6443`");
+    };
     let mut written = Written::new();
     for (key, value) in map {
         let Some(setting) = SETTINGS.iter().find(|setting| setting.name == key) else {

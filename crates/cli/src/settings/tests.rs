@@ -141,6 +141,10 @@ fn a_file_reads_back_and_unknown_words_are_refused() {
     assert_eq!(parse(b"# nothing\n").unwrap(), Written::new());
     let error = parse(b"listn: x").unwrap_err().to_string();
     assert!(error.starts_with("there is no setting \"listn\"; there are: advertise, "), "{error}");
+    for text in ["x: [", "- a", "a: *b"] {
+        let error = format!("{:#}", parse(text.as_bytes()).unwrap_err());
+        assert!(error.starts_with("no ") && error.lines().count() == 1, "{error}");
+    }
     assert_eq!(parse(b"data: [a]").unwrap_err().to_string(), "data has to be a text");
 }
 
