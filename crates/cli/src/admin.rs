@@ -4,6 +4,7 @@
 //! which holds the result or an `error`.
 
 use crate::commands::Run;
+use crate::lifecycle;
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
@@ -34,10 +35,7 @@ pub struct Admin {
 
 /// The daemon does not run: what to say.
 pub fn none(run: &Run<'_>) -> anyhow::Error {
-    let up = match run.settings.is_host() {
-        true => "skiff up".to_owned(),
-        false => format!("skiff up -p {}", run.settings.profile),
-    };
+    let up = lifecycle::command(run, "up");
     anyhow::anyhow!("cluster {:?} does not run: start it with `{up}`", run.settings.context())
 }
 

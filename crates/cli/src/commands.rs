@@ -1,8 +1,12 @@
 //! From parsed words to the command that does it.
 
 use crate::host::{Host, Mode};
+use crate::record::Record;
 use crate::settings::{self, SETTINGS, Settings, Sources, Written};
-use crate::{Place, admin, completion, demo_server, images, lifecycle, logs, say, status};
+use crate::{
+    Place, admin, completion, config, demo_server, folder, images, lifecycle, logs, profiles, say,
+    status,
+};
 use anyhow::{Context, Result, bail};
 use clap::ArgMatches;
 use clap_complete::Shell;
@@ -14,8 +18,10 @@ pub struct Run<'a> {
     pub host: &'a dyn Host,
     pub settings: Settings,
     pub place: Place,
-    /// What the flags said, to be remembered.
-    pub flags: Written,
+    /// Where the settings come from.
+    pub sources: Sources,
+    /// The file of settings that the flag named.
+    pub config: Option<String>,
 }
 
 /// Runs it; the exit code.
@@ -35,12 +41,15 @@ pub fn run(matches: &ArgMatches, host: &dyn Host) -> Result<u8> {
 
 fn as_root(word: &str, words: &ArgMatches, host: &dyn Host) -> Result<u8> {
     if !rustix::process::geteuid().is_root() {
-        bail!("`skiff {word}` needs root: run it as `sudo skiff {word}`");
+        let args = std::env::args_os().skip(1);
+        let args = args.map(|arg| format!(" {}", say::quoted(&arg.to_string_lossy())));
+        bail!("`skiff {word}` needs root: run it as `sudo skiff{}`", args.collect::<String>());
     }
     let deepest = words.subcommand().map_or(words, |(_, below)| below);
-    let (settings, flags) = settings(deepest)?;
+    let (settings, sources) = settings(deepest)?;
     let place = Place::of(&settings.data);
-    let run = Run { host, settings, place, flags };
+    let config = deepest.get_one::<String>("config").cloned();
+    let run = Run { host, settings, place, sources, config };
     match word {
         "server" => serve(words, run),
         "up" => block(lifecycle::up(&run, words)),
@@ -49,13 +58,15 @@ fn as_root(word: &str, words: &ArgMatches, host: &dyn Host) -> Result<u8> {
         "status" => block(status::run(&run, words)),
         "logs" => logs::run(&run.place, words).map(|()| 0),
         "image" => block(images::run(&run, words)),
+        "config" => config::run(&run, words),
+        "profile" => block(profiles::run(&run, words)),
         "kubeconfig" => kubeconfig(&run),
         other => bail!("there is no command {other}"),
     }
 }
 
 /// The commands do one thing after another: one thread is enough.
-fn block<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+pub fn block<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(work);
     runtime.shutdown_background();
@@ -64,6 +75,13 @@ fn block<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
 
 fn serve(words: &ArgMatches, run: Run<'_>) -> Result<u8> {
     let mode = if words.get_flag("background") { Mode::Background } else { Mode::Foreground };
+    if mode == Mode::Foreground {
+        run.sources.keep_what_is_made(&lifecycle::command(&run, "delete"))?;
+        folder::claim(&run)?;
+        if run.settings.is_host() {
+            run.host.raise(&run.settings)?;
+        }
+    }
     run.host.serve(run.settings, mode).map(|()| 0)
 }
 
@@ -90,22 +108,24 @@ fn kubeconfig(run: &Run<'_>) -> Result<u8> {
     Ok(0)
 }
 
-/// The settings of the cluster that is meant, and what the flags said.
-fn settings(words: &ArgMatches) -> Result<(Settings, Written)> {
+/// The settings of the cluster that is meant, and where they come from.
+fn settings(words: &ArgMatches) -> Result<(Settings, Sources)> {
     let profile: &String = words.get_one("profile").context("it has a default")?;
     check_profile(profile)?;
-    let flags = flags(words);
+    let (file_path, file) = config_file(words, profile)?;
     let mut sources = Sources {
-        file: config_file(words, profile)?,
+        file,
+        file_path,
         environment: environment()?,
-        flags: flags.clone(),
+        flags: flags(words),
         ..Sources::default()
     };
     let place = Place::of(&settings::data_folder(profile, &sources));
     sources.remembered = settings::read_file(&place.remembered())?.unwrap_or_default();
+    sources.made = Record::read(&place)?.map(|record| record.fixed).unwrap_or_default();
     let host_name = rustix::system::uname();
     let host_name = host_name.nodename().to_string_lossy();
-    Ok((Settings::resolve(profile, &host_name, &sources)?, flags))
+    Ok((Settings::resolve(profile, &host_name, &sources)?, sources))
 }
 
 /// The profile becomes a host name, a cgroup and a part of file names.
@@ -151,14 +171,20 @@ fn environment() -> Result<Written> {
 }
 
 /// The file that was named has to be there; the usual one need not.
-fn config_file(words: &ArgMatches, profile: &str) -> Result<Written> {
+fn config_file(words: &ArgMatches, profile: &str) -> Result<(PathBuf, Written)> {
+    // `up` has told all settings by flags; the file may be half edited when the daemon begins anew.
+    if matches!(words.try_get_one::<bool>("background"), Ok(Some(true))) {
+        return Ok(Default::default());
+    }
     let named = words.get_one::<String>("config").map(PathBuf::from);
     let named = named.or_else(|| std::env::var_os("SKIFF_CONFIG").map(PathBuf::from));
     if let Some(path) = named {
         let found = settings::read_file(&path)?;
-        return found.with_context(|| format!("there is no file {}", path.display()));
+        let found = found.with_context(|| format!("there is no file {}", path.display()))?;
+        return Ok((path, found));
     }
     let name = if profile == settings::HOST_PROFILE { "config" } else { profile };
     let usual = Path::new("/etc/skiff").join(format!("{name}.yaml"));
-    Ok(settings::read_file(&usual)?.unwrap_or_default())
+    let found = settings::read_file(&usual)?.unwrap_or_default();
+    Ok((usual, found))
 }

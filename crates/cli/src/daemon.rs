@@ -5,7 +5,6 @@ use crate::commands::Run;
 use anyhow::{Context, Result, bail};
 use http::Method;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
@@ -22,24 +21,16 @@ const REASON_BYTES: u64 = 64 << 10;
 pub const MALLOC: (&str, &str) =
     ("GLIBC_TUNABLES", "glibc.malloc.arena_max=1:glibc.malloc.tcache_count=200");
 
-/// One `up`, `down` or `delete` at a time: the second waits for the first.
-pub fn lock(run: &Run<'_>) -> Result<File> {
-    let folder = run.place.folder();
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    made.with_context(|| format!("making {}", folder.display()))?;
-    let file = File::open(folder).with_context(|| format!("opening {}", folder.display()))?;
-    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-        crate::say::remark("waiting for another skiff that works on this cluster");
-        flock(&file, FlockOperation::LockExclusive)?;
-    }
-    Ok(file)
-}
+/// Of the caller's environment, so much is the daemon's: it lives for months, and secrets of a session do not belong in
+/// it. Settings are told by flags.
+const KEPT: [&str; 2] = ["PATH", "RUST_BACKTRACE"];
 
 /// Starts it and returns when it listens; what it logged, if it ended instead. One that has said nothing within the
 /// limit is left to go on.
 pub fn start(run: &Run<'_>, limit_s: u64) -> Result<()> {
     let folder = run.place.log_folder();
-    DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+    made.with_context(|| format!("making {}", folder.display()))?;
     let path = run.place.log();
     let log = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
     let log = log.with_context(|| format!("opening {}", path.display()))?;
@@ -51,6 +42,8 @@ pub fn start(run: &Run<'_>, limit_s: u64) -> Result<()> {
         .args(run.settings.flags())
         .arg("--background")
         .current_dir("/")
+        .env_clear()
+        .envs(KEPT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
         .env(MALLOC.0, MALLOC.1)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

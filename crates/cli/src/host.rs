@@ -3,6 +3,7 @@
 use crate::settings::Settings;
 use anyhow::Result;
 use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
 /// How the daemon was started.
@@ -22,7 +23,8 @@ pub trait Host {
     /// The daemon itself; returns when it was told to stop.
     fn serve(&self, settings: Settings, mode: Mode) -> Result<()>;
 
-    /// Makes the machine of the profile, if it needs one and has none; the address that it is reached at.
+    /// Makes the machine of the profile, if it needs one and has none; the address that it is reached at. Refuses while
+    /// another cluster has that machine.
     fn raise(&self, settings: &Settings) -> Result<Option<Ipv4Addr>>;
 
     /// Starts a command in the machine of the profile.
@@ -33,4 +35,10 @@ pub trait Host {
 
     /// Removes what else the profile made outside of its data folder, and its mounts. Nothing of it may run.
     fn remove_traces(&self, settings: &Settings) -> Result<()>;
+
+    /// Mount points below a folder.
+    fn mounts(&self, folder: &Path) -> Result<Vec<PathBuf>>;
+
+    /// Profiles whose machines run, with their data folders.
+    fn machines(&self) -> Result<Vec<(String, PathBuf)>>;
 }

@@ -9,8 +9,10 @@
 mod admin;
 mod commands;
 mod completion;
+mod config;
 mod daemon;
 mod demo_server;
+mod folder;
 mod host;
 mod images;
 mod kubeconfig;
@@ -18,9 +20,12 @@ mod layout;
 mod lifecycle;
 mod logs;
 mod place;
+mod profiles;
+mod record;
 mod say;
 pub mod settings;
 mod status;
+mod tips;
 mod user;
 mod words;
 mod yaml;
@@ -34,7 +39,10 @@ use std::process::ExitCode;
 
 /// Runs the command that the process was called with.
 pub fn run(host: &dyn Host) -> ExitCode {
-    let matches = words::tree(host.kubernetes()).get_matches();
+    let matches = match words::tree(host.kubernetes()).try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => return tips::refuse(error),
+    };
     match commands::run(&matches, host) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {

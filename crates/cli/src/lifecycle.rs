@@ -7,8 +7,9 @@ use crate::admin::{self, Admin};
 use crate::commands::Run;
 use crate::daemon::{self, Ended};
 use crate::kubeconfig::Kubeconfig;
-use crate::settings::{self, Written};
-use crate::{say, status};
+use crate::record::Record;
+use crate::settings;
+use crate::{folder, place, say, status, user};
 use anyhow::{Context, Result, bail};
 use clap::ArgMatches;
 use http::Method;
@@ -19,7 +20,8 @@ use std::time::Duration;
 pub async fn up(run: &Run<'_>, words: &ArgMatches) -> Result<u8> {
     let world = World::real();
     let limit_s = words.get_one::<u64>("timeout").copied().context("it has a default")?;
-    let lock = daemon::lock(run)?;
+    let file = before(run)?;
+    let lock = folder::claim(run)?;
     remember(run)?;
     let mut admin = match Admin::connect_living(run).await? {
         Some(admin) => {
@@ -30,13 +32,11 @@ pub async fn up(run: &Run<'_>, words: &ArgMatches) -> Result<u8> {
     };
     let wait = words.get_one::<String>("wait").map_or("node", |v| v);
     let limit = Duration::from_secs(limit_s);
-    let own = own_kubeconfig(run)?;
-    let file = Kubeconfig::of_caller()?;
-    file.merge(&own).await?;
+    let context = tell_kubectl(run, &file)?;
     if wait != "none" {
         let path = format!("/ready?for={wait}");
         let Some(ready) = world.within(limit, admin.ask(Method::GET, &path)).await else {
-            bail!("the cluster is not ready after {limit_s} s: see `skiff logs`");
+            bail!("the cluster is not ready after {limit_s} s: see `{}`", command(run, "logs"));
         };
         let ready = ready?;
         say::step(format_args!("The API answers at {}", text(&ready, "server")));
@@ -48,15 +48,14 @@ pub async fn up(run: &Run<'_>, words: &ArgMatches) -> Result<u8> {
         }
     }
     drop(lock);
-    let context = run.settings.context();
-    say::step(format_args!("kubectl's context is {context:?} ({})", file.path.display()));
+    say::step(format_args!("kubectl's context is {context:?} ({})", file.path().display()));
     let took = world.uptime().as_secs_f64();
     if words.get_flag("demo") {
-        demo(&mut admin, world, limit).await?;
+        demo(run, &context, &mut admin, world, limit).await?;
     } else {
         say::step(format_args!("Ready after {took:.1} s"));
         say::next(&[
-            ("kubectl get pods -A".into(), "what runs"),
+            (kubectl(run, &context, "get pods -A"), "what runs"),
             (command(run, "status"), "how the cluster is"),
             (command(run, "up --demo"), "deploy something and fetch its page"),
         ]);
@@ -64,12 +63,70 @@ pub async fn up(run: &Run<'_>, words: &ArgMatches) -> Result<u8> {
     Ok(0)
 }
 
-/// A command with the profile that it needs.
-fn command(run: &Run<'_>, rest: &str) -> String {
-    match run.settings.is_host() {
-        true => format!("skiff {rest}"),
-        false => format!("skiff {rest} -p {}", run.settings.profile),
+/// What can be found wrong before anything is touched.
+fn before(run: &Run<'_>) -> Result<Kubeconfig> {
+    run.sources.keep_what_is_made(&command(run, "delete"))?;
+    run.sources.beaten().iter().for_each(|line| {
+        say::remark(format_args!("{line}: `{}` lists them", command(run, "config")));
+    });
+    let file = Kubeconfig::of_caller()?;
+    if let Err(error) = file.check() {
+        bail!(
+            "{}; nothing was started: mend the file or name another in $KUBECONFIG, `{}` prints what belongs in it",
+            say::explain(&error),
+            command(run, "kubeconfig")
+        );
     }
+    Ok(file)
+}
+
+/// Writes the context into the caller's kubeconfig, and notes where, for `delete`; the context's name.
+fn tell_kubectl(run: &Run<'_>, file: &Kubeconfig) -> Result<String> {
+    let own = own_kubeconfig(run)?;
+    let path = file.path().to_owned();
+    let context = file.merge(&own, run.place.folder())?;
+    let usual = run.settings.context();
+    if context != usual {
+        say::remark(format_args!(
+            "{} has another cluster's {usual:?}, which stays: this one is {context:?} there",
+            path.display()
+        ));
+    }
+    if let Some(mut record) = Record::read(&run.place)?
+        && !record.kubeconfigs.contains(&path)
+    {
+        record.kubeconfigs.push(path);
+        record.write(&run.place)?;
+    }
+    Ok(context)
+}
+
+/// A kubectl command that means this cluster, whatever is current.
+fn kubectl(run: &Run<'_>, context: &str, rest: &str) -> String {
+    match run.settings.is_host() {
+        true => format!("kubectl {rest}"),
+        false => format!("kubectl --context {context} {rest}"),
+    }
+}
+
+/// A command as the caller would have to type it for this cluster.
+pub fn command(run: &Run<'_>, rest: &str) -> String {
+    let mut words = match user::caller() {
+        Ok(caller) if caller.ids.is_some() => "sudo skiff".to_owned(),
+        _ => "skiff".to_owned(),
+    };
+    words += &format!(" {rest}");
+    if !run.settings.is_host() {
+        words += &format!(" -p {}", run.settings.profile);
+    }
+    if let Some(config) = &run.config {
+        words += &format!(" --config {}", say::quoted(config));
+    }
+    if run.sources.flags.contains_key("data") {
+        words +=
+            &format!(" --data {}", say::quoted(&run.settings.data_flag().display().to_string()));
+    }
+    words
 }
 
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {
@@ -89,7 +146,7 @@ async fn start(run: &Run<'_>, limit_s: u64) -> Result<Admin> {
 
 /// A daemon that runs keeps the settings that it began with.
 fn told_too_late(run: &Run<'_>) {
-    if run.flags.keys().any(|name| *name != "data") {
+    if run.sources.flags.keys().any(|name| *name != "data") {
         say::remark("the cluster runs already; settings count from the next `up` after a `down`");
     } else {
         say::step(format_args!("{} runs already", run.settings.context()));
@@ -99,10 +156,11 @@ fn told_too_late(run: &Run<'_>) {
 /// Keeps what the flags said, so that the next `up` need not be told again.
 fn remember(run: &Run<'_>) -> Result<()> {
     let path = run.place.remembered();
-    let mut known: Written = settings::read_file(&path)?.unwrap_or_default();
-    known.extend(run.flags.clone().into_iter().filter(|(name, _)| *name != "data"));
-    std::fs::write(&path, settings::text(&known)?)
-        .with_context(|| format!("writing {}", path.display()))
+    // Under the lock: another `up` may have been told something since this one began.
+    let before = settings::read_file(&path)?.unwrap_or_default();
+    let mut known = before.clone();
+    known.extend(run.sources.flags.clone().into_iter().filter(|(name, _)| *name != "data"));
+    if known == before { Ok(()) } else { place::write(&path, settings::text(&known)?.as_bytes()) }
 }
 
 fn own_kubeconfig(run: &Run<'_>) -> Result<Value> {
@@ -111,7 +169,13 @@ fn own_kubeconfig(run: &Run<'_>) -> Result<Value> {
     serde_json::from_slice(&text).with_context(|| format!("{} is damaged", path.display()))
 }
 
-async fn demo(admin: &mut Admin, world: World, limit: Duration) -> Result<()> {
+async fn demo(
+    run: &Run<'_>,
+    context: &str,
+    admin: &mut Admin,
+    world: World,
+    limit: Duration,
+) -> Result<()> {
     let say = |line: &Value| {
         if let Some(text) = line["say"].as_str() {
             say::step(text);
@@ -121,22 +185,28 @@ async fn demo(admin: &mut Admin, world: World, limit: Duration) -> Result<()> {
     let last = admin.lines("/demo", &body, say).await.context("the demo")?;
     let page = text(&last, "page");
     say::step(format_args!("Served after {:.1} s: {page}", world.uptime().as_secs_f64()));
+    let kubectl = |rest: &str| kubectl(run, context, rest);
+    // A further profile's addresses are in a machine of its own: from here they are reached through its API.
+    let fetch = match run.settings.is_host() {
+        true => format!("curl http://{}", text(&last, "address")),
+        false => kubectl("get --raw /api/v1/namespaces/default/services/demo/proxy/"),
+    };
     say::next(&[
-        ("kubectl get pods -o wide".into(), "the demo's pods"),
-        (format!("curl http://{}", text(&last, "address")), "its page, from one of them"),
-        ("kubectl scale deployment demo --replicas=5".into(), "more of them"),
-        ("kubectl logs deployment/demo".into(), "what one of them said"),
-        ("kubectl delete deployment,service demo".into(), "take it away"),
+        (kubectl("get pods -o wide"), "the demo's pods"),
+        (fetch, "its page, from one of them"),
+        (kubectl("scale deployment demo --replicas=5"), "more of them"),
+        (kubectl("logs deployment/demo"), "what one of them said"),
+        (kubectl("delete deployment,service demo"), "take it away"),
     ]);
     Ok(())
 }
 
 pub async fn down(run: &Run<'_>) -> Result<u8> {
-    if !status::exists(run) {
+    if !folder::exists(run)? {
         say::step(format_args!("There is no cluster {:?}", run.settings.context()));
         return Ok(0);
     }
-    let _lock = daemon::lock(run)?;
+    let _lock = folder::lock(run.place.folder())?;
     let ended = daemon::stop(run).await?;
     run.host.end(&run.settings)?;
     let name = run.settings.context();
@@ -152,29 +222,43 @@ pub async fn down(run: &Run<'_>) -> Result<u8> {
 pub async fn delete(run: &Run<'_>) -> Result<u8> {
     let folder = run.place.folder();
     let name = run.settings.context();
-    if !status::exists(run) {
+    if !folder::exists(run)? {
+        if folder.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
+            bail!("{} holds no cluster of Skiff's: nothing is removed", folder.display());
+        }
         say::step(format_args!("There is no cluster {name:?}"));
         return Ok(0);
     }
-    let foreign = !run.place.remembered().exists() && !run.place.authority().exists();
-    if foreign && folder.read_dir()?.next().is_some() {
-        bail!("{} holds no cluster: nothing is removed", folder.display());
-    }
-    let _lock = daemon::lock(run)?;
+    let _lock = folder::lock(folder)?;
     daemon::stop(run).await?;
     run.host.end(&run.settings)?;
     run.host.remove_traces(&run.settings)?;
-    if let Some(authority) = status::authority(run)? {
-        Kubeconfig::of_caller()?.remove(&name, &authority).await?;
+    forget(run);
+    match folder::clear(run)? {
+        None => say::step(format_args!("Removed every trace of {name}")),
+        Some(left) => say::step(format_args!("Removed {name}; left, as it is not Skiff's: {left}")),
     }
-    std::fs::remove_dir_all(folder).with_context(|| format!("removing {}", folder.display()))?;
-    say::step(format_args!("Removed every trace of {name}"));
     Ok(0)
+}
+
+/// Takes the contexts out again, of the caller's files and of those that `up` wrote to. What cannot be read is not
+/// changed, and keeps nothing of the cluster alive.
+fn forget(run: &Run<'_>) {
+    let authority = match status::authority(run) {
+        Ok(Some(authority)) => authority,
+        Ok(None) => return,
+        Err(error) => return say::remark(format_args!("skiff: {}", say::explain(&error))),
+    };
+    for file in status::kubeconfigs(run) {
+        if let Err(error) = file.and_then(|file| file.remove(&authority)) {
+            say::remark(format_args!("skiff: the context stays: {}", say::explain(&error)));
+        }
+    }
 }
 
 /// Used by commands that need a cluster that runs.
 pub async fn running(run: &Run<'_>) -> Result<Admin> {
-    match status::exists(run) {
+    match folder::exists(run)? {
         true => Admin::open(run).await,
         false => Err(admin::none(run)),
     }

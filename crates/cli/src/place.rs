@@ -1,6 +1,27 @@
 //! Where things lie below a data folder. Both sides of the socket read it here.
 
+use anyhow::{Context, Result};
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+/// All that stands at the top of a data folder, the record last: what `delete` takes away, in this order.
+pub const MADE: [&str; 13] = [
+    "admin.sock",
+    "skiff.pid",
+    "admin.kubeconfig",
+    "runtime",
+    "node",
+    "images",
+    "store",
+    "pki",
+    "logs",
+    "settings.new",
+    "settings.yaml",
+    "cluster.new",
+    "cluster.json",
+];
 
 /// The files of one cluster that the command line and the daemon both know.
 #[derive(Debug, Clone)]
@@ -25,6 +46,16 @@ impl Place {
         self.0.join("skiff.pid")
     }
 
+    /// What the folder is; see `Record`.
+    pub fn record(&self) -> PathBuf {
+        self.0.join("cluster.json")
+    }
+
+    /// A cluster from before there were records is known by these two.
+    pub fn is_of_older_skiff(&self) -> bool {
+        self.kubeconfig().exists() && self.0.join("store").exists()
+    }
+
     /// What `up` was told by flags.
     pub fn remembered(&self) -> PathBuf {
         self.0.join("settings.yaml")
@@ -43,9 +74,17 @@ impl Place {
     pub fn log(&self) -> PathBuf {
         self.log_folder().join("skiff.log")
     }
+}
 
-    /// The certificate authority: its presence says that a cluster was here.
-    pub fn authority(&self) -> PathBuf {
-        self.0.join("pki/ca.crt")
-    }
+/// Replaces a small file as a whole: whoever is cut off half-way leaves the old one.
+pub fn write(path: &Path, text: &[u8]) -> Result<()> {
+    let fresh = path.with_extension("new");
+    let write = || -> std::io::Result<()> {
+        let mut options = OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+        file.write_all(text)?;
+        file.sync_all()?;
+        std::fs::rename(&fresh, path)
+    };
+    write().with_context(|| format!("writing {}", path.display()))
 }

@@ -72,6 +72,15 @@ pub fn explain(error: &anyhow::Error) -> String {
     text
 }
 
+/// A word as a shell takes it back.
+pub fn quoted(word: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./:=,@%+".contains(&b);
+    match !word.is_empty() && word.bytes().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
 /// A table as kubectl and docker print it: columns as wide as their widest cell, three blanks between.
 pub fn table(rows: &[Vec<String>]) {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
@@ -88,6 +97,14 @@ pub fn table(rows: &[Vec<String>]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_come_back_from_a_shell() {
+        assert_eq!(
+            ["a=b/c", "a b", "", "it's"].map(quoted),
+            ["a=b/c", "'a b'", "''", r"'it'\''s'"]
+        );
+    }
 
     #[test]
     fn a_cause_is_named_once() {

@@ -1,8 +1,9 @@
 //! Settings: one table says what can be set; flags, environment, files, help and completion are read off it.
 //!
 //! A setting is a word (`listen`). It is given as a flag (`--listen X`), in the environment (`SKIFF_LISTEN=X`), or in a
-//! file (`listen: X`); the first of these that names it wins, then what an earlier `skiff up` of this cluster was told
-//! by flags, then the default. A file with a word that is not in the table is refused, as is a value that cannot be.
+//! file (`listen: X`); flags win over the environment, that over what an earlier `skiff up` of this cluster was told by
+//! flags, that over the file, and the default comes last. What a cluster stands on (`FIXED`) is kept from its first
+//! start. A file with a word that is not in the table is refused, as is a value that cannot be.
 //! Nothing here decides what a setting does: the last column says who does.
 
 mod value;
@@ -13,6 +14,7 @@ use value::Shape;
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -89,7 +91,7 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "log-level",
-        shape: Shape::Text,
+        shape: Shape::Level,
         default: "info",
         doc: "What the daemon logs: error, warn, info, debug, trace, or by part (info,skiff_node=debug)",
         used_by: "daemon",
@@ -141,6 +143,9 @@ pub const SETTINGS: &[Setting] = &[
     },
 ];
 
+/// Settings that a cluster keeps from its first start: addresses, names and certificates stand on them.
+pub const FIXED: [&str; 4] = ["cluster-domain", "node", "pod-cidr", "service-cidr"];
+
 /// The profile that is the host itself.
 pub const HOST_PROFILE: &str = "skiff";
 
@@ -179,6 +184,10 @@ pub struct Sources {
     pub environment: Written,
     pub remembered: Written,
     pub file: Written,
+    /// The file's name, for people.
+    pub file_path: PathBuf,
+    /// What the cluster was made with, of [`FIXED`]: nothing beats it.
+    pub made: Written,
 }
 
 impl Setting {
@@ -213,8 +222,7 @@ impl Settings {
     /// Puts the sources together for one profile.
     pub fn resolve(profile: &str, host_name: &str, sources: &Sources) -> Result<Settings> {
         let mut found = Written::new();
-        let layers = [&sources.file, &sources.remembered, &sources.environment, &sources.flags];
-        for layer in layers {
+        for (_, layer) in sources.layers().iter().rev() {
             found.extend(layer.iter().map(|(name, values)| (*name, values.clone())));
         }
         for setting in SETTINGS {
@@ -224,7 +232,7 @@ impl Settings {
             }
         }
         let own_data = data_folder(profile, sources);
-        let own_node = if profile == HOST_PROFILE { host_name } else { profile };
+        let own_node = if profile == HOST_PROFILE { &value::as_name(host_name) } else { profile };
         let one = |name: &str| -> String {
             let default = SETTINGS.iter().find(|s| s.name == name).map_or("", |s| s.default);
             found.get(name).and_then(|values| values.last()).map_or(default, |v| v).to_owned()
@@ -246,7 +254,7 @@ impl Settings {
             insecure_registries: many("insecure-registry"),
             listen: one("listen").parse()?,
             log_level: one("log-level"),
-            node: named("node", &own_node.to_lowercase()),
+            node: named("node", own_node),
             pod_cidr: Range::parse(&one("pod-cidr")).map_err(anyhow::Error::msg)?,
             pod_security_defaults: many("pod-security-default"),
             pod_security_exemptions: many("pod-security-exempt"),
@@ -274,6 +282,17 @@ impl Settings {
         Ok(self)
     }
 
+    /// What the cluster keeps, as it was written.
+    pub fn fixed(&self) -> Written {
+        let values = [
+            self.cluster_domain.clone(),
+            self.node.clone(),
+            self.pod_cidr.to_string(),
+            self.service_cidr.to_string(),
+        ];
+        FIXED.into_iter().zip(values.map(|value| vec![value])).collect()
+    }
+
     /// The flags that say the same again, for the daemon.
     pub fn flags(&self) -> Vec<String> {
         let mut flags = vec!["--profile".to_owned(), self.profile.clone()];
@@ -286,7 +305,7 @@ impl Settings {
         }
         flag("cgroup", self.cgroup.clone());
         flag("cluster-domain", self.cluster_domain.clone());
-        flag("data", self.data.display().to_string());
+        flag("data", self.data_flag().display().to_string());
         flag("deny-service-external-ips", self.deny_service_external_ips.to_string());
         for registry in &self.insecure_registries {
             flag("insecure-registry", registry.clone());
@@ -306,6 +325,14 @@ impl Settings {
         }
         flag("service-cidr", self.service_cidr.to_string());
         flags
+    }
+
+    /// The data folder as a flag names it: without the profile's name.
+    pub fn data_flag(&self) -> PathBuf {
+        let data = self.data.display().to_string();
+        let ending = format!("-{}", self.profile);
+        let base = data.strip_suffix(&ending).filter(|_| !self.is_host());
+        PathBuf::from(base.unwrap_or(&data))
     }
 
     /// The name of its context in a kubeconfig.
@@ -348,19 +375,83 @@ pub fn context(profile: &str) -> String {
     if profile == HOST_PROFILE { profile.to_owned() } else { format!("{HOST_PROFILE}-{profile}") }
 }
 
-/// The data folder, which has to be known before what is remembered in it can be read.
+impl Sources {
+    /// Each source with its name, the strongest first.
+    pub fn layers(&self) -> [(&'static str, &Written); 5] {
+        [
+            ("the cluster was made with it", &self.made),
+            ("flag", &self.flags),
+            ("environment", &self.environment),
+            ("flag of an earlier `up`", &self.remembered),
+            ("file", &self.file),
+        ]
+    }
+
+    /// How a source writes a setting.
+    fn as_written(&self, source: &str, name: &str, value: &str) -> String {
+        match source {
+            "environment" => format!("SKIFF_{}={value}", name.replace('-', "_").to_uppercase()),
+            "file" => format!("{name}: {value} in {}", self.file_path.display()),
+            _ => format!("--{name} {value}"),
+        }
+    }
+
+    /// Refuses another value for what the cluster stands on.
+    pub fn keep_what_is_made(&self, delete: &str) -> Result<()> {
+        for (source, layer) in &self.layers()[1..] {
+            for (name, made) in &self.made {
+                let Some(value) = layer.get(name).and_then(|values| values.last()) else {
+                    continue;
+                };
+                if Some(value) != made.last() {
+                    let wanted = self.as_written(source, name, value);
+                    let made = made.join(",");
+                    bail!(
+                        "{wanted}: the cluster was made with {made}, which cannot change: \
+                         `{delete}` first, or leave it out"
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What the file says in vain, since a flag of an earlier `up` says something else.
+    pub fn beaten(&self) -> Vec<String> {
+        let stronger =
+            |name: &str| [&self.flags, &self.environment].iter().any(|l| l.contains_key(name));
+        let mut beaten = Vec::new();
+        for (name, values) in self.file.iter().filter(|(name, _)| !stronger(name)) {
+            if let Some(remembered) = self.remembered.get(name).filter(|known| *known != values) {
+                beaten.push(format!(
+                    "{} counts for nothing: --{name} {} of an earlier `up` is remembered",
+                    self.as_written("file", name, &values.join(",")),
+                    remembered.join(","),
+                ));
+            }
+        }
+        beaten
+    }
+}
+
+/// The data folder, which has to be known before what is remembered in it can be read. A further profile's carries its
+/// name whoever named it: no two clusters share one.
 pub fn data_folder(profile: &str, sources: &Sources) -> PathBuf {
     let given = [&sources.flags, &sources.environment, &sources.file];
-    match given.iter().find_map(|layer| layer.get("data").and_then(|v| v.last())) {
-        Some(data) => PathBuf::from(data),
-        None => Path::new("/var/lib").join(context(profile)),
+    let given = given.iter().find_map(|layer| layer.get("data").and_then(|v| v.last()));
+    let base = given.map_or("/var/lib/skiff", |v| v).trim_end_matches('/');
+    match profile == HOST_PROFILE {
+        true => PathBuf::from(base),
+        false => PathBuf::from(format!("{base}-{profile}")),
     }
 }
 
 /// Reads a file of settings; one that is not there says nothing.
 pub fn read_file(path: &Path) -> Result<Option<Written>> {
     let text = match std::fs::read(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
         other => other.with_context(|| format!("reading {}", path.display()))?,
     };
     let written = parse(&text).with_context(|| format!("settings in {}", path.display()))?;
@@ -372,7 +463,9 @@ fn parse(text: &[u8]) -> Result<Written> {
     if text.lines().all(|line| line.trim().is_empty() || line.trim().starts_with('#')) {
         return Ok(Written::new());
     }
-    let map: Map<String, Value> = serde_saphyr::from_str(text)?;
+    let Value::Object(map) = crate::yaml::read(text)? else {
+        bail!("no settings: write lines as `listen: 127.0.0.1:6443`");
+    };
     let mut written = Written::new();
     for (key, value) in map {
         let Some(setting) = SETTINGS.iter().find(|setting| setting.name == key) else {

@@ -1,23 +1,20 @@
-//! `skiff status`: whether the cluster runs, for people and for scripts. Exit codes as minikube's: a bit for each of
-//! host (1), cluster (2) and Kubernetes (4) that is not well, and 85 for a cluster that is not there.
+//! `skiff status`: whether the cluster runs, for people and for scripts, and what helps. Exit codes as minikube's: a
+//! bit for each of host (1), cluster (2) and kubeconfig (4) that is not well, and 85 for a cluster that is not there.
 
 use crate::admin::Admin;
 use crate::commands::Run;
 use crate::kubeconfig::{Known, Kubeconfig};
-use crate::say;
+use crate::record::Record;
+use crate::{folder, lifecycle, say};
 use anyhow::{Context, Result};
 use clap::ArgMatches;
 use http::Method;
 use serde_json::{Value, json};
 
 const STOPPED: u8 = 7;
-const NOT_READY: u8 = 4;
+const NOT_READY: u8 = 2;
+const MISCONFIGURED: u8 = 4;
 const ABSENT: u8 = 85;
-
-/// Whether there is anything of the cluster.
-pub fn exists(run: &Run<'_>) -> bool {
-    run.place.folder().exists()
-}
 
 /// The cluster's authority as a kubeconfig names it; `None` before its first start.
 pub fn authority(run: &Run<'_>) -> Result<Option<String>> {
@@ -50,31 +47,96 @@ async fn collect(run: &Run<'_>) -> Result<(Value, u8)> {
         "daemon": "Stopped",
         "apiserver": "Stopped",
         "kubelet": "Stopped",
-        "kubeconfig": kubeconfig(run)?,
+        "kubeconfig": "Absent",
     });
-    if !exists(run) {
+    let mut next: Vec<String> = Vec::new();
+    let up = lifecycle::command(run, "up");
+    let code = collect_into(run, &mut status, &mut next, &up).await?;
+    status["next"] = json!(next);
+    Ok((status, code))
+}
+
+async fn collect_into(
+    run: &Run<'_>,
+    status: &mut Value,
+    next: &mut Vec<String>,
+    up: &str,
+) -> Result<u8> {
+    if !folder::exists(run)? {
         status["daemon"] = json!("Nonexistent");
-        return Ok((status, ABSENT));
+        next.push(format!("`{up}` makes it"));
+        return Ok(ABSENT);
     }
-    let Some(mut admin) = Admin::connect(run).await? else { return Ok((status, STOPPED)) };
+    let configured = kubeconfig(run, status, next, up)?;
+    let Some(mut admin) = Admin::connect(run).await? else {
+        next.insert(0, format!("`{up}` starts it"));
+        return Ok(STOPPED);
+    };
     let pid = admin.pid;
     let told = admin.ask(Method::GET, "/status").await?;
-    if let (Value::Object(status), Value::Object(told)) = (&mut status, told) {
+    if let (Value::Object(status), Value::Object(told)) = (&mut *status, told) {
         status.extend(told);
     }
     status["daemon"] = json!("Running");
     status["pid"] = json!(pid);
+    if let Some(gone) = status["addressGone"].as_str() {
+        let (down, logs) = (lifecycle::command(run, "down"), format!("{up} --{gone} ..."));
+        next.push(format!(
+            "no link has the address of --{gone}: `{down}`, then `{logs}` with one that is there"
+        ));
+    }
     let well = status["apiserver"] == "Running" && status["kubelet"] != "NotReady";
-    Ok((status, if well { 0 } else { NOT_READY }))
+    if !well {
+        next.push(format!("`{}` says why it is not ready", lifecycle::command(run, "logs")));
+    }
+    Ok(if well { 0 } else { NOT_READY } | if configured { 0 } else { MISCONFIGURED })
 }
 
-fn kubeconfig(run: &Run<'_>) -> Result<&'static str> {
-    let Some(authority) = authority(run)? else { return Ok("Absent") };
-    Ok(match Kubeconfig::of_caller()?.knows(&run.settings.context(), &authority)? {
-        Known::Current => "Current",
-        Known::Yes => "Configured",
-        Known::No => "Misconfigured",
-    })
+/// The caller's kubeconfigs, and those that `up` wrote to.
+pub fn kubeconfigs(run: &Run<'_>) -> Vec<Result<Kubeconfig>> {
+    let recorded = Record::read(&run.place).ok().flatten().map(|record| record.kubeconfigs);
+    let recorded = recorded.unwrap_or_default().into_iter().map(|path| Ok(Kubeconfig::at(&path)));
+    std::iter::once(Kubeconfig::of_caller()).chain(recorded).collect()
+}
+
+/// Says in `status` whether kubectl finds the cluster.
+fn kubeconfig(run: &Run<'_>, status: &mut Value, next: &mut Vec<String>, up: &str) -> Result<bool> {
+    let authority = match authority(run) {
+        Ok(Some(authority)) => authority,
+        Ok(None) => return Ok(true),
+        Err(error) => {
+            status["kubeconfig"] = json!(format!("Unreadable ({})", say::explain(&error)));
+            next.push(format!("`{up}` writes it anew"));
+            return Ok(false);
+        }
+    };
+    let mut state = ("Misconfigured".to_owned(), format!("`{up}` writes the context anew"));
+    for file in kubeconfigs(run) {
+        match file.and_then(|file| file.knows(&authority)) {
+            Ok(Known::No) => {}
+            Ok(Known::Current(name)) => {
+                status["kubeconfig"] = json!("Current");
+                status["context"] = json!(name);
+                return Ok(true);
+            }
+            Ok(Known::Yes(name)) => {
+                status["kubeconfig"] = json!("Configured");
+                status["context"] = json!(name);
+                next.push(format!("`kubectl config use-context {name}` makes it kubectl's"));
+                return Ok(true);
+            }
+            Err(error) => {
+                let print = lifecycle::command(run, "kubeconfig");
+                state = (
+                    format!("Unreadable ({})", say::explain(&error)),
+                    format!("mend the kubeconfig; `{print}` prints what belongs in it"),
+                );
+            }
+        }
+    }
+    status["kubeconfig"] = json!(state.0);
+    next.push(state.1);
+    Ok(false)
 }
 
 /// What stands in the way of pods, and what to type.
@@ -111,4 +173,7 @@ fn print(status: &Value) {
     rows.push(("kubeconfig", text("kubeconfig")));
     rows.push(("data", text("data")));
     rows.iter().for_each(|(name, value)| say::line(format_args!("{name}: {value}")));
+    for next in status["next"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        say::line(format_args!("next: {next}"));
+    }
 }

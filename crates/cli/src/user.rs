@@ -1,14 +1,20 @@
 //! Who called: through sudo it is not root whose kubeconfig is meant, but the user who typed the command.
+//!
+//! What lies in a user's folders is read and written with that user's rights, never with root's: a link that the user
+//! put there leads no further than the user gets.
 
 use anyhow::{Context, Result};
+use rustix::process::{Gid, Uid};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The person for whom files are written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     pub home: PathBuf,
-    /// Owner and group of what is written; `None`: whoever this process is.
-    pub owner: Option<(u32, u32)>,
+    /// User and group; `None`: whoever this process is.
+    pub ids: Option<(u32, u32)>,
 }
 
 /// Reads the environment that sudo leaves.
@@ -20,14 +26,43 @@ pub fn caller() -> Result<Caller> {
         (Some(uid), Some(gid)) if uid != 0 => {
             let home = home_of(&passwd()?, uid)
                 .with_context(|| format!("/etc/passwd has no user {uid}, who called sudo"))?;
-            Ok(Caller { home, owner: Some((uid, gid)) })
+            Ok(Caller { home, ids: Some((uid, gid)) })
         }
         _ => {
             let home = variable("HOME").filter(|home| !home.is_empty());
             let home = home.map_or_else(|| PathBuf::from("/root"), PathBuf::from);
-            Ok(Caller { home, owner: None })
+            Ok(Caller { home, ids: None })
         }
     }
+}
+
+/// Whose rights are enough for a file: of all who own a part of its path, the first who is not root. Whoever owns a
+/// part decides what lies below it, so links are not followed here.
+pub fn owner_of(path: &Path) -> Option<(u32, u32)> {
+    let parts: Vec<_> = path.ancestors().collect();
+    let owner = |part: &&Path| {
+        let found = std::fs::symlink_metadata(part).ok()?;
+        (found.uid() != 0).then_some((found.uid(), found.gid()))
+    };
+    parts.iter().rev().find_map(owner)
+}
+
+/// Does something with the rights of a user. They are a thread's own (credentials(7)), which ends with the work.
+pub fn with_rights_of<T: Send>(
+    ids: Option<(u32, u32)>,
+    work: impl FnOnce() -> Result<T> + Send,
+) -> Result<T> {
+    let Some((uid, gid)) = ids else { return work() };
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    let become_them = move || -> rustix::io::Result<()> {
+        set_thread_groups(&[gid])?;
+        set_thread_res_gid(gid, gid, gid)?;
+        set_thread_res_uid(uid, uid, uid)
+    };
+    std::thread::scope(|scope| {
+        let work = || become_them().context("taking the caller's rights").and_then(|()| work());
+        scope.spawn(work).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 fn number(text: Option<String>) -> Option<u32> {
@@ -41,10 +76,12 @@ fn home_of(passwd: &str, uid: u32) -> Option<PathBuf> {
     Some(PathBuf::from(found.next()?.get(5)?))
 }
 
-/// The kubeconfig that kubectl would write to: the first of $KUBECONFIG, else the usual one.
-pub fn kubeconfig(caller: &Caller, variable: Option<&str>) -> PathBuf {
-    let first = variable.into_iter().flat_map(|list| list.split(':')).find(|path| !path.is_empty());
-    first.map_or_else(|| usual_kubeconfig(&caller.home), PathBuf::from)
+/// The files that kubectl reads: those of $KUBECONFIG, else the usual one.
+pub fn kubeconfigs(caller: &Caller, variable: Option<&str>) -> Vec<PathBuf> {
+    let named = variable.into_iter().flat_map(|list| list.split(':'));
+    let named = named.filter(|path| !path.is_empty());
+    let named: Vec<_> = named.filter_map(|path| std::path::absolute(path).ok()).collect();
+    if named.is_empty() { vec![usual_kubeconfig(&caller.home)] } else { named }
 }
 
 pub fn usual_kubeconfig(home: &Path) -> PathBuf {
@@ -63,15 +100,17 @@ mod tests {
     }
 
     #[test]
-    fn the_first_file_that_is_named() {
-        let caller = Caller { home: "/home/ann".into(), owner: None };
-        for (variable, path) in [
+    fn all_files_that_are_named() {
+        let caller = Caller { home: "/home/ann".into(), ids: None };
+        for (variable, paths) in [
             (None, "/home/ann/.kube/config"),
             (Some(""), "/home/ann/.kube/config"),
-            (Some("/a:/b"), "/a"),
+            (Some("/a:/b"), "/a /b"),
             (Some(":/b"), "/b"),
         ] {
-            assert_eq!(kubeconfig(&caller, variable), Path::new(path));
+            let found = kubeconfigs(&caller, variable);
+            let found: Vec<_> = found.iter().map(|path| path.display().to_string()).collect();
+            assert_eq!(found.join(" "), paths);
         }
     }
 }

@@ -9,21 +9,73 @@ use clap_complete::Shell;
 const CLUSTER: &str = "Which cluster";
 const SETTING: &str = "Settings";
 
+/// All words.
 pub fn tree(kubernetes: &'static str) -> Command {
-    Command::new("skiff")
+    let background = switch("background", "It was started by `up`").hide(true);
+    shown(kubernetes)
+        .mut_subcommand("server", |server| server.arg(background))
+        .subcommand(Command::new("demo-server").hide(true).about("Serve the demo's page"))
+}
+
+/// The words for people.
+pub fn shown(kubernetes: &'static str) -> Command {
+    let tree = Command::new("skiff")
         .about("All of Kubernetes in one program")
-        .version(env!("CARGO_PKG_VERSION"))
-        .long_version(format!("{} (Kubernetes {kubernetes})", env!("CARGO_PKG_VERSION")).leak() as &str)
+        .version(format!("{} (Kubernetes {kubernetes})", env!("CARGO_PKG_VERSION")).leak() as &str)
         .subcommand_required(true)
         .arg_required_else_help(true)
         .after_help(
-            "Settings may also stand in the environment (SKIFF_LISTEN for --listen) or in a file\n\
-             (/etc/skiff/config.yaml, or /etc/skiff/NAME.yaml for profile NAME; --config names another).",
+            "Settings may also stand in the environment (SKIFF_LISTEN for --listen) or in\n\
+             a file (/etc/skiff/config.yaml, or /etc/skiff/NAME.yaml for profile NAME;\n\
+             --config names another).",
         )
         .args(which())
         .subcommands(life())
         .subcommand(images())
-        .subcommands(rest())
+        .subcommands(rest());
+    narrow(tree)
+}
+
+/// A terminal is 80 columns wide, and help on a line of its own is ten columns in.
+const HELP_COLUMNS: usize = 70;
+
+/// Breaks long help at blanks, so that no terminal breaks it within a word.
+fn narrow(command: Command) -> Command {
+    let command = command.mut_args(|arg| {
+        let short = arg.get_help().map(|help| filled(&help.to_string()));
+        let long = arg.get_long_help().map(|help| filled(&help.to_string()));
+        let own_line = short.as_ref().is_some_and(|help| help.len() > SHORT_HELP);
+        let arg = arg.next_line_help(own_line || long.is_some());
+        let arg = match short {
+            Some(help) => arg.help(help),
+            None => arg,
+        };
+        match long {
+            Some(help) => arg.long_help(help),
+            None => arg,
+        }
+    });
+    command.mut_subcommands(narrow)
+}
+
+/// Longer help does not fit beside a flag.
+const SHORT_HELP: usize = 48;
+
+fn filled(text: &str) -> String {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let last = lines.last_mut().filter(|line| line.len() + 1 + word.len() <= HELP_COLUMNS);
+        match last {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) => *line += &format!(" {word}"),
+            None => lines.push(word.to_owned()),
+        }
+    }
+    lines.join("\n")
+}
+
+fn switch(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
 }
 
 /// Flags that say which cluster is meant: good on every command.
@@ -75,9 +127,6 @@ fn flag(setting: &'static Setting) -> Arg {
 }
 
 fn life() -> Vec<Command> {
-    let switch = |name: &'static str, help: &'static str| {
-        Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
-    };
     let wait = Arg::new("wait")
         .long("wait")
         .value_name("FOR")
@@ -86,7 +135,9 @@ fn life() -> Vec<Command> {
         .default_value("node")
         .default_missing_value("node")
         .value_parser(["node", "api", "none"])
-        .help("When to return: node (it is Ready), api (it answers), none");
+        .hide_default_value(true)
+        .hide_possible_values(true)
+        .help("When to return: node (it is Ready), api (it answers), none [default: node]");
     let timeout = Arg::new("timeout")
         .long("timeout")
         .value_name("SECONDS")
@@ -96,13 +147,11 @@ fn life() -> Vec<Command> {
     vec![
         Command::new("up")
             .visible_alias("start")
-            .about("Start the cluster, or make it; does nothing to one that runs")
+            .about("Start the cluster, or make it")
             .arg(switch("demo", "Deploy a demo and fetch its page"))
             .args([wait, timeout])
             .args(settings()),
-        Command::new("down")
-            .visible_alias("stop")
-            .about("Stop the cluster and its containers; everything is kept for the next `up`"),
+        Command::new("down").visible_alias("stop").about("Stop the cluster, keep its data"),
         Command::new("delete").about("Stop the cluster and remove every trace of it"),
         Command::new("status")
             .about("Say whether the cluster runs, and how it is")
@@ -121,8 +170,7 @@ fn life() -> Vec<Command> {
             ),
         Command::new("server")
             .about("Run the daemon in the foreground, for systemd")
-            .args(settings())
-            .arg(switch("background", "It was started by `up`").hide(true)),
+            .args(settings()),
     ]
 }
 
@@ -133,7 +181,9 @@ fn output(formats: &'static [&'static str]) -> Arg {
         .value_name("FORMAT")
         .default_value(formats[0])
         .value_parser(formats.to_vec())
-        .help("How to print it")
+        .hide_default_value(true)
+        .hide_possible_values(true)
+        .help(format!("{} [default: {}]", formats.join(" or "), formats[0]))
 }
 
 fn images() -> Command {
@@ -193,6 +243,18 @@ fn images() -> Command {
 
 fn rest() -> Vec<Command> {
     vec![
+        config(),
+        Command::new("profile")
+            .about("List the clusters of this machine")
+            .subcommand_required(true)
+            .arg_required_else_help(true)
+            .subcommand(
+                Command::new("list")
+                    .visible_alias("ls")
+                    .about("List the clusters, running or not")
+                    .arg(output(&["table", "json"]))
+                    .arg(switch("quiet", "Names alone").short('q')),
+            ),
         Command::new("kubeconfig").about("Print a kubeconfig of the cluster's owner"),
         Command::new("version")
             .about("Print the versions of Skiff and of Kubernetes")
@@ -200,11 +262,29 @@ fn rest() -> Vec<Command> {
         Command::new("completion").about("Print a completion script for a shell").arg(
             Arg::new("shell")
                 .required(true)
+                .value_name("SHELL")
+                .hide_possible_values(true)
                 .value_parser(clap::value_parser!(Shell))
-                .help("bash: source <(skiff completion bash)"),
+                .help("bash, zsh, fish, ... as in: source <(skiff completion bash)"),
         ),
-        Command::new("demo-server").hide(true).about("Serve the demo's page"),
     ]
+}
+
+fn config() -> Command {
+    let names: Vec<_> = SETTINGS.iter().map(|setting| setting.name).collect();
+    Command::new("config")
+        .about("List the settings that count, and forget those of flags")
+        .subcommand(
+            Command::new("reset").about("Forget what flags of an earlier `up` said").arg(
+                Arg::new("names")
+                    .value_name("SETTING")
+                    .required(true)
+                    .num_args(1..)
+                    .hide_possible_values(true)
+                    .value_parser(names)
+                    .help("A setting, as `skiff config` lists it"),
+            ),
+        )
 }
 
 #[cfg(test)]
@@ -214,6 +294,27 @@ mod tests {
     #[test]
     fn the_tree_is_sound() {
         tree("v1.0.0").debug_assert();
+    }
+
+    /// Every page of help, short and long.
+    #[test]
+    fn help_fits_a_terminal() {
+        fn pages(command: &mut Command, path: &str, seen: &mut usize) {
+            for page in [command.render_help(), command.render_long_help()] {
+                for line in page.to_string().lines() {
+                    assert!(line.chars().count() <= 80, "{path}: {line:?}");
+                    *seen += 1;
+                }
+            }
+            for below in command.get_subcommands_mut() {
+                let path = format!("{path} {}", below.get_name());
+                pages(below, &path, seen);
+            }
+        }
+        let (mut tree, mut seen) = (tree("v1.37.1"), 0);
+        tree.build();
+        pages(&mut tree, "skiff", &mut seen);
+        assert!(seen > 400, "{seen}");
     }
 
     #[test]

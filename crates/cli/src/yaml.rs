@@ -3,6 +3,14 @@
 use anyhow::Result;
 use serde_json::Value;
 
+/// Reads a document; what is wrong with one is said in one line, without a picture of it.
+pub fn read(text: &str) -> Result<Value> {
+    serde_saphyr::from_str(text).map_err(|error| {
+        let error = error.to_string();
+        anyhow::anyhow!("no YAML: {}", error.lines().next().unwrap_or("unreadable"))
+    })
+}
+
 pub fn text(value: &Value) -> Result<String> {
     let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
     Ok(serde_saphyr::to_string_with_options(value, options)?)

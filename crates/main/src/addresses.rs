@@ -6,7 +6,7 @@ use skiff_net::{NetNs, node_address};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// The addresses of one machine, found out once.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Addresses {
     /// Where pods and other machines reach the API and the node.
     pub advertise: Ipv4Addr,

@@ -2,7 +2,7 @@
 //! them all.
 
 use crate::addresses::Addresses;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use skiff_api::Status;
 use skiff_api::ip::Cidr;
 use skiff_api::registry::Kinds;
@@ -25,9 +25,10 @@ use skiff_server::ready::Ready;
 use skiff_server::token::Tokens;
 use skiff_server::unreadable::Unreadable;
 use skiff_server::{Build, Entry, Server, keys};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
+use tokio::net::TcpListener;
 
 /// A running machine.
 pub struct Machine {
@@ -66,9 +67,7 @@ impl Machine {
         crate::bootstrap::run(&client, kinds, ranges, addresses.api, settings, &wanted).await?;
         let caches = start_loops(&server, &serve, ca, wanted.clone(), &world, &tasks);
         start_scheduler(&serve, &caches, &world, &tasks, &settings.node);
-        let listener = tokio::net::TcpListener::bind(settings.listen).await.with_context(|| {
-            format!("listening on {}: is another cluster running there?", settings.listen)
-        })?;
+        let listener = listen(settings).await?;
         let node =
             crate::node::start(settings, &addresses, &images, &serve, &world, &tasks).await?;
         crate::served::Served { settings, world: &world, tasks: &tasks, wanted: &wanted }
@@ -89,6 +88,19 @@ impl Machine {
         drop(self.node);
         self.store.close().await;
     }
+}
+
+async fn listen(settings: &Settings) -> Result<TcpListener> {
+    let at = settings.listen;
+    TcpListener::bind(at).await.map_err(|error| match error.kind() {
+        ErrorKind::AddrInUse => anyhow!(
+            "{at} is taken by another program: end that, or `skiff up --listen ADDRESS:PORT` with another port"
+        ),
+        ErrorKind::AddrNotAvailable => anyhow!(
+            "no link of this machine has the address of {at}: `skiff up --listen ADDRESS:PORT` with one that is there"
+        ),
+        _ => anyhow!("listening on {at}: {error}: `skiff up --listen ADDRESS:PORT` takes another"),
+    })
 }
 
 fn open_store(settings: &Settings, world: &World) -> Result<Arc<dyn skiff_store::Store>> {

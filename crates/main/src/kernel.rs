@@ -127,7 +127,7 @@ pub fn unmount(folder: &Path) -> Result<()> {
 }
 
 /// Mount points below a folder, in the order in which they were mounted (proc(5), field 5 of mountinfo).
-fn mounts(folder: &Path) -> Result<Vec<PathBuf>> {
+pub fn mounts(folder: &Path) -> Result<Vec<PathBuf>> {
     let text = std::fs::read_to_string("/proc/self/mountinfo").context("reading the mounts")?;
     let points = text.lines().filter_map(|line| line.split(' ').nth(4)).map(unescape);
     Ok(points.filter(|point| point.starts_with(folder) && point != folder).collect())

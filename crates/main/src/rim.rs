@@ -5,7 +5,11 @@ use anyhow::Result;
 use skiff_cli::settings::Settings;
 use skiff_cli::{Host, Mode};
 use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+
+/// Where containers and their volumes are mounted, in a data folder.
+const MOUNTED: [&str; 2] = ["runtime", "node"];
 
 /// The real one.
 pub struct Rim;
@@ -21,6 +25,7 @@ impl Host for Rim {
 
     fn raise(&self, settings: &Settings) -> Result<Option<Ipv4Addr>> {
         if settings.is_host() {
+            machines::claim_host(settings)?;
             return Ok(None);
         }
         Ok(machines::raise(settings)?.address())
@@ -38,9 +43,24 @@ impl Host for Rim {
     }
 
     fn remove_traces(&self, settings: &Settings) -> Result<()> {
-        if settings.is_host() {
+        // Links and tables are the host's last cluster's, which may be another by now.
+        if settings.is_host() && machines::leave_host(settings)? {
             kernel::remove_network(settings)?;
         }
-        kernel::unmount(&settings.data)
+        for folder in MOUNTED.map(|name| settings.data.join(name)) {
+            // A link leads to what is somebody else's.
+            if folder.is_dir() && !folder.is_symlink() {
+                kernel::unmount(&folder)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn mounts(&self, folder: &Path) -> Result<Vec<PathBuf>> {
+        kernel::mounts(folder)
+    }
+
+    fn machines(&self) -> Result<Vec<(String, PathBuf)>> {
+        machines::all()
     }
 }

@@ -1,11 +1,12 @@
 //! The daemon's process: from its settings to its end.
 //!
-//! It ends in two ways. Told to stop (`skiff down`), it ends its containers too. Terminated by a signal (systemd, an
-//! upgrade) or killed, it leaves them running, and the next daemon adopts them.
+//! It ends in three ways. Told to stop (`skiff down`), it ends its containers too. Terminated by a signal (systemd, an
+//! upgrade) or killed, it leaves them running, and the next daemon adopts them. When the machine's address changes it
+//! executes itself: the next daemon is the same process.
 
 use crate::admin::{self, Door};
 use crate::assemble::Machine;
-use crate::{kernel, log};
+use crate::{kernel, log, moved};
 use anyhow::{Context, Result};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use skiff_base::World;
@@ -34,17 +35,21 @@ enum End {
     Signal,
     /// The cluster stops.
     Told,
+    /// The machine has other addresses: everything that stands on them begins anew.
+    Moved,
 }
 
 pub fn run(settings: Settings, mode: Mode) -> Result<()> {
     if std::env::var_os(MALLOC.0).is_none() {
-        let program = std::env::current_exe().context("finding the program of this process")?;
-        let error =
-            Command::new(program).args(std::env::args_os().skip(1)).env(MALLOC.0, MALLOC.1).exec();
-        return Err(error).context("executing the daemon");
+        return begin_anew();
     }
+    rustix::thread::set_name(c"skiff").context("naming the daemon")?;
     if mode == Mode::Background {
-        rustix::process::setsid().context("leaving the caller's session")?;
+        match rustix::process::setsid() {
+            // It has begun anew and leads its session already.
+            Err(rustix::io::Errno::PERM) => {}
+            left => _ = left.context("leaving the caller's session")?,
+        }
     }
     let place = Place::of(&settings.data);
     let folder = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&settings.data);
@@ -59,7 +64,10 @@ pub fn run(settings: Settings, mode: Mode) -> Result<()> {
     raise_open_files()?;
     let result = runtime.block_on(live(Arc::new(settings), &place, mode));
     runtime.shutdown_timeout(LAST_CALLS);
-    result
+    match result? {
+        End::Moved => begin_anew(),
+        End::Signal | End::Told => Ok(()),
+    }
 }
 
 /// The usual limit of 1,024 open files is less than the connections that may be open.
@@ -69,24 +77,38 @@ fn raise_open_files() -> Result<()> {
     setrlimit(Resource::Nofile, limit).context("raising the limit of open files")
 }
 
-async fn live(settings: Arc<Settings>, place: &Place, mode: Mode) -> Result<()> {
+/// Executes the same program, which stays the same when a newer one has taken its name.
+fn begin_anew() -> Result<()> {
+    let mut args = std::env::args_os();
+    let mut program = Command::new("/proc/self/exe");
+    program.arg0(args.next().unwrap_or_else(|| "skiff".into())).args(args);
+    Err(program.env(MALLOC.0, MALLOC.1).exec()).context("executing the daemon")
+}
+
+async fn live(settings: Arc<Settings>, place: &Place, mode: Mode) -> Result<End> {
     let world = World::real();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let socket = admin::listen(place)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), data = %settings.data.display(), "starting");
     let machine = Machine::start(&settings, world.clone()).await?;
+    let addresses = machine.addresses.clone();
     let (door, mut told) = Door::new(&settings, &machine, world.clone());
     machine.tasks.spawn(admin::run(Arc::new(door), socket, machine.tasks.clone()));
     std::fs::write(place.pid_file(), format!("{}\n", std::process::id()))?;
     tracing::info!(listen = %settings.listen, took = ?world.uptime(), "the API answers");
-    if mode == Mode::Background {
-        tell_ready()?;
+    match mode {
+        Mode::Background => tell_ready()?,
+        Mode::Foreground => {
+            let kubeconfig = place.kubeconfig().display().to_string();
+            tracing::info!("kubectl finds it with KUBECONFIG={kubeconfig}, or `skiff kubeconfig`");
+        }
     }
     let end = tokio::select! {
         _ = terminate.recv() => End::Signal,
         _ = interrupt.recv() => End::Signal,
         _ = told.changed() => End::Told,
+        () = moved::moved(&settings, &addresses, &world) => End::Moved,
     };
     tracing::info!(?end, "stopping");
     machine.stop().await;
@@ -97,7 +119,7 @@ async fn live(settings: Arc<Settings>, place: &Place, mode: Mode) -> Result<()> 
         std::fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))?;
     }
     tracing::info!("stopped");
-    Ok(())
+    Ok(end)
 }
 
 /// The caller waits for this line; then the output leads nowhere.

@@ -123,7 +123,7 @@ impl Served<'_> {
 async fn listen() -> Result<TcpListener> {
     let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, node::PORT));
     TcpListener::bind(address).await.with_context(|| {
-        format!("listening on {address}: is another node running on this machine?")
+        format!("listening on {address}: end the other node there, or use `skiff -p NAME up`")
     })
 }
 

@@ -15,6 +15,7 @@
 pub mod address;
 pub mod error;
 mod legacy;
+pub mod moves;
 pub mod namespace;
 pub mod netlink;
 pub mod nft;
@@ -26,6 +27,7 @@ pub mod way_out;
 
 pub use address::{Cidr, Protocol};
 pub use error::{Error, Result};
+pub use moves::Moves;
 pub use namespace::NetNs;
 pub use passage::Obstacle;
 pub use pods::{Attach, Attachment, HostPort, PodNetwork, PodNetworkConfig, node_address};

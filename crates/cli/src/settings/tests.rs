@@ -39,6 +39,64 @@ fn a_profile_has_places_of_its_own() {
 }
 
 #[test]
+fn a_folder_that_was_named_carries_the_profiles_name() {
+    for (given, host, dev) in
+        [("/d", "/d", "/d-dev"), ("/d/", "/d", "/d-dev"), ("/d-dev", "/d-dev", "/d-dev-dev")]
+    {
+        for layer in 0..3 {
+            let mut sources = Sources::default();
+            let written = written(&[("data", given)]);
+            match layer {
+                0 => sources.flags = written,
+                1 => sources.environment = written,
+                _ => sources.file = written,
+            }
+            let data = |profile| Settings::resolve(profile, "host", &sources).unwrap().data;
+            assert_eq!(data("skiff"), Path::new(host));
+            assert_eq!(data("dev"), Path::new(dev));
+        }
+    }
+}
+
+#[test]
+fn what_the_cluster_was_made_with_stays() {
+    let made = written(&[("node", "first"), ("pod-cidr", "10.1.0.0/16")]);
+    let mut sources = Sources { made, ..Sources::default() };
+    sources.keep_what_is_made("skiff delete").unwrap();
+    assert_eq!(Settings::resolve("skiff", "renamed", &sources).unwrap().node, "first");
+    sources.flags = written(&[("node", "first"), ("listen", "127.0.0.1:1")]);
+    sources.keep_what_is_made("skiff delete").unwrap();
+    let mut refused = String::new();
+    let mut try_it = |sources: &Sources| {
+        refused += &format!("{}\n", sources.keep_what_is_made("skiff delete").unwrap_err());
+    };
+    sources.flags = written(&[("node", "other")]);
+    try_it(&sources);
+    sources.flags.clear();
+    sources.environment = written(&[("pod-cidr", "10.2.0.0/16")]);
+    try_it(&sources);
+    sources.environment.clear();
+    sources.file = written(&[("pod-cidr", "10.3.0.0/16")]);
+    sources.file_path = "/etc/skiff/config.yaml".into();
+    try_it(&sources);
+    expect![[r#"
+        --node other: the cluster was made with first, which cannot change: `skiff delete` first, or leave it out
+        SKIFF_POD_CIDR=10.2.0.0/16: the cluster was made with 10.1.0.0/16, which cannot change: `skiff delete` first, or leave it out
+        pod-cidr: 10.3.0.0/16 in /etc/skiff/config.yaml: the cluster was made with 10.1.0.0/16, which cannot change: `skiff delete` first, or leave it out
+    "#]]
+    .assert_eq(&refused);
+}
+
+#[test]
+fn a_host_name_becomes_a_nodes_name() {
+    for (host, node) in
+        [("Host", "host"), ("Anns_MacBook", "anns-macbook"), ("a.b-.c", "a.b.c"), ("_", "node")]
+    {
+        assert_eq!(Settings::resolve("skiff", host, &Sources::default()).unwrap().node, node);
+    }
+}
+
+#[test]
 fn what_cannot_be_is_refused() {
     let mut seen = String::new();
     for (name, value) in [
@@ -51,6 +109,8 @@ fn what_cannot_be_is_refused() {
         ("data", "relative"),
         ("data", "/var/../etc"),
         ("node", "UPPER"),
+        ("log-level", "loud"),
+        ("log-level", "info,skiff_node"),
         ("registry-mirror", "registry.k8s.io"),
         ("deny-service-external-ips", "yes"),
         ("pod-security-default", "deny=baseline"),
@@ -74,6 +134,8 @@ fn what_cannot_be_is_refused() {
         data "relative": it has to be an absolute path without . and ..
         data "/var/../etc": it has to be an absolute path without . and ..
         node "UPPER": it has to be a name of a-z, 0-9, - and .
+        log-level "loud": it has to be error, warn, info, debug or trace, or by part, as in info,skiff_node=debug
+        log-level "info,skiff_node": it has to be error, warn, info, debug or trace, or by part, as in info,skiff_node=debug
         registry-mirror "registry.k8s.io": it has to be a registry and a URL, as in registry.k8s.io=http://127.0.0.1:5000
         deny-service-external-ips "yes": it has to be true or false
         pod-security-default "deny=baseline": it has to begin with one of enforce=, audit=, warn=
@@ -93,6 +155,10 @@ fn a_file_reads_back_and_unknown_words_are_refused() {
     assert_eq!(parse(b"# nothing\n").unwrap(), Written::new());
     let error = parse(b"listn: x").unwrap_err().to_string();
     assert!(error.starts_with("there is no setting \"listn\"; there are: advertise, "), "{error}");
+    for text in ["x: [", "- a", "a: *b"] {
+        let error = format!("{:#}", parse(text.as_bytes()).unwrap_err());
+        assert!(error.starts_with("no ") && error.lines().count() == 1, "{error}");
+    }
     assert_eq!(parse(b"data: [a]").unwrap_err().to_string(), "data has to be a text");
 }
 
@@ -125,8 +191,10 @@ fn the_page_says_what_the_table_says() {
         A setting is given as a flag (`skiff up --listen X`), in the environment (`SKIFF_LISTEN=X`) or in a file\n\
         (`listen: X` in `/etc/skiff/config.yaml`, for profile NAME in `/etc/skiff/NAME.yaml`; `--config FILE` or\n\
         `$SKIFF_CONFIG` name another). The first of these wins. What `skiff up` was told by flags it remembers below\n\
-        the data folder, and uses it before the file from then on; `skiff delete` forgets it. A file with an unknown\n\
-        word is refused.\n\n\
+        the data folder, and uses it before the file from then on; `skiff config` lists what counts and where it\n\
+        comes from, `skiff config reset NAME` and `skiff delete` forget it. `cluster-domain`, `node`, `pod-cidr` and\n\
+        `service-cidr` stay what they were at the first `up`: another value is refused until `skiff delete`. A file\n\
+        with an unknown word is refused.\n\n\
         | setting | value | default | what it does | who uses it |\n|---|---|---|---|---|\n"
         .to_owned();
     for setting in SETTINGS {

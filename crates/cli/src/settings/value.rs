@@ -12,6 +12,8 @@ pub(super) enum Shape {
     /// Whom Pod Security asks nothing of.
     Exemption,
     Folder,
+    /// What is logged: levels, for all or by part.
+    Level,
     Mirrors,
     /// A DNS name: labels of a-z, 0-9 and -.
     Name,
@@ -24,7 +26,6 @@ pub(super) enum Shape {
     /// A mode of Pod Security with its level.
     Standard,
     Switch,
-    Text,
 }
 
 /// The longest DNS name (RFC 1035, section 2.3.4).
@@ -38,6 +39,7 @@ impl Shape {
             Shape::Cgroup => "PATH",
             Shape::Exemption => "SORT=NAME",
             Shape::Folder => "FOLDER",
+            Shape::Level => "LEVEL",
             Shape::Mirrors => "REGISTRY=URL",
             Shape::Name => "NAME",
             Shape::Range => "CIDR",
@@ -46,7 +48,6 @@ impl Shape {
             Shape::Sysctls => "SYSCTL",
             Shape::Standard => "MODE=LEVEL",
             Shape::Switch => "BOOL",
-            Shape::Text => "LEVEL",
         }
     }
 
@@ -56,6 +57,7 @@ impl Shape {
             Shape::Cgroup => is_below(value),
             Shape::Exemption => return Exemptions::default().add(value),
             Shape::Folder => value.starts_with('/') && value.len() > 1 && is_below(&value[1..]),
+            Shape::Level => value.split(',').all(is_level),
             Shape::Mirrors => is_mirror(value),
             Shape::Name => is_name(value),
             Shape::Range => return Range::parse(value).map(|_| ()),
@@ -64,7 +66,6 @@ impl Shape {
             Shape::Sysctls => is_sysctl(value),
             Shape::Standard => return Policy::default().set(value),
             Shape::Switch => value == "true" || value == "false",
-            Shape::Text => !value.is_empty(),
         };
         if fits { Ok(()) } else { Err(format!("it has to be {}", self.wanted())) }
     }
@@ -75,6 +76,9 @@ impl Shape {
             Shape::Cgroup => "a path without . and .., as in skiff or machine/skiff",
             Shape::Exemption => "namespace=, runtime-class= or user= and a name",
             Shape::Folder => "an absolute path without . and ..",
+            Shape::Level => {
+                "error, warn, info, debug or trace, or by part, as in info,skiff_node=debug"
+            }
             Shape::Mirrors => "a registry and a URL, as in registry.k8s.io=http://127.0.0.1:5000",
             Shape::Name => "a name of a-z, 0-9, - and .",
             Shape::Registry => "a host, mostly with a port, as in 192.0.2.7:5000",
@@ -83,7 +87,6 @@ impl Shape {
             Shape::Sysctls => "a sysctl of a namespace, as in kernel.msgmax or net.core.*",
             Shape::Standard => "a mode and a level, as in enforce=baseline:latest",
             Shape::Switch => "true or false",
-            Shape::Text => "a word",
         }
     }
 }
@@ -91,6 +94,14 @@ impl Shape {
 fn is_below(path: &str) -> bool {
     let named = |part: &str| !part.is_empty() && part != "." && part != "..";
     path.strip_suffix('/').unwrap_or(path).split('/').all(named)
+}
+
+fn is_level(text: &str) -> bool {
+    let part = |part: &str| {
+        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"_:-".contains(&b))
+    };
+    let level = text.split_once('=').map_or(Some(text), |(of, level)| part(of).then_some(level));
+    matches!(level, Some("off" | "error" | "warn" | "info" | "debug" | "trace"))
 }
 
 fn is_mirror(text: &str) -> bool {
@@ -119,6 +130,17 @@ fn is_name(name: &str) -> bool {
         !label.is_empty() && label.len() <= LABEL_MOST && ends && label.bytes().all(inner)
     };
     name.len() <= NAME_MOST && name.split('.').all(label)
+}
+
+/// A name that is like this one: other letters than a name's are taken for `-`.
+pub(super) fn as_name(text: &str) -> String {
+    let letter = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' };
+    let text: String = text.to_lowercase().chars().map(letter).collect();
+    let labels = text.split('.').map(|label| label.trim_matches('-')).filter(|l| !l.is_empty());
+    match labels.collect::<Vec<_>>().join(".") {
+        name if is_name(&name) => name,
+        _ => "node".to_owned(),
+    }
 }
 
 /// A range of addresses, `10.244.0.0/16`.

@@ -1,6 +1,7 @@
 //! How the cluster is, and when it is ready: asked of the API like anybody else would.
 
 use super::Door;
+use crate::moved::is_here;
 use anyhow::Result;
 use serde_json::{Map, Value, json};
 use skiff_api::views::{Key, Node, Pod, View};
@@ -24,7 +25,12 @@ pub async fn status(door: &Door) -> Result<Value> {
         let count = pods.entry(pod.status.phase).or_insert(json!(0));
         *count = json!(count.as_u64().unwrap_or(0) + 1);
     }
+    let settings = &door.settings;
+    let named =
+        [("listen", Some(settings.listen.ip())), ("advertise", settings.advertise.map(Into::into))];
+    let gone = named.iter().find(|(_, address)| address.is_some_and(|address| !is_here(address)));
     Ok(json!({
+        "addressGone": gone.map(|(name, _)| name),
         "version": format!("v{}", env!("CARGO_PKG_VERSION")),
         "kubernetes": skiff_server::paths::VERSION,
         "server": door.server,
