@@ -16,3 +16,6 @@ pub mod kit;
 pub mod kubectl;
 pub mod load;
 pub mod machine;
+
+#[cfg(test)]
+mod records;

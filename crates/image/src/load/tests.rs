@@ -250,6 +250,23 @@ fn evil_archives_are_refused_and_leave_nothing() {
             }),
         ),
         (
+            "index and manifest",
+            oci("", |kind, bytes| match kind {
+                "index" => br#"{"schemaVersion":2,"manifests":[],"layers":[]}"#.to_vec(),
+                _ => bytes,
+            }),
+        ),
+        (
+            "index that says manifest",
+            oci("", |kind, bytes| match kind {
+                "index" => {
+                    let name = crate::manifest::OCI_MANIFEST;
+                    format!(r#"{{"schemaVersion":2,"mediaType":"{name}","manifests":[]}}"#).into()
+                }
+                _ => bytes,
+            }),
+        ),
+        (
             "deep json",
             oci("", |kind, bytes| match kind {
                 "index" => b"[".repeat(100_000),
@@ -301,6 +318,8 @@ fn evil_archives_are_refused_and_leave_nothing() {
         wrong document: wrong digest of blobs/
         name: couldn't parse image name "UPPER": invalid reference format: repository name (library/UPPER) must be lowercase
         index is a manifest: cannot read index.json: invalid checksum digest length: "sha256:0" at line 1 column 48
+        index and manifest: cannot read index.json: it is neither a manifest nor an index
+        index that says manifest: cannot read index.json: it is neither a manifest nor an index
         deep json: cannot read index.json: invalid type: sequence, expected u32 at line 1 column 1
         missing layer: not an image archive: gone/layer.tar is missing
         loop of links: not an image archive: l links to a link
