@@ -13,7 +13,7 @@ use crate::sys::{self, mount as m};
 use crate::{Error, Result, failed};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 
 const NOSUID: u64 = libc::MOUNT_ATTR_NOSUID;
@@ -174,9 +174,11 @@ fn mount_root(job: &Job) -> Result<()> {
                 .map_err(failed("mount the root"))
         }
         Rootfs::Overlay { lower, upper, work } => {
+            // The mode of the upper one is what the container sees as that of `/`.
+            let mut folders = std::fs::DirBuilder::new();
+            folders.recursive(true).mode(0o755);
             for path in [upper, work] {
-                std::fs::create_dir_all(path)
-                    .map_err(failed(format_args!("make {}", path.display())))?;
+                folders.create(path).map_err(failed(format_args!("make {}", path.display())))?;
             }
             // mount(2) takes one page of options: names of open files are short, however long the
             // paths of an image of 128 layers are.
