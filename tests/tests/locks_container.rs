@@ -58,7 +58,7 @@ fn nothing_leads_out_of_a_container() {
     let mounted = format!("{volumes}{shared}");
     let daemon = c.daemon();
     let out = format!("/proc/{daemon}/root{at}/made");
-    let own = "/proc/1/root/tmp/x";
+    let own = format!("/proc/1/root{at}/through");
     let host = r#""hostPID":true,"#;
     let host_mounted = format!("{volumes}{host}");
     // Name, image, fields of the pod, of the container, and what the refusal names.
@@ -69,7 +69,7 @@ fn nothing_leads_out_of_a_container() {
         ("make", BUSYBOX, host, folder(&out), "chdir to cwd"),
         ("link", ILL, shared, folder("/way/etc"), "chdir to cwd (\"/way/etc\")"),
         ("image", ILL, shared, String::new(), "chdir to cwd (\"/way\")"),
-        ("target", BUSYBOX, &mounted, mount(own), "mount at /proc/1/root/tmp/x"),
+        ("target", BUSYBOX, &mounted, mount(&own), "mount at /proc/1/root/"),
         ("hosttarget", BUSYBOX, &host_mounted, mount(&out), "mount at /proc/"),
         (
             "over",
@@ -92,7 +92,7 @@ fn nothing_leads_out_of_a_container() {
         assert!(said.contains(why), "{name}: {said}");
         assert_eq!(c.k.ok(&format!("logs {name}")), "", "{name} ran");
     }
-    assert_eq!(c.shell(&format!("ls -d {at}/made /tmp/x 2>/dev/null || true")), "");
+    assert_eq!(c.shell(&format!("ls -d {at}/made {at}/through 2>/dev/null || true")), "");
     // Agents mount the machine's /sys; a folder that is missing is made; an exec takes the umask too.
     let sys = r#""volumes":[{"name":"v","hostPath":{"path":"/sys"}}],"#;
     let fields = format!("{}{}", folder("/made/here"), mount("/sys"));

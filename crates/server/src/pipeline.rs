@@ -54,7 +54,6 @@ async fn run_resource(
     let user = impersonate(&server.authorizer, caller, &call.headers, &asked).await?;
     server.authorizer.check(&user, &asked).await?;
     let sort = crate::limit::sort_of(verb, &resource);
-    let place = server.limits.enter(sort)?;
     let timeout = timeout(verb, &query)?;
     let (registry, kind) =
         crate::custom::find(server, &resource.group, &resource.version, &resource.plural);
@@ -78,6 +77,8 @@ async fn run_resource(
                 return Ok(*answer);
             }
         };
+    // A body on its way has room of its own, and takes no place of those that run.
+    let place = server.limits.enter(sort)?;
     let request = Request {
         verb,
         accept,
