@@ -302,11 +302,14 @@ fn manifest(input: &[u8]) -> String {
     [saved, config, index].iter().map(|it| archive(it)).collect()
 }
 
+/// Entries of one layer: each takes 1,536 bytes of a tar, however few it has here.
+const ENTRIES_MOST: usize = 1000;
+
 /// Entries of a layer, `|` between them: the type as tar has it, the name and, behind `>`, where it links to. Names are
 /// given as PAX records, which hold any bytes.
 fn layer(input: &[u8]) -> String {
     let mut layer = tar::Builder::new(Vec::new());
-    for entry in input.split(|byte| *byte == b'|') {
+    for entry in input.split(|byte| *byte == b'|').take(ENTRIES_MOST) {
         let Some((kind, rest)) = entry.split_first() else { continue };
         let (name, link) = match rest.iter().position(|byte| *byte == b'>') {
             Some(at) => (&rest[..at], &rest[at + 1..]),
