@@ -127,18 +127,21 @@ fn execute(with: &mut Descriptors, events: &OwnedFd) -> Result<Never> {
         return Err(Error::Exec("no command specified".into()));
     }
     let profile = apparmor::Profile::open(job.spec.security.apparmor.as_deref())?;
-    let null = sys::open(Path::new("/dev/null"), libc::O_RDWR, 0).map_err(failed("/dev/null"))?;
     // Nothing of the machine is at hand any more when something of the container is looked at.
-    let keep = with.values().chain([events, &null]).chain(profile.as_ref().map(Profile::door));
+    let keep = with.values().chain([events]).chain(profile.as_ref().map(Profile::door));
     let keep = keep.map(AsRawFd::as_raw_fd).chain(0..3);
     process::close_all_but(&keep.collect::<Vec<_>>()).map_err(failed("close descriptors"))?;
-    let root = match &job.exec {
+    let (root, null) = match &job.exec {
         None => {
             process::unshare(libc::CLONE_NEWCGROUP).map_err(failed("cgroup namespace"))?;
             let proc = join(&job, with)?;
             mounts::build(&job, proc)?
         }
-        Some(_) => enter(with)?,
+        Some(_) => {
+            let root = enter(with)?;
+            let null = mounts::null(&root)?;
+            (root, null)
+        }
     };
     let terminal = job.exec.as_ref().map_or(job.spec.terminal, |exec| exec.terminal);
     if terminal {

@@ -39,8 +39,9 @@ const MASKED_SYS: [&str; 2] = ["firmware", "devices/virtual/powercap"];
 /// Read-only for unprivileged containers.
 const READ_ONLY_PROC: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
 
-/// Builds it and leaves this process inside. `proc` becomes /proc, if there is one.
-pub(super) fn build(job: &Job, proc: Option<OwnedFd>) -> Result<Inside> {
+/// Builds it and leaves this process inside. `proc` becomes /proc, if there is one. Returns the null
+/// device, too, whatever volume lies on it.
+pub(super) fn build(job: &Job, proc: Option<OwnedFd>) -> Result<(Inside, OwnedFd)> {
     let security = &job.spec.security;
     let masked = !security.privileged && security.proc_mount == ProcMount::Default;
     // Modes of what is made here are as they are said.
@@ -56,7 +57,9 @@ pub(super) fn build(job: &Job, proc: Option<OwnedFd>) -> Result<Inside> {
     let proc = kernel_mounts(job, &root, proc)?;
     devices::make(&root, &nodes)?;
     put_own(&root, "/dev/shm", &shm)?;
-    let masks = if masked { Some(Masks::new(&root)?) } else { None };
+    // Before anything can lie on the container's own devices.
+    let null = null(&root)?;
+    let masks = masked.then_some(Masks { null: &null });
     // Of the process file system while nobody else has had a say.
     if let Some(masks) = &masks {
         masks.proc(&proc)?;
@@ -74,7 +77,7 @@ pub(super) fn build(job: &Job, proc: Option<OwnedFd>) -> Result<Inside> {
             .map_err(failed("make the root read-only"))?;
     }
     sys::set_umask(super::UMASK);
-    Ok(root)
+    Ok((root, null))
 }
 
 /// What goes onto a target, ready to be put there.
@@ -294,25 +297,11 @@ fn check_target(root: &Inside, proc: &Inside, at: &OwnedFd) -> io::Result<Option
 }
 
 /// What hides a file: the null device. A folder is hidden by an empty one.
-struct Masks {
-    null: OwnedFd,
+struct Masks<'a> {
+    null: &'a OwnedFd,
 }
 
-impl Masks {
-    /// Right after the container's own devices were made, before anything can lie on them.
-    fn new(root: &Inside) -> Result<Masks> {
-        let path = Path::new("/dev/null");
-        let null = root.open_plain(path, libc::O_PATH | libc::O_NOFOLLOW);
-        let null = null.map_err(failed("open the container's /dev/null"))?;
-        let found = sys::stat(&null).map_err(failed("/dev/null"))?;
-        let real = found.st_mode & libc::S_IFMT == libc::S_IFCHR;
-        if !real || found.st_rdev != libc::makedev(1, 3) {
-            let text = "/dev/null of the container is not the null device";
-            return Err(Error::Invalid(text.into()));
-        }
-        Ok(Masks { null })
-    }
-
+impl Masks<'_> {
     fn proc(&self, proc: &Inside) -> Result<()> {
         for name in READ_ONLY_PROC {
             let what = || format!("make /proc/{name} read-only");
@@ -371,6 +360,21 @@ pub(super) fn terminal(root: &Inside) -> Result<OwnedFd> {
     };
     open(libc::O_PATH).map_err(failed("open a pty"))?.ok_or_else(none)?;
     open(libc::O_RDWR | libc::O_NOCTTY).map_err(failed("open a pty"))?.ok_or_else(none)
+}
+
+/// The container's own null device. The machine's would be in the hands of whoever is root in the
+/// container: an open file can be closed to others, or given away (fchmod(2), fchown(2)).
+pub(super) fn null(root: &Inside) -> Result<OwnedFd> {
+    let open = |flags| {
+        let found = root.open_plain(Path::new("/dev/null"), flags | libc::O_NOFOLLOW)?;
+        let it = sys::stat(&found)?;
+        let real = it.st_mode & libc::S_IFMT == libc::S_IFCHR && it.st_rdev == libc::makedev(1, 3);
+        Ok(if real { Some(found) } else { None })
+    };
+    let none = || Error::Invalid("/dev/null of the container is not the null device".into());
+    let what = "open the container's /dev/null";
+    open(libc::O_PATH).map_err(failed(what))?.ok_or_else(none)?;
+    open(libc::O_RDWR | libc::O_NOCTTY).map_err(failed(what))?.ok_or_else(none)
 }
 
 /// A copy of the process file system that is mounted at a path, without what lies on it.

@@ -204,6 +204,24 @@ pub async fn own_folders(m: Machine) {
     spec.devices = vec![zero("/dev/null")];
     let said = refused(&m, "pod", &spec).await;
     assert_eq!(said, "/dev/null of the container is not the null device");
+    // What nobody gave a stream for is the container's own, also where volumes hide it: the mode of
+    // the machine's would be for its root to change.
+    let empty = m.folder.join("empty");
+    std::fs::create_dir_all(&empty).expect("mkdir");
+    for (id, mounts) in [("in", vec![]), ("hidden", vec![bind(&empty, "/dev")])] {
+        // The same mode: what would be changed in case is the time of the change.
+        let script = "chmod 666 /proc/self/fd/0 && echo done";
+        let changed = || std::fs::metadata("/dev/null").map(|it| (it.ctime(), it.ctime_nsec()));
+        let before = changed().expect("it is there");
+        let (_, text) = m.run("pod", &ContainerSpec { mounts, ..m.spec(id, script) }).await;
+        assert_eq!((&*text, changed().expect("still there")), ("done\n", before), "{id}");
+    }
+    m.start("pod", &m.spec("long", "sleep 1000")).await;
+    let same = "test $(stat -L -c %d /dev/null) = $(stat -L -c %d /proc/self/fd/0)";
+    let args = ["sh", "-c", same].map(String::from).to_vec();
+    let exec = ExecSpec { args, ..ExecSpec::default() };
+    let exec = m.runtime.exec("long", &exec).await.expect("runs");
+    assert_eq!(m.runtime.wait_exec(&exec.id).await.expect("ends").code, 0);
     let mut spec = m.spec("way", "ls");
     spec.devices = vec![zero("/proc/self/root/x")];
     let said = refused(&m, "pod", &spec).await;
