@@ -106,22 +106,42 @@ fn a_pods_cable_carries_neither_arp_nor_ipv6() {
     assert!(!six.contains(" pod"), "no address on a pod's cable: {six}");
 }
 
+/// From here on 127.0.0.0/8 is elsewhere.
+fn sneak(ns: &NetNs, link: &str, via: &str) {
+    let setting = format!("/proc/sys/net/ipv4/conf/{link}/route_localnet");
+    ns.run(|| fs::write(setting, "1")).unwrap().unwrap();
+    let mut there = Socket::open(ns, Family::Route).unwrap();
+    let link = route::link_by_name(&mut there, link).unwrap().unwrap().index;
+    let of_loopback = [libc::AF_INET as u8, 8, 0, 0, 1, 0, 0, 0];
+    let mut no_own = Message::new(libc::RTM_DELADDR, 0, &of_loopback);
+    no_own.put(libc::IFA_LOCAL, &Ipv4Addr::LOCALHOST.octets());
+    let via = Some(via.parse().unwrap());
+    let away = route::Route { to: "127.0.0.0/8".parse().unwrap(), via, ..route::Route::on(link) };
+    there.request(vec![no_own, route::add_route(&away)], "sneak").unwrap();
+}
+
+/// A host port on 127.0.0.1 is for the machine; pods' cables carry that address for answers only.
+#[test]
+fn a_port_of_the_machine_alone_is_no_pods() {
+    let world = World::new();
+    let a = world.pod("a");
+    let host_ip = Some(Ipv4Addr::LOCALHOST);
+    let (protocol, host_port, container_port) = (Protocol::Udp, 5300, 81);
+    let b = world.pod_with("b", &[HostPort { protocol, host_ip, host_port, container_port }]);
+    let of_b = ear(&b.ns);
+    sneak(&a.ns, "eth0", "10.244.0.1");
+    let say = |ns: &NetNs| drop(udp_client(ns, "127.0.0.1:5300").send(b"?"));
+    assert!(heard(&of_b, || say(&world.node), 20).is_some());
+    assert_eq!(heard(&of_b, || say(&a.ns), 3), None);
+}
+
 /// What a neighbour of the machine sends to 127.0.0.1 is heard by nobody (CVE-2020-8558).
 #[test]
 fn a_neighbour_cannot_reach_the_nodes_loopback() {
     let world = World::new();
     world.pod("a");
     let of_node = ear(&world.node);
-    let setting = "/proc/sys/net/ipv4/conf/up0/route_localnet";
-    world.client.run(|| fs::write(setting, "1")).unwrap().unwrap();
-    let mut there = Socket::open(&world.client, Family::Route).unwrap();
-    let link = route::link_by_name(&mut there, "up0").unwrap().unwrap().index;
-    let of_loopback = [libc::AF_INET as u8, 8, 0, 0, 1, 0, 0, 0];
-    let mut no_own = Message::new(libc::RTM_DELADDR, 0, &of_loopback);
-    no_own.put(libc::IFA_LOCAL, &Ipv4Addr::LOCALHOST.octets());
-    let via = Some(NODE.parse().unwrap());
-    let sneak = route::Route { to: "127.0.0.0/8".parse().unwrap(), via, ..route::Route::on(link) };
-    there.request(vec![no_own, route::add_route(&sneak)], "sneak").unwrap();
+    sneak(&world.client, "up0", NODE);
     let say = |to: &str| drop(udp_client(&world.client, to).send(b"?"));
     assert_eq!(heard(&of_node, || say("192.168.77.1:81"), 20).as_deref(), Some(CLIENT));
     assert_eq!(heard(&of_node, || say("127.0.0.1:81"), 3), None);

@@ -135,6 +135,10 @@ fn sources(batch: &mut Batch, config: &PodNetworkConfig) {
     let none = Cidr::new(Ipv4Addr::UNSPECIFIED, 8).expect("8 is a valid prefix");
     let unset = within(Side::Source, none, When::Equal);
     batch.rule(CHAIN, from_pod().into_iter().chain(unset).chain([E::End(Verdict::Drop)]));
+    // Answers to 127.0.0.1 are not sent there: they lead back to it only behind this. Whoever sends
+    // there himself means a port of the machine alone (HostPort.host_ip).
+    let inside = within(Side::Destination, loopback(), When::Equal);
+    batch.rule(CHAIN, from_pod().into_iter().chain(inside).chain([E::End(Verdict::Drop)]));
 }
 
 fn ports(pod: &Attachment) -> Vec<Element> {
