@@ -15,6 +15,7 @@ use skiff_api::kind::Kind;
 use skiff_api::object::Object;
 use skiff_api::status::About;
 use skiff_api::wire::{Answer, Body, List, Payload, Stored};
+use skiff_base::Time;
 use skiff_store::{CommitError, ListRequest, Record, Write};
 use std::sync::Arc;
 use std::time::Duration;
@@ -259,14 +260,14 @@ fn plan(server: &Server, kind: &Kind, object: &mut Object, options: &Options) {
         let before = object.int("metadata.deletionGracePeriodSeconds").unwrap_or(0);
         if grace_s < before {
             let began = object.text("metadata.deletionTimestamp").parse().unwrap_or(now);
-            let began: skiff_base::Time = began - Duration::from_secs(before.max(0) as u64);
-            let until = (began + Duration::from_secs(grace_s as u64)).max(now);
+            let began = began.checked_sub(seconds(before)).unwrap_or(now);
+            let until = later(began, grace_s).max(now);
             object.set("metadata.deletionTimestamp", codec::time(until));
             object.set("metadata.deletionGracePeriodSeconds", grace_s);
         }
         return;
     }
-    let until = now + Duration::from_secs(grace_s as u64);
+    let until = later(now, grace_s);
     object.set("metadata.deletionTimestamp", codec::time(until));
     object.set("metadata.deletionGracePeriodSeconds", grace_s);
     if let Some(generation) = object.int("metadata.generation") {
@@ -277,6 +278,15 @@ fn plan(server: &Server, kind: &Kind, object: &mut Object, options: &Options) {
         object.remove("metadata.deletionGracePeriodSeconds");
         object.set("status.phase", "Terminating");
     }
+}
+
+fn seconds(span_s: i64) -> Duration {
+    Duration::from_secs(span_s.max(0).unsigned_abs())
+}
+
+/// A grace may be longer than time can be told, and ends with it.
+fn later(from: Time, span_s: i64) -> Time {
+    from.checked_add(seconds(span_s)).unwrap_or(Time::MAX)
 }
 
 /// How long a pod has to end: what was asked for, else what it says; nothing when nothing of it runs.
