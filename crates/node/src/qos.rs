@@ -14,12 +14,14 @@ pub struct Requests {
 
 impl Requests {
     pub fn and(self, more: Requests) -> Requests {
-        let (milli_cpu, memory) = (self.milli_cpu + more.milli_cpu, self.memory + more.memory);
+        let milli_cpu = self.milli_cpu.saturating_add(more.milli_cpu);
+        let memory = self.memory.saturating_add(more.memory);
         Requests { milli_cpu, memory }
     }
 
     pub fn without(self, less: Requests) -> Requests {
-        let (milli_cpu, memory) = (self.milli_cpu - less.milli_cpu, self.memory - less.memory);
+        let milli_cpu = self.milli_cpu.saturating_sub(less.milli_cpu);
+        let memory = self.memory.saturating_sub(less.memory);
         Requests { milli_cpu, memory }
     }
 
@@ -62,23 +64,28 @@ fn milli(container: &Container, name: &str) -> i64 {
     requests.get(name).or_else(|| limits.get(name)).map_or(0, |amount| amount.milli_value())
 }
 
+/// Quantities go up to the end of 64 bits, and sums of them no further.
+fn total(amounts: impl IntoIterator<Item = i64>) -> i64 {
+    amounts.into_iter().fold(0, i64::saturating_add)
+}
+
 /// The greater of what runs together at the end and what any init container needs beside the
 /// sidecars that run before it, or the pod's own word (KEP-2837).
 pub fn requests(pod: &Pod) -> Requests {
     let sum = |name| {
-        let main: i64 = pod.spec.containers.iter().map(|c| milli(c, name)).sum();
-        let (mut sidecars, mut most) = (0, 0);
+        let main = total(pod.spec.containers.iter().map(|c| milli(c, name)));
+        let (mut sidecars, mut most) = (0_i64, 0);
         for init in &pod.spec.init_containers {
             if init.is_sidecar() {
-                sidecars += milli(init, name);
+                sidecars = sidecars.saturating_add(milli(init, name));
                 most = most.max(sidecars);
             } else {
-                most = most.max(sidecars + milli(init, name));
+                most = most.max(sidecars.saturating_add(milli(init, name)));
             }
         }
         let own = pod.spec.resources.as_ref().and_then(|own| own.requests.get(name));
-        let all = own.map_or((main + sidecars).max(most), |own| own.milli_value());
-        all + pod.spec.overhead.get(name).map_or(0, |amount| amount.milli_value())
+        let all = own.map_or(main.saturating_add(sidecars).max(most), |own| own.milli_value());
+        all.saturating_add(pod.spec.overhead.get(name).map_or(0, |amount| amount.milli_value()))
     };
     Requests { milli_cpu: sum("cpu"), memory: sum("memory") / 1000 }
 }
@@ -87,10 +94,12 @@ pub fn requests(pod: &Pod) -> Requests {
 pub fn limit(pod: &Pod, name: &str) -> Option<i64> {
     let of =
         |c: &Container| c.resources.limits.get(name).map(|q| q.milli_value()).filter(|v| *v > 0);
-    let main = pod.spec.containers.iter().map(of).sum::<Option<i64>>()?;
-    let sidecars = pod.spec.init_containers.iter().filter(|c| c.is_sidecar());
-    let sidecars = sidecars.map(of).sum::<Option<i64>>()?;
-    let inits = pod.spec.init_containers.iter().filter(|c| !c.is_sidecar());
-    let inits = inits.map(of).collect::<Option<Vec<i64>>>()?;
-    Some((main + sidecars).max(inits.into_iter().max().unwrap_or(0)))
+    let all =
+        |them: &mut dyn Iterator<Item = &Container>| them.map(of).collect::<Option<Vec<i64>>>();
+    let main = total(all(&mut pod.spec.containers.iter())?);
+    let mut sidecars = pod.spec.init_containers.iter().filter(|c| c.is_sidecar());
+    let sidecars = total(all(&mut sidecars)?);
+    let mut inits = pod.spec.init_containers.iter().filter(|c| !c.is_sidecar());
+    let inits = all(&mut inits)?;
+    Some(main.saturating_add(sidecars).max(inits.into_iter().max().unwrap_or(0)))
 }

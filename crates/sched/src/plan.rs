@@ -142,6 +142,24 @@ mod tests {
         );
     }
 
+    /// Pods that name their node themselves may ask for anything, together for more than 64 bits.
+    #[test]
+    fn sums_do_not_wrap() {
+        let huge = |name: &str| {
+            let mut pod = pod("9223372036854775");
+            pod["metadata"]["name"] = json!(name);
+            pod["spec"]["nodeName"] = json!("a");
+            pod["spec"]["containers"][0]["resources"]["requests"]["memory"] = json!("8E");
+            pod
+        };
+        check(
+            json!([node("a"), node("b")]),
+            json!([huge("x"), huge("y"), huge("z")]),
+            pod("1"),
+            expect![[r#"Bind("b")"#]],
+        );
+    }
+
     #[test]
     fn taints_selectors_and_affinity_decide() {
         let mut tainted = node("a");

@@ -9,11 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What counts for a pod that asks for nothing, when nodes are compared.
-const CPU_DEFAULT_MILLI: i64 = 100;
-const MEMORY_DEFAULT: i64 = 200 * 1024 * 1024;
+const CPU_DEFAULT_MILLI: Amount = 100;
+const MEMORY_DEFAULT: Amount = 200 * 1024 * 1024;
+
+/// One quantity fills 64 bits, and whoever names a node himself asks it for as many as he likes.
+pub type Amount = i128;
 
 /// Amounts by resource name: thousandths for `cpu`, whole units for the others.
-pub type Amounts = BTreeMap<String, i64>;
+pub type Amounts = BTreeMap<String, Amount>;
 
 /// A port of the machine: address (empty is all), protocol, number.
 pub type HostPort = (String, String, u16);
@@ -25,7 +28,7 @@ pub struct NodeInfo {
     pub allocatable: Amounts,
     pub requested: Amounts,
     /// As `requested`, with defaults for pods that ask for nothing: processor, memory.
-    pub weighed: (i64, i64),
+    pub weighed: (Amount, Amount),
     pub pods: BTreeMap<Key, Arc<Pod>>,
     pub ports: BTreeSet<HostPort>,
     /// Those on which the cluster itself listens.
@@ -77,12 +80,13 @@ fn own_ports(node: &Node) -> BTreeSet<HostPort> {
     numbers.map(|port| (String::new(), "TCP".to_owned(), port)).collect()
 }
 
-fn amount((name, text): (&String, &String)) -> Option<(String, i64)> {
+fn amount((name, text): (&String, &String)) -> Option<(String, Amount)> {
     Some((name.clone(), whole(name, &Quantity::parse(text).ok()?)))
 }
 
-fn whole(name: &str, quantity: &Quantity) -> i64 {
-    if name == "cpu" { quantity.milli_value() } else { quantity.value() }
+fn whole(name: &str, quantity: &Quantity) -> Amount {
+    let value = if name == "cpu" { quantity.milli_value() } else { quantity.value() };
+    value.into()
 }
 
 impl NodeInfo {
@@ -112,10 +116,10 @@ impl NodeInfo {
 }
 
 /// Processor and memory with defaults.
-pub fn weighed(pod: &Pod) -> (i64, i64) {
+pub fn weighed(pod: &Pod) -> (Amount, Amount) {
     let all = requests(pod);
-    let count = pod.spec.containers.len() as i64;
-    let or = |name: &str, least: i64| match all.get(name) {
+    let count = pod.spec.containers.len() as Amount;
+    let or = |name: &str, least: Amount| match all.get(name) {
         Some(amount) if *amount > 0 => *amount,
         _ => least * count,
     };

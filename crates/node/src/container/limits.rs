@@ -61,11 +61,11 @@ fn amounts(requests: &Quantities, limits: &Quantities) -> Resources {
 }
 
 fn shares(milli_cpu: i64) -> u64 {
-    (milli_cpu * 1024 / 1000).max(SHARES_LEAST) as u64
+    (milli_cpu.saturating_mul(1024) / 1000).max(SHARES_LEAST) as u64
 }
 
 fn quota(milli_cpu: i64) -> i64 {
-    (milli_cpu * PERIOD_US / 1000).max(QUOTA_LEAST_US)
+    (milli_cpu.saturating_mul(PERIOD_US) / 1000).max(QUOTA_LEAST_US)
 }
 
 /// `hugepages-2Mi` is the kernel's `2MB`.
@@ -84,7 +84,7 @@ pub fn oom_score_adj(pod: &Pod, container: &Container, node_memory: i64) -> i32 
         "BestEffort" => 1000,
         _ => {
             let request = container.resources.requests.get("memory").map_or(0, |m| m.value());
-            let score = 1000 - 1000 * request / node_memory.max(1);
+            let score = 1000 - request.saturating_mul(1000) / node_memory.max(1);
             score.clamp(3, 999) as i32
         }
     }

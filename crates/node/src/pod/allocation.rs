@@ -1,12 +1,14 @@
 //! What the pods of this node have been given of its processors and memory (KEP-1287).
 //!
-//! A pod that comes has what it asks for: the scheduler has seen to that. One whose resources change
+//! A pod that comes has what it asks for: the scheduler has seen to that. Whoever names the node
+//! himself passes it by: what the whole node has not is refused. One whose resources change
 //! while it is here gets the change when it fits; until then it keeps what it has. Whenever room
 //! appears those that wait are told, and one that asks leaves room for those before it.
 //! Never here: what is done to containers.
 
 use super::containers;
 use super::worker::Mail;
+use crate::admit;
 use crate::qos::{self, Requests};
 use serde::Serialize;
 use serde_json::Value;
@@ -58,7 +60,29 @@ impl Allocations {
         Allocations { most, state: Mutex::default() }
     }
 
-    /// A pod has come, or was here before.
+    /// A pod has come: why it cannot have what it asks for, or it has it.
+    pub fn take_in(&self, pod: &Pod) -> Option<admit::Refusal> {
+        let (wanted, used, most) = (qos::requests(pod), self.used(), self.most);
+        for (reason, name, wanted, used, most) in [
+            ("OutOfcpu", "cpu", wanted.milli_cpu, used.milli_cpu, most.milli_cpu),
+            ("OutOfmemory", "memory", wanted.memory, used.memory, most.memory),
+        ] {
+            if wanted > most {
+                let amounts =
+                    format!("{name}, requested: {wanted}, used: {used}, capacity: {most}");
+                let message = format!("Node didn't have enough resource: {amounts}");
+                return Some(admit::Refusal { reason, message });
+            }
+        }
+        self.give(pod);
+        None
+    }
+
+    fn used(&self) -> Requests {
+        self.state.lock().expect("no holder of this lock panics").used()
+    }
+
+    /// A pod was here before.
     pub fn give(&self, pod: &Pod) {
         let mut state = self.state.lock().expect("no holder of this lock panics");
         state.given.insert(pod.metadata.uid.clone(), qos::requests(pod));
@@ -97,6 +121,10 @@ impl Allocations {
 }
 
 impl State {
+    fn used(&self) -> Requests {
+        self.given.values().fold(Requests::default(), |sum, one| sum.and(*one))
+    }
+
     fn fits(&self, uid: &str, wanted: Requests, rank: Rank, most: Requests) -> Result<(), Refusal> {
         let had = |uid: &str| self.given.get(uid).copied().unwrap_or_default();
         let own = had(uid);
@@ -113,8 +141,7 @@ impl State {
                 return refused(INFEASIBLE, message);
             }
         }
-        let mut used = self.given.values().fold(Requests::default(), |sum, one| sum.and(*one));
-        used = used.without(own);
+        let mut used = self.used().without(own);
         for waiting in self.waiting.iter().take_while(|waiting| waiting.rank < rank) {
             let others = used.and(own).without(had(&waiting.uid));
             if waiting.wanted.within(most.without(others)) {

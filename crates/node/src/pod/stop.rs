@@ -123,10 +123,10 @@ fn number(name: &str) -> Option<i32> {
     ];
     let bare = name.strip_prefix("SIG").unwrap_or(name);
     if let Some(after) = bare.strip_prefix("RTMIN") {
-        return Some(34 + after.strip_prefix('+').unwrap_or("0").parse::<i32>().ok()?);
+        return 34_i32.checked_add(after.strip_prefix('+').unwrap_or("0").parse().ok()?);
     }
     if let Some(before) = bare.strip_prefix("RTMAX") {
-        return Some(64 - before.strip_prefix('-').unwrap_or("0").parse::<i32>().ok()?);
+        return 64_i32.checked_sub(before.strip_prefix('-').unwrap_or("0").parse().ok()?);
     }
     let known = NAMES.iter().position(|known| *known == bare).map(|at| at as i32 + 1);
     known.or_else(|| bare.parse().ok())
@@ -136,7 +136,8 @@ fn number(name: &str) -> Option<i32> {
 mod tests {
     #[test]
     fn names_of_signals() {
-        let all = ["SIGTERM", "KILL", "9", "SIGRTMIN+3", "RTMAX-1", "x"].map(super::number);
-        assert_eq!(all, [Some(15), Some(9), Some(9), Some(37), Some(63), None]);
+        let all = ["SIGTERM", "KILL", "9", "SIGRTMIN+3", "RTMAX-1", "RTMIN+2147483647", "x"]
+            .map(super::number);
+        assert_eq!(all, [Some(15), Some(9), Some(9), Some(37), Some(63), None, None]);
     }
 }

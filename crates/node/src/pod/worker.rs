@@ -91,16 +91,18 @@ impl Worker {
         let given = Arc::new(allocation::reported(&pod));
         let mut seen = Seen::new(given, &rim.config.address.to_string(), rim.world.now());
         seen.pending = allocation::refused_before(&pod);
-        if !silent {
-            rim.allocations.give(&seen.pod);
-        }
         match &leftover {
-            Some(leftover) => adopt::adopt(&mut seen, leftover),
+            Some(leftover) => {
+                adopt::adopt(&mut seen, leftover);
+                if !silent {
+                    rim.allocations.give(&seen.pod);
+                }
+            }
             None => {
                 let (pod, container, sort) = (seen.pod.clone(), None, "Warning");
                 if silent {
                 } else if let Some(admit::Refusal { reason, message }) =
-                    admit::refusal(&pod, &rim.rules)
+                    admit::refusal(&pod, &rim.rules).or_else(|| rim.allocations.take_in(&seen.pod))
                 {
                     let told = format!("Pod was rejected: {message}");
                     seen.failed = Some((reason.into(), told));

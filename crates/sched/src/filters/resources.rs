@@ -1,13 +1,13 @@
 //! What a pod asks for must be free on the node.
 
 use super::Refusal;
-use crate::state::{NodeInfo, State, requests};
+use crate::state::{Amount, NodeInfo, State, requests};
 use skiff_api::views::Pod;
 
 pub fn filter(pod: &Pod, info: &NodeInfo, _: &State) -> Vec<Refusal> {
     let mut refusals = Vec::new();
     let most = info.allocatable.get("pods").copied().unwrap_or(0);
-    if info.pods.len() as i64 + 1 > most {
+    if info.pods.len() as Amount + 1 > most {
         refusals.push(Refusal { reason: "Too many pods".into(), for_good: false });
     }
     for (name, wanted) in requests(pod) {
