@@ -14,6 +14,7 @@ use crate::wire::Failure;
 use crate::{Error, Result, failed};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -126,7 +127,9 @@ fn execute(with: &mut Descriptors, events: &OwnedFd) -> Result<Never> {
     if job.spec.args.is_empty() && job.exec.is_none() {
         return Err(Error::Exec("no command specified".into()));
     }
+    // What the last step closes by its number ([`be_born`]) is closed by nobody else.
     let profile = apparmor::Profile::open(job.spec.security.apparmor.as_deref())?;
+    let profile = ManuallyDrop::new(profile);
     // Nothing of the machine is at hand any more when something of the container is looked at.
     let keep = with.values().chain([events]).chain(profile.as_ref().map(Profile::door));
     let keep = keep.map(AsRawFd::as_raw_fd).chain(0..3);
@@ -149,6 +152,7 @@ fn execute(with: &mut Descriptors, events: &OwnedFd) -> Result<Never> {
     } else {
         wire_streams(&job, with, &null)?
     }
+    let root = ManuallyDrop::new(root);
     // Closed on execution like all others; 0 to 2 are copies that stay.
     drop(null);
     run(&job, &root, with, profile.as_ref(), filter.as_deref())

@@ -124,6 +124,18 @@ pub async fn shared_process_ids(m: Machine) {
     m.runtime.remove_container("c").await.expect("removed");
     let (_, text) = m.run("pod", &m.spec("d", "ps")).await;
     assert!(!text.contains("sleep 88"), "{text}");
+    // What fails at the very last step, in their sight, is told like any other failure.
+    let upper = m.folder.join("e/upper");
+    std::fs::create_dir_all(&upper).expect("mkdir");
+    std::fs::write(upper.join("bad"), "#!/nowhere\n").expect("write");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(upper.join("bad"), mode).expect("chmod");
+    let spec = ContainerSpec { args: vec!["/bad".into()], ..m.spec("e", "") };
+    m.runtime.create_container("pod", &spec).await.expect("created");
+    let error = m.runtime.start_container("e").await.expect_err("cannot start").to_string();
+    let exit = m.runtime.wait_container("e").await.expect("has ended").exit.expect("ended");
+    assert_eq!((exit.code, exit.reason), (128, ExitReason::StartError));
+    assert_eq!((&*error, &*exit.message), ("exec /bad: no such file or directory", &*error));
 }
 
 /// With CAP_SYS_PTRACE a container looks into every process that it sees.
