@@ -411,3 +411,24 @@ fn a_pod_that_cannot_be_read_is_not_made_again_and_runs_on() {
     assert_ne!(c.k.ok(address), before);
     assert!(!c.skiff(&["status"]).contains("unreadable"));
 }
+
+#[test]
+fn what_only_the_owner_may_read_is_so_whatever_it_was_before() {
+    let c = Cluster::start("locks-modes");
+    // Of all that is Skiff's own; what lies in images and volumes has modes of its own, below a closed folder.
+    let open = "find /var/lib/skiff -xdev \\( -path '*/images/*' -o -path '*/node/*/*' -o -path '*/runtime/*/*' \\) \
+        -prune -o \\( -type f -o -type d -o -type s \\) -perm /077 -printf '%m %P\n'";
+    let program = skiff_tests::kit::skiff().unwrap();
+    c.skiff(&["down"]);
+    c.shell("chmod -R a+rwX /var/lib/skiff");
+    assert!(c.shell(open).lines().count() > 20);
+    c.shell(&format!("umask 0; {} up", program.display()));
+    assert_eq!(c.shell(open), "644 skiff.pid\n");
+    // A cluster that begins anew below such a mask.
+    c.skiff(&["delete"]);
+    c.shell(&format!("umask 0; {} up", program.display()));
+    let files = open.replace("-type d -o", "");
+    assert_eq!(c.shell(&files), "644 skiff.pid\n");
+    assert_eq!(c.shell("stat -c %a /var/lib/skiff"), "700\n");
+    assert_eq!(c.shell(&format!("stat -c %a {}", c.config())), "600\n");
+}
