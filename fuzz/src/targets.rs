@@ -181,7 +181,11 @@ fn patch(input: &[u8]) -> String {
             let most = PATCH_GROWTH * (input.len() + sample().to_string().len());
             kept(&patched.object, most + json_patch::MAX_COPIED_BYTES);
         }
-        said(done)
+        // Users are not told why it does not fit, but the driver goes by it.
+        said(done.map_err(|error| match error {
+            Error::Unfit(why) => why,
+            other => other.to_string(),
+        }))
     };
     if let Ok(patched) = patches[0](input) {
         let (depth, _) = skiff_api::json::measure(&patched.object);

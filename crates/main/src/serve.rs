@@ -97,7 +97,8 @@ fn close_to_others(place: &Place) -> Result<()> {
     Ok(())
 }
 
-/// Leaves a file or a folder to its owner; whether it is a folder. What leads elsewhere, or is not there, is left alone.
+/// Leaves a file or a folder to its owner; whether it is a folder. What leads elsewhere, or is not there, is left as it
+/// is.
 fn close(path: &Path) -> std::io::Result<bool> {
     let found = match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
