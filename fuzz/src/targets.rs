@@ -22,8 +22,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "yaml", seeds: || recorded("yaml"), run: yaml },
     Target { name: "protobuf", seeds: || files("protobuf"), run: protobuf },
     Target { name: "schema", seeds: || files("objects"), run: decode },
-    Target { name: "patch", seeds: || recorded("patch"), run: patch },
-    Target { name: "apply", seeds: || files("objects"), run: apply },
+    Target { name: "patch", seeds: patches, run: patch },
+    Target { name: "apply", seeds: objects, run: apply },
     Target { name: "selector", seeds: || recorded("selectors"), run: selector },
     Target { name: "jsonpath", seeds: || recorded("jsonpath"), run: jsonpath },
     Target { name: "quantity", seeds: || files("quantities"), run: quantity },
@@ -149,6 +149,18 @@ fn decode(input: &[u8]) -> String {
     out
 }
 
+/// The examples, and one that is as deep as anything may be.
+fn objects() -> Vec<Vec<u8>> {
+    let deep = (0..115).fold(json!({}), |within, _| json!({"a": within}));
+    let mut out = files("objects");
+    for more in [json!({"labels": deep}), json!({"labels": {"a": "b"}, "deep": deep})] {
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": more, "spec": {
+            "containers": [{"name": "c", "image": "i", "ports": [{"containerPort": 1, "a": deep}]}]}});
+        out.push(pod.to_string().into_bytes());
+    }
+    out
+}
+
 fn sample() -> Value {
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "labels": {"x": "y"}},
            "spec": {"containers": [{"name": "c", "image": "i", "ports": [{"containerPort": 80}],
@@ -166,13 +178,73 @@ fn patch(input: &[u8]) -> String {
     let one = |patch: &Patch| {
         let done = patch(input);
         if let Ok(patched) = &done {
-            let text = skiff_api::json::write(&patched.object);
-            serde_json::from_slice::<Value>(&text).expect("a patched object is JSON");
+            let most = PATCH_GROWTH * (input.len() + sample().to_string().len());
+            kept(&patched.object, most + json_patch::MAX_COPIED_BYTES);
         }
-        said(done)
+        // Users are not told why it does not fit, but the driver goes by it.
+        said(done.map_err(|error| match error {
+            Error::Unfit(why) => why,
+            other => other.to_string(),
+        }))
     };
+    if let Ok(patched) = patches[0](input) {
+        let (depth, _) = skiff_api::json::measure(&patched.object);
+        assert!(depth <= skiff_api::json::MAX_DEPTH, "JSON Patch made {depth} levels");
+    }
     patches.iter().map(one).collect()
 }
+
+/// What a patch writes is no longer than what it says and finds, but for escapes (six bytes for one).
+const PATCH_GROWTH: usize = 6;
+
+/// What the server would store of this object can be read again, and is not larger than `most`.
+fn kept(object: &Value, most: usize) {
+    let text = skiff_api::json::write(object);
+    assert!(text.len() <= most, "{} bytes, at most {most}", text.len());
+    if skiff_api::json::too_deep(object).is_none() {
+        skiff_api::json::readable(&text).expect("what is not too deep is read");
+    }
+}
+
+/// The cases of upstream, and towers: moved, copied and replaced into themselves, to the bound and beyond it.
+fn patches() -> Vec<Vec<u8>> {
+    let tower = |depth: usize| (0..depth).fold(json!({}), |within, _| json!({"a": within}));
+    let deep = "/metadata/labels".to_owned() + &"/a".repeat(60);
+    let moves = |times: usize| -> Value {
+        let steps = (0..times).flat_map(|_| {
+            [
+                json!({"op": "add", "path": "/more", "value": {}}),
+                json!({"op": "move", "from": "/spec", "path": "/more/a"}),
+                json!({"op": "move", "from": "/more", "path": "/spec"}),
+            ]
+        });
+        steps.collect()
+    };
+    let copies = (0..10).map(|i| {
+        let path = "/spec".to_owned() + &"/spec".repeat(1 << i);
+        json!({"op": "copy", "from": "/spec", "path": path})
+    });
+    let items = (0..20).map(|_| json!({"op": "copy", "from": "/spec", "path": "/spec/volumes/-"}));
+    let labels =
+        |value: Value| json!({"op": "replace", "path": "/metadata/labels", "value": value});
+    let within = [labels(tower(60)), json!({"op": "add", "path": deep, "value": tower(60)})];
+    let more: [Value; 8] = [
+        moves(3),
+        moves(150),
+        copies.collect(),
+        items.collect(),
+        within.into_iter().collect(),
+        json!([labels(tower(118))]),
+        json!({"metadata": {"labels": tower(119)}, "spec": tower(120)}),
+        json!({"spec": {"$patch": "replace", "volumes": [tower(117)]}}),
+    ];
+    let mut out = recorded("patch");
+    out.extend(more.iter().map(|patch| patch.to_string().into_bytes()));
+    out
+}
+
+/// Each field is there once, and once in the set of its manager, within the keys and names around it.
+const APPLY_GROWTH: usize = 12;
 
 /// To apply the same again changes nothing.
 fn apply(input: &[u8]) -> String {
@@ -192,6 +264,8 @@ fn apply(input: &[u8]) -> String {
     }
     let first = apply::apply(&write, Some(&sample()), &config, Force::Yes);
     if let Ok(applied) = &first {
+        let both = config.to_string().len() + sample().to_string().len();
+        kept(&applied.object, APPLY_GROWTH * both);
         let again = apply::apply(&write, Some(&applied.object), &config, Force::No);
         assert_eq!(again.expect("it was applied").object, applied.object);
     }

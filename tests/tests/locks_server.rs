@@ -2,7 +2,7 @@
 //! strangers may cost.
 
 use serde_json::{Value, json};
-use skiff_tests::cluster::Cluster;
+use skiff_tests::cluster::{BUSYBOX, Cluster};
 
 /// Asks the API as the owner, with curl; the code and the body.
 struct Asks<'a>(&'a Cluster);
@@ -344,4 +344,91 @@ fn what_cannot_be_read_is_there_and_stops_nobody() {
     // Now its owner is gone for good.
     c.k.ok("wait --for=delete configmap/bad --timeout=60s");
     assert!(!c.skiff(&["status"]).contains("secrets/left/bad"));
+}
+
+/// A ReplicaSet of one pod, with a service before it.
+const KEPT: &str = r#"
+apiVersion: v1
+kind: Service
+metadata: {name: kept}
+spec: {selector: {app: kept}, ports: [{port: 80}]}
+---
+apiVersion: apps/v1
+kind: ReplicaSet
+metadata: {name: kept}
+spec:
+  replicas: 1
+  selector: {matchLabels: {app: kept}}
+  template:
+    metadata: {labels: {app: kept}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers: [{name: c, image: "IMAGE", command: [sleep, "86397"]}]
+"#;
+
+#[test]
+fn a_pod_that_cannot_be_read_is_not_made_again_and_runs_on() {
+    let c = Cluster::start("locks-unread-pod");
+    c.load_busybox();
+    c.k.apply(&KEPT.replace("IMAGE", BUSYBOX));
+    c.k.wait("--for=condition=Ready pod -l app=kept");
+    let pod = c.k.ok("get pods -l app=kept -o jsonpath={.items[0].metadata.name}");
+    let address = "get endpointslices -l kubernetes.io/service-name=kept -o \
+        jsonpath={.items[*].endpoints[*].addresses[0]}";
+    c.k.wait(
+        "--for=jsonpath={.endpoints[0].conditions.ready}=true endpointslice \
+        -l kubernetes.io/service-name=kept",
+    );
+    let before = c.k.ok(address);
+    let oldest = || c.shell("pgrep -o -xf 'sleep 86397'");
+    let process = oldest();
+    c.shell(&format!("kill -9 {}", c.daemon()));
+    damage(&c, &[&format!("pods/default/{pod}")]);
+    c.skiff(&["up"]);
+    let status = c.skiff(&["status"]);
+    assert!(status.contains(&format!("unreadable: pods/default/{pod}")), "{status}");
+    // The loop tells its user why there is no other one.
+    c.k.wait("--for=jsonpath={.status.conditions[0].type}=ReplicaFailure rs/kept");
+    let why = c.k.ok("get rs kept -o jsonpath={.status.conditions[0].message}");
+    assert!(why.contains(&pod) && why.contains("cannot be read"), "{why}");
+    // A namespace beside it is served meanwhile, by the same loops and the same node.
+    c.k.ok("create namespace beside");
+    let beside = KEPT.replace("IMAGE", BUSYBOX);
+    c.k.exits(0, &["-n", "beside", "apply", "-f", "-"], &beside);
+    c.k.wait("-n beside --for=condition=Ready pod -l app=kept");
+    assert_eq!(c.k.ok("get pods -o name"), "");
+    assert_eq!(c.k.ok(address), before, "what it answers on stays");
+    assert_eq!(oldest(), process, "it runs on");
+    c.k.ok("delete namespace beside");
+    // Gone by upstream's way, it is made again at once, and what ran for it ends.
+    let path = format!(
+        "/api/v1/namespaces/default/pods/{pod}?ignoreStoreReadErrorWithClusterBreakingPotential=true"
+    );
+    assert_eq!(Asks::new(&c).ask("DELETE", "application/json", &path, "").0, 200);
+    c.k.wait("--for=jsonpath={.status.readyReplicas}=1 rs/kept");
+    assert_ne!(c.k.ok("get pods -l app=kept -o jsonpath={.items[*].metadata.name}"), pod);
+    c.shell(&format!("timeout 30 tail --pid={} -f /dev/null", process.trim()));
+    assert_ne!(c.k.ok(address), before);
+    assert!(!c.skiff(&["status"]).contains("unreadable"));
+}
+
+#[test]
+fn what_only_the_owner_may_read_is_so_whatever_it_was_before() {
+    let c = Cluster::start("locks-modes");
+    // Of all that is Skiff's own; what lies in images and volumes has modes of its own, below a closed folder.
+    let open = "find /var/lib/skiff -xdev \\( -path '*/images/*' -o -path '*/node/*/*' -o -path '*/runtime/*/*' \\) \
+        -prune -o \\( -type f -o -type d -o -type s \\) -perm /077 -printf '%m %P\n'";
+    let program = skiff_tests::kit::skiff().unwrap();
+    c.skiff(&["down"]);
+    c.shell("chmod -R a+rwX /var/lib/skiff");
+    assert!(c.shell(open).lines().count() > 20);
+    c.shell(&format!("umask 0; {} up", program.display()));
+    assert_eq!(c.shell(open), "644 skiff.pid\n");
+    // A cluster that begins anew below such a mask.
+    c.skiff(&["delete"]);
+    c.shell(&format!("umask 0; {} up", program.display()));
+    let files = open.replace("-type d -o", "");
+    assert_eq!(c.shell(&files), "644 skiff.pid\n");
+    assert_eq!(c.shell("stat -c %a /var/lib/skiff"), "700\n");
+    assert_eq!(c.shell(&format!("stat -c %a {}", c.config())), "600\n");
 }

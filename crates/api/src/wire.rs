@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use http::{HeaderMap, Method, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -202,16 +202,41 @@ pub enum Frame {
     Added(Stored),
     Modified(Stored),
     Deleted(Stored),
-    /// Everything up to this revision was sent. `initial_end` closes the initial events of a WatchList.
+    /// Everything up to this revision was sent. `initial_end` closes the initial events of a WatchList, and names what
+    /// is there and was not among them, for it cannot be read.
     Bookmark {
         head: Arc<str>,
         revision: u64,
-        initial_end: bool,
+        initial_end: Option<Vec<String>>,
     },
     /// The watch ends with a refusal (410).
     Error(Status),
     /// A rendition: the type (`ADDED`, ...) and the encoded object.
     Other(&'static str, Bytes),
+}
+
+/// The annotation of a bookmark that closes the initial events (KEP-3157).
+const INITIAL_END: &str = "k8s.io/initial-events-end";
+/// The annotation of such a bookmark with the names of what cannot be read.
+const UNREADABLE: &str = "skiff/unreadable";
+
+/// What a bookmark carries, as metadata.
+pub fn bookmark_metadata(revision: u64, initial_end: Option<&[String]>) -> Value {
+    let mut metadata = json!({"resourceVersion": revision.to_string()});
+    if let Some(unreadable) = initial_end {
+        metadata["annotations"] = json!({INITIAL_END: "true"});
+        if !unreadable.is_empty() {
+            metadata["annotations"][UNREADABLE] = unreadable.join(",").into();
+        }
+    }
+    metadata
+}
+
+/// Whether these annotations close the initial events, and without which objects.
+pub fn initial_end(annotations: &Value) -> Option<Vec<String>> {
+    annotations.get(INITIAL_END)?;
+    let names = annotations.get(UNREADABLE).and_then(Value::as_str);
+    Some(names.map(|names| names.split(',').map(str::to_owned).collect()).unwrap_or_default())
 }
 
 impl Answer {

@@ -25,12 +25,15 @@ pub struct Change<'a, V> {
 }
 
 type Reaction<V> = Box<dyn Fn(&Change<V>) + Send + Sync>;
+type Whole = Box<dyn Fn() + Send + Sync>;
 type Index = BTreeMap<(&'static str, Box<str>), BTreeSet<Key>>;
 
 /// The objects of one resource.
 pub struct Cache<V> {
     state: RwLock<State<V>>,
     reactions: Mutex<Vec<Reaction<V>>>,
+    /// Who waits for what is hidden to be readable, or gone.
+    whole: Mutex<Vec<Whole>>,
     /// The revision up to which every event was taken; 0 until the first sync.
     progress: watch::Sender<u64>,
 }
@@ -38,13 +41,20 @@ pub struct Cache<V> {
 struct State<V> {
     objects: BTreeMap<Key, Arc<V>>,
     index: Index,
+    /// What is there and cannot be read: its absence from `objects` means nothing.
+    hidden: BTreeSet<Key>,
 }
 
 impl<V: View> Default for Cache<V> {
     fn default() -> Cache<V> {
         Cache {
-            state: RwLock::new(State { objects: BTreeMap::new(), index: BTreeMap::new() }),
+            state: RwLock::new(State {
+                objects: BTreeMap::new(),
+                index: BTreeMap::new(),
+                hidden: BTreeSet::new(),
+            }),
             reactions: Mutex::new(Vec::new()),
+            whole: Mutex::new(Vec::new()),
             progress: watch::Sender::new(0),
         }
     }
@@ -71,6 +81,27 @@ impl<V: View> Cache<V> {
         let state = self.read();
         let Some(keys) = state.index.get(&(index, value.into())) else { return Vec::new() };
         keys.iter().filter_map(|key| state.objects.get(key).cloned()).collect()
+    }
+
+    /// Whether this object is there and cannot be read.
+    pub fn hides(&self, key: &Key) -> bool {
+        self.read().hidden.contains(key)
+    }
+
+    /// Those in this namespace (or without one) that are there and cannot be read. While there are any, nobody may make
+    /// or delete anything because another object of this namespace is not here.
+    pub fn hidden_in(&self, namespace: &str) -> BTreeSet<Key> {
+        let state = self.read();
+        if state.hidden.is_empty() {
+            return BTreeSet::new();
+        }
+        let from = state.hidden.range(Key::new(namespace, "")..);
+        from.take_while(|key| key.namespace == namespace).cloned().collect()
+    }
+
+    /// Calls `reaction` whenever some of what was hidden is hidden no more.
+    pub fn on_whole(&self, reaction: impl Fn() + Send + Sync + 'static) {
+        self.whole.lock().expect("no holder of this lock panics").push(Box::new(reaction));
     }
 
     /// Calls `reaction` for every change from now on, and once for every object that is here already. It may look at
@@ -132,8 +163,10 @@ impl<V: View> Cache<V> {
                     self.advance(initial.is_none(), stored.revision);
                 }
                 Frame::Bookmark { revision, initial_end, .. } => {
-                    if let (true, Some(seen)) = (initial_end, initial.take_if(|_| initial_end)) {
-                        self.keep_only(&seen);
+                    if let Some(hidden) = initial_end
+                        && let Some(seen) = initial.take()
+                    {
+                        self.keep_only(&seen, hidden);
                     }
                     self.advance(initial.is_none(), revision.max(1));
                 }
@@ -175,11 +208,25 @@ impl<V: View> Cache<V> {
         self.tell(&Change { old: Some(&old), new: None });
     }
 
-    /// After a new start: what was not among the initial events is gone.
-    fn keep_only(&self, seen: &BTreeSet<Key>) {
-        let gone: Vec<Key> =
-            self.read().objects.keys().filter(|k| !seen.contains(*k)).cloned().collect();
+    /// After a new start: what was not among the initial events is gone, unless it is only hidden: that stays as it was
+    /// last seen.
+    fn keep_only(&self, seen: &BTreeSet<Key>, hidden: Vec<String>) {
+        let key = |place: &String| match place.split_once('/') {
+            Some((namespace, name)) => Key::new(namespace, name),
+            None => Key::new("", place),
+        };
+        let hidden: BTreeSet<Key> = hidden.iter().map(key).collect();
+        let mut state = self.state.write().expect("no holder of this lock panics");
+        let before = std::mem::replace(&mut state.hidden, hidden);
+        let (keys, hidden) = (state.objects.keys(), &state.hidden);
+        let gone = keys.filter(|k| !seen.contains(*k) && !hidden.contains(*k));
+        let (gone, whole): (Vec<Key>, bool) = (gone.cloned().collect(), !before.is_subset(hidden));
+        drop(state);
         gone.iter().for_each(|key| self.remove(key));
+        if whole {
+            let reactions = self.whole.lock().expect("no holder of this lock panics");
+            reactions.iter().for_each(|reaction| reaction());
+        }
     }
 
     fn tell(&self, change: &Change<V>) {
@@ -227,5 +274,31 @@ mod tests {
         cache.remove(&Key::new("a", "after"));
         let names = [Some("before".into()), Some("after".into()), None];
         assert_eq!(*seen.lock().expect("unpoisoned"), names.map(|name| (name, true)));
+    }
+
+    #[test]
+    fn what_is_hidden_stays_as_it_was_and_is_told_of_when_it_is_hidden_no_more() {
+        let cache = Cache::<ConfigMap>::default();
+        for name in ["gone", "hidden", "seen"] {
+            let meta = serde_json::json!({"metadata": {"name": name, "namespace": "a"}});
+            cache.put(Arc::new(serde_json::from_value(meta).expect("a view")));
+        }
+        let told = Arc::new(Mutex::new(0));
+        let count = told.clone();
+        cache.on_whole(move || *count.lock().expect("unpoisoned") += 1);
+        let [hidden, seen, new] = ["hidden", "seen", "new"].map(|name| Key::new("a", name));
+        let only_seen = BTreeSet::from([seen.clone()]);
+        cache.keep_only(&only_seen, vec!["a/hidden".into(), "a/new".into(), "b/c".into()]);
+        let names = |list: Vec<Arc<ConfigMap>>| -> Vec<String> {
+            list.iter().map(|map| map.metadata.name.clone()).collect()
+        };
+        assert_eq!(names(cache.list("a")), ["hidden", "seen"]);
+        assert_eq!(cache.hidden_in("a"), BTreeSet::from([hidden.clone(), new]));
+        assert!(cache.hides(&hidden) && !cache.hides(&seen));
+        assert!(cache.hidden_in("").is_empty() && cache.hidden_in("aa").is_empty());
+        assert_eq!(*told.lock().expect("unpoisoned"), 0);
+        cache.keep_only(&only_seen, vec!["b/c".into()]);
+        assert_eq!(names(cache.list("a")), ["seen"]);
+        assert_eq!(*told.lock().expect("unpoisoned"), 1);
     }
 }

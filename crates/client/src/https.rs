@@ -11,7 +11,9 @@ use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
 use serde_json::Value;
 use skiff_api::Status;
-use skiff_api::wire::{Answer, BODY_START, Body, Call, Frame, Payload, Sending, Serve, Stored};
+use skiff_api::wire::{
+    self, Answer, BODY_START, Body, Call, Frame, Payload, Sending, Serve, Stored,
+};
 use std::sync::Arc;
 use tokio::net::TcpStream;
 
@@ -144,8 +146,8 @@ fn frame(line: &[u8]) -> Frame {
         "MODIFIED" => Frame::Modified(stored),
         "DELETED" => Frame::Deleted(stored),
         "BOOKMARK" => {
-            let mark = "/metadata/annotations/k8s.io~1initial-events-end";
-            let initial_end = object.pointer(mark).is_some();
+            let annotations = object.pointer("/metadata/annotations");
+            let initial_end = annotations.and_then(wire::initial_end);
             Frame::Bookmark { head: stored.head, revision: stored.revision, initial_end }
         }
         other => unreadable(other),

@@ -162,7 +162,7 @@ impl Metas {
                     self.put(item);
                 }
                 Frame::Deleted(stored) => self.remove(&read(resource, &stored)?.meta.uid),
-                Frame::Bookmark { initial_end: true, .. } => {
+                Frame::Bookmark { initial_end: Some(_), .. } => {
                     if let Some(seen) = initial.take() {
                         self.keep_only(resource, &seen);
                     }

@@ -23,6 +23,8 @@ struct State {
     again: BTreeSet<Key>,
     later: BTreeMap<(Duration, Key), ()>,
     due: BTreeMap<Key, Duration>,
+    /// Keys of which something is held back until all can be read.
+    withheld: BTreeSet<Key>,
 }
 
 impl Queue {
@@ -45,6 +47,21 @@ impl Queue {
         }
         state.due.insert(key.clone(), at);
         state.later.insert((at, key), ());
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// Asks for a pass over this key when `release` is called.
+    pub fn withhold(&self, key: Key) {
+        self.lock().withheld.insert(key);
+    }
+
+    /// Asks for a pass over what was withheld.
+    pub fn release(&self) {
+        let mut state = self.lock();
+        for key in std::mem::take(&mut state.withheld) {
+            state.add(key);
+        }
         drop(state);
         self.changed.notify_one();
     }
@@ -124,5 +141,12 @@ mod tests {
         assert_eq!(queue.take(at(5)), Ok(b.clone()));
         queue.done(&b);
         assert_eq!(queue.take(at(9)), Err(None));
+        queue.withhold(a.clone());
+        assert_eq!(queue.take(at(9)), Err(None));
+        queue.release();
+        assert_eq!(queue.take(at(9)), Ok(a.clone()));
+        queue.done(&a);
+        queue.release();
+        assert_eq!(queue.take(at(9)), Err(None), "it was given back once");
     }
 }

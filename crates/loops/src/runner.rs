@@ -115,14 +115,18 @@ pub struct On {
     queue: Arc<Queue>,
     /// Waits until one of the caches that the loop reads has caught up with a revision.
     synced: HashMap<&'static str, CaughtUp>,
+    /// What is there and cannot be read, of those whose absence the loop may act on.
+    hidden: Vec<Hidden>,
 }
 
+type Hidden = Box<dyn Fn(&str) -> Option<(Resource, Key)> + Send + Sync>;
 type CaughtUp = Box<dyn Fn(u64) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
 impl On {
-    /// A change of an object leads to the object's own key.
+    /// A change of an object leads to the object's own key. That another object of the resource is absent tells the
+    /// loop nothing.
     pub fn own<V: View>(&mut self) {
-        self.map::<V>(|object, _| vec![object.meta().key()]);
+        self.wake::<V>(|object, _| vec![object.meta().key()]);
     }
 
     /// A change of an object leads to its controller, when that is of this kind.
@@ -135,7 +139,12 @@ impl On {
 
     /// A change leads to the keys that `keys` names for the object as it was and as it is.
     pub fn map<V: View>(&mut self, keys: impl Fn(&V, &Caches) -> Vec<Key> + Send + Sync + 'static) {
-        let cache = self.reads::<V>();
+        self.reads::<V>();
+        self.wake(keys);
+    }
+
+    fn wake<V: View>(&mut self, keys: impl Fn(&V, &Caches) -> Vec<Key> + Send + Sync + 'static) {
+        let cache = self.follow::<V>();
         let (queue, caches) = (self.queue.clone(), self.caches.clone());
         cache.on_change(move |change| {
             for object in [change.old, change.new].into_iter().flatten() {
@@ -159,6 +168,16 @@ impl On {
 
     /// The loop reads this resource without being woken by it.
     pub fn reads<V: View>(&mut self) -> Arc<Cache<V>> {
+        let cache = self.follow::<V>();
+        let (queue, hides) = (self.queue.clone(), cache.clone());
+        cache.on_whole(move || queue.release());
+        let hidden =
+            move |namespace: &str| Some((V::RESOURCE, hides.hidden_in(namespace).pop_first()?));
+        self.hidden.push(Box::new(hidden));
+        cache
+    }
+
+    fn follow<V: View>(&mut self) -> Arc<Cache<V>> {
         let cache = self.caches.of::<V>();
         let waits = cache.clone();
         let wait: CaughtUp = Box::new(move |revision| {
@@ -191,6 +210,7 @@ impl Runner {
             metas: self.metas.clone(),
             queue: queue.clone(),
             synced: HashMap::new(),
+            hidden: Vec::new(),
         };
         L::on(&mut on);
         let client = Client::new(self.serve.clone(), L::user(), L::MANAGER);
@@ -215,6 +235,7 @@ impl Runner {
             ),
             queue,
             synced: on.synced,
+            hidden: on.hidden,
             keys: Mutex::new(HashMap::new()),
         };
         self.tasks.spawn(Arc::new(run).work());
@@ -237,6 +258,7 @@ struct Run<L: Loop> {
     reader: Client,
     queue: Arc<Queue>,
     synced: HashMap<&'static str, CaughtUp>,
+    hidden: Vec<Hidden>,
     keys: Mutex<HashMap<Key, Known<L::Memory>>>,
 }
 
@@ -282,7 +304,7 @@ impl<L: Loop> Run<L> {
                 let mut out = Changes::default();
                 let next = L::plan(&seen, &mut known.memory, world.now(), &mut out);
                 drop(seen);
-                self.act(out, &mut known).await.map(|()| next)
+                self.act(key, out, &mut known).await.map(|()| next)
             }
             Err(status) => Err(status),
         };
@@ -322,7 +344,12 @@ impl<L: Loop> Run<L> {
         })
     }
 
-    async fn act(&self, changes: Changes, known: &mut Known<L::Memory>) -> Result<(), Status> {
+    async fn act(
+        &self,
+        pass: &Key,
+        changes: Changes,
+        known: &mut Known<L::Memory>,
+    ) -> Result<(), Status> {
         for change in changes.into_list() {
             match change {
                 Change::Together(list) => {
@@ -330,7 +357,7 @@ impl<L: Loop> Run<L> {
                     while !rest.is_empty() {
                         let (batch, later) = rest.split_at(size.min(rest.len()));
                         let outcomes =
-                            join_all(batch.iter().map(|change| self.perform(change))).await;
+                            join_all(batch.iter().map(|change| self.perform(pass, change))).await;
                         let noted: Vec<_> = batch
                             .iter()
                             .zip(outcomes)
@@ -341,7 +368,7 @@ impl<L: Loop> Run<L> {
                     }
                 }
                 change => {
-                    let outcome = self.perform(&change).await;
+                    let outcome = self.perform(pass, &change).await;
                     note::<L>(known, &change, outcome)?;
                 }
             }
@@ -350,15 +377,19 @@ impl<L: Loop> Run<L> {
     }
 
     /// Performs one change and says what it wrote; `None` when nothing is to be waited for.
-    async fn perform(&self, change: &Change) -> Result<Option<(&'static str, u64)>, Status> {
+    async fn perform(
+        &self,
+        pass: &Key,
+        change: &Change,
+    ) -> Result<Option<(&'static str, u64)>, Status> {
         let client = &self.context.client;
         let (resource, written) = match change {
-            Change::Told(change, tell) => return self.tell(change, tell).await,
+            Change::Told(change, tell) => return self.tell(pass, change, tell).await,
             Change::Together(_) => {
                 return Err(Status::internal("changes that stand together cannot be nested"));
             }
             Change::Create { resource, namespace, body } => {
-                (resource, client.create(*resource, namespace, body.clone()).await?)
+                (resource, self.create(pass, *resource, namespace, body).await?)
             }
             Change::Patch { kind, resource, key, subresource, body } => {
                 let (namespace, body) = (&key.namespace, body.clone());
@@ -370,6 +401,7 @@ impl<L: Loop> Run<L> {
                 (resource, self.merge(*resource, key, subresource, body.clone()).await?)
             }
             Change::Delete { resource, key, options } => {
+                self.whole(pass, &key.namespace)?;
                 match client.delete(*resource, &key.namespace, &key.name, options).await {
                     Err(status) if status.code == 404 => return Ok(None),
                     other => (resource, other?),
@@ -382,6 +414,30 @@ impl<L: Loop> Run<L> {
             }
         };
         Ok(Some((resource.plural, written.revision)))
+    }
+
+    async fn create(
+        &self,
+        pass: &Key,
+        resource: Resource,
+        namespace: &str,
+        body: &Value,
+    ) -> Result<Written, Status> {
+        self.whole(pass, namespace)?;
+        self.context.client.create(resource, namespace, body.clone()).await
+    }
+
+    /// Nothing is made or deleted where something is that cannot be read: the plan took it for absent. The pass is gone
+    /// over again as soon as that changes.
+    fn whole(&self, pass: &Key, namespace: &str) -> Result<(), Status> {
+        let hidden = || self.hidden.iter().find_map(|hidden| hidden(namespace));
+        if hidden().is_some() {
+            self.queue.withhold(pass.clone());
+        }
+        // Asked again: what became readable before the key was noted woke nobody.
+        let Some((resource, key)) = hidden() else { return Ok(()) };
+        let about = About { group: resource.group, resource: resource.plural };
+        Err(Status::storage_read(about, &key.name, &format!("{key} is there and cannot be read")))
     }
 
     async fn merge(
@@ -405,13 +461,14 @@ impl<L: Loop> Run<L> {
     /// Performs a change and tells users how it went.
     async fn tell(
         &self,
+        pass: &Key,
         change: &Change,
         tell: &Tell,
     ) -> Result<Option<(&'static str, u64)>, Status> {
         let (outcome, name) = match change {
             // Only the answer to a create knows a generated name.
             Change::Create { resource, namespace, body } => {
-                match self.context.client.create(*resource, namespace, body.clone()).await {
+                match self.create(pass, *resource, namespace, body).await {
                     Ok(written) => {
                         let revision = written.revision;
                         let name = written.object()?.name().to_owned();
@@ -421,9 +478,9 @@ impl<L: Loop> Run<L> {
                 }
             }
             Change::Patch { key, .. } | Change::Merge { key, .. } | Change::Delete { key, .. } => {
-                (Box::pin(self.perform(change)).await, key.name.clone())
+                (Box::pin(self.perform(pass, change)).await, key.name.clone())
             }
-            other => (Box::pin(self.perform(other)).await, String::new()),
+            other => (Box::pin(self.perform(pass, other)).await, String::new()),
         };
         let (sort, (reason, message), error) = match &outcome {
             Ok(_) => ("Normal", &tell.done, ""),

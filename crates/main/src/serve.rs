@@ -12,9 +12,11 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use skiff_base::World;
 use skiff_cli::settings::Settings;
 use skiff_cli::{MALLOC, Mode, Place};
-use std::io::Write;
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::Permissions;
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,6 +56,7 @@ pub fn run(settings: Settings, mode: Mode) -> Result<()> {
     let place = Place::of(&settings.data);
     let folder = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&settings.data);
     folder.with_context(|| format!("making {}", settings.data.display()))?;
+    close_to_others(&place)?;
     log::start(&settings.log_level, &place, mode)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
@@ -71,6 +74,43 @@ pub fn run(settings: Settings, mode: Mode) -> Result<()> {
 }
 
 /// The usual limit of 1,024 open files is less than the connections that may be open.
+/// Folders and files of ours that were there before have the modes with which they are made, whoever changed them; and
+/// whatever is made has the usual ones, whoever starts this program. What lies within images and pods keeps its own.
+fn close_to_others(place: &Place) -> Result<()> {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    let within = |folder: &Path| -> std::io::Result<Vec<PathBuf>> {
+        let entries = folder.read_dir()?;
+        entries.map(|entry| Ok(entry?.path())).collect()
+    };
+    for name in ["node", "images", "pki", "store", "logs", "runtime"] {
+        let folder = place.folder().join(name);
+        let inner = matches!(name, "pki" | "store" | "logs" | "runtime");
+        let closed = close(&folder).and_then(|is_folder| match is_folder && inner {
+            true => within(&folder)?.iter().try_for_each(|path| close(path).map(drop)),
+            false => Ok(()),
+        });
+        closed.with_context(|| format!("closing {} to others", folder.display()))?;
+    }
+    for file in [place.record(), place.remembered(), place.kubeconfig()] {
+        close(&file).with_context(|| format!("closing {} to others", file.display()))?;
+    }
+    Ok(())
+}
+
+/// Leaves a file or a folder to its owner; whether it is a folder. What leads elsewhere, or is not there, is left as it
+/// is.
+fn close(path: &Path) -> std::io::Result<bool> {
+    let found = match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        found => found?,
+    };
+    if found.is_file() || found.is_dir() {
+        let mode = if found.is_dir() { 0o700 } else { 0o600 };
+        std::fs::set_permissions(path, Permissions::from_mode(mode))?;
+    }
+    Ok(found.is_dir())
+}
+
 fn raise_open_files() -> Result<()> {
     let most = getrlimit(Resource::Nofile).maximum;
     let limit = Rlimit { current: most, maximum: most };

@@ -461,7 +461,7 @@ fn line(frame: Frame) -> Bytes {
         Frame::Modified(stored) => ("MODIFIED", stored),
         Frame::Deleted(stored) => ("DELETED", stored),
         Frame::Bookmark { head, revision, initial_end } => {
-            return bookmark(head, *revision, *initial_end);
+            return bookmark(head, *revision, initial_end.as_deref());
         }
         Frame::Error(status) => {
             return format!("{}\n", json!({"type": "ERROR", "object": status.to_json()})).into();
@@ -479,11 +479,8 @@ fn line(frame: Frame) -> Bytes {
     out.into()
 }
 
-fn bookmark(head: &str, revision: u64, initial_end: bool) -> Bytes {
-    let mut metadata = json!({"resourceVersion": revision.to_string()});
-    if initial_end {
-        metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
-    }
+fn bookmark(head: &str, revision: u64, initial_end: Option<&[String]>) -> Bytes {
+    let metadata = wire::bookmark_metadata(revision, initial_end);
     format!("{{\"type\":\"BOOKMARK\",\"object\":{{{head}\"metadata\":{metadata}}}}}\n").into()
 }
 

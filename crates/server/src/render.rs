@@ -12,7 +12,7 @@ use http::header;
 use serde_json::{Map, Value, json};
 use skiff_api::kind::{Backend, Kind};
 use skiff_api::object::Object;
-use skiff_api::wire::{Answer, Body, Call, Frame, List, Peer, Stored};
+use skiff_api::wire::{self, Answer, Body, Call, Frame, List, Peer, Stored};
 use skiff_api::{Status, table};
 use std::sync::Arc;
 
@@ -251,11 +251,8 @@ impl Rendering {
             Frame::Modified(stored) => ("MODIFIED", stored),
             Frame::Deleted(stored) => ("DELETED", stored),
             Frame::Bookmark { revision, initial_end, .. } => {
+                let meta = wire::bookmark_metadata(*revision, initial_end.as_deref());
                 let revision = revision.to_string();
-                let mut meta = json!({"resourceVersion": revision});
-                if *initial_end {
-                    meta["annotations"] = json!({"k8s.io/initial-events-end": "true"});
-                }
                 let object = json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
                                     "metadata": meta});
                 let value = match self.view {

@@ -67,7 +67,7 @@ pub async fn watch(server: &Arc<Server>, request: &Request) -> Result<Answer, St
         deadline: server.world.uptime() + timeout,
         bookmarks,
         next_bookmark: server.world.uptime() + BOOKMARK_EVERY,
-        initial_end: initial_end == Some(true) && bookmarks,
+        initial_end: (initial_end == Some(true) && bookmarks).then(Vec::new),
         ended: false,
     };
     let frames =
@@ -155,8 +155,8 @@ struct State {
     deadline: Duration,
     bookmarks: bool,
     next_bookmark: Duration,
-    /// A bookmark that ends the initial events is still owed.
-    initial_end: bool,
+    /// A bookmark that ends the initial events is still owed, and names what could not be read of them.
+    initial_end: Option<Vec<String>>,
     ended: bool,
 }
 
@@ -188,7 +188,7 @@ impl State {
                 None => {
                     self.next_bookmark = world.uptime() + BOOKMARK_EVERY;
                     let revision = self.source.progress();
-                    self.ready.push_back(self.bookmark(revision, false));
+                    self.ready.push_back(self.bookmark(revision, None));
                 }
             }
         }
@@ -202,14 +202,13 @@ impl State {
                 }
             }
             WatchItem::InitialEnd(revision) => {
-                if self.initial_end {
-                    self.initial_end = false;
-                    self.ready.push_back(self.bookmark(revision, true));
+                if let Some(unreadable) = self.initial_end.take() {
+                    self.ready.push_back(self.bookmark(revision, Some(unreadable)));
                 }
             }
             WatchItem::Event(event) => self.take_event(&event),
             WatchItem::Progress(revision) if self.bookmarks => {
-                self.ready.push_back(self.bookmark(revision, false));
+                self.ready.push_back(self.bookmark(revision, None));
             }
             WatchItem::Progress(_) => {}
         }
@@ -241,7 +240,10 @@ impl State {
                 stored.revision = revision.unwrap_or(record.revision).0;
                 self.ready.push_back(frame(stored));
             }
-            Err(_) if revision.is_none() => {}
+            Err(_) if revision.is_none() => {
+                let place = crate::unreadable::place(&record.key);
+                self.initial_end.iter_mut().for_each(|list| list.push(place.to_owned()));
+            }
             Err(status) => {
                 self.ready.push_back(Frame::Error(status));
                 self.ended = true;
@@ -258,7 +260,7 @@ impl State {
         self.ended = true;
     }
 
-    fn bookmark(&self, revision: Revision, initial_end: bool) -> Frame {
+    fn bookmark(&self, revision: Revision, initial_end: Option<Vec<String>>) -> Frame {
         Frame::Bookmark { head: self.head.clone(), revision: revision.0, initial_end }
     }
 }

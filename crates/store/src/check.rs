@@ -68,6 +68,7 @@ pub(crate) fn lock(folder: &Path) -> Result<File, OpenError> {
         .create(true)
         .truncate(false)
         .write(true)
+        .mode(0o600)
         .open(folder.join("lock"))
         .map_err(failed)?;
     match file.try_lock() {

@@ -17,6 +17,7 @@ use futures_util::future::BoxFuture;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -307,7 +308,9 @@ fn write_reserve(path: &Path, headroom: usize) -> std::io::Result<()> {
     }
     // Written, not only sized: a file with holes holds nothing back.
     let piece = vec![0; 1 << 20];
-    let written = File::create(path).and_then(|mut file| {
+    let mut options = File::options();
+    options.create(true).truncate(true).write(true).mode(0o600);
+    let written = options.open(path).and_then(|mut file| {
         for _ in 0..(RESERVE_BYTES + headroom) >> 20 {
             file.write_all(&piece)?;
         }

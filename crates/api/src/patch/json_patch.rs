@@ -13,7 +13,7 @@ const MAX_OPERATIONS: usize = 10_000;
 
 /// How many bytes `copy` may add in one patch: no more than a body may have, so that a few copies
 /// of copies do not fill the memory.
-const MAX_COPIED_BYTES: usize = crate::json::MAX_BODY_BYTES;
+pub const MAX_COPIED_BYTES: usize = crate::json::MAX_BODY_BYTES;
 
 /// How many values one patch may look at and shift: ten times what a body can hold. Each operation may move all of an
 /// object, and thousands of them would keep a processor for minutes.

@@ -3,6 +3,7 @@
 
 use super::exits;
 use super::seen::{Ended, ImageFact, Known, RESTART, Run, Sandbox, Seen, Verdicts};
+use skiff_api::views::Key;
 use skiff_net::Attachment;
 use skiff_runtime::status::{ContainerState, ContainerStatus, Listing, SandboxStatus};
 use std::collections::{BTreeMap, HashMap};
@@ -29,6 +30,13 @@ pub struct Leftover {
 impl Leftover {
     pub fn sandboxes(&self) -> impl Iterator<Item = &str> {
         self.sandboxes.iter().map(|(sandbox, _)| &*sandbox.id)
+    }
+
+    /// The pod that it belongs to, as the marks say.
+    pub fn pod(&self) -> Option<Key> {
+        let sandboxes = self.sandboxes.iter().map(|(sandbox, _)| &sandbox.labels);
+        let labels = sandboxes.chain(self.containers.iter().map(|it| &it.labels)).next()?;
+        Some(Key::new(labels.get(POD_NAMESPACE)?, labels.get(POD_NAME)?))
     }
 
     pub fn container_ids(&self) -> Vec<String> {

@@ -61,6 +61,11 @@ impl Pods {
         let pods = self.clone();
         cache.on_change(move |change| pods.changed(change));
         let pods = self.clone();
+        cache.on_whole(move || {
+            let pods = pods.clone();
+            pods.rim.tasks.clone().spawn(async move { pods.remove_strays().await });
+        });
+        let pods = self.clone();
         self.rim.tasks.spawn(async move {
             cache.caught_up(0).await;
             // All that was given before is known now: what was refused, or not answered, is looked at.
@@ -154,10 +159,13 @@ impl Pods {
         });
     }
 
-    /// What ran for pods that are no longer there goes.
+    /// What ran for pods that are no longer there goes; what runs for one whose record cannot be read runs on.
     async fn remove_strays(&self) {
-        let strays: Vec<(String, Leftover)> =
-            self.leftovers.lock().expect("no holder of this lock panics").drain().collect();
+        let cache = self.rim.caches.of::<Pod>();
+        let strays: Vec<(String, Leftover)> = {
+            let mut leftovers = self.leftovers.lock().expect("no holder of this lock panics");
+            leftovers.extract_if(|_, it| !it.pod().is_some_and(|pod| cache.hides(&pod))).collect()
+        };
         for (uid, leftover) in strays {
             tracing::info!(uid, "a pod went while the node was away");
             for id in leftover.sandboxes() {

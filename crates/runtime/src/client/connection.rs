@@ -11,6 +11,7 @@ use crate::{Error, Result};
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -276,7 +277,8 @@ async fn start(config: &Config) -> io::Result<()> {
     let run = move || -> io::Result<()> {
         std::fs::create_dir_all(&config.root)?;
         let log: PathBuf = config.root.join("supervisor.log");
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(log)?;
+        let mut options = std::fs::OpenOptions::new();
+        let log = options.create(true).append(true).mode(0o600).open(log)?;
         let output = std::process::Command::new(&config.exe)
             .arg(crate::SUPERVISOR_WORD)
             .arg("--root")

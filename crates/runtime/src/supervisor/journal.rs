@@ -20,7 +20,7 @@ use crate::sys;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{Ordering, compiler_fence};
 
@@ -87,6 +87,7 @@ impl Journal {
                 .write(true)
                 .create(true)
                 .truncate(false)
+                .mode(0o600)
                 .open(folder.join(name))
         };
         let (intake, journal) = (open("intake")?, open("journal")?);

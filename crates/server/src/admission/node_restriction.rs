@@ -50,7 +50,7 @@ fn validate(
     }
     match (&*request.kind.group, &*request.kind.plural) {
         ("", "pods") => match (request.subresource, old) {
-            ("", None) => create_pod(server, request, node, new),
+            ("", None) => create_pod(request, node, new, || find(server, "nodes", "", node)),
             ("", Some(_)) => Err(request.forbid(&format!(
                 "unexpected operation \"UPDATE\", node {node:?} can only create and delete mirror pods"
             ))),
@@ -102,10 +102,10 @@ fn lease(request: &Attributes, node: &str) -> Result<(), Status> {
 }
 
 fn create_pod(
-    server: &Server,
     request: &Attributes,
     node: &str,
     pod: &Object,
+    own: impl FnOnce() -> Result<Object, Status>,
 ) -> Result<(), Status> {
     let refuse = |why: String| Err(request.forbid(&why));
     if pod.annotation(MIRROR).is_none() {
@@ -118,9 +118,9 @@ fn create_pod(
             "node {node:?} can only create pods with spec.nodeName set to itself"
         ));
     }
-    let own = format!("node {node:?} can only create pods with an owner reference set to itself");
+    let alone = format!("node {node:?} can only create pods with an owner reference set to itself");
     let owner = match pod.list("metadata.ownerReferences") {
-        [] => return refuse(own),
+        [] => return refuse(alone),
         [owner] => owner,
         _ => {
             return refuse(format!(
@@ -129,7 +129,7 @@ fn create_pod(
         }
     };
     if owner["apiVersion"] != "v1" || owner["kind"] != "Node" || owner["name"] != node {
-        return refuse(own);
+        return refuse(alone);
     }
     if owner["controller"] != true {
         return refuse(format!(
@@ -141,7 +141,7 @@ fn create_pod(
             "node {node:?} must not set blockOwnerDeletion on an owner reference"
         ));
     }
-    let found = find(server, "nodes", "", node)?;
+    let found = own()?;
     let uid = found.uid();
     let given = owner["uid"].as_str().unwrap_or("");
     if uid != given {
@@ -328,6 +328,148 @@ mod tests {
         assert_eq!(
             forbidden_labels(&node, None),
             ["node-role.kubernetes.io/x", "x.node-restriction.kubernetes.io/z"]
+        );
+    }
+
+    /// What node `n` is told about a write of one of these resources.
+    fn told(plural: &str, name: &str, ask: impl Fn(&Attributes) -> Result<(), Status>) -> String {
+        let user = skiff_api::wire::User::default();
+        let kinds = skiff_api::registry::Kinds::builtin();
+        let kind = kinds.now().find("", "v1", plural).expect("a kind").clone();
+        let request = Attributes {
+            told: None,
+            user: &user,
+            kind: &kind,
+            verb: skiff_api::kind::Verb::Update,
+            subresource: "",
+            namespace: "",
+            name: name.into(),
+            creating: false,
+            dry_run: false,
+        };
+        ask(&request).map_or_else(|status| status.message, |()| "allowed".into())
+    }
+
+    /// CVE-2025-5187: an owner that is not there has the collector delete the node, and what made it trusted with it.
+    /// CVE-2021-25735: the fields that count are those stored before and those that would be stored, not what a
+    /// webhook was shown; there are no webhooks here.
+    #[test]
+    fn a_node_changes_nothing_that_others_trust_it_by() {
+        let node = |more: Value| {
+            let mut node =
+                json!({"metadata": {"name": "n", "labels": {"a": "b"}}, "spec": {"taints": []}});
+            node.as_object_mut()
+                .expect("an object")
+                .extend(more.as_object().cloned().expect("one"));
+            Object::new(node)
+        };
+        let told = |name: &str, old: Value, new: Value| {
+            let (old, new) = (node(old), node(new));
+            told("nodes", name, |request| change_node(request, "n", &new, Some(&old)))
+        };
+        let owned = json!({"metadata": {"ownerReferences": [
+            {"apiVersion": "v1", "kind": "ConfigMap", "name": "none", "uid": "u"}], "labels": {"a": "b"}}});
+        let tainted = json!({"spec": {"taints": [{"key": "k", "effect": "NoExecute"}]}});
+        let role = json!({"metadata": {"labels": {"node-role.kubernetes.io/control-plane": ""}}});
+        for (old, new, word) in [
+            (json!({}), owned.clone(), "is not allowed to modify ownerReferences"),
+            (owned, json!({}), "is not allowed to modify ownerReferences"),
+            (json!({}), tainted.clone(), "is not allowed to modify taints"),
+            (tainted, json!({}), "is not allowed to modify taints"),
+            (json!({}), role.clone(), "modify labels: node-role.kubernetes.io/control-plane"),
+            (role, json!({}), "modify labels: node-role.kubernetes.io/control-plane"),
+        ] {
+            let said = told("n", old, new);
+            assert!(said.contains(word), "{said}");
+        }
+        let fine = json!({"metadata": {"labels": {"c": "d"}}, "status": {"a": "b"}});
+        assert_eq!(told("n", json!({}), fine.clone()), "allowed");
+        assert!(told("m", json!({}), fine).contains("is not allowed to modify node"));
+    }
+
+    /// CVE-2025-4563: a mirror pod that leans on a claim gets what nobody gave to the node.
+    #[test]
+    fn a_node_makes_pods_that_lean_on_nothing() {
+        let owner = json!({"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "u", "controller": true});
+        let mirror = json!({"metadata": {"name": "p", "annotations": {MIRROR: "x"}, "ownerReferences": [owner]},
+            "spec": {"nodeName": "n", "containers": [{"name": "c", "image": "i"}]}});
+        let told = |path: &str, value: Value| {
+            let mut pod = Object::new(mirror.clone());
+            if !path.is_empty() {
+                pod.set(path, value);
+            }
+            let own = || Ok(Object::new(json!({"metadata": {"name": "n", "uid": "u"}})));
+            told("pods", "p", |request| create_pod(request, "n", &pod, own))
+        };
+        assert_eq!(told("", Value::Null), "allowed");
+        let volume = |source: Value| json!([{"name": "v", "projected": {"sources": [source]}}]);
+        for (path, value, what) in [
+            (
+                "spec.resourceClaims",
+                json!([{"name": "c", "resourceClaimName": "x"}]),
+                "resourceclaims",
+            ),
+            ("spec.serviceAccountName", json!("a"), "serviceaccounts"),
+            ("spec.imagePullSecrets", json!([{"name": "s"}]), "secrets"),
+            ("spec.volumes", volume(json!({"secret": {"name": "s"}})), "secrets"),
+            ("spec.volumes", volume(json!({"configMap": {"name": "s"}})), "configmaps"),
+            ("spec.volumes", volume(json!({"serviceAccountToken": {}})), "serviceaccounts"),
+            (
+                "spec.initContainers",
+                json!([{"envFrom": [{"secretRef": {"name": "s"}}]}]),
+                "secrets",
+            ),
+            ("spec.volumes", json!([{"persistentVolumeClaim": {}}]), "persistentvolumeclaims"),
+        ] {
+            let said = told(path, value);
+            assert!(
+                said.ends_with(&format!("can not create pods that reference {what}")),
+                "{said}"
+            );
+        }
+        for (path, value, word) in [
+            ("metadata.annotations", json!({}), "can only create mirror pods"),
+            ("spec.nodeName", json!("m"), "with spec.nodeName set to itself"),
+            ("metadata.ownerReferences", json!([]), "an owner reference set to itself"),
+            ("metadata.ownerReferences", json!([owner, owner]), "a single owner reference"),
+        ] {
+            let said = told(path, value);
+            assert!(said.contains(word), "{said}");
+        }
+        for (field, value, word) in [
+            ("kind", json!("Pod"), "an owner reference set to itself"),
+            ("name", json!("m"), "an owner reference set to itself"),
+            ("controller", json!(false), "a controller owner reference"),
+            ("blockOwnerDeletion", json!(true), "must not set blockOwnerDeletion"),
+            ("uid", json!("other"), "UID mismatch: expected other got u"),
+        ] {
+            let mut other = owner.clone();
+            other[field] = value;
+            let said = told("metadata.ownerReferences", json!([other]));
+            assert!(said.contains(word), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_node_says_only_how_its_own_pods_do() {
+        let pod = |node: &str, labels: Value, claims: Value| {
+            Object::new(
+                json!({"metadata": {"name": "p", "labels": labels}, "spec": {"nodeName": node},
+                "status": {"phase": "Running", "resourceClaimStatuses": claims}}),
+            )
+        };
+        let told = |old: Object, new: Object| {
+            told("pods", "p", |request| change_status(request, "n", &new, &old))
+        };
+        let (none, some) = (json!({}), json!({"app": "web"}));
+        let own = || pod("n", none.clone(), json!([]));
+        assert_eq!(told(own(), own()), "allowed");
+        let other = pod("m", none.clone(), json!([]));
+        assert!(told(other, own()).contains("for pods with spec.nodeName set to itself"));
+        assert!(told(own(), pod("n", some, json!([]))).contains("cannot update labels"));
+        let claims = json!([{"name": "c", "resourceClaimName": "x"}]);
+        assert!(
+            told(own(), pod("n", none.clone(), claims)).contains("cannot update resource claim")
         );
     }
 }

@@ -2,8 +2,8 @@
 
 use super::Seen;
 use skiff_api::views::{
-    Endpoint, EndpointConditions, EndpointHints, EndpointPort, HintName, IntOrString, Node, Pod,
-    Service, ServicePort, TargetRef,
+    Endpoint, EndpointConditions, EndpointHints, EndpointPort, HintName, IntOrString, Key, Node,
+    Pod, Service, ServicePort, TargetRef,
 };
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -37,7 +37,24 @@ pub fn families(service: &Service) -> Vec<&'static str> {
 
 pub fn groups(seen: &Seen, family: &str) -> Groups {
     let mut groups = Groups { by_ports: Vec::new(), waits_for_node: false };
-    for pod in seen.pods.iter().filter(|pod| !pod.ended()) {
+    // What cannot be read is there: its endpoints stay as they were.
+    let is_hidden = |pod: Key, node: &str| {
+        seen.hidden.contains(&pod) || seen.hidden.contains(&Key::new("", node))
+    };
+    let slices =
+        seen.slices.iter().filter(|it| !seen.hidden.is_empty() && it.address_type == family);
+    for slice in slices {
+        for endpoint in &slice.endpoints {
+            let node = endpoint.node_name.as_deref().unwrap_or("");
+            let pod = endpoint.target_ref.as_ref().map(|it| Key::new(&it.namespace, &it.name));
+            if pod.is_some_and(|pod| is_hidden(pod, node)) {
+                groups.add(&slice.ports, Some(endpoint.clone()));
+            }
+        }
+    }
+    let is_hidden =
+        |pod: &Pod| !seen.hidden.is_empty() && is_hidden(pod.metadata.key(), &pod.spec.node_name);
+    for pod in seen.pods.iter().filter(|pod| !pod.ended() && !is_hidden(pod)) {
         let addresses = addresses(pod, family);
         if pod.status.pod_ips.is_empty() && pod.status.pod_ip.is_empty() {
             continue;
@@ -47,18 +64,22 @@ pub fn groups(seen: &Seen, family: &str) -> Groups {
             groups.waits_for_node = true;
             continue;
         }
-        let ports = ports(&seen.service, pod);
-        let at = groups.by_ports.iter().position(|(known, _)| *known == ports);
-        let at = at.unwrap_or_else(|| {
-            groups.by_ports.push((ports, Vec::new()));
-            groups.by_ports.len() - 1
-        });
-        if !addresses.is_empty() {
-            let endpoint = endpoint(&seen.service, pod, node.map(|node| &**node), addresses);
-            groups.by_ports[at].1.push(endpoint);
-        }
+        let endpoint = (!addresses.is_empty())
+            .then(|| endpoint(&seen.service, pod, node.map(|node| &**node), addresses));
+        groups.add(&ports(&seen.service, pod), endpoint);
     }
     groups
+}
+
+impl Groups {
+    fn add(&mut self, ports: &Ports, endpoint: Option<Endpoint>) {
+        let at = self.by_ports.iter().position(|(known, _)| known == ports);
+        let at = at.unwrap_or_else(|| {
+            self.by_ports.push((ports.clone(), Vec::new()));
+            self.by_ports.len() - 1
+        });
+        self.by_ports[at].1.extend(endpoint);
+    }
 }
 
 fn addresses(pod: &Pod, family: &str) -> Vec<String> {

@@ -15,7 +15,7 @@ use skiff_api::Status;
 use skiff_api::views::{EndpointSlice, Key, Node, Pod, SERVICE_NAME, Service};
 use skiff_base::Time;
 use skiff_client::Caches;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +38,8 @@ pub struct Seen {
     nodes: BTreeMap<String, Arc<Node>>,
     /// Those that this loop keeps.
     slices: Vec<Arc<EndpointSlice>>,
+    /// The pods of the namespace, and the nodes, that are there and cannot be read.
+    hidden: BTreeSet<Key>,
 }
 
 impl Loop for EndpointSliceLoop {
@@ -75,7 +77,9 @@ impl Loop for EndpointSliceLoop {
             let manager = slice.metadata.labels.get(MANAGED_BY);
             manager.is_some_and(|manager| manager == MANAGER) && !slice.metadata.deleting()
         });
-        Ok(Some(Seen { service, pods, nodes, slices }))
+        let mut hidden = cache.hidden_in("");
+        hidden.extend(cx.caches.of::<Pod>().hidden_in(&key.namespace));
+        Ok(Some(Seen { service, pods, nodes, slices, hidden }))
     }
 
     fn plan(seen: &Seen, memory: &mut trigger::Memory, now: Time, out: &mut Changes) -> Next {

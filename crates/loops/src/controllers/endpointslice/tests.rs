@@ -56,12 +56,17 @@ fn slice(name: &str, pods: &[usize]) -> Value {
 }
 
 fn plan(service: Value, pods: &[Value], slices: &[Value]) -> String {
+    plan_without(&[], service, pods, slices)
+}
+
+fn plan_without(hidden: &[Key], service: Value, pods: &[Value], slices: &[Value]) -> String {
     let node = json!({"metadata": {"name": "a", "labels": {"topology.kubernetes.io/zone": "z"}}});
     let seen = Seen {
         service: view(service),
         pods: pods.iter().cloned().map(view).collect(),
         nodes: [("a".to_owned(), view(node))].into(),
         slices: slices.iter().cloned().map(view).collect(),
+        hidden: hidden.iter().cloned().collect(),
     };
     let mut out = Changes::default();
     EndpointSliceLoop::plan(&seen, &mut trigger::Memory::default(), Time::UNIX_EPOCH, &mut out);
@@ -201,4 +206,23 @@ fn the_trigger_is_the_earliest_news() {
         memory.trigger(&service, &pods),
         Some("2026-01-01T00:20:00Z".parse().expect("a time"))
     );
+}
+
+#[test]
+fn what_cannot_be_read_keeps_its_endpoints() {
+    let (web, slices) = (service(json!({})), [slice("web-a", &[1, 2])]);
+    let (one, two) = (|| pod(1, json!({})), || pod(2, json!({})));
+    let gone = plan(web.clone(), &[one()], &slices);
+    assert!(gone.contains("merge endpointslices") && !gone.contains("10.1.0.2"), "{gone}");
+    // Its record, or that of its node: nothing is written.
+    for (hidden, pods) in [
+        (Key::new("n", "p2"), vec![one()]),
+        (Key::new("", "a"), vec![one(), two()]),
+        (Key::new("", "a"), Vec::new()),
+        (Key::new("n", "p2"), vec![one(), two()]),
+    ] {
+        assert_eq!(plan_without(&[hidden], web.clone(), &pods, &slices), "", "{pods:?}");
+    }
+    // A namesake elsewhere is another one.
+    assert_eq!(plan_without(&[Key::new("m", "p2")], web, &[one()], &slices), gone);
 }
