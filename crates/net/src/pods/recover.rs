@@ -66,8 +66,18 @@ pub(super) fn pods(
             Some(mut pod) if state.pool.take(Some(pod.address)).is_ok() => {
                 pod.host_ports = ports.remove(&pod.address).into_iter().flatten().collect();
                 // An earlier release may have set the link up otherwise.
-                attach::set_up_outside(state, &config.namespace, &link.name, &pod)?;
-                state.pods.insert(pod.id.clone(), pod);
+                let done = attach::set_up_outside(state, &config.namespace, &link.name, &pod);
+                let is_gone = |state: &mut State| -> Result<bool> {
+                    Ok(route::link_by_name(&mut state.routes, &link.name)?.is_none())
+                };
+                match done {
+                    // Its pod has ended meanwhile, and has taken it along.
+                    Err(_) if is_gone(state)? => state.pool.release(pod.address),
+                    done => {
+                        done?;
+                        state.pods.insert(pod.id.clone(), pod);
+                    }
+                }
             }
             _ => {
                 let message = route::set_group(link.index, doomed);
