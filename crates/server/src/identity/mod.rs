@@ -1,5 +1,5 @@
-//! Identity: who somebody is, by certificate, token or as whom they may act; and the keys that this rests on. Never what
-//! they may do (that is [`crate::authorize`]).
+//! Identity: who somebody is, by certificate, token or as whom they may act; and the keys that this rests on.
+//! Never what they may do: that is [`crate::authorize`].
 
 pub mod authenticate;
 pub(crate) mod impersonate;
