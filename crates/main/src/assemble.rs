@@ -60,7 +60,7 @@ impl Machine {
             skiff_server::identity::keys::tls::server_config(&ca, &keys.node_serving, &world)?;
         write_kubeconfig(settings, &addresses, &keys)?;
         let server = Arc::new(server(settings, &addresses, &world, &store, keys, &tasks).await?);
-        skiff_server::custom::start(&server, &tasks);
+        tasks.spawn(skiff_server::custom::follow(server.clone()));
         let serve: Arc<dyn Serve> = Arc::new(Entry(server.clone()));
         let client =
             Client::new(serve.clone(), User::system("skiff", &["system:masters"]), "skiff");
@@ -143,9 +143,10 @@ async fn server(
         customs: Default::default(),
         unreadable: Unreadable::find(&**store).await?,
         authenticator: Authenticator::new(tokens, format!("https://{address}")),
-        authorizer: Authorizer::start(store.clone(), tasks).await?,
+        authorizer: Authorizer::start(store.clone(), world, tasks).await?,
         limits: Default::default(),
         requests: Default::default(),
+        figures: Default::default(),
         ready: Default::default(),
         nodes,
         services: ranges(settings),
@@ -224,7 +225,10 @@ fn start_loops(
         settings: Arc::new(skiff_loops::Settings { ca, sign: Box::new(sign), wanted }),
         world: world.clone(),
         tasks: tasks.clone(),
+        health: Default::default(),
     };
+    let (watched, known, loops) = (caches.clone(), runner.metas.clone(), runner.health.clone());
+    server.figures.add(move || skiff_client::figures(&watched, &known) + &loops.figures());
     skiff_loops::LOOPS.iter().for_each(|start| start(&runner));
     caches
 }

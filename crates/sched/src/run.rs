@@ -64,17 +64,30 @@ impl Scheduler {
         let scheduler = Scheduler(Arc::new(inner));
         let (nodes, namespaces) = (caches.of::<Node>(), caches.of::<Namespace>());
         let it = scheduler.clone();
-        nodes.on_change(move |change| it.node_changed(change));
-        let it = scheduler.clone();
-        namespaces.on_change(move |change| it.namespace_changed(change));
-        let it = scheduler.clone();
-        pods.on_change(move |change| it.pod_changed(change));
-        let it = scheduler.clone();
         tasks.spawn(async move {
             nodes.caught_up(0).await;
             namespaces.caught_up(0).await;
             it.0.pods.caught_up(0).await;
-            it.work().await;
+            let mut changes = (nodes.subscribe(), namespaces.subscribe(), it.0.pods.subscribe());
+            while let Some(change) = changes.0.take() {
+                it.node_changed(&change);
+            }
+            while let Some(change) = changes.1.take() {
+                it.namespace_changed(&change);
+            }
+            while let Some(change) = changes.2.take() {
+                it.pod_changed(&change);
+            }
+            let worker = it.clone();
+            it.0.tasks.spawn(async move { worker.work().await });
+            loop {
+                tokio::select! {
+                    biased;
+                    change = changes.0.next() => it.node_changed(&change),
+                    change = changes.1.next() => it.namespace_changed(&change),
+                    change = changes.2.next() => it.pod_changed(&change),
+                }
+            }
         });
         scheduler
     }
@@ -84,30 +97,30 @@ impl Scheduler {
     }
 
     fn node_changed(&self, change: &Change<Node>) {
-        let Some(node) = change.new.or(change.old) else { return };
+        let Some(node) = change.new.as_ref().or(change.old.as_ref()) else { return };
         let mut mind = self.mind();
-        mind.state.set_node(&node.metadata.name, change.new);
+        mind.state.set_node(&node.metadata.name, change.new.as_ref());
         mind.queue.stir();
         drop(mind);
         self.0.changed.notify_one();
     }
 
     fn namespace_changed(&self, change: &Change<Namespace>) {
-        let Some(namespace) = change.new.or(change.old) else { return };
+        let Some(namespace) = change.new.as_ref().or(change.old.as_ref()) else { return };
         let name = namespace.metadata.name.clone();
         let mut mind = self.mind();
-        match change.new {
+        match &change.new {
             Some(new) => mind.state.namespaces.insert(name, new.clone()),
             None => mind.state.namespaces.remove(&name),
         };
     }
 
     fn pod_changed(&self, change: &Change<Pod>) {
-        let Some(pod) = change.new.or(change.old) else { return };
+        let Some(pod) = change.new.as_ref().or(change.old.as_ref()) else { return };
         let key = pod.metadata.key();
         let mut mind = self.mind();
         let assumed = mind.assumed.get(&key).filter(|(uid, _)| *uid == pod.metadata.uid).cloned();
-        let new = change.new.filter(|new| !new.ended());
+        let new = change.new.as_ref().filter(|new| !new.ended());
         let place = match (new, &assumed) {
             (Some(new), Some((_, node))) if new.spec.node_name.is_empty() => node.clone(),
             (Some(new), _) => new.spec.node_name.clone(),

@@ -150,7 +150,10 @@ impl<K: Ord + Clone, T: Clone> Follower<K, T> {
     }
 
     /// Those from this key on.
-    pub fn from<Q: Ord + ?Sized>(&self, key: &Q) -> impl Iterator<Item = (&K, &T)>
+    pub fn from<'s, Q: Ord + ?Sized>(
+        &'s self,
+        key: &Q,
+    ) -> impl Iterator<Item = (&'s K, &'s T)> + use<'s, K, T, Q>
     where
         K: Borrow<Q>,
     {
@@ -159,7 +162,10 @@ impl<K: Ord + Clone, T: Clone> Follower<K, T> {
     }
 
     /// What is there and cannot be read, from this key on.
-    pub fn aside_from<Q: Ord + ?Sized>(&self, key: &Q) -> impl Iterator<Item = &K>
+    pub fn aside_from<'s, Q: Ord + ?Sized>(
+        &'s self,
+        key: &Q,
+    ) -> impl Iterator<Item = &'s K> + use<'s, K, T, Q>
     where
         K: Borrow<Q>,
     {

@@ -48,7 +48,8 @@ fn run(script: &str) -> (Follower<String, String>, String) {
         let out = follower.take(input, now);
         text += &format!("{line}: {}\n", told(&out));
     }
-    let held: Vec<String> = follower.iter().map(|(key, object)| format!("{key}={object}")).collect();
+    let held: Vec<String> =
+        follower.iter().map(|(key, object)| format!("{key}={object}")).collect();
     let health = follower.health();
     text += &format!(
         "= {} at {}, {} since {}, aside {}, lists {}, broke {} ({})\n",
@@ -184,7 +185,7 @@ fn what_cannot_be_read_stays_as_it_was_last_known() {
             put a 9 z: a x>z, mended
             gone d 10: nothing
             gone c 11: mended
-            = a=z b=y at 11, live since 0, aside 0, lists 2, broke 1 (too old)
+            = a=z b=y at 11, live since 0, aside 0, lists 2, broke 1 (it is no object)
         "#]],
     );
 }
@@ -241,7 +242,7 @@ fn a_stream_that_ends_at_once_is_not_begun_again_at_once() {
             start: After(5) after 200ms
             end: nothing
             start: After(5) after 0ns
-            = at 5, live since 0, aside 0, lists 1, broke 0 (-)
+            =  at 5, live since 0, aside 0, lists 1, broke 0 (-)
         "#]],
     );
 }
