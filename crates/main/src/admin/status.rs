@@ -6,7 +6,6 @@ use anyhow::Result;
 use serde_json::{Map, Value, json};
 use skiff_api::view::{Key, View};
 use skiff_kinds::views::{Node, Pod};
-use tokio::sync::watch;
 
 /// What `skiff status` shows of a daemon that runs.
 pub async fn status(door: &Door) -> Result<Value> {

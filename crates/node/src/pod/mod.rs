@@ -20,8 +20,9 @@ pub mod worker;
 use crate::Error;
 use crate::rim::Rim;
 use adopt::Leftover;
+use futures_util::FutureExt;
 use seen::Outcome;
-use skiff_client::Change;
+use skiff_client::{Cache, Change, Subscription};
 use skiff_kinds::views::Pod;
 use skiff_runtime::client::Events;
 use skiff_runtime::spec::Resources;
@@ -58,31 +59,44 @@ impl Pods {
         self.rim.tasks.spawn(self.clone().follow_runtime(events));
         let query = format!("&fieldSelector=spec.nodeName%3D{}", self.rim.config.name);
         let cache = self.rim.caches.filtered::<Pod>(&query);
-        let (pods, mut changes) = (self.clone(), cache.subscribe());
-        self.rim.tasks.spawn(async move {
-            loop {
-                pods.changed(&changes.next().await);
-            }
-        });
-        let (pods, mut mended) = (self.clone(), cache.mended());
-        self.rim.tasks.spawn(async move {
-            while mended.changed().await.is_ok() {
-                pods.remove_strays().await;
-            }
-        });
-        let pods = self.clone();
-        self.rim.tasks.spawn(async move {
-            cache.caught_up(0).await;
-            // All that was given before is known now: what was refused, or not answered, is looked at.
-            pods.workers.lock().expect("no holder of this lock panics").values().for_each(
-                |worker| {
-                    // One that has ended needs nothing.
-                    let _ = worker.send(Mail::Room);
-                },
-            );
-            pods.remove_strays().await;
-        });
+        self.rim.tasks.spawn(self.clone().follow_pods(cache));
         Ok(())
+    }
+
+    /// Hands changes of pods to their workers. What ran for pods that are gone goes when all is known that is there,
+    /// and again when something can be read that could not.
+    async fn follow_pods(self: Arc<Self>, cache: Arc<Cache<Pod>>) {
+        let (mut changes, mut mended) = (cache.subscribe(), cache.mended());
+        let (mut known, mut all) = (std::pin::pin!(cache.caught_up(0).fuse()), false);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut known => {
+                    all = true;
+                    self.take_all(&mut changes);
+                    // All that was given before is known now: what was refused, or not answered, is looked at.
+                    let workers = self.workers.lock().expect("no holder of this lock panics");
+                    workers.values().for_each(|worker| {
+                        // One that has ended needs nothing.
+                        let _ = worker.send(Mail::Room);
+                    });
+                }
+                // The sender lives in the cache.
+                _ = mended.changed(), if all => self.take_all(&mut changes),
+                change = changes.next() => {
+                    self.changed(&change);
+                    continue;
+                }
+            }
+            let pods = self.clone();
+            self.rim.tasks.spawn(async move { pods.remove_strays().await });
+        }
+    }
+
+    fn take_all(self: &Arc<Self>, changes: &mut Subscription<Pod>) {
+        while let Some(change) = changes.take() {
+            self.changed(&change);
+        }
     }
 
     async fn make_cgroups(&self) -> Result<(), Error> {
