@@ -16,6 +16,7 @@ pub mod meta;
 pub mod names;
 pub mod object;
 pub mod patch;
+pub mod pieces;
 pub mod pod_security;
 pub mod protobuf;
 pub mod quantity;

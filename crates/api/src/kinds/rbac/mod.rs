@@ -43,9 +43,9 @@ fn binding_columns() -> Vec<Column> {
         name_column(),
         column("Role", Cell::With(role)),
         age_column(),
-        wide("Users", Cell::With(|binding, _| subjects(binding, "User"))),
-        wide("Groups", Cell::With(|binding, _| subjects(binding, "Group"))),
-        wide("ServiceAccounts", Cell::With(|binding, _| subjects(binding, "ServiceAccount"))),
+        wide("Users", Cell::With(|binding| subjects(binding, "User"))),
+        wide("Groups", Cell::With(|binding| subjects(binding, "Group"))),
+        wide("ServiceAccounts", Cell::With(|binding| subjects(binding, "ServiceAccount"))),
     ]
 }
 
