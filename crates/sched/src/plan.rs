@@ -4,7 +4,7 @@
 use crate::filters::{FILTERS, Refusal};
 use crate::scores::{SCORES, normalize};
 use crate::state::{NodeInfo, State};
-use skiff_api::views::Pod;
+use skiff_kinds::views::Pod;
 use std::collections::BTreeMap;
 
 /// Where a pod goes, or why nowhere.
@@ -88,7 +88,7 @@ mod tests {
     fn check(nodes: Value, pods: Value, pod: Value, expected: Expect) {
         let mut state = State::default();
         for node in nodes.as_array().expect("a list") {
-            let node: Arc<skiff_api::views::Node> =
+            let node: Arc<skiff_kinds::views::Node> =
                 serde_json::from_value(node.clone()).map(Arc::new).expect("a node");
             state.set_node(&node.metadata.name, Some(&node));
         }

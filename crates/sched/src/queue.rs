@@ -1,7 +1,7 @@
 //! Pods that wait for a node: the highest priority first, then the oldest. One that found no node
 //! waits for a change in the cluster, and a while after its last try.
 
-use skiff_api::views::Key;
+use skiff_api::view::Key;
 use skiff_base::Backoff;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;

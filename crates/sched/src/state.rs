@@ -3,8 +3,9 @@
 //! Kept current by the change of one object at a time, so that a decision never counts pods anew.
 
 use skiff_api::quantity::Quantity;
-use skiff_api::views::pod::{Container, Quantities};
-use skiff_api::views::{Key, Namespace, Node, OWN_PORTS, Pod};
+use skiff_api::view::Key;
+use skiff_kinds::views::pod::{Container, Quantities};
+use skiff_kinds::views::{Namespace, Node, OWN_PORTS, Pod};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

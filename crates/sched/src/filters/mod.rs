@@ -11,7 +11,7 @@ pub mod taints;
 mod unschedulable;
 
 use crate::state::{NodeInfo, State};
-use skiff_api::views::Pod;
+use skiff_kinds::views::Pod;
 
 /// Why a node is not for a pod.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

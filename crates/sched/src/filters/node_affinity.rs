@@ -3,8 +3,8 @@
 
 use super::Refusal;
 use crate::state::{NodeInfo, State};
-use skiff_api::views::Pod;
-use skiff_api::views::pod::{NodeSelectorRequirement, NodeSelectorTerm};
+use skiff_kinds::views::Pod;
+use skiff_kinds::views::pod::{NodeSelectorRequirement, NodeSelectorTerm};
 
 pub fn filter(pod: &Pod, info: &NodeInfo, _: &State) -> Vec<Refusal> {
     match matches(pod, info) {

@@ -2,7 +2,7 @@
 
 use super::Refusal;
 use crate::state::{NodeInfo, State};
-use skiff_api::views::Pod;
+use skiff_kinds::views::Pod;
 
 pub fn filter(pod: &Pod, info: &NodeInfo, _: &State) -> Vec<Refusal> {
     match pod.spec.node_name.is_empty() || pod.spec.node_name == info.node.metadata.name {

@@ -4,8 +4,8 @@
 use super::Refusal;
 use crate::state::{NodeInfo, State};
 use skiff_api::selector::Selector;
-use skiff_api::views::Pod;
-use skiff_api::views::pod::PodAffinityTerm;
+use skiff_kinds::views::Pod;
+use skiff_kinds::views::pod::PodAffinityTerm;
 
 pub fn filter(pod: &Pod, info: &NodeInfo, state: &State) -> Vec<Refusal> {
     let affinity = &pod.spec.affinity;

@@ -2,7 +2,7 @@
 
 use super::Refusal;
 use crate::state::{NodeInfo, State, host_ports};
-use skiff_api::views::Pod;
+use skiff_kinds::views::Pod;
 
 pub fn filter(pod: &Pod, info: &NodeInfo, _: &State) -> Vec<Refusal> {
     let taken = host_ports(pod).into_iter().any(|(ip, protocol, port)| {

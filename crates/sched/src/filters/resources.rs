@@ -2,7 +2,7 @@
 
 use super::Refusal;
 use crate::state::{Amount, NodeInfo, State, requests};
-use skiff_api::views::Pod;
+use skiff_kinds::views::Pod;
 
 pub fn filter(pod: &Pod, info: &NodeInfo, _: &State) -> Vec<Refusal> {
     let mut refusals = Vec::new();

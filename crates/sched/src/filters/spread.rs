@@ -4,8 +4,8 @@
 use super::{Refusal, node_affinity, taints};
 use crate::state::{NodeInfo, State};
 use skiff_api::selector::Selector;
-use skiff_api::views::Pod;
-use skiff_api::views::pod::TopologySpreadConstraint;
+use skiff_kinds::views::Pod;
+use skiff_kinds::views::pod::TopologySpreadConstraint;
 use std::collections::BTreeMap;
 
 const REFUSED: &str = "node(s) didn't match pod topology spread constraints";

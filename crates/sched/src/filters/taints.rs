@@ -2,9 +2,9 @@
 
 use super::Refusal;
 use crate::state::{NodeInfo, State};
-use skiff_api::views::Pod;
-use skiff_api::views::Taint;
-use skiff_api::views::pod::Toleration;
+use skiff_kinds::views::Pod;
+use skiff_kinds::views::Taint;
+use skiff_kinds::views::pod::Toleration;
 
 pub fn filter(pod: &Pod, info: &NodeInfo, _: &State) -> Vec<Refusal> {
     let hard = |taint: &&Taint| matches!(&*taint.effect, "NoSchedule" | "NoExecute");

@@ -2,8 +2,8 @@
 
 use super::{Refusal, taints};
 use crate::state::{NodeInfo, State};
-use skiff_api::views::Pod;
-use skiff_api::views::Taint;
+use skiff_kinds::views::Pod;
+use skiff_kinds::views::Taint;
 
 pub fn filter(pod: &Pod, info: &NodeInfo, _: &State) -> Vec<Refusal> {
     let taint = Taint {

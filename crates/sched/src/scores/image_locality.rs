@@ -2,7 +2,7 @@
 
 use super::MOST;
 use crate::state::{NodeInfo, State};
-use skiff_api::views::Pod;
+use skiff_kinds::views::Pod;
 
 /// Less than this counts for nothing, more than that per container counts no more.
 const LEAST: i64 = 23 << 20;

@@ -2,7 +2,7 @@
 
 use super::MOST;
 use crate::state::{Amount, NodeInfo, State, weighed};
-use skiff_api::views::Pod;
+use skiff_kinds::views::Pod;
 
 pub fn score(pod: &Pod, info: &NodeInfo, _: &State) -> i64 {
     let (cpu, memory) = weighed(pod);

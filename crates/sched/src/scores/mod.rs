@@ -9,7 +9,7 @@ mod pod_affinity;
 mod taints;
 
 use crate::state::{NodeInfo, State};
-use skiff_api::views::Pod;
+use skiff_kinds::views::Pod;
 
 pub const MOST: i64 = 100;
 

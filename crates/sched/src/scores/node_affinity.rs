@@ -2,7 +2,7 @@
 
 use crate::filters::node_affinity::term;
 use crate::state::{NodeInfo, State};
-use skiff_api::views::Pod;
+use skiff_kinds::views::Pod;
 
 pub fn score(pod: &Pod, info: &NodeInfo, _: &State) -> i64 {
     let preferred = pod.spec.affinity.node_affinity.preferred.iter();

@@ -2,8 +2,8 @@
 
 use crate::filters::pod_affinity::selects;
 use crate::state::{NodeInfo, State};
-use skiff_api::views::Pod;
-use skiff_api::views::pod::WeightedPodTerm;
+use skiff_kinds::views::Pod;
+use skiff_kinds::views::pod::WeightedPodTerm;
 
 pub fn score(pod: &Pod, info: &NodeInfo, state: &State) -> i64 {
     let affinity = &pod.spec.affinity;

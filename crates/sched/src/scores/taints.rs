@@ -2,7 +2,7 @@
 
 use crate::filters::taints::tolerated;
 use crate::state::{NodeInfo, State};
-use skiff_api::views::Pod;
+use skiff_kinds::views::Pod;
 
 pub fn score(pod: &Pod, info: &NodeInfo, _: &State) -> i64 {
     let soft = info.node.spec.taints.iter().filter(|taint| taint.effect == "PreferNoSchedule");
