@@ -74,7 +74,7 @@ fn inside(part: &str, words: &[&str]) -> Result<Value> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match (part, words) {
         ("load", [name]) => runtime.block_on(load::run(name)),
-        ("watchers", []) => runtime.block_on(watchers::run()),
+        ("watchers", [shown]) => runtime.block_on(watchers::run(shown)),
         ("pods", [work, image]) => runtime.block_on(pods::run(work, image)),
         ("processes", []) => processes::now(),
         _ => bail!("no part {part:?} with {} arguments", words.len()),

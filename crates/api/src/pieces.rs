@@ -23,17 +23,20 @@ impl Pieces {
             self.rest.push_back(piece);
         }
     }
+
+    /// Puts `piece`, which is not empty, before all others.
+    pub fn put_before(&mut self, piece: Bytes) {
+        self.size += piece.len();
+        let second = std::mem::replace(&mut self.first, piece);
+        if !second.is_empty() {
+            self.rest.push_front(second);
+        }
+    }
 }
 
 impl From<Bytes> for Pieces {
     fn from(piece: Bytes) -> Pieces {
         Pieces { size: piece.len(), first: piece, rest: VecDeque::new() }
-    }
-}
-
-impl Extend<Bytes> for Pieces {
-    fn extend<I: IntoIterator<Item = Bytes>>(&mut self, pieces: I) {
-        pieces.into_iter().for_each(|piece| self.push(piece));
     }
 }
 
@@ -71,7 +74,8 @@ mod tests {
         let parts = ["", "a", "bc", "", "def"].map(|part| Bytes::from_static(part.as_bytes()));
         for step in 1..=6 {
             let mut pieces = Pieces::default();
-            pieces.extend(parts.clone());
+            parts[2..].iter().for_each(|part| pieces.push(part.clone()));
+            pieces.put_before(parts[1].clone());
             let mut read = Vec::new();
             while pieces.has_remaining() {
                 let mut slices = [IoSlice::new(&[]); 8];

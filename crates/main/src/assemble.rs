@@ -144,6 +144,7 @@ async fn server(
         unreadable: Unreadable::find(&**store).await?,
         authenticator: Authenticator::new(tokens, format!("https://{address}")),
         authorizer: Authorizer::start(store.clone(), tasks).await?,
+        renditions: Default::default(),
         limits: Default::default(),
         requests: Default::default(),
         ready: Default::default(),

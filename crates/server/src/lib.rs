@@ -11,7 +11,7 @@ pub mod paths;
 mod pipeline;
 mod read;
 pub mod registry;
-mod render;
+pub mod render;
 pub mod request;
 pub mod rim;
 mod write;
@@ -38,6 +38,8 @@ pub struct Server {
     pub unreadable: unreadable::Unreadable,
     pub authenticator: identity::authenticate::Authenticator,
     pub authorizer: authorize::Authorizer,
+    /// Views of records that were made, for others who ask for the same.
+    pub renditions: Arc<render::shared::Renditions>,
     pub limits: rim::limit::Limits,
     /// What was asked, for metrics.
     pub requests: rim::requests::Requests,
@@ -68,9 +70,9 @@ pub struct Entry(pub Arc<Server>);
 impl Serve for Entry {
     fn serve(&self, call: Call) -> BoxFuture<'_, Answer> {
         Box::pin(async move {
-            let manner = render::Manner::of(&call);
+            let manner = render::manner::Manner::of(&call);
             let mut answer = match pipeline::run(&self.0, call).await {
-                Ok(answer) => manner.pretty(answer),
+                Ok(answer) => manner.pretty(answer).await,
                 Err(status) => manner.refuse(status),
             };
             // Each answer can be named in a report; nothing is recorded under this name yet.

@@ -38,7 +38,7 @@ fn binding_columns() -> Vec<Column> {
         all.join(", ").into()
     }
     let role =
-        |b: &Object, _| format!("{}/{}", b.text("roleRef.kind"), b.text("roleRef.name")).into();
+        |b: &Object| format!("{}/{}", b.text("roleRef.kind"), b.text("roleRef.name")).into();
     vec![
         name_column(),
         column("Role", Cell::With(role)),

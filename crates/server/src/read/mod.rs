@@ -9,6 +9,7 @@ pub(crate) mod watch;
 
 use crate::Server;
 use crate::read::select::Selection;
+use crate::render::shared;
 use crate::request::Request;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -55,8 +56,9 @@ pub async fn list(server: &Arc<Server>, request: &Request) -> Result<Answer, Sta
     };
     let head = head(&request.kind);
     let (mut items, mut unreadable) = (Vec::with_capacity(page.records.len()), Vec::new());
-    for record in &page.records {
-        match stored_under(&head, server, &request.kind, record) {
+    let shown = shared::faces(server, &request.kind, &head, &page.records, |_| None).await;
+    for (record, stored) in page.records.iter().zip(shown) {
+        match stored {
             Ok(stored) => items.push(stored),
             // It stops no list of others.
             Err(status) => {
@@ -300,6 +302,16 @@ pub fn stored_under(
         body = crate::request::codec::renew(server, kind, record)?;
     }
     Ok(Stored { head: head.clone(), revision: record.revision.0, body })
+}
+
+/// A page of records, one answer for each.
+pub async fn shown(
+    server: &Server,
+    kind: &Kind,
+    head: &Arc<str>,
+    records: &[Arc<Record>],
+) -> Vec<Result<Stored, Status>> {
+    records.iter().map(|record| stored_under(head, server, kind, record)).collect()
 }
 
 /// `"kind":"Pod","apiVersion":"v1",`
