@@ -241,13 +241,42 @@ fn text_end(json: &[u8], mut at: usize) -> usize {
     at
 }
 
+/// What a list shows. Nothing is made of an item before it is its turn, for a list may be long and its reader slow.
+pub trait Items: Send + Sync {
+    fn count(&self) -> usize;
+
+    /// The item at this place, which is below the count.
+    fn get(&self, at: usize) -> Stored;
+}
+
+impl Items for Vec<Stored> {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn get(&self, at: usize) -> Stored {
+        self[at].clone()
+    }
+}
+
+impl List {
+    /// Its items in their order.
+    pub fn each(&self) -> impl Iterator<Item = Stored> {
+        (0..self.items.count()).map(|at| self.items.get(at))
+    }
+
+    /// How many bytes the bodies of its items have.
+    pub fn size(&self) -> usize {
+        self.each().map(|item| item.body.len()).sum()
+    }
+}
+
 /// A list of objects at one revision.
-#[derive(Debug)]
 pub struct List {
     /// `"apiVersion":"v1","kind":"PodList",`
     pub head: Arc<str>,
     pub revision: u64,
-    pub items: Vec<Stored>,
+    pub items: Box<dyn Items>,
     /// Where the next page begins; empty at the end.
     pub next: String,
     /// How many are left behind this page, when that is known.

@@ -9,9 +9,10 @@ use skiff_api::pieces::Pieces;
 use skiff_api::wire::{self, Frame, List, Stored};
 use std::io;
 
-/// A list is written in pieces of about this size, so that it is never whole in memory a second time.
-pub const LIST_PIECE: usize = 64 * 1024;
-/// A piece ends with a whole item, which is usually not larger than the room beyond.
+/// A list is written in pieces of this size, so that it is never whole in memory a second time. With the head of an HTTP/2
+/// frame (9 bytes) a piece fills four records of TLS (RFC 8446 section 5.1), and leaves in one write.
+pub const LIST_PIECE: usize = 64 * 1024 - 9;
+/// An item is usually not larger than the room beyond.
 const LIST_PIECE_ROOM: usize = LIST_PIECE + 8 * 1024;
 
 /// A document and its line feed.
@@ -38,7 +39,12 @@ pub fn list(list: List) -> BoxStream<'static, io::Result<Pieces>> {
         }
         Ok(())
     };
-    sent(Items { out, items: list.items.into_iter(), write, next: b"", end: b"]}\n" })
+    sent(Pages::new(out, items(list.items), write))
+}
+
+/// The items of a list, for whoever takes them one by one.
+pub fn items(items: Box<dyn wire::Items>) -> impl Iterator<Item = Stored> + Send {
+    (0..items.count()).map(move |at| items.get(at))
 }
 
 /// The metadata of a list.
@@ -53,38 +59,54 @@ pub fn metadata(list: &List) -> Value {
     metadata
 }
 
-/// A list on its way: what stands before its items, the items, and what ends it.
-pub struct Items<I, W> {
-    pub out: Vec<u8>,
-    pub items: I,
-    /// Appends one of them.
-    pub write: W,
-    /// What stands before the next one.
-    pub next: &'static [u8],
+/// A list on its way, cut into pieces.
+pub struct Pages<I, W> {
+    /// What was written and did not leave yet.
+    rest: Bytes,
+    items: I,
+    write: W,
+    /// What stands before the next item.
+    next: &'static [u8],
     /// Empty once it was written.
-    pub end: &'static [u8],
+    end: &'static [u8],
 }
 
-impl<I: Iterator, W: FnMut(I::Item, &mut Vec<u8>) -> io::Result<()>> Iterator for Items<I, W> {
+impl<I: Iterator, W: FnMut(I::Item, &mut Vec<u8>) -> io::Result<()>> Pages<I, W> {
+    /// Items in an array that ends the document, behind what stands before it; `write` appends one of them.
+    pub fn new(start: Vec<u8>, items: I, write: W) -> Pages<I, W> {
+        Pages { rest: start.into(), items, write, next: b"", end: b"]}\n" }
+    }
+
+    /// Writes until there is a whole piece, or the document ends.
+    fn fill(&mut self) -> io::Result<()> {
+        let mut out = Vec::with_capacity(LIST_PIECE_ROOM);
+        out.extend_from_slice(&self.rest);
+        while out.len() < LIST_PIECE {
+            let Some(item) = self.items.next() else {
+                out.extend_from_slice(std::mem::take(&mut self.end));
+                break;
+            };
+            out.extend_from_slice(std::mem::replace(&mut self.next, b","));
+            (self.write)(item, &mut out)?;
+        }
+        self.rest = out.into();
+        Ok(())
+    }
+}
+
+impl<I: Iterator, W: FnMut(I::Item, &mut Vec<u8>) -> io::Result<()>> Iterator for Pages<I, W> {
     type Item = io::Result<Bytes>;
 
     fn next(&mut self) -> Option<io::Result<Bytes>> {
-        if self.end.is_empty() {
-            return None;
+        if self.rest.len() < LIST_PIECE
+            && !self.end.is_empty()
+            && let Err(error) = self.fill()
+        {
+            (self.rest, self.end) = (Bytes::new(), b"");
+            return Some(Err(error));
         }
-        self.out.reserve(LIST_PIECE_ROOM);
-        for item in self.items.by_ref() {
-            self.out.extend_from_slice(std::mem::replace(&mut self.next, b","));
-            if let Err(error) = (self.write)(item, &mut self.out) {
-                self.end = b"";
-                return Some(Err(error));
-            }
-            if self.out.len() >= LIST_PIECE {
-                return Some(Ok(std::mem::take(&mut self.out).into()));
-            }
-        }
-        self.out.extend_from_slice(std::mem::take(&mut self.end));
-        Some(Ok(std::mem::take(&mut self.out).into()))
+        let size = self.rest.len().min(LIST_PIECE);
+        (size > 0).then(|| Ok(self.rest.split_to(size)))
     }
 }
 

@@ -13,7 +13,7 @@ mod tests;
 use crate::Server;
 use crate::read::scale;
 use crate::render::accept::{Format, View};
-use crate::render::json::{Items, Sort};
+use crate::render::json::{Pages, Sort};
 use crate::render::rendition::{Form, Include, Rendition};
 use crate::render::shared::{Renditions, State};
 use crate::request::Request;
@@ -153,7 +153,7 @@ impl Shape {
     }
 
     fn list(self, list: List) -> Body {
-        let size = list.items.iter().map(|item| item.body.len()).sum();
+        let size = list.size();
         let out = self.start(&json::metadata(&list), Columns::Defined);
         let write = move |item: Stored, out: &mut Vec<u8>| {
             let rendition = self.rendition(&item, State::Is);
@@ -161,8 +161,7 @@ impl Shape {
             rendition.write(self.world.now(), out);
             Ok(())
         };
-        let items = list.items.into_iter();
-        let pieces = json::sent(Items { out, items, write, next: b"", end: b"]}\n" });
+        let pieces = json::sent(Pages::new(out, json::items(list.items), write));
         Body::Rendered(Rendered { size: Some(size), pieces })
     }
 

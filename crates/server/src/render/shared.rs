@@ -137,6 +137,11 @@ fn address(kind: &Arc<Kind>) -> usize {
     Arc::as_ptr(kind) as usize
 }
 
+/// Whether a record is stored as this face shows it.
+pub fn is_stored(kind: &Kind, record: &Record) -> bool {
+    kind.convert.is_none() && record.generation == kind.generation
+}
+
 /// Records as one face of their kind shows them, one answer for each. `ended` is the revision of the end of a record
 /// that is shown as it was last. A body that is not stored in this form is made once, with all of its page that are
 /// missing; who asks for the same face meanwhile waits.
@@ -147,12 +152,11 @@ pub async fn faces(
     records: &[Arc<Record>],
     ended: impl Fn(usize) -> Option<Revision>,
 ) -> Vec<Result<Stored, Status>> {
-    let is_stored = |it: &Record| kind.convert.is_none() && it.generation == kind.generation;
     let at = |at: usize| match ended(at) {
         Some(revision) => (revision.0, State::Was),
         None => (records[at].revision.0, State::Is),
     };
-    if records.iter().all(|it| is_stored(it)) {
+    if records.iter().all(|it| is_stored(kind, it)) {
         let mut shown = crate::read::shown(server, kind, head, records).await;
         for (i, stored) in shown.iter_mut().enumerate() {
             stored.iter_mut().for_each(|stored| stored.revision = at(i).0);
@@ -161,7 +165,7 @@ pub async fn faces(
     }
     let turn = server.renditions.turn(kind);
     let _turn = turn.lock().await;
-    let kept = |i: usize| match is_stored(&records[i]) {
+    let kept = |i: usize| match is_stored(kind, &records[i]) {
         true => None,
         false => server.renditions.find(kind, at(i)),
     };
@@ -175,7 +179,7 @@ pub async fn faces(
             None => made.next().expect("each that is missing has its answer")?.body,
         };
         let (revision, state) = at(i);
-        if !is_stored(&records[i]) {
+        if !is_stored(kind, &records[i]) {
             let make = || Ok(Rendition::whole(body.clone()));
             server.renditions.get(kind, (revision, state, None), make)?;
         }

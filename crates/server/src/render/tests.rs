@@ -170,7 +170,7 @@ async fn lists_are_whole_however_many_pieces_they_have() {
             let list = List {
                 head: crate::read::list_head(&kind),
                 revision: count,
-                items: items.collect(),
+                items: Box::new(items.collect::<Vec<_>>()),
                 next: "more".into(),
                 remaining: Some(7),
                 headed_items: false,
@@ -186,4 +186,21 @@ async fn lists_are_whole_however_many_pieces_they_have() {
             assert_eq!(list["metadata"]["continue"], "more");
         }
     }
+}
+
+/// Pieces are as large as fits the wire, whatever the sizes of items.
+#[test]
+fn pieces_of_a_list_are_of_one_size() {
+    let sizes = [0, 1, json::LIST_PIECE * 3, 7, json::LIST_PIECE - 20, 5];
+    let write = |size: usize, out: &mut Vec<u8>| {
+        out.extend(std::iter::repeat_n(b'x', size));
+        Ok(())
+    };
+    let items = Pages::new(b"[".to_vec(), sizes.into_iter(), write);
+    let pieces: Result<Vec<Bytes>, _> = items.collect();
+    let pieces = pieces.expect("nothing fails");
+    let (last, whole) = pieces.split_last().expect("some");
+    assert!(whole.iter().all(|piece| piece.len() == json::LIST_PIECE) && !last.is_empty());
+    let texts: Vec<String> = sizes.iter().map(|size| "x".repeat(*size)).collect();
+    assert_eq!(pieces.concat(), format!("[{}]}}\n", texts.join(",")).into_bytes());
 }

@@ -51,6 +51,9 @@ const STREAMS_MOST: u32 = 250;
 const HEAD_MOST: usize = 64 * 1024;
 /// What a peer of HTTP/2 may send that nobody has taken in: on each stream, and on all together.
 const WINDOW: u32 = 256 * 1024;
+/// More is not made for a stream of HTTP/2 while so much waits until its peer takes it: a watch has its queue in the
+/// store, and a piece of a list may be larger.
+const UNSENT: usize = 16 * 1024;
 /// Streams that a peer opened and gave up again, or that were ended for a fault of its own: more end the connection
 /// (CVE-2023-44487).
 const RESETS_MOST: usize = 100;
@@ -144,6 +147,7 @@ where
     let mut builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
     builder.http2().max_concurrent_streams(STREAMS_MOST).max_header_list_size(HEAD_MOST as u32);
     builder.http2().initial_stream_window_size(WINDOW).initial_connection_window_size(WINDOW);
+    builder.http2().max_send_buf_size(UNSENT);
     builder.http2().max_pending_accept_reset_streams(RESETS_MOST);
     builder.http2().max_local_error_reset_streams(Some(RESETS_MOST));
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(ALIVE).keep_alive_timeout(ALIVE);
@@ -301,10 +305,13 @@ impl Coding {
 
     /// What this body is sent in.
     fn for_body(self, body: &Body) -> Coding {
+        if self == Coding::Plain {
+            return self;
+        }
         let size = match body {
             Body::Bytes(bytes) => bytes.len(),
             Body::Object(stored) => stored.body.len(),
-            Body::List(list) => list.items.iter().map(|item| item.body.len()).sum(),
+            Body::List(list) => list.size(),
             Body::Rendered(rendered) => rendered.size.unwrap_or(0),
             _ => 0,
         };

@@ -150,7 +150,7 @@ pub async fn delete_collection(server: &Arc<Server>, request: &Request) -> Resul
         Body::List(List {
             head: crate::read::list_head(&request.kind),
             revision: server.store.current().0,
-            items,
+            items: Box::new(items),
             next: String::new(),
             remaining: None,
             headed_items: request.kind.is_custom(),
