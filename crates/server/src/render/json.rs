@@ -9,8 +9,8 @@ use skiff_api::pieces::Pieces;
 use skiff_api::wire::{self, Frame, List, Stored};
 use std::io;
 
-/// A list is written in pieces of this size, so that it is never whole in memory a second time. With the head of an HTTP/2
-/// frame (9 bytes) a piece fills four records of TLS (RFC 8446 section 5.1), and leaves in one write.
+/// A list is written in pieces of this size, so that it is never whole in memory a second time. With the head of an
+/// HTTP/2 frame (9 bytes) a piece fills four records of TLS (RFC 8446 section 5.1), and leaves in one write.
 pub const LIST_PIECE: usize = 64 * 1024 - 9;
 /// An item is usually not larger than the room beyond.
 const LIST_PIECE_ROOM: usize = LIST_PIECE + 8 * 1024;

@@ -1,6 +1,6 @@
 //! Encode: an answer becomes what the client asked for. What is asked for as it is stored passes through untouched, as
 //! shared bytes; another view (a Table, metadata only) is put together of renditions, which are made once and shared.
-//! Types of events, revisions of lists, definitions of columns and frames stand around those, and are each answer's own.
+//! Types of events, revisions of lists, definitions of columns and frames stand around those, and are an answer's own.
 
 pub mod accept;
 pub mod json;
