@@ -55,6 +55,17 @@ enum Next {
     Delete(Arc<Pod>),
 }
 
+impl State {
+    fn ask(&mut self, pod: Arc<Pod>, status: Value) {
+        (self.newest, self.told) = (status.clone(), false);
+        self.status = Some((pod, status));
+    }
+
+    fn answered(&mut self, status: &Value) {
+        self.told = self.newest == *status;
+    }
+}
+
 impl Report {
     /// `worker` hears of answers.
     pub fn new(rim: Arc<Rim>, worker: UnboundedSender<Mail>) -> Report {
@@ -69,10 +80,7 @@ impl Report {
             return state.told;
         }
         drop(state);
-        self.add(|state| {
-            (state.newest, state.told) = (status.clone(), false);
-            state.status = Some((pod.clone(), status.clone()));
-        });
+        self.add(|state| state.ask(pod.clone(), status.clone()));
         false
     }
 
@@ -152,8 +160,7 @@ impl Report {
     /// One that is refused for good is answered too: it is not asked for again as it is, and the
     /// pod can end.
     fn answered(&self, status: &Value) {
-        let mut state = self.state.lock().expect("no holder of this lock panics");
-        state.told = state.newest == *status;
+        self.state.lock().expect("no holder of this lock panics").answered(status);
         // The worker may have ended; then nobody needs this.
         let _ = self.worker.send(Mail::Told);
     }
@@ -219,4 +226,31 @@ fn about(note: &Note) -> Value {
         about["fieldPath"] = json!(format!("spec.{field}{{{name}}}"));
     }
     about
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_told_when_the_answer_to_the_newest_has_come() {
+        let mut state = State::default();
+        let pod = Arc::new(Pod::default());
+        let mut seen = Vec::new();
+        state.ask(pod.clone(), json!("first"));
+        seen.push(state.told);
+        // While it is on its way the facts change, and change back.
+        let (_, first) = state.status.take().expect("it waits");
+        state.ask(pod.clone(), json!("second"));
+        state.answered(&first);
+        seen.push(state.told);
+        let (_, second) = state.status.take().expect("it waits");
+        state.ask(pod, json!("first"));
+        seen.push(state.told);
+        state.answered(&second);
+        seen.push(state.told);
+        state.answered(&first);
+        seen.push(state.told);
+        assert_eq!(seen, [false, false, false, false, true]);
+    }
 }

@@ -34,8 +34,10 @@ pub struct Rim {
 
 /// Threads that may wait, by what they wait for; images have their own ([`Images::threads`]).
 pub struct Threads {
-    /// Volumes and the folders of pods: a disk of the network may be gone for hours.
+    /// Volumes as they are made: a disk of the network may be gone for hours.
     pub mounts: Blocking,
+    /// What pods and containers leave: much of it, and never in the way of a start.
+    pub removals: Blocking,
     /// Links, routes, packet rules: calls of the kernel, which take turns.
     pub tables: Blocking,
     /// Last words of containers.
@@ -46,16 +48,18 @@ pub struct Threads {
 
 impl Threads {
     const MOUNTS: usize = 8;
+    const REMOVALS: usize = 4;
     const TABLES: usize = 4;
     const FILES: usize = 4;
     /// All together.
-    pub const MOST: usize = Self::MOUNTS + Self::TABLES + Self::FILES + 1;
+    pub const MOST: usize = Self::MOUNTS + Self::REMOVALS + Self::TABLES + Self::FILES + 1;
 }
 
 impl Default for Threads {
     fn default() -> Threads {
         Threads {
             mounts: Blocking::new(Self::MOUNTS),
+            removals: Blocking::new(Self::REMOVALS),
             tables: Blocking::new(Self::TABLES),
             files: Blocking::new(Self::FILES),
             measures: Blocking::new(1),

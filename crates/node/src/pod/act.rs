@@ -168,7 +168,7 @@ pub async fn remove_sandboxes(
     let images = rim.images.clone();
     let discard =
         move || containers.iter().try_for_each(|id| images.discard(id).map_err(|e| e.to_string()));
-    rim.blocking(rim.images.threads(), discard).await
+    rim.blocking(&rim.threads.removals, discard).await
 }
 
 /// A sandbox that could not be made whole: nobody knows of it but the one that makes it.
@@ -188,7 +188,7 @@ pub async fn forget_container(rim: &Arc<Rim>, id: String, log: std::path::PathBu
         Err(error) => Err(error.to_string()),
         Ok(()) => {
             let shared = rim.clone();
-            rim.blocking(rim.images.threads(), move || {
+            rim.blocking(&rim.threads.removals, move || {
                 if log.exists() {
                     std::fs::remove_file(&log).map_err(|e| e.to_string())?;
                 }
@@ -208,7 +208,7 @@ pub async fn clean_up(rim: Arc<Rim>, pod: Arc<Pod>) -> Outcome {
     let dir = rim.pod_dir(&meta.uid);
     let logs = rim.log_dir(&meta.namespace, &meta.name, &meta.uid);
     let work = move || [dir, logs].iter().try_for_each(|dir| remove::tree(dir));
-    Outcome::Finished(rim.blocking(&rim.threads.mounts, work).await)
+    Outcome::Finished(rim.blocking(&rim.threads.removals, work).await)
 }
 
 /// Makes sure that a container's image is here, and tells users how.

@@ -216,7 +216,8 @@ impl Held {
     /// Takes it away.
     pub async fn unmount(self: &Arc<Self>, rim: &Rim) -> Result<(), String> {
         let held = self.clone();
-        let done = rim.blocking(&rim.threads.mounts, move || held.source.unmount(&held.dir)).await;
+        let work = move || held.source.unmount(&held.dir);
+        let done = rim.blocking(&rim.threads.removals, work).await;
         done.map_err(|why| {
             format!("UnmountVolume.TearDown failed for volume {:?} : {why}", self.name)
         })

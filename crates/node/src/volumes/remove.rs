@@ -110,53 +110,52 @@ impl Walk {
     /// Removes what is no folder; enters, or moves up, what is one.
     fn remove(&mut self, name: &CStr) -> Result<(), Errno> {
         let at = self.at(self.open.len())?;
-        let gone = match unlinkat(at, name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => true,
-            Err(Errno::ISDIR) => false,
-            Err(e) => return Err(e),
-        };
-        if !gone && self.open.len() < DEPTH_MOST {
-            let how = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let within = ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
-            let dir = Dir::new(openat2(at, name, how, Mode::empty(), within)?)?;
-            let name = name.to_owned();
-            self.open.push(Open { dir, name, looks: 0, progress: false });
-            return Ok(());
-        }
-        if !gone {
-            let top = self.at(1)?;
-            let moved = format!("..moved-{}", self.moved);
-            match renameat_with(at, name, top, &*moved, RenameFlags::NOREPLACE) {
-                // The next one gets another name; this folder is looked at again.
-                Ok(()) | Err(Errno::EXIST) => {}
-                Err(e) => return Err(e),
+        match unlinkat(at, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(Errno::ISDIR) if self.open.len() < DEPTH_MOST => return self.enter(name, 0),
+            Err(Errno::ISDIR) => {
+                let moved = format!("..moved-{}", self.moved);
+                match renameat_with(at, name, self.at(1)?, &*moved, RenameFlags::NOREPLACE) {
+                    // The next one gets another name; this folder is looked at again.
+                    Ok(()) | Err(Errno::EXIST) => {}
+                    Err(e) => return Err(e),
+                }
+                self.moved += 1;
+                self.open[0].progress = true;
             }
-            self.moved += 1;
-            self.open[0].progress = true;
+            Err(e) => return Err(e),
         }
+        self.progress();
+        Ok(())
+    }
+
+    fn progress(&mut self) {
         if let Some(open) = self.open.last_mut() {
             open.progress = true;
         }
+    }
+
+    /// No link, and no mount, whatever its file system.
+    fn enter(&mut self, name: &CStr, looks: u32) -> Result<(), Errno> {
+        let how = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let within = ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
+        let at = self.at(self.open.len())?;
+        let dir = Dir::new(openat2(at, name, how, Mode::empty(), within)?)?;
+        self.open.push(Open { dir, name: name.to_owned(), looks, progress: false });
         Ok(())
     }
 
     /// The folder was read to its end: it goes, or is read again when something came into it.
     fn leave(&mut self) -> Result<(), Errno> {
-        let Some(open) = self.open.last() else { return Ok(()) };
-        let at = self.at(self.open.len() - 1)?;
-        match unlinkat(at, &open.name, AtFlags::REMOVEDIR) {
+        // It is closed first: what is removed while it is open costs the disk twice.
+        let Some(Open { name, looks, progress, .. }) = self.open.pop() else { return Ok(()) };
+        match unlinkat(self.at(self.open.len())?, &name, AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOENT) => {
-                self.open.pop();
-                if let Some(above) = self.open.last_mut() {
-                    above.progress = true;
-                }
+                self.progress();
                 Ok(())
             }
-            Err(Errno::NOTEMPTY | Errno::EXIST) if open.progress && open.looks < LOOKS_MOST => {
-                let open = self.open.last_mut().expect("it was there above");
-                (open.looks, open.progress) = (open.looks + 1, false);
-                open.dir.rewind();
-                Ok(())
+            Err(Errno::NOTEMPTY | Errno::EXIST) if progress && looks < LOOKS_MOST => {
+                self.enter(&name, looks + 1)
             }
             Err(e) => Err(e),
         }
@@ -239,9 +238,10 @@ mod tests {
         let pod = folder.0.join("pod");
         let mut at = rustix::fs::open(&pod, OFlags::PATH, Mode::empty()).expect("opened");
         // Longer than any path may be.
-        for _ in 0..3000 {
-            rustix::fs::mkdirat(&at, "d", Mode::RWXU).expect("made");
-            at = rustix::fs::openat(&at, "d", OFlags::PATH, Mode::empty()).expect("opened");
+        let name = "d".repeat(40);
+        for _ in 0..300 {
+            rustix::fs::mkdirat(&at, &name, Mode::RWXU).expect("made");
+            at = rustix::fs::openat(&at, &name, OFlags::PATH, Mode::empty()).expect("opened");
         }
         fs::create_dir(pod.join("..moved-0")).expect("made");
         fs::write(pod.join("..moved-0/x"), b"").expect("written");
