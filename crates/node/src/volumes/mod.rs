@@ -18,7 +18,7 @@ mod payload;
 mod projected;
 pub mod remove;
 mod secret;
-mod table;
+pub mod table;
 mod tokens;
 
 use crate::container::fields::{Addresses, Capacity};
