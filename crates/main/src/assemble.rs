@@ -17,6 +17,7 @@ use skiff_loops::{Runner, Wanted};
 use skiff_node::Node;
 use skiff_server::admission::pod_security::Rules;
 use skiff_server::admission::service::Ranges;
+use skiff_server::admission::{self, Plugins, Reader};
 use skiff_server::authorize::Authorizer;
 use skiff_server::connect::Nodes;
 use skiff_server::identity::authenticate::Authenticator;
@@ -64,7 +65,7 @@ impl Machine {
         let serve: Arc<dyn Serve> = Arc::new(Entry(server.clone()));
         let client =
             Client::new(serve.clone(), User::system("skiff", &["system:masters"]), "skiff");
-        let (kinds, ranges) = (&server.kinds, &server.services);
+        let (kinds, ranges) = (&server.kinds, &ranges(settings));
         let wanted = Arc::new(Wanted::default());
         crate::bootstrap::run(&client, kinds, ranges, addresses.api, settings, &wanted).await?;
         let caches = start_loops(&server, &serve, ca, wanted.clone(), &world, &tasks);
@@ -135,21 +136,30 @@ async fn server(
 ) -> Result<Server> {
     let nodes = Nodes::new(&*keys.client_config(Some(&keys.kubelet_client), world)?);
     let address = addresses.api.to_string();
+    let kinds = Kinds::builtin(skiff_kinds::KINDS);
+    let authorizer = Arc::new(Authorizer::start(store.clone(), tasks).await?);
+    let parts = admission::Parts {
+        world: world.clone(),
+        store: store.clone(),
+        authorizer: authorizer.clone(),
+        services: ranges(settings),
+        pod_security: pod_security(settings)?,
+    };
     let tokens = Arc::new(Tokens::new(store.clone(), world.clone(), Arc::new(keys.signing)));
     Ok(Server {
         world: world.clone(),
         store: store.clone(),
-        kinds: Kinds::builtin(skiff_kinds::KINDS),
+        kinds,
         customs: Default::default(),
         unreadable: Unreadable::find(&**store).await?,
         authenticator: Authenticator::new(tokens, format!("https://{address}")),
-        authorizer: Authorizer::start(store.clone(), tasks).await?,
+        authorizer,
         limits: Default::default(),
         requests: Default::default(),
         ready: Default::default(),
         nodes,
-        services: ranges(settings),
-        pod_security: pod_security(settings)?,
+        admission: Plugins::new(parts),
+        reader: Reader { store: store.clone(), kinds: kinds.clone() },
         address,
         build: Build {
             commit: option_env!("SKIFF_COMMIT").unwrap_or(""),

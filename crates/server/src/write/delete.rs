@@ -6,7 +6,7 @@ use crate::Server;
 use crate::read::select::Selection;
 use crate::request::Request;
 use crate::request::codec;
-use crate::write::admission::{self, Attributes};
+use crate::write::admission::{Admit, Operation, Taking};
 use http::StatusCode;
 use serde_json::{Value, json};
 use skiff_api::Status;
@@ -16,7 +16,7 @@ use skiff_api::object::Object;
 use skiff_api::status::About;
 use skiff_api::wire::{Answer, Body, List, Payload, Stored};
 use skiff_base::Time;
-use skiff_store::{CommitError, ListRequest, Record, Write};
+use skiff_store::{CommitError, ListRequest, Record, Revision, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -105,15 +105,15 @@ async fn delete_unsafely(
         );
         return Err(Status::conflict(kind.about(), &resource.name, &why));
     }
-    let attributes = Attributes::of(request, false, &resource.name);
     let known =
         Object::new(json!({"metadata": {"name": resource.name, "namespace": resource.namespace}}));
-    admission::validate_delete(server, &attributes, &known).await?;
+    let at = Admit { old: Some(&known), ..Admit::of(server, request, Operation::Delete) };
+    server.admission.validate(&at, None).await?;
     if !(options.dry_run || request.dry_run()) {
         let (key, expect) = (record.key.clone(), record.revision);
-        let mut writes = vec![Write::Delete { key, expect, last: None }];
-        admission::release(server, kind, &known, &mut writes);
-        server.store.commit(writes).await.map_err(|error| match error {
+        let taking = server.admission.release(&at, &known).await?;
+        let write = Write::Delete { key, expect, last: None };
+        taking.commit(&*server.store, write).await.map_err(|error| match error {
             CommitError::Conflict { .. } => Status::modified(kind.about(), &resource.name),
             other => crate::write::commit_refusal(&other),
         })?;
@@ -174,15 +174,21 @@ async fn delete_one(
     options: &Options,
 ) -> Result<Gone, Status> {
     let kind = &*request.kind;
-    let not_found = || Status::not_found(kind.about(), name);
-    let mut last = None;
     for _ in 0..TRIES {
-        let record = server.store.get(key).ok_or_else(not_found)?;
+        let record = server.store.get(key).ok_or_else(|| Status::not_found(kind.about(), name))?;
         let old = codec::tree(server, kind, &record)?;
         check_preconditions(kind.about_kind(), &old, options)?;
-        let mut attributes = Attributes::of(request, false, name);
-        attributes.namespace = old.namespace();
-        admission::validate_delete(server, &attributes, &old).await?;
+        let at = Admit {
+            namespace: old.namespace(),
+            name: name.into(),
+            old: Some(&old),
+            dry_run: options.dry_run || request.dry_run(),
+            ..Admit::of(server, request, Operation::Delete)
+        };
+        // An eviction was admitted as what it is.
+        if request.resource.subresource.is_empty() {
+            server.admission.validate(&at, None).await?;
+        }
         let mut new = old.clone();
         plan(server, kind, &mut new, options);
         let removed = finished(kind, &new);
@@ -190,52 +196,43 @@ async fn delete_one(
             // It goes at once: nobody sees it being deleted.
             new = old.clone();
         }
-        let uid = old.uid().to_owned();
-        match commit(server, request, &record, new, removed, options).await {
-            Ok(object) => {
-                return Ok(Gone { object, uid, removed });
-            }
-            Err(CommitError::Conflict { .. }) => last = Some(Status::modified(kind.about(), name)),
-            Err(other) => return Err(crate::write::commit_refusal(&other)),
+        if let Some(object) = commit(server, &at, &record, &new, removed).await? {
+            return Ok(Gone { object, uid: old.uid().to_owned(), removed });
         }
     }
-    Err(last.expect("the loop runs at least once, and leaves a refusal when it does not return"))
+    Err(Status::modified(kind.about(), name))
 }
 
+/// Writes what becomes of the object; `None` when somebody else wrote in between.
 async fn commit(
-    server: &Arc<Server>,
-    request: &Request,
+    server: &Server,
+    at: &Admit<'_>,
     record: &Record,
-    new: Object,
+    new: &Object,
     removed: bool,
-    options: &Options,
-) -> Result<Stored, CommitError> {
-    let kind = &*request.kind;
-    let body = codec::body(kind, &new);
-    let stored = |revision| Stored { head: crate::read::head(kind), revision, body: body.clone() };
-    let unchanged = !removed && record.body == body;
-    if options.dry_run || request.dry_run() || unchanged {
-        return Ok(stored(record.revision.0));
+) -> Result<Option<Stored>, Status> {
+    let kind = at.kind;
+    let body = codec::body(kind, new);
+    let stored =
+        |at: Revision, body| Stored { head: crate::read::head(kind), revision: at.0, body };
+    if at.dry_run || !removed && record.body == body {
+        return Ok(Some(stored(record.revision, body)));
     }
     let (key, expect) = (record.key.clone(), record.revision);
-    let write = if removed {
-        Write::Delete { key, expect, last: Some(body.clone()) }
+    let (write, taking) = if removed {
+        let write = Write::Delete { key, expect, last: Some(body.clone()) };
+        (write, server.admission.release(at, new).await?)
     } else {
-        let facets = crate::read::facets::of(kind, &new);
-        Write::Put {
-            key,
-            expect: Some(expect),
-            body: body.clone(),
-            generation: kind.generation,
-            facets,
-        }
+        let (generation, facets) = (kind.generation, crate::read::facets::of(kind, new));
+        let write =
+            Write::Put { key, expect: Some(expect), body: body.clone(), generation, facets };
+        (write, Taking::default())
     };
-    let mut writes = vec![write];
-    if removed {
-        admission::release(server, kind, &new, &mut writes);
+    match taking.commit(&*server.store, write).await {
+        Ok(committed) => Ok(committed.first().map(|it| stored(it.revision, body))),
+        Err(CommitError::Conflict { .. }) => Ok(None),
+        Err(other) => Err(crate::write::commit_refusal(&other)),
     }
-    let committed = server.store.commit(writes).await?;
-    Ok(stored(committed.first().map_or(record.revision, |c| c.revision).0))
 }
 
 /// Marks an object as deleted: when, with how much grace, and what must happen first.

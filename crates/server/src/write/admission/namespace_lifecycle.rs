@@ -1,32 +1,49 @@
 //! NamespaceLifecycle: nothing is made in a namespace that is not there or is going; three namespaces never go.
 
-use super::{Attributes, Plugin};
-use crate::Server;
+use super::{Admit, Operation, Plugin, Verdict};
 use serde_json::json;
 use skiff_api::Status;
 use skiff_api::object::Object;
 use skiff_api::status::About;
+use skiff_store::Store;
+use std::sync::Arc;
 
-pub const PLUGIN: Plugin =
-    Plugin { name: "NamespaceLifecycle", validate, validate_delete, ..Plugin::NONE };
+pub struct NamespaceLifecycle {
+    store: Arc<dyn Store>,
+}
 
 const IMMORTAL: [&str; 3] = ["default", "kube-public", "kube-system"];
 
-fn validate(
-    server: &Server,
-    at: &Attributes,
-    _: &Object,
-    _: Option<&Object>,
-) -> Result<(), Status> {
-    if at.creating && at.kind.custom.as_ref().is_some_and(|custom| custom.terminating) {
+impl NamespaceLifecycle {
+    pub fn new(store: Arc<dyn Store>) -> NamespaceLifecycle {
+        NamespaceLifecycle { store }
+    }
+}
+
+impl Plugin for NamespaceLifecycle {
+    fn name(&self) -> &'static str {
+        "NamespaceLifecycle"
+    }
+
+    fn validate<'a>(&'a self, at: &'a Admit<'_>, _: Option<&'a Object>) -> Verdict<'a> {
+        match at.operation {
+            Operation::Create => create(&*self.store, at).into(),
+            Operation::Delete => delete(at).into(),
+            Operation::Update | Operation::Connect => Verdict::PASS,
+        }
+    }
+}
+
+fn create(store: &dyn Store, at: &Admit<'_>) -> Result<(), Status> {
+    if at.kind.custom.as_ref().is_some_and(|custom| custom.terminating) {
         let why = "create not allowed while custom resource definition is terminating";
         return Err(at.forbid(why));
     }
-    if !at.kind.namespaced() || !at.creating {
+    if !at.kind.namespaced() {
         return Ok(());
     }
     let namespaces = About { group: "", resource: "namespaces" };
-    let Some(record) = server.store.get(&format!("namespaces//{}", at.namespace)) else {
+    let Some(record) = store.get(&format!("namespaces//{}", at.namespace)) else {
         return Err(Status::not_found(namespaces, at.namespace));
     };
     let phase = crate::read::facets::value(&record, "f:status.phase");
@@ -48,7 +65,7 @@ fn validate(
     Err(refusal)
 }
 
-fn validate_delete(_: &Server, at: &Attributes, _: &Object) -> Result<(), Status> {
+fn delete(at: &Admit<'_>) -> Result<(), Status> {
     if at.is("", "namespaces") && IMMORTAL.contains(&&*at.name) {
         return Err(at.forbid("this namespace may not be deleted"));
     }
