@@ -7,6 +7,7 @@ use crate::read::select::Selection;
 use crate::request::Request;
 use crate::request::codec;
 use crate::write::admission::{Admit, Operation, Taking};
+use futures_util::future::join_all;
 use http::StatusCode;
 use serde_json::{Value, json};
 use skiff_api::Status;
@@ -22,6 +23,8 @@ use std::time::Duration;
 
 /// How often a delete starts again when somebody else wrote in between.
 const TRIES: usize = 8;
+/// So many objects of a collection are deleted together: they share the wait for the disk.
+const AT_ONCE: usize = 32;
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
 
@@ -132,17 +135,23 @@ pub async fn delete_collection(server: &Arc<Server>, request: &Request) -> Resul
     };
     let listed = server.store.list(asked).await.map_err(|e| crate::read::read_error(e, false))?;
     let (mut items, mut unreadable) = (Vec::new(), Vec::new());
-    for record in listed.records.iter().filter(|record| selection.matches(record)) {
-        let name = record.key.rsplit('/').next().unwrap_or("").to_owned();
-        match delete_one(server, request, &record.key, &name, &options).await {
-            Ok(gone) => items.push(gone.object),
-            Err(status) if status.code == 404 => {}
-            // What nobody can read stays, and is named: it stops the deletion of no other.
-            Err(status) if status.is_storage_read() => {
-                unreadable.push(crate::read::unreadable::place(&record.key).to_owned());
-                request.warn(status.message);
+    let selected: Vec<_> = listed.records.iter().filter(|it| selection.matches(it)).collect();
+    for some in selected.chunks(AT_ONCE) {
+        let deletes = some.iter().map(|record| {
+            let name = record.key.rsplit('/').next().unwrap_or("");
+            delete_one(server, request, &record.key, name, &options)
+        });
+        for (record, outcome) in some.iter().zip(join_all(deletes).await) {
+            match outcome {
+                Ok(gone) => items.push(gone.object),
+                Err(status) if status.code == 404 => {}
+                // What nobody can read stays, and is named: it stops the deletion of no other.
+                Err(status) if status.is_storage_read() => {
+                    unreadable.push(crate::read::unreadable::place(&record.key).to_owned());
+                    request.warn(status.message);
+                }
+                Err(status) => return Err(status),
             }
-            Err(status) => return Err(status),
         }
     }
     Ok(Answer::new(
@@ -191,42 +200,65 @@ async fn delete_one(
         }
         let mut new = old.clone();
         plan(server, kind, &mut new, options);
-        let removed = finished(kind, &new);
-        if removed && !kind.graceful && !old.deleting() {
-            // It goes at once: nobody sees it being deleted.
-            new = old.clone();
-        }
-        if let Some(object) = commit(server, &at, &record, &new, removed).await? {
+        let fate = match finished(kind, &new) {
+            true if !kind.graceful && !old.deleting() => Fate::Goes,
+            true => Fate::Ends,
+            false => Fate::Stays,
+        };
+        let removed = fate != Fate::Stays;
+        if let Some(object) = commit(server, &at, &record, (&old, &new), fate).await? {
             return Ok(Gone { object, uid: old.uid().to_owned(), removed });
         }
     }
     Err(Status::modified(kind.about(), name))
 }
 
-/// Writes what becomes of the object; `None` when somebody else wrote in between.
+/// What a delete does to an object.
+#[derive(Clone, Copy, PartialEq)]
+enum Fate {
+    /// It goes as it is: nobody sees it being deleted.
+    Goes,
+    /// It goes as one that was being deleted.
+    Ends,
+    /// Something holds it still.
+    Stays,
+}
+
+/// Writes what becomes of an object that was, and would be, so; `None` when somebody else wrote in between.
 async fn commit(
     server: &Server,
     at: &Admit<'_>,
     record: &Record,
-    new: &Object,
-    removed: bool,
+    (old, new): (&Object, &Object),
+    fate: Fate,
 ) -> Result<Option<Stored>, Status> {
     let kind = at.kind;
-    let body = codec::body(kind, new);
-    let stored =
-        |at: Revision, body| Stored { head: crate::read::head(kind), revision: at.0, body };
-    if at.dry_run || !removed && record.body == body {
+    let current = kind.convert.is_none() && record.generation == kind.generation;
+    let body = match fate {
+        Fate::Goes if current => record.body.clone(),
+        Fate::Goes => codec::body(kind, old),
+        Fate::Ends | Fate::Stays => codec::body(kind, new),
+    };
+    let stored = |at: Revision, body| {
+        let head = crate::read::head(kind);
+        Stored { head, revision: at.0, body }
+    };
+    if at.dry_run || fate == Fate::Stays && record.body == body {
         return Ok(Some(stored(record.revision, body)));
     }
     let (key, expect) = (record.key.clone(), record.revision);
-    let (write, taking) = if removed {
-        let write = Write::Delete { key, expect, last: Some(body.clone()) };
-        (write, server.admission.release(at, new).await?)
-    } else {
-        let (generation, facets) = (kind.generation, crate::read::facets::of(kind, new));
-        let write =
-            Write::Put { key, expect: Some(expect), body: body.clone(), generation, facets };
-        (write, Taking::default())
+    let (write, taking) = match fate {
+        Fate::Goes | Fate::Ends => {
+            let last = (record.body != body).then(|| body.clone());
+            let write = Write::Delete { key, expect, last };
+            (write, server.admission.release(at, old).await?)
+        }
+        Fate::Stays => {
+            let (generation, facets) = (kind.generation, crate::read::facets::of(kind, new));
+            let body = body.clone();
+            let write = Write::Put { key, expect: Some(expect), body, generation, facets };
+            (write, Taking::default())
+        }
     };
     match taking.commit(&*server.store, write).await {
         Ok(committed) => Ok(committed.first().map(|it| stored(it.revision, body))),

@@ -45,12 +45,12 @@ enum Outcome {
 /// A create, update, patch or apply, of an object or of one part of it.
 pub async fn write(server: &Arc<Server>, request: &Request) -> Result<Answer, Status> {
     request.check_options()?;
-    let body = codec::Incoming::read(request)?;
+    let mut body = codec::Incoming::read(request)?;
     let generated = request.verb == Verb::Create && body.wants_a_name();
     let tries = if generated { NAME_TRIES } else { TRIES };
     let mut last = None;
     for _ in 0..tries {
-        match attempt(server, request, &body).await {
+        match attempt(server, request, &mut body).await {
             Ok(Outcome::Created(stored)) => {
                 return respond(request, StatusCode::CREATED, stored);
             }
@@ -94,7 +94,7 @@ impl From<Status> for Failure {
 async fn attempt(
     server: &Arc<Server>,
     request: &Request,
-    body: &codec::Incoming,
+    body: &mut codec::Incoming,
 ) -> Result<Outcome, Failure> {
     let kind = &*request.kind;
     let record = match request.verb {
@@ -236,13 +236,12 @@ fn keep_other_parts(request: &Request, new: &mut Object, old: Option<&Object>) {
     match (entry.map(|e| &e.does), old) {
         (Some(Does::Part { part, keeps }), Some(old)) => {
             let mut kept = old.clone();
-            if !kind.is_custom() {
-                kept.copy_from(new, "metadata");
-            }
-            kept.copy_from(new, "metadata.managedFields");
-            for path in *part {
-                kept.copy_from(new, path);
-            }
+            let mut take = |path| match new.remove(path) {
+                Some(value) if !value.is_null() => kept.set(path, value),
+                _ => drop(kept.remove(path)),
+            };
+            take(if kind.is_custom() { "metadata.managedFields" } else { "metadata" });
+            part.iter().for_each(|path| take(path));
             for path in *keeps {
                 kept.copy_from(old, path);
             }
