@@ -137,6 +137,7 @@ async fn server(
     let nodes = Nodes::new(&*keys.client_config(Some(&keys.kubelet_client), world)?);
     let address = addresses.api.to_string();
     let kinds = Kinds::builtin(skiff_kinds::KINDS);
+    let reader = Reader { store: store.clone(), kinds: kinds.clone() };
     let authorizer = Arc::new(Authorizer::start(store.clone(), tasks).await?);
     let parts = admission::Parts {
         world: world.clone(),
@@ -159,7 +160,7 @@ async fn server(
         ready: Default::default(),
         nodes,
         admission: Plugins::new(parts),
-        reader: Reader { store: store.clone(), kinds: kinds.clone() },
+        reader,
         address,
         build: Build {
             commit: option_env!("SKIFF_COMMIT").unwrap_or(""),
