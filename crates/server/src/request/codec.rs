@@ -129,11 +129,7 @@ impl Incoming {
     }
 }
 
-fn updated(
-    request: &Request,
-    sent: &Object,
-    old: Option<&Object>,
-) -> Result<Object, Status> {
+fn updated(request: &Request, sent: &Object, old: Option<&Object>) -> Result<Object, Status> {
     let entry = request.kind.subresource(&request.resource.subresource);
     check_names(request, sent)?;
     match (entry.map(|e| &e.does), old) {

@@ -20,7 +20,7 @@ mod identity;
 use crate::Server;
 use crate::request::Request;
 use crate::request::codec;
-use admission::{Admit, Changed, Operation};
+use admission::{Admit, Operation};
 use http::StatusCode;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::json::MAX_DEPTH;
@@ -120,11 +120,11 @@ async fn attempt(
     codec::default(kind, &mut new);
     // What admission adds is owned by nobody.
     body.own_fields(server, request, &mut new, old.as_ref())?;
-    let changed = server.admission.mutate(&mut at, &mut new).await?;
+    server.admission.mutate(&mut at, &mut new).await?;
     if old.is_none() {
         identity::complete(server, &mut new);
     }
-    Bracket { server, request, at, record: record.as_deref() }.store(new, changed).await
+    Bracket { server, request, at, record: record.as_deref() }.store(new).await
 }
 
 /// The second half of the bracket: nobody asks for changes any more.
@@ -138,14 +138,13 @@ struct Bracket<'a> {
 
 impl Bracket<'_> {
     /// Draws, finishes and commits. When somebody else takes first what was drawn, that alone starts again.
-    async fn store(&self, made: Object, changed: Changed) -> Result<Outcome, Failure> {
+    async fn store(&self, made: Object) -> Result<Outcome, Failure> {
         let admission = &self.server.admission;
         let (mut new, made) = match admission.draw(&self.at, &made).await? {
             Some(drawn) => (drawn, Some(made)),
             None => (made, None),
         };
-        let changed = if made.is_some() { Changed::Yes } else { changed };
-        self.finish(&mut new, changed).await?;
+        self.finish(&mut new).await?;
         let mut tries = 1;
         loop {
             match self.commit(&new).await {
@@ -155,18 +154,17 @@ impl Bracket<'_> {
             }
             if let Some(made) = &made {
                 new = admission.draw(&self.at, made).await?.unwrap_or_else(|| made.clone());
-                self.finish(&mut new, changed).await?;
+                self.finish(&mut new).await?;
             }
         }
     }
 
     /// Gives the object its last form, and has it judged in that form.
-    async fn finish(&self, new: &mut Object, changed: Changed) -> Result<(), Failure> {
+    async fn finish(&self, new: &mut Object) -> Result<(), Failure> {
         let (request, old) = (self.request, self.at.old);
         let kind = &*request.kind;
-        if changed != Changed::No {
-            codec::default(kind, new);
-        }
+        // Once more, for what was added, and for what was sent as empty and went with `own`.
+        codec::default(kind, new);
         codec::settle(kind, new, old);
         match (&*request.resource.subresource, old) {
             ("", old) => (kind.hooks.prepare)(new, old),

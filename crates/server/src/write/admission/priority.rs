@@ -1,6 +1,6 @@
 //! Priority: the name of a PriorityClass becomes a number in the pod; there is one default class at most.
 
-use super::{Admit, Changed, Plugin, Verdict};
+use super::{Admit, Next, Plugin, Verdict};
 use serde_json::Value;
 use skiff_api::Status;
 use skiff_api::object::Object;
@@ -27,10 +27,17 @@ impl Plugin for Priority {
         "Priority"
     }
 
-    fn mutate<'a>(&'a self, at: &'a Admit<'_>, pod: &'a mut Object) -> Verdict<'a, Changed> {
+    fn mutate<'a>(&'a self, at: &'a Admit<'_>, pod: &'a mut Object) -> Verdict<'a, Next> {
         match at.old {
-            _ if !at.is("", "pods") => Ok(Changed::No).into(),
-            Some(old) => Ok(keep(pod, old)).into(),
+            _ if !at.is("", "pods") => Ok(Next::GoOn).into(),
+            Some(old) => {
+                for path in ["spec.priority", "spec.preemptionPolicy"] {
+                    if pod.at(path).is_none() {
+                        pod.copy_from(old, path);
+                    }
+                }
+                Ok(Next::GoOn).into()
+            }
             None => Verdict::later(self.complete(at, pod)),
         }
     }
@@ -45,20 +52,8 @@ impl Plugin for Priority {
     }
 }
 
-/// A pod that leaves its priority out of a change keeps it.
-fn keep(pod: &mut Object, old: &Object) -> Changed {
-    let mut changed = Changed::No;
-    for path in ["spec.priority", "spec.preemptionPolicy"] {
-        if pod.at(path).is_none() {
-            pod.copy_from(old, path);
-            changed = Changed::Yes;
-        }
-    }
-    changed
-}
-
 impl Priority {
-    async fn complete(&self, at: &Admit<'_>, pod: &mut Object) -> Result<Changed, Status> {
+    async fn complete(&self, at: &Admit<'_>, pod: &mut Object) -> Result<Next, Status> {
         let class = match pod.text("spec.priorityClassName") {
             "" => self.default_class().await?,
             name => Some(at.read((GROUP, CLASSES), "", name).await?.ok_or_else(|| {
@@ -66,7 +61,7 @@ impl Priority {
             })?),
         };
         give(at, pod, class.as_ref())?;
-        Ok(Changed::Yes)
+        Ok(Next::GoOn)
     }
 
     /// The default class; of several (which only races can make) the one of least value.

@@ -173,9 +173,9 @@ impl Plugin for Probe {
         "Probe"
     }
 
-    fn mutate<'a>(&'a self, at: &'a Admit<'_>, new: &'a mut Object) -> Verdict<'a, Changed> {
+    fn mutate<'a>(&'a self, at: &'a Admit<'_>, new: &'a mut Object) -> Verdict<'a, Next> {
         self.note("mutate", at, Some(new));
-        Ok(Changed::No).into()
+        Ok(Next::GoOn).into()
     }
 
     fn validate<'a>(&'a self, at: &'a Admit<'_>, new: Option<&'a Object>) -> Verdict<'a> {
@@ -327,12 +327,12 @@ impl Plugin for Copies {
         "Copies"
     }
 
-    fn mutate<'a>(&'a self, at: &'a Admit<'_>, new: &'a mut Object) -> Verdict<'a, Changed> {
+    fn mutate<'a>(&'a self, at: &'a Admit<'_>, new: &'a mut Object) -> Verdict<'a, Next> {
         self.0.fetch_add(1, Ordering::Relaxed);
         self.1.store(at.again, Ordering::Relaxed);
         let from = new.text("data.from").to_owned();
         new.set("metadata.labels.from", from);
-        Ok(Changed::Yes).into()
+        Ok(Next::GoOn).into()
     }
 }
 
@@ -344,11 +344,11 @@ impl Plugin for Outside {
         "Outside"
     }
 
-    fn mutate<'a>(&'a self, _: &'a Admit<'_>, new: &'a mut Object) -> Verdict<'a, Changed> {
+    fn mutate<'a>(&'a self, _: &'a Admit<'_>, new: &'a mut Object) -> Verdict<'a, Next> {
         Verdict::later(async {
             tokio::task::yield_now().await;
             new.set("data.from", "outside");
-            Ok(Changed::Again)
+            Ok(Next::Again)
         })
     }
 }
@@ -384,9 +384,9 @@ impl Plugin for Seats {
         "Seats"
     }
 
-    fn mutate<'a>(&'a self, _: &'a Admit<'_>, _: &'a mut Object) -> Verdict<'a, Changed> {
+    fn mutate<'a>(&'a self, _: &'a Admit<'_>, _: &'a mut Object) -> Verdict<'a, Next> {
         self.note("mutate");
-        Ok(Changed::No).into()
+        Ok(Next::GoOn).into()
     }
 
     fn draw<'a>(&'a self, _: &'a Admit<'_>, new: &'a Object) -> Verdict<'a, Option<Object>> {
@@ -525,4 +525,21 @@ async fn a_service_takes_nothing_unless_it_is_stored() {
     assert_eq!(bench.keys("nodeports").await, ["nodeports//30100"]);
     assert_eq!(bench.ask(Method::DELETE, &format!("{services}/a"), Value::Null).await.0, 200);
     assert_eq!(bench.keys("ipallocations").await.len() + bench.keys("nodeports").await.len(), 0);
+}
+
+/// Protobuf sends empty texts for what JSON leaves out.
+#[tokio::test]
+async fn what_was_sent_as_empty_gets_its_default() {
+    let bench = bench(Vec::new()).await;
+    let namespace = json!({"metadata": {"name": "n"}});
+    assert_eq!(bench.create("/api/v1/namespaces", namespace).await.0, 201);
+    let ports = json!([{"containerPort": 80, "protocol": ""}]);
+    let template = json!({"metadata": {"labels": {"app": "a"}},
+        "spec": {"containers": [{"name": "c", "image": "i", "ports": ports}]}});
+    let spec = json!({"selector": {"matchLabels": {"app": "a"}}, "template": template});
+    let deployment = json!({"metadata": {"name": "a"}, "spec": spec});
+    let Told(code, _, made) =
+        bench.create("/apis/apps/v1/namespaces/n/deployments", deployment).await;
+    let port = &made["spec"]["template"]["spec"]["containers"][0]["ports"][0];
+    assert_eq!((code, &port["protocol"]), (201, &json!("TCP")));
 }
