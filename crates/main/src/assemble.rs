@@ -24,6 +24,7 @@ use skiff_server::identity::keys;
 use skiff_server::identity::keys::Keys;
 use skiff_server::identity::token::Tokens;
 use skiff_server::paths::ready::Ready;
+use skiff_server::reader::Reader;
 use skiff_server::unreadable::Unreadable;
 use skiff_server::{Build, Entry, Server};
 use std::io::{ErrorKind, Write};
@@ -136,14 +137,19 @@ async fn server(
     let nodes = Nodes::new(&*keys.client_config(Some(&keys.kubelet_client), world)?);
     let address = addresses.api.to_string();
     let tokens = Arc::new(Tokens::new(store.clone(), world.clone(), Arc::new(keys.signing)));
+    let reader = Arc::new(Reader {
+        store: store.clone(),
+        kinds: Kinds::builtin(skiff_kinds::KINDS),
+        unreadable: Unreadable::find(&**store).await?,
+    });
     Ok(Server {
         world: world.clone(),
         store: store.clone(),
-        kinds: Kinds::builtin(skiff_kinds::KINDS),
+        kinds: reader.kinds.clone(),
         customs: Default::default(),
-        unreadable: Unreadable::find(&**store).await?,
         authenticator: Authenticator::new(tokens, format!("https://{address}")),
-        authorizer: Authorizer::start(store.clone(), tasks).await?,
+        authorizer: Authorizer::start(reader.clone(), tasks).await?,
+        reader,
         limits: Default::default(),
         requests: Default::default(),
         ready: Default::default(),

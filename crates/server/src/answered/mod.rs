@@ -8,8 +8,9 @@ mod reviews;
 mod token;
 
 use crate::Server;
+use crate::read::convert;
 use crate::request::Request;
-use crate::request::codec::{self, Incoming};
+use crate::request::codec::Incoming;
 use crate::write::admission::{self, Attributes};
 use http::StatusCode;
 use serde_json::json;
@@ -29,7 +30,7 @@ pub async fn create(server: &Arc<Server>, request: &Request) -> Result<Answer, S
     if kind.namespaced() {
         fill_namespace(request, &mut body)?;
     }
-    codec::default(kind, &mut body);
+    convert::default(kind, &mut body);
     incoming.own_fields(server, request, &mut body, None)?;
     let mut errors = Errors::new();
     (kind.hooks.validate)(&body, None, &mut errors);
@@ -53,7 +54,7 @@ pub async fn act(server: &Arc<Server>, request: &Request) -> Result<Answer, Stat
         ("serviceaccounts", "token") => {
             tokenrequest::default(&mut body);
             incoming.own_fields(server, request, &mut body, None)?;
-            let answer = token::issue(server, request, body)?;
+            let answer = token::issue(server, request, body).await?;
             Ok(Answer::json(StatusCode::CREATED, answer.value()))
         }
         ("pods", "binding") => binding::bind(server, request, body).await,

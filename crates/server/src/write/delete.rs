@@ -3,6 +3,7 @@
 //! A delete validates no update, so that what became invalid can still be deleted.
 
 use crate::Server;
+use crate::read::convert;
 use crate::read::select::Selection;
 use crate::request::Request;
 use crate::request::codec;
@@ -16,7 +17,7 @@ use skiff_api::object::Object;
 use skiff_api::status::About;
 use skiff_api::wire::{Answer, Body, List, Payload, Stored};
 use skiff_base::Time;
-use skiff_store::{CommitError, ListRequest, Record, Write};
+use skiff_store::{CommitError, Currency, ListRequest, Record, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -94,9 +95,10 @@ async fn delete_unsafely(
         let why = format!("not permitted to do {UNSAFELY_VERB:?}, reason: {}", refused.message);
         return Err(Status::forbidden(kind.about(), &resource.name, &why));
     }
-    let record = server.store.get(&request.key()).ok_or_else(|| request.not_found())?;
-    if crate::read::stored(server, kind, &record).is_ok()
-        && codec::tree(server, kind, &record).is_ok()
+    let record = server.reader.record(&request.key(), Currency::Current).await?;
+    let record = record.ok_or_else(|| request.not_found())?;
+    if convert::one(&server.reader, kind, &record).await.is_ok()
+        && convert::tree(&server.reader, kind, &record).await.is_ok()
     {
         let why = format!(
             "StorageError: invalid object, Code: 4, Key: /registry/{}, ResourceVersion: 0, \
@@ -175,10 +177,9 @@ async fn delete_one(
 ) -> Result<Gone, Status> {
     let kind = &*request.kind;
     let not_found = || Status::not_found(kind.about(), name);
-    let mut last = None;
     for _ in 0..TRIES {
-        let record = server.store.get(key).ok_or_else(not_found)?;
-        let old = codec::tree(server, kind, &record)?;
+        let record = server.reader.record(key, Currency::Current).await?.ok_or_else(not_found)?;
+        let old = convert::tree(&server.reader, kind, &record).await?;
         check_preconditions(kind.about_kind(), &old, options)?;
         let mut attributes = Attributes::of(request, false, name);
         attributes.namespace = old.namespace();
@@ -191,17 +192,14 @@ async fn delete_one(
             new = old.clone();
         }
         let uid = old.uid().to_owned();
-        match commit(server, request, &record, new, removed, options).await {
-            Ok(object) => {
-                return Ok(Gone { object, uid, removed });
-            }
-            Err(CommitError::Conflict { .. }) => last = Some(Status::modified(kind.about(), name)),
-            Err(other) => return Err(crate::write::commit_refusal(&other)),
+        if let Some(object) = commit(server, request, &record, new, removed, options).await? {
+            return Ok(Gone { object, uid, removed });
         }
     }
-    Err(last.expect("the loop runs at least once, and leaves a refusal when it does not return"))
+    Err(Status::modified(kind.about(), name))
 }
 
+/// `None` when somebody else wrote in between, and that is seen now.
 async fn commit(
     server: &Arc<Server>,
     request: &Request,
@@ -209,17 +207,19 @@ async fn commit(
     new: Object,
     removed: bool,
     options: &Options,
-) -> Result<Stored, CommitError> {
+) -> Result<Option<Stored>, Status> {
     let kind = &*request.kind;
-    let body = codec::body(kind, &new);
+    let body = convert::body(kind, &new).await?;
     let stored = |revision| Stored { head: crate::read::head(kind), revision, body: body.clone() };
     let unchanged = !removed && record.body == body;
     if options.dry_run || request.dry_run() || unchanged {
-        return Ok(stored(record.revision.0));
+        return Ok(Some(stored(record.revision.0)));
     }
     let (key, expect) = (record.key.clone(), record.revision);
     let write = if removed {
-        Write::Delete { key, expect, last: Some(body.clone()) }
+        // What is the same is kept once.
+        let last = (record.body != body).then(|| body.clone());
+        Write::Delete { key, expect, last }
     } else {
         let facets = crate::read::facets::of(kind, &new);
         Write::Put {
@@ -234,8 +234,14 @@ async fn commit(
     if removed {
         admission::release(server, kind, &new, &mut writes);
     }
-    let committed = server.store.commit(writes).await?;
-    Ok(stored(committed.first().map_or(record.revision, |c| c.revision).0))
+    match server.store.commit(writes).await {
+        Ok(committed) => Ok(committed.first().map(|revision| stored(revision.0))),
+        Err(CommitError::Conflict { at, .. }) => {
+            server.reader.reach(Currency::AtLeast(at)).await?;
+            Ok(None)
+        }
+        Err(other) => Err(crate::write::commit_refusal(&other)),
+    }
 }
 
 /// Marks an object as deleted: when, with how much grace, and what must happen first.

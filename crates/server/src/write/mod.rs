@@ -7,6 +7,7 @@ pub mod admission;
 pub(crate) mod delete;
 
 use crate::Server;
+use crate::read::convert;
 use crate::request::Request;
 use crate::request::codec;
 use admission::Attributes;
@@ -18,7 +19,7 @@ use skiff_api::kind::{Does, Kind, Verb};
 use skiff_api::object::Object;
 use skiff_api::wire::{Answer, Body, Stored};
 use skiff_api::{Status, meta};
-use skiff_store::{CommitError, Record, Revision, Write};
+use skiff_store::{CommitError, Currency, Record, Revision, Write};
 use std::sync::Arc;
 
 /// How often the bracket runs again when somebody else wrote in between.
@@ -45,7 +46,11 @@ pub async fn write(server: &Arc<Server>, request: &Request) -> Result<Answer, St
                 return respond(request, StatusCode::CREATED, stored);
             }
             Ok(Outcome::Updated(stored)) => return respond(request, StatusCode::OK, stored),
-            Err(Failure::Again(status)) => last = Some(status),
+            Err(Failure::Again(status, at)) => {
+                // What beat this try is seen by the next.
+                server.reader.reach(Currency::AtLeast(at)).await?;
+                last = Some(status);
+            }
             Err(Failure::Taken(status)) if generated => last = Some(status),
             Err(Failure::Taken(status) | Failure::Final(status)) => return Err(status),
         }
@@ -63,8 +68,8 @@ fn respond(request: &Request, code: StatusCode, stored: Stored) -> Result<Answer
 }
 
 enum Failure {
-    /// Somebody else wrote in between: the same request may succeed now.
-    Again(Status),
+    /// Somebody else wrote in between: the same request may succeed once that revision is seen.
+    Again(Status, Revision),
     /// The name exists.
     Taken(Status),
     Final(Status),
@@ -85,9 +90,12 @@ async fn attempt(
     let kind = &*request.kind;
     let record = match request.verb {
         Verb::Create => None,
-        _ => server.store.get(&request.key()),
+        _ => server.reader.record(&request.key(), Currency::Current).await?,
     };
-    let old = record.as_deref().map(|record| codec::tree(server, kind, record)).transpose()?;
+    let old = match &record {
+        Some(record) => Some(convert::tree(&server.reader, kind, record).await?),
+        None => None,
+    };
     let mut new = body.object(server, request, old.as_ref())?;
     let creating = old.is_none();
     if creating {
@@ -98,14 +106,14 @@ async fn attempt(
     check_preconditions(request, &new, old.as_ref())?;
     let attributes = Attributes::of(request, creating, named(&new));
     keep_other_parts(request, &mut new, old.as_ref());
-    codec::default(kind, &mut new);
+    convert::default(kind, &mut new);
     // What admission adds is owned by nobody.
     body.own_fields(server, request, &mut new, old.as_ref())?;
     admission::mutate(server, &attributes, &mut new, old.as_ref()).await?;
     if creating {
         complete_identity(server, &mut new);
     }
-    codec::default(kind, &mut new);
+    convert::default(kind, &mut new);
     codec::settle(kind, &mut new, old.as_ref());
     match (&*request.resource.subresource, old.as_ref()) {
         ("", old) => (kind.hooks.prepare)(&mut new, old),
@@ -302,7 +310,7 @@ async fn commit(
 ) -> Result<Outcome, Failure> {
     let kind = &*request.kind;
     let key: Arc<str> = kind.key(new.namespace(), new.name()).into();
-    let body = codec::body(kind, &new);
+    let body = convert::body(kind, &new).await?;
     let head = crate::read::head(kind);
     let expect = record.map(|record| record.revision);
     if let (Some(record), Some(_)) = (record, old)
@@ -340,7 +348,7 @@ async fn commit(
     }
     match server.store.commit(writes).await {
         Ok(committed) => {
-            let revision = committed.first().map_or(Revision(0), |c| c.revision).0;
+            let revision = committed.first().copied().unwrap_or_default().0;
             let stored = Stored { head, revision, body };
             Ok(if created { Outcome::Created(stored) } else { Outcome::Updated(stored) })
         }
@@ -353,15 +361,18 @@ fn commit_failure(request: &Request, new: &Object, created: bool, error: CommitE
     let own = request.kind.key(new.namespace(), new.name());
     match error {
         // Somebody else took what this write was about to take.
-        CommitError::Conflict { key, .. } if *key != own => {
-            Failure::Again(Status::modified(about, new.name()))
+        CommitError::Conflict { key, at, .. } if *key != own => {
+            Failure::Again(Status::modified(about, new.name()), at)
         }
-        CommitError::Conflict { actual: Some(_), .. } if created => {
+        CommitError::Conflict { actual: Some(_), at, .. } if created => {
             let taken = Status::already_exists(about, new.name());
             // An apply that meets its own creation by somebody else merges with that.
-            if request.verb == Verb::Create { Failure::Taken(taken) } else { Failure::Again(taken) }
+            match request.verb {
+                Verb::Create => Failure::Taken(taken),
+                _ => Failure::Again(taken, at),
+            }
         }
-        CommitError::Conflict { .. } => Failure::Again(Status::modified(about, new.name())),
+        CommitError::Conflict { at, .. } => Failure::Again(Status::modified(about, new.name()), at),
         other => Failure::Final(commit_refusal(&other)),
     }
 }

@@ -11,7 +11,7 @@ use skiff_api::Status;
 use skiff_api::errors::Errors;
 use skiff_api::object::{Object, at};
 use skiff_kinds::pod_security::{self, Exemptions, LABELS, Level, MODES, Pod, Policy, Violations};
-use skiff_store::{ListRequest, Record, Scope};
+use skiff_store::{Currency, ListRequest, Record, Scope};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -154,8 +154,8 @@ fn warn_of_exemption(request: &Attributes, new: &Object, policy: &Policy, defaul
 
 /// What the pods of a namespace have against a level that it is about to enforce.
 fn look_at_pods(server: &Server, namespace: &str, policy: &Policy) -> Result<Vec<String>, Status> {
-    let asked =
-        ListRequest { scope: Scope::prefix(&format!("pods/{namespace}/")), ..Default::default() };
+    let (scope, currency) = (Scope::prefix(&format!("pods/{namespace}/")), Currency::Seen);
+    let asked = ListRequest { scope, currency, ..Default::default() };
     let listed = futures_util::FutureExt::now_or_never(server.store.list(asked))
         .ok_or_else(|| Status::internal("the list of pods is not at hand"))?
         .map_err(|error| crate::read::read_error(error, false))?;

@@ -5,7 +5,7 @@ use crate::Server;
 use serde_json::Value;
 use skiff_api::Status;
 use skiff_api::object::Object;
-use skiff_store::{ListRequest, Scope};
+use skiff_store::{Currency, ListRequest, Scope};
 
 pub const PLUGIN: Plugin = Plugin { name: "Priority", mutate, validate, ..Plugin::NONE };
 
@@ -77,6 +77,7 @@ fn default_class(server: &Server) -> Result<Option<Object>, Status> {
     let asked = ListRequest {
         scope: Scope::prefix(&format!("{CLASSES}/")),
         facet: Some((format!("f:{FIELD}").into(), "true".into())),
+        currency: Currency::Seen,
         ..ListRequest::default()
     };
     let listed = futures_util::FutureExt::now_or_never(server.store.list(asked))

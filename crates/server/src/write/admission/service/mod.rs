@@ -18,7 +18,7 @@ use skiff_api::kind::Kind;
 use skiff_api::object::Object;
 use skiff_api::status::About;
 use skiff_kinds::core::service as kind;
-use skiff_store::{ListRequest, Scope, Write};
+use skiff_store::{Currency, ListRequest, Scope, Write};
 use std::collections::BTreeSet;
 
 pub const PLUGIN: Plugin = Plugin {
@@ -132,7 +132,8 @@ fn owned(server: &Server, service: &Object) -> BTreeSet<String> {
     let owner = owner(service);
     let mut keys = BTreeSet::new();
     for prefix in ["ipallocations", "nodeports"] {
-        let asked = ListRequest { scope: Scope::prefix(prefix), ..ListRequest::default() };
+        let (scope, currency) = (Scope::prefix(prefix), Currency::Seen);
+        let asked = ListRequest { scope, currency, ..ListRequest::default() };
         // The newest state is in memory; a store that has stopped takes no delete either.
         let Some(Ok(listed)) = server.store.list(asked).now_or_never() else { continue };
         let own = listed.records.iter().filter(|record| record.body == owner);
