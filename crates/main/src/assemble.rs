@@ -62,6 +62,7 @@ impl Machine {
         write_kubeconfig(settings, &addresses, &keys)?;
         let server = Arc::new(server(settings, &addresses, &world, &store, keys, &tasks).await?);
         skiff_server::custom::start(&server, &tasks);
+        tasks.spawn(crate::memory::run(store.clone(), world.clone()));
         let serve: Arc<dyn Serve> = Arc::new(Entry(server.clone()));
         let client =
             Client::new(serve.clone(), User::system("skiff", &["system:masters"]), "skiff");
