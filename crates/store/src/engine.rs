@@ -47,8 +47,8 @@ impl Options {
 
 /// Opens the embedded engine's database in `folder`, or makes a new one.
 pub fn open(folder: &Path, options: Options) -> Result<Arc<dyn Store>, OpenError> {
-    let (shared, here) = Here::threaded(folder, on_disk(folder, &options), &options)?;
-    Ok(Arc::new(Engine { shared, journal: Arc::new(here) }))
+    let here = Here::threaded(folder, on_disk(folder, &options), &options)?;
+    Ok(Arc::new(Engine { shared: here.shared.clone(), journal: Arc::new(here) }))
 }
 
 pub(crate) fn on_disk(folder: &Path, options: &Options) -> Opener {
@@ -79,8 +79,8 @@ pub(crate) fn on_memory(
         let marks = rows.replay(run.origin, |marks, row| loader.row(marks, row));
         Ok(loader.finish(log(), Arc::new(rows.clone()), marks))
     });
-    let (shared, here) = Here::inline(opener, &options).expect("no disk, nothing that can fail");
-    Arc::new(Engine { shared, journal: Arc::new(here) })
+    let here = Here::inline(opener, &options).expect("no disk, nothing that can fail");
+    Arc::new(Engine { shared: here.shared.clone(), journal: Arc::new(here) })
 }
 
 /// A store over a journal of somebody else's, which gets what it has to tell.

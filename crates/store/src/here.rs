@@ -8,21 +8,23 @@ use crate::journal::{History, Journal};
 use crate::load::Opened;
 use crate::shared::Shared;
 use crate::{CommitError, OpenError, Options, ReadError, Revision, Write};
-use futures_util::future::{BoxFuture, ready};
+use futures_util::future::BoxFuture;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use std::sync::{Arc, Mutex};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 /// Opens the log, at the start and again after each stop.
 pub(crate) type Opener = Box<dyn FnMut() -> Result<Opened, OpenError> + Send>;
 
-/// The journal, and the way to its committer.
+/// The journal: the way to its committer.
 pub(crate) struct Here {
-    shared: Arc<Shared>,
+    /// What follows it.
+    pub shared: Arc<Shared>,
     history: Arc<Mutex<Arc<dyn History>>>,
     door: Door,
 }
 
+#[derive(Clone)]
 enum Door {
     Queue { orders: mpsc::Sender<Order>, budget: Arc<Semaphore> },
     Inline(Arc<Mutex<Desk>>),
@@ -53,34 +55,44 @@ const GROUP_REQUESTS: usize = 512;
 
 impl Here {
     /// With a thread for the committer; `folder` is for the error alone.
-    pub fn threaded(
-        folder: &Path,
-        opener: Opener,
-        options: &Options,
-    ) -> Result<(Arc<Shared>, Here), OpenError> {
+    pub fn threaded(folder: &Path, opener: Opener, options: &Options) -> Result<Here, OpenError> {
         let (shared, desk) = Desk::open(opener, options)?;
-        let (orders, queue) = mpsc::channel(QUEUE_REQUESTS);
-        let history = desk.history.clone();
+        let (history, (orders, queue)) = (desk.history.clone(), mpsc::channel(QUEUE_REQUESTS));
         std::thread::Builder::new()
             .name("skiff-commit".into())
             .spawn(move || run(desk, queue))
             .map_err(|source| OpenError::Folder { folder: folder.into(), source })?;
         let budget = Arc::new(Semaphore::new(QUEUE_BYTES));
-        let door = Door::Queue { orders, budget };
-        Ok((shared.clone(), Here { shared, history, door }))
+        Ok(Here { shared, history, door: Door::Queue { orders, budget } })
     }
 
     /// Without threads.
-    pub fn inline(opener: Opener, options: &Options) -> Result<(Arc<Shared>, Here), OpenError> {
+    pub fn inline(opener: Opener, options: &Options) -> Result<Here, OpenError> {
         let (shared, desk) = Desk::open(opener, options)?;
         let history = desk.history.clone();
-        let door = Door::Inline(Arc::new(Mutex::new(desk)));
-        Ok((shared.clone(), Here { shared, history, door }))
+        Ok(Here { shared, history, door: Door::Inline(Arc::new(Mutex::new(desk))) })
     }
 }
 
-fn locked(desk: &Mutex<Desk>) -> MutexGuard<'_, Desk> {
-    desk.lock().expect("the committer does not panic")
+impl Door {
+    /// What became of an order; `None`: there is nobody left to take it.
+    async fn ask<T>(self, order: impl FnOnce(oneshot::Sender<T>) -> Order) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        match self {
+            Door::Queue { orders, .. } => orders.send(order(reply)).await.ok()?,
+            Door::Inline(desk) => {
+                desk.lock().expect("the committer does not panic").perform(order(reply));
+            }
+        }
+        answer.await.ok()
+    }
+
+    /// Waits until there is room for so many bytes.
+    async fn room(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let Door::Queue { budget, .. } = self else { return None };
+        let bytes = u32::try_from(bytes.min(QUEUE_BYTES)).expect("the budget is below 4 GB");
+        budget.clone().acquire_many_owned(bytes).await.ok()
+    }
 }
 
 impl Desk {
@@ -91,6 +103,19 @@ impl Desk {
         let committer = Committer::new(shared.clone(), log, marks, keep, clock);
         let history = Arc::new(Mutex::new(history));
         Ok((shared, Desk { committer, opener, history, closed: false }))
+    }
+
+    /// Whoever asked may have gone away.
+    fn perform(&mut self, order: Order) {
+        match order {
+            Order::Commit(request) => self.committer.group(vec![request]),
+            Order::Compact(oldest, reply) => _ = reply.send(self.committer.compact(oldest)),
+            Order::Reopen(reply) => _ = reply.send(self.reopen()),
+            Order::Close(reply) => {
+                self.close();
+                _ = reply.send(());
+            }
+        }
     }
 
     fn close(&mut self) {
@@ -133,49 +158,30 @@ fn run(mut desk: Desk, mut queue: mpsc::Receiver<Order>) {
                 committer.group(requests);
                 while next.is_none() && queue.is_empty() && committer.idle_sweep() == Ok(true) {}
             }
-            // Whoever asked may have gone away, here and below.
-            Order::Compact(oldest, reply) => _ = reply.send(desk.committer.compact(oldest)),
-            Order::Reopen(reply) => _ = reply.send(desk.reopen()),
             Order::Close(reply) => {
                 // What is queued is still committed; then the queue ends.
                 queue.close();
                 closers.push(reply);
             }
+            other => desk.perform(other),
         }
     }
     desk.close();
     drop(desk);
     for closer in closers {
+        // Whoever asked may have gone away.
         _ = closer.send(());
     }
 }
 
 impl Journal for Here {
     fn commit(&self, writes: Vec<Write>) -> BoxFuture<'static, Result<Vec<Revision>, CommitError>> {
-        let shared = self.shared.clone();
-        let gone = move || CommitError::Stopped(shared.reason());
-        let (reply, answer) = oneshot::channel();
-        match &self.door {
-            Door::Inline(desk) => {
-                let desk = desk.clone();
-                Box::pin(async move {
-                    let request = Request { writes, reply, permit: None };
-                    locked(&desk).committer.group(vec![request]);
-                    answer.await.map_err(|_| gone())?
-                })
-            }
-            Door::Queue { orders, budget } => {
-                let (orders, budget) = (orders.clone(), budget.clone());
-                Box::pin(async move {
-                    let bytes = writes.iter().map(size).sum::<usize>().min(QUEUE_BYTES);
-                    let bytes = u32::try_from(bytes).expect("the budget is below 4 GB");
-                    let permit = budget.acquire_many_owned(bytes).await.ok();
-                    let order = Order::Commit(Request { writes, reply, permit });
-                    orders.send(order).await.map_err(|_| gone())?;
-                    answer.await.map_err(|_| gone())?
-                })
-            }
-        }
+        let (door, shared) = (self.door.clone(), self.shared.clone());
+        Box::pin(async move {
+            let permit = door.room(writes.iter().map(size).sum()).await;
+            let order = |reply| Order::Commit(Request { writes, reply, permit });
+            door.ask(order).await.unwrap_or_else(|| Err(CommitError::Stopped(shared.reason())))
+        })
     }
 
     fn newest(&self) -> Option<BoxFuture<'static, Result<Revision, ReadError>>> {
@@ -187,53 +193,22 @@ impl Journal for Here {
     }
 
     fn compact(&self, oldest: Revision) -> BoxFuture<'static, Result<(), CommitError>> {
-        match &self.door {
-            Door::Inline(desk) => Box::pin(ready(locked(desk).committer.compact(oldest))),
-            Door::Queue { orders, .. } => {
-                let (orders, shared) = (orders.clone(), self.shared.clone());
-                Box::pin(async move {
-                    let gone = || CommitError::Stopped(shared.reason());
-                    let (reply, answer) = oneshot::channel();
-                    let sent = orders.send(Order::Compact(oldest, reply)).await;
-                    sent.map_err(|_| gone())?;
-                    answer.await.map_err(|_| gone())?
-                })
-            }
-        }
+        let (door, shared) = (self.door.clone(), self.shared.clone());
+        Box::pin(async move {
+            let done = door.ask(|reply| Order::Compact(oldest, reply)).await;
+            done.unwrap_or_else(|| Err(CommitError::Stopped(shared.reason())))
+        })
     }
 
     fn reopen(&self) -> BoxFuture<'static, Result<(), OpenError>> {
-        match &self.door {
-            Door::Inline(desk) => Box::pin(ready(locked(desk).reopen())),
-            Door::Queue { orders, .. } => {
-                let orders = orders.clone();
-                Box::pin(async move {
-                    let (reply, answer) = oneshot::channel();
-                    let sent = orders.send(Order::Reopen(reply)).await;
-                    sent.map_err(|_| OpenError::Closed)?;
-                    answer.await.map_err(|_| OpenError::Closed)?
-                })
-            }
-        }
+        let door = self.door.clone();
+        Box::pin(async move { door.ask(Order::Reopen).await.unwrap_or(Err(OpenError::Closed)) })
     }
 
     fn close(&self) -> BoxFuture<'static, ()> {
-        match &self.door {
-            Door::Inline(desk) => {
-                locked(desk).close();
-                Box::pin(ready(()))
-            }
-            Door::Queue { orders, .. } => {
-                let orders = orders.clone();
-                Box::pin(async move {
-                    let (reply, answer) = oneshot::channel();
-                    if orders.send(Order::Close(reply)).await.is_ok() {
-                        // A committer that is gone has closed.
-                        let _ = answer.await;
-                    }
-                })
-            }
-        }
+        let door = self.door.clone();
+        // A committer that is gone has closed.
+        Box::pin(async move { _ = door.ask(Order::Close).await })
     }
 
     fn queued(&self) -> (usize, usize) {
