@@ -17,7 +17,7 @@ use skiff_loops::{Runner, Wanted};
 use skiff_node::Node;
 use skiff_server::admission::pod_security::Rules;
 use skiff_server::admission::service::Ranges;
-use skiff_server::admission::{self, Plugins, Reader};
+use skiff_server::admission::{self, Plugins};
 use skiff_server::authorize::Authorizer;
 use skiff_server::connect::Nodes;
 use skiff_server::identity::authenticate::Authenticator;
@@ -25,6 +25,7 @@ use skiff_server::identity::keys;
 use skiff_server::identity::keys::Keys;
 use skiff_server::identity::token::Tokens;
 use skiff_server::paths::ready::Ready;
+use skiff_server::reader::Reader;
 use skiff_server::unreadable::Unreadable;
 use skiff_server::{Build, Entry, Server};
 use std::io::{ErrorKind, Write};
@@ -62,6 +63,7 @@ impl Machine {
         write_kubeconfig(settings, &addresses, &keys)?;
         let server = Arc::new(server(settings, &addresses, &world, &store, keys, &tasks).await?);
         skiff_server::custom::start(&server, &tasks);
+        tasks.spawn(crate::memory::run(store.clone(), world.clone()));
         let serve: Arc<dyn Serve> = Arc::new(Entry(server.clone()));
         let client =
             Client::new(serve.clone(), User::system("skiff", &["system:masters"]), "skiff");
@@ -136,9 +138,13 @@ async fn server(
 ) -> Result<Server> {
     let nodes = Nodes::new(&*keys.client_config(Some(&keys.kubelet_client), world)?);
     let address = addresses.api.to_string();
-    let kinds = Kinds::builtin(skiff_kinds::KINDS);
-    let reader = Reader { store: store.clone(), kinds: kinds.clone() };
-    let authorizer = Arc::new(Authorizer::start(store.clone(), tasks).await?);
+    let tokens = Arc::new(Tokens::new(store.clone(), world.clone(), Arc::new(keys.signing)));
+    let reader = Arc::new(Reader {
+        store: store.clone(),
+        kinds: Kinds::builtin(skiff_kinds::KINDS),
+        unreadable: Unreadable::find(&**store).await?,
+    });
+    let authorizer = Arc::new(Authorizer::start(reader.clone(), tasks).await?);
     let parts = admission::Parts {
         world: world.clone(),
         store: store.clone(),
@@ -146,13 +152,11 @@ async fn server(
         services: ranges(settings),
         pod_security: pod_security(settings)?,
     };
-    let tokens = Arc::new(Tokens::new(store.clone(), world.clone(), Arc::new(keys.signing)));
     Ok(Server {
         world: world.clone(),
         store: store.clone(),
-        kinds,
+        kinds: reader.kinds.clone(),
         customs: Default::default(),
-        unreadable: Unreadable::find(&**store).await?,
         authenticator: Authenticator::new(tokens, format!("https://{address}")),
         authorizer,
         limits: Default::default(),

@@ -16,7 +16,7 @@ pub mod request;
 pub mod rim;
 mod write;
 
-pub use read::unreadable;
+pub use read::{reader, unreadable};
 pub use registry::custom;
 pub use write::admission;
 
@@ -34,8 +34,8 @@ pub struct Server {
     pub kinds: Kinds,
     /// What is known of custom resource definitions.
     pub customs: custom::Customs,
-    /// What is stored and cannot be read.
-    pub unreadable: unreadable::Unreadable,
+    /// How objects are read by those who look something up.
+    pub reader: Arc<read::reader::Reader>,
     pub authenticator: identity::authenticate::Authenticator,
     pub authorizer: Arc<authorize::Authorizer>,
     pub limits: rim::limit::Limits,
@@ -45,7 +45,6 @@ pub struct Server {
     /// How nodes and pods are called.
     pub nodes: connect::Nodes,
     pub admission: admission::Plugins,
-    pub reader: admission::Reader,
     /// `host:port`, as discovery tells it to clients.
     pub address: String,
     pub build: Build,

@@ -8,8 +8,9 @@ mod reviews;
 mod token;
 
 use crate::Server;
+use crate::read::convert;
 use crate::request::Request;
-use crate::request::codec::{self, Incoming};
+use crate::request::codec::Incoming;
 use crate::write::admission::{Admit, Operation};
 use http::StatusCode;
 use serde_json::json;
@@ -29,7 +30,7 @@ pub async fn create(server: &Arc<Server>, request: &Request) -> Result<Answer, S
     if kind.namespaced() {
         fill_namespace(request, &mut body)?;
     }
-    codec::default(kind, &mut body);
+    convert::default(kind, &mut body);
     incoming.own_fields(server, request, &mut body, None)?;
     let mut errors = Errors::new();
     (kind.hooks.validate)(&body, None, &mut errors);

@@ -13,6 +13,7 @@ use skiff_api::errors::{Errors, Path};
 use skiff_api::object::Object;
 use skiff_api::status::About;
 use skiff_kinds::authentication::tokenrequest;
+use skiff_store::Currency;
 use std::time::Duration;
 
 const ABOUT: About = About { group: "authentication.k8s.io", resource: "TokenRequest" };
@@ -113,7 +114,7 @@ async fn bind(
             if !node.is_empty() {
                 // A node that is not there any more is named without its uid.
                 let gone = || Reference { name: node.to_owned(), uid: String::new() };
-                let found = server.reader.find(("", "nodes"), "", node).await?;
+                let found = server.reader.find(("", "nodes"), "", node, Currency::Current).await?;
                 bound.node = Some(found.map_or_else(gone, |node| reference(&node)));
             }
             bound.pod = Some(reference(&pod));
@@ -145,14 +146,9 @@ async fn bind(
     Ok(())
 }
 
-/// An object of the core group that must be there.
-async fn find(
-    server: &Server,
-    plural: &str,
-    namespace: &str,
-    name: &str,
-) -> Result<Object, Status> {
-    let found = server.reader.find(("", plural), namespace, name).await?;
+/// What a token is bound to is looked up as it is now.
+async fn find(server: &Server, plural: &str, ns: &str, name: &str) -> Result<Object, Status> {
+    let found = server.reader.find(("", plural), ns, name, Currency::Current).await?;
     found.ok_or_else(|| Status::not_found(About { group: "", resource: plural }, name))
 }
 

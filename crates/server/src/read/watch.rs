@@ -13,7 +13,7 @@ use skiff_api::kind::Kind;
 use skiff_api::registry::Registry;
 use skiff_api::wire::{Answer, Body, Frame};
 use skiff_store::{
-    Event, Record, Revision, Watch, WatchError, WatchItem, WatchRequest, WatchStart,
+    Currency, Event, Record, Revision, Watch, WatchError, WatchItem, WatchRequest, WatchStart,
 };
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -27,7 +27,8 @@ const SHORTEST: Duration = Duration::from_secs(1800);
 /// Answers with a stream of frames.
 pub async fn watch(server: &Arc<Server>, request: &Request) -> Result<Answer, Status> {
     let selection = Selection::of(request)?;
-    let revision = read::revision_option(request, "resourceVersion")?.unwrap_or_default();
+    let given = read::revision_option(request, "resourceVersion")?;
+    let revision = given.unwrap_or_default();
     let initial_end = wants_initial_events(request)?;
     let from_state = match initial_end {
         Some(wanted) => wanted,
@@ -47,6 +48,7 @@ pub async fn watch(server: &Arc<Server>, request: &Request) -> Result<Answer, St
         Some(seconds) => Duration::from_secs(seconds as u64),
         None => SHORTEST + Duration::from_secs(server.world.below(SHORTEST.as_secs())),
     };
+    server.reader.reach(read::currency(given)).await?;
     if revision > server.store.current() {
         return Ok(future(server, revision, timeout));
     }
@@ -80,7 +82,7 @@ fn future(server: &Arc<Server>, revision: Revision, timeout: Duration) -> Answer
     let server = server.clone();
     let wait = async move {
         // Whether the revision came, the time is up or the store stopped: the watch ends.
-        let _ = server.world.within(timeout, server.store.wait_for(revision)).await;
+        let _ = server.world.within(timeout, server.store.reach(Currency::AtLeast(revision))).await;
         None
     };
     let frames = stream::once(wait).filter_map(std::future::ready);
@@ -181,7 +183,7 @@ impl State {
                 }
             };
             match world.within(left, next).await.map(|next| next.unwrap_or(None)) {
-                Some(Some(Ok(item))) => self.take(item),
+                Some(Some(Ok(item))) => self.take(item).await,
                 Some(Some(Err(error))) => self.fail(error),
                 Some(None) => return None,
                 None if world.uptime() >= self.deadline => return None,
@@ -194,11 +196,11 @@ impl State {
         }
     }
 
-    fn take(&mut self, item: WatchItem) {
+    async fn take(&mut self, item: WatchItem) {
         match item {
             WatchItem::Initial(record) => {
                 if self.selection.matches(&record) {
-                    self.push(&record, None, Frame::Added);
+                    self.push(record, None, Frame::Added).await;
                 }
             }
             WatchItem::InitialEnd(revision) => {
@@ -206,7 +208,7 @@ impl State {
                     self.ready.push_back(self.bookmark(revision, Some(unreadable)));
                 }
             }
-            WatchItem::Event(event) => self.take_event(&event),
+            WatchItem::Event(event) => self.take_event(&event).await,
             WatchItem::Progress(revision) if self.bookmarks => {
                 self.ready.push_back(self.bookmark(revision, None));
             }
@@ -215,27 +217,30 @@ impl State {
     }
 
     /// An event as a watcher with this selection sees it: entering is ADDED, leaving is DELETED.
-    fn take_event(&mut self, event: &Event) {
+    async fn take_event(&mut self, event: &Event) {
         let matching = |record: &Option<Arc<Record>>| {
             record.as_ref().filter(|record| self.selection.matches(record)).cloned()
         };
         let (old, new) = (matching(&event.old), matching(&event.new));
         match (old, new) {
-            (None, Some(new)) => self.push(&new, None, Frame::Added),
-            (Some(_), Some(new)) => self.push(&new, None, Frame::Modified),
-            (Some(old), None) => self.push(&old, Some(event.revision), Frame::Deleted),
+            (None, Some(new)) => self.push(new, None, Frame::Added).await,
+            (Some(_), Some(new)) => self.push(new, None, Frame::Modified).await,
+            (Some(old), None) => self.push(old, Some(event.revision), Frame::Deleted).await,
             (None, None) => {}
         }
     }
 
     /// What cannot be read is left out, until it goes: then the watch ends, for whoever knew it has to look anew.
-    fn push(
+    async fn push(
         &mut self,
-        record: &Record,
+        record: Arc<Record>,
         revision: Option<Revision>,
         frame: fn(skiff_api::wire::Stored) -> Frame,
     ) {
-        match read::stored_under(&self.head, &self.server, &self.kind, record) {
+        let reader = self.server.reader.clone();
+        let batch = std::slice::from_ref(&record);
+        let shown = read::convert::shown(&reader, &self.kind, &self.head, batch).await;
+        match shown.into_iter().next().expect("one for each record") {
             Ok(mut stored) => {
                 stored.revision = revision.unwrap_or(record.revision).0;
                 self.ready.push_back(frame(stored));

@@ -3,6 +3,7 @@
 //! A delete validates no update, so that what became invalid can still be deleted.
 
 use crate::Server;
+use crate::read::convert;
 use crate::read::select::Selection;
 use crate::request::Request;
 use crate::request::codec;
@@ -17,7 +18,7 @@ use skiff_api::object::Object;
 use skiff_api::status::About;
 use skiff_api::wire::{Answer, Body, List, Payload, Stored};
 use skiff_base::Time;
-use skiff_store::{CommitError, ListRequest, Record, Revision, Write};
+use skiff_store::{CommitError, Currency, ListRequest, Record, Revision, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -97,9 +98,10 @@ async fn delete_unsafely(
         let why = format!("not permitted to do {UNSAFELY_VERB:?}, reason: {}", refused.message);
         return Err(Status::forbidden(kind.about(), &resource.name, &why));
     }
-    let record = server.store.get(&request.key()).ok_or_else(|| request.not_found())?;
-    if crate::read::stored(server, kind, &record).is_ok()
-        && codec::tree(server, kind, &record).is_ok()
+    let record = server.reader.record(&request.key(), Currency::Current).await?;
+    let record = record.ok_or_else(|| request.not_found())?;
+    if convert::one(&server.reader, kind, &record).await.is_ok()
+        && convert::tree(&server.reader, kind, &record).await.is_ok()
     {
         let why = format!(
             "StorageError: invalid object, Code: 4, Key: /registry/{}, ResourceVersion: 0, \
@@ -183,9 +185,10 @@ async fn delete_one(
     options: &Options,
 ) -> Result<Gone, Status> {
     let kind = &*request.kind;
+    let not_found = || Status::not_found(kind.about(), name);
     for _ in 0..TRIES {
-        let record = server.store.get(key).ok_or_else(|| Status::not_found(kind.about(), name))?;
-        let old = codec::tree(server, kind, &record)?;
+        let record = server.reader.record(key, Currency::Current).await?.ok_or_else(not_found)?;
+        let old = convert::tree(&server.reader, kind, &record).await?;
         check_preconditions(kind.about_kind(), &old, options)?;
         let at = Admit {
             namespace: old.namespace(),
@@ -224,7 +227,8 @@ enum Fate {
     Stays,
 }
 
-/// Writes what becomes of an object that was, and would be, so; `None` when somebody else wrote in between.
+/// Writes what becomes of an object that was, and would be, so; `None` when somebody else wrote in between, and that is
+/// seen now.
 async fn commit(
     server: &Server,
     at: &Admit<'_>,
@@ -236,8 +240,8 @@ async fn commit(
     let current = kind.convert.is_none() && record.generation == kind.generation;
     let body = match fate {
         Fate::Goes if current => record.body.clone(),
-        Fate::Goes => codec::body(kind, old),
-        Fate::Ends | Fate::Stays => codec::body(kind, new),
+        Fate::Goes => convert::body(kind, old).await?,
+        Fate::Ends | Fate::Stays => convert::body(kind, new).await?,
     };
     let stored = |at: Revision, body| {
         let head = crate::read::head(kind);
@@ -261,8 +265,11 @@ async fn commit(
         }
     };
     match taking.commit(&*server.store, write).await {
-        Ok(committed) => Ok(committed.first().map(|it| stored(it.revision, body))),
-        Err(CommitError::Conflict { .. }) => Ok(None),
+        Ok(committed) => Ok(committed.first().map(|revision| stored(*revision, body))),
+        Err(CommitError::Conflict { at, .. }) => {
+            server.reader.reach(Currency::AtLeast(at)).await?;
+            Ok(None)
+        }
         Err(other) => Err(crate::write::commit_refusal(&other)),
     }
 }

@@ -18,6 +18,7 @@ pub(crate) mod delete;
 mod identity;
 
 use crate::Server;
+use crate::read::convert;
 use crate::request::Request;
 use crate::request::codec;
 use admission::{Admit, Operation};
@@ -28,7 +29,7 @@ use skiff_api::kind::{Does, Kind, Verb};
 use skiff_api::object::Object;
 use skiff_api::wire::{Answer, Body, Stored};
 use skiff_api::{Status, meta};
-use skiff_store::{CommitError, Record, Revision, Write};
+use skiff_store::{CommitError, Currency, Record, Revision, Write};
 use std::sync::Arc;
 
 /// How often the bracket runs again when somebody else wrote in between.
@@ -55,9 +56,13 @@ pub async fn write(server: &Arc<Server>, request: &Request) -> Result<Answer, St
                 return respond(request, StatusCode::CREATED, stored);
             }
             Ok(Outcome::Updated(stored)) => return respond(request, StatusCode::OK, stored),
-            Err(Failure::Again(status)) => last = Some(status),
+            Err(Failure::Again(status, at)) => {
+                // What beat this try is seen by the next.
+                server.reader.reach(Currency::AtLeast(at)).await?;
+                last = Some(status);
+            }
             Err(Failure::Taken(status)) if generated => last = Some(status),
-            Err(Failure::Taken(status) | Failure::Beaten(status) | Failure::Final(status)) => {
+            Err(Failure::Taken(status) | Failure::Beaten(status, _) | Failure::Final(status)) => {
                 return Err(status);
             }
         }
@@ -75,10 +80,10 @@ fn respond(request: &Request, code: StatusCode, stored: Stored) -> Result<Answer
 }
 
 enum Failure {
-    /// Somebody else wrote in between: the same request may succeed now.
-    Again(Status),
-    /// Somebody else took what this write was about to take.
-    Beaten(Status),
+    /// Somebody else wrote in between: the same request may succeed once that revision is seen.
+    Again(Status, Revision),
+    /// Somebody else took what this write was about to take; by then, what is free is seen.
+    Beaten(Status, Revision),
     /// The name exists.
     Taken(Status),
     Final(Status),
@@ -99,9 +104,12 @@ async fn attempt(
     let kind = &*request.kind;
     let record = match request.verb {
         Verb::Create => None,
-        _ => server.store.get(&request.key()),
+        _ => server.reader.record(&request.key(), Currency::Current).await?,
     };
-    let old = record.as_deref().map(|record| codec::tree(server, kind, record)).transpose()?;
+    let old = match &record {
+        Some(record) => Some(convert::tree(&server.reader, kind, record).await?),
+        None => None,
+    };
     let mut new = body.object(server, request, old.as_ref())?;
     let mut at = Admit::of(server, request, Operation::Update);
     match &old {
@@ -117,7 +125,7 @@ async fn attempt(
         }
     }
     keep_other_parts(request, &mut new, old.as_ref());
-    codec::default(kind, &mut new);
+    convert::default(kind, &mut new);
     // What admission adds is owned by nobody.
     body.own_fields(server, request, &mut new, old.as_ref())?;
     server.admission.mutate(&mut at, &mut new).await?;
@@ -148,8 +156,10 @@ impl Bracket<'_> {
         let mut tries = 1;
         loop {
             match self.commit(&new).await {
-                Err(Failure::Beaten(_)) if tries < TRIES => tries += 1,
-                Err(Failure::Beaten(status)) => return Err(Failure::Final(status)),
+                Err(Failure::Beaten(_, at)) if tries < TRIES => {
+                    self.server.reader.reach(Currency::AtLeast(at)).await?;
+                    tries += 1;
+                }
                 outcome => return outcome,
             }
             if let Some(made) = &made {
@@ -164,7 +174,7 @@ impl Bracket<'_> {
         let (request, old) = (self.request, self.at.old);
         let kind = &*request.kind;
         // Once more, for what was added, and for what was sent as empty and went with `own`.
-        codec::default(kind, new);
+        convert::default(kind, new);
         codec::settle(kind, new, old);
         match (&*request.resource.subresource, old) {
             ("", old) => (kind.hooks.prepare)(new, old),
@@ -188,7 +198,7 @@ impl Bracket<'_> {
         let Bracket { server, request, at, record } = self;
         let kind = &*request.kind;
         let key: Arc<str> = kind.key(new.namespace(), new.name()).into();
-        let body = codec::body(kind, new);
+        let body = convert::body(kind, new).await?;
         let expect = record.map(|record| record.revision);
         let outcome = |revision, body| {
             let stored = Stored { head: crate::read::head(kind), revision, body };
@@ -219,7 +229,7 @@ impl Bracket<'_> {
         };
         match taking.commit(&*server.store, write).await {
             Ok(committed) => {
-                let revision = committed.first().map_or(Revision(0), |c| c.revision).0;
+                let revision = committed.first().copied().unwrap_or_default().0;
                 Ok(outcome(revision, body))
             }
             Err(error) => Err(commit_failure(request, new, at.old.is_none(), error)),
@@ -289,15 +299,18 @@ fn commit_failure(request: &Request, new: &Object, created: bool, error: CommitE
     let about = request.kind.about();
     let own = request.kind.key(new.namespace(), new.name());
     match error {
-        CommitError::Conflict { key, .. } if *key != own => {
-            Failure::Beaten(Status::modified(about, new.name()))
+        CommitError::Conflict { key, at, .. } if *key != own => {
+            Failure::Beaten(Status::modified(about, new.name()), at)
         }
-        CommitError::Conflict { actual: Some(_), .. } if created => {
+        CommitError::Conflict { actual: Some(_), at, .. } if created => {
             let taken = Status::already_exists(about, new.name());
             // An apply that meets its own creation by somebody else merges with that.
-            if request.verb == Verb::Create { Failure::Taken(taken) } else { Failure::Again(taken) }
+            match request.verb {
+                Verb::Create => Failure::Taken(taken),
+                _ => Failure::Again(taken, at),
+            }
         }
-        CommitError::Conflict { .. } => Failure::Again(Status::modified(about, new.name())),
+        CommitError::Conflict { at, .. } => Failure::Again(Status::modified(about, new.name()), at),
         other => Failure::Final(commit_refusal(&other)),
     }
 }

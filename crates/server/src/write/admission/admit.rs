@@ -1,7 +1,7 @@
 //! What admission is asked: who wants to do what to which object, and what plugins may ask in turn.
 
-use super::Reader;
 use crate::Server;
+use crate::read::reader::Reader;
 use crate::request::url::Query;
 use crate::request::{Request, Warnings};
 use skiff_api::Status;
@@ -9,6 +9,7 @@ use skiff_api::kind::Kind;
 use skiff_api::object::Object;
 use skiff_api::status::About;
 use skiff_api::wire::User;
+use skiff_store::Currency;
 use std::borrow::Cow;
 
 /// What is done to an object (API reference: AdmissionReview).
@@ -87,7 +88,7 @@ impl<'a> Admit<'a> {
         namespace: &str,
         name: &str,
     ) -> Result<Option<Object>, Status> {
-        self.reader.find(of, namespace, name).await
+        self.reader.find(of, namespace, name, Currency::Seen).await
     }
 
     /// The same, of one that must be there.

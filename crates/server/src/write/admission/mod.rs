@@ -18,7 +18,6 @@ mod namespace_lifecycle;
 mod node_restriction;
 pub mod pod_security;
 mod priority;
-mod reader;
 mod runtime_class;
 pub mod service;
 mod service_account;
@@ -27,7 +26,6 @@ mod taking;
 mod tests;
 
 pub use admit::{Admit, Operation};
-pub use reader::Reader;
 pub use taking::Taking;
 
 use crate::authorize::Authorizer;
@@ -55,11 +53,11 @@ impl Plugins {
     pub fn new(parts: Parts) -> Plugins {
         let Parts { world, store, authorizer, services, pod_security } = parts;
         Plugins(vec![
-            Arc::new(namespace_lifecycle::NamespaceLifecycle::new(store.clone())),
+            Arc::new(namespace_lifecycle::NamespaceLifecycle),
             Arc::new(service_account::ServiceAccount::new(world.clone())),
             Arc::new(node_restriction::NodeRestriction::new(authorizer.clone())),
             Arc::new(pod_security::PodSecurity::new(pod_security, store.clone(), world.clone())),
-            Arc::new(priority::Priority::new(store.clone())),
+            Arc::new(priority::Priority),
             Arc::new(runtime_class::RuntimeClass),
             Arc::new(default_toleration_seconds::DefaultTolerationSeconds),
             Arc::new(service::Services::new(services, store, world)),

@@ -1,26 +1,16 @@
 //! Priority: the name of a PriorityClass becomes a number in the pod; there is one default class at most.
 
 use super::{Admit, Next, Plugin, Verdict};
-use serde_json::Value;
 use skiff_api::Status;
 use skiff_api::object::Object;
-use skiff_store::{ListRequest, Scope, Store};
-use std::sync::Arc;
+use skiff_store::{Currency, ListRequest, Scope};
 
 const GROUP: &str = "scheduling.k8s.io";
 const CLASSES: &str = "priorityclasses";
 /// The facet under which the default class is found.
 const FIELD: &str = "globalDefault";
 
-pub struct Priority {
-    store: Arc<dyn Store>,
-}
-
-impl Priority {
-    pub fn new(store: Arc<dyn Store>) -> Priority {
-        Priority { store }
-    }
-}
+pub struct Priority;
 
 impl Plugin for Priority {
     fn name(&self) -> &'static str {
@@ -38,57 +28,56 @@ impl Plugin for Priority {
                 }
                 Ok(Next::GoOn).into()
             }
-            None => Verdict::later(self.complete(at, pod)),
+            None => Verdict::later(complete(at, pod)),
         }
     }
 
     fn validate<'a>(&'a self, at: &'a Admit<'_>, new: Option<&'a Object>) -> Verdict<'a> {
         match new {
             Some(class) if at.is(GROUP, CLASSES) && class.flag(FIELD) => {
-                Verdict::later(self.check_default(at, class))
+                Verdict::later(check_default(at, class))
             }
             _ => Verdict::PASS,
         }
     }
 }
 
-impl Priority {
-    async fn complete(&self, at: &Admit<'_>, pod: &mut Object) -> Result<Next, Status> {
-        let class = match pod.text("spec.priorityClassName") {
-            "" => self.default_class().await?,
+async fn complete(at: &Admit<'_>, pod: &mut Object) -> Result<Next, Status> {
+    let class =
+        match pod.text("spec.priorityClassName") {
+            "" => default_class(at).await?,
             name => Some(at.read((GROUP, CLASSES), "", name).await?.ok_or_else(|| {
                 at.forbid(&format!("no PriorityClass with name {name} was found"))
             })?),
         };
-        give(at, pod, class.as_ref())?;
-        Ok(Next::GoOn)
-    }
+    give(at, pod, class.as_ref())?;
+    Ok(Next::GoOn)
+}
 
-    /// The default class; of several (which only races can make) the one of least value.
-    async fn default_class(&self) -> Result<Option<Object>, Status> {
-        let asked = ListRequest {
-            scope: Scope::prefix(&format!("{CLASSES}.{GROUP}/")),
-            facet: Some((format!("f:{FIELD}").into(), "true".into())),
-            ..ListRequest::default()
-        };
-        let listed = self.store.list(asked).await;
-        let listed = listed.map_err(|error| crate::read::read_error(error, false))?;
-        let mut classes =
-            listed.records.iter().map(|it| read(it)).collect::<Result<Vec<_>, _>>()?;
-        classes.sort_by_key(|class| class.int("value"));
-        Ok(classes.into_iter().next())
-    }
+/// The default class; of several (which only races can make) the one of least value.
+async fn default_class(at: &Admit<'_>) -> Result<Option<Object>, Status> {
+    let kind = at.reader.kind(GROUP, CLASSES)?;
+    let asked = ListRequest {
+        scope: Scope::prefix(&kind.prefix("")),
+        facet: Some((format!("f:{FIELD}").into(), "true".into())),
+        currency: Currency::Seen,
+        ..ListRequest::default()
+    };
+    let mut classes = at.reader.list(&kind, asked).await?;
+    classes.sort_by_key(|class| class.int("value"));
+    Ok(classes.into_iter().next())
+}
 
-    async fn check_default(&self, at: &Admit<'_>, new: &Object) -> Result<(), Status> {
-        match self.default_class().await? {
-            Some(other) if at.creates() || other.name() != new.name() => {
-                let name = other.name();
-                Err(at.forbid(&format!(
-                    "PriorityClass {name} is already marked as default. Only one default can exist"
-                )))
-            }
-            _ => Ok(()),
+async fn check_default(at: &Admit<'_>, new: &Object) -> Result<(), Status> {
+    match default_class(at).await? {
+        Some(other) if at.creates() || other.name() != new.name() => {
+            let name = other.name();
+            let why = format!(
+                "PriorityClass {name} is already marked as default. Only one default can exist"
+            );
+            Err(at.forbid(&why))
         }
+        _ => Ok(()),
     }
 }
 
@@ -118,10 +107,4 @@ fn give(at: &Admit<'_>, pod: &mut Object, class: Option<&Object>) -> Result<(), 
         pod.set("spec.priorityClassName", class.name());
     }
     Ok(())
-}
-
-fn read(record: &skiff_store::Record) -> Result<Object, Status> {
-    let value: Value = serde_json::from_slice(&record.body)
-        .map_err(|error| Status::internal(format!("{} cannot be read: {error}", record.key)))?;
-    Ok(Object::new(value))
 }

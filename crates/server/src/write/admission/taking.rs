@@ -1,6 +1,6 @@
 //! What a write takes beside its own record, and how it is given back when the write does not come to be.
 
-use skiff_store::{CommitError, Committed, Store, Write};
+use skiff_store::{CommitError, Revision, Store, Write};
 
 /// Gives back what was taken.
 type Back = Box<dyn FnOnce() + Send>;
@@ -29,16 +29,19 @@ impl Taking {
         mut self,
         store: &dyn Store,
         write: Write,
-    ) -> Result<Vec<Committed>, CommitError> {
+    ) -> Result<Vec<Revision>, CommitError> {
         let back = std::mem::take(&mut self.back);
         let mut writes = vec![write];
         writes.append(&mut self.writes);
         let outcome = store.commit(writes).await;
         match &outcome {
-            Ok(_) | Err(CommitError::Stopped(_)) => {}
-            Err(CommitError::Conflict { .. } | CommitError::Twice { .. } | CommitError::Full) => {
-                self.back = back;
-            }
+            Ok(_) | Err(CommitError::Stopped(_) | CommitError::Unknown(_)) => {}
+            Err(
+                CommitError::Conflict { .. }
+                | CommitError::Twice { .. }
+                | CommitError::TooMany { .. }
+                | CommitError::Full,
+            ) => self.back = back,
         }
         outcome
     }

@@ -5,6 +5,7 @@ use crate::connect::Nodes;
 use crate::identity::authenticate::Authenticator;
 use crate::identity::keys::signing::{SigningKey, tests::pem};
 use crate::identity::token::Tokens;
+use crate::read::reader::Reader;
 use crate::request::Warnings;
 use crate::request::url::Query;
 use crate::{Build, Entry, Server};
@@ -28,7 +29,8 @@ pub fn asked<T>(
     let (warnings, options) = (Warnings::default(), Query::parse(""));
     let clock = Arc::new(std::time::Duration::default);
     let store = skiff_store::memory(skiff_store::Options::new(clock));
-    let reader = Reader { store, kinds: Kinds::builtin(skiff_kinds::KINDS) };
+    let kinds = Kinds::builtin(skiff_kinds::KINDS);
+    let reader = Reader { store, kinds, unreadable: Default::default() };
     ask(&Admit {
         user,
         kind,
@@ -57,7 +59,10 @@ async fn bench(plugins: Vec<Arc<dyn Plugin>>) -> Bench {
     let (world, tasks) = (World::seeded(1), Tasks::new());
     let clock = world.clone();
     let store = skiff_store::memory(skiff_store::Options::new(Arc::new(move || clock.uptime())));
-    let authorizer = Arc::new(Authorizer::start(store.clone(), &tasks).await.expect("no roles"));
+    let kinds = Kinds::builtin(skiff_kinds::KINDS);
+    let unreadable = Default::default();
+    let reader = Arc::new(Reader { store: store.clone(), kinds: kinds.clone(), unreadable });
+    let authorizer = Arc::new(Authorizer::start(reader.clone(), &tasks).await.expect("no roles"));
     let parts = Parts {
         world: world.clone(),
         store: store.clone(),
@@ -67,7 +72,6 @@ async fn bench(plugins: Vec<Arc<dyn Plugin>>) -> Bench {
     };
     let key = Arc::new(SigningKey::from_pem(&pem().0).expect("it reads"));
     let tokens = Arc::new(Tokens::new(store.clone(), world.clone(), key));
-    let kinds = Kinds::builtin(skiff_kinds::KINDS);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let nobody = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -77,9 +81,8 @@ async fn bench(plugins: Vec<Arc<dyn Plugin>>) -> Bench {
     let server = Server {
         world,
         store: store.clone(),
-        kinds: kinds.clone(),
+        kinds,
         customs: Default::default(),
-        unreadable: Default::default(),
         authenticator: Authenticator::new(tokens, "https://here".into()),
         authorizer,
         limits: Default::default(),
@@ -87,7 +90,7 @@ async fn bench(plugins: Vec<Arc<dyn Plugin>>) -> Bench {
         ready: Default::default(),
         nodes: Nodes::new(&nobody),
         admission: if plugins.is_empty() { Plugins::new(parts) } else { Plugins(plugins) },
-        reader: Reader { store: store.clone(), kinds },
+        reader,
         address: String::new(),
         build: Build { commit: "", date: "", compiler: "", arch: "" },
     };
