@@ -17,6 +17,7 @@ use skiff_loops::{Runner, Wanted};
 use skiff_node::Node;
 use skiff_server::admission::pod_security::Rules;
 use skiff_server::admission::service::Ranges;
+use skiff_server::admission::{self, Plugins};
 use skiff_server::authorize::Authorizer;
 use skiff_server::connect::Nodes;
 use skiff_server::identity::authenticate::Authenticator;
@@ -66,7 +67,7 @@ impl Machine {
         let serve: Arc<dyn Serve> = Arc::new(Entry(server.clone()));
         let client =
             Client::new(serve.clone(), User::system("skiff", &["system:masters"]), "skiff");
-        let (kinds, ranges) = (&server.kinds, &server.services);
+        let (kinds, ranges) = (&server.kinds, &ranges(settings));
         let wanted = Arc::new(Wanted::default());
         crate::bootstrap::run(&client, kinds, ranges, addresses.api, settings, &wanted).await?;
         let caches = start_loops(&server, &serve, ca, wanted.clone(), &world, &tasks);
@@ -137,26 +138,31 @@ async fn server(
 ) -> Result<Server> {
     let nodes = Nodes::new(&*keys.client_config(Some(&keys.kubelet_client), world)?);
     let address = addresses.api.to_string();
-    let tokens = Arc::new(Tokens::new(store.clone(), world.clone(), Arc::new(keys.signing)));
-    let reader = Arc::new(Reader {
+    let kinds = Kinds::builtin(skiff_kinds::KINDS);
+    let unreadable = Unreadable::find(&**store).await?;
+    let reader = Arc::new(Reader { store: store.clone(), kinds: kinds.clone(), unreadable });
+    let authorizer = Arc::new(Authorizer::start(reader.clone(), tasks).await?);
+    let parts = admission::Parts {
+        world: world.clone(),
         store: store.clone(),
-        kinds: Kinds::builtin(skiff_kinds::KINDS),
-        unreadable: Unreadable::find(&**store).await?,
-    });
+        authorizer: authorizer.clone(),
+        services: ranges(settings),
+        pod_security: pod_security(settings)?,
+    };
+    let tokens = Arc::new(Tokens::new(store.clone(), world.clone(), Arc::new(keys.signing)));
     Ok(Server {
         world: world.clone(),
         store: store.clone(),
-        kinds: reader.kinds.clone(),
+        kinds,
         customs: Default::default(),
         authenticator: Authenticator::new(tokens, format!("https://{address}")),
-        authorizer: Authorizer::start(reader.clone(), tasks).await?,
-        reader,
+        authorizer,
         limits: Default::default(),
         requests: Default::default(),
         ready: Default::default(),
         nodes,
-        services: ranges(settings),
-        pod_security: pod_security(settings)?,
+        admission: Plugins::new(parts),
+        reader,
         address,
         build: Build {
             commit: option_env!("SKIFF_COMMIT").unwrap_or(""),

@@ -37,17 +37,14 @@ pub struct Server {
     /// How objects are read by those who look something up.
     pub reader: Arc<read::reader::Reader>,
     pub authenticator: identity::authenticate::Authenticator,
-    pub authorizer: authorize::Authorizer,
+    pub authorizer: Arc<authorize::Authorizer>,
     pub limits: rim::limit::Limits,
     /// What was asked, for metrics.
     pub requests: rim::requests::Requests,
     pub ready: paths::ready::Ready,
     /// How nodes and pods are called.
     pub nodes: connect::Nodes,
-    /// Where addresses and ports of Services come from.
-    pub services: admission::service::Ranges,
-    /// What namespaces whose labels say nothing allow their pods.
-    pub pod_security: admission::pod_security::Rules,
+    pub admission: admission::Plugins,
     /// `host:port`, as discovery tells it to clients.
     pub address: String,
     pub build: Build,
@@ -71,7 +68,11 @@ impl Serve for Entry {
             let manner = render::Manner::of(&call);
             let mut answer = match pipeline::run(&self.0, call).await {
                 Ok(answer) => manner.pretty(answer),
-                Err(status) => manner.refuse(status),
+                Err(refused) => {
+                    let mut answer = manner.refuse(refused.status);
+                    refused.warnings.write(&mut answer.headers);
+                    answer
+                }
             };
             // Each answer can be named in a report; nothing is recorded under this name yet.
             let id = skiff_base::id::uuid(&self.0.world);

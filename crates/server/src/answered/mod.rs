@@ -11,7 +11,7 @@ use crate::Server;
 use crate::read::convert;
 use crate::request::Request;
 use crate::request::codec::Incoming;
-use crate::write::admission::{self, Attributes};
+use crate::write::admission::{Admit, Operation};
 use http::StatusCode;
 use serde_json::json;
 use skiff_api::Status;
@@ -47,9 +47,9 @@ pub async fn create(server: &Arc<Server>, request: &Request) -> Result<Answer, S
 pub async fn act(server: &Arc<Server>, request: &Request) -> Result<Answer, Status> {
     let (incoming, mut body) = read(request)?;
     fill_namespace(request, &mut body)?;
-    let attributes = Attributes::of(request, true, &request.resource.name);
-    admission::mutate(server, &attributes, &mut body, None).await?;
-    admission::validate(server, &attributes, &body, None).await?;
+    let mut at = Admit::of(server, request, Operation::Create);
+    server.admission.mutate(&mut at, &mut body).await?;
+    server.admission.validate(&at, Some(&body)).await?;
     match (&*request.kind.plural, &*request.resource.subresource) {
         ("serviceaccounts", "token") => {
             tokenrequest::default(&mut body);

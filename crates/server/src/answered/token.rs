@@ -114,8 +114,8 @@ async fn bind(
             if !node.is_empty() {
                 // A node that is not there any more is named without its uid.
                 let gone = || Reference { name: node.to_owned(), uid: String::new() };
-                let found = find(server, "nodes", "", node).await;
-                bound.node = Some(found.map_or_else(|_| gone(), |node| reference(&node)));
+                let found = server.reader.find(("", "nodes"), "", node, Currency::Current).await?;
+                bound.node = Some(found.map_or_else(gone, |node| reference(&node)));
             }
             bound.pod = Some(reference(&pod));
             pod
@@ -146,9 +146,14 @@ async fn bind(
     Ok(())
 }
 
-/// What a token is bound to is looked up as it is now.
-async fn find(server: &Server, plural: &str, ns: &str, name: &str) -> Result<Object, Status> {
-    let found = server.reader.find(("", plural), ns, name, Currency::Current).await?;
+/// An object of the core group that must be there.
+async fn find(
+    server: &Server,
+    plural: &str,
+    namespace: &str,
+    name: &str,
+) -> Result<Object, Status> {
+    let found = server.reader.find(("", plural), namespace, name, Currency::Current).await?;
     found.ok_or_else(|| Status::not_found(About { group: "", resource: plural }, name))
 }
 

@@ -79,48 +79,26 @@ impl Incoming {
         }
     }
 
-    /// The new object, made of the old one where the verb says so.
+    /// The new object, made of the old one where the verb says so. A create with a name is made once, and takes it.
     pub fn object(
-        &self,
+        &mut self,
         server: &Server,
         request: &Request,
         old: Option<&Object>,
     ) -> Result<Object, Status> {
         match self {
-            Incoming::Object(object) if request.verb == Verb::Create => Ok(object.clone()),
-            Incoming::Object(object) => self.updated(request, object, old),
+            Incoming::Object(object) if request.verb == Verb::Create => {
+                Ok(match object.name().is_empty() {
+                    true => object.clone(),
+                    false => std::mem::replace(object, Object::new(Value::Null)),
+                })
+            }
+            Incoming::Object(object) => updated(request, object, old),
             Incoming::Patch { sort, bytes } => {
                 let old = old.ok_or_else(|| request.not_found())?;
                 patched(request, sort, bytes, old)
             }
             Incoming::Apply { config, force } => applied(server, request, config, *force, old),
-        }
-    }
-
-    fn updated(
-        &self,
-        request: &Request,
-        sent: &Object,
-        old: Option<&Object>,
-    ) -> Result<Object, Status> {
-        let entry = request.kind.subresource(&request.resource.subresource);
-        check_names(request, sent)?;
-        match (entry.map(|e| &e.does), old) {
-            (_, None) if !request.kind.creates_on_update => Err(request.not_found()),
-            (Some(Does::Scale(paths)), Some(old)) => {
-                validate_scale(request, sent)?;
-                let mut new = old.clone();
-                new.remove("metadata.resourceVersion");
-                crate::read::scale::put(&mut new, sent, paths);
-                Ok(new)
-            }
-            _ => {
-                let mut new = sent.clone();
-                if request.kind.namespaced() {
-                    new.set_absent("metadata.namespace", &*request.resource.namespace);
-                }
-                Ok(new)
-            }
         }
     }
 
@@ -147,6 +125,28 @@ impl Incoming {
             apply::update(write, old.map(Object::value), new.value_mut());
             Ok(())
         })
+    }
+}
+
+fn updated(request: &Request, sent: &Object, old: Option<&Object>) -> Result<Object, Status> {
+    let entry = request.kind.subresource(&request.resource.subresource);
+    check_names(request, sent)?;
+    match (entry.map(|e| &e.does), old) {
+        (_, None) if !request.kind.creates_on_update => Err(request.not_found()),
+        (Some(Does::Scale(paths)), Some(old)) => {
+            validate_scale(request, sent)?;
+            let mut new = old.clone();
+            new.remove("metadata.resourceVersion");
+            crate::read::scale::put(&mut new, sent, paths);
+            Ok(new)
+        }
+        _ => {
+            let mut new = sent.clone();
+            if request.kind.namespaced() {
+                new.set_absent("metadata.namespace", &*request.resource.namespace);
+            }
+            Ok(new)
+        }
     }
 }
 
@@ -447,10 +447,10 @@ fn applied(
         apply::keep_times(old.value(), &mut object);
         return Ok(Object::new(object));
     }
-    let mut object = result.object;
-    check_names(request, &Object::new(object.clone()))?;
-    decode_as(request, &mut object, Vec::new(), &kind.schema, (&kind.version, &kind.kind))?;
-    let mut object = Object::new(object);
+    let mut object = Object::new(result.object);
+    check_names(request, &object)?;
+    let of = (&*kind.version, &*kind.kind);
+    decode_as(request, object.value_mut(), Vec::new(), &kind.schema, of)?;
     if kind.namespaced() {
         object.set_absent("metadata.namespace", &*request.resource.namespace);
     }

@@ -7,7 +7,8 @@ use crate::read::convert;
 use crate::read::select::Selection;
 use crate::request::Request;
 use crate::request::codec;
-use crate::write::admission::{self, Attributes};
+use crate::write::admission::{Admit, Operation, Taking};
+use futures_util::future::join_all;
 use http::StatusCode;
 use serde_json::{Value, json};
 use skiff_api::Status;
@@ -17,12 +18,14 @@ use skiff_api::object::Object;
 use skiff_api::status::About;
 use skiff_api::wire::{Answer, Body, List, Payload, Stored};
 use skiff_base::Time;
-use skiff_store::{CommitError, Currency, ListRequest, Record, Write};
+use skiff_store::{CommitError, Currency, ListRequest, Record, Revision, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How often a delete starts again when somebody else wrote in between.
 const TRIES: usize = 8;
+/// So many objects of a collection are deleted together: they share the wait for the disk.
+const AT_ONCE: usize = 32;
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
 
@@ -107,15 +110,15 @@ async fn delete_unsafely(
         );
         return Err(Status::conflict(kind.about(), &resource.name, &why));
     }
-    let attributes = Attributes::of(request, false, &resource.name);
     let known =
         Object::new(json!({"metadata": {"name": resource.name, "namespace": resource.namespace}}));
-    admission::validate_delete(server, &attributes, &known).await?;
+    let at = Admit { old: Some(&known), ..Admit::of(server, request, Operation::Delete) };
+    server.admission.validate(&at, None).await?;
     if !(options.dry_run || request.dry_run()) {
         let (key, expect) = (record.key.clone(), record.revision);
-        let mut writes = vec![Write::Delete { key, expect, last: None }];
-        admission::release(server, kind, &known, &mut writes);
-        server.store.commit(writes).await.map_err(|error| match error {
+        let taking = server.admission.release(&at, &known).await?;
+        let write = Write::Delete { key, expect, last: None };
+        taking.commit(&*server.store, write).await.map_err(|error| match error {
             CommitError::Conflict { .. } => Status::modified(kind.about(), &resource.name),
             other => crate::write::commit_refusal(&other),
         })?;
@@ -134,17 +137,23 @@ pub async fn delete_collection(server: &Arc<Server>, request: &Request) -> Resul
     };
     let listed = server.store.list(asked).await.map_err(|e| crate::read::read_error(e, false))?;
     let (mut items, mut unreadable) = (Vec::new(), Vec::new());
-    for record in listed.records.iter().filter(|record| selection.matches(record)) {
-        let name = record.key.rsplit('/').next().unwrap_or("").to_owned();
-        match delete_one(server, request, &record.key, &name, &options).await {
-            Ok(gone) => items.push(gone.object),
-            Err(status) if status.code == 404 => {}
-            // What nobody can read stays, and is named: it stops the deletion of no other.
-            Err(status) if status.is_storage_read() => {
-                unreadable.push(crate::read::unreadable::place(&record.key).to_owned());
-                request.warn(status.message);
+    let selected: Vec<_> = listed.records.iter().filter(|it| selection.matches(it)).collect();
+    for some in selected.chunks(AT_ONCE) {
+        let deletes = some.iter().map(|record| {
+            let name = record.key.rsplit('/').next().unwrap_or("");
+            delete_one(server, request, &record.key, name, &options)
+        });
+        for (record, outcome) in some.iter().zip(join_all(deletes).await) {
+            match outcome {
+                Ok(gone) => items.push(gone.object),
+                Err(status) if status.code == 404 => {}
+                // What nobody can read stays, and is named: it stops the deletion of no other.
+                Err(status) if status.is_storage_read() => {
+                    unreadable.push(crate::read::unreadable::place(&record.key).to_owned());
+                    request.warn(status.message);
+                }
+                Err(status) => return Err(status),
             }
-            Err(status) => return Err(status),
         }
     }
     Ok(Answer::new(
@@ -176,68 +185,88 @@ async fn delete_one(
     options: &Options,
 ) -> Result<Gone, Status> {
     let kind = &*request.kind;
-    let not_found = || Status::not_found(kind.about(), name);
     for _ in 0..TRIES {
-        let record = server.reader.record(key, Currency::Current).await?.ok_or_else(not_found)?;
+        let record = server.reader.record(key, Currency::Current).await?;
+        let record = record.ok_or_else(|| Status::not_found(kind.about(), name))?;
         let old = convert::tree(&server.reader, kind, &record).await?;
         check_preconditions(kind.about_kind(), &old, options)?;
-        let mut attributes = Attributes::of(request, false, name);
-        attributes.namespace = old.namespace();
-        admission::validate_delete(server, &attributes, &old).await?;
+        let at = Admit {
+            namespace: old.namespace(),
+            name: name.into(),
+            old: Some(&old),
+            dry_run: options.dry_run || request.dry_run(),
+            ..Admit::of(server, request, Operation::Delete)
+        };
+        // An eviction was admitted as what it is.
+        if request.resource.subresource.is_empty() {
+            server.admission.validate(&at, None).await?;
+        }
         let mut new = old.clone();
         plan(server, kind, &mut new, options);
-        let removed = finished(kind, &new);
-        if removed && !kind.graceful && !old.deleting() {
-            // It goes at once: nobody sees it being deleted.
-            new = old.clone();
-        }
-        let uid = old.uid().to_owned();
-        if let Some(object) = commit(server, request, &record, new, removed, options).await? {
-            return Ok(Gone { object, uid, removed });
+        let fate = match finished(kind, &new) {
+            true if !kind.graceful && !old.deleting() => Fate::Goes,
+            true => Fate::Ends,
+            false => Fate::Stays,
+        };
+        let removed = fate != Fate::Stays;
+        if let Some(object) = commit(server, &at, &record, (&old, &new), fate).await? {
+            return Ok(Gone { object, uid: old.uid().to_owned(), removed });
         }
     }
     Err(Status::modified(kind.about(), name))
 }
 
-/// `None` when somebody else wrote in between, and that is seen now.
+/// What a delete does to an object.
+#[derive(Clone, Copy, PartialEq)]
+enum Fate {
+    /// It goes as it is: nobody sees it being deleted.
+    Goes,
+    /// It goes as one that was being deleted.
+    Ends,
+    /// Something holds it still.
+    Stays,
+}
+
+/// Writes what becomes of an object that was, and would be, so; `None` when somebody else wrote in between, and that is seen now.
 async fn commit(
-    server: &Arc<Server>,
-    request: &Request,
+    server: &Server,
+    at: &Admit<'_>,
     record: &Record,
-    new: Object,
-    removed: bool,
-    options: &Options,
+    (old, new): (&Object, &Object),
+    fate: Fate,
 ) -> Result<Option<Stored>, Status> {
-    let kind = &*request.kind;
-    let body = convert::body(kind, &new).await?;
-    let stored = |revision| Stored { head: crate::read::head(kind), revision, body: body.clone() };
-    let unchanged = !removed && record.body == body;
-    if options.dry_run || request.dry_run() || unchanged {
-        return Ok(Some(stored(record.revision.0)));
+    let kind = at.kind;
+    let current = kind.convert.is_none() && record.generation == kind.generation;
+    let body = match fate {
+        Fate::Goes if current => record.body.clone(),
+        Fate::Goes => convert::body(kind, old).await?,
+        Fate::Ends | Fate::Stays => convert::body(kind, new).await?,
+    };
+    let stored = |at: Revision, body| {
+        let head = crate::read::head(kind);
+        Stored { head, revision: at.0, body }
+    };
+    if at.dry_run || fate == Fate::Stays && record.body == body {
+        return Ok(Some(stored(record.revision, body)));
     }
     let (key, expect) = (record.key.clone(), record.revision);
-    let write = if removed {
-        // What is the same is kept once.
-        let last = (record.body != body).then(|| body.clone());
-        Write::Delete { key, expect, last }
-    } else {
-        let facets = crate::read::facets::of(kind, &new);
-        Write::Put {
-            key,
-            expect: Some(expect),
-            body: body.clone(),
-            generation: kind.generation,
-            facets,
+    let (write, taking) = match fate {
+        Fate::Goes | Fate::Ends => {
+            let last = (record.body != body).then(|| body.clone());
+            let write = Write::Delete { key, expect, last };
+            (write, server.admission.release(at, old).await?)
+        }
+        Fate::Stays => {
+            let (generation, facets) = (kind.generation, crate::read::facets::of(kind, new));
+            let body = body.clone();
+            let write = Write::Put { key, expect: Some(expect), body, generation, facets };
+            (write, Taking::default())
         }
     };
-    let mut writes = vec![write];
-    if removed {
-        admission::release(server, kind, &new, &mut writes);
-    }
-    match server.store.commit(writes).await {
-        Ok(committed) => Ok(committed.first().map(|revision| stored(revision.0))),
-        Err(CommitError::Conflict { at, .. }) => {
-            server.reader.reach(Currency::AtLeast(at)).await?;
+    match taking.commit(&*server.store, write).await {
+        Ok(committed) => Ok(committed.first().map(|revision| stored(*revision, body))),
+        Err(CommitError::Conflict { at: beaten, .. }) => {
+            at.reader.reach(Currency::AtLeast(beaten)).await?;
             Ok(None)
         }
         Err(other) => Err(crate::write::commit_refusal(&other)),

@@ -1,26 +1,26 @@
 //! DefaultTolerationSeconds: pods stay for five minutes on a node that is not ready or cannot be reached, unless they
 //! say otherwise.
 
-use super::{Attributes, Plugin};
-use crate::Server;
+use super::{Admit, Changed, Plugin, Verdict};
 use serde_json::{Value, json};
-use skiff_api::Status;
 use skiff_api::object::{Object, at};
 
-pub const PLUGIN: Plugin = Plugin { name: "DefaultTolerationSeconds", mutate, ..Plugin::NONE };
+pub struct DefaultTolerationSeconds;
+
+impl Plugin for DefaultTolerationSeconds {
+    fn name(&self) -> &'static str {
+        "DefaultTolerationSeconds"
+    }
+
+    fn mutate<'a>(&'a self, at: &'a Admit<'_>, new: &'a mut Object) -> Verdict<'a, Changed> {
+        Ok(if at.is("", "pods") { complete(new) } else { Changed::No }).into()
+    }
+}
 
 const SECONDS: i64 = 300;
 const TAINTS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
 
-fn mutate(
-    _: &Server,
-    request: &Attributes,
-    pod: &mut Object,
-    _: Option<&Object>,
-) -> Result<(), Status> {
-    if !request.is("", "pods") {
-        return Ok(());
-    }
+fn complete(pod: &mut Object) -> Changed {
     let mut tolerations = pod.list("spec.tolerations").to_vec();
     let before = tolerations.len();
     let missing = TAINTS
@@ -29,10 +29,11 @@ fn mutate(
     tolerations.extend(missing.map(|taint| {
         json!({"key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": SECONDS})
     }));
-    if tolerations.len() > before {
-        pod.set("spec.tolerations", tolerations);
+    if tolerations.len() == before {
+        return Changed::No;
     }
-    Ok(())
+    pod.set("spec.tolerations", tolerations);
+    Changed::Yes
 }
 
 fn tolerates(toleration: &Value, taint: &str) -> bool {
