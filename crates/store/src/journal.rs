@@ -1,6 +1,6 @@
 //! The journal: what decides conflicts, numbers revisions and keeps them. It has two shapes.
 //!
-//! One decides here and appends to a log of its own ([`crate::here`]: SQLite, memory): the newest revision is the
+//! One decides here and appends to a log of its own (SQLite, memory): the newest revision is the
 //! visible one, and each write has a revision to itself. The other asks elsewhere and follows (etcd): others write too,
 //! an answer may come before or after its events, one transaction is one revision, and a transaction takes only so many
 //! writes. Everything above (index, window, watches) follows either by what it is told through a [`Follower`], and

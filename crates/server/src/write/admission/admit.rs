@@ -81,14 +81,17 @@ impl<'a> Admit<'a> {
         self.operation == Operation::Create
     }
 
-    /// An object of a built-in kind (group and plural), as it is seen here now.
+    /// An object of a built-in kind (group and plural), as it is seen here; that there is none is asked of the journal.
     pub async fn read(
         &self,
         of: (&str, &str),
         namespace: &str,
         name: &str,
     ) -> Result<Option<Object>, Status> {
-        self.reader.find(of, namespace, name, Currency::Seen).await
+        match self.reader.find(of, namespace, name, Currency::Seen).await? {
+            Some(seen) => Ok(Some(seen)),
+            None => self.reader.find(of, namespace, name, Currency::Current).await,
+        }
     }
 
     /// The same, of one that must be there.

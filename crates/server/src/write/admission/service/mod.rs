@@ -17,7 +17,7 @@ use skiff_api::object::Object;
 use skiff_api::status::About;
 use skiff_base::World;
 use skiff_kinds::core::service as kind;
-use skiff_store::{Currency, ListRequest, Scope, Store, Write};
+use skiff_store::{ListRequest, Scope, Store, Write};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -148,8 +148,7 @@ impl Pools {
         let owner = owner(service);
         let mut keys = BTreeSet::new();
         for prefix in ["ipallocations", "nodeports"] {
-            let (scope, currency) = (Scope::prefix(prefix), Currency::Seen);
-            let asked = ListRequest { scope, currency, ..ListRequest::default() };
+            let asked = ListRequest { scope: Scope::prefix(prefix), ..ListRequest::default() };
             let listed = self.store.list(asked).await;
             let listed = listed.map_err(|error| crate::read::read_error(error, false))?;
             let own = listed.records.iter().filter(|record| record.body == owner);
