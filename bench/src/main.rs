@@ -42,6 +42,7 @@ const PARTS: &[(&str, Part)] = &[
     ("pods", cluster::pods),
     ("api", api::throughput),
     ("watchers", api::watchers),
+    ("memory", cluster::memory),
 ];
 
 fn main() -> Result<()> {

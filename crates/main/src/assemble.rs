@@ -17,6 +17,7 @@ use skiff_loops::{Runner, Wanted};
 use skiff_node::Node;
 use skiff_server::admission::pod_security::Rules;
 use skiff_server::admission::service::Ranges;
+use skiff_server::admission::{self, Plugins};
 use skiff_server::authorize::Authorizer;
 use skiff_server::connect::Nodes;
 use skiff_server::identity::authenticate::Authenticator;
@@ -24,6 +25,7 @@ use skiff_server::identity::keys;
 use skiff_server::identity::keys::Keys;
 use skiff_server::identity::token::Tokens;
 use skiff_server::paths::ready::Ready;
+use skiff_server::reader::Reader;
 use skiff_server::unreadable::Unreadable;
 use skiff_server::{Build, Entry, Server};
 use std::io::{ErrorKind, Write};
@@ -61,10 +63,11 @@ impl Machine {
         write_kubeconfig(settings, &addresses, &keys)?;
         let server = Arc::new(server(settings, &addresses, &world, &store, keys, &tasks).await?);
         skiff_server::custom::start(&server, &tasks);
+        tasks.spawn(crate::memory::run(store.clone(), world.clone()));
         let serve: Arc<dyn Serve> = Arc::new(Entry(server.clone()));
         let client =
             Client::new(serve.clone(), User::system("skiff", &["system:masters"]), "skiff");
-        let (kinds, ranges) = (&server.kinds, &server.services);
+        let (kinds, ranges) = (&server.kinds, &ranges(settings));
         let wanted = Arc::new(Wanted::default());
         crate::bootstrap::run(&client, kinds, ranges, addresses.api, settings, &wanted).await?;
         let caches = start_loops(&server, &serve, ca, wanted.clone(), &world, &tasks);
@@ -136,21 +139,33 @@ async fn server(
     let nodes = Nodes::new(&*keys.client_config(Some(&keys.kubelet_client), world)?);
     let address = addresses.api.to_string();
     let tokens = Arc::new(Tokens::new(store.clone(), world.clone(), Arc::new(keys.signing)));
+    let reader = Arc::new(Reader {
+        store: store.clone(),
+        kinds: Kinds::builtin(skiff_kinds::KINDS),
+        unreadable: Unreadable::find(&**store).await?,
+    });
+    let authorizer = Arc::new(Authorizer::start(reader.clone(), tasks).await?);
+    let parts = admission::Parts {
+        world: world.clone(),
+        store: store.clone(),
+        authorizer: authorizer.clone(),
+        services: ranges(settings),
+        pod_security: pod_security(settings)?,
+    };
     Ok(Server {
         world: world.clone(),
         store: store.clone(),
-        kinds: Kinds::builtin(skiff_kinds::KINDS),
+        kinds: reader.kinds.clone(),
         customs: Default::default(),
-        unreadable: Unreadable::find(&**store).await?,
         authenticator: Authenticator::new(tokens, format!("https://{address}")),
-        authorizer: Authorizer::start(store.clone(), tasks).await?,
+        authorizer,
         renditions: Default::default(),
         limits: Default::default(),
         requests: Default::default(),
         ready: Default::default(),
         nodes,
-        services: ranges(settings),
-        pod_security: pod_security(settings)?,
+        admission: Plugins::new(parts),
+        reader,
         address,
         build: Build {
             commit: option_env!("SKIFF_COMMIT").unwrap_or(""),

@@ -16,7 +16,7 @@ pub mod request;
 pub mod rim;
 mod write;
 
-pub use read::unreadable;
+pub use read::{reader, unreadable};
 pub use registry::custom;
 pub use write::admission;
 
@@ -34,10 +34,10 @@ pub struct Server {
     pub kinds: Kinds,
     /// What is known of custom resource definitions.
     pub customs: custom::Customs,
-    /// What is stored and cannot be read.
-    pub unreadable: unreadable::Unreadable,
+    /// How objects are read by those who look something up.
+    pub reader: Arc<read::reader::Reader>,
     pub authenticator: identity::authenticate::Authenticator,
-    pub authorizer: authorize::Authorizer,
+    pub authorizer: Arc<authorize::Authorizer>,
     /// Views of records that were made, for others who ask for the same.
     pub renditions: Arc<render::shared::Renditions>,
     pub limits: rim::limit::Limits,
@@ -46,10 +46,7 @@ pub struct Server {
     pub ready: paths::ready::Ready,
     /// How nodes and pods are called.
     pub nodes: connect::Nodes,
-    /// Where addresses and ports of Services come from.
-    pub services: admission::service::Ranges,
-    /// What namespaces whose labels say nothing allow their pods.
-    pub pod_security: admission::pod_security::Rules,
+    pub admission: admission::Plugins,
     /// `host:port`, as discovery tells it to clients.
     pub address: String,
     pub build: Build,
@@ -73,7 +70,11 @@ impl Serve for Entry {
             let manner = render::manner::Manner::of(&call);
             let mut answer = match pipeline::run(&self.0, call).await {
                 Ok(answer) => manner.pretty(answer).await,
-                Err(status) => manner.refuse(status),
+                Err(refused) => {
+                    let mut answer = manner.refuse(refused.status);
+                    refused.warnings.write(&mut answer.headers);
+                    answer
+                }
             };
             // Each answer can be named in a report; nothing is recorded under this name yet.
             let id = skiff_base::id::uuid(&self.0.world);

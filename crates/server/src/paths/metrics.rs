@@ -62,7 +62,7 @@ impl Page {
         let name = "skiff_unreadable_objects";
         self.head(name, "gauge", "Stored objects that cannot be read, by resource.");
         let mut counts = std::collections::BTreeMap::<String, u32>::new();
-        for key in server.unreadable.present(&*server.store) {
+        for key in server.reader.unreadable.present(&*server.store) {
             *counts.entry(key.split('/').next().unwrap_or("").to_owned()).or_default() += 1;
         }
         for (resource, count) in counts {
