@@ -1,81 +1,190 @@
-//! The decision for one pod: pure. Every node is asked by every filter; those that are left are
-//! scored; the best wins, the first by name where several are equal.
+//! The decision for one pod: pure. Nodes are asked by every filter until enough of them will do; those are scored; the
+//! best wins, the first of them where several are equal.
 
-use crate::filters::{FILTERS, Refusal};
-use crate::scores::{SCORES, normalize};
-use crate::state::{NodeInfo, State};
-use skiff_api::views::Pod;
+use crate::plugins::{Filter, Moved, Nodes, PLUGINS, Refusal, Refusers, Score};
+use crate::pod::PodInfo;
+use crate::snapshot::{NodeInfo, Snapshot};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// So many nodes are always asked; of more, a part will do (upstream's percentageOfNodesToScore, by its default).
+const ENOUGH_LEAST: usize = 100;
+const ENOUGH_PERCENT: (usize, usize) = (5, 50);
 
 /// Where a pod goes, or why nowhere.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Decision {
     Bind(String),
-    /// The message of the event and of the condition.
-    Refuse(String),
+    /// The message of the event and of the condition, and who refused.
+    Refuse(String, Refusers),
 }
 
-/// Decides.
-pub fn plan(pod: &Pod, state: &State) -> Decision {
-    let mut fitting: Vec<&NodeInfo> = Vec::new();
-    let mut refused: Vec<Vec<Refusal>> = Vec::new();
-    for info in state.known() {
-        let refusal = FILTERS.iter().map(|filter| filter(pod, info, state));
-        match refusal.into_iter().find(|refusals| !refusals.is_empty()) {
-            Some(refusals) => refused.push(refusals),
-            None => fitting.push(info),
+/// What all plugins have to say about one pod.
+#[derive(Clone)]
+pub struct Cycle {
+    pod: Arc<PodInfo>,
+    /// In the order of [`PLUGINS`].
+    filters: Vec<Option<Arc<dyn Filter>>>,
+}
+
+/// Asks each plugin for its part, and for the only nodes that can do, if there are such.
+pub fn prepare(pod: &Arc<PodInfo>, snapshot: &Snapshot) -> (Cycle, Option<Nodes>) {
+    let mut only: Option<Nodes> = None;
+    let filters = PLUGINS.iter().map(|plugin| {
+        let prepared = plugin.prepare(pod, snapshot);
+        if let Some(nodes) = prepared.nodes {
+            let both = |before: Nodes| before.intersection(&nodes).cloned().collect();
+            only = Some(only.take().map_or_else(|| nodes.clone(), both));
+        }
+        prepared.filter
+    });
+    let filters = filters.collect();
+    (Cycle { pod: pod.clone(), filters }, only)
+}
+
+impl Cycle {
+    /// Who refuses the node, and why; `None`: it will do.
+    pub fn filter(&self, info: &NodeInfo) -> Option<(usize, Vec<Refusal>)> {
+        self.filters.iter().enumerate().find_map(|(plugin, filter)| {
+            let refusals = filter.as_ref()?.filter(info);
+            (!refusals.is_empty()).then_some((plugin, refusals))
+        })
+    }
+
+    /// The cycle and the node as they would be if these pods had come to it and those had left it: pods that wait for
+    /// room on the node they were promised, and victims that would make that room.
+    pub fn with(
+        &self,
+        snapshot: &Snapshot,
+        info: &NodeInfo,
+        came: &[Arc<PodInfo>],
+        left: &[Arc<PodInfo>],
+    ) -> (Cycle, NodeInfo) {
+        let moved = Moved { snapshot, info, came, left };
+        let filters = self.filters.iter().zip(PLUGINS).map(|(filter, plugin)| match filter {
+            Some(filter) => filter.with(&moved).or_else(|| Some(filter.clone())),
+            None => plugin.join(&self.pod, &moved),
+        });
+        let cycle = Cycle { pod: self.pod.clone(), filters: filters.collect() };
+        let mut info = info.clone();
+        left.iter().for_each(|pod| info.remove(&pod.key));
+        came.iter().for_each(|pod| info.add(pod.clone()));
+        (cycle, info)
+    }
+}
+
+/// Decides. `start` is the place of the node that is asked first; the answer names the one that the next pod begins
+/// with, so that all nodes have their turn.
+pub fn plan(pod: &Arc<PodInfo>, snapshot: &Snapshot, start: usize) -> (Decision, usize) {
+    let (cycle, only) = prepare(pod, snapshot);
+    let (all, enough) = (snapshot.places(), enough(snapshot.len()));
+    let walk = || (start..all).chain(0..start.min(all)).filter_map(|at| snapshot.at(at));
+    let found = match &only {
+        Some(nodes) => cycle.search(nodes.iter().filter_map(|name| snapshot.named(name)), enough),
+        None => cycle.search(walk(), enough),
+    };
+    if let Some(info) = best(pod, &found.fitting, snapshot) {
+        let part = only.is_none() && found.fitting.len() == enough;
+        let next = found.fitting.last().filter(|_| part).map_or(start, |last| last.place + 1);
+        return (Decision::Bind(info.name.clone()), next);
+    }
+    // Whoever gets no node is told of all.
+    let found = if only.is_some() { cycle.search(walk(), enough) } else { found };
+    (Decision::Refuse(found.message(pod), found.by), start)
+}
+
+/// How many nodes to choose from are enough.
+fn enough(nodes: usize) -> usize {
+    let (least, most) = ENOUGH_PERCENT;
+    let percent = most.saturating_sub(nodes / 125).max(least);
+    (nodes * percent / 100).max(ENOUGH_LEAST)
+}
+
+/// What a walk over nodes found.
+#[derive(Default)]
+struct Found<'a> {
+    fitting: Vec<&'a NodeInfo>,
+    reasons: BTreeMap<Cow<'static, str>, usize>,
+    refused: usize,
+    /// Of those, how many would refuse if other pods left them, too.
+    for_good: usize,
+    by: Refusers,
+}
+
+impl Cycle {
+    fn search<'a>(&self, nodes: impl Iterator<Item = &'a Arc<NodeInfo>>, most: usize) -> Found<'a> {
+        let mut found = Found::default();
+        for info in nodes {
+            match self.filter(info) {
+                Some((plugin, refusals)) => found.refuse(plugin, refusals),
+                None => found.fitting.push(info),
+            }
+            if found.fitting.len() == most {
+                break;
+            }
+        }
+        found
+    }
+}
+
+impl Found<'_> {
+    fn refuse(&mut self, plugin: usize, refusals: Vec<Refusal>) {
+        self.refused += 1;
+        self.for_good += usize::from(refusals.iter().any(|refusal| refusal.for_good));
+        self.by.add(plugin);
+        for refusal in refusals {
+            *self.reasons.entry(refusal.reason).or_default() += 1;
         }
     }
-    match best(pod, &fitting, state) {
-        Some(info) => Decision::Bind(info.node.metadata.name.clone()),
-        None => Decision::Refuse(message(pod, &refused)),
+
+    /// `0/3 nodes are available: 1 Insufficient cpu, 2 node(s) were unschedulable. preemption: ...`
+    fn message(&self, pod: &PodInfo) -> String {
+        if self.refused == 0 {
+            return "no nodes available to schedule pods".into();
+        }
+        let all = self.refused;
+        let head = format!("0/{all} nodes are available: {}.", listed(&self.reasons));
+        if pod.pod.spec.preemption_policy == "Never" {
+            return format!("{head} preemption: not eligible due to preemptionPolicy=Never.");
+        }
+        let why = BTreeMap::from([
+            ("Preemption is not helpful for scheduling".into(), self.for_good),
+            ("No preemption victims found for incoming pod".into(), all - self.for_good),
+        ]);
+        format!("{head} preemption: 0/{all} nodes are available: {}.", listed(&why))
     }
 }
 
-fn best<'a>(pod: &Pod, fitting: &[&'a NodeInfo], state: &State) -> Option<&'a NodeInfo> {
+/// In the order of the texts, numbers included.
+fn listed(reasons: &BTreeMap<Cow<'static, str>, usize>) -> String {
+    let counted = reasons.iter().filter(|(_, count)| **count > 0);
+    let mut texts: Vec<String> = counted.map(|(reason, n)| format!("{n} {reason}")).collect();
+    texts.sort_unstable();
+    texts.join(", ")
+}
+
+fn best<'a>(
+    pod: &Arc<PodInfo>,
+    fitting: &[&'a NodeInfo],
+    snapshot: &Snapshot,
+) -> Option<&'a NodeInfo> {
     if fitting.len() < 2 {
         return fitting.first().copied();
     }
     let mut totals = vec![0; fitting.len()];
-    for weighed in SCORES {
-        let mut raw: Vec<i64> =
-            fitting.iter().map(|info| (weighed.score)(pod, info, state)).collect();
-        normalize(&mut raw, weighed.relative);
-        for (total, value) in totals.iter_mut().zip(raw) {
-            *total += value * weighed.weight;
-        }
-    }
+    let mut scores = Vec::with_capacity(fitting.len());
+    let ranks = PLUGINS.iter().filter_map(|plugin| plugin.rank(pod, snapshot));
+    ranks.for_each(|rank: Box<dyn Score>| {
+        scores.clear();
+        scores.extend(fitting.iter().map(|info| rank.score(info)));
+        rank.normalize(&mut scores);
+        let weight = rank.weight();
+        totals.iter_mut().zip(&scores).for_each(|(total, score)| *total += score * weight);
+    });
     let most = totals.iter().max()?;
     let at = totals.iter().position(|total| total == most)?;
     Some(fitting[at])
-}
-
-/// `0/3 nodes are available: 1 Insufficient cpu, 2 node(s) were unschedulable. preemption: ...`
-fn message(pod: &Pod, refused: &[Vec<Refusal>]) -> String {
-    if refused.is_empty() {
-        return "no nodes available to schedule pods".into();
-    }
-    let reasons = refused.iter().flatten().map(|refusal| &*refusal.reason);
-    let head = format!("0/{} nodes are available: {}.", refused.len(), counted(reasons));
-    if pod.spec.preemption_policy == "Never" {
-        return format!("{head} preemption: not eligible due to preemptionPolicy=Never.");
-    }
-    let helpless = |refusals: &Vec<Refusal>| refusals.iter().any(|refusal| refusal.for_good);
-    let why = refused.iter().map(|refusals| match helpless(refusals) {
-        true => "Preemption is not helpful for scheduling",
-        false => "No preemption victims found for incoming pod",
-    });
-    format!("{head} preemption: 0/{} nodes are available: {}.", refused.len(), counted(why))
-}
-
-fn counted<'a>(reasons: impl Iterator<Item = &'a str>) -> String {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for reason in reasons {
-        *counts.entry(reason).or_default() += 1;
-    }
-    let mut texts: Vec<String> = counts.iter().map(|(reason, n)| format!("{n} {reason}")).collect();
-    texts.sort_unstable();
-    texts.join(", ")
 }
 
 #[cfg(test)]
@@ -86,18 +195,25 @@ mod tests {
     use std::sync::Arc;
 
     fn check(nodes: Value, pods: Value, pod: Value, expected: Expect) {
-        let mut state = State::default();
+        let mut snapshot = Snapshot::default();
         for node in nodes.as_array().expect("a list") {
             let node: Arc<skiff_api::views::Node> =
                 serde_json::from_value(node.clone()).map(Arc::new).expect("a node");
-            state.set_node(&node.metadata.name, Some(&node));
+            snapshot.set_node(&node.metadata.name, Some(&node));
         }
         for pod in pods.as_array().expect("a list") {
-            let pod: Arc<Pod> = serde_json::from_value(pod.clone()).map(Arc::new).expect("a pod");
-            state.set_pod(&pod.metadata.key(), Some(&pod), &pod.spec.node_name);
+            let pod = info(pod);
+            snapshot.set_pod(&pod.key, Some((&pod, &pod.pod.spec.node_name)));
         }
-        let pod: Pod = serde_json::from_value(pod).expect("a pod");
-        expected.assert_eq(&format!("{:?}", plan(&pod, &state)));
+        expected.assert_eq(&match plan(&info(&pod), &snapshot, 0).0 {
+            Decision::Bind(node) => format!("Bind({node:?})"),
+            Decision::Refuse(message, _) => format!("Refuse({message:?})"),
+        });
+    }
+
+    fn info(pod: &Value) -> Arc<PodInfo> {
+        let pod = serde_json::from_value(pod.clone()).map(Arc::new).expect("a pod");
+        Arc::new(PodInfo::new(pod))
     }
 
     fn node(name: &str) -> Value {
