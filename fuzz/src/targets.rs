@@ -83,11 +83,12 @@ fn kind(name: &str) -> &'static Struct {
 fn url(input: &[u8]) -> String {
     let text = String::from_utf8_lossy(input);
     let (path, query) = text.split_once('?').unwrap_or((&text, ""));
-    let query = skiff_server::url::Query::parse(query);
-    match skiff_server::url::parse(path) {
-        skiff_server::url::Target::Path(_) => "path".into(),
-        skiff_server::url::Target::Resource(it) => {
-            let verb = skiff_server::url::verb(&http_method(input), &it, query.flag("watch"));
+    let query = skiff_server::request::url::Query::parse(query);
+    match skiff_server::request::url::parse(path) {
+        skiff_server::request::url::Target::Path(_) => "path".into(),
+        skiff_server::request::url::Target::Resource(it) => {
+            let verb =
+                skiff_server::request::url::verb(&http_method(input), &it, query.flag("watch"));
             format!("{} {verb:?} {}", it.subresource.len().min(1), it.watch)
         }
     }

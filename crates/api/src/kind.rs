@@ -292,7 +292,7 @@ pub struct Custom {
     pub terminating: bool,
 }
 
-/// One kind of the API. See the exemplar `kinds/core/configmap.rs`.
+/// One kind of the API. See the exemplar `crates/kinds/src/core/configmap.rs`.
 #[derive(Debug, Clone)]
 pub struct Kind {
     pub group: Name,

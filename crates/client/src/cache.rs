@@ -7,7 +7,7 @@ use crate::{Client, decode};
 use futures_util::StreamExt;
 use http::Method;
 use skiff_api::Status;
-use skiff_api::views::{Key, View};
+use skiff_api::view::{Key, View};
 use skiff_api::wire::{Body, Frame, Payload};
 use skiff_base::{Backoff, World};
 use std::collections::{BTreeMap, BTreeSet};
@@ -252,7 +252,19 @@ fn unindex(index: &mut Index, name: &'static str, value: &str, key: &Key) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use skiff_api::views::ConfigMap;
+    use skiff_api::view::{Meta, Resource};
+
+    #[derive(serde::Deserialize)]
+    struct ConfigMap {
+        metadata: Meta,
+    }
+
+    impl View for ConfigMap {
+        const RESOURCE: Resource = Resource::core("configmaps", "ConfigMap");
+        fn meta(&self) -> &Meta {
+            &self.metadata
+        }
+    }
 
     /// A reader that waits behind a writer who waits for the same thread's first reading would wait for good.
     #[test]

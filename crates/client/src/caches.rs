@@ -1,7 +1,7 @@
 //! Caches: one cache for each resource that anybody reads, started at the first request for it and shared by all.
 
 use crate::{Cache, Client};
-use skiff_api::views::View;
+use skiff_api::view::View;
 use skiff_base::{Tasks, World};
 use std::any::{Any, TypeId};
 use std::collections::HashMap;

@@ -3,7 +3,7 @@
 
 use crate::{Client, PatchKind};
 use serde_json::{Value, json};
-use skiff_api::views::Resource;
+use skiff_api::view::Resource;
 use skiff_base::{Time, World};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -227,7 +227,7 @@ fn seconds(time: Time) -> String {
 }
 
 /// An ObjectReference to an object, as events carry it.
-pub fn reference(resource: Resource, meta: &skiff_api::views::Meta) -> Value {
+pub fn reference(resource: Resource, meta: &skiff_api::view::Meta) -> Value {
     let mut about = json!({
         "kind": resource.kind, "apiVersion": resource.api_version(), "name": meta.name, "uid": meta.uid,
         "resourceVersion": meta.resource_version,

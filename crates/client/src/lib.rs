@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::object::Object;
 use skiff_api::status::About;
-use skiff_api::views::{Resource, View};
+use skiff_api::view::{Resource, View};
 use skiff_api::wire::{Answer, Body, Call, Payload, Peer, Sending, Serve, Stored, User};
 use std::sync::Arc;
 

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use skiff_api::Status;
 use skiff_api::kind::Verb;
 use skiff_api::registry::Kinds;
-use skiff_api::views::{Meta, Resource};
+use skiff_api::view::{Meta, Resource};
 use skiff_api::wire::{Body, Frame, Payload, Stored};
 use skiff_base::{Backoff, Tasks, World};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};

@@ -3,8 +3,9 @@
 //! Never here: what a Service means ([`crate::zone`]).
 
 use crate::zone::{Zone, entry};
-use skiff_api::views::{EndpointSlice, Key, Namespace, SERVICE_NAME, Service, View};
+use skiff_api::view::{Key, View};
 use skiff_client::{Cache, Caches};
+use skiff_kinds::views::{EndpointSlice, Namespace, SERVICE_NAME, Service};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, RwLock};
 use tokio::sync::Notify;

@@ -2,8 +2,9 @@
 
 use crate::Error;
 use serde_json::{Value, json};
-use skiff_api::views::{EndpointSlice, SERVICE_NAME, View};
+use skiff_api::view::View;
 use skiff_client::{Client, PatchKind};
+use skiff_kinds::views::{EndpointSlice, SERVICE_NAME};
 use std::net::SocketAddr;
 
 /// Writes the EndpointSlice, and says what it wrote; the Service has no selector, so nobody else does.

@@ -359,7 +359,7 @@ mod tests {
         let slice = serde_json::json!({"endpoints": endpoints});
         let slices = [Arc::new(serde_json::from_value(slice).unwrap())];
         let entry = crate::zone::entry(&serde_json::from_value(spec).unwrap(), &slices);
-        zone.set(&skiff_api::views::Key::new("d", "many"), Some(entry));
+        zone.set(&skiff_api::view::Key::new("d", "many"), Some(entry));
         let world = World::real();
         // Every address of loopback is a pod of its own.
         let (pods, _) = Cidr::parse("127.0.0.0/8").unwrap();

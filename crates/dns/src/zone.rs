@@ -13,7 +13,8 @@
 //!
 //! Never here: messages, IO, and an order of records that means anything.
 
-use skiff_api::views::{EndpointSlice, Key, Service};
+use skiff_api::view::Key;
+use skiff_kinds::views::{EndpointSlice, Service};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -105,7 +106,7 @@ fn protocol(text: &str) -> String {
 }
 
 fn endpoints(slice: &EndpointSlice) -> Vec<Endpoint> {
-    let port = |port: &skiff_api::views::EndpointPort| {
+    let port = |port: &skiff_kinds::views::EndpointPort| {
         Some(Port {
             name: port.name.clone().unwrap_or_default().to_ascii_lowercase(),
             protocol: protocol(port.protocol.as_deref().unwrap_or("")),

@@ -1,7 +1,7 @@
 //! Changes: what a plan wants done, as data. The runner performs them in order and stops at the first failure.
 
 use serde_json::Value;
-use skiff_api::views::{Key, Resource};
+use skiff_api::view::{Key, Resource};
 use skiff_client::{DeleteOptions, PatchKind};
 
 /// One thing to do.

@@ -10,5 +10,6 @@ mod queue;
 mod runner;
 
 pub use changes::{Change, Changes, Tell};
+pub use controllers::LOOPS;
 pub use controllers::lasting::Wanted;
-pub use runner::{Context, LOOPS, Loop, Next, On, Runner, Settings};
+pub use runner::{Context, Loop, Next, On, Runner, Settings};

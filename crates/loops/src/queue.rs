@@ -1,7 +1,7 @@
 //! The queue of one loop: keys that wait, keys that are worked on, and keys that are due later. A key stands
 //! in it once.
 
-use skiff_api::views::Key;
+use skiff_api::view::Key;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Mutex;
 use std::time::Duration;

@@ -5,41 +5,23 @@
 //! bookkeeping of expected creations and deletions.
 
 use crate::changes::{Change, Changes, Tell};
-use crate::controllers;
+use crate::controllers::lasting::Wanted;
 use crate::queue::Queue;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::registry::Kinds;
 use skiff_api::status::About;
-use skiff_api::views::token::LegacyClaims;
-use skiff_api::views::{Key, Resource, View};
+use skiff_api::view::{Key, Resource, View};
 use skiff_api::wire::{Serve, User};
 use skiff_base::{Backoff, Tasks, Time, World};
 use skiff_client::{Cache, Caches, Client, Item, Metas, Written};
+use skiff_kinds::views::token::LegacyClaims;
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-
-/// Every loop, by the function that starts it.
-pub const LOOPS: &[fn(&Runner)] = &[
-    Runner::start::<controllers::clusterrole::Aggregation>,
-    Runner::start::<controllers::crd::Definitions>,
-    Runner::start::<controllers::deployment::DeploymentLoop>,
-    Runner::start::<controllers::endpointslice::EndpointSliceLoop>,
-    Runner::start::<controllers::event::EventExpiry>,
-    Runner::start::<controllers::garbage::GarbageCollector>,
-    Runner::start::<controllers::lasting::Lasting>,
-    Runner::start::<controllers::namespace::NamespaceEnd>,
-    Runner::start::<controllers::node::NodeHealth>,
-    Runner::start::<controllers::podgc::PodGarbage>,
-    Runner::start::<controllers::replicaset::ReplicaSetLoop>,
-    Runner::start::<controllers::root_ca::RootCertificate>,
-    Runner::start::<controllers::serviceaccount::DefaultAccount>,
-    Runner::start::<controllers::token::AccountTokens>,
-];
 
 /// After a failed pass; upstream's rate limit of controllers has the same bounds.
 const RETRY: Backoff = Backoff { first: Duration::from_millis(5), most: Duration::from_secs(1000) };
@@ -105,7 +87,7 @@ pub struct Settings {
     /// Makes a token of claims.
     pub sign: Box<dyn Fn(&LegacyClaims) -> Result<String, Status> + Send + Sync>,
     /// What has to be there, whoever deletes it.
-    pub wanted: Arc<controllers::lasting::Wanted>,
+    pub wanted: Arc<Wanted>,
 }
 
 /// The reactions of a loop: which changes lead to which keys.

@@ -29,7 +29,7 @@ use skiff_cli::settings::Settings;
 use skiff_client::{Caches, Client};
 use skiff_image::Images;
 use skiff_net::PodNetwork;
-use skiff_server::ready::Ready;
+use skiff_server::paths::ready::Ready;
 use std::convert::Infallible;
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;

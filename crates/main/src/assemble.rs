@@ -6,25 +6,26 @@ use anyhow::{Context, Result, anyhow};
 use skiff_api::Status;
 use skiff_api::ip::Cidr;
 use skiff_api::registry::Kinds;
-use skiff_api::views::token::LegacyClaims;
 use skiff_api::wire::{Serve, User};
 use skiff_base::{Tasks, World};
 use skiff_cli::Place;
 use skiff_cli::settings::{Range, Settings};
 use skiff_client::{Caches, Client, Metas};
 use skiff_image::Images;
+use skiff_kinds::views::token::LegacyClaims;
 use skiff_loops::{Runner, Wanted};
 use skiff_node::Node;
 use skiff_server::admission::pod_security::Rules;
 use skiff_server::admission::service::Ranges;
-use skiff_server::authenticate::Authenticator;
 use skiff_server::authorize::Authorizer;
 use skiff_server::connect::Nodes;
-use skiff_server::keys::Keys;
-use skiff_server::ready::Ready;
-use skiff_server::token::Tokens;
+use skiff_server::identity::authenticate::Authenticator;
+use skiff_server::identity::keys;
+use skiff_server::identity::keys::Keys;
+use skiff_server::identity::token::Tokens;
+use skiff_server::paths::ready::Ready;
 use skiff_server::unreadable::Unreadable;
-use skiff_server::{Build, Entry, Server, keys};
+use skiff_server::{Build, Entry, Server};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
@@ -55,7 +56,8 @@ impl Machine {
         let keys = Keys::open(&settings.data.join("pki"), &certified, &world)?;
         let ca = keys.ca_pem().to_owned();
         let tls = keys.server_config(&world)?;
-        let node_tls = skiff_server::keys::tls::server_config(&ca, &keys.node_serving, &world)?;
+        let node_tls =
+            skiff_server::identity::keys::tls::server_config(&ca, &keys.node_serving, &world)?;
         write_kubeconfig(settings, &addresses, &keys)?;
         let server = Arc::new(server(settings, &addresses, &world, &store, keys, &tasks).await?);
         skiff_server::custom::start(&server, &tasks);
@@ -74,9 +76,9 @@ impl Machine {
             .start(&node, node_tls, &client, &caches)
             .await?;
         let limits = server.limits.clone();
-        let user_of = skiff_server::keys::tls::user;
-        let rim = skiff_server::http::Rim { world, serve, limits, user_of };
-        tasks.spawn(skiff_server::http::run(rim, tls, listener, tasks.clone()));
+        let user_of = skiff_server::identity::keys::tls::user;
+        let rim = skiff_server::rim::http::Rim { world, serve, limits, user_of };
+        tasks.spawn(skiff_server::rim::http::run(rim, tls, listener, tasks.clone()));
         let ready = server.ready.clone();
         Ok(Machine { tasks, client, caches, images, ready, addresses, server, node, store })
     }
@@ -137,7 +139,7 @@ async fn server(
     Ok(Server {
         world: world.clone(),
         store: store.clone(),
-        kinds: Kinds::builtin(),
+        kinds: Kinds::builtin(skiff_kinds::KINDS),
         customs: Default::default(),
         unreadable: Unreadable::find(&**store).await?,
         authenticator: Authenticator::new(tokens, format!("https://{address}")),

@@ -6,11 +6,12 @@
 use crate::admin::{Door, Lines};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
-use skiff_api::views::workloads::Deployment;
-use skiff_api::views::{Service, View};
+use skiff_api::view::View;
 use skiff_base::Backoff;
 use skiff_client::PatchKind;
 use skiff_image::ImageBuilder;
+use skiff_kinds::views::Service;
+use skiff_kinds::views::workloads::Deployment;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -84,7 +85,7 @@ async fn say(out: &Lines, text: String) {
     let _ = out.send(json!({"say": text})).await;
 }
 
-async fn apply(door: &Door, resource: skiff_api::views::Resource, body: Value) -> Result<()> {
+async fn apply(door: &Door, resource: skiff_api::view::Resource, body: Value) -> Result<()> {
     let applied = door.client.patch(PatchKind::Apply, resource, NAMESPACE, NAME, "", body).await;
     applied.with_context(|| format!("applying the demo's {}", resource.kind)).map(|_| ())
 }

@@ -80,7 +80,7 @@ impl Served<'_> {
             doors: Arc::new(node.doors()),
             access,
             tls,
-            user_of: skiff_server::keys::tls::user,
+            user_of: skiff_server::identity::keys::tls::user,
             metrics: Default::default(),
             forwards: Default::default(),
             figures,

@@ -9,7 +9,7 @@ mod sysctls;
 pub use apparmor::profile;
 pub use sysctls::effective as effective_sysctls;
 
-use skiff_api::views::Pod;
+use skiff_kinds::views::Pod;
 
 /// What the node goes by.
 #[derive(Debug, Clone)]

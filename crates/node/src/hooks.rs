@@ -3,8 +3,8 @@
 
 use crate::probe::{exec, http};
 use crate::rim::Rim;
-use skiff_api::views::Pod;
-use skiff_api::views::pod::{Container, Handler};
+use skiff_kinds::views::Pod;
+use skiff_kinds::views::pod::{Container, Handler};
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
 //! Quality of service of a pod, and the sums of what it asks for (concepts: "Pod Quality of Service
 //! Classes"; KEP-753 for sidecars). Pure.
 
-use skiff_api::views::Pod;
-use skiff_api::views::pod::{Container, Quantities};
+use skiff_kinds::views::Pod;
+use skiff_kinds::views::pod::{Container, Quantities};
 
 /// What a pod asks for.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]

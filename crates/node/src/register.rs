@@ -9,9 +9,10 @@ use crate::rim::Rim;
 use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::time::{Precision, format};
-use skiff_api::views::{Lease, Node, OWN_PORTS, Resource, View};
+use skiff_api::view::{Resource, View};
 use skiff_base::Time;
 use skiff_client::PatchKind;
+use skiff_kinds::views::{Lease, Node, OWN_PORTS};
 use std::sync::Arc;
 use std::time::Duration;
 

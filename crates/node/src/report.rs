@@ -4,9 +4,10 @@
 use crate::rim::Rim;
 use serde_json::{Value, json};
 use skiff_api::Status;
-use skiff_api::views::{Pod, View};
+use skiff_api::view::View;
 use skiff_base::Backoff;
 use skiff_client::{DeleteOptions, PatchKind};
+use skiff_kinds::views::Pod;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

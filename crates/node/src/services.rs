@@ -12,10 +12,11 @@
 //!
 //! Never here: the ports of pods on the node (`hostPort`), which belong to the pod network.
 
-use skiff_api::views::{Endpoint as Listed, EndpointPort, SERVICE_NAME, ServicePort as Declared};
-use skiff_api::views::{EndpointSlice, Key, Service, View};
+use skiff_api::view::{Key, View};
 use skiff_base::World;
 use skiff_client::{Cache, Caches};
+use skiff_kinds::views::{Endpoint as Listed, EndpointPort, SERVICE_NAME, ServicePort as Declared};
+use skiff_kinds::views::{EndpointSlice, Service};
 use skiff_net::{
     Affinity, Change, Endpoint, Locality, Protocol, ServicePort, ServiceStats, ServiceTable,
     TrafficPolicy,

@@ -3,9 +3,9 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use skiff_api::Status;
-use skiff_api::views::pod::Projection;
-use skiff_api::views::{ConfigMap, Pod, Secret};
 use skiff_client::Client;
+use skiff_kinds::views::pod::Projection;
+use skiff_kinds::views::{ConfigMap, Pod, Secret};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The keys of one object.
@@ -53,7 +53,7 @@ impl Names {
     }
 
     /// Those of the environment of one container.
-    pub fn of_env(container: &skiff_api::views::pod::Container) -> Names {
+    pub fn of_env(container: &skiff_kinds::views::pod::Container) -> Names {
         let mut names = Names::default();
         for from in &container.env_from {
             names.config_maps.extend(from.config_map_ref.iter().map(|s| s.name.clone()));

@@ -197,7 +197,7 @@ mod tests {
     fn check(nodes: Value, pods: Value, pod: Value, expected: Expect) {
         let mut snapshot = Snapshot::default();
         for node in nodes.as_array().expect("a list") {
-            let node: Arc<skiff_api::views::Node> =
+            let node: Arc<skiff_kinds::views::Node> =
                 serde_json::from_value(node.clone()).map(Arc::new).expect("a node");
             snapshot.set_node(&node.metadata.name, Some(&node));
         }

@@ -4,11 +4,12 @@
 use crate::tally::{Counted, Term, Who};
 use skiff_api::quantity::Quantity;
 use skiff_api::selector::Selector;
-use skiff_api::views::pod::{
+use skiff_kinds::views::pod::{
     Container, LabelSelector, PodAffinityTerm, Quantities, TopologySpreadConstraint,
     WeightedPodTerm,
 };
-use skiff_api::views::{Key, Pod};
+use skiff_api::view::Key;
+use skiff_kinds::views::Pod;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

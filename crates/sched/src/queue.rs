@@ -4,7 +4,7 @@
 use crate::plugins::{Event, Refusers};
 use crate::pod::PodInfo;
 use crate::snapshot::Snapshot;
-use skiff_api::views::Key;
+use skiff_api::view::Key;
 use skiff_base::Backoff;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -184,7 +184,7 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use skiff_api::views::Pod;
+    use skiff_kinds::views::Pod;
 
     const AT: fn(u64) -> Duration = Duration::from_secs;
 

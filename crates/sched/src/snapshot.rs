@@ -5,7 +5,8 @@
 
 use crate::pod::{Amount, Amounts, HostPort, PodInfo};
 use crate::tally::{Domains, Memo, Namespaces, Term, Who};
-use skiff_api::views::{Key, Namespace, Node, OWN_PORTS};
+use skiff_api::view::Key;
+use skiff_kinds::views::{Namespace, Node, OWN_PORTS};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 

@@ -3,7 +3,7 @@
 
 use crate::pod::PodInfo;
 use skiff_api::selector::Selector;
-use skiff_api::views::Namespace;
+use skiff_kinds::views::Namespace;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 

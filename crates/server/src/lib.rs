@@ -3,38 +3,22 @@
 //! `Server` is a plain value over the store, the kinds and the World; `http` is its rim. It never decides what a kind
 //! means (that is `api`), and never reacts to objects (those are the loops, which come in through the pipeline).
 
-pub mod accept;
-pub mod admission;
 pub mod answered;
-pub mod authenticate;
 pub mod authorize;
-mod codec;
 pub mod connect;
-pub mod custom;
-mod delete;
-mod discovery;
-mod facets;
-mod health;
-pub mod http;
-mod impersonate;
-pub mod keys;
-pub mod limit;
-mod metrics;
-mod openapi;
+pub mod identity;
 pub mod paths;
 mod pipeline;
 mod read;
-pub mod ready;
+pub mod registry;
 mod render;
 pub mod request;
-pub mod requests;
-mod scale;
-mod select;
-pub mod token;
-pub mod unreadable;
-pub mod url;
-mod watch;
+pub mod rim;
 mod write;
+
+pub use read::unreadable;
+pub use registry::custom;
+pub use write::admission;
 
 use futures_util::future::BoxFuture;
 use skiff_api::registry::Kinds;
@@ -52,12 +36,12 @@ pub struct Server {
     pub customs: custom::Customs,
     /// What is stored and cannot be read.
     pub unreadable: unreadable::Unreadable,
-    pub authenticator: authenticate::Authenticator,
+    pub authenticator: identity::authenticate::Authenticator,
     pub authorizer: authorize::Authorizer,
-    pub limits: limit::Limits,
+    pub limits: rim::limit::Limits,
     /// What was asked, for metrics.
-    pub requests: requests::Requests,
-    pub ready: ready::Ready,
+    pub requests: rim::requests::Requests,
+    pub ready: paths::ready::Ready,
     /// How nodes and pods are called.
     pub nodes: connect::Nodes,
     /// Where addresses and ports of Services come from.

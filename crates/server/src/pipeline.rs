@@ -5,14 +5,14 @@
 //! This file is the table of contents; each stage is a file of its own.
 
 use crate::Server;
-use crate::accept::Accept;
 use crate::authorize::Attributes;
-use crate::codec::Incoming;
-use crate::impersonate::impersonate;
-use crate::limit::Sort;
+use crate::identity::impersonate::impersonate;
+use crate::render::accept::Accept;
 use crate::request::Request;
-use crate::requests::Labels;
-use crate::url::{self, Query, Resource, Target};
+use crate::request::codec::Incoming;
+use crate::request::url::{self, Query, Resource, Target};
+use crate::rim::limit::Sort;
+use crate::rim::requests::Labels;
 use futures_util::StreamExt;
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT, WARNING};
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -31,8 +31,8 @@ pub async fn run(server: &Arc<Server>, call: Call) -> Result<Answer, Status> {
             let asked = Attributes::of_path(call.method.as_str(), &path);
             let user = impersonate(&server.authorizer, caller, &call.headers, &asked).await?;
             server.authorizer.check(&user, &asked).await?;
-            let _place = server.limits.enter(crate::limit::Sort::Short)?;
-            crate::custom::refresh(server);
+            let _place = server.limits.enter(crate::rim::limit::Sort::Short)?;
+            crate::registry::custom::refresh(server);
             let answer = crate::paths::answer(server, &call, &path, &query);
             count(server, Labels::of_path(&path), code(&answer));
             answer
@@ -53,15 +53,15 @@ async fn run_resource(
     let asked = Attributes::of(verb.name(), &resource, &query);
     let user = impersonate(&server.authorizer, caller, &call.headers, &asked).await?;
     server.authorizer.check(&user, &asked).await?;
-    let sort = crate::limit::sort_of(verb, &resource);
+    let sort = crate::rim::limit::sort_of(verb, &resource);
     let timeout = timeout(verb, &query)?;
     let (registry, kind) =
-        crate::custom::find(server, &resource.group, &resource.version, &resource.plural);
+        crate::registry::custom::find(server, &resource.group, &resource.version, &resource.plural);
     let fits = |kind: &Kind| {
         kind.namespaced() || resource.namespace.is_empty() || kind.plural == "namespaces"
     };
     let Some(kind) = kind.filter(|kind| fits(kind)) else {
-        return crate::discovery::nothing(server, &resource.group);
+        return crate::registry::discovery::nothing(server, &resource.group);
     };
     check_place(verb, &resource, &kind)?;
     let header =
@@ -240,10 +240,10 @@ async fn bracket(server: &Arc<Server>, request: &Request, call: Call) -> Result<
     match request.verb {
         Verb::Get => crate::read::get(server, request).await,
         Verb::List => crate::read::list(server, request).await,
-        Verb::Watch => crate::watch::watch(server, request).await,
+        Verb::Watch => crate::read::watch::watch(server, request).await,
         Verb::Create | Verb::Update | Verb::Patch => crate::write::write(server, request).await,
-        Verb::Delete => crate::delete::delete(server, request).await,
-        Verb::DeleteCollection => crate::delete::delete_collection(server, request).await,
+        Verb::Delete => crate::write::delete::delete(server, request).await,
+        Verb::DeleteCollection => crate::write::delete::delete_collection(server, request).await,
     }
 }
 

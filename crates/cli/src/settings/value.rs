@@ -1,6 +1,6 @@
 //! The shapes that a setting's value can have, and what is wrong with one that has not.
 
-use skiff_api::pod_security::{Exemptions, Policy};
+use skiff_kinds::pod_security::{Exemptions, Policy};
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 

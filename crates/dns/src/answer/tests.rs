@@ -3,7 +3,7 @@ use crate::zone::entry;
 use expect_test::{Expect, expect};
 use hickory_proto::op::MessageType;
 use serde_json::{Value, json};
-use skiff_api::views::Key;
+use skiff_api::view::Key;
 use std::sync::Arc;
 
 fn zone() -> Zone {

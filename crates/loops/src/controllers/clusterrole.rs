@@ -5,9 +5,10 @@ use crate::{Changes, Context, Loop, Next, On};
 use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::selector::Selector;
-use skiff_api::views::{ClusterRole, Key, View};
+use skiff_api::view::{Key, View};
 use skiff_base::Time;
 use skiff_client::PatchKind;
+use skiff_kinds::views::ClusterRole;
 use std::sync::Arc;
 
 /// Key: a ClusterRole.

@@ -5,12 +5,13 @@
 use crate::{Changes, Context, Loop, Next, On};
 use serde_json::{Value, json};
 use skiff_api::Status;
-use skiff_api::kinds::apiextensions::customresourcedefinition::FINALIZER;
 use skiff_api::object::Object;
-use skiff_api::views::{CrdCondition, CrdNames, CustomResourceDefinition, Key, Resource, View};
+use skiff_api::view::{Key, Resource, View};
 use skiff_api::wire::User;
 use skiff_base::Time;
 use skiff_client::DeleteOptions;
+use skiff_kinds::apiextensions::customresourcedefinition::FINALIZER;
+use skiff_kinds::views::{CrdCondition, CrdNames, CustomResourceDefinition};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;

@@ -4,8 +4,9 @@
 
 use crate::{Changes, Context, Loop, Next, On};
 use skiff_api::Status;
-use skiff_api::views::{Event, Key, View};
+use skiff_api::view::{Key, View};
 use skiff_base::Time;
+use skiff_kinds::views::Event;
 use std::sync::Arc;
 use std::time::Duration;
 

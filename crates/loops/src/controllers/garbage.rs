@@ -11,7 +11,7 @@ use crate::changes::Note;
 use crate::{Changes, Context, Loop, Next, On};
 use serde_json::{Value, json};
 use skiff_api::Status;
-use skiff_api::views::{Key, Owner, Resource};
+use skiff_api::view::{Key, Owner, Resource};
 use skiff_base::Time;
 use skiff_client::{DeleteOptions, Item, PatchKind};
 use std::sync::Arc;

@@ -8,9 +8,10 @@ use crate::{Change, Changes, Context, Loop, Next, On};
 use serde_json::Value;
 use skiff_api::Status;
 use skiff_api::object::Object;
-use skiff_api::views::{EndpointSlice, Key, Meta, Namespace, Resource, Service, View};
+use skiff_api::view::{Key, Meta, Resource, View};
 use skiff_api::wire::User;
 use skiff_base::Time;
+use skiff_kinds::views::{EndpointSlice, Namespace, Service};
 use std::sync::Mutex;
 
 /// What has to be there.

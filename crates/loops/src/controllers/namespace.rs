@@ -7,9 +7,10 @@ use crate::{Change, Changes, Context, Loop, Next, On};
 use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::kind::Verb;
-use skiff_api::views::{Key, Namespace, Resource, View};
+use skiff_api::view::{Key, Resource, View};
 use skiff_base::Time;
 use skiff_client::{DeleteOptions, Item};
+use skiff_kinds::views::Namespace;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -9,9 +9,10 @@ use crate::{Change, Changes, Context, Loop, Next, On};
 use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::time::{Precision, format};
-use skiff_api::views::{Key, Lease, Node, Pod, Taint, View};
+use skiff_api::view::{Key, View};
 use skiff_base::Time;
 use skiff_client::{PatchKind, events};
+use skiff_kinds::views::{Lease, Node, Pod, Taint};
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -8,9 +8,10 @@ use crate::{Changes, Context, Loop, Next, On};
 use serde_json::json;
 use skiff_api::Status;
 use skiff_api::time::{Precision, format};
-use skiff_api::views::{Key, Node, Pod, View};
+use skiff_api::view::{Key, View};
 use skiff_base::Time;
 use skiff_client::{DeleteOptions, PatchKind};
+use skiff_kinds::views::{Node, Pod};
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -3,8 +3,9 @@
 use crate::{Changes, Context, Loop, Next, On};
 use serde_json::json;
 use skiff_api::Status;
-use skiff_api::views::{ConfigMap, Key, Namespace, View};
+use skiff_api::view::{Key, View};
 use skiff_base::Time;
+use skiff_kinds::views::{ConfigMap, Namespace};
 use std::sync::Arc;
 
 const NAME: &str = "kube-root-ca.crt";

@@ -5,8 +5,9 @@
 use crate::{Changes, Context, Loop, Next, On};
 use serde_json::json;
 use skiff_api::Status;
-use skiff_api::views::{Key, Namespace, ServiceAccount, View};
+use skiff_api::view::{Key, View};
 use skiff_base::Time;
+use skiff_kinds::views::{Namespace, ServiceAccount};
 use std::sync::Arc;
 
 /// Key: the name of a namespace.

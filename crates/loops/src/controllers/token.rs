@@ -4,10 +4,11 @@
 use crate::{Changes, Context, Loop, Next, On};
 use serde_json::json;
 use skiff_api::Status;
-use skiff_api::views::token::{ACCOUNT_NAME, ACCOUNT_UID, LegacyClaims, TokenSecret};
-use skiff_api::views::{Key, Meta, ServiceAccount, View};
+use skiff_api::view::{Key, Meta, View};
 use skiff_api::wire::User;
 use skiff_base::Time;
+use skiff_kinds::views::ServiceAccount;
+use skiff_kinds::views::token::{ACCOUNT_NAME, ACCOUNT_UID, LegacyClaims, TokenSecret};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -8,9 +8,9 @@ use crate::Changes;
 use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::selector::Selector;
-use skiff_api::views::pod::LabelSelector;
-use skiff_api::views::{Meta, Resource};
+use skiff_api::view::{Meta, Resource};
 use skiff_client::PatchKind;
+use skiff_kinds::views::pod::LabelSelector;
 
 /// What a controller does about an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

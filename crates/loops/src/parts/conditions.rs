@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 use skiff_api::time::{Precision, format};
-use skiff_api::views::workloads::Condition;
 use skiff_base::Time;
+use skiff_kinds::views::workloads::Condition;
 
 /// A condition that begins now.
 pub fn condition(sort: &str, status: &str, reason: &str, message: String, now: Time) -> Condition {

@@ -4,9 +4,9 @@
 //! count of collisions that goes into the hash.
 
 use serde_json::{Value, json};
-use skiff_api::views::Meta;
-use skiff_api::views::workloads::Template;
+use skiff_api::view::Meta;
 use skiff_base::id::safe_encode;
+use skiff_kinds::views::workloads::Template;
 
 /// The label that tells the pods of one revision from those of another.
 pub const HASH_LABEL: &str = "pod-template-hash";

@@ -4,7 +4,8 @@ use super::Door;
 use crate::moved::is_here;
 use anyhow::Result;
 use serde_json::{Map, Value, json};
-use skiff_api::views::{Key, Node, Pod, View};
+use skiff_api::view::{Key, View};
+use skiff_kinds::views::{Node, Pod};
 use tokio::sync::watch;
 
 /// What `skiff status` shows of a daemon that runs.

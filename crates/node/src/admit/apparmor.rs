@@ -1,8 +1,8 @@
 //! AppArmor profiles of containers (KEP-24; documentation: "Restrict a container's access to
 //! resources with AppArmor"). Pure but for what the caller says of the kernel.
 
-use skiff_api::views::Pod;
-use skiff_api::views::pod::{Container, Profile};
+use skiff_kinds::views::Pod;
+use skiff_kinds::views::pod::{Container, Profile};
 
 /// The older form: an annotation for each container.
 const ANNOTATION: &str = "container.apparmor.security.beta.kubernetes.io/";

@@ -2,7 +2,7 @@
 //! other pod are free, those that a setting names are at the administrator's risk, the rest is
 //! refused. Pure.
 
-use skiff_api::views::Pod;
+use skiff_kinds::views::Pod;
 use std::collections::BTreeMap;
 
 /// Namespaced, and without influence on any other pod of the node.

@@ -12,7 +12,7 @@ use super::route::Route;
 use http::{HeaderValue, Method, StatusCode};
 use serde_json::json;
 use skiff_api::object::Object;
-use skiff_api::views::Resource;
+use skiff_api::view::Resource;
 use skiff_api::wire::User;
 use skiff_client::Client;
 use std::sync::Arc;

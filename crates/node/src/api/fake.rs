@@ -5,7 +5,7 @@ use super::{Doors, Place, Run, Runtime, Text};
 use crate::logs::Options;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use skiff_api::views::Pod;
+use skiff_kinds::views::Pod;
 use skiff_net::NetNs;
 use skiff_runtime::Error;
 use skiff_runtime::client::{Attach, Exec};

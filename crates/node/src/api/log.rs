@@ -6,8 +6,8 @@ use super::reply::{self, Reply, refuse};
 use super::{Api, Doors, Place, Query, Run, Text};
 use crate::logs::Options;
 use http::{Response, StatusCode};
-use skiff_api::views::pod::{ContainerStatus, Pod};
 use skiff_base::Time;
+use skiff_kinds::views::pod::{ContainerStatus, Pod};
 use skiff_runtime::Error;
 
 /// Answers with the log or says why there is none.
@@ -140,7 +140,7 @@ mod tests {
             waiting(Some(&status), "a", "p"),
             "container \"a\" in pod \"p\" is waiting to start - no logs yet"
         );
-        status.state.waiting = Some(skiff_api::views::pod::Waiting {
+        status.state.waiting = Some(skiff_kinds::views::pod::Waiting {
             reason: "ContainerCreating".into(),
             ..Default::default()
         });

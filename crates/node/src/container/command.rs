@@ -1,8 +1,8 @@
 //! Which program runs: the image's, unless the pod says otherwise (API reference: Container.command).
 
 use super::expand::{ALL_MOST, ONE_MOST, expand};
-use skiff_api::views::pod::Container;
 use skiff_image::ImageConfig;
+use skiff_kinds::views::pod::Container;
 use std::collections::HashMap;
 
 /// Program and arguments, with references to the pod's own variables resolved.

@@ -4,8 +4,8 @@
 use super::expand::{ALL_MOST, ONE_MOST, expand};
 use super::fields::{self, Addresses, Capacity};
 use crate::sources::Sources;
-use skiff_api::views::Pod;
-use skiff_api::views::pod::{Container, EnvVarSource, KeySelector};
+use skiff_kinds::views::Pod;
+use skiff_kinds::views::pod::{Container, EnvVarSource, KeySelector};
 use std::collections::BTreeMap;
 
 /// Everything that values come from.

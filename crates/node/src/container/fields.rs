@@ -2,8 +2,8 @@
 //! (API reference: ObjectFieldSelector, ResourceFieldSelector).
 
 use skiff_api::quantity::Quantity;
-use skiff_api::views::Pod;
-use skiff_api::views::pod::{Container, ResourceFieldSelector};
+use skiff_kinds::views::Pod;
+use skiff_kinds::views::pod::{Container, ResourceFieldSelector};
 use std::collections::BTreeMap;
 
 /// What a container may have at most where it names no limit: the node's.

@@ -1,8 +1,8 @@
 //! As whom a container runs: the pod's word, the container's, the image's (API reference:
 //! SecurityContext.runAsUser, runAsNonRoot, PodSecurityContext.supplementalGroups).
 
-use skiff_api::views::Pod;
-use skiff_api::views::pod::Container;
+use skiff_kinds::views::Pod;
+use skiff_kinds::views::pod::Container;
 use skiff_runtime::spec::User;
 
 /// What to look up in the image's own files: `user` or `user:group`.

@@ -2,8 +2,8 @@
 //! "Resource management", "Node-pressure eviction: node out of memory behavior").
 
 use crate::qos;
-use skiff_api::views::Pod;
-use skiff_api::views::pod::{Container, Quantities};
+use skiff_kinds::views::Pod;
+use skiff_kinds::views::pod::{Container, Quantities};
 use skiff_runtime::spec::Resources;
 
 /// The least that cgroup v1 takes.

@@ -2,7 +2,7 @@
 
 use super::expand::expand;
 use crate::volumes::Mounted;
-use skiff_api::views::pod::{Container, VolumeMount};
+use skiff_kinds::views::pod::{Container, VolumeMount};
 use skiff_runtime::spec::{Mount, MountSource, Propagation};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

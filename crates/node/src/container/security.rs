@@ -1,7 +1,7 @@
 //! Rights of a container: capabilities, filters, privileges (API reference: SecurityContext).
 
-use skiff_api::views::Pod;
-use skiff_api::views::pod::Container;
+use skiff_kinds::views::Pod;
+use skiff_kinds::views::pod::Container;
 use skiff_runtime::spec::{ProcMount, Seccomp, Security};
 use std::path::Path;
 

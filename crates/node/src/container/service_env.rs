@@ -1,7 +1,7 @@
 //! Environment variables that name the services of a pod's namespace (API reference:
 //! PodSpec.enableServiceLinks; concepts: Service, "Environment variables").
 
-use skiff_api::views::Service;
+use skiff_kinds::views::Service;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

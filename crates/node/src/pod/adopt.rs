@@ -3,7 +3,7 @@
 
 use super::exits;
 use super::seen::{Ended, ImageFact, Known, RESTART, Run, Sandbox, Seen, Verdicts};
-use skiff_api::views::Key;
+use skiff_api::view::Key;
 use skiff_net::Attachment;
 use skiff_runtime::status::{ContainerState, ContainerStatus, Listing, SandboxStatus};
 use std::collections::{BTreeMap, HashMap};

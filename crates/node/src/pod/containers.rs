@@ -4,8 +4,8 @@ use super::plan;
 use super::seen::{Ended, ImageStep, Known, Run, Seen};
 use super::status::seconds;
 use serde_json::{Value, json};
-use skiff_api::views::pod::{Container, Quantities, Resources};
 use skiff_base::Time;
+use skiff_kinds::views::pod::{Container, Quantities, Resources};
 
 /// What ids of containers begin with.
 pub const ID_SCHEME: &str = "skiff://";
@@ -77,7 +77,7 @@ fn quantities(amounts: &Quantities) -> Value {
     amounts.iter().map(|(name, amount)| (name.to_owned(), json!(amount.to_string()))).collect()
 }
 
-fn mount(mount: &skiff_api::views::pod::VolumeMount) -> Value {
+fn mount(mount: &skiff_kinds::views::pod::VolumeMount) -> Value {
     let mut value = json!({"name": mount.name, "mountPath": mount.mount_path});
     if mount.read_only {
         value["readOnly"] = json!(true);

@@ -1,8 +1,8 @@
 //! A pod's /etc/resolv.conf (API reference: PodSpec.dnsPolicy, dnsConfig; documentation: "DNS for
 //! services and pods"). Pure texts.
 
-use skiff_api::views::Pod;
-use skiff_api::views::pod::DnsConfig;
+use skiff_kinds::views::Pod;
+use skiff_kinds::views::pod::DnsConfig;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// What upstream sets for names of the cluster.

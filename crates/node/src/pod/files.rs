@@ -1,7 +1,7 @@
 //! Files that the node keeps for a pod: its names (API reference: PodSpec.hostAliases, hostname,
 //! subdomain). Pure texts.
 
-use skiff_api::views::Pod;
+use skiff_kinds::views::Pod;
 
 /// A host name of Linux has at most so many letters.
 const HOSTNAME_MOST: usize = 63;

@@ -8,9 +8,9 @@
 use super::seen::{
     ImageFact, ImageStep, Known, ProbeSort, Resize, Run, Sandbox, Seen, Step, Trouble, later,
 };
-use skiff_api::views::Pod;
-use skiff_api::views::pod::Container;
 use skiff_base::Time;
+use skiff_kinds::views::Pod;
+use skiff_kinds::views::pod::Container;
 use std::time::Duration;
 
 /// A container always gets this long between the signal and the kill.

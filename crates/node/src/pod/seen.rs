@@ -7,9 +7,9 @@
 
 use super::allocation::Refusal;
 use super::plan::{Action, Why};
-use skiff_api::views::Pod;
-use skiff_api::views::pod::{Container, Resources};
 use skiff_base::{Backoff, Time};
+use skiff_kinds::views::Pod;
+use skiff_kinds::views::pod::{Container, Resources};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;

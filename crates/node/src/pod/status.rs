@@ -9,8 +9,8 @@ use super::plan;
 use super::seen::{Run, Sandbox, Seen};
 use crate::qos;
 use serde_json::{Value, json};
-use skiff_api::views::pod::Container;
 use skiff_base::Time;
+use skiff_kinds::views::pod::Container;
 
 /// The conditions that are there only while they are true.
 const RESIZING: &str = "PodResizeInProgress";

@@ -5,7 +5,7 @@ use super::worker::Mail;
 use crate::hooks;
 use crate::report::Note;
 use crate::rim::Rim;
-use skiff_api::views::Pod;
+use skiff_kinds::views::Pod;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;

@@ -6,7 +6,7 @@ use crate::rim::Rim;
 use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, openat, statat};
 use rustix::io::Errno;
 use skiff_api::quantity::{Format, Quantity};
-use skiff_api::views::Pod;
+use skiff_kinds::views::Pod;
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::path::{Path, PathBuf};

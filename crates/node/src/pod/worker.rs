@@ -13,7 +13,7 @@ use crate::rim::Rim;
 use crate::sources::Names;
 use crate::volumes::{Mounted, Token};
 use serde_json::Value;
-use skiff_api::views::Pod;
+use skiff_kinds::views::Pod;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;

@@ -5,7 +5,7 @@ use super::{ask_over, plain};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use skiff_api::views::pod::GrpcAction;
+use skiff_kinds::views::pod::GrpcAction;
 
 /// A healthy answer is a few bytes.
 const ANSWER_MOST: usize = 4096;

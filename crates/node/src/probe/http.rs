@@ -5,7 +5,7 @@ use super::{ask_over, plain, port, tls};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
-use skiff_api::views::pod::{Container, HttpGetAction};
+use skiff_kinds::views::pod::{Container, HttpGetAction};
 
 /// Of a body only the beginning is read.
 const BODY_MOST: usize = 10 * 1024;

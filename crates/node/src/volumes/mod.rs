@@ -14,8 +14,8 @@ use crate::container::fields::Addresses;
 use crate::rim::Rim;
 use crate::sources::{Names, Sources};
 use payload::{File, Given};
-use skiff_api::views::Pod;
-use skiff_api::views::pod::Volume;
+use skiff_kinds::views::Pod;
+use skiff_kinds::views::pod::Volume;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

@@ -4,8 +4,8 @@
 use super::tokens::Token;
 use crate::container::fields::{self, Addresses, Capacity};
 use crate::sources::{Data, Sources};
-use skiff_api::views::Pod;
-use skiff_api::views::pod::{
+use skiff_kinds::views::Pod;
+use skiff_kinds::views::pod::{
     ConfigMapSource, DownwardSource, KeyToPath, Projected, Projection, SecretSource,
 };
 use std::collections::BTreeMap;

@@ -3,8 +3,9 @@
 
 use crate::rim::Rim;
 use serde_json::json;
-use skiff_api::views::{Pod, ServiceAccount, View};
+use skiff_api::view::View;
 use skiff_base::Time;
+use skiff_kinds::views::{Pod, ServiceAccount};
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -18,7 +18,7 @@ mod unschedulable;
 use crate::pod::PodInfo;
 use crate::snapshot::{NodeInfo, Snapshot};
 use crate::tally::Who;
-use skiff_api::views::{Node, Pod};
+use skiff_kinds::views::{Node, Pod};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;

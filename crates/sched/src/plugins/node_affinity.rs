@@ -4,7 +4,7 @@
 use super::{Filter, MOST, Nodes, Plugin, Prepared, Refusal, Score};
 use crate::pod::PodInfo;
 use crate::snapshot::{NodeInfo, Snapshot};
-use skiff_api::views::pod::{NodeSelectorRequirement, NodeSelectorTerm};
+use skiff_kinds::views::pod::{NodeSelectorRequirement, NodeSelectorTerm};
 use std::sync::Arc;
 
 pub struct NodeAffinity;

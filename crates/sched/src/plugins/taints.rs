@@ -4,8 +4,8 @@
 use super::{Filter, MOST, Plugin, Prepared, Refusal, Score};
 use crate::pod::PodInfo;
 use crate::snapshot::{NodeInfo, Snapshot};
-use skiff_api::views::Taint;
-use skiff_api::views::pod::Toleration;
+use skiff_kinds::views::Taint;
+use skiff_kinds::views::pod::Toleration;
 use std::sync::Arc;
 
 pub struct Taints;

@@ -3,7 +3,7 @@
 use super::{Filter, Plugin, Prepared, Refusal, taints};
 use crate::pod::PodInfo;
 use crate::snapshot::{NodeInfo, Snapshot};
-use skiff_api::views::Taint;
+use skiff_kinds::views::Taint;
 use std::sync::Arc;
 
 pub struct Unschedulable;

@@ -2,16 +2,17 @@
 //! set the node's name; a pod that has one keeps it.
 
 use crate::Server;
+use crate::read::facets;
 use crate::request::Request;
-use crate::{codec, facets};
+use crate::request::codec;
 use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::errors::{Errors, Path};
-use skiff_api::kinds::core::pod::conditions;
 use skiff_api::names;
 use skiff_api::object::Object;
 use skiff_api::status::About;
 use skiff_api::wire::Answer;
+use skiff_kinds::core::pod::conditions;
 use skiff_store::{CommitError, Record, Write};
 use std::sync::Arc;
 

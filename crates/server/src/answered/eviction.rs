@@ -3,13 +3,13 @@
 
 use super::binding::commit;
 use crate::Server;
-use crate::codec;
 use crate::request::Request;
+use crate::request::codec;
 use serde_json::{Value, json};
 use skiff_api::Status;
-use skiff_api::kinds::core::pod::conditions;
 use skiff_api::object::Object;
 use skiff_api::wire::Answer;
+use skiff_kinds::core::pod::conditions;
 use skiff_store::CommitError;
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ pub async fn evict(
     if options.get("dryRun").and_then(Value::as_array).is_none_or(Vec::is_empty) {
         mark(server, request, &mut options).await?;
     }
-    crate::delete::delete_with(server, request, &options).await?;
+    crate::write::delete::delete_with(server, request, &options).await?;
     Ok(super::done())
 }
 
@@ -41,7 +41,7 @@ async fn mark(server: &Arc<Server>, request: &Request, options: &mut Value) -> R
     for _ in 0..TRIES {
         let record = server.store.get(&request.key()).ok_or_else(|| request.not_found())?;
         let mut pod = codec::tree(server, &request.kind, &record)?;
-        crate::delete::check(&request.kind, &pod, options)?;
+        crate::write::delete::check(&request.kind, &pod, options)?;
         let condition = json!({"type": "DisruptionTarget", "status": "True",
                                "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting"});
         conditions::set(&mut pod, condition, &codec::time(server.world.now()));

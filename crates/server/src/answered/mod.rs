@@ -8,18 +8,18 @@ mod reviews;
 mod token;
 
 use crate::Server;
-use crate::admission::{self, Attributes};
-use crate::codec::{self, Incoming};
 use crate::request::Request;
+use crate::request::codec::{self, Incoming};
+use crate::write::admission::{self, Attributes};
 use http::StatusCode;
 use serde_json::json;
 use skiff_api::Status;
 use skiff_api::errors::Errors;
-use skiff_api::kinds::authentication::tokenrequest;
 use skiff_api::object::Object;
 use skiff_api::schema::emit;
 use skiff_api::status::About;
 use skiff_api::wire::Answer;
+use skiff_kinds::authentication::tokenrequest;
 use std::sync::Arc;
 
 /// A create of a kind that is answered.

@@ -4,9 +4,9 @@
 use crate::Server;
 use crate::authorize::rule::Rule;
 use crate::authorize::{Attributes, Decision, equalities};
-use crate::codec;
+use crate::identity::token::ISSUER;
 use crate::request::Request;
-use crate::token::ISSUER;
+use crate::request::codec;
 use serde_json::{Map, Value, json};
 use skiff_api::Status;
 use skiff_api::object::Object;

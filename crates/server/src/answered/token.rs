@@ -3,17 +3,17 @@
 //! lives in the hands of who asked for it.
 
 use crate::Server;
-use crate::admission::find;
-use crate::codec;
+use crate::identity::token::ISSUER;
+use crate::identity::token::claims::{Claims, Kubernetes, Reference};
 use crate::request::Request;
-use crate::token::ISSUER;
-use crate::token::claims::{Claims, Kubernetes, Reference};
+use crate::request::codec;
+use crate::write::admission::find;
 use serde_json::json;
 use skiff_api::Status;
 use skiff_api::errors::{Errors, Path};
-use skiff_api::kinds::authentication::tokenrequest;
 use skiff_api::object::Object;
 use skiff_api::status::About;
+use skiff_kinds::authentication::tokenrequest;
 use std::time::Duration;
 
 const ABOUT: About = About { group: "authentication.k8s.io", resource: "TokenRequest" };

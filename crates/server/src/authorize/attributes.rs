@@ -1,7 +1,7 @@
 //! Attributes: what is asked of the authorizer, as data, and the refusal in the words that users
 //! know. Decides nothing.
 
-use crate::url::{Query, Resource};
+use crate::request::url::{Query, Resource};
 use skiff_api::Status;
 use skiff_api::status::About;
 use skiff_api::wire::User;
@@ -95,7 +95,7 @@ pub fn equalities(selector: &str) -> Vec<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::url::{Target, parse};
+    use crate::request::url::{Target, parse};
 
     fn refusal(method: &str, path: &str, query: &str, reason: &str) -> String {
         let user = User { name: "eve".into(), ..User::default() };

@@ -7,7 +7,7 @@ use super::index::RoleRef;
 use super::rule::{Rule, joined, missing, quoted};
 use super::{Attributes, Authorizer, decide, is_master, reconcile};
 use crate::Server;
-use crate::admission::{self, Plugin};
+use crate::write::admission::{self, Plugin};
 use serde_json::Value;
 use skiff_api::Status;
 use skiff_api::object::Object;

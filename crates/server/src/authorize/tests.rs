@@ -41,10 +41,10 @@ pub(crate) fn user(text: &str) -> User {
 pub(crate) fn asked(text: &str) -> Attributes {
     let (verb, path) = text.split_once(' ').expect("a verb and a path");
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
-    match crate::url::parse(path) {
-        crate::url::Target::Path(path) => Attributes::of_path(verb, &path),
-        crate::url::Target::Resource(resource) => {
-            Attributes::of(verb, &resource, &crate::url::Query::parse(query))
+    match crate::request::url::parse(path) {
+        crate::request::url::Target::Path(path) => Attributes::of_path(verb, &path),
+        crate::request::url::Target::Resource(resource) => {
+            Attributes::of(verb, &resource, &crate::request::url::Query::parse(query))
         }
     }
 }

@@ -150,7 +150,7 @@ fn in_known_words(error: &io::Error) -> String {
 /// `kubernetes.io/kubelet-serving` do): the API server's own may name the same machine, but no node.
 fn is_node(session: &rustls::ClientConnection, name: &str) -> io::Result<()> {
     let leaf = session.peer_certificates().and_then(|chain| chain.first());
-    let user = leaf.and_then(|leaf| crate::keys::tls::user(leaf));
+    let user = leaf.and_then(|leaf| crate::identity::keys::tls::user(leaf));
     if user.is_some_and(|user| node::name(&user) == Some(name)) {
         return Ok(());
     }

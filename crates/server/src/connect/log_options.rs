@@ -3,7 +3,7 @@
 
 use super::stream::encode;
 use crate::request::Request;
-use crate::url::Query;
+use crate::request::url::Query;
 use skiff_api::Status;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::status::About;

@@ -5,7 +5,7 @@ use super::dial::{self, Called, Callee};
 use super::target::{self, Node};
 use crate::Server;
 use crate::request::Request;
-use crate::url::Query;
+use crate::request::url::Query;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::Full;

@@ -5,8 +5,9 @@ use crate::parts::conditions::count;
 use crate::parts::template::{self, HASH_LABEL};
 use crate::{Change, Changes};
 use serde_json::{Value, json};
-use skiff_api::views::workloads::{ReplicaSetSpec, ReplicaSetStatus};
-use skiff_api::views::{Deployment, Meta, ReplicaSet, View};
+use skiff_api::view::{Meta, View};
+use skiff_kinds::views::workloads::{ReplicaSetSpec, ReplicaSetStatus};
+use skiff_kinds::views::{Deployment, ReplicaSet};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -18,10 +18,11 @@ use crate::{Change, Changes, Context, Loop, Next, On};
 use draft::Draft;
 use skiff_api::Status;
 use skiff_api::selector::Selector;
-use skiff_api::views::workloads::{Condition, Rounding};
-use skiff_api::views::{Deployment, Key, Pod, ReplicaSet, Resource, View};
+use skiff_api::view::{Key, Resource, View};
 use skiff_base::Time;
 use skiff_client::Caches;
+use skiff_kinds::views::workloads::{Condition, Rounding};
+use skiff_kinds::views::{Deployment, Pod, ReplicaSet};
 use std::sync::Arc;
 
 /// Key: a Deployment.

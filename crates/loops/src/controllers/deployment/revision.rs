@@ -3,7 +3,7 @@
 use super::Pass;
 use super::draft::{DESIRED, Draft, HISTORY, MOST, REVISION};
 use crate::parts::template;
-use skiff_api::views::Deployment;
+use skiff_kinds::views::Deployment;
 
 /// A name of an object is at most this long (RFC 1123 subdomain).
 const NAME_MOST: usize = 253;

@@ -6,9 +6,10 @@ use super::{Pass, Progress};
 use crate::parts::conditions::{self, count};
 use crate::{Changes, Next};
 use serde_json::json;
-use skiff_api::views::workloads::{Condition, DeploymentStatus};
-use skiff_api::views::{Deployment, ReplicaSet, View};
+use skiff_api::view::View;
 use skiff_base::Time;
+use skiff_kinds::views::workloads::{Condition, DeploymentStatus};
+use skiff_kinds::views::{Deployment, ReplicaSet};
 use std::time::Duration;
 
 const AVAILABLE: &str = "Available";

@@ -1,9 +1,10 @@
 //! Endpoints: what a pod is behind a Service, and with which ports.
 
 use super::Seen;
-use skiff_api::views::{
-    Endpoint, EndpointConditions, EndpointHints, EndpointPort, HintName, IntOrString, Key, Node,
-    Pod, Service, ServicePort, TargetRef,
+use skiff_api::view::Key;
+use skiff_kinds::views::{
+    Endpoint, EndpointConditions, EndpointHints, EndpointPort, HintName, IntOrString, Node, Pod,
+    Service, ServicePort, TargetRef,
 };
 use std::collections::BTreeMap;
 use std::net::IpAddr;

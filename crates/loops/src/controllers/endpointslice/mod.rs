@@ -12,9 +12,10 @@ mod write;
 
 use crate::{Changes, Context, Loop, Next, On};
 use skiff_api::Status;
-use skiff_api::views::{EndpointSlice, Key, Node, Pod, SERVICE_NAME, Service};
+use skiff_api::view::Key;
 use skiff_base::Time;
 use skiff_client::Caches;
+use skiff_kinds::views::{EndpointSlice, Node, Pod, SERVICE_NAME, Service};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;

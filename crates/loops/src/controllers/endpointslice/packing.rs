@@ -4,7 +4,7 @@
 //! all as tightly as possible, and at last new slices.
 
 use super::endpoint::{Ports, order};
-use skiff_api::views::{Endpoint, EndpointSlice};
+use skiff_kinds::views::{Endpoint, EndpointSlice};
 use std::sync::Arc;
 
 /// A slice as it should be.

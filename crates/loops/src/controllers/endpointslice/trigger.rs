@@ -1,8 +1,8 @@
 //! The trigger time: when what led to a change of endpoints happened, for those who measure how long it took to reach
 //! the nodes (KEP-2830's predecessor, the annotation `endpoints.kubernetes.io/last-change-trigger-time`).
 
-use skiff_api::views::{Pod, Service};
 use skiff_base::Time;
+use skiff_kinds::views::{Pod, Service};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -7,16 +7,17 @@ use crate::parts::adoption::reference;
 use crate::{Change, Changes};
 use serde_json::{Map, Value, json};
 use skiff_api::time::{Precision, format};
-use skiff_api::views::{Endpoint, EndpointPort, EndpointSlice, SERVICE_NAME, Service, View};
+use skiff_api::view::View;
 use skiff_base::Time;
 use skiff_client::{DeleteOptions, events};
+use skiff_kinds::views::{Endpoint, EndpointPort, EndpointSlice, SERVICE_NAME, Service};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 const TRIGGER: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
 pub fn owned_by(slice: &EndpointSlice, service: &Service) -> bool {
-    let is_it = |owner: &skiff_api::views::Owner| {
+    let is_it = |owner: &skiff_api::view::Owner| {
         owner.uid == service.metadata.uid && owner.kind == "Service" && owner.api_version == "v1"
     };
     slice.metadata.owner_references.iter().any(is_it)

@@ -15,9 +15,10 @@ use crate::{Change, Changes, Context, Loop, Next, On};
 use serde_json::json;
 use skiff_api::Status;
 use skiff_api::selector::Selector;
-use skiff_api::views::{Key, Pod, ReplicaSet, View};
+use skiff_api::view::{Key, View};
 use skiff_base::Time;
 use skiff_client::{Caches, DeleteOptions};
+use skiff_kinds::views::{Pod, ReplicaSet};
 use std::sync::Arc;
 
 /// Upstream's bound on the pods that one pass creates or deletes: it keeps one set from holding up all others.

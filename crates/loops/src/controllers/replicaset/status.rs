@@ -3,9 +3,10 @@
 use crate::parts::conditions::{self, condition, count};
 use crate::{Changes, Next};
 use serde_json::json;
-use skiff_api::views::workloads::ReplicaSetStatus;
-use skiff_api::views::{Pod, ReplicaSet, View};
+use skiff_api::view::View;
 use skiff_base::Time;
+use skiff_kinds::views::workloads::ReplicaSetStatus;
+use skiff_kinds::views::{Pod, ReplicaSet};
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
 //! Which pods go when there are too many: those first that are missed least (KEP-2255 for the cost, KEP-2185 for the
 //! logarithmic ages).
 
-use skiff_api::views::Pod;
 use skiff_base::Time;
+use skiff_kinds::views::Pod;
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,0 +1,197 @@
+//! Deployment: replaces pods by newer ones, step by step (API reference: workload-resources).
+
+use super::template;
+use crate::core::pod;
+use crate::core::pod::validate::{internal, words::*};
+use serde_json::Value;
+use skiff_api::errors::{Errors, Path};
+use skiff_api::kind::{Cell, Hooks, Kind, age_column, column, name_column, scale, status};
+use skiff_api::object::{Object, at};
+
+pub fn kind() -> Kind {
+    let mut columns = vec![
+        name_column(),
+        column("Ready", Cell::With(ready)),
+        column(
+            "Up-to-date",
+            Cell::With(|it, _| it.int("status.updatedReplicas").unwrap_or(0).into()),
+        ),
+        column(
+            "Available",
+            Cell::With(|it, _| it.int("status.availableReplicas").unwrap_or(0).into()),
+        ),
+        age_column(),
+    ];
+    columns.extend(template::columns());
+    Kind {
+        short: vec!["deploy".into()],
+        categories: vec!["all".into()],
+        subresources: vec![scale(), status()],
+        columns,
+        hooks: Hooks {
+            default,
+            prepare,
+            validate,
+            validate_part,
+            warn: pod::warn::workload,
+            generation: Some(changed),
+            ..Hooks::NONE
+        },
+        ..Kind::new("apps/v1", "Deployment", "deployments", "io.k8s.api.apps.v1.Deployment")
+    }
+}
+
+fn ready(deployment: &Object, _: jiff::Timestamp) -> Value {
+    let count = |path| deployment.int(path).unwrap_or(0);
+    format!("{}/{}", count("status.readyReplicas"), count("spec.replicas")).into()
+}
+
+/// Annotations count too: they are copied to the ReplicaSets.
+fn changed(new: &Object, old: &Object) -> bool {
+    Hooks::spec_changed(new, old)
+        || new.map("metadata.annotations") != old.map("metadata.annotations")
+}
+
+fn default(new: &mut Object) {
+    new.set_absent("spec.replicas", 1);
+    if new.text("spec.strategy.type").is_empty() {
+        new.set("spec.strategy.type", "RollingUpdate");
+    }
+    if new.text("spec.strategy.type") == "RollingUpdate" {
+        new.set_absent("spec.strategy.rollingUpdate.maxUnavailable", "25%");
+        new.set_absent("spec.strategy.rollingUpdate.maxSurge", "25%");
+    }
+    new.set_absent("spec.revisionHistoryLimit", 10);
+    new.set_absent("spec.progressDeadlineSeconds", 600);
+    pod::default::template(new);
+}
+
+fn prepare(new: &mut Object, old: Option<&Object>) {
+    let before = old.and_then(|old| old.at("spec.template.spec")).cloned();
+    if let Some(spec) = new.value_mut().pointer_mut("/spec/template/spec") {
+        pod::prepare::drop_disabled(spec, before.as_ref());
+    }
+}
+
+fn validate(new: &Object, old: Option<&Object>, errors: &mut Errors) {
+    let path = Path::new("spec");
+    let Some(spec) = new.at("spec") else { return };
+    template::counts(spec, &["replicas"], &path, errors);
+    template::selected_template(spec, &path, errors);
+    strategy(at(spec, "strategy").unwrap_or(&Value::Null), &path.child("strategy"), errors);
+    template::counts(spec, &["minReadySeconds", "revisionHistoryLimit"], &path, errors);
+    template::counts(spec, &["progressDeadlineSeconds"], &path, errors);
+    if let Some(seconds) = int(spec, "progressDeadlineSeconds")
+        && seconds <= int(spec, "minReadySeconds").unwrap_or(0)
+    {
+        let why = "must be greater than minReadySeconds";
+        errors.invalid(&path.child("progressDeadlineSeconds"), seconds, why);
+    }
+    template::same_selector(new, old, errors);
+}
+
+fn strategy(strategy: &Value, path: &Path, errors: &mut Errors) {
+    let here = path.child("rollingUpdate");
+    match (text(strategy, "type"), at(strategy, "rollingUpdate")) {
+        ("Recreate", Some(_)) => {
+            errors.forbidden(&here, "may not be specified when strategy `type` is 'Recreate'");
+        }
+        ("Recreate", None) => {}
+        ("RollingUpdate", Some(update)) => rolling_update(update, &here, errors),
+        ("RollingUpdate", None) => {
+            errors.required(&here, "this should be defaulted and never be nil");
+        }
+        _ => {
+            let known = "\"Recreate\", \"RollingUpdate\"";
+            internal::not_supported(errors, path, "DeploymentStrategy", strategy, known);
+        }
+    }
+}
+
+fn rolling_update(update: &Value, path: &Path, errors: &mut Errors) {
+    let fields = ["maxUnavailable", "maxSurge"];
+    let [unavailable, surge] = fields.map(|field| at(update, field).cloned().unwrap_or(0.into()));
+    amount(&unavailable, &path.child("maxUnavailable"), errors);
+    amount(&surge, &path.child("maxSurge"), errors);
+    let value = |amount: &Value| percent(amount).or(amount.as_i64()).unwrap_or(0);
+    let here = path.child("maxUnavailable");
+    if value(&unavailable) == 0 && value(&surge) == 0 {
+        errors.invalid(&here, unavailable.clone(), "may not be 0 when `maxSurge` is 0");
+    }
+    if percent(&unavailable).is_some_and(|percent| percent > 100) {
+        errors.invalid(&here, unavailable, "must not be greater than 100%");
+    }
+}
+
+/// The number of a share like `25%`.
+fn percent(amount: &Value) -> Option<i64> {
+    let digits = amount.as_str()?.strip_suffix('%')?;
+    let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    plain.then(|| digits.parse().unwrap_or(i64::MAX))
+}
+
+/// A number that is not negative, or a share.
+fn amount(amount: &Value, path: &Path, errors: &mut Errors) {
+    if let Some(number) = amount.as_i64() {
+        not_negative(path, number, errors);
+    } else if percent(amount).is_none() {
+        let why = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', \
+                   regex used for validation is '[0-9]+%')";
+        errors.invalid(path, amount.clone(), why);
+    }
+}
+
+fn validate_part(_: &str, new: &Object, old: &Object, errors: &mut Errors) {
+    let path = Path::new("status");
+    let Some(status) = new.at("status") else { return };
+    let counts = [
+        "observedGeneration",
+        "replicas",
+        "updatedReplicas",
+        "readyReplicas",
+        "availableReplicas",
+        "unavailableReplicas",
+        "terminatingReplicas",
+        "collisionCount",
+    ];
+    template::counts(status, &counts, &path, errors);
+    let why = "cannot be greater than status.replicas";
+    template::at_most(status, &counts[2..5], "replicas", why, &path, errors);
+    let why = "cannot be greater than readyReplicas";
+    template::at_most(status, &["availableReplicas"], "readyReplicas", why, &path, errors);
+    let collisions = int(status, "collisionCount").unwrap_or(0);
+    if collisions < old.int("status.collisionCount").unwrap_or(0) {
+        errors.invalid(&path.child("collisionCount"), collisions, "cannot be decremented");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn check(spec: Value) -> String {
+        let mut it = Object::new(json!({"metadata": {"name": "a"}, "spec": spec}));
+        default(&mut it);
+        let mut errors = Errors::new();
+        validate(&it, None, &mut errors);
+        errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn selectors_and_templates_belong_together() {
+        let template = json!({"metadata": {"labels": {"a": "b"}},
+                              "spec": {"containers": [{"name": "c", "image": "x"}]}});
+        let selector = json!({"matchLabels": {"a": "b"}});
+        assert_eq!(check(json!({"selector": selector, "template": template})), "");
+        assert_eq!(
+            check(json!({"selector": {"matchLabels": {"a": "c"}}, "template": template,
+                         "strategy": {"type": "X"}, "replicas": -1})),
+            "spec.replicas: Invalid value: -1: must be greater than or equal to 0\n\
+             spec.template.metadata.labels: Invalid value: {\"a\":\"b\"}: `selector` does not match template \
+             `labels`\n\
+             spec.strategy: Unsupported value: {\"Type\":\"X\",\"RollingUpdate\":null}: supported values: \
+             \"Recreate\", \"RollingUpdate\""
+        );
+    }
+}

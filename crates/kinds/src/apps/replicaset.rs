@@ -1,0 +1,75 @@
+//! ReplicaSet: keeps a number of equal pods running (API reference: workload-resources).
+
+use super::template;
+use crate::core::pod;
+use skiff_api::errors::{Errors, Path};
+use skiff_api::kind::{Cell, Hooks, Kind, age_column, name_column, number, scale, status};
+use skiff_api::object::Object;
+
+pub fn kind() -> Kind {
+    let mut columns = vec![
+        name_column(),
+        number("Desired", Cell::With(|set, _| set.int("spec.replicas").unwrap_or(0).into())),
+        number("Current", Cell::With(|set, _| set.int("status.replicas").unwrap_or(0).into())),
+        number("Ready", Cell::With(|set, _| set.int("status.readyReplicas").unwrap_or(0).into())),
+        age_column(),
+    ];
+    columns.extend(template::columns());
+    Kind {
+        short: vec!["rs".into()],
+        categories: vec!["all".into()],
+        subresources: vec![scale(), status()],
+        columns,
+        hooks: Hooks {
+            default,
+            prepare,
+            validate,
+            validate_part,
+            warn: pod::warn::workload,
+            generation: Some(Hooks::spec_changed),
+            ..Hooks::NONE
+        },
+        ..Kind::new("apps/v1", "ReplicaSet", "replicasets", "io.k8s.api.apps.v1.ReplicaSet")
+    }
+}
+
+fn default(new: &mut Object) {
+    new.set_absent("spec.replicas", 1);
+    pod::default::template(new);
+}
+
+fn prepare(new: &mut Object, old: Option<&Object>) {
+    if old.is_none() {
+        new.set("status.replicas", 0);
+    }
+    let before = old.and_then(|old| old.at("spec.template.spec")).cloned();
+    if let Some(spec) = new.value_mut().pointer_mut("/spec/template/spec") {
+        pod::prepare::drop_disabled(spec, before.as_ref());
+    }
+}
+
+fn validate(new: &Object, old: Option<&Object>, errors: &mut Errors) {
+    let path = Path::new("spec");
+    let Some(spec) = new.at("spec") else { return };
+    template::counts(spec, &["replicas", "minReadySeconds"], &path, errors);
+    template::selected_template(spec, &path, errors);
+    template::same_selector(new, old, errors);
+}
+
+fn validate_part(_: &str, new: &Object, _: &Object, errors: &mut Errors) {
+    let path = Path::new("status");
+    let Some(status) = new.at("status") else { return };
+    let counts = [
+        "replicas",
+        "fullyLabeledReplicas",
+        "readyReplicas",
+        "availableReplicas",
+        "observedGeneration",
+        "terminatingReplicas",
+    ];
+    template::counts(status, &counts, &path, errors);
+    let why = "cannot be greater than status.replicas";
+    template::at_most(status, &counts[1..4], "replicas", why, &path, errors);
+    let why = "cannot be greater than readyReplicas";
+    template::at_most(status, &["availableReplicas"], "readyReplicas", why, &path, errors);
+}

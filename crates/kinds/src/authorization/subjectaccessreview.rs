@@ -1,0 +1,20 @@
+//! SubjectAccessReview: may this user do that? (API reference: authorization-resources)
+
+use super::{question, validate_metadata, validate_selectors, validate_spec, validate_subject};
+use skiff_api::errors::Errors;
+use skiff_api::kind::{Hooks, Kind};
+use skiff_api::object::Object;
+
+pub fn kind() -> Kind {
+    let schema = "io.k8s.api.authorization.v1.SubjectAccessReview";
+    let plural = "subjectaccessreviews";
+    let kind = Kind::new("authorization.k8s.io/v1", "SubjectAccessReview", plural, schema);
+    question(kind, Hooks { validate, ..Hooks::NONE })
+}
+
+pub(super) fn validate(new: &Object, _: Option<&Object>, errors: &mut Errors) {
+    validate_spec(new, errors);
+    validate_subject(new, errors);
+    validate_selectors(new, errors);
+    validate_metadata(new, &["managedFields"], "must be empty", errors);
+}

@@ -1,0 +1,73 @@
+//! Lease: a claim with a heartbeat, of nodes and of leaders (API reference: cluster-resources).
+
+use serde_json::Value;
+use skiff_api::errors::{Errors, Path};
+use skiff_api::kind::{Cell, Hooks, Kind, age_column, column, name_column};
+use skiff_api::names;
+use skiff_api::object::Object;
+
+pub fn kind() -> Kind {
+    Kind {
+        columns: vec![name_column(), column("Holder", Cell::With(holder)), age_column()],
+        conditional: true,
+        creates_on_update: true,
+        hooks: Hooks { prepare, validate, ..Hooks::NONE },
+        ..Kind::new("coordination.k8s.io/v1", "Lease", "leases", "io.k8s.api.coordination.v1.Lease")
+    }
+}
+
+fn holder(lease: &Object, _: jiff::Timestamp) -> Value {
+    lease.text("spec.holderIdentity").into()
+}
+
+/// Coordinated leader election (KEP-4355) is off, as upstream has it by default: its two fields are
+/// dropped unless they are there already.
+fn prepare(new: &mut Object, old: Option<&Object>) {
+    for field in ["spec.strategy", "spec.preferredHolder"] {
+        if old.is_none_or(|old| old.at(field).is_none()) {
+            new.remove(field);
+        }
+    }
+}
+
+fn validate(new: &Object, _: Option<&Object>, errors: &mut Errors) {
+    let spec = Path::new("spec");
+    if let Some(seconds) = new.int("spec.leaseDurationSeconds").filter(|it| *it <= 0) {
+        errors.invalid(&spec.child("leaseDurationSeconds"), seconds, "must be greater than 0");
+    }
+    if let Some(count) = new.int("spec.leaseTransitions").filter(|it| *it < 0) {
+        let why = "must be greater than or equal to 0";
+        errors.invalid(&spec.child("leaseTransitions"), count, why);
+    }
+    if let Some(strategy) = new.at("spec.strategy").and_then(Value::as_str) {
+        validate_strategy(&spec.child("strategy"), strategy, errors);
+    }
+    if !new.text("spec.preferredHolder").is_empty() && new.text("spec.strategy").is_empty() {
+        let why = "may only be specified if `strategy` is defined";
+        errors.forbidden(&spec.child("preferredHolder"), why);
+    }
+}
+
+fn validate_strategy(path: &Path, strategy: &str, errors: &mut Errors) {
+    for why in names::qualified(strategy) {
+        errors.invalid(path, strategy, &why);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn numbers_are_checked() {
+        let lease = json!({"spec": {"leaseDurationSeconds": 0, "leaseTransitions": -1}});
+        let mut errors = Errors::new();
+        validate(&Object::new(lease), None, &mut errors);
+        assert_eq!(
+            errors.text(),
+            "[spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0, \
+             spec.leaseTransitions: Invalid value: -1: must be greater than or equal to 0]"
+        );
+    }
+}

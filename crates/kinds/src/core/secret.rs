@@ -1,0 +1,100 @@
+//! Secret: confidential bytes (API reference: config-and-storage-resources). Values are base64 in JSON.
+
+use super::configmap::{DATA_MOST, validate_immutable, validate_key};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+use skiff_api::errors::{Errors, Path};
+use skiff_api::kind::{Cell, Hooks, Kind, age_column, column, name_column};
+use skiff_api::object::Object;
+
+pub fn kind() -> Kind {
+    Kind {
+        columns: vec![
+            name_column(),
+            column("Type", Cell::Path("type".into())),
+            column("Data", Cell::With(|secret, _| secret.map("data").len().into())),
+            age_column(),
+        ],
+        selectable: vec!["type".into()],
+        hooks: Hooks { default, validate, ..Hooks::NONE },
+        ..Kind::new("v1", "Secret", "secrets", "io.k8s.api.core.v1.Secret")
+    }
+}
+
+/// `stringData` is write-only: its texts become `data`.
+fn default(new: &mut Object) {
+    if new.text("type").is_empty() {
+        new.set("type", "Opaque");
+    }
+    if let Some(Value::Object(texts)) = new.remove("stringData") {
+        for (key, text) in texts {
+            let encoded = STANDARD.encode(text.as_str().unwrap_or(""));
+            let mut data = new.map("data").clone();
+            data.insert(key, encoded.into());
+            new.set("data", data);
+        }
+    }
+}
+
+/// The keys that a type demands.
+fn demanded(sort: &str) -> &'static [&'static str] {
+    match sort {
+        "kubernetes.io/dockercfg" => &[".dockercfg"],
+        "kubernetes.io/dockerconfigjson" => &[".dockerconfigjson"],
+        "kubernetes.io/ssh-auth" => &["ssh-privatekey"],
+        "kubernetes.io/tls" => &["tls.crt", "tls.key"],
+        _ => &[],
+    }
+}
+
+fn validate(new: &Object, old: Option<&Object>, errors: &mut Errors) {
+    let data = Path::new("data");
+    let mut size = 0;
+    for (key, value) in new.map("data") {
+        validate_key(&data.key(key), key, errors);
+        size += decoded(value).len();
+    }
+    if size > DATA_MOST {
+        errors.too_long(&data, DATA_MOST);
+    }
+    let sort = new.text("type");
+    for key in demanded(sort) {
+        match new.map("data").get(*key) {
+            None => errors.required(&data.key(key), ""),
+            Some(value) if sort.starts_with("kubernetes.io/dockerc") => {
+                if let Err(why) = skiff_api::json::parse(&decoded(value)) {
+                    errors.invalid(&data.key(key), "<secret contents redacted>", &why);
+                }
+            }
+            Some(_) => {}
+        }
+    }
+    match sort {
+        "kubernetes.io/service-account-token"
+            if new.annotation("kubernetes.io/service-account.name").unwrap_or("").is_empty() =>
+        {
+            let path = Path::new("metadata.annotations");
+            errors.required(&path.key("kubernetes.io/service-account.name"), "");
+        }
+        "kubernetes.io/basic-auth" => {
+            let has = |key| new.map("data").contains_key(key);
+            if !has("username") && !has("password") {
+                errors.required(&data.key("username"), "");
+                errors.required(&data.key("password"), "");
+            }
+        }
+        _ => {}
+    }
+    if let Some(old) = old {
+        if new.text("type") != old.text("type") {
+            errors.invalid(&Path::new("type"), new.text("type"), "field is immutable");
+        }
+        validate_immutable(new, old, &["data"], errors);
+    }
+}
+
+/// The bytes of a value; what is no base64 was refused by the decoder.
+fn decoded(value: &Value) -> Vec<u8> {
+    STANDARD.decode(value.as_str().unwrap_or("")).unwrap_or_else(|_| Vec::new())
+}

@@ -1,0 +1,75 @@
+//! The built-in kinds. One file each; one line in this list each. Routes, discovery, OpenAPI, columns and RBAC names
+//! are read off these values.
+//!
+//! Pure, like the machinery that they stand on (`skiff-api`), which names none of them.
+
+pub mod apiextensions;
+pub mod apps;
+pub mod authentication;
+pub mod authorization;
+pub mod coordination;
+pub mod core;
+pub mod discovery;
+pub mod events;
+pub mod pod_security;
+pub mod rbac;
+pub mod scheduling;
+pub mod views;
+
+use skiff_api::kind::Kind;
+
+/// Every built-in kind, in the order in which discovery shows groups; within a group by name.
+pub const KINDS: &[fn() -> Kind] = &[
+    core::binding::kind,
+    core::configmap::kind,
+    core::event::kind,
+    core::namespace::kind,
+    core::node::kind,
+    core::pod::kind,
+    core::secret::kind,
+    core::service::kind,
+    core::serviceaccount::kind,
+    apps::deployment::kind,
+    apps::replicaset::kind,
+    events::event::kind,
+    authentication::selfsubjectreview::kind,
+    authentication::tokenreview::kind,
+    authorization::localsubjectaccessreview::kind,
+    authorization::selfsubjectaccessreview::kind,
+    authorization::selfsubjectrulesreview::kind,
+    authorization::subjectaccessreview::kind,
+    rbac::clusterrole::kind,
+    rbac::clusterrolebinding::kind,
+    rbac::role::kind,
+    rbac::rolebinding::kind,
+    apiextensions::customresourcedefinition::kind,
+    scheduling::priorityclass::kind,
+    coordination::lease::kind,
+    discovery::endpointslice::kind,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use skiff_api::kind::Backend;
+    use skiff_api::registry::Kinds;
+    use std::collections::HashSet;
+
+    #[test]
+    fn the_table_of_kinds_is_sound() {
+        let kinds = Kinds::builtin(KINDS).now();
+        let mut paths = HashSet::new();
+        for kind in kinds.kinds() {
+            assert!(
+                paths.insert((&kind.group, &kind.version, &kind.plural)),
+                "{} twice",
+                kind.plural
+            );
+            assert!(!kind.columns.is_empty(), "{} has no column", kind.kind);
+            if kind.backend == Backend::Stored {
+                let named = kind.columns[0].name == "Name" || kind.kind == "Event";
+                assert!(named, "{} shows no name first", kind.kind);
+            }
+        }
+    }
+}

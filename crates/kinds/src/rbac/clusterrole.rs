@@ -1,0 +1,83 @@
+//! ClusterRole: rules about resources anywhere and about paths; it may gather the rules of other
+//! cluster roles, chosen by their labels (API reference: authorization-resources). The gathering is
+//! a loop's.
+
+use super::{list, plain_columns, text, validate_rules, validate_verbs};
+use serde_json::Value;
+use skiff_api::errors::{Errors, Path};
+use skiff_api::kind::{Hooks, Kind, NameRule, Scope};
+use skiff_api::names;
+use skiff_api::object::{Object, at, texts};
+
+pub fn kind() -> Kind {
+    let schema = "io.k8s.api.rbac.v1.ClusterRole";
+    Kind {
+        scope: Scope::Cluster,
+        name_rule: NameRule::Segment,
+        columns: plain_columns(),
+        hooks: Hooks { validate, ..Hooks::NONE },
+        ..Kind::new("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles", schema)
+    }
+}
+
+pub(super) fn validate(new: &Object, _: Option<&Object>, errors: &mut Errors) {
+    validate_rules(new, false, errors);
+    if new.at("aggregationRule").is_some() {
+        let selectors = Path::new("aggregationRule.clusterRoleSelectors");
+        let all = new.list("aggregationRule.clusterRoleSelectors");
+        if all.is_empty() {
+            let why = "at least one clusterRoleSelector required if aggregationRule is non-nil";
+            errors.required(&selectors, why);
+        }
+        for (index, selector) in all.iter().enumerate() {
+            validate_selector(&selectors.index(index), selector, errors);
+        }
+    }
+    validate_verbs(new, errors);
+}
+
+fn validate_selector(path: &Path, selector: &Value, errors: &mut Errors) {
+    let mut found = Errors::new();
+    let labels = path.child("matchLabels");
+    if let Some(map) = at(selector, "matchLabels").and_then(Value::as_object) {
+        for (key, value) in texts(map) {
+            for why in names::qualified(key) {
+                found.invalid(&labels, key, &why);
+            }
+            for why in names::label_value(value) {
+                found.invalid(&labels.key(key), value, &why);
+            }
+        }
+    }
+    let expressions = path.child("matchExpressions");
+    for (index, expression) in list(selector, "matchExpressions").iter().enumerate() {
+        let here = expressions.index(index);
+        let (values, given) = (here.child("values"), list(expression, "values"));
+        match text(expression, "operator") {
+            "In" | "NotIn" if given.is_empty() => {
+                let why = "must be specified when `operator` is 'In' or 'NotIn'";
+                found.required(&values, why);
+            }
+            "Exists" | "DoesNotExist" if !given.is_empty() => {
+                let why = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
+                found.forbidden(&values, why);
+            }
+            "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
+            other => {
+                found.invalid(&here.child("operator"), other, "not a valid selector operator");
+            }
+        }
+        for why in names::qualified(text(expression, "key")) {
+            found.invalid(&here.child("key"), text(expression, "key"), &why);
+        }
+        for (index, value) in given.iter().filter_map(Value::as_str).enumerate() {
+            for why in names::label_value(value) {
+                found.invalid(&values.index(index), value, &why);
+            }
+        }
+    }
+    if !found.is_empty() {
+        errors.append(found);
+        errors.invalid(path, Value::Null, "invalid label selector.");
+    }
+}

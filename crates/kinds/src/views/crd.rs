@@ -1,0 +1,76 @@
+//! CustomResourceDefinition as the loop that accepts and ends it reads it.
+
+use serde::{Deserialize, Serialize};
+use skiff_api::view::{Meta, Resource, View};
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct CustomResourceDefinition {
+    pub metadata: Meta,
+    pub spec: CrdSpec,
+    pub status: CrdStatus,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct CrdSpec {
+    pub group: String,
+    pub names: CrdNames,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CrdNames {
+    pub plural: String,
+    pub singular: String,
+    pub short_names: Vec<String>,
+    pub kind: String,
+    pub list_kind: String,
+    pub categories: Vec<String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CrdStatus {
+    pub accepted_names: CrdNames,
+    pub conditions: Option<Vec<CrdCondition>>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CrdCondition {
+    #[serde(rename = "type")]
+    pub sort: String,
+    pub status: String,
+    pub last_transition_time: Option<String>,
+    pub reason: String,
+    pub message: String,
+}
+
+impl View for CustomResourceDefinition {
+    const RESOURCE: Resource = Resource::of(
+        "apiextensions.k8s.io",
+        "v1",
+        "customresourcedefinitions",
+        "CustomResourceDefinition",
+    )
+    .cluster();
+    fn meta(&self) -> &Meta {
+        &self.metadata
+    }
+    /// Found by `group`.
+    fn index(&self, put: &mut dyn FnMut(&'static str, &str)) {
+        put("group", &self.spec.group);
+    }
+}
+
+impl CustomResourceDefinition {
+    pub fn conditions(&self) -> &[CrdCondition] {
+        self.status.conditions.as_deref().unwrap_or(&[])
+    }
+
+    /// Whether a condition of that type is true.
+    pub fn is(&self, sort: &str) -> bool {
+        self.conditions().iter().any(|it| it.sort == sort && it.status == "True")
+    }
+}

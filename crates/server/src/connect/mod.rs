@@ -1,0 +1,63 @@
+//! Connect: requests that lead through the server to where a pod runs.
+//!
+//! ```text
+//! pods/log                             log.rs      checks options, asks the node for the text
+//! pods/exec  attach  portforward       stream.rs   checks, then the connection as it is, both ways
+//! pods/proxy  services/proxy  nodes/proxy  proxy.rs   any HTTP request, by name instead of address
+//! ```
+//! [`target`] finds who is meant; [`dial`] speaks to it. The protocols inside an upgraded connection
+//! are spoken by the node: nothing here reads what goes through.
+
+mod dial;
+mod links;
+mod log;
+mod log_options;
+mod proxy;
+mod rewrite;
+mod stream;
+mod target;
+
+use crate::Server;
+use crate::authorize::Attributes;
+use crate::request::Request;
+use skiff_api::Status;
+use skiff_api::kind::Verb;
+use skiff_api::wire::{Answer, Call};
+use std::sync::Arc;
+
+pub use dial::Nodes;
+
+/// The bracket of the connect verbs.
+pub async fn connect(
+    server: &Arc<Server>,
+    request: &Request,
+    mut call: Call,
+) -> Result<Answer, Status> {
+    // From here on the request may leave this server, and the proof of who sent it must not.
+    crate::identity::authenticate::forget(&mut call.headers);
+    if matches!(&*request.resource.subresource, "exec" | "attach" | "portforward") {
+        may_create(server, request).await?;
+    }
+    match (&*request.kind.plural, &*request.resource.subresource) {
+        ("pods", "log") => log::log(server, request, call).await,
+        ("pods", "exec" | "attach") => stream::remote(server, request, call).await,
+        ("pods", "portforward") => stream::forward(server, request, call).await,
+        ("pods" | "services" | "nodes", "proxy") => proxy::proxy(server, request, call).await,
+        (_, other) => Err(Status::unavailable(format!("{other} leads nowhere"))),
+    }
+}
+
+/// A WebSocket begins with GET, but who opens a stream into a pod does more than read: the right to
+/// create is asked for, whatever the method (KEP-4006, "synthetic RBAC create authorization check").
+async fn may_create(server: &Server, request: &Request) -> Result<(), Status> {
+    if request.verb == Verb::Create {
+        return Ok(());
+    }
+    let asked = Attributes::of(Verb::Create.name(), &request.resource, &request.query);
+    let decision = server.authorizer.decide(&request.user, &asked).await;
+    if decision.allowed {
+        return Ok(());
+    }
+    // Upstream's refusal names the reason alone, which may be empty.
+    Err(Status::forbidden(request.kind.about(), &request.resource.name, &decision.reason))
+}

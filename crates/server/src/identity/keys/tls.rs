@@ -1,0 +1,159 @@
+//! TLS as the server and its clients use it: who is trusted, what is shown, which protocols are
+//! offered; and the user that a client's certificate names. Time comes from the World, so that
+//! certificates expire on virtual time too.
+
+use super::{Keys, KeysError, Pair};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rustls::crypto::CryptoProvider;
+use rustls::server::WebPkiClientVerifier;
+use rustls::time_provider::TimeProvider;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use skiff_api::wire::User;
+use skiff_base::World;
+use std::sync::Arc;
+use std::time::Duration;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// The attribute of a subject that carries a user's uid (KEP-4412; private enterprise number
+/// 57683).
+const UID_OID: &str = "1.3.6.1.4.1.57683.2";
+
+/// What servers offer, best first.
+const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
+impl Keys {
+    /// The API server's side: shows `serving`, asks for a client certificate and takes none, too.
+    pub fn server_config(&self, world: &World) -> Result<Arc<ServerConfig>, KeysError> {
+        server_config(self.ca_pem(), &self.serving, world)
+    }
+
+    /// The side of a client that trusts this cluster, and shows `pair` when there is one.
+    pub fn client_config(
+        &self,
+        pair: Option<&Pair>,
+        world: &World,
+    ) -> Result<Arc<ClientConfig>, KeysError> {
+        client_config(self.ca_pem(), pair, world)
+    }
+
+    /// The `user` entry of a kubeconfig, as a JSON (hence YAML) map.
+    pub fn kubeconfig_user(pair: &Pair) -> serde_json::Value {
+        serde_json::json!({
+            "client-certificate-data": STANDARD.encode(&pair.certificate),
+            "client-key-data": STANDARD.encode(&pair.key),
+        })
+    }
+
+    /// The `cluster` entry of a kubeconfig.
+    pub fn kubeconfig_cluster(&self, server: &str) -> serde_json::Value {
+        serde_json::json!({
+            "certificate-authority-data": STANDARD.encode(self.ca_pem()),
+            "server": server,
+        })
+    }
+}
+
+/// A server that shows `pair` and checks client certificates against `ca` (PEM).
+pub fn server_config(ca: &str, pair: &Pair, world: &World) -> Result<Arc<ServerConfig>, KeysError> {
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(ca)?), provider())
+        .allow_unauthenticated()
+        .build()
+        .map_err(wrong)?;
+    let (chain, key) = decode(pair)?;
+    let mut config = ServerConfig::builder_with_details(provider(), Arc::new(Clock(world.clone())))
+        .with_safe_default_protocol_versions()
+        .map_err(wrong)?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(chain, key)
+        .map_err(wrong)?;
+    config.alpn_protocols = PROTOCOLS.iter().map(|p| p.to_vec()).collect();
+    Ok(Arc::new(config))
+}
+
+/// A client that trusts `ca` (PEM) and shows `pair`, or nothing.
+pub fn client_config(
+    ca: &str,
+    pair: Option<&Pair>,
+    world: &World,
+) -> Result<Arc<ClientConfig>, KeysError> {
+    let builder = ClientConfig::builder_with_details(provider(), Arc::new(Clock(world.clone())))
+        .with_safe_default_protocol_versions()
+        .map_err(wrong)?
+        .with_root_certificates(roots(ca)?);
+    let mut config = match pair {
+        None => builder.with_no_client_auth(),
+        Some(pair) => {
+            let (chain, key) = decode(pair)?;
+            builder.with_client_auth_cert(chain, key).map_err(wrong)?
+        }
+    };
+    config.alpn_protocols = PROTOCOLS.iter().map(|p| p.to_vec()).collect();
+    Ok(Arc::new(config))
+}
+
+/// The user that a verified client certificate names: the common name, the organizations as groups.
+/// `None` when it names nobody, which makes the caller anonymous.
+pub fn user(der: &[u8]) -> Option<User> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    let subject = certificate.subject();
+    let name = subject.iter_common_name().last()?.as_str().ok()?.to_owned();
+    let groups = subject.iter_organization().filter_map(|o| Some(o.as_str().ok()?.to_owned()));
+    let uid = subject
+        .iter_attributes()
+        .find(|a| a.attr_type().to_id_string() == UID_OID)
+        .and_then(|a| a.as_str().ok());
+    let digest = ring::digest::digest(&ring::digest::SHA256, der);
+    let credential = format!("X509SHA256={}", skiff_base::id::hex(digest.as_ref()));
+    (!name.is_empty()).then(|| User {
+        groups: groups.collect(),
+        uid: uid.unwrap_or("").to_owned(),
+        extra: vec![(crate::identity::token::CREDENTIAL_ID.to_owned(), vec![credential])],
+        name,
+    })
+}
+
+/// The World as TLS sees it.
+#[derive(Clone)]
+struct Clock(World);
+
+impl std::fmt::Debug for Clock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Clock")
+    }
+}
+
+impl TimeProvider for Clock {
+    fn current_time(&self) -> Option<UnixTime> {
+        let seconds = u64::try_from(self.0.now().as_second()).ok()?;
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
+    }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+fn roots(ca: &str) -> Result<RootCertStore, KeysError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
+        roots.add(certificate.map_err(wrong)?).map_err(wrong)?;
+    }
+    Ok(roots)
+}
+
+type Decoded = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+fn decode(pair: &Pair) -> Result<Decoded, KeysError> {
+    let chain = CertificateDer::pem_slice_iter(pair.certificate.as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(wrong)?;
+    let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).map_err(wrong)?;
+    Ok((chain, key))
+}
+
+fn wrong(error: impl std::fmt::Display) -> KeysError {
+    KeysError::Tls { why: error.to_string() }
+}

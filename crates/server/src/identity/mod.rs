@@ -1,0 +1,7 @@
+//! Identity: who somebody is, by certificate, token or as whom they may act; and the keys that this rests on.
+//! Never what they may do: that is [`crate::authorize`].
+
+pub mod authenticate;
+pub(crate) mod impersonate;
+pub mod keys;
+pub mod token;

@@ -1,0 +1,127 @@
+//! `/metrics` in the Prometheus text format: what was asked, what is limited, and how full each limit is.
+
+use crate::Server;
+use crate::rim::limit::{CONNECTIONS_MOST, Limits, REQUESTS_MOST, Refused, Sort};
+use skiff_store::Histogram;
+use std::fmt::Write;
+
+/// Counters, gauges and histograms of the server and its store.
+pub fn text(server: &Server) -> String {
+    let mut page = Page(String::new());
+    page.requests(server);
+    page.limits(&server.limits);
+    let stats = server.store.stats();
+    for (name, help, value) in [
+        ("records", "Objects in the store.", stats.records as f64),
+        ("record_bytes", "Bytes of the newest bodies in memory.", stats.record_bytes as f64),
+        ("window_events", "Events in memory for watches.", stats.window_events as f64),
+        ("window_bytes", "Bytes of those events.", stats.window_bytes as f64),
+        ("watches", "Watches that are open.", stats.watches as f64),
+        ("watch_queued", "Events that wait for a watcher.", stats.watch_queued as f64),
+        ("watch_behind_total", "How often a watcher outran its queue.", stats.watch_behind as f64),
+        ("commit_queued", "Writes that wait for the disk.", stats.commit_queued as f64),
+        ("commit_queued_bytes", "Bytes of those writes.", stats.commit_queued_bytes as f64),
+        ("disk_bytes", "Bytes of the log's files.", stats.disk_bytes as f64),
+        ("full", "1 while the disk is full.", f64::from(u8::from(stats.full))),
+    ] {
+        let name = format!("skiff_store_{name}");
+        page.head(&name, "gauge", help);
+        page.row(&name, "", value);
+    }
+    page.histogram(
+        "skiff_store_commit_us",
+        "Microseconds until a group is durable.",
+        &stats.commit_us,
+    );
+    page.histogram("skiff_store_group_writes", "Writes that share an fsync.", &stats.group_writes);
+    page.unreadable(server);
+    page.0
+}
+
+struct Page(String);
+
+impl Page {
+    fn requests(&mut self, server: &Server) {
+        let name = "apiserver_request_total";
+        let help = "[STABLE] Counter of apiserver requests by verb, dry run, group, version, resource, \
+                    subresource, scope, component and HTTP response code.";
+        self.head(name, "counter", help);
+        for ((labels, code), count) in server.requests.answered() {
+            self.row(name, &format!("code=\"{code}\",{labels}"), count as f64);
+        }
+        let name = "apiserver_longrunning_requests";
+        self.head(name, "gauge", "[STABLE] Long-running requests (watch, exec, log) that run now.");
+        for (labels, count) in server.requests.running() {
+            self.row(name, &format!("{labels:#}"), count as f64);
+        }
+    }
+
+    fn unreadable(&mut self, server: &Server) {
+        let name = "skiff_unreadable_objects";
+        self.head(name, "gauge", "Stored objects that cannot be read, by resource.");
+        let mut counts = std::collections::BTreeMap::<String, u32>::new();
+        for key in server.unreadable.present(&*server.store) {
+            *counts.entry(key.split('/').next().unwrap_or("").to_owned()).or_default() += 1;
+        }
+        for (resource, count) in counts {
+            self.row(name, &format!("resource=\"{resource}\""), f64::from(count));
+        }
+    }
+
+    fn limits(&mut self, limits: &Limits) {
+        let name = "apiserver_current_inflight_requests";
+        self.head(name, "gauge", "[STABLE] Requests that run now, by limit.");
+        for (kind, running) in Sort::NAMES.iter().zip(limits.running()) {
+            self.row(name, &format!("request_kind=\"{kind}\""), running as f64);
+        }
+        let name = "skiff_inflight_requests_limit";
+        self.head(name, "gauge", "How many of them may run.");
+        for (kind, most) in Sort::NAMES.iter().zip(REQUESTS_MOST) {
+            self.row(name, &format!("request_kind=\"{kind}\""), most as f64);
+        }
+        self.head("skiff_connections", "gauge", "Connections that are open.");
+        self.row("skiff_connections", "", limits.connected() as f64);
+        self.head("skiff_connections_limit", "gauge", "How many of them may be; others wait.");
+        self.row("skiff_connections_limit", "", CONNECTIONS_MOST as f64);
+        let (held, most) = limits.bodies();
+        self.head("skiff_body_bytes", "gauge", "Bytes of request bodies that are held now.");
+        self.row("skiff_body_bytes", "", held as f64);
+        self.head("skiff_body_bytes_limit", "gauge", "How many may be, and one body more.");
+        self.row("skiff_body_bytes_limit", "", most as f64);
+        self.head("skiff_guests", "gauge", "Connections of peers who have not said who they are.");
+        self.row("skiff_guests", "", limits.guests() as f64);
+        let name = "skiff_refused_total";
+        self.head(name, "counter", "Requests and connections turned away, by limit.");
+        for (limit, count) in Refused::NAMES.iter().zip(limits.refused()) {
+            self.row(name, &format!("limit=\"{limit}\""), count as f64);
+        }
+    }
+
+    fn head(&mut self, name: &str, sort: &str, help: &str) {
+        self.line(&format!("# HELP {name} {help}\n# TYPE {name} {sort}"));
+    }
+
+    fn row(&mut self, name: &str, labels: &str, value: f64) {
+        match labels {
+            "" => self.line(&format!("{name} {value}")),
+            labels => self.line(&format!("{name}{{{labels}}} {value}")),
+        }
+    }
+
+    /// Bucket i of the store's histograms counts values below 2^i.
+    fn histogram(&mut self, name: &str, help: &str, of: &Histogram) {
+        self.head(name, "histogram", help);
+        let mut sum = 0;
+        for (i, count) in of.buckets.iter().enumerate() {
+            sum += count;
+            self.row(&format!("{name}_bucket"), &format!("le=\"{}\"", (1u64 << i) - 1), sum as f64);
+        }
+        self.row(&format!("{name}_bucket"), "le=\"+Inf\"", of.count as f64);
+        self.row(&format!("{name}_sum"), "", of.sum as f64);
+        self.row(&format!("{name}_count"), "", of.count as f64);
+    }
+
+    fn line(&mut self, text: &str) {
+        writeln!(self.0, "{text}").expect("writing to a String cannot fail");
+    }
+}

@@ -1,0 +1,351 @@
+//! GET and LIST: records of the store become answers, whole or page by page, at the newest or a named revision
+//! (API concepts page "Resource versions", "Retrieving large results sets in chunks").
+
+pub(crate) mod facets;
+pub(crate) mod scale;
+pub(crate) mod select;
+pub mod unreadable;
+pub(crate) mod watch;
+
+use crate::Server;
+use crate::read::select::Selection;
+use crate::request::Request;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::StatusCode;
+use serde_json::{Value, json};
+use skiff_api::Status;
+use skiff_api::kind::{Does, Kind, Verb};
+use skiff_api::object::Object;
+use skiff_api::wire::{Answer, Body, List, Stored};
+use skiff_store::{ListRequest, ReadError, Record, Revision};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a read waits for a revision that is not there yet.
+const FUTURE_WAIT: Duration = Duration::from_secs(3);
+/// How many records are looked at before a page with a selector is given out to the scheduler again.
+const CHUNK: usize = 500;
+
+/// GET of one object, or of a part of it.
+pub async fn get(server: &Arc<Server>, request: &Request) -> Result<Answer, Status> {
+    if let Some(revision) = revision_option(request, "resourceVersion")? {
+        wait_for(server, revision).await?;
+    }
+    let record = server.store.get(&request.key()).ok_or_else(|| request.not_found())?;
+    let stored = stored(server, &request.kind, &record)?;
+    let entry = request.kind.subresource(&request.resource.subresource);
+    if let Some(Does::Scale(paths)) = entry.map(|e| &e.does) {
+        let object = Object::new(stored.tree().map_err(Status::internal)?);
+        return Ok(Answer::json(StatusCode::OK, crate::read::scale::show(&object, paths).value()));
+    }
+    Ok(Answer::new(StatusCode::OK, Body::Object(stored)))
+}
+
+/// LIST, filtered and paged.
+pub async fn list(server: &Arc<Server>, request: &Request) -> Result<Answer, Status> {
+    let selection = Selection::of(request)?;
+    let limit = number_option(request, "limit")?.filter(|n| *n > 0);
+    let (at, after) = start(server, request, limit).await?;
+    let mut page = Page { at, after, ..Page::default() };
+    page.fill(server, request, &selection, limit).await?;
+    let next = match page.more {
+        true => continue_token(&request.kind, page.revision, page.after.as_deref().unwrap_or("")),
+        false => String::new(),
+    };
+    let head = head(&request.kind);
+    let (mut items, mut unreadable) = (Vec::with_capacity(page.records.len()), Vec::new());
+    for record in &page.records {
+        match stored_under(&head, server, &request.kind, record) {
+            Ok(stored) => items.push(stored),
+            // It stops no list of others.
+            Err(status) => {
+                unreadable.push(crate::read::unreadable::place(&record.key).to_owned());
+                request.warn(status.message);
+            }
+        }
+    }
+    Ok(Answer::new(
+        StatusCode::OK,
+        Body::List(List {
+            head: list_head(&request.kind),
+            revision: page.revision.0,
+            items,
+            next,
+            remaining: (page.more && selection.is_everything()).then_some(page.remaining as u64),
+            headed_items: request.kind.is_custom(),
+            unreadable,
+        }),
+    ))
+}
+
+/// A page while it is filled.
+#[derive(Default)]
+struct Page {
+    at: Option<Revision>,
+    after: Option<Arc<str>>,
+    revision: Revision,
+    records: Vec<Arc<Record>>,
+    more: bool,
+    remaining: usize,
+}
+
+impl Page {
+    /// Reads the store in chunks until the page is full or the records end. All chunks are of one snapshot.
+    async fn fill(
+        &mut self,
+        server: &Server,
+        request: &Request,
+        selection: &Selection,
+        limit: Option<usize>,
+    ) -> Result<(), Status> {
+        loop {
+            let wanted = limit.map(|limit| match selection.is_everything() {
+                true => limit - self.records.len(),
+                false => CHUNK,
+            });
+            let listed = server
+                .store
+                .list(ListRequest {
+                    scope: selection.scope(&request.kind, &request.resource.namespace),
+                    facet: selection.facet(),
+                    after: self.after.clone(),
+                    limit: wanted,
+                    at: self.at,
+                })
+                .await
+                .map_err(|error| read_error(error, request.query.get("continue").is_some()))?;
+            self.revision = listed.revision;
+            self.remaining = listed.remaining;
+            self.more = listed.remaining > 0;
+            for record in listed.records {
+                if limit.is_some_and(|limit| self.records.len() >= limit) {
+                    self.more = true;
+                    return Ok(());
+                }
+                self.after = Some(record.key.clone());
+                if selection.matches(&record) {
+                    self.records.push(record);
+                }
+            }
+            let full = limit.is_none_or(|limit| self.records.len() >= limit);
+            if full || !self.more {
+                return Ok(());
+            }
+            self.at = Some(self.revision);
+        }
+    }
+}
+
+/// Where a list begins: at a snapshot, behind the page before.
+async fn start(
+    server: &Server,
+    request: &Request,
+    limit: Option<usize>,
+) -> Result<(Option<Revision>, Option<Arc<str>>), Status> {
+    let revision = revision_option(request, "resourceVersion")?;
+    let matching = request.query.get("resourceVersionMatch");
+    check_match(request, matching)?;
+    if let Some(token) = request.query.get("continue") {
+        if revision.is_some_and(|r| r.0 != 0) {
+            let why = "specifying resource version is not allowed when using continue";
+            return Err(Status::bad_request(why));
+        }
+        return read_token(&request.kind, token);
+    }
+    let Some(revision) = revision.filter(|r| r.0 > 0) else { return Ok((None, None)) };
+    wait_for(server, revision).await?;
+    let exact = matching == Some("Exact") || (matching.is_none() && limit.is_some());
+    Ok((exact.then_some(revision), None))
+}
+
+/// The rules of `resourceVersionMatch` on lists (API reference: ListOptions).
+fn check_match(request: &Request, matching: Option<&str>) -> Result<(), Status> {
+    let mut errors = skiff_api::errors::Errors::new();
+    if let Some(matching) = matching {
+        check_revision_match(request, matching, &mut errors);
+    }
+    if request.query.get("sendInitialEvents").is_some() {
+        let path = skiff_api::errors::Path::new("sendInitialEvents");
+        errors.forbidden(&path, "sendInitialEvents is forbidden for list");
+    }
+    if errors.is_empty() { Ok(()) } else { Err(list_options_invalid(&errors)) }
+}
+
+fn check_revision_match(request: &Request, matching: &str, errors: &mut skiff_api::errors::Errors) {
+    let path = skiff_api::errors::Path::new("resourceVersionMatch");
+    let revision = request.query.get("resourceVersion");
+    if request.query.get("continue").is_some() {
+        errors.forbidden(&path, "resourceVersionMatch is forbidden when continue is provided");
+    }
+    if revision.is_none() {
+        errors.forbidden(
+            &path,
+            "resourceVersionMatch is forbidden unless resourceVersion is provided",
+        );
+    }
+    match matching {
+        "Exact" if revision == Some("0") => {
+            let why = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
+            errors.forbidden(&path, why);
+        }
+        "Exact" | "NotOlderThan" => {}
+        other => errors.not_supported(&path, other, &["Exact", "NotOlderThan", ""]),
+    }
+}
+
+/// The refusal of list or watch options.
+pub fn list_options_invalid(errors: &skiff_api::errors::Errors) -> Status {
+    let about = skiff_api::status::About { group: "meta.k8s.io", resource: "ListOptions" };
+    Status::invalid(about, "", errors)
+}
+
+/// A number in the query, in Go's words when it is none.
+pub fn number_option(request: &Request, key: &str) -> Result<Option<usize>, Status> {
+    let Some(text) = request.query.get(key) else { return Ok(None) };
+    match text.parse::<i64>() {
+        Ok(number) => Ok(usize::try_from(number).ok()),
+        Err(_) => {
+            Err(Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax")))
+        }
+    }
+}
+
+/// A revision in the query; 0 is "any".
+pub fn revision_option(request: &Request, key: &str) -> Result<Option<Revision>, Status> {
+    let Some(text) = request.query.get(key) else { return Ok(None) };
+    match text.parse() {
+        Ok(number) => Ok(Some(Revision(number))),
+        Err(_) => {
+            let mut errors = skiff_api::errors::Errors::new();
+            let why = format!("strconv.ParseUint: parsing {text:?}: invalid syntax");
+            errors.invalid(&skiff_api::errors::Path::new(key), text, &why);
+            // Upstream gives a list's bad revision a code, and a get's and a watch's none.
+            match request.verb {
+                Verb::List | Verb::DeleteCollection => {
+                    let message = format!("invalid resource version: {}", errors.text());
+                    Err(Status::bad_request(message))
+                }
+                _ => Err(Status::new(500, "", errors.text())),
+            }
+        }
+    }
+}
+
+/// Waits until a revision is there; one that does not come in time is refused as too large.
+pub async fn wait_for(server: &Server, revision: Revision) -> Result<(), Status> {
+    let current = server.store.current();
+    if revision <= current {
+        return Ok(());
+    }
+    // Who waits keeps the place of a read; when many do, the next one is told at once.
+    let waiting = server.limits.future();
+    let wait = async {
+        let _waiting = waiting.ok()?;
+        server.world.within(FUTURE_WAIT, server.store.wait_for(revision)).await
+    };
+    match wait.await {
+        Some(Ok(())) => Ok(()),
+        Some(Err(error)) => Err(read_error(error, false)),
+        None => {
+            let text =
+                format!("Too large resource version: {}, current: {}", revision.0, current.0);
+            let message = format!("Timeout: {text}");
+            let causes = json!([{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]);
+            Err(Status {
+                details: Some(json!({"causes": causes, "retryAfterSeconds": 1})),
+                ..Status::timeout(message)
+            })
+        }
+    }
+}
+
+/// What a failed read tells the client.
+pub fn read_error(error: ReadError, continuing: bool) -> Status {
+    match error {
+        ReadError::Compacted { .. } if continuing => Status::expired(
+            "The provided continue parameter is too old to display a consistent list result. You can start a new list \
+             without the continue parameter.",
+        ),
+        ReadError::Compacted { asked, oldest } => Status::expired(format!(
+            "The resourceVersion for the provided list is too old. ({} < {})",
+            asked.0, oldest.0
+        )),
+        ReadError::Future { asked, current } => {
+            let text =
+                format!("Timeout: Too large resource version: {}, current: {}", asked.0, current.0);
+            Status::timeout(text)
+        }
+        ReadError::Stopped(why) => Status::internal(why),
+    }
+}
+
+/// A record as this face of its kind shows it. Bodies of the current schema are shared as they are.
+pub fn stored(server: &Server, kind: &Kind, record: &Record) -> Result<Stored, Status> {
+    stored_under(&head(kind), server, kind, record)
+}
+
+/// The same where many are shown: they share the head of their kind.
+pub fn stored_under(
+    head: &Arc<str>,
+    server: &Server,
+    kind: &Kind,
+    record: &Record,
+) -> Result<Stored, Status> {
+    if let Some(why) = server.unreadable.why(record) {
+        return Err(crate::read::unreadable::refusal(server, kind, record, &why));
+    }
+    let mut body = record.body.clone();
+    if kind.convert.is_some() || record.generation != kind.generation {
+        body = crate::request::codec::renew(server, kind, record)?;
+    }
+    Ok(Stored { head: head.clone(), revision: record.revision.0, body })
+}
+
+/// `"kind":"Pod","apiVersion":"v1",`
+pub fn head(kind: &Kind) -> Arc<str> {
+    type_head(&kind.api_version(), &kind.kind)
+}
+
+/// `"kind":"PodList","apiVersion":"v1",`
+pub fn list_head(kind: &Kind) -> Arc<str> {
+    type_head(&kind.api_version(), &kind.list_kind)
+}
+
+fn type_head(api_version: &str, kind: &str) -> Arc<str> {
+    format!("\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",").into()
+}
+
+/// A token that names the snapshot and the last key of a page, in the form that clients may look into.
+fn continue_token(kind: &Kind, revision: Revision, last: &str) -> String {
+    let start = last.strip_prefix(&*kind.storage).unwrap_or(last);
+    let token =
+        json!({"v": "meta.k8s.io/v1", "rv": revision.0, "start": format!("{}\u{0}", &start[1..])});
+    URL_SAFE_NO_PAD.encode(token.to_string())
+}
+
+fn read_token(kind: &Kind, token: &str) -> Result<(Option<Revision>, Option<Arc<str>>), Status> {
+    let bad = |why: String| {
+        Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"))
+    };
+    let bytes =
+        URL_SAFE_NO_PAD.decode(token.trim_end_matches('=')).map_err(|e| bad(e.to_string()))?;
+    let value = skiff_api::json::parse(&bytes).map_err(bad)?.value;
+    let version = value.get("v").and_then(Value::as_str).unwrap_or("");
+    if version != "meta.k8s.io/v1" {
+        return Err(bad(format!("server does not recognize this encoded version {version}")));
+    }
+    let revision = value.get("rv").and_then(Value::as_u64).filter(|r| *r > 0);
+    let start = value.get("start").and_then(Value::as_str).unwrap_or("");
+    let Some(revision) = revision else {
+        return Err(bad(format!("incorrect encoded start resourceVersion (version {version})")));
+    };
+    if start.is_empty() {
+        return Err(bad(format!("empty encoded start key (version {version})")));
+    }
+    if start.split('/').any(|part| part == "..") {
+        return Err(bad(start.to_owned()));
+    }
+    let after = format!("{}/{}", kind.storage, start.trim_end_matches('\u{0}'));
+    Ok((Some(Revision(revision)), Some(after.into())))
+}

@@ -1,0 +1,266 @@
+//! WATCH: the store's events become frames: filtered by selectors, ended by time, with bookmarks in between
+//! (API concepts page "Efficient detection of changes"; KEP-3157 for the initial events of a WatchList).
+
+use crate::Server;
+use crate::read;
+use crate::read::select::Selection;
+use crate::request::Request;
+use futures_util::stream::{self, StreamExt};
+use http::StatusCode;
+use skiff_api::Status;
+use skiff_api::errors::{Errors, Path};
+use skiff_api::kind::Kind;
+use skiff_api::registry::Registry;
+use skiff_api::wire::{Answer, Body, Frame};
+use skiff_store::{
+    Event, Record, Revision, Watch, WatchError, WatchItem, WatchRequest, WatchStart,
+};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often a client that wants bookmarks gets one while nothing happens.
+const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+/// Watches without `timeoutSeconds` end after this time and up to as much again, so that clients spread.
+const SHORTEST: Duration = Duration::from_secs(1800);
+
+/// Answers with a stream of frames.
+pub async fn watch(server: &Arc<Server>, request: &Request) -> Result<Answer, Status> {
+    let selection = Selection::of(request)?;
+    let revision = read::revision_option(request, "resourceVersion")?.unwrap_or_default();
+    let initial_end = wants_initial_events(request)?;
+    let from_state = match initial_end {
+        Some(wanted) => wanted,
+        None => revision.0 == 0,
+    };
+    let start = match (from_state, revision.0) {
+        (true, _) => WatchStart::Initial,
+        (false, 0) => WatchStart::Now,
+        (false, _) => WatchStart::After(revision),
+    };
+    let asked = WatchRequest {
+        scope: selection.scope(&request.kind, &request.resource.namespace),
+        facet: selection.facet(),
+        start,
+    };
+    let timeout = match read::number_option(request, "timeoutSeconds")?.filter(|s| *s > 0) {
+        Some(seconds) => Duration::from_secs(seconds as u64),
+        None => SHORTEST + Duration::from_secs(server.world.below(SHORTEST.as_secs())),
+    };
+    if revision > server.store.current() {
+        return Ok(future(server, revision, timeout));
+    }
+    let source = match server.store.watch(asked) {
+        Ok(source) => source,
+        // Too old a start is told inside the stream, where clients look for it.
+        Err(error) => return Ok(answer_error(read::read_error(error, false), revision)),
+    };
+    let bookmarks = request.query.flag("allowWatchBookmarks");
+    let state = State {
+        server: server.clone(),
+        kind: request.kind.clone(),
+        kinds: server.kinds.changes(),
+        head: read::head(&request.kind),
+        selection,
+        source,
+        ready: VecDeque::new(),
+        deadline: server.world.uptime() + timeout,
+        bookmarks,
+        next_bookmark: server.world.uptime() + BOOKMARK_EVERY,
+        initial_end: (initial_end == Some(true) && bookmarks).then(Vec::new),
+        ended: false,
+    };
+    let frames =
+        stream::unfold(state, |mut state| async move { Some((state.next().await?, state)) });
+    Ok(Answer::new(StatusCode::OK, Body::Watch(Box::pin(frames))))
+}
+
+/// A watch from a revision that is not there yet: silent until then, and over. The client starts again from there.
+fn future(server: &Arc<Server>, revision: Revision, timeout: Duration) -> Answer {
+    let server = server.clone();
+    let wait = async move {
+        // Whether the revision came, the time is up or the store stopped: the watch ends.
+        let _ = server.world.within(timeout, server.store.wait_for(revision)).await;
+        None
+    };
+    let frames = stream::once(wait).filter_map(std::future::ready);
+    Answer::new(StatusCode::OK, Body::Watch(Box::pin(frames)))
+}
+
+fn answer_error(status: Status, revision: Revision) -> Answer {
+    let status = match status.code {
+        410 => {
+            Status::expired(format!("too old resource version: {} ({})", revision.0, revision.0))
+        }
+        _ => status,
+    };
+    Answer::new(StatusCode::OK, Body::Watch(Box::pin(stream::iter([Frame::Error(status)]))))
+}
+
+/// `sendInitialEvents` with its rules; `None` when it is not given.
+fn wants_initial_events(request: &Request) -> Result<Option<bool>, Status> {
+    let mut errors = Errors::new();
+    let matching = Path::new("resourceVersionMatch");
+    let asked = request.query.get("sendInitialEvents").map(|text| !matches!(text, "false" | "0"));
+    match (asked, request.query.get("resourceVersionMatch")) {
+        (None, None) => {}
+        (None, Some(_)) => {
+            errors.forbidden(
+                &matching,
+                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            );
+        }
+        (Some(_), None) => errors.forbidden(
+            &matching,
+            "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+        ),
+        (Some(_), Some("NotOlderThan")) => {}
+        (Some(_), Some(other)) => {
+            let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+            errors.forbidden(&matching, why);
+            errors.not_supported(&matching, other, &["NotOlderThan"]);
+        }
+    }
+    if request.query.get("continue").is_some() {
+        let why = "resourceVersionMatch is forbidden when continue is provided";
+        errors.forbidden(&matching, why);
+    }
+    if errors.is_empty() { Ok(asked) } else { Err(read::list_options_invalid(&errors)) }
+}
+
+/// Waits until a custom kind is no longer served as it was when the watch began.
+async fn superseded(kinds: &mut tokio::sync::watch::Receiver<Arc<Registry>>, kind: &Arc<Kind>) {
+    if !kind.is_custom() {
+        return std::future::pending().await;
+    }
+    let gone = |registry: &Arc<Registry>| {
+        let found = registry.find(&kind.group, &kind.version, &kind.plural);
+        found.is_none_or(|found| !Arc::ptr_eq(found, kind))
+    };
+    if kinds.wait_for(gone).await.is_err() {
+        // The sender lives as long as the server: there is nobody left to tell.
+        std::future::pending().await
+    }
+}
+
+struct State {
+    server: Arc<Server>,
+    kind: Arc<Kind>,
+    kinds: tokio::sync::watch::Receiver<Arc<Registry>>,
+    head: Arc<str>,
+    selection: Selection,
+    source: Watch,
+    /// Frames that one event became (an error frame ends the stream).
+    ready: VecDeque<Frame>,
+    deadline: Duration,
+    bookmarks: bool,
+    next_bookmark: Duration,
+    /// A bookmark that ends the initial events is still owed, and names what could not be read of them.
+    initial_end: Option<Vec<String>>,
+    ended: bool,
+}
+
+impl State {
+    async fn next(&mut self) -> Option<Frame> {
+        loop {
+            if let Some(frame) = self.ready.pop_front() {
+                return Some(frame);
+            }
+            if self.ended {
+                return None;
+            }
+            let world = self.server.world.clone();
+            let wake =
+                if self.bookmarks { self.next_bookmark.min(self.deadline) } else { self.deadline };
+            let left = wake.saturating_sub(world.uptime());
+            let next = async {
+                tokio::select! {
+                    biased;
+                    item = self.source.next() => Some(item),
+                    () = superseded(&mut self.kinds, &self.kind) => None,
+                }
+            };
+            match world.within(left, next).await.map(|next| next.unwrap_or(None)) {
+                Some(Some(Ok(item))) => self.take(item),
+                Some(Some(Err(error))) => self.fail(error),
+                Some(None) => return None,
+                None if world.uptime() >= self.deadline => return None,
+                None => {
+                    self.next_bookmark = world.uptime() + BOOKMARK_EVERY;
+                    let revision = self.source.progress();
+                    self.ready.push_back(self.bookmark(revision, None));
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, item: WatchItem) {
+        match item {
+            WatchItem::Initial(record) => {
+                if self.selection.matches(&record) {
+                    self.push(&record, None, Frame::Added);
+                }
+            }
+            WatchItem::InitialEnd(revision) => {
+                if let Some(unreadable) = self.initial_end.take() {
+                    self.ready.push_back(self.bookmark(revision, Some(unreadable)));
+                }
+            }
+            WatchItem::Event(event) => self.take_event(&event),
+            WatchItem::Progress(revision) if self.bookmarks => {
+                self.ready.push_back(self.bookmark(revision, None));
+            }
+            WatchItem::Progress(_) => {}
+        }
+    }
+
+    /// An event as a watcher with this selection sees it: entering is ADDED, leaving is DELETED.
+    fn take_event(&mut self, event: &Event) {
+        let matching = |record: &Option<Arc<Record>>| {
+            record.as_ref().filter(|record| self.selection.matches(record)).cloned()
+        };
+        let (old, new) = (matching(&event.old), matching(&event.new));
+        match (old, new) {
+            (None, Some(new)) => self.push(&new, None, Frame::Added),
+            (Some(_), Some(new)) => self.push(&new, None, Frame::Modified),
+            (Some(old), None) => self.push(&old, Some(event.revision), Frame::Deleted),
+            (None, None) => {}
+        }
+    }
+
+    /// What cannot be read is left out, until it goes: then the watch ends, for whoever knew it has to look anew.
+    fn push(
+        &mut self,
+        record: &Record,
+        revision: Option<Revision>,
+        frame: fn(skiff_api::wire::Stored) -> Frame,
+    ) {
+        match read::stored_under(&self.head, &self.server, &self.kind, record) {
+            Ok(mut stored) => {
+                stored.revision = revision.unwrap_or(record.revision).0;
+                self.ready.push_back(frame(stored));
+            }
+            Err(_) if revision.is_none() => {
+                let place = crate::read::unreadable::place(&record.key);
+                self.initial_end.iter_mut().for_each(|list| list.push(place.to_owned()));
+            }
+            Err(status) => {
+                self.ready.push_back(Frame::Error(status));
+                self.ended = true;
+            }
+        }
+    }
+
+    fn fail(&mut self, error: WatchError) {
+        let status = match error {
+            slow @ WatchError::TooSlow { .. } => Status::expired(slow.to_string()),
+            WatchError::Stopped(why) => Status::internal(why),
+        };
+        self.ready.push_back(Frame::Error(status));
+        self.ended = true;
+    }
+
+    fn bookmark(&self, revision: Revision, initial_end: Option<Vec<String>>) -> Frame {
+        Frame::Bookmark { head: self.head.clone(), revision: revision.0, initial_end }
+    }
+}

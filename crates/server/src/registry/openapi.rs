@@ -1,0 +1,130 @@
+//! `/openapi/v3`: the index, and one document for each group and version, made on demand from the registry and kept
+//! nowhere. A document's address carries a fingerprint of its kinds, so that clients may keep it forever.
+//! `/openapi/v2`: one document of everything, whose tag is such a fingerprint too.
+
+use crate::Server;
+use crate::request::url::Query;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use skiff_api::Status;
+use skiff_api::kind::{Kind, Verb};
+use skiff_api::registry::Registry;
+use skiff_api::schema::openapi::{self, KindRef, Source, Subresource};
+use skiff_api::schema::openapi_v2::{self, Form};
+use skiff_api::wire::{Answer, Body};
+use std::sync::Arc;
+
+/// `rest` is what follows `/openapi/v3/`: nothing for the index, else the path of a group and version.
+pub fn answer(server: &Arc<Server>, rest: &[&str], query: &Query) -> Result<Answer, Status> {
+    let registry = server.kinds.now();
+    if rest.is_empty() {
+        let paths = paths(&registry);
+        let documents = paths.iter().map(|path| {
+            let print = with_kinds(&registry, Some(path), openapi::fingerprint);
+            (path.as_str(), print)
+        });
+        return Ok(Answer::json(StatusCode::OK, &openapi::index(documents)));
+    }
+    let path = rest.join("/");
+    if !paths(&registry).contains(&path) {
+        return Ok(Answer::new(StatusCode::NOT_FOUND, Body::Bytes(Bytes::new())));
+    }
+    let bytes = with_kinds(&registry, Some(&path), openapi::document);
+    let mut answer =
+        Answer::new(StatusCode::OK, Body::Bytes(bytes.into())).typed("application/json");
+    if query.get("hash").is_some() {
+        // The address names the content: RFC 8246.
+        let forever = HeaderValue::from_static("public, immutable, max-age=31536000");
+        answer.headers.insert(header::CACHE_CONTROL, forever);
+    }
+    Ok(answer)
+}
+
+/// `/openapi/v2`, in JSON or protobuf. A client that has it already is told so without making it.
+pub fn answer_v2(server: &Arc<Server>, headers: &HeaderMap) -> Result<Answer, Status> {
+    let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("");
+    let form = Form::wanted(accept).ok_or_else(Status::not_acceptable)?;
+    let registry = server.kinds.now();
+    let tag = format!("\"{}{form:?}\"", with_kinds(&registry, None, openapi::fingerprint));
+    let has_it =
+        headers.get(header::IF_NONE_MATCH).is_some_and(|it| it.as_bytes() == tag.as_bytes());
+    let mut answer = match has_it {
+        true => Answer::new(StatusCode::NOT_MODIFIED, Body::Bytes(Bytes::new())),
+        false => {
+            let bytes = with_kinds(&registry, None, |kinds| openapi_v2::document(kinds, form));
+            Answer::new(StatusCode::OK, Body::Bytes(bytes.into())).typed(form.media_type())
+        }
+    };
+    let tag = HeaderValue::from_str(&tag).map_err(Status::internal)?;
+    answer.headers.insert(header::ETAG, tag);
+    answer.headers.insert(header::VARY, HeaderValue::from_static("Accept"));
+    Ok(answer)
+}
+
+/// `api/v1`, `apis/apps/v1`, ...
+fn paths(registry: &Registry) -> Vec<String> {
+    let mut paths: Vec<String> = registry.kinds().iter().map(|kind| path(kind)).collect();
+    paths.sort();
+    paths.dedup();
+    paths
+}
+
+fn path(kind: &Kind) -> String {
+    let root = if kind.group.is_empty() { "api" } else { "apis" };
+    format!("{root}/{}", kind.api_version())
+}
+
+/// Runs `make` over the kinds of one document, or of all.
+fn with_kinds<T>(registry: &Registry, wanted: Option<&str>, make: impl Fn(&[KindRef]) -> T) -> T {
+    let is_wanted = |kind: &&Arc<Kind>| wanted.is_none_or(|wanted| path(kind) == wanted);
+    let kinds: Vec<&Arc<Kind>> = registry.kinds().iter().filter(is_wanted).collect();
+    let names = |verbs: &[Verb]| verbs.iter().map(|verb| verb.name()).collect::<Vec<_>>();
+    let verbs: Vec<Vec<&str>> = kinds.iter().map(|kind| names(kind.verbs)).collect();
+    let below: Vec<Vec<(&str, Vec<&str>, Option<&str>)>> = kinds
+        .iter()
+        .map(|kind| {
+            kind.subresources
+                .iter()
+                .map(|sub| {
+                    let body = sub.body.and_then(|(g, v, k)| skiff_api::schema::gvk(g, v, k));
+                    (&*sub.name, names(sub.verbs), body.map(|body| &*body.name))
+                })
+                .collect()
+        })
+        .collect();
+    let subresources: Vec<Vec<Subresource>> = below
+        .iter()
+        .map(|list| {
+            list.iter()
+                .map(|(name, verbs, definition)| Subresource {
+                    name,
+                    verbs,
+                    definition: *definition,
+                })
+                .collect()
+        })
+        .collect();
+    let refs: Vec<KindRef> = kinds
+        .iter()
+        .zip(&verbs)
+        .zip(&subresources)
+        .map(|((kind, verbs), subresources)| KindRef {
+            group: &kind.group,
+            version: &kind.version,
+            kind: &kind.kind,
+            plural: &kind.plural,
+            namespaced: kind.namespaced(),
+            verbs,
+            source: source(kind),
+            subresources,
+        })
+        .collect();
+    make(&refs)
+}
+
+fn source(kind: &Kind) -> Source<'_> {
+    match &kind.custom {
+        Some(custom) => Source::Custom(&custom.schema),
+        None => Source::BuiltIn(&kind.schema.name),
+    }
+}

@@ -1,0 +1,683 @@
+//! Decode: what a client sent becomes an object of its kind, whatever the verb; and objects become stored bodies.
+//!
+//! Create, update, patch and apply differ here and nowhere else.
+
+use crate::Server;
+use crate::request::{Request, Strictness};
+use bytes::Bytes;
+use serde_json::{Value, json};
+use skiff_api::Status;
+use skiff_api::apply::{self, Force, Set};
+use skiff_api::errors::{Errors, Path};
+use skiff_api::kind::{Does, Kind, Verb};
+use skiff_api::object::Object;
+use skiff_api::schema::decode::{DecodeError, Mode, decode};
+use skiff_api::schema::prune::prune;
+use skiff_api::schema::{Struct, default as schema_default, emit};
+use skiff_api::status::About;
+use skiff_api::time::{Precision, format};
+use skiff_api::wire::Payload;
+use skiff_api::{json as text, patch, protobuf};
+use skiff_base::Time;
+use skiff_store::Record;
+
+const JSON: &str = "application/json";
+const YAML: &str = "application/yaml";
+const JSON_PATCH: &str = "application/json-patch+json";
+const MERGE_PATCH: &str = "application/merge-patch+json";
+const STRATEGIC_PATCH: &str = "application/strategic-merge-patch+json";
+/// Where upstream keeps its types, as its messages name it.
+const SCHEME: &str = "\"pkg/api/legacyscheme/scheme.go:30\"";
+const APPLY_YAML: &str = "application/apply-patch+yaml";
+
+/// What a client sent, read once, before the first try of the bracket.
+pub enum Incoming {
+    /// The whole object (or the whole body of an entry below it).
+    Object(Object),
+    Patch {
+        sort: &'static str,
+        bytes: Bytes,
+    },
+    Apply {
+        config: Value,
+        force: Force,
+    },
+}
+
+impl Incoming {
+    pub fn read(request: &Request) -> Result<Incoming, Status> {
+        if request.verb != Verb::Patch {
+            let accepted = [JSON, YAML, protobuf::MEDIA_TYPE];
+            let sort = media_type(request, &accepted)?;
+            let parsed = match sort {
+                protobuf::MEDIA_TYPE => parse_protobuf(request, body_schema(request)?)?.into(),
+                _ => parse(request, sort)?,
+            };
+            return whole(request, parsed).map(Incoming::Object);
+        }
+        let mut accepted = vec![JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_YAML];
+        if request.kind.is_custom() {
+            accepted.retain(|sort| *sort != STRATEGIC_PATCH);
+        }
+        let sort = media_type(request, &accepted)?;
+        if sort == APPLY_YAML {
+            return read_apply(request);
+        }
+        if request.query.get("force").is_some() {
+            let why = "may not be specified for non-apply patch";
+            return Err(patch_options(|errors| errors.forbidden(&Path::new("force"), why)));
+        }
+        Ok(Incoming::Patch { sort, bytes: payload_bytes(request)? })
+    }
+
+    /// Whether the server is to draw a name.
+    pub fn wants_a_name(&self) -> bool {
+        match self {
+            Incoming::Object(object) => {
+                object.name().is_empty() && !object.text("metadata.generateName").is_empty()
+            }
+            _ => false,
+        }
+    }
+
+    /// The new object, made of the old one where the verb says so.
+    pub fn object(
+        &self,
+        server: &Server,
+        request: &Request,
+        old: Option<&Object>,
+    ) -> Result<Object, Status> {
+        match self {
+            Incoming::Object(object) if request.verb == Verb::Create => Ok(object.clone()),
+            Incoming::Object(object) => self.updated(request, object, old),
+            Incoming::Patch { sort, bytes } => {
+                let old = old.ok_or_else(|| request.not_found())?;
+                patched(request, sort, bytes, old)
+            }
+            Incoming::Apply { config, force } => applied(server, request, config, *force, old),
+        }
+    }
+
+    fn updated(
+        &self,
+        request: &Request,
+        sent: &Object,
+        old: Option<&Object>,
+    ) -> Result<Object, Status> {
+        let entry = request.kind.subresource(&request.resource.subresource);
+        check_names(request, sent)?;
+        match (entry.map(|e| &e.does), old) {
+            (_, None) if !request.kind.creates_on_update => Err(request.not_found()),
+            (Some(Does::Scale(paths)), Some(old)) => {
+                validate_scale(request, sent)?;
+                let mut new = old.clone();
+                new.remove("metadata.resourceVersion");
+                crate::read::scale::put(&mut new, sent, paths);
+                Ok(new)
+            }
+            _ => {
+                let mut new = sent.clone();
+                if request.kind.namespaced() {
+                    new.set_absent("metadata.namespace", &*request.resource.namespace);
+                }
+                Ok(new)
+            }
+        }
+    }
+
+    /// Gives the object its `managedFields`. An apply has them already.
+    pub fn own_fields(
+        &self,
+        server: &Server,
+        request: &Request,
+        new: &mut Object,
+        old: Option<&Object>,
+    ) -> Result<(), Status> {
+        let kind = &request.kind;
+        let entry = kind.subresource(&request.resource.subresource);
+        let acts = entry.filter(|entry| matches!(entry.does, Does::Act));
+        let (schema, version): (&Struct, _) = match acts.and_then(|entry| entry.body) {
+            Some((group, version, _)) => (body_schema(request)?, format!("{group}/{version}")),
+            None => (&kind.schema, kind.api_version()),
+        };
+        emit::emit(new.value_mut(), schema);
+        if matches!(self, Incoming::Apply { .. }) {
+            return Ok(());
+        }
+        with_ownership(server, request, (schema, &version), |write| {
+            apply::update(write, old.map(Object::value), new.value_mut());
+            Ok(())
+        })
+    }
+}
+
+/// Runs `work` with the description of this write that field ownership needs.
+fn with_ownership<T>(
+    server: &Server,
+    request: &Request,
+    (schema, version): (&Struct, &str),
+    work: impl FnOnce(&apply::Write) -> Result<T, Status>,
+) -> Result<T, Status> {
+    let mut reset = Set::default();
+    let entry = request.kind.subresource(&request.resource.subresource);
+    match entry.map(|e| &e.does) {
+        None if request.kind.has_status() => reset.insert(&["status"]),
+        Some(Does::Part { .. }) => reset.insert(&["spec"]),
+        _ => {}
+    }
+    let (manager, now) = (request.manager(), time(server.world.now()));
+    work(&apply::Write {
+        schema,
+        version,
+        subresource: &request.resource.subresource,
+        manager: &manager,
+        now: &now,
+        reset: &reset,
+        convert: None,
+    })
+}
+
+fn read_apply(request: &Request) -> Result<Incoming, Status> {
+    if request.query.get("fieldManager").is_none() {
+        let why = "is required for apply patch";
+        return Err(patch_options(|errors| errors.required(&Path::new("fieldManager"), why)));
+    }
+    let text::Parsed { value: config, odd } = parse(request, APPLY_YAML)?;
+    tell(request, odd, (&request.kind.version, &request.kind.kind))?;
+    let force = if request.query.flag("force") { Force::Yes } else { Force::No };
+    Ok(Incoming::Apply { config, force })
+}
+
+fn patch_options(fill: impl FnOnce(&mut Errors)) -> Status {
+    let mut errors = Errors::new();
+    fill(&mut errors);
+    Status::invalid(About { group: "meta.k8s.io", resource: "PatchOptions" }, "", &errors)
+}
+
+/// A whole object: decoded, with the warnings or refusals that its unknown fields deserve.
+fn whole(request: &Request, parsed: text::Parsed) -> Result<Object, Status> {
+    let text::Parsed { mut value, odd } = parsed;
+    let kind = &request.kind;
+    let entry = kind.subresource(&request.resource.subresource);
+    let (group, version, name) = match entry.and_then(|e| e.body) {
+        Some(body) => body,
+        None => (&*kind.group, &*kind.version, &*kind.kind),
+    };
+    check_type(&mut value, group, version, name)?;
+    decode_as(request, &mut value, odd, body_schema(request)?, (version, name))?;
+    Ok(Object::new(value))
+}
+
+/// The type of the body: the kind's own, or that of an entry below it.
+fn body_schema(request: &Request) -> Result<&Struct, Status> {
+    let entry = request.kind.subresource(&request.resource.subresource);
+    match entry.and_then(|e| e.body) {
+        Some((group, version, kind)) => skiff_api::schema::gvk(group, version, kind)
+            .ok_or_else(|| Status::internal(format!("{kind} has no schema"))),
+        None => Ok(&request.kind.schema),
+    }
+}
+
+fn parse_protobuf(request: &Request, schema: &Struct) -> Result<Value, Status> {
+    protobuf::read(&payload_bytes(request)?, schema)
+        .map_err(|error| Status::bad_request(error.to_string()))
+}
+
+fn mode(request: &Request) -> Result<Mode, Status> {
+    Ok(match request.strictness()? {
+        Strictness::Ignore => Mode::Ignore,
+        Strictness::Warn => Mode::Warn,
+        Strictness::Strict => Mode::Strict,
+    })
+}
+
+/// `odd` is what the reader found odd about the body.
+fn decode_as(
+    request: &Request,
+    value: &mut Value,
+    mut odd: Vec<String>,
+    schema: &Struct,
+    of: (&str, &str),
+) -> Result<(), Status> {
+    let mode = match mode(request)? {
+        Mode::Ignore => Mode::Ignore,
+        // What is unknown is told with what is odd, so it is gathered first.
+        Mode::Warn | Mode::Strict => Mode::Warn,
+    };
+    let custom = request.kind.is_custom() && std::ptr::eq(schema, &*request.kind.schema);
+    let decoded = match custom {
+        true => prune(value, schema, mode),
+        false => decode(value, schema, mode),
+    };
+    odd.extend(decoded.map_err(|error| unfit(of, &error))?);
+    // A custom resource is read before it is compared with its schema: what stands twice comes first.
+    if let (Payload::Bytes(body), false, false) = (&request.payload, custom, odd.is_empty()) {
+        text::places::sort(body, &mut odd);
+    }
+    tell(request, odd, of)
+}
+
+fn unfit((version, name): (&str, &str), error: &DecodeError) -> Status {
+    Status::bad_request(format!(
+        "{name} in version \"{version}\" cannot be handled as a {name}: {error}"
+    ))
+}
+
+/// Fields that are unknown or stand twice: warnings, or a refusal, as `fieldValidation` says.
+fn tell(request: &Request, odd: Vec<String>, of: (&str, &str)) -> Result<(), Status> {
+    match request.strictness()? {
+        Strictness::Strict if !odd.is_empty() => {
+            Err(unfit(of, &DecodeError::Strict(skiff_api::yaml::in_one_text(odd))))
+        }
+        Strictness::Warn => {
+            odd.into_iter().for_each(|text| request.warn(text));
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The type that the body names must be the one of the path; a missing one is filled in.
+fn check_type(value: &mut Value, group: &str, version: &str, kind: &str) -> Result<(), Status> {
+    let expected = skiff_api::kind::api_version(group, version);
+    let text = |key: &str| value.get(key).and_then(Value::as_str).filter(|it| !it.is_empty());
+    let given = (text("apiVersion").unwrap_or(&expected), text("kind").unwrap_or(kind));
+    if given != (&expected, kind) {
+        let (why, by_version) = wrong_type(given, (&expected, kind));
+        let version = given.0.rsplit('/').next().unwrap_or("");
+        return Err(Status::bad_request(match by_version {
+            true => why,
+            false => {
+                format!("{} in version {version:?} cannot be handled as a {kind}: {why}", given.1)
+            }
+        }));
+    }
+    if !value.is_object() {
+        *value = json!({});
+    }
+    value["apiVersion"] = expected.into();
+    value["kind"] = kind.into();
+    Ok(())
+}
+
+/// That a type is not one of the API's.
+pub fn no_kind(kind: &str, version: &str) -> String {
+    format!("no kind {kind:?} is registered for version {version:?} in scheme {SCHEME}")
+}
+
+/// Why an object of one type cannot stand where one of another belongs, as conversion in upstream
+/// finds it; and whether that is so only by its version.
+fn wrong_type((given, given_kind): (&str, &str), (expected, kind): (&str, &str)) -> (String, bool) {
+    let (group, version) = given.split_once('/').unwrap_or(("", given));
+    let known = skiff_api::schema::gvk(group, version, given_kind).is_some();
+    if known && given_kind == kind {
+        let why = format!(
+            "the API version in the data ({given}) does not match the expected API version ({expected})"
+        );
+        return (why, true);
+    }
+    if !known {
+        return (no_kind(given_kind, given), false);
+    }
+    let group = expected.split_once('/').map_or("core", |(group, _)| group);
+    let package = group.split('.').next().unwrap_or(group);
+    let why =
+        format!("converting ({version}.{given_kind}) to ({package}.{kind}): unknown conversion");
+    (why, false)
+}
+
+fn patched(request: &Request, sort: &str, bytes: &[u8], old: &Object) -> Result<Object, Status> {
+    let entry = request.kind.subresource(&request.resource.subresource);
+    if let Some(Does::Scale(paths)) = entry.map(|e| &e.does) {
+        let scale = crate::read::scale::show(old, paths).into_value();
+        let schema = body_schema(request)?;
+        let scale = Object::new(patch(request, sort, bytes, &scale, schema)?);
+        validate_scale(request, &scale)?;
+        let mut new = old.clone();
+        new.remove("metadata.resourceVersion");
+        crate::read::scale::put(&mut new, &scale, paths);
+        return Ok(new);
+    }
+    let kind = &request.kind;
+    let schema = &*kind.schema;
+    let value = patch(request, sort, bytes, old.value(), schema)?;
+    let new = Object::new(value);
+    check_names(request, &new)?;
+    Ok(new)
+}
+
+/// Patches a tree and decodes what comes out. What does not fit is refused as a fault of the patch.
+fn patch(
+    request: &Request,
+    sort: &str,
+    bytes: &[u8],
+    object: &Value,
+    schema: &Struct,
+) -> Result<Value, Status> {
+    let run = || {
+        let object = object.clone();
+        let patched = match sort {
+            JSON_PATCH => patch::json_patch::apply(object, bytes),
+            MERGE_PATCH => patch::merge::apply(object, bytes),
+            _ => patch::strategic::apply(object, bytes, schema),
+        };
+        patched.map_err(|error| refuse_patch(request, error))
+    };
+    let patch::Patched { object: mut value, odd } = run()?;
+    let refuse = |why: String| {
+        let shown = match sort {
+            STRATEGIC_PATCH => patch::shown::strategic(bytes, object),
+            // Decoding has changed what the patch made, so it is made again.
+            _ => patch::shown::made(bytes, &run()?.object, schema),
+        };
+        let mut errors = Errors::new();
+        errors.invalid(&Path::new("patch"), shown, &why);
+        Err(Status::invalid(About { group: "", resource: "" }, "", &errors))
+    };
+    let text = |of: &Value, key: &str| of.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
+    let [given, wanted] = [&value, object].map(|of| (text(of, "apiVersion"), text(of, "kind")));
+    if given != wanted {
+        return refuse(wrong_type((&given.0, &given.1), (&wanted.0, &wanted.1)).0);
+    }
+    let mode = mode(request)?;
+    let decoded = match request.kind.is_custom() && std::ptr::eq(schema, &*request.kind.schema) {
+        true => prune(&mut value, schema, mode),
+        false => decode(&mut value, schema, mode),
+    };
+    match decoded {
+        Ok(_) if mode == Mode::Strict && !odd.is_empty() => {
+            refuse(DecodeError::Strict(odd).to_string())
+        }
+        Ok(warnings) => {
+            let told = odd.into_iter().chain(warnings).filter(|_| mode == Mode::Warn);
+            told.for_each(|warning| request.warn(warning));
+            Ok(value)
+        }
+        Err(DecodeError::Strict(unknown)) => {
+            let all = odd.into_iter().chain(unknown).collect();
+            refuse(DecodeError::Strict(all).to_string())
+        }
+        Err(DecodeError::Type(why)) => refuse(match why.rsplit_once(" of type ") {
+            Some((_, wanted)) if sort == STRATEGIC_PATCH => format!("unrecognized type: {wanted}"),
+            _ => why,
+        }),
+    }
+}
+
+fn refuse_patch(request: &Request, error: patch::Error) -> Status {
+    let text = error.to_string();
+    match error {
+        patch::Error::Unreadable(_) => Status::bad_request(text),
+        patch::Error::TooLarge(_) => {
+            Status::new(413, "RequestEntityTooLarge", format!("Request entity too large: {text}"))
+        }
+        patch::Error::TooDeep(_) => Status {
+            details: Some(json!({})),
+            ..Status::new(422, "Invalid", format!("the patch does not fit: {text}"))
+        },
+        patch::Error::Unfit(why) => {
+            tracing::debug!(name = request.resource.name, why, "a patch does not fit");
+            Status { details: Some(json!({})), ..Status::new(422, "Invalid", text) }
+        }
+        patch::Error::Failed(_) => Status::new(500, "", text),
+    }
+}
+
+fn applied(
+    server: &Server,
+    request: &Request,
+    config: &Value,
+    force: Force,
+    old: Option<&Object>,
+) -> Result<Object, Status> {
+    let kind = &request.kind;
+    let text = |key: &str| config.get(key).and_then(Value::as_str).unwrap_or("");
+    let (version, name) = (text("apiVersion"), text("kind"));
+    if (version, name) != (&*kind.api_version(), &*kind.kind) {
+        let (group, version) = version.split_once('/').unwrap_or(("", version));
+        return Err(Status::bad_request(format!(
+            "invalid object type: {group}/{version}, Kind={name}"
+        )));
+    }
+    let result = with_ownership(server, request, (&kind.schema, version), |write| {
+        apply::apply(write, old.map(Object::value), config, force).map_err(refuse_apply)
+    })?;
+    if let (true, Some(old)) = (result.same, old) {
+        // Nothing but ownership can have changed: times stay, so that nothing is written when nothing did.
+        let mut object = result.object;
+        apply::keep_times(old.value(), &mut object);
+        return Ok(Object::new(object));
+    }
+    let mut object = result.object;
+    check_names(request, &Object::new(object.clone()))?;
+    decode_as(request, &mut object, Vec::new(), &kind.schema, (&kind.version, &kind.kind))?;
+    let mut object = Object::new(object);
+    if kind.namespaced() {
+        object.set_absent("metadata.namespace", &*request.resource.namespace);
+    }
+    Ok(object)
+}
+
+fn refuse_apply(error: apply::Error) -> Status {
+    match error {
+        apply::Error::BadRequest(why) => Status::bad_request(why),
+        apply::Error::Unfit(why) | apply::Error::Merge(why) => Status::new(500, "", why),
+        apply::Error::Conflicts(conflicts) => {
+            let causes: Vec<Value> = conflicts
+                .0
+                .iter()
+                .map(|c| json!({"reason": "FieldManagerConflict", "message": c.message(), "field": c.field()}))
+                .collect();
+            Status {
+                details: Some(json!({"causes": causes})),
+                ..Status::new(409, "Conflict", conflicts.to_string())
+            }
+        }
+    }
+}
+
+/// The name and namespace of the body must be those of the path.
+fn check_names(request: &Request, sent: &Object) -> Result<(), Status> {
+    let (name, namespace) = (&*request.resource.name, &*request.resource.namespace);
+    if sent.name().is_empty() {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        )));
+    }
+    if sent.name() != name {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({}) does not match the name on the URL ({name})",
+            sent.name()
+        )));
+    }
+    if request.kind.namespaced() && !sent.namespace().is_empty() && sent.namespace() != namespace {
+        let why =
+            "the namespace of the provided object does not match the namespace sent on the request";
+        return Err(Status::bad_request(why));
+    }
+    Ok(())
+}
+
+fn validate_scale(request: &Request, scale: &Object) -> Result<(), Status> {
+    let mut errors = Errors::new();
+    if let Some(negative) = scale.int("spec.replicas").filter(|n| *n < 0) {
+        let why = "must be greater than or equal to 0";
+        errors.invalid(&Path::new("spec.replicas"), negative, why);
+    }
+    if errors.is_empty() {
+        return Ok(());
+    }
+    let about = About { group: "autoscaling", resource: "Scale" };
+    Err(Status::invalid(about, &request.resource.name, &errors))
+}
+
+/// The media type of the body, if it is one of those.
+fn media_type(request: &Request, accepted: &[&'static str]) -> Result<&'static str, Status> {
+    if let (Payload::Tree(_), "") = (&request.payload, &*request.content_type) {
+        return Ok(JSON);
+    }
+    let given = request.content_type.split(';').next().unwrap_or("").trim();
+    let given = if given.is_empty() && request.verb != Verb::Patch { JSON } else { given };
+    let found = accepted.iter().find(|sort| **sort == given).copied();
+    found.ok_or_else(|| match request.verb {
+        Verb::Patch if !request.kind.is_custom() => Status::unsupported_patch(),
+        _ => Status::unsupported_media(&accepted.join(", ")),
+    })
+}
+
+fn payload_bytes(request: &Request) -> Result<Bytes, Status> {
+    match &request.payload {
+        Payload::None => Ok(Bytes::new()),
+        Payload::Bytes(bytes) => Ok(bytes.clone()),
+        Payload::Tree(tree) => Ok(text::write(tree).into()),
+    }
+}
+
+/// The body as a tree.
+fn parse(request: &Request, sort: &str) -> Result<text::Parsed, Status> {
+    if let Payload::Tree(tree) = &request.payload {
+        return Ok(tree.clone().into());
+    }
+    let bytes = payload_bytes(request)?;
+    let read = match sort {
+        APPLY_YAML => skiff_api::yaml::parse(&bytes),
+        JSON => text::read_object(&bytes),
+        _ => skiff_api::yaml::read_object(&bytes),
+    };
+    read.map_err(|why| unreadable(request, &why))
+}
+
+fn unreadable(request: &Request, why: &str) -> Status {
+    if request.verb == Verb::Patch {
+        return Status::bad_request(format!(
+            "error decoding patch: error converting YAML to JSON: {why}"
+        ));
+    }
+    let entry = request.kind.subresource(&request.resource.subresource);
+    let kind = match (request.verb, entry.and_then(|e| e.body)) {
+        (Verb::Delete | Verb::DeleteCollection, _) => "DeleteOptions",
+        (_, Some((_, _, kind))) => kind,
+        _ => &*request.kind.kind,
+    };
+    Status::bad_request(format!(
+        "the object provided is unrecognized (must be of type {kind}): {why}"
+    ))
+}
+
+/// The body of a request whatever it is (options of a delete).
+pub fn read_any(request: &Request) -> Result<Value, Status> {
+    match media_type(request, &[JSON, YAML, protobuf::MEDIA_TYPE])? {
+        protobuf::MEDIA_TYPE => {
+            let options =
+                skiff_api::schema::builtin("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions");
+            parse_protobuf(
+                request,
+                options.ok_or_else(|| Status::internal("DeleteOptions have no schema"))?,
+            )
+        }
+        sort => parse(request, sort).map(|parsed| parsed.value),
+    }
+}
+
+/// Fills defaults: those of the schema, then those of the kind.
+pub fn default(kind: &Kind, new: &mut Object) {
+    schema_default::default(new.value_mut(), &kind.schema);
+    (kind.hooks.default)(new);
+}
+
+/// What admission changed gets its final form; when nothing changed at all, nothing will be written.
+pub fn settle(kind: &Kind, new: &mut Object, old: Option<&Object>) {
+    emit::emit(new.value_mut(), &kind.schema);
+    if let Some(old) = old {
+        apply::keep_times(old.value(), new.value_mut());
+    }
+}
+
+/// The value validations of a structural schema; built-in kinds have none. What was wrong before and is still the
+/// same is let be (KEP-4008).
+pub fn validate(
+    kind: &Kind,
+    subresource: &str,
+    new: &Object,
+    old: Option<&Object>,
+    errors: &mut Errors,
+) {
+    use skiff_api::schema::fault::Reason;
+    use skiff_api::schema::validate::validate;
+    let Some(custom) = &kind.custom else { return };
+    // A write of the status is judged by the schema of the status alone.
+    let status = kind.schema.field("status").filter(|_| subresource == "status");
+    let judge = |object: &Object| match status {
+        None => validate(object.value(), &custom.node, ""),
+        Some(field) => match object.at("status") {
+            Some(status) => validate(status, &field.node, "status"),
+            None => Vec::new(),
+        },
+    };
+    let faults = judge(new);
+    let before = match old {
+        Some(old) if !faults.is_empty() => judge(old),
+        _ => Vec::new(),
+    };
+    for fault in faults {
+        let there = before.iter().any(|it| it.path == fault.path && it.message == fault.message);
+        if !there || fault.reason == Reason::Required {
+            errors.add(fault.into());
+        }
+    }
+    for entry in &kind.subresources {
+        if let Does::Scale(paths) = &entry.does {
+            crate::read::scale::validate(new, paths, errors);
+        }
+    }
+}
+
+/// The bytes that are stored: `{"metadata":{...},...}` without apiVersion, kind and resourceVersion.
+pub fn body(kind: &Kind, object: &Object) -> Bytes {
+    let mut stored = object.clone();
+    if let Some(convert) = kind.convert {
+        (convert.to_stored)(&mut stored);
+    }
+    text::encode_body(stored.value()).into()
+}
+
+/// A record as the tree of this face, with its revision.
+pub fn tree(server: &Server, kind: &Kind, record: &Record) -> Result<Object, Status> {
+    record_tree(kind, record)
+        .map_err(|why| crate::read::unreadable::refusal(server, kind, record, &why))
+}
+
+/// The same, for those who have no server at hand; the error is why it cannot be read.
+pub fn record_tree(kind: &Kind, record: &Record) -> Result<Object, String> {
+    let value: Value = serde_json::from_slice(&record.body).map_err(|error| error.to_string())?;
+    if !value.get("metadata").is_some_and(Value::is_object) {
+        return Err("it has no metadata".into());
+    }
+    let mut object = Object::new(value);
+    object.set("metadata.resourceVersion", record.revision.0.to_string());
+    if let Some(convert) = kind.convert {
+        (convert.from_stored)(&mut object);
+    }
+    object.set("apiVersion", kind.api_version());
+    object.set("kind", &*kind.kind);
+    if record.generation != kind.generation {
+        // Written under an older schema: what that had and this has not goes, defaults come.
+        let renewed = match kind.is_custom() {
+            true => prune(object.value_mut(), &kind.schema, Mode::Ignore),
+            false => decode(object.value_mut(), &kind.schema, Mode::Ignore),
+        };
+        renewed.map_err(|error| error.to_string())?;
+        schema_default::default(object.value_mut(), &kind.schema);
+    }
+    Ok(object)
+}
+
+/// The body of a record that this face does not store as it is.
+pub fn renew(server: &Server, kind: &Kind, record: &Record) -> Result<Bytes, Status> {
+    tree(server, kind, record).map(|object| text::encode_body(object.value()).into())
+}
+
+/// A time as `metadata` shows it.
+pub fn time(time: Time) -> String {
+    format(time, Precision::Seconds)
+}

@@ -1,0 +1,291 @@
+//! PodSecurity: what a namespace's labels allow its pods to ask for is enforced, and told (Kubernetes documentation:
+//! Pod Security Admission; KEP-2579).
+//!
+//! Pods are refused; templates of pods are only warned about, since the pods that come of them are judged themselves.
+//! The mode `audit` is read and validated, and would be told to an audit log in `judge`; there is none yet.
+
+use super::{Attributes, Plugin};
+use crate::Server;
+use serde_json::Value;
+use skiff_api::Status;
+use skiff_api::errors::Errors;
+use skiff_api::object::{Object, at};
+use skiff_kinds::pod_security::{self, Exemptions, LABELS, Level, MODES, Pod, Policy, Violations};
+use skiff_store::{ListRequest, Record, Scope};
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub const PLUGIN: Plugin = Plugin { name: "PodSecurity", validate, ..Plugin::NONE };
+
+/// What counts where labels say nothing, and for whom nothing counts.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    pub defaults: Policy,
+    pub exemptions: Exemptions,
+}
+
+/// Of the pods of a namespace whose label changes, so many are looked at, for so long; upstream's bounds.
+const PODS_MOST: usize = 3000;
+const LOOK_MOST: Duration = Duration::from_secs(1);
+
+/// Parts of a pod that say nothing about what it may do.
+const IGNORED: [&str; 8] =
+    ["exec", "attach", "binding", "eviction", "log", "portforward", "proxy", "status"];
+
+/// Where the kinds that make pods hold their template.
+const TEMPLATES: [(&str, &str, &str); 8] = [
+    ("", "podtemplates", "template"),
+    ("", "replicationcontrollers", "spec.template"),
+    ("apps", "daemonsets", "spec.template"),
+    ("apps", "deployments", "spec.template"),
+    ("apps", "replicasets", "spec.template"),
+    ("apps", "statefulsets", "spec.template"),
+    ("batch", "cronjobs", "spec.jobTemplate.spec.template"),
+    ("batch", "jobs", "spec.template"),
+];
+
+fn validate(
+    server: &Server,
+    request: &Attributes,
+    new: &Object,
+    old: Option<&Object>,
+) -> Result<(), Status> {
+    let (group, plural, part) = (&*request.kind.group, &*request.kind.plural, request.subresource);
+    if (group, plural) == ("", "namespaces") {
+        return if part.is_empty() { namespace(server, request, new, old) } else { Ok(()) };
+    }
+    if (group, plural) == ("", "pods") {
+        let relevant = old.is_none_or(|old| pod_security::changes(new, old));
+        if IGNORED.contains(&part) || !relevant {
+            return Ok(());
+        }
+        return judge(server, request, Pod { value: new.value() }, Some(new.name()));
+    }
+    let template = TEMPLATES.iter().find(|it| (it.0, it.1, "") == (group, plural, part));
+    match template.and_then(|(_, _, path)| new.at(path)) {
+        Some(template) => judge(server, request, Pod { value: template }, None),
+        None => Ok(()),
+    }
+}
+
+/// Judges a pod that has a name, or a template, which is only warned about.
+fn judge(
+    server: &Server,
+    request: &Attributes,
+    pod: Pod,
+    name: Option<&str>,
+) -> Result<(), Status> {
+    let Rules { defaults, exemptions } = &server.pod_security;
+    let class = at(pod.value, "spec.runtimeClassName").and_then(Value::as_str).unwrap_or("");
+    if is_in(&exemptions.namespaces, request.namespace)
+        || is_in(&exemptions.users, &request.user.name)
+        || is_in(&exemptions.runtime_classes, class)
+    {
+        return Ok(());
+    }
+    let Some(record) = server.store.get(&format!("namespaces//{}", request.namespace)) else {
+        let why = format!("failed to lookup namespace {:?}", request.namespace);
+        return Err(Status::internal(why));
+    };
+    let label = |key: &str| crate::read::facets::value(&record, &format!("l:{key}"));
+    let (policy, _) = Policy::of_labels(label, *defaults);
+    if policy.is_privileged() {
+        return Ok(());
+    }
+    if let Some(name) = name
+        && let Some(found) = Violations::of(pod, policy.enforce)
+    {
+        let why = format!("violates PodSecurity \"{}\": {found}", policy.enforce);
+        return Err(Status::forbidden(request.kind.about(), name, &why));
+    }
+    if let Some(found) = Violations::of(pod, policy.warn) {
+        request.warn(format!("would violate PodSecurity \"{}\": {found}", policy.warn));
+    }
+    Ok(())
+}
+
+/// A namespace: its labels can be read, and who changes them hears of the pods that are there.
+fn namespace(
+    server: &Server,
+    request: &Attributes,
+    new: &Object,
+    old: Option<&Object>,
+) -> Result<(), Status> {
+    let Rules { defaults, exemptions } = &server.pod_security;
+    let read = |of: &Object| {
+        let labels = of.map("metadata.labels");
+        Policy::of_labels(|key| labels.get(key).and_then(Value::as_str), *defaults)
+    };
+    let (policy, wrong) = read(new);
+    let (before, was_wrong) = old.map_or_else(|| (policy, Errors::new()), read);
+    if !wrong.is_empty() && !wrong.iter().eq(was_wrong.iter()) {
+        return Err(Status::invalid(request.kind.about_kind(), new.name(), &wrong));
+    }
+    let (enforce, had) = (policy.enforce, before.enforce);
+    let relaxed = enforce.version == had.version && enforce.level <= had.level;
+    let quiet = enforce.level == Level::Privileged || relaxed;
+    if is_in(&exemptions.namespaces, new.name()) && (old.is_none() || !quiet) {
+        warn_of_exemption(request, new, &policy, defaults);
+    } else if old.is_some() && !quiet {
+        let warnings = look_at_pods(server, new.name(), &policy)?;
+        warnings.into_iter().for_each(|warning| request.warn(warning));
+    }
+    Ok(())
+}
+
+/// Labels on an exempt namespace look like a promise that nobody keeps.
+fn warn_of_exemption(request: &Attributes, new: &Object, policy: &Policy, defaults: &Policy) {
+    let modes = MODES.into_iter().zip([policy.enforce, policy.audit, policy.warn]);
+    let labelled = |mode: &str| {
+        let label = |suffix: &str| new.label(&format!("{LABELS}{mode}{suffix}"));
+        label("").is_some() || label("-version").is_some()
+    };
+    let said = modes.filter(|(mode, it)| it.level != Level::Privileged && labelled(mode));
+    let said: Vec<String> = said.map(|(mode, it)| format!("{mode}={it}")).collect();
+    if !policy.is_privileged() && policy != defaults {
+        request.warn(format!(
+            "namespace {:?} is exempt from Pod Security, and the policy ({}) will be ignored",
+            new.name(),
+            said.join(", ")
+        ));
+    }
+}
+
+/// What the pods of a namespace have against a level that it is about to enforce.
+fn look_at_pods(server: &Server, namespace: &str, policy: &Policy) -> Result<Vec<String>, Status> {
+    let asked =
+        ListRequest { scope: Scope::prefix(&format!("pods/{namespace}/")), ..Default::default() };
+    let listed = futures_util::FutureExt::now_or_never(server.store.list(asked))
+        .ok_or_else(|| Status::internal("the list of pods is not at hand"))?
+        .map_err(|error| crate::read::read_error(error, false))?;
+    let until = server.world.uptime() + LOOK_MOST;
+    let exempt = |class: &str| is_in(&server.pod_security.exemptions.runtime_classes, class);
+    let in_time = || server.world.uptime() < until;
+    Ok(survey(&listed.records, policy, exempt, in_time).tell(namespace, policy))
+}
+
+fn is_in(list: &[String], word: &str) -> bool {
+    list.iter().any(|it| it == word)
+}
+
+/// Pods that were looked at.
+#[derive(Default)]
+struct Survey {
+    total: usize,
+    checked: usize,
+    /// What is said against some, with the first one's name and how many they are.
+    found: BTreeMap<String, (String, usize)>,
+}
+
+/// One pod of each owner first: its siblings say the same.
+fn survey(
+    records: &[Arc<Record>],
+    policy: &Policy,
+    exempt: impl Fn(&str) -> bool,
+    in_time: impl Fn() -> bool,
+) -> Survey {
+    let mut owners = HashSet::new();
+    let (first, rest): (Vec<_>, Vec<_>) = records.iter().partition(|record| {
+        let owner = crate::read::facets::value(record, "o");
+        owner.is_none_or(|owner| owners.insert(owner.to_owned()))
+    });
+    let mut survey = Survey { total: records.len(), ..Survey::default() };
+    for record in first.into_iter().chain(rest).take(PODS_MOST).take_while(|_| in_time()) {
+        // One that cannot be read is not checked, and the count says so.
+        let Ok(pod) = serde_json::from_slice(&record.body).map(Object::new) else { continue };
+        survey.checked += 1;
+        if exempt(pod.text("spec.runtimeClassName")) {
+            continue;
+        }
+        if let Some(found) = Violations::of(Pod { value: pod.value() }, policy.enforce) {
+            let known = survey.found.entry(found.reasons());
+            let (name, count) = known.or_insert_with(|| (pod.name().to_owned(), 0));
+            if pod.name() < name.as_str() {
+                *name = pod.name().to_owned();
+            }
+            *count += 1;
+        }
+    }
+    survey
+}
+
+impl Survey {
+    fn tell(&self, namespace: &str, policy: &Policy) -> Vec<String> {
+        let mut told = Vec::new();
+        if self.checked < self.total {
+            let (checked, total) = (self.checked, self.total);
+            told.push(format!(
+                "new PodSecurity enforce level only checked against the first {checked} of {total} existing pods"
+            ));
+        }
+        if !self.found.is_empty() {
+            told.push(format!(
+                "existing pods in namespace {namespace:?} violate the new PodSecurity enforce level \"{}\"",
+                policy.enforce
+            ));
+        }
+        let each = self.found.iter().map(|(reasons, (name, count))| match count {
+            1 => format!("{name}: {reasons}"),
+            2 => format!("{name} (and 1 other pod): {reasons}"),
+            more => format!("{name} (and {} other pods): {reasons}", more - 1),
+        });
+        let mut each: Vec<String> = each.collect();
+        each.sort();
+        told.extend(each);
+        told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use skiff_store::Revision;
+    use std::cell::Cell;
+
+    fn pod(name: &str, owner: &str, body: Value) -> Arc<Record> {
+        let owners = (!owner.is_empty()).then(|| ("o".into(), owner.into()));
+        Arc::new(Record {
+            key: format!("pods/n/{name}").into(),
+            revision: Revision(1),
+            generation: 1,
+            body: body.to_string().into(),
+            facets: skiff_store::facets(owners.into_iter().collect()),
+        })
+    }
+
+    fn privileged(name: &str, owner: &str, class: &str) -> Arc<Record> {
+        let own = json!([{"name": "c", "securityContext": {"privileged": true}}]);
+        let spec = json!({"containers": own, "runtimeClassName": class});
+        pod(name, owner, json!({"metadata": {"name": name}, "spec": spec}))
+    }
+
+    fn told(pods: &[Arc<Record>], looks: usize) -> Vec<String> {
+        let mut policy = Policy::default();
+        policy.set("enforce=baseline").unwrap();
+        let left = Cell::new(looks);
+        let in_time = || left.replace(left.get().saturating_sub(1)) > 0;
+        survey(pods, &policy, |class| class == "kata", in_time).tell("n", &policy)
+    }
+
+    #[test]
+    fn so_many_pods_are_looked_at_for_so_long() {
+        const FIRST: &str = "new PodSecurity enforce level only checked against the first";
+        let pods: Vec<_> = (0..=PODS_MOST).map(|n| privileged(&format!("p{n}"), "", "")).collect();
+        let all = told(&pods, usize::MAX);
+        assert_eq!(all[0], format!("{FIRST} {PODS_MOST} of 3001 existing pods"));
+        assert_eq!(all[2], "p0 (and 2999 other pods): privileged");
+        assert_eq!(told(&pods, 2)[0], format!("{FIRST} 2 of 3001 existing pods"));
+    }
+
+    #[test]
+    fn siblings_come_last_and_exempt_classes_say_nothing() {
+        let pods =
+            [privileged("a", "set", ""), privileged("b", "set", ""), privileged("d", "", "")];
+        assert_eq!(told(&pods, 2)[2], "a (and 1 other pod): privileged");
+        assert!(told(&[privileged("a", "", "kata")], 9).is_empty());
+        let unread = told(&[pod("a", "", json!("no pod")), privileged("b", "", "")], 9);
+        assert_eq!(unread.last().unwrap(), "b: privileged");
+    }
+}

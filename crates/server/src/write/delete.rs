@@ -1,0 +1,430 @@
+//! The delete bracket: preconditions, grace, finalizers and propagation (API reference: DeleteOptions).
+//!
+//! A delete validates no update, so that what became invalid can still be deleted.
+
+use crate::Server;
+use crate::read::select::Selection;
+use crate::request::Request;
+use crate::request::codec;
+use crate::write::admission::{self, Attributes};
+use http::StatusCode;
+use serde_json::{Value, json};
+use skiff_api::Status;
+use skiff_api::errors::{Errors, Path};
+use skiff_api::kind::Kind;
+use skiff_api::object::Object;
+use skiff_api::status::About;
+use skiff_api::wire::{Answer, Body, List, Payload, Stored};
+use skiff_base::Time;
+use skiff_store::{CommitError, ListRequest, Record, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often a delete starts again when somebody else wrote in between.
+const TRIES: usize = 8;
+const ORPHAN: &str = "orphan";
+const FOREGROUND: &str = "foregroundDeletion";
+
+/// Whether nothing holds a deleted object any more: no finalizer, no grace.
+pub fn finished(kind: &Kind, object: &Object) -> bool {
+    let held = object.finalizers().next().is_some()
+        || (kind.plural == "namespaces"
+            && kind.group.is_empty()
+            && !object.list("spec.finalizers").is_empty());
+    object.deleting()
+        && !held
+        && object.int("metadata.deletionGracePeriodSeconds").unwrap_or(0) == 0
+}
+
+/// The options of a delete, from the body or the query.
+#[derive(Debug, Default, Clone)]
+struct Options {
+    grace_s: Option<i64>,
+    propagation: Option<String>,
+    uid: Option<String>,
+    revision: Option<String>,
+    orphan: Option<bool>,
+    dry_run: bool,
+    /// `ignoreStoreReadErrorWithClusterBreakingPotential`: for what cannot be read, and nothing else.
+    unsafely: bool,
+}
+
+/// The option for objects that cannot be read, and the verb that it needs beside `delete` (KEP-3926).
+const UNSAFELY: &str = "ignoreStoreReadErrorWithClusterBreakingPotential";
+const UNSAFELY_VERB: &str = "unsafe-delete-ignore-read-errors";
+
+/// DELETE of one object.
+pub async fn delete(server: &Arc<Server>, request: &Request) -> Result<Answer, Status> {
+    let options = options(request)?;
+    let name = request.resource.name.clone();
+    if options.unsafely {
+        return delete_unsafely(server, request, &options).await;
+    }
+    let gone = delete_one(server, request, &request.key(), &name, &options).await?;
+    let code = match (&gone.object, options.orphan) {
+        (_, Some(false)) if !gone.removed => StatusCode::ACCEPTED,
+        _ => StatusCode::OK,
+    };
+    if !gone.removed || request.kind.shows_deleted {
+        return Ok(Answer::new(code, Body::Object(gone.object)));
+    }
+    Ok(gone_answer(request, code, json!({"name": name, "uid": gone.uid})))
+}
+
+fn gone_answer(request: &Request, code: StatusCode, mut details: Value) -> Answer {
+    details["kind"] = json!(request.kind.plural);
+    if !request.kind.group.is_empty() {
+        details["group"] = json!(request.kind.group);
+    }
+    let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
+                        "details": details});
+    Answer::json(code, &status)
+}
+
+/// The delete of an object that nobody can read: without grace, finalizers and preconditions, for whoever may do
+/// that. One that can be read is refused.
+async fn delete_unsafely(
+    server: &Arc<Server>,
+    request: &Request,
+    options: &Options,
+) -> Result<Answer, Status> {
+    let (kind, resource) = (&*request.kind, &request.resource);
+    let asked = crate::authorize::Attributes::of(UNSAFELY_VERB, resource, &request.query);
+    if let Err(refused) = server.authorizer.check(&request.user, &asked).await {
+        let why = format!("not permitted to do {UNSAFELY_VERB:?}, reason: {}", refused.message);
+        return Err(Status::forbidden(kind.about(), &resource.name, &why));
+    }
+    let record = server.store.get(&request.key()).ok_or_else(|| request.not_found())?;
+    if crate::read::stored(server, kind, &record).is_ok()
+        && codec::tree(server, kind, &record).is_ok()
+    {
+        let why = format!(
+            "StorageError: invalid object, Code: 4, Key: /registry/{}, ResourceVersion: 0, \
+             AdditionalErrorMsg: unsafe deletion is not allowed because the object is decodable from storage",
+            request.key().replacen("//", "/", 1)
+        );
+        return Err(Status::conflict(kind.about(), &resource.name, &why));
+    }
+    let attributes = Attributes::of(request, false, &resource.name);
+    let known =
+        Object::new(json!({"metadata": {"name": resource.name, "namespace": resource.namespace}}));
+    admission::validate_delete(server, &attributes, &known).await?;
+    if !(options.dry_run || request.dry_run()) {
+        let (key, expect) = (record.key.clone(), record.revision);
+        let mut writes = vec![Write::Delete { key, expect, last: None }];
+        admission::release(server, kind, &known, &mut writes);
+        server.store.commit(writes).await.map_err(|error| match error {
+            CommitError::Conflict { .. } => Status::modified(kind.about(), &resource.name),
+            other => crate::write::commit_refusal(&other),
+        })?;
+    }
+    Ok(gone_answer(request, StatusCode::OK, json!({"name": resource.name})))
+}
+
+/// DELETE of all objects that the selectors match; each as if it were deleted alone.
+pub async fn delete_collection(server: &Arc<Server>, request: &Request) -> Result<Answer, Status> {
+    let options = options(request)?;
+    let selection = Selection::of(request)?;
+    let asked = ListRequest {
+        scope: selection.scope(&request.kind, &request.resource.namespace),
+        facet: selection.facet(),
+        ..ListRequest::default()
+    };
+    let listed = server.store.list(asked).await.map_err(|e| crate::read::read_error(e, false))?;
+    let (mut items, mut unreadable) = (Vec::new(), Vec::new());
+    for record in listed.records.iter().filter(|record| selection.matches(record)) {
+        let name = record.key.rsplit('/').next().unwrap_or("").to_owned();
+        match delete_one(server, request, &record.key, &name, &options).await {
+            Ok(gone) => items.push(gone.object),
+            Err(status) if status.code == 404 => {}
+            // What nobody can read stays, and is named: it stops the deletion of no other.
+            Err(status) if status.is_storage_read() => {
+                unreadable.push(crate::read::unreadable::place(&record.key).to_owned());
+                request.warn(status.message);
+            }
+            Err(status) => return Err(status),
+        }
+    }
+    Ok(Answer::new(
+        StatusCode::OK,
+        Body::List(List {
+            head: crate::read::list_head(&request.kind),
+            revision: server.store.current().0,
+            items,
+            next: String::new(),
+            remaining: None,
+            headed_items: request.kind.is_custom(),
+            unreadable,
+        }),
+    ))
+}
+
+struct Gone {
+    object: Stored,
+    uid: String,
+    /// It is gone, and not merely being deleted.
+    removed: bool,
+}
+
+async fn delete_one(
+    server: &Arc<Server>,
+    request: &Request,
+    key: &str,
+    name: &str,
+    options: &Options,
+) -> Result<Gone, Status> {
+    let kind = &*request.kind;
+    let not_found = || Status::not_found(kind.about(), name);
+    let mut last = None;
+    for _ in 0..TRIES {
+        let record = server.store.get(key).ok_or_else(not_found)?;
+        let old = codec::tree(server, kind, &record)?;
+        check_preconditions(kind.about_kind(), &old, options)?;
+        let mut attributes = Attributes::of(request, false, name);
+        attributes.namespace = old.namespace();
+        admission::validate_delete(server, &attributes, &old).await?;
+        let mut new = old.clone();
+        plan(server, kind, &mut new, options);
+        let removed = finished(kind, &new);
+        if removed && !kind.graceful && !old.deleting() {
+            // It goes at once: nobody sees it being deleted.
+            new = old.clone();
+        }
+        let uid = old.uid().to_owned();
+        match commit(server, request, &record, new, removed, options).await {
+            Ok(object) => {
+                return Ok(Gone { object, uid, removed });
+            }
+            Err(CommitError::Conflict { .. }) => last = Some(Status::modified(kind.about(), name)),
+            Err(other) => return Err(crate::write::commit_refusal(&other)),
+        }
+    }
+    Err(last.expect("the loop runs at least once, and leaves a refusal when it does not return"))
+}
+
+async fn commit(
+    server: &Arc<Server>,
+    request: &Request,
+    record: &Record,
+    new: Object,
+    removed: bool,
+    options: &Options,
+) -> Result<Stored, CommitError> {
+    let kind = &*request.kind;
+    let body = codec::body(kind, &new);
+    let stored = |revision| Stored { head: crate::read::head(kind), revision, body: body.clone() };
+    let unchanged = !removed && record.body == body;
+    if options.dry_run || request.dry_run() || unchanged {
+        return Ok(stored(record.revision.0));
+    }
+    let (key, expect) = (record.key.clone(), record.revision);
+    let write = if removed {
+        Write::Delete { key, expect, last: Some(body.clone()) }
+    } else {
+        let facets = crate::read::facets::of(kind, &new);
+        Write::Put {
+            key,
+            expect: Some(expect),
+            body: body.clone(),
+            generation: kind.generation,
+            facets,
+        }
+    };
+    let mut writes = vec![write];
+    if removed {
+        admission::release(server, kind, &new, &mut writes);
+    }
+    let committed = server.store.commit(writes).await?;
+    Ok(stored(committed.first().map_or(record.revision, |c| c.revision).0))
+}
+
+/// Marks an object as deleted: when, with how much grace, and what must happen first.
+fn plan(server: &Server, kind: &Kind, object: &mut Object, options: &Options) {
+    let mut finalizers: Vec<String> = object.finalizers().map(str::to_owned).collect();
+    let wanted = match (options.propagation.as_deref(), options.orphan) {
+        (Some("Orphan"), _) | (None, Some(true)) => Some(ORPHAN),
+        (Some("Foreground"), _) => Some(FOREGROUND),
+        (Some("Background"), _) | (None, Some(false)) => None,
+        // Nothing was said: finalizers that are there already stay.
+        _ => finalizers.iter().find_map(|f| [ORPHAN, FOREGROUND].into_iter().find(|k| k == f)),
+    };
+    finalizers.retain(|f| f != ORPHAN && f != FOREGROUND);
+    finalizers.extend(wanted.map(str::to_owned));
+    match finalizers.is_empty() {
+        true => drop(object.remove("metadata.finalizers")),
+        false => object.set("metadata.finalizers", finalizers),
+    }
+    let grace_s = grace(kind, object, options);
+    let now = server.world.now();
+    if object.deleting() {
+        let before = object.int("metadata.deletionGracePeriodSeconds").unwrap_or(0);
+        if grace_s < before {
+            let began = object.text("metadata.deletionTimestamp").parse().unwrap_or(now);
+            let began = began.checked_sub(seconds(before)).unwrap_or(now);
+            let until = later(began, grace_s).max(now);
+            object.set("metadata.deletionTimestamp", codec::time(until));
+            object.set("metadata.deletionGracePeriodSeconds", grace_s);
+        }
+        return;
+    }
+    let until = later(now, grace_s);
+    object.set("metadata.deletionTimestamp", codec::time(until));
+    object.set("metadata.deletionGracePeriodSeconds", grace_s);
+    if let Some(generation) = object.int("metadata.generation") {
+        object.set("metadata.generation", generation + 1);
+    }
+    (kind.hooks.deleting)(object);
+    if kind.plural == "namespaces" && kind.group.is_empty() {
+        object.remove("metadata.deletionGracePeriodSeconds");
+        object.set("status.phase", "Terminating");
+    }
+}
+
+fn seconds(span_s: i64) -> Duration {
+    Duration::from_secs(span_s.max(0).unsigned_abs())
+}
+
+/// A grace may be longer than time can be told, and ends with it.
+fn later(from: Time, span_s: i64) -> Time {
+    from.checked_add(seconds(span_s)).unwrap_or(Time::MAX)
+}
+
+/// How long a pod has to end: what was asked for, else what it says; nothing when nothing of it runs.
+fn grace(kind: &Kind, object: &Object, options: &Options) -> i64 {
+    if !kind.graceful {
+        return 0;
+    }
+    let ended = matches!(object.text("status.phase"), "Failed" | "Succeeded");
+    if object.text("spec.nodeName").is_empty() || ended {
+        return 0;
+    }
+    match options.grace_s.or(object.int("spec.terminationGracePeriodSeconds")) {
+        Some(negative) if negative < 0 => 1,
+        Some(seconds) => seconds,
+        None => 30,
+    }
+}
+
+fn check_preconditions(about: About, old: &Object, options: &Options) -> Result<(), Status> {
+    let conflict = |what: &str, wanted: &str, found: &str| {
+        let why = format!(
+            "the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). The \
+                 object might have been deleted and then recreated"
+        );
+        Err(Status::conflict(about, old.name(), &why))
+    };
+    match (&options.uid, &options.revision) {
+        (Some(uid), _) if uid != old.uid() => conflict("UID", uid, old.uid()),
+        (_, Some(revision)) if revision != old.resource_version() => {
+            let found = old.resource_version();
+            let why = format!(
+                "the ResourceVersion in the precondition ({revision}) does not match the ResourceVersion in record \
+                 ({found}). The object might have been modified"
+            );
+            Err(Status::conflict(about, old.name(), &why))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Deletes the object of a request as if by a DELETE with these options (evictions).
+pub async fn delete_with(
+    server: &Arc<Server>,
+    request: &Request,
+    options: &Value,
+) -> Result<(), Status> {
+    let options = options_of(request, options)?;
+    let name = &*request.resource.name;
+    delete_one(server, request, &request.key(), name, &options).await.map(|_| ())
+}
+
+/// Checks the preconditions of a delete with these options.
+pub fn check(kind: &Kind, old: &Object, options: &Value) -> Result<(), Status> {
+    let text =
+        |path| skiff_api::object::at(options, path).and_then(Value::as_str).map(str::to_owned);
+    let wanted = Options {
+        uid: text("preconditions.uid"),
+        revision: text("preconditions.resourceVersion"),
+        ..Options::default()
+    };
+    // An eviction names the kind.
+    check_preconditions(kind.about_kind(), old, &wanted)
+}
+
+/// Reads the options, and refuses what contradicts itself.
+fn options(request: &Request) -> Result<Options, Status> {
+    let body = match &request.payload {
+        Payload::Bytes(bytes) if !bytes.is_empty() => codec::read_any(request)?,
+        Payload::Tree(tree) => tree.clone(),
+        _ => Value::Null,
+    };
+    options_of(request, &body)
+}
+
+fn options_of(request: &Request, body: &Value) -> Result<Options, Status> {
+    let text = |path| skiff_api::object::at(body, path).and_then(Value::as_str).map(str::to_owned);
+    if let Some(kind) = text("kind").filter(|kind| kind != "DeleteOptions") {
+        let version = text("apiVersion").unwrap_or_default();
+        return Err(Status::bad_request(codec::no_kind(&kind, &version)));
+    }
+    let query = |key: &str| request.query.get(key).map(str::to_owned);
+    let grace = match query("gracePeriodSeconds") {
+        Some(text) => Some(text.parse().map_err(|_| {
+            Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))
+        })?),
+        None => None,
+    };
+    let options = Options {
+        grace_s: body.get("gracePeriodSeconds").and_then(Value::as_i64).or(grace),
+        propagation: text("propagationPolicy").or_else(|| query("propagationPolicy")),
+        uid: text("preconditions.uid"),
+        revision: text("preconditions.resourceVersion"),
+        orphan: body
+            .get("orphanDependents")
+            .and_then(Value::as_bool)
+            .or_else(|| query("orphanDependents").map(|t| t == "true")),
+        dry_run: body.get("dryRun").and_then(Value::as_array).is_some_and(|list| !list.is_empty()),
+        unsafely: match query(UNSAFELY) {
+            Some(text) => matches!(&*text, "true" | "1"),
+            None => body.get(UNSAFELY).and_then(Value::as_bool).unwrap_or(false),
+        },
+    };
+    check_options(&options, request.resource.name.is_empty())?;
+    request.check_options()?;
+    Ok(options)
+}
+
+fn check_options(options: &Options, of_many: bool) -> Result<(), Status> {
+    let mut errors = Errors::new();
+    if options.unsafely && of_many {
+        let why = "is not allowed with DELETECOLLECTION, try again after removing the option";
+        errors.invalid(&Path::new(UNSAFELY), true, why);
+    } else if options.unsafely {
+        // All of these would have to be read from the object.
+        for (field, given) in [
+            ("propagationPolicy", options.propagation.is_some()),
+            ("orphanDependents", options.orphan.is_some()),
+            ("gracePeriodSeconds", options.grace_s.is_some()),
+            ("preconditions", options.uid.is_some() || options.revision.is_some()),
+        ] {
+            if given {
+                let why = format!("cannot be set together with .{field}");
+                errors.invalid(&Path::new(UNSAFELY), true, &why);
+            }
+        }
+    }
+    let path = Path::new("propagationPolicy");
+    if options.propagation.is_some() && options.orphan.is_some() {
+        let why = "orphanDependents and deletionPropagation cannot be both set";
+        errors.invalid(&path, json!(options.propagation), why);
+    }
+    if let Some(policy) = &options.propagation
+        && !["Foreground", "Background", "Orphan"].contains(&&**policy)
+    {
+        errors.not_supported(&path, &**policy, &["Foreground", "Background", "Orphan", "nil"]);
+    }
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(Status::invalid(About { group: "meta.k8s.io", resource: "DeleteOptions" }, "", &errors))
+}
