@@ -6,10 +6,12 @@
 
 mod api;
 mod cluster;
+mod fleet;
 mod http2;
 mod load;
 mod pods;
 mod processes;
+mod schedule;
 mod size;
 mod watchers;
 
@@ -42,6 +44,7 @@ const PARTS: &[(&str, Part)] = &[
     ("pods", cluster::pods),
     ("api", api::throughput),
     ("watchers", api::watchers),
+    ("schedule", fleet::figures),
 ];
 
 fn main() -> Result<()> {
@@ -77,6 +80,9 @@ fn inside(part: &str, words: &[&str]) -> Result<Value> {
         ("watchers", []) => runtime.block_on(watchers::run()),
         ("pods", [work, image]) => runtime.block_on(pods::run(work, image)),
         ("processes", []) => processes::now(),
+        ("fleet", [manner]) => runtime.block_on(fleet::run(manner)),
+        // The server and the scheduler are in it, so it has the threads that they would have.
+        ("schedule", [name]) => tokio::runtime::Runtime::new()?.block_on(schedule::run(name)),
         _ => bail!("no part {part:?} with {} arguments", words.len()),
     }
 }
