@@ -81,8 +81,12 @@ fn inside(part: &str, words: &[&str]) -> Result<Value> {
         ("pods", [work, image]) => runtime.block_on(pods::run(work, image)),
         ("processes", []) => processes::now(),
         ("fleet", [manner]) => runtime.block_on(fleet::run(manner)),
-        // The server and the scheduler are in it, so it has the threads that they would have.
-        ("schedule", [name]) => tokio::runtime::Runtime::new()?.block_on(schedule::run(name)),
+        // The server and the scheduler are in it, so all of it runs on the threads that they would have.
+        ("schedule", [name]) => {
+            let runtime = tokio::runtime::Runtime::new()?;
+            let name = name.to_string();
+            runtime.block_on(runtime.spawn(async move { schedule::run(&name).await }))?
+        }
         _ => bail!("no part {part:?} with {} arguments", words.len()),
     }
 }

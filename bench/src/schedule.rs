@@ -13,7 +13,7 @@ use skiff_api::wire::{Body, Frame, Payload, Serve, User};
 use skiff_base::{Tasks, World};
 use skiff_client::{Caches, Client};
 use skiff_kinds::views::{Namespace, Node, Pod};
-use skiff_sched::Scheduler;
+use skiff_sched::{Figures, Scheduler};
 use skiff_server::admission::service::Ranges;
 use skiff_server::authorize::Authorizer;
 use skiff_server::connect::Nodes;
@@ -98,7 +98,8 @@ pub async fn run(name: &str) -> Result<Value> {
     caches.of::<Namespace>().caught_up(0).await;
     caches.of::<Pod>().caught_up(0).await;
     let began = Instant::now();
-    let _scheduler = Scheduler::start(world, client.clone(), &caches, tasks.clone(), "bench");
+    let (own, figures) = (tasks.clone(), Figures::default());
+    let _scheduler = Scheduler::start(world, client.clone(), &caches, own, "bench", figures);
     let bound = bound(&client, workload.before + workload.pods);
     tokio::time::timeout(MOST, bound).await.with_context(|| format!("within {MOST:?}"))??;
     let took = began.elapsed().as_secs_f64();
@@ -149,6 +150,7 @@ async fn server(world: &World, tasks: &Tasks) -> Result<Server> {
         authorizer: Authorizer::start(store.clone(), tasks).await?,
         limits: Default::default(),
         requests: Default::default(),
+        figures: Vec::new(),
         ready: Default::default(),
         nodes,
         services: Ranges::default(),

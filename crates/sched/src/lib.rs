@@ -7,6 +7,7 @@
 //! What must never happen here: a decision outside of the pure files; a bind that waits for the one before it; a lock
 //! held while something is planned.
 
+mod figures;
 mod mind;
 pub mod plan;
 pub mod plugins;
@@ -16,4 +17,5 @@ mod run;
 pub mod snapshot;
 mod tally;
 
+pub use figures::Figures;
 pub use run::{NAME, Scheduler};

@@ -32,6 +32,8 @@ pub struct Mind {
 pub enum Act {
     Bind(Arc<PodInfo>, String),
     Refuse(Arc<PodInfo>, String),
+    /// Nothing: it is tried again later.
+    Again,
 }
 
 impl Default for Mind {
@@ -138,7 +140,7 @@ impl Mind {
         let planned = guarded(&pod.key, || (self.plan)(&pod, &self.snapshot, self.start));
         let Some((decision, next)) = planned else {
             self.queue.again(&pod.key, now);
-            return None;
+            return Some(Act::Again);
         };
         self.start = next;
         match decision {
@@ -152,7 +154,7 @@ impl Mind {
                     tracing::warn!(key = %pod.key, node, why, "not reserved");
                     self.give_back(&pod, &node);
                     self.queue.again(&pod.key, now);
-                    return None;
+                    return Some(Act::Again);
                 }
                 self.assumed.insert(pod.key.clone(), (pod.uid().to_owned(), node.clone()));
                 self.place(&pod.key.clone(), Some((&pod, &node)), now);
@@ -194,4 +196,129 @@ fn wants_node(pod: &Pod) -> bool {
         && spec.scheduling_gates.is_empty()
         && !pod.metadata.deleting()
         && matches!(&*spec.scheduler_name, "" | NAME)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    const AT: fn(u64) -> Duration = Duration::from_secs;
+
+    fn node(mind: &mut Mind, name: &str, cpu: &str, now: Duration) {
+        let node = json!({"metadata": {"name": name},
+            "status": {"allocatable": {"cpu": cpu, "memory": "1Gi", "pods": "10"}}});
+        let node = serde_json::from_value(node).map(Arc::new).expect("a node");
+        mind.node(&Key::new("", name), Some(&node), now);
+    }
+
+    fn pod(name: &str, cpu: &str, more: Value) -> Arc<Pod> {
+        let mut pod = json!({"metadata": {"name": name, "namespace": "n", "uid": name},
+            "spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": cpu}}}]}});
+        for (field, value) in more.as_object().into_iter().flatten() {
+            pod["spec"][field] = value.clone();
+        }
+        serde_json::from_value(pod).map(Arc::new).expect("a pod")
+    }
+
+    fn key(name: &str) -> Key {
+        Key::new("n", name)
+    }
+
+    fn sees(mind: &mut Mind, pod: &Arc<Pod>, now: Duration) {
+        mind.pod(&pod.metadata.key(), Some(pod), now);
+    }
+
+    fn decides(mind: &mut Mind, now: Duration) -> String {
+        match mind.decide(now) {
+            Some(Act::Bind(pod, node)) => format!("{} to {node}", pod.key.name),
+            Some(Act::Refuse(pod, _)) => format!("{} refused", pod.key.name),
+            Some(Act::Again) => "again".into(),
+            None => "nothing".into(),
+        }
+    }
+
+    #[test]
+    fn a_pod_counts_on_its_node_before_the_api_shows_it_there_and_no_more_when_the_bind_fails() {
+        let mut mind = Mind::default();
+        node(&mut mind, "a", "2", AT(0));
+        let (first, second) = (pod("first", "1500m", json!({})), pod("second", "1", json!({})));
+        sees(&mut mind, &first, AT(0));
+        sees(&mut mind, &second, AT(0));
+        let Some(Act::Bind(under_way, _)) = mind.decide(AT(0)) else { panic!("first fits") };
+        // Another change of it, while its bind is under way.
+        sees(&mut mind, &first, AT(0));
+        assert_eq!(decides(&mut mind, AT(0)), "second refused");
+        assert_eq!(decides(&mut mind, AT(5)), "nothing");
+        mind.unbound(&under_way, AT(5));
+        assert_eq!(decides(&mut mind, AT(5)), "second to a", "it was woken");
+        assert_eq!(decides(&mut mind, AT(6)), "first refused");
+        sees(&mut mind, &pod("second", "1", json!({"nodeName": "a"})), AT(7));
+        assert!(mind.assumed.is_empty());
+        mind.pod(&key("second"), None, AT(8));
+        assert_eq!(decides(&mut mind, AT(8)), "first to a");
+        mind.unbound(&under_way, AT(8));
+        mind.pod(&key("first"), None, AT(9));
+        mind.unbound(&under_way, AT(9));
+        assert_eq!((decides(&mut mind, AT(99)), mind.lengths()), ("nothing".into(), [0, 0, 0]));
+    }
+
+    #[test]
+    fn a_gate_keeps_a_pod_out_until_it_is_gone_and_others_pods_stay_out() {
+        let mut mind = Mind::default();
+        node(&mut mind, "a", "2", AT(0));
+        sees(&mut mind, &pod("p", "1", json!({"schedulingGates": [{"name": "g"}]})), AT(0));
+        sees(&mut mind, &pod("q", "1", json!({"schedulerName": "mine"})), AT(0));
+        assert_eq!((decides(&mut mind, AT(0)), mind.lengths()), ("nothing".into(), [0, 0, 0]));
+        sees(&mut mind, &pod("p", "1", json!({})), AT(1));
+        assert_eq!(decides(&mut mind, AT(1)), "p to a");
+    }
+
+    #[test]
+    fn what_happens_while_a_pod_is_decided_about_is_not_lost() {
+        let mut mind = Mind::default();
+        sees(&mut mind, &pod("p", "1", json!({})), AT(0));
+        assert_eq!(decides(&mut mind, AT(0)), "p refused");
+        // It had come before the refusal, and is read after it.
+        node(&mut mind, "small", "500m", AT(0));
+        assert_eq!(mind.lengths(), [0, 1, 0], "any node helps where there was none");
+        assert_eq!(decides(&mut mind, AT(1)), "p refused");
+        node(&mut mind, "tiny", "100m", AT(1));
+        assert_eq!(mind.lengths(), [0, 0, 1], "no help");
+        node(&mut mind, "big", "4", AT(1));
+        assert_eq!((decides(&mut mind, AT(2)), decides(&mut mind, AT(3))), ("nothing".into(), "p to big".into()));
+    }
+
+    #[test]
+    fn a_panic_over_one_pod_costs_that_one_its_turn() {
+        let mut mind = Mind {
+            plan: |pod, snapshot, start| match &*pod.key.name {
+                "bad" => panic!("over this pod"),
+                _ => plan(pod, snapshot, start),
+            },
+            ..Mind::default()
+        };
+        node(&mut mind, "a", "2", AT(0));
+        sees(&mut mind, &pod("bad", "1", json!({"priority": 9})), AT(0));
+        sees(&mut mind, &pod("good", "1", json!({})), AT(0));
+        assert_eq!(decides(&mut mind, AT(0)), "again");
+        assert_eq!(decides(&mut mind, AT(0)), "good to a");
+        assert_eq!((decides(&mut mind, AT(0)), mind.next()), ("nothing".into(), Some(AT(1))));
+        assert_eq!(decides(&mut mind, AT(1)), "again");
+        assert_eq!(mind.next(), Some(AT(3)), "it backs off");
+    }
+
+    #[test]
+    fn pods_count_on_a_node_that_comes_after_them_or_comes_back() {
+        let mut mind = Mind::default();
+        sees(&mut mind, &pod("there", "1500m", json!({"nodeName": "a"})), AT(0));
+        node(&mut mind, "a", "2", AT(0));
+        sees(&mut mind, &pod("p", "1", json!({})), AT(0));
+        assert_eq!(decides(&mut mind, AT(0)), "p refused");
+        mind.node(&Key::new("", "a"), None, AT(1));
+        node(&mut mind, "a", "2", AT(1));
+        assert_eq!(decides(&mut mind, AT(9)), "nothing", "as full as before");
+        mind.pod(&key("there"), None, AT(9));
+        assert_eq!(decides(&mut mind, AT(9)), "p to a");
+    }
 }

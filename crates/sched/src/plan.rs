@@ -24,20 +24,20 @@ pub enum Decision {
 #[derive(Clone)]
 pub struct Cycle {
     pod: Arc<PodInfo>,
-    /// In the order of [`PLUGINS`].
-    filters: Vec<Option<Arc<dyn Filter>>>,
+    /// By the number of their plugin in [`PLUGINS`], and in that order.
+    filters: Vec<(usize, Arc<dyn Filter>)>,
 }
 
 /// Asks each plugin for its part, and for the only nodes that can do, if there are such.
 pub fn prepare(pod: &Arc<PodInfo>, snapshot: &Snapshot) -> (Cycle, Option<Nodes>) {
     let mut only: Option<Nodes> = None;
-    let filters = PLUGINS.iter().map(|plugin| {
+    let filters = PLUGINS.iter().enumerate().filter_map(|(number, plugin)| {
         let prepared = plugin.prepare(pod, snapshot);
         if let Some(nodes) = prepared.nodes {
             let both = |before: Nodes| before.intersection(&nodes).cloned().collect();
             only = Some(only.take().map_or_else(|| nodes.clone(), both));
         }
-        prepared.filter
+        Some((number, prepared.filter?))
     });
     let filters = filters.collect();
     (Cycle { pod: pod.clone(), filters }, only)
@@ -46,9 +46,9 @@ pub fn prepare(pod: &Arc<PodInfo>, snapshot: &Snapshot) -> (Cycle, Option<Nodes>
 impl Cycle {
     /// Who refuses the node, and why; `None`: it will do.
     pub fn filter(&self, info: &NodeInfo) -> Option<(usize, Vec<Refusal>)> {
-        self.filters.iter().enumerate().find_map(|(plugin, filter)| {
-            let refusals = filter.as_ref()?.filter(info);
-            (!refusals.is_empty()).then_some((plugin, refusals))
+        self.filters.iter().find_map(|(plugin, filter)| {
+            let refusals = filter.filter(info);
+            (!refusals.is_empty()).then_some((*plugin, refusals))
         })
     }
 
@@ -62,9 +62,13 @@ impl Cycle {
         left: &[Arc<PodInfo>],
     ) -> (Cycle, NodeInfo) {
         let moved = Moved { snapshot, info, came, left };
-        let filters = self.filters.iter().zip(PLUGINS).map(|(filter, plugin)| match filter {
-            Some(filter) => filter.with(&moved).or_else(|| Some(filter.clone())),
-            None => plugin.join(&self.pod, &moved),
+        let filters = PLUGINS.iter().enumerate().filter_map(|(number, plugin)| {
+            let before = self.filters.iter().find(|(at, _)| *at == number);
+            let filter = match before {
+                Some((_, filter)) => filter.with(&moved).unwrap_or_else(|| filter.clone()),
+                None => plugin.join(&self.pod, &moved)?,
+            };
+            Some((number, filter))
         });
         let cycle = Cycle { pod: self.pod.clone(), filters: filters.collect() };
         let mut info = info.clone();
@@ -311,5 +315,190 @@ mod tests {
                 r#"Refuse("0/1 nodes are available: 1 node(s) didn't match pod anti-affinity rules. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.")"#
             ]],
         );
+    }
+
+    fn snapshot(nodes: &[Value], pods: &[Value]) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        for node in nodes {
+            let node: Arc<skiff_kinds::views::Node> =
+                serde_json::from_value(node.clone()).map(Arc::new).expect("a node");
+            snapshot.set_node(&node.metadata.name, Some(&node));
+        }
+        for pod in pods.iter().map(info) {
+            snapshot.set_pod(&pod.key, Some((&pod, &pod.pod.spec.node_name)));
+        }
+        snapshot
+    }
+
+    fn named(name: &str, node: &str, mut pod: Value) -> Value {
+        pod["metadata"]["name"] = json!(name);
+        pod["spec"]["nodeName"] = json!(node);
+        pod
+    }
+
+    /// A pod that wants no pod with label a=b in its domain, or wants them even over the domains.
+    fn lonely() -> Value {
+        let mut pod = pod("0");
+        pod["spec"]["affinity"] = json!({"podAntiAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": [
+                {"topologyKey": "zone", "labelSelector": {"matchLabels": {"a": "b"}}}]}});
+        pod
+    }
+
+    fn even() -> Value {
+        let mut pod = pod("0");
+        pod["spec"]["topologySpreadConstraints"] = json!([{"maxSkew": 1, "topologyKey": "zone",
+            "whenUnsatisfiable": "DoNotSchedule",
+            "labelSelector": {"matchLabels": {"a": "b"}}}]);
+        pod
+    }
+
+    fn in_zone(name: &str, zone: &str) -> Value {
+        let mut node = node(name);
+        node["metadata"]["labels"]["zone"] = json!(zone);
+        node
+    }
+
+    /// What the filters of a cycle say about a node.
+    fn says(cycle: &Cycle, info: &NodeInfo) -> String {
+        let Some((plugin, refusals)) = cycle.filter(info) else { return "fits".into() };
+        format!("{}: {}", PLUGINS[plugin].name(), refusals[0].reason)
+    }
+
+    /// As preemption needs it: all victims leave, then one after another may stay; as nominated pods need it: those that
+    /// wait for a node count as if they were there.
+    #[test]
+    fn a_cycle_can_be_asked_what_if() {
+        let there: Vec<Value> =
+            ["x", "y"].map(|name| named(name, "n1", pod("900m"))).into_iter().collect();
+        let snapshot = snapshot(&[node("n1")], &there);
+        let node = snapshot.named("n1").expect("it is there").clone();
+        let victims: Vec<_> = there.iter().map(info).collect();
+        let (cycle, _) = prepare(&info(&pod("1")), &snapshot);
+        expect!["NodeResourcesFit: Insufficient cpu"].assert_eq(&says(&cycle, &node));
+        let (empty, free) = cycle.with(&snapshot, &node, &[], &victims);
+        expect!["fits"].assert_eq(&says(&empty, &free));
+        let (one, reprieved) = empty.with(&snapshot, &free, &victims[..1], &[]);
+        expect!["fits"].assert_eq(&says(&one, &reprieved));
+        let (both, full) = one.with(&snapshot, &reprieved, &victims[1..], &[]);
+        expect!["NodeResourcesFit: Insufficient cpu"].assert_eq(&says(&both, &full));
+        let nominated = info(&named("nominated", "", pod("1500m")));
+        let (cycle, promised) = empty.with(&snapshot, &free, &[nominated], &[]);
+        expect!["NodeResourcesFit: Insufficient cpu"].assert_eq(&says(&cycle, &promised));
+        assert_eq!(snapshot.named("n1").expect("it is there").pods.len(), 2, "nothing happened");
+    }
+
+    #[test]
+    fn what_if_reaches_the_whole_domain() {
+        let nodes = [in_zone("a1", "a"), in_zone("a2", "a"), in_zone("b1", "b")];
+        let snapshot = snapshot(&nodes, &[]);
+        let at = |name: &str| snapshot.named(name).expect("it is there").clone();
+        let other = info(&named("other", "", pod("0")));
+        let shy = info(&named("shy", "", lonely()));
+        let after = |pod: Value, came: &Arc<PodInfo>| {
+            let (cycle, _) = prepare(&info(&pod), &snapshot);
+            let (cycle, a1) = cycle.with(&snapshot, &at("a1"), &[came.clone()], &[]);
+            let told = [says(&cycle, &a1), says(&cycle, &at("a2")), says(&cycle, &at("b1"))];
+            let (undone, a1) = cycle.with(&snapshot, &a1, &[], &[came.clone()]);
+            assert_eq!([a1, (*at("a2")).clone()].map(|node| says(&undone, &node)), ["fits", "fits"]);
+            told.join("\n")
+        };
+        expect![[r#"
+            InterPodAffinity: node(s) didn't match pod anti-affinity rules
+            InterPodAffinity: node(s) didn't match pod anti-affinity rules
+            fits"#]].assert_eq(&after(lonely(), &other));
+        // It had no part in the cycle before.
+        expect![[r#"
+            InterPodAffinity: node(s) didn't satisfy existing pods anti-affinity rules
+            InterPodAffinity: node(s) didn't satisfy existing pods anti-affinity rules
+            fits"#]].assert_eq(&after(pod("0"), &shy));
+        expect![[r#"
+            PodTopologySpread: node(s) didn't match pod topology spread constraints
+            PodTopologySpread: node(s) didn't match pod topology spread constraints
+            fits"#]].assert_eq(&after(even(), &other));
+    }
+
+    /// The same answer, whether pods were counted one by one or all at once.
+    #[test]
+    fn tallies_follow_what_comes_and_goes() {
+        let zones = ["a", "b", "c"];
+        let names: Vec<String> = (0..6).map(|n| format!("n{n}")).collect();
+        let nodes: Vec<Value> =
+            names.iter().enumerate().map(|(n, name)| in_zone(name, zones[n % 3])).collect();
+        let (mut grown, mut there) = (snapshot(&nodes, &[]), Vec::new());
+        for step in 0..40_usize {
+            let name = format!("p{}", step * 7 % 12);
+            let to = &names[step * 5 % 6];
+            let came = named(&name, to, [even(), lonely(), pod("100m")][step % 3].clone());
+            there.retain(|other: &Value| other["metadata"]["name"] != json!(name));
+            match step % 4 {
+                3 => grown.set_pod(&info(&came).key, None),
+                _ => {
+                    grown.set_pod(&info(&came).key, Some((&info(&came), to)));
+                    there.push(came);
+                }
+            }
+            if step % 10 == 9 {
+                let moved = in_zone(&names[step % 6], zones[step / 10 % 3]);
+                let moved = serde_json::from_value(moved).map(Arc::new).expect("a node");
+                grown.set_node(&names[step % 6], Some(&moved));
+            }
+            let nodes: Vec<Value> = (0..6)
+                .map(|n| in_zone(&names[n], grown.at(n).expect("there").label("zone").expect("has one")))
+                .collect();
+            let fresh = snapshot(&nodes, &there);
+            for asks in [even(), lonely(), pod("1")] {
+                let asks = info(&asks);
+                let all = |snapshot: &Snapshot| {
+                    let (cycle, _) = prepare(&asks, snapshot);
+                    let infos = (0..6).filter_map(|place| snapshot.at(place));
+                    infos.map(|info| says(&cycle, info)).collect::<Vec<_>>()
+                };
+                assert_eq!(all(&grown), all(&fresh), "after step {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_copy_shares_what_did_not_change() {
+        let mut snapshot = snapshot(&[node("a"), node("b")], &[]);
+        let copy = snapshot.clone();
+        let pod = info(&named("p", "a", pod("1")));
+        snapshot.set_pod(&pod.key, Some((&pod, "a")));
+        let same = |name| {
+            let (one, other) = (snapshot.named(name), copy.named(name));
+            Arc::ptr_eq(one.expect("it is there"), other.expect("it is there"))
+        };
+        assert_eq!((same("a"), same("b")), (false, true));
+        assert_eq!(copy.named("a").expect("it is there").pods.len(), 0);
+    }
+
+    #[test]
+    fn of_many_nodes_a_part_is_asked_and_each_has_its_turn() {
+        assert_eq!([0, 99, 100, 1000, 5000, 6000, 100_000].map(enough), [
+            100, 100, 100, 420, 500, 300, 5000
+        ]);
+        let nodes: Vec<Value> = (0..1000).map(|n| node(&format!("n{n}"))).collect();
+        let snapshot = snapshot(&nodes, &[]);
+        let (mut start, mut chosen) = (0, Vec::new());
+        for _ in 0..3 {
+            let (decision, next) = plan(&info(&pod("1")), &snapshot, start);
+            chosen.push(decision);
+            start = next;
+        }
+        let nodes = ["n0", "n420", "n840"].map(|name| Decision::Bind(name.into()));
+        assert_eq!((chosen, start), (nodes.to_vec(), 260));
+        // One that names its node looks at no other, and takes nobody's turn.
+        let mut fixed = pod("1");
+        fixed["spec"]["affinity"] = json!({"nodeAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
+                {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n7"]}]}]}}});
+        let (_, only) = prepare(&info(&fixed), &snapshot);
+        assert_eq!(only, Some(["n7".to_owned()].into()));
+        assert_eq!(plan(&info(&fixed), &snapshot, 9), (Decision::Bind("n7".into()), 9));
+        let big = plan(&info(&pod("3")), &snapshot, 500);
+        let Decision::Refuse(message, by) = big.0 else { panic!("none is big enough") };
+        expect![[r#"["NodeResourcesFit"]"#]].assert_eq(&format!("{by:?}"));
+        assert!(message.starts_with("0/1000 nodes are available: 1000 Insufficient cpu."));
     }
 }

@@ -231,6 +231,14 @@ impl Amounts {
         [("cpu", self.cpu), ("memory", self.memory)].into_iter().chain(others)
     }
 
+    /// Whether all that is wanted is left.
+    pub fn fit(&self, has: &Amounts, taken: &Amounts) -> bool {
+        let fits = |wanted: Amount, has: Amount, taken: Amount| wanted <= 0 || wanted <= has - taken;
+        fits(self.cpu, has.cpu, taken.cpu)
+            && fits(self.memory, has.memory, taken.memory)
+            && self.others.iter().all(|(name, wanted)| fits(*wanted, has.get(name), taken.get(name)))
+    }
+
     pub fn add(&mut self, more: &Amounts) {
         more.iter().for_each(|(name, amount)| *self.at(name) += amount);
     }

@@ -1,6 +1,7 @@
 //! The loop: takes what has changed, then a pod, asks the mind, and leaves the bind to a task of its own, so that the
 //! next pod does not wait for it. Nothing here is locked while something is planned.
 
+use crate::figures::{Attempt, Figures, WRITING_MOST};
 use crate::mind::{Act, Mind, guarded};
 use crate::plugins::PLUGINS;
 use crate::pod::PodInfo;
@@ -17,9 +18,6 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// The name that pods ask for, and the source of events.
 pub const NAME: &str = "default-scheduler";
-/// Pods at once whose decisions are being written. A few fill the processors and share a commit; more would take the
-/// places of other writers.
-const WRITING_MOST: usize = 64;
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -35,22 +33,33 @@ struct Inner {
     /// Pods whose binds came to nothing: never more than there are places.
     unbound: mpsc::UnboundedSender<Arc<PodInfo>>,
     bell: Arc<Notify>,
+    figures: Figures,
 }
 
 impl Scheduler {
-    /// `client` acts as `system:kube-scheduler`; the caches may be shared. Events name the `host`.
+    /// `client` acts as `system:kube-scheduler`; the caches may be shared. Events name the `host`. It counts in `figures`.
     pub fn start(
         world: World,
         client: Client,
         caches: &Caches,
         tasks: Tasks,
         host: &str,
+        figures: Figures,
     ) -> Scheduler {
         let recorder = Recorder::new(client.clone(), world.clone(), NAME).on_host(host);
         let writing = Arc::new(Semaphore::new(WRITING_MOST));
         let (unbound, failed) = mpsc::unbounded_channel();
         let bell = Arc::new(Notify::new());
-        let inner = Inner { world, client, recorder, tasks: tasks.clone(), writing, unbound, bell: bell.clone() };
+        let inner = Inner {
+            world,
+            client,
+            recorder,
+            tasks: tasks.clone(),
+            writing,
+            unbound,
+            bell: bell.clone(),
+            figures,
+        };
         let scheduler = Scheduler(Arc::new(inner));
         let it = scheduler.clone();
         let inbox = Inbox {
@@ -73,7 +82,10 @@ impl Scheduler {
         let (world, mut mind) = (&self.0.world, Mind::default());
         loop {
             inbox.read(&mut mind, world);
-            if !mind.is_ready(world.uptime()) {
+            let ready = mind.is_ready(world.uptime());
+            let writing = WRITING_MOST - self.0.writing.available_permits();
+            self.0.figures.set(mind.lengths(), writing);
+            if !ready {
                 inbox.wait(mind.next(), world).await;
                 continue;
             }
@@ -84,25 +96,34 @@ impl Scheduler {
                 let it = self.clone();
                 self.0.tasks.spawn(async move { it.act(act, place).await });
             }
-            // A long queue of pods leaves the thread to others in between.
-            tokio::task::yield_now().await;
         }
     }
 
     async fn act(&self, act: Act, _place: OwnedSemaphorePermit) {
-        match act {
-            Act::Bind(pod, node) => self.bind(pod, &node).await,
-            Act::Refuse(pod, message) => self.refuse(&pod.pod, &message).await,
-        }
+        self.0.figures.count(match act {
+            Act::Bind(pod, node) => match self.bind(&pod, &node).await {
+                Ok(()) => {
+                    self.bound(&pod, &node).await;
+                    Attempt::Scheduled
+                }
+                Err(why) => {
+                    tracing::warn!(key = %pod.key, node, why, "a bind failed");
+                    Attempt::Error
+                }
+            },
+            Act::Refuse(pod, message) => {
+                self.refuse(&pod.pod, &message).await;
+                Attempt::Unschedulable
+            }
+            Act::Again => Attempt::Error,
+        });
     }
 
-    async fn bind(&self, info: Arc<PodInfo>, node: &str) {
+    async fn bind(&self, info: &Arc<PodInfo>, node: &str) -> Result<(), String> {
         let underway = Underway { inner: &self.0, info: Some(info.clone()) };
         let meta = &info.pod.metadata;
         for step in PLUGINS.iter().filter_map(|plugin| plugin.pre_bind(&info.pod, node)) {
-            if let Err(why) = step.await {
-                return tracing::warn!(key = %info.key, why, "not ready to be bound");
-            }
+            step.await?;
         }
         let body = json!({
             "apiVersion": "v1", "kind": "Binding",
@@ -112,13 +133,15 @@ impl Scheduler {
         let client = &self.0.client;
         let bound =
             client.create_below(Pod::RESOURCE, &meta.namespace, &meta.name, "binding", body).await;
-        if let Err(status) = bound {
-            return tracing::warn!(key = %info.key, %status, "a bind failed");
-        }
+        bound.map_err(|status| status.to_string())?;
         underway.done();
-        let (about, recorder) = (reference(Pod::RESOURCE, meta), &self.0.recorder);
+        Ok(())
+    }
+
+    async fn bound(&self, info: &PodInfo, node: &str) {
+        let about = reference(Pod::RESOURCE, &info.pod.metadata);
         let message = format!("Successfully assigned {} to {node}", info.key);
-        recorder.acted("Binding", "Normal", "Scheduled", &message, about).await;
+        self.0.recorder.acted("Binding", "Normal", "Scheduled", &message, about).await;
     }
 
     async fn refuse(&self, pod: &Arc<Pod>, message: &str) {

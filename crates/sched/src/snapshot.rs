@@ -16,6 +16,8 @@ pub struct NodeInfo {
     /// Pods may name a node that is not there, or not yet: then `node` is empty.
     pub name: String,
     pub node: Arc<Node>,
+    /// Whether there is one.
+    known: bool,
     /// Its number among the nodes of the snapshot; it keeps it.
     pub place: usize,
     pub allocatable: Amounts,
@@ -58,7 +60,7 @@ impl Snapshot {
     }
 
     pub fn at(&self, place: usize) -> Option<&Arc<NodeInfo>> {
-        self.nodes.get(place).filter(|info| info.known())
+        self.nodes.get(place).filter(|info| info.known)
     }
 
     pub fn named(&self, name: &str) -> Option<&Arc<NodeInfo>> {
@@ -89,12 +91,12 @@ impl Snapshot {
         let old = self.nodes[place].node.clone();
         let new = node.cloned().unwrap_or_default();
         let step = |count: usize, was: bool, is: bool| count + usize::from(is) - usize::from(was);
-        let known = |node: &Node| !node.metadata.name.is_empty();
         let tainted = |node: &Node| !node.spec.taints.is_empty();
-        self.known = step(self.known, known(&old), known(&new));
+        let (was, is) = (self.nodes[place].known, node.is_some());
+        self.known = step(self.known, was, is);
         self.tainted = step(self.tainted, tainted(&old), tainted(&new));
         self.cordoned = step(self.cordoned, old.spec.unschedulable, new.spec.unschedulable);
-        if known(&old) != known(&new) || old.metadata.labels != new.metadata.labels {
+        if was != is || old.metadata.labels != new.metadata.labels {
             self.memo.nodes_changed();
         }
         if old.status.images != new.status.images {
@@ -105,6 +107,7 @@ impl Snapshot {
         info.pods_most = info.allocatable.get("pods");
         info.own_ports = own_ports(&new);
         info.node = new;
+        info.known = is;
         self.leave_place(place);
     }
 
@@ -182,7 +185,7 @@ impl Snapshot {
     /// A node that is gone keeps its place for as long as it has pods.
     fn leave_place(&mut self, place: usize) {
         let info = &self.nodes[place];
-        if !info.known() && info.pods.is_empty() && self.places.remove(&info.name).is_some() {
+        if !info.known && info.pods.is_empty() && self.places.remove(&info.name).is_some() {
             self.free.push(place);
         }
     }
@@ -220,10 +223,6 @@ fn own_ports(node: &Node) -> Vec<HostPort> {
 impl NodeInfo {
     pub fn label(&self, key: &str) -> Option<&str> {
         self.node.metadata.labels.get(key).map(String::as_str)
-    }
-
-    fn known(&self) -> bool {
-        !self.node.metadata.name.is_empty()
     }
 
     /// Counts a pod here.

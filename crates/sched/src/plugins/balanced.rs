@@ -24,7 +24,7 @@ impl Score for Beside {
         let (has, taken, wanted) = (&info.allocatable, &info.requested, &self.0.requests);
         let part = |has: Amount, sum: Amount| match has {
             0 => 1.0,
-            has => (sum as f64 / has as f64).min(1.0),
+            has => (float(sum) / float(has)).min(1.0),
         };
         let cpu = part(has.cpu, taken.cpu + wanted.cpu);
         let memory = part(has.memory, taken.memory + wanted.memory);
@@ -32,4 +32,9 @@ impl Score for Beside {
         let deviation = (cpu - memory).abs() / 2.0;
         ((1.0 - deviation) * MOST as f64) as i64
     }
+}
+
+/// Most amounts fit 64 bits, for which there is an instruction.
+fn float(amount: Amount) -> f64 {
+    i64::try_from(amount).map_or(amount as f64, |amount| amount as f64)
 }

@@ -42,8 +42,12 @@ impl Plugin for Resources {
 
 impl Filter for Fit {
     fn filter(&self, info: &NodeInfo) -> Vec<Refusal> {
+        let full = info.pods.len() as Amount + 1 > info.pods_most;
         let mut refusals = Vec::new();
-        if info.pods.len() as Amount + 1 > info.pods_most {
+        if !full && self.0.requests.fit(&info.allocatable, &info.requested) {
+            return refusals;
+        }
+        if full {
             refusals.push(Refusal { reason: "Too many pods".into(), for_good: false });
         }
         for (name, wanted) in self.0.requests.iter().filter(|(_, wanted)| *wanted > 0) {
