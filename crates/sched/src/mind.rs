@@ -286,7 +286,10 @@ mod tests {
         node(&mut mind, "tiny", "100m", AT(1));
         assert_eq!(mind.lengths(), [0, 0, 1], "no help");
         node(&mut mind, "big", "4", AT(1));
-        assert_eq!((decides(&mut mind, AT(2)), decides(&mut mind, AT(3))), ("nothing".into(), "p to big".into()));
+        assert_eq!(
+            (decides(&mut mind, AT(2)), decides(&mut mind, AT(3))),
+            ("nothing".into(), "p to big".into())
+        );
     }
 
     #[test]

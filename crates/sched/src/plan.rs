@@ -400,22 +400,28 @@ mod tests {
             let (cycle, a1) = cycle.with(&snapshot, &at("a1"), &[came.clone()], &[]);
             let told = [says(&cycle, &a1), says(&cycle, &at("a2")), says(&cycle, &at("b1"))];
             let (undone, a1) = cycle.with(&snapshot, &a1, &[], &[came.clone()]);
-            assert_eq!([a1, (*at("a2")).clone()].map(|node| says(&undone, &node)), ["fits", "fits"]);
+            assert_eq!(
+                [a1, (*at("a2")).clone()].map(|node| says(&undone, &node)),
+                ["fits", "fits"]
+            );
             told.join("\n")
         };
         expect![[r#"
             InterPodAffinity: node(s) didn't match pod anti-affinity rules
             InterPodAffinity: node(s) didn't match pod anti-affinity rules
-            fits"#]].assert_eq(&after(lonely(), &other));
+            fits"#]]
+        .assert_eq(&after(lonely(), &other));
         // It had no part in the cycle before.
         expect![[r#"
             InterPodAffinity: node(s) didn't satisfy existing pods anti-affinity rules
             InterPodAffinity: node(s) didn't satisfy existing pods anti-affinity rules
-            fits"#]].assert_eq(&after(pod("0"), &shy));
+            fits"#]]
+        .assert_eq(&after(pod("0"), &shy));
         expect![[r#"
             PodTopologySpread: node(s) didn't match pod topology spread constraints
             PodTopologySpread: node(s) didn't match pod topology spread constraints
-            fits"#]].assert_eq(&after(even(), &other));
+            fits"#]]
+        .assert_eq(&after(even(), &other));
     }
 
     /// The same answer, whether pods were counted one by one or all at once.
@@ -444,7 +450,9 @@ mod tests {
                 grown.set_node(&names[step % 6], Some(&moved));
             }
             let nodes: Vec<Value> = (0..6)
-                .map(|n| in_zone(&names[n], grown.at(n).expect("there").label("zone").expect("has one")))
+                .map(|n| {
+                    in_zone(&names[n], grown.at(n).expect("there").label("zone").expect("has one"))
+                })
                 .collect();
             let fresh = snapshot(&nodes, &there);
             for asks in [even(), lonely(), pod("1")] {
@@ -475,9 +483,10 @@ mod tests {
 
     #[test]
     fn of_many_nodes_a_part_is_asked_and_each_has_its_turn() {
-        assert_eq!([0, 99, 100, 1000, 5000, 6000, 100_000].map(enough), [
-            100, 100, 100, 420, 500, 300, 5000
-        ]);
+        assert_eq!(
+            [0, 99, 100, 1000, 5000, 6000, 100_000].map(enough),
+            [100, 100, 100, 420, 500, 300, 5000]
+        );
         let nodes: Vec<Value> = (0..1000).map(|n| node(&format!("n{n}"))).collect();
         let snapshot = snapshot(&nodes, &[]);
         let (mut start, mut chosen) = (0, Vec::new());

@@ -4,12 +4,12 @@
 use crate::tally::{Counted, Term, Who};
 use skiff_api::quantity::Quantity;
 use skiff_api::selector::Selector;
+use skiff_api::view::Key;
+use skiff_kinds::views::Pod;
 use skiff_kinds::views::pod::{
     Container, LabelSelector, PodAffinityTerm, Quantities, TopologySpreadConstraint,
     WeightedPodTerm,
 };
-use skiff_api::view::Key;
-use skiff_kinds::views::Pod;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -233,10 +233,14 @@ impl Amounts {
 
     /// Whether all that is wanted is left.
     pub fn fit(&self, has: &Amounts, taken: &Amounts) -> bool {
-        let fits = |wanted: Amount, has: Amount, taken: Amount| wanted <= 0 || wanted <= has - taken;
+        let fits =
+            |wanted: Amount, has: Amount, taken: Amount| wanted <= 0 || wanted <= has - taken;
         fits(self.cpu, has.cpu, taken.cpu)
             && fits(self.memory, has.memory, taken.memory)
-            && self.others.iter().all(|(name, wanted)| fits(*wanted, has.get(name), taken.get(name)))
+            && self
+                .others
+                .iter()
+                .all(|(name, wanted)| fits(*wanted, has.get(name), taken.get(name)))
     }
 
     pub fn add(&mut self, more: &Amounts) {

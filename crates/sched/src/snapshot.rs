@@ -124,15 +124,7 @@ impl Snapshot {
         if let Some((place, info)) = self.pods.remove(key) {
             Arc::make_mut(&mut self.nodes[place]).remove(key);
             self.memo.count(&info, place, false, &self.namespaces);
-            for term in &info.far {
-                if let Some(nodes) = self.shunning.get_mut(term) {
-                    nodes.entry(place).and_modify(|count| *count -= 1);
-                    nodes.retain(|_, count| *count > 0);
-                    if nodes.is_empty() {
-                        self.shunning.remove(term);
-                    }
-                }
-            }
+            info.far.iter().for_each(|term| self.shun_no_more(term, place));
             self.leave_place(place);
         }
         let Some((info, node)) = to else { return };
@@ -145,6 +137,17 @@ impl Snapshot {
         self.memo.count(info, place, true, &self.namespaces);
         for term in &info.far {
             *self.shunning.entry(term.clone()).or_default().entry(place).or_default() += 1;
+        }
+    }
+
+    fn shun_no_more(&mut self, term: &Arc<Term>, place: usize) {
+        let Some(nodes) = self.shunning.get_mut(term) else { return };
+        match nodes.get_mut(&place) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => _ = nodes.remove(&place),
+        }
+        if nodes.is_empty() {
+            self.shunning.remove(term);
         }
     }
 

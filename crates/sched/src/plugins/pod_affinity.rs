@@ -118,7 +118,12 @@ impl Near {
         Near {
             around: Around::of(term, snapshot),
             own: term.who.selects(info, &snapshot.namespaces),
-            somewhere: tally.iter().enumerate().filter(|it| there(*it)).map(|it| i64::from(*it.1)).sum(),
+            somewhere: tally
+                .iter()
+                .enumerate()
+                .filter(|it| there(*it))
+                .map(|it| i64::from(*it.1))
+                .sum(),
         }
     }
 
