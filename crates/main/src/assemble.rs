@@ -61,7 +61,11 @@ impl Machine {
         let node_tls =
             skiff_server::identity::keys::tls::server_config(&ca, &keys.node_serving, &world)?;
         write_kubeconfig(settings, &addresses, &keys)?;
-        let server = Arc::new(server(settings, &addresses, &world, &store, keys, &tasks).await?);
+        let mut server = server(settings, &addresses, &world, &store, keys, &tasks).await?;
+        let figures = skiff_sched::Figures::default();
+        let scheduled = figures.clone();
+        server.figures.push(Box::new(move || scheduled.text()));
+        let server = Arc::new(server);
         skiff_server::custom::start(&server, &tasks);
         tasks.spawn(crate::memory::run(store.clone(), world.clone()));
         let serve: Arc<dyn Serve> = Arc::new(Entry(server.clone()));
@@ -71,7 +75,7 @@ impl Machine {
         let wanted = Arc::new(Wanted::default());
         crate::bootstrap::run(&client, kinds, ranges, addresses.api, settings, &wanted).await?;
         let caches = start_loops(&server, &serve, ca, wanted.clone(), &world, &tasks);
-        start_scheduler(&serve, &caches, &world, &tasks, &settings.node);
+        start_scheduler(&serve, &caches, &world, &tasks, &settings.node, figures);
         let listener = listen(settings).await?;
         let node =
             crate::node::start(settings, &addresses, &images, &serve, &world, &tasks).await?;
@@ -162,6 +166,7 @@ async fn server(
         renditions: Default::default(),
         limits: Default::default(),
         requests: Default::default(),
+        figures: Vec::new(),
         ready: Default::default(),
         nodes,
         admission: Plugins::new(parts),
@@ -251,8 +256,9 @@ fn start_scheduler(
     world: &World,
     tasks: &Tasks,
     host: &str,
+    figures: skiff_sched::Figures,
 ) {
     let user = User::system("system:kube-scheduler", &[]);
     let client = Client::new(serve.clone(), user, "kube-scheduler");
-    skiff_sched::Scheduler::start(world.clone(), client, caches, tasks.clone(), host);
+    skiff_sched::Scheduler::start(world.clone(), client, caches, tasks.clone(), host, figures);
 }

@@ -6,6 +6,9 @@ use crate::rim::limit::{CONNECTIONS_MOST, Limits, REQUESTS_MOST, Refused, Sort};
 use skiff_store::Histogram;
 use std::fmt::Write;
 
+/// More of them, in the same format.
+pub type Figures = Box<dyn Fn() -> String + Send + Sync>;
+
 /// Counters, gauges and histograms of the server and its store.
 pub fn text(server: &Server) -> String {
     let mut page = Page(String::new());
@@ -37,6 +40,7 @@ pub fn text(server: &Server) -> String {
     );
     page.histogram("skiff_store_group_writes", "Writes that share an fsync.", &stats.group_writes);
     page.unreadable(server);
+    server.figures.iter().for_each(|more| page.0 += &more());
     page.0
 }
 
