@@ -5,7 +5,6 @@ use crate::addresses::Addresses;
 use anyhow::{Context, Result, anyhow};
 use skiff_api::Status;
 use skiff_api::ip::Cidr;
-use skiff_api::registry::Kinds;
 use skiff_api::wire::{Serve, User};
 use skiff_base::{Tasks, World};
 use skiff_cli::Place;
@@ -17,17 +16,11 @@ use skiff_loops::{Runner, Wanted};
 use skiff_node::Node;
 use skiff_server::admission::pod_security::Rules;
 use skiff_server::admission::service::Ranges;
-use skiff_server::admission::{self, Plugins};
-use skiff_server::authorize::Authorizer;
 use skiff_server::connect::Nodes;
-use skiff_server::identity::authenticate::Authenticator;
 use skiff_server::identity::keys;
 use skiff_server::identity::keys::Keys;
-use skiff_server::identity::token::Tokens;
 use skiff_server::paths::ready::Ready;
-use skiff_server::reader::Reader;
-use skiff_server::unreadable::Unreadable;
-use skiff_server::{Build, Entry, Server};
+use skiff_server::{Build, Entry, Server, Setup};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
@@ -140,45 +133,22 @@ async fn server(
     keys: Keys,
     tasks: &Tasks,
 ) -> Result<Server> {
-    let nodes = Nodes::new(&*keys.client_config(Some(&keys.kubelet_client), world)?);
-    let address = addresses.api.to_string();
-    let tokens = Arc::new(Tokens::new(store.clone(), world.clone(), Arc::new(keys.signing)));
-    let reader = Arc::new(Reader {
-        store: store.clone(),
-        kinds: Kinds::builtin(skiff_kinds::KINDS),
-        unreadable: Unreadable::find(&**store).await?,
-    });
-    let authorizer = Arc::new(Authorizer::start(reader.clone(), tasks).await?);
-    let parts = admission::Parts {
+    let setup = Setup {
         world: world.clone(),
         store: store.clone(),
-        authorizer: authorizer.clone(),
+        nodes: Nodes::new(&*keys.client_config(Some(&keys.kubelet_client), world)?),
+        signing: keys.signing,
         services: ranges(settings),
         pod_security: pod_security(settings)?,
-    };
-    Ok(Server {
-        world: world.clone(),
-        store: store.clone(),
-        kinds: reader.kinds.clone(),
-        customs: Default::default(),
-        authenticator: Authenticator::new(tokens, format!("https://{address}")),
-        authorizer,
-        renditions: Default::default(),
-        limits: Default::default(),
-        requests: Default::default(),
-        figures: Vec::new(),
-        ready: Default::default(),
-        nodes,
-        admission: Plugins::new(parts),
-        reader,
-        address,
+        address: addresses.api.to_string(),
         build: Build {
             commit: option_env!("SKIFF_COMMIT").unwrap_or(""),
             date: option_env!("SKIFF_DATE").unwrap_or("1970-01-01T00:00:00Z"),
             compiler: "rustc",
             arch: if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
         },
-    })
+    };
+    Ok(Server::new(setup, tasks).await?)
 }
 
 fn ranges(settings: &Settings) -> Ranges {

@@ -9,17 +9,11 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use http::{HeaderMap, HeaderValue, Method, header};
 use serde_json::{Value, json};
-use skiff_api::registry::Kinds;
 use skiff_api::wire::{Body, Call, Frame, Payload, Peer, Sending, Serve, Stored, User};
 use skiff_base::{Tasks, World};
-use skiff_server::admission::{Parts, Plugins};
-use skiff_server::authorize::Authorizer;
 use skiff_server::connect::Nodes;
-use skiff_server::identity::authenticate::Authenticator;
 use skiff_server::identity::keys::{Keys, Wanted};
-use skiff_server::identity::token::Tokens;
-use skiff_server::reader::Reader;
-use skiff_server::{Build, Entry, Server};
+use skiff_server::{Build, Entry, Server, Setup};
 use skiff_store::{CommitError, Options, Revision, Store, Write, facets};
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,37 +44,18 @@ impl Bench {
         let keys = Keys::open(&folder, &names, &world).unwrap();
         std::fs::remove_dir_all(&folder).unwrap();
         let tasks = Tasks::new();
-        let reader = Arc::new(Reader {
-            store: store.clone(),
-            kinds: Kinds::builtin(skiff_kinds::KINDS),
-            unreadable: Default::default(),
-        });
         let nodes = keys.client_config(Some(&keys.kubelet_client), &world).unwrap();
-        let tokens = Arc::new(Tokens::new(store.clone(), world.clone(), Arc::new(keys.signing)));
-        let authorizer = Arc::new(Authorizer::start(reader.clone(), &tasks).await.unwrap());
-        let parts = Parts {
-            world: world.clone(),
-            store: store.clone(),
-            authorizer: authorizer.clone(),
-            services: Default::default(),
-            pod_security: Default::default(),
-        };
-        let server = Server {
+        let setup = Setup {
             world,
             store: store.clone(),
-            kinds: reader.kinds.clone(),
-            customs: Default::default(),
-            authenticator: Authenticator::new(tokens, "https://10.0.0.5:6443".into()),
-            authorizer,
-            admission: Plugins::new(parts),
-            reader,
-            limits: Default::default(),
-            requests: Default::default(),
-            ready: Default::default(),
+            signing: keys.signing,
             nodes: Nodes::new(&nodes),
+            services: Default::default(),
+            pod_security: Default::default(),
             address: "10.0.0.5:6443".into(),
-            build: Build { commit: "", date: "", compiler: "", arch: "" },
+            build: Build::default(),
         };
+        let server = Server::new(setup, &tasks).await.unwrap();
         let bench = Bench { entry: Entry(Arc::new(server)), store, journal, tasks };
         let namespace = json!({"metadata": {"name": "n"}});
         assert_eq!(bench.ask(Method::POST, "/api/v1/namespaces", namespace).await.0, 201);
@@ -119,7 +94,8 @@ impl Bench {
             Body::Object(stored) => stored.tree().unwrap(),
             Body::Bytes(bytes) => serde_json::from_slice(&bytes).unwrap(),
             Body::List(list) => {
-                let items: Vec<Value> = list.items.iter().map(|it| it.tree().unwrap()).collect();
+                let items: Vec<Value> =
+                    (0..list.items.count()).map(|at| list.items.get(at).tree().unwrap()).collect();
                 json!({"resourceVersion": list.revision.to_string(), "items": items})
             }
             _ => Value::Null,

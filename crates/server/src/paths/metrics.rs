@@ -1,7 +1,7 @@
 //! `/metrics` in the Prometheus text format: what was asked, what is limited, and how full each limit is.
 
 use crate::Server;
-use crate::render::shared::{Figures, KEPT_MOST};
+use crate::render::shared::{self, KEPT_MOST};
 use crate::rim::limit::{CONNECTIONS_MOST, Limits, REQUESTS_MOST, Refused, Sort};
 use skiff_store::Histogram;
 use std::fmt::Write;
@@ -103,7 +103,7 @@ impl Page {
         }
     }
 
-    fn renditions(&mut self, figures: &Figures) {
+    fn renditions(&mut self, figures: &shared::Figures) {
         let name = "skiff_renditions_total";
         self.head(
             name,

@@ -84,8 +84,9 @@ async fn items(
     records: Vec<Arc<Record>>,
 ) -> (Box<dyn Items>, Vec<String>) {
     let (kind, head) = (&request.kind, head(&request.kind));
-    let plain =
-        |it: &Arc<Record>| shared::is_stored(kind, it) && server.reader.unreadable.why(it).is_none();
+    let plain = |it: &Arc<Record>| {
+        shared::is_stored(kind, it) && server.reader.unreadable.why(it).is_none()
+    };
     if records.iter().all(plain) {
         return (Box::new(Stock { head, records }), Vec::new());
     }

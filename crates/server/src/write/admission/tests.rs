@@ -2,13 +2,11 @@
 
 use super::*;
 use crate::connect::Nodes;
-use crate::identity::authenticate::Authenticator;
 use crate::identity::keys::signing::{SigningKey, tests::pem};
-use crate::identity::token::Tokens;
 use crate::read::reader::Reader;
 use crate::request::Warnings;
 use crate::request::url::Query;
-use crate::{Build, Entry, Server};
+use crate::{Build, Entry, Server, Setup};
 use expect_test::{Expect, expect};
 use http::{HeaderMap, Method};
 use serde_json::{Value, json};
@@ -59,41 +57,26 @@ async fn bench(plugins: Vec<Arc<dyn Plugin>>) -> Bench {
     let (world, tasks) = (World::seeded(1), Tasks::new());
     let clock = world.clone();
     let store = skiff_store::memory(skiff_store::Options::new(Arc::new(move || clock.uptime())));
-    let kinds = Kinds::builtin(skiff_kinds::KINDS);
-    let unreadable = Default::default();
-    let reader = Arc::new(Reader { store: store.clone(), kinds: kinds.clone(), unreadable });
-    let authorizer = Arc::new(Authorizer::start(reader.clone(), &tasks).await.expect("no roles"));
-    let parts = Parts {
-        world: world.clone(),
-        store: store.clone(),
-        authorizer: authorizer.clone(),
-        services: Default::default(),
-        pod_security: Default::default(),
-    };
-    let key = Arc::new(SigningKey::from_pem(&pem().0).expect("it reads"));
-    let tokens = Arc::new(Tokens::new(store.clone(), world.clone(), key));
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let nobody = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("versions")
         .with_root_certificates(rustls::RootCertStore::empty())
         .with_no_client_auth();
-    let server = Server {
+    let setup = Setup {
         world,
         store: store.clone(),
-        kinds,
-        customs: Default::default(),
-        authenticator: Authenticator::new(tokens, "https://here".into()),
-        authorizer,
-        limits: Default::default(),
-        requests: Default::default(),
-        ready: Default::default(),
+        signing: SigningKey::from_pem(&pem().0).expect("it reads"),
         nodes: Nodes::new(&nobody),
-        admission: if plugins.is_empty() { Plugins::new(parts) } else { Plugins(plugins) },
-        reader,
-        address: String::new(),
-        build: Build { commit: "", date: "", compiler: "", arch: "" },
+        services: Default::default(),
+        pod_security: Default::default(),
+        address: "here".into(),
+        build: Build::default(),
     };
+    let mut server = Server::new(setup, &tasks).await.expect("an empty store reads");
+    if !plugins.is_empty() {
+        server.admission = Plugins(plugins);
+    }
     Bench { server: Arc::new(server), store, _tasks: tasks }
 }
 
