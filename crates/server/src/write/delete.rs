@@ -227,7 +227,8 @@ enum Fate {
     Stays,
 }
 
-/// Writes what becomes of an object that was, and would be, so; `None` when somebody else wrote in between, and that is seen now.
+/// Writes what becomes of an object that was, and would be, so; `None` when somebody else wrote in between, which is
+/// seen now.
 async fn commit(
     server: &Server,
     at: &Admit<'_>,
