@@ -7,7 +7,7 @@ use crate::errors::Errors;
 use crate::jsonpath::JsonPath;
 use crate::object::Object;
 use crate::schema::{Node, Ref, Struct};
-use jiff::Timestamp;
+use crate::table::Shown;
 use serde_json::Value;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -200,8 +200,10 @@ pub enum Cell {
     Path(Name),
     /// kubectl's JSONPath (custom resources).
     JsonPath(Arc<JsonPath>),
-    /// A small function of the object and the time.
-    With(fn(&Object, Timestamp) -> Value),
+    /// A small function of the object.
+    With(fn(&Object) -> Value),
+    /// The same, for what goes on changing while the object stays as it is.
+    Since(fn(&Object) -> Shown),
     /// How long ago the time at this path was.
     Age(Name),
 }
@@ -212,6 +214,7 @@ impl std::fmt::Debug for Cell {
             Cell::Path(path) => write!(f, "Path({path})"),
             Cell::JsonPath(path) => write!(f, "JsonPath({path:?})"),
             Cell::With(_) => f.write_str("With(..)"),
+            Cell::Since(_) => f.write_str("Since(..)"),
             Cell::Age(path) => write!(f, "Age({path})"),
         }
     }

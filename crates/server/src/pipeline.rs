@@ -18,7 +18,7 @@ use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderValue, StatusCode};
 use skiff_api::Status;
 use skiff_api::kind::{Backend, Does, Kind, Verb};
-use skiff_api::wire::{Answer, Body, Call, Payload, Sending, User};
+use skiff_api::wire::{Answer, Body, Call, Payload, Rendered, Sending, User};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -138,7 +138,11 @@ async fn answer(
         },
         None => bracket(server, &request, call).await,
     };
-    match answer.and_then(|answer| crate::render::encode(server, &request, answer)) {
+    let answer = match answer {
+        Ok(answer) => crate::render::encode(server, &request, answer).await,
+        Err(status) => Err(status),
+    };
+    match answer {
         Ok(mut answer) => {
             request.warnings.write(&mut answer.headers);
             Ok(answer)
@@ -162,6 +166,10 @@ fn held(mut answer: Answer, place: impl Send + Sync + 'static) -> Answer {
     let place = Arc::new(place);
     answer.body = match answer.body {
         Body::Watch(frames) => Body::Watch(Box::pin(frames.inspect(move |_| _ = &place))),
+        Body::Rendered(Rendered { size, pieces }) => {
+            let pieces = Box::pin(pieces.inspect(move |_| _ = &place));
+            Body::Rendered(Rendered { size, pieces })
+        }
         Body::Stream(pieces) => Body::Stream(Box::pin(pieces.inspect(move |_| _ = &place))),
         Body::Upgraded(run) => Body::Upgraded(Box::pin(async move {
             run.await;

@@ -146,14 +146,9 @@ async fn bind(
     Ok(())
 }
 
-/// An object of the core group that must be there.
-async fn find(
-    server: &Server,
-    plural: &str,
-    namespace: &str,
-    name: &str,
-) -> Result<Object, Status> {
-    let found = server.reader.find(("", plural), namespace, name, Currency::Current).await?;
+/// What a token is bound to is looked up as it is now.
+async fn find(server: &Server, plural: &str, ns: &str, name: &str) -> Result<Object, Status> {
+    let found = server.reader.find(("", plural), ns, name, Currency::Current).await?;
     found.ok_or_else(|| Status::not_found(About { group: "", resource: plural }, name))
 }
 

@@ -11,6 +11,7 @@ pub(crate) mod watch;
 
 use crate::Server;
 use crate::read::select::Selection;
+use crate::render::shared;
 use crate::request::Request;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -19,7 +20,7 @@ use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::kind::{Does, Kind, Verb};
 use skiff_api::object::Object;
-use skiff_api::wire::{Answer, Body, List};
+use skiff_api::wire::{Answer, Body, Items, List, Stored};
 use skiff_store::{Currency, ListRequest, ReadError, Record, Revision};
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,19 +62,7 @@ pub async fn list(server: &Arc<Server>, request: &Request) -> Result<Answer, Sta
         true => continue_token(&request.kind, page.revision, page.after.as_deref().unwrap_or("")),
         false => String::new(),
     };
-    let head = head(&request.kind);
-    let (mut items, mut unreadable) = (Vec::with_capacity(page.records.len()), Vec::new());
-    let shown = convert::shown(&server.reader, &request.kind, &head, &page.records).await;
-    for (record, shown) in page.records.iter().zip(shown) {
-        match shown {
-            Ok(stored) => items.push(stored),
-            // It stops no list of others.
-            Err(status) => {
-                unreadable.push(crate::read::unreadable::place(&record.key).to_owned());
-                request.warn(status.message);
-            }
-        }
-    }
+    let (items, unreadable) = items(server, request, page.records).await;
     Ok(Answer::new(
         StatusCode::OK,
         Body::List(List {
@@ -86,6 +75,51 @@ pub async fn list(server: &Arc<Server>, request: &Request) -> Result<Answer, Sta
             unreadable,
         }),
     ))
+}
+
+/// What is shown of the records of a page, and the places of those that cannot be.
+async fn items(
+    server: &Server,
+    request: &Request,
+    records: Vec<Arc<Record>>,
+) -> (Box<dyn Items>, Vec<String>) {
+    let (kind, head) = (&request.kind, head(&request.kind));
+    let plain = |it: &Arc<Record>| {
+        shared::is_stored(kind, it) && server.reader.unreadable.why(it).is_none()
+    };
+    if records.iter().all(plain) {
+        return (Box::new(Stock { head, records }), Vec::new());
+    }
+    let (mut items, mut unreadable) = (Vec::with_capacity(records.len()), Vec::new());
+    let shown = shared::faces(server, kind, &head, &records, |_| None).await;
+    for (record, stored) in records.iter().zip(shown) {
+        match stored {
+            Ok(stored) => items.push(stored),
+            // It stops no list of others.
+            Err(status) => {
+                unreadable.push(crate::read::unreadable::place(&record.key).to_owned());
+                request.warn(status.message);
+            }
+        }
+    }
+    (Box::new(items), unreadable)
+}
+
+/// Records that are shown as they are stored.
+struct Stock {
+    head: Arc<str>,
+    records: Vec<Arc<Record>>,
+}
+
+impl Items for Stock {
+    fn count(&self) -> usize {
+        self.records.len()
+    }
+
+    fn get(&self, at: usize) -> Stored {
+        let record = &self.records[at];
+        Stored { head: self.head.clone(), revision: record.revision.0, body: record.body.clone() }
+    }
 }
 
 /// A page while it is filled.
@@ -129,6 +163,10 @@ impl Page {
             self.revision = listed.revision;
             self.remaining = listed.remaining;
             self.more = listed.remaining > 0;
+            if limit.is_none() && selection.is_everything() {
+                self.records = listed.records;
+                return Ok(());
+            }
             for record in listed.records {
                 if limit.is_some_and(|limit| self.records.len() >= limit) {
                     self.more = true;

@@ -161,7 +161,7 @@ pub async fn delete_collection(server: &Arc<Server>, request: &Request) -> Resul
         Body::List(List {
             head: crate::read::list_head(&request.kind),
             revision: server.store.current().0,
-            items,
+            items: Box::new(items),
             next: String::new(),
             remaining: None,
             headed_items: request.kind.is_custom(),
@@ -185,9 +185,9 @@ async fn delete_one(
     options: &Options,
 ) -> Result<Gone, Status> {
     let kind = &*request.kind;
+    let not_found = || Status::not_found(kind.about(), name);
     for _ in 0..TRIES {
-        let record = server.reader.record(key, Currency::Current).await?;
-        let record = record.ok_or_else(|| Status::not_found(kind.about(), name))?;
+        let record = server.reader.record(key, Currency::Current).await?.ok_or_else(not_found)?;
         let old = convert::tree(&server.reader, kind, &record).await?;
         check_preconditions(kind.about_kind(), &old, options)?;
         let at = Admit {
@@ -227,7 +227,7 @@ enum Fate {
     Stays,
 }
 
-/// Writes what becomes of an object that was, and would be, so; `None` when somebody else wrote in between, which is
+/// Writes what becomes of an object that was, and would be, so; `None` when somebody else wrote in between, and that is
 /// seen now.
 async fn commit(
     server: &Server,
@@ -266,8 +266,8 @@ async fn commit(
     };
     match taking.commit(&*server.store, write).await {
         Ok(committed) => Ok(committed.first().map(|revision| stored(*revision, body))),
-        Err(CommitError::Conflict { at: beaten, .. }) => {
-            at.reader.reach(Currency::AtLeast(beaten)).await?;
+        Err(CommitError::Conflict { at, .. }) => {
+            server.reader.reach(Currency::AtLeast(at)).await?;
             Ok(None)
         }
         Err(other) => Err(crate::write::commit_refusal(&other)),

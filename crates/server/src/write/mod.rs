@@ -21,7 +21,7 @@ use crate::Server;
 use crate::read::convert;
 use crate::request::Request;
 use crate::request::codec;
-use admission::{Admit, Changed, Operation};
+use admission::{Admit, Operation};
 use http::StatusCode;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::json::MAX_DEPTH;
@@ -82,7 +82,7 @@ fn respond(request: &Request, code: StatusCode, stored: Stored) -> Result<Answer
 enum Failure {
     /// Somebody else wrote in between: the same request may succeed once that revision is seen.
     Again(Status, Revision),
-    /// Somebody else took what this write was about to take, by that revision.
+    /// Somebody else took what this write was about to take; by then, what is free is seen.
     Beaten(Status, Revision),
     /// The name exists.
     Taken(Status),
@@ -128,11 +128,11 @@ async fn attempt(
     convert::default(kind, &mut new);
     // What admission adds is owned by nobody.
     body.own_fields(server, request, &mut new, old.as_ref())?;
-    let changed = server.admission.mutate(&mut at, &mut new).await?;
+    server.admission.mutate(&mut at, &mut new).await?;
     if old.is_none() {
         identity::complete(server, &mut new);
     }
-    Bracket { server, request, at, record: record.as_deref() }.store(new, changed).await
+    Bracket { server, request, at, record: record.as_deref() }.store(new).await
 }
 
 /// The second half of the bracket: nobody asks for changes any more.
@@ -146,38 +146,35 @@ struct Bracket<'a> {
 
 impl Bracket<'_> {
     /// Draws, finishes and commits. When somebody else takes first what was drawn, that alone starts again.
-    async fn store(&self, made: Object, changed: Changed) -> Result<Outcome, Failure> {
+    async fn store(&self, made: Object) -> Result<Outcome, Failure> {
         let admission = &self.server.admission;
         let (mut new, made) = match admission.draw(&self.at, &made).await? {
             Some(drawn) => (drawn, Some(made)),
             None => (made, None),
         };
-        let changed = if made.is_some() { Changed::Yes } else { changed };
-        self.finish(&mut new, changed).await?;
+        self.finish(&mut new).await?;
         let mut tries = 1;
         loop {
             match self.commit(&new).await {
                 Err(Failure::Beaten(_, at)) if tries < TRIES => {
-                    tries += 1;
                     self.server.reader.reach(Currency::AtLeast(at)).await?;
+                    tries += 1;
                 }
-                Err(Failure::Beaten(status, _)) => return Err(Failure::Final(status)),
                 outcome => return outcome,
             }
             if let Some(made) = &made {
                 new = admission.draw(&self.at, made).await?.unwrap_or_else(|| made.clone());
-                self.finish(&mut new, changed).await?;
+                self.finish(&mut new).await?;
             }
         }
     }
 
     /// Gives the object its last form, and has it judged in that form.
-    async fn finish(&self, new: &mut Object, changed: Changed) -> Result<(), Failure> {
+    async fn finish(&self, new: &mut Object) -> Result<(), Failure> {
         let (request, old) = (self.request, self.at.old);
         let kind = &*request.kind;
-        if changed != Changed::No {
-            convert::default(kind, new);
-        }
+        // Once more, for what was added, and for what was sent as empty and went with `own`.
+        convert::default(kind, new);
         codec::settle(kind, new, old);
         match (&*request.resource.subresource, old) {
             ("", old) => (kind.hooks.prepare)(new, old),

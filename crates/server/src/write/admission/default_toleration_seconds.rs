@@ -1,7 +1,7 @@
 //! DefaultTolerationSeconds: pods stay for five minutes on a node that is not ready or cannot be reached, unless they
 //! say otherwise.
 
-use super::{Admit, Changed, Plugin, Verdict};
+use super::{Admit, Next, Plugin, Verdict};
 use serde_json::{Value, json};
 use skiff_api::object::{Object, at};
 
@@ -12,15 +12,18 @@ impl Plugin for DefaultTolerationSeconds {
         "DefaultTolerationSeconds"
     }
 
-    fn mutate<'a>(&'a self, at: &'a Admit<'_>, new: &'a mut Object) -> Verdict<'a, Changed> {
-        Ok(if at.is("", "pods") { complete(new) } else { Changed::No }).into()
+    fn mutate<'a>(&'a self, at: &'a Admit<'_>, new: &'a mut Object) -> Verdict<'a, Next> {
+        if at.is("", "pods") {
+            complete(new);
+        }
+        Ok(Next::GoOn).into()
     }
 }
 
 const SECONDS: i64 = 300;
 const TAINTS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
 
-fn complete(pod: &mut Object) -> Changed {
+fn complete(pod: &mut Object) {
     let mut tolerations = pod.list("spec.tolerations").to_vec();
     let before = tolerations.len();
     let missing = TAINTS
@@ -29,11 +32,9 @@ fn complete(pod: &mut Object) -> Changed {
     tolerations.extend(missing.map(|taint| {
         json!({"key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": SECONDS})
     }));
-    if tolerations.len() == before {
-        return Changed::No;
+    if tolerations.len() > before {
+        pod.set("spec.tolerations", tolerations);
     }
-    pod.set("spec.tolerations", tolerations);
-    Changed::Yes
 }
 
 fn tolerates(toleration: &Value, taint: &str) -> bool {

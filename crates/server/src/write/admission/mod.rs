@@ -95,12 +95,11 @@ impl<T> From<Result<T, Status>> for Verdict<'_, T> {
     }
 }
 
-/// What a mutating plugin did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Changed {
-    No,
-    Yes,
-    /// As those that ran before could not foresee (a webhook's patch): all are asked once more.
+/// What follows a mutation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    GoOn,
+    /// Those that ran before could not foresee this change (a webhook's patch): all are asked once more.
     Again,
 }
 
@@ -110,8 +109,8 @@ pub trait Plugin: Send + Sync {
     fn name(&self) -> &'static str;
 
     /// Changes a new or changed object before it is validated. What it has changed already, it leaves.
-    fn mutate<'a>(&'a self, _: &'a Admit<'_>, _new: &'a mut Object) -> Verdict<'a, Changed> {
-        Ok(Changed::No).into()
+    fn mutate<'a>(&'a self, _: &'a Admit<'_>, _new: &'a mut Object) -> Verdict<'a, Next> {
+        Ok(Next::GoOn).into()
     }
 
     /// The object with what the server chooses for it, if anything. Nothing is taken yet; it is asked again, with the
@@ -150,18 +149,19 @@ pub trait Plugin: Send + Sync {
 pub struct Plugins(Vec<Arc<dyn Plugin>>);
 
 impl Plugins {
-    pub async fn mutate(&self, at: &mut Admit<'_>, new: &mut Object) -> Result<Changed, Status> {
-        let mut changed = Changed::No;
+    pub async fn mutate(&self, at: &mut Admit<'_>, new: &mut Object) -> Result<(), Status> {
+        let mut again = false;
         for plugin in &self.0 {
-            changed = changed.max(plugin.mutate(at, new).known().await?);
+            again |= plugin.mutate(at, new).known().await? == Next::Again;
         }
-        if changed == Changed::Again {
+        if again {
             at.again = true;
             for plugin in &self.0 {
                 plugin.mutate(at, new).known().await?;
             }
+            at.again = false;
         }
-        Ok(changed)
+        Ok(())
     }
 
     /// The object with what was drawn for it; `None` when nothing was.

@@ -18,36 +18,40 @@ impl Plugin for NamespaceLifecycle {
 
     fn validate<'a>(&'a self, at: &'a Admit<'_>, _: Option<&'a Object>) -> Verdict<'a> {
         match at.operation {
-            Operation::Create => {
-                let key = format!("namespaces//{}", at.namespace);
-                match at.reader.store.get(&key) {
-                    None if at.kind.namespaced() => Verdict::later(async move {
-                        // Perhaps somebody else has just made it.
-                        let record = at.reader.record(&key, Currency::Current).await?;
-                        create(at, record.as_deref())
-                    }),
-                    seen => create(at, seen.as_deref()).into(),
-                }
-            }
+            Operation::Create => create(at),
             Operation::Delete => delete(at).into(),
             Operation::Update | Operation::Connect => Verdict::PASS,
         }
     }
 }
 
-fn create(at: &Admit<'_>, namespace: Option<&Record>) -> Result<(), Status> {
+fn create<'a>(at: &'a Admit<'_>) -> Verdict<'a> {
     if at.kind.custom.as_ref().is_some_and(|custom| custom.terminating) {
         let why = "create not allowed while custom resource definition is terminating";
-        return Err(at.forbid(why));
+        return Err(at.forbid(why)).into();
     }
     if !at.kind.namespaced() {
-        return Ok(());
+        return Verdict::PASS;
     }
-    let namespaces = About { group: "", resource: "namespaces" };
-    let Some(record) = namespace else {
-        return Err(Status::not_found(namespaces, at.namespace));
-    };
-    let phase = crate::read::facets::value(record, "f:status.phase");
+    let key = format!("namespaces//{}", at.namespace);
+    if let Some(record) = at.reader.store.get(&key) {
+        return inside(at, &record).into();
+    }
+    // It may have been made a moment ago, by another server.
+    Verdict::later(async move {
+        match at.reader.record(&key, Currency::Current).await? {
+            Some(record) => inside(at, &record),
+            None => {
+                let namespaces = About { group: "", resource: "namespaces" };
+                Err(Status::not_found(namespaces, at.namespace))
+            }
+        }
+    })
+}
+
+/// Whether this namespace takes anything new.
+fn inside(at: &Admit<'_>, namespace: &Record) -> Result<(), Status> {
+    let phase = crate::read::facets::value(namespace, "f:status.phase");
     // Access reviews answer about the namespace, they do not live in it.
     if phase != Some("Terminating") || at.kind.group == "authorization.k8s.io" {
         return Ok(());

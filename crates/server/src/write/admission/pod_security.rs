@@ -11,7 +11,7 @@ use skiff_api::errors::Errors;
 use skiff_api::object::{Object, at};
 use skiff_base::World;
 use skiff_kinds::pod_security::{self, Exemptions, LABELS, Level, MODES, Pod, Policy, Violations};
-use skiff_store::{ListRequest, Record, Scope, Store};
+use skiff_store::{Currency, ListRequest, Record, Scope, Store};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -144,8 +144,9 @@ impl PodSecurity {
 
     /// What the pods of a namespace have against a level that it is about to enforce.
     async fn look_at_pods(&self, namespace: &str, policy: &Policy) -> Result<Vec<String>, Status> {
-        let scope = Scope::prefix(&format!("pods/{namespace}/"));
-        let listed = self.store.list(ListRequest { scope, ..ListRequest::default() }).await;
+        let (scope, currency) = (Scope::prefix(&format!("pods/{namespace}/")), Currency::Seen);
+        let asked = ListRequest { scope, currency, ..ListRequest::default() };
+        let listed = self.store.list(asked).await;
         let listed = listed.map_err(|error| crate::read::read_error(error, false))?;
         let until = self.world.uptime() + LOOK_MOST;
         let exempt = |class: &str| is_in(&self.rules.exemptions.runtime_classes, class);

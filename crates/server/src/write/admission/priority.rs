@@ -1,9 +1,9 @@
 //! Priority: the name of a PriorityClass becomes a number in the pod; there is one default class at most.
 
-use super::{Admit, Changed, Plugin, Verdict};
+use super::{Admit, Next, Plugin, Verdict};
 use skiff_api::Status;
 use skiff_api::object::Object;
-use skiff_store::{ListRequest, Scope};
+use skiff_store::{Currency, ListRequest, Scope};
 
 const GROUP: &str = "scheduling.k8s.io";
 const CLASSES: &str = "priorityclasses";
@@ -17,71 +17,67 @@ impl Plugin for Priority {
         "Priority"
     }
 
-    fn mutate<'a>(&'a self, at: &'a Admit<'_>, pod: &'a mut Object) -> Verdict<'a, Changed> {
+    fn mutate<'a>(&'a self, at: &'a Admit<'_>, pod: &'a mut Object) -> Verdict<'a, Next> {
         match at.old {
-            _ if !at.is("", "pods") => Ok(Changed::No).into(),
-            Some(old) => Ok(keep(pod, old)).into(),
-            None => Verdict::later(self.complete(at, pod)),
+            _ if !at.is("", "pods") => Ok(Next::GoOn).into(),
+            Some(old) => {
+                for path in ["spec.priority", "spec.preemptionPolicy"] {
+                    if pod.at(path).is_none() {
+                        pod.copy_from(old, path);
+                    }
+                }
+                Ok(Next::GoOn).into()
+            }
+            None => Verdict::later(complete(at, pod)),
         }
     }
 
     fn validate<'a>(&'a self, at: &'a Admit<'_>, new: Option<&'a Object>) -> Verdict<'a> {
         match new {
             Some(class) if at.is(GROUP, CLASSES) && class.flag(FIELD) => {
-                Verdict::later(self.check_default(at, class))
+                Verdict::later(check_default(at, class))
             }
             _ => Verdict::PASS,
         }
     }
 }
 
-/// A pod that leaves its priority out of a change keeps it.
-fn keep(pod: &mut Object, old: &Object) -> Changed {
-    let mut changed = Changed::No;
-    for path in ["spec.priority", "spec.preemptionPolicy"] {
-        if pod.at(path).is_none() {
-            pod.copy_from(old, path);
-            changed = Changed::Yes;
-        }
-    }
-    changed
-}
-
-impl Priority {
-    async fn complete(&self, at: &Admit<'_>, pod: &mut Object) -> Result<Changed, Status> {
-        let class = match pod.text("spec.priorityClassName") {
-            "" => self.default_class(at).await?,
+async fn complete(at: &Admit<'_>, pod: &mut Object) -> Result<Next, Status> {
+    let class =
+        match pod.text("spec.priorityClassName") {
+            "" => default_class(at).await?,
             name => Some(at.read((GROUP, CLASSES), "", name).await?.ok_or_else(|| {
                 at.forbid(&format!("no PriorityClass with name {name} was found"))
             })?),
         };
-        give(at, pod, class.as_ref())?;
-        Ok(Changed::Yes)
-    }
+    give(at, pod, class.as_ref())?;
+    Ok(Next::GoOn)
+}
 
-    /// The default class; of several (which only races can make) the one of least value.
-    async fn default_class(&self, at: &Admit<'_>) -> Result<Option<Object>, Status> {
-        let asked = ListRequest {
-            scope: Scope::prefix(&format!("{CLASSES}.{GROUP}/")),
-            facet: Some((format!("f:{FIELD}").into(), "true".into())),
-            ..ListRequest::default()
-        };
-        let kind = at.reader.kind(GROUP, CLASSES)?;
-        let mut classes = at.reader.list(&kind, asked).await?;
-        classes.sort_by_key(|class| class.int("value"));
-        Ok(classes.into_iter().next())
-    }
+/// The default class; of several (which only races can make) the one of least value.
+async fn default_class(at: &Admit<'_>) -> Result<Option<Object>, Status> {
+    let kind = at.reader.kind(GROUP, CLASSES)?;
+    let asked = ListRequest {
+        scope: Scope::prefix(&kind.prefix("")),
+        facet: Some((format!("f:{FIELD}").into(), "true".into())),
+        currency: Currency::Seen,
+        ..ListRequest::default()
+    };
+    let mut classes = at.reader.list(&kind, asked).await?;
+    classes.sort_by_key(|class| class.int("value"));
+    Ok(classes.into_iter().next())
+}
 
-    async fn check_default(&self, at: &Admit<'_>, new: &Object) -> Result<(), Status> {
-        match self.default_class(at).await? {
-            Some(other) if at.creates() || other.name() != new.name() => {
-                let name = other.name();
-                Err(at.forbid(&format!(
-                    "PriorityClass {name} is already marked as default. Only one default can exist"
-                )))
-            }
-            _ => Ok(()),
+async fn check_default(at: &Admit<'_>, new: &Object) -> Result<(), Status> {
+    match default_class(at).await? {
+        Some(other) if at.creates() || other.name() != new.name() => {
+            let name = other.name();
+            let why = format!(
+                "PriorityClass {name} is already marked as default. Only one default can exist"
+            );
+            Err(at.forbid(&why))
         }
+        _ => Ok(()),
     }
 }
 

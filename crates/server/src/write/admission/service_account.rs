@@ -1,6 +1,6 @@
 //! ServiceAccount: every pod runs as an account that exists, and gets a token of it unless somebody says no.
 
-use super::{Admit, Changed, Plugin, Verdict};
+use super::{Admit, Next, Plugin, Verdict};
 use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::object::{Object, at};
@@ -30,9 +30,9 @@ impl Plugin for ServiceAccount {
         "ServiceAccount"
     }
 
-    fn mutate<'a>(&'a self, at: &'a Admit<'_>, pod: &'a mut Object) -> Verdict<'a, Changed> {
+    fn mutate<'a>(&'a self, at: &'a Admit<'_>, pod: &'a mut Object) -> Verdict<'a, Next> {
         if !at.is("", "pods") || !at.creates() || pod.annotation(MIRROR).is_some() {
-            return Ok(Changed::No).into();
+            return Ok(Next::GoOn).into();
         }
         Verdict::later(complete(&self.world, at, pod))
     }
@@ -50,7 +50,7 @@ impl Plugin for ServiceAccount {
     }
 }
 
-async fn complete(world: &World, at: &Admit<'_>, pod: &mut Object) -> Result<Changed, Status> {
+async fn complete(world: &World, at: &Admit<'_>, pod: &mut Object) -> Result<Next, Status> {
     if pod.text("spec.serviceAccountName").is_empty() {
         pod.set("spec.serviceAccountName", "default");
         pod.set("spec.serviceAccount", "default");
@@ -66,7 +66,7 @@ async fn complete(world: &World, at: &Admit<'_>, pod: &mut Object) -> Result<Cha
         let names = secrets.iter().map(|it| json!({"name": it["name"]}));
         pod.set("spec.imagePullSecrets", names.collect::<Vec<_>>());
     }
-    Ok(Changed::Yes)
+    Ok(Next::GoOn)
 }
 
 async fn account(at: &Admit<'_>, pod: &Object) -> Result<Object, Status> {

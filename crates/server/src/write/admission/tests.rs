@@ -2,13 +2,11 @@
 
 use super::*;
 use crate::connect::Nodes;
-use crate::identity::authenticate::Authenticator;
 use crate::identity::keys::signing::{SigningKey, tests::pem};
-use crate::identity::token::Tokens;
 use crate::read::reader::Reader;
 use crate::request::Warnings;
 use crate::request::url::Query;
-use crate::{Build, Entry, Server};
+use crate::{Build, Entry, Server, Setup};
 use expect_test::{Expect, expect};
 use http::{HeaderMap, Method};
 use serde_json::{Value, json};
@@ -59,42 +57,26 @@ async fn bench(plugins: Vec<Arc<dyn Plugin>>) -> Bench {
     let (world, tasks) = (World::seeded(1), Tasks::new());
     let clock = world.clone();
     let store = skiff_store::memory(skiff_store::Options::new(Arc::new(move || clock.uptime())));
-    let kinds = Kinds::builtin(skiff_kinds::KINDS);
-    let unreadable = Default::default();
-    let reader = Arc::new(Reader { store: store.clone(), kinds: kinds.clone(), unreadable });
-    let authorizer = Authorizer::start(reader.clone(), &tasks).await.expect("no roles");
-    let authorizer = Arc::new(authorizer);
-    let parts = Parts {
-        world: world.clone(),
-        store: store.clone(),
-        authorizer: authorizer.clone(),
-        services: Default::default(),
-        pod_security: Default::default(),
-    };
-    let key = Arc::new(SigningKey::from_pem(&pem().0).expect("it reads"));
-    let tokens = Arc::new(Tokens::new(store.clone(), world.clone(), key));
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let nobody = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("versions")
         .with_root_certificates(rustls::RootCertStore::empty())
         .with_no_client_auth();
-    let server = Server {
+    let setup = Setup {
         world,
         store: store.clone(),
-        kinds,
-        customs: Default::default(),
-        authenticator: Authenticator::new(tokens, "https://here".into()),
-        authorizer,
-        limits: Default::default(),
-        requests: Default::default(),
-        ready: Default::default(),
+        signing: SigningKey::from_pem(&pem().0).expect("it reads"),
         nodes: Nodes::new(&nobody),
-        admission: if plugins.is_empty() { Plugins::new(parts) } else { Plugins(plugins) },
-        reader,
-        address: String::new(),
-        build: Build { commit: "", date: "", compiler: "", arch: "" },
+        services: Default::default(),
+        pod_security: Default::default(),
+        address: "here".into(),
+        build: Build::default(),
     };
+    let mut server = Server::new(setup, &tasks).await.expect("an empty store reads");
+    if !plugins.is_empty() {
+        server.admission = Plugins(plugins);
+    }
     Bench { server: Arc::new(server), store, _tasks: tasks }
 }
 
@@ -177,9 +159,9 @@ impl Plugin for Probe {
         "Probe"
     }
 
-    fn mutate<'a>(&'a self, at: &'a Admit<'_>, new: &'a mut Object) -> Verdict<'a, Changed> {
+    fn mutate<'a>(&'a self, at: &'a Admit<'_>, new: &'a mut Object) -> Verdict<'a, Next> {
         self.note("mutate", at, Some(new));
-        Ok(Changed::No).into()
+        Ok(Next::GoOn).into()
     }
 
     fn validate<'a>(&'a self, at: &'a Admit<'_>, new: Option<&'a Object>) -> Verdict<'a> {
@@ -331,12 +313,12 @@ impl Plugin for Copies {
         "Copies"
     }
 
-    fn mutate<'a>(&'a self, at: &'a Admit<'_>, new: &'a mut Object) -> Verdict<'a, Changed> {
+    fn mutate<'a>(&'a self, at: &'a Admit<'_>, new: &'a mut Object) -> Verdict<'a, Next> {
         self.0.fetch_add(1, Ordering::Relaxed);
         self.1.store(at.again, Ordering::Relaxed);
         let from = new.text("data.from").to_owned();
         new.set("metadata.labels.from", from);
-        Ok(Changed::Yes).into()
+        Ok(Next::GoOn).into()
     }
 }
 
@@ -348,11 +330,11 @@ impl Plugin for Outside {
         "Outside"
     }
 
-    fn mutate<'a>(&'a self, _: &'a Admit<'_>, new: &'a mut Object) -> Verdict<'a, Changed> {
+    fn mutate<'a>(&'a self, _: &'a Admit<'_>, new: &'a mut Object) -> Verdict<'a, Next> {
         Verdict::later(async {
             tokio::task::yield_now().await;
             new.set("data.from", "outside");
-            Ok(Changed::Again)
+            Ok(Next::Again)
         })
     }
 }
@@ -388,9 +370,9 @@ impl Plugin for Seats {
         "Seats"
     }
 
-    fn mutate<'a>(&'a self, _: &'a Admit<'_>, _: &'a mut Object) -> Verdict<'a, Changed> {
+    fn mutate<'a>(&'a self, _: &'a Admit<'_>, _: &'a mut Object) -> Verdict<'a, Next> {
         self.note("mutate");
-        Ok(Changed::No).into()
+        Ok(Next::GoOn).into()
     }
 
     fn draw<'a>(&'a self, _: &'a Admit<'_>, new: &'a Object) -> Verdict<'a, Option<Object>> {
@@ -529,4 +511,21 @@ async fn a_service_takes_nothing_unless_it_is_stored() {
     assert_eq!(bench.keys("nodeports").await, ["nodeports//30100"]);
     assert_eq!(bench.ask(Method::DELETE, &format!("{services}/a"), Value::Null).await.0, 200);
     assert_eq!(bench.keys("ipallocations").await.len() + bench.keys("nodeports").await.len(), 0);
+}
+
+/// Protobuf sends empty texts for what JSON leaves out.
+#[tokio::test]
+async fn what_was_sent_as_empty_gets_its_default() {
+    let bench = bench(Vec::new()).await;
+    let namespace = json!({"metadata": {"name": "n"}});
+    assert_eq!(bench.create("/api/v1/namespaces", namespace).await.0, 201);
+    let ports = json!([{"containerPort": 80, "protocol": ""}]);
+    let template = json!({"metadata": {"labels": {"app": "a"}},
+        "spec": {"containers": [{"name": "c", "image": "i", "ports": ports}]}});
+    let spec = json!({"selector": {"matchLabels": {"app": "a"}}, "template": template});
+    let deployment = json!({"metadata": {"name": "a"}, "spec": spec});
+    let Told(code, _, made) =
+        bench.create("/apis/apps/v1/namespaces/n/deployments", deployment).await;
+    let port = &made["spec"]["template"]["spec"]["containers"][0]["ports"][0];
+    assert_eq!((code, &port["protocol"]), (201, &json!("TCP")));
 }
