@@ -94,7 +94,7 @@ pub fn columns() -> [Column; 3] {
     [
         wide("Containers", Cell::With(|workload| joined(workload, "name"))),
         wide("Images", Cell::With(|workload| joined(workload, "image"))),
-        wide("Selector", Cell::With(|workload| selector_text(workload))),
+        wide("Selector", Cell::With(selector_text)),
     ]
 }
 
