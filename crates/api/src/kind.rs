@@ -128,7 +128,9 @@ pub fn connect(name: &'static str, verbs: &'static [Verb], body: &'static str) -
 /// What a kind does beyond its schema. Pure; what needs state is an admission plugin of the server.
 #[derive(Clone, Copy)]
 pub struct Hooks {
-    /// Fills what the schema's defaults cannot say. Idempotent.
+    /// Goes up with each change of what `default` makes of an object that is stored already.
+    pub revision: u32,
+    /// Fills what the schema's defaults cannot say. Idempotent: old records pass it when they are read.
     pub default: fn(&mut Object),
     /// Before validation: sets and keeps what users may not write. `old` is `None` on create.
     pub prepare: fn(&mut Object, Option<&Object>),
@@ -152,6 +154,7 @@ pub struct Hooks {
 
 impl Hooks {
     pub const NONE: Hooks = Hooks {
+        revision: 0,
         default: |_| {},
         prepare: |_, _| {},
         prepare_part: |_, _, _| {},
@@ -332,7 +335,8 @@ pub struct Kind {
     pub creates_on_update: bool,
     /// A create may carry a status (nodes).
     pub status_on_create: bool,
-    /// The generation of the schema that bodies are written under.
+    /// The generation of the schema that bodies are written under: of a built-in kind reckoned from it when the
+    /// registry is made ([`crate::schema::generation`]), the stored face's for all faces with a conversion.
     pub generation: u32,
 }
 
@@ -376,7 +380,7 @@ impl Kind {
             conditional: false,
             creates_on_update: false,
             status_on_create: false,
-            generation: 1,
+            generation: 0,
         }
     }
 

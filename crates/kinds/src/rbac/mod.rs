@@ -37,8 +37,7 @@ fn binding_columns() -> Vec<Column> {
         let all: Vec<String> = binding.list("subjects").iter().filter_map(shown).collect();
         all.join(", ").into()
     }
-    let role =
-        |b: &Object| format!("{}/{}", b.text("roleRef.kind"), b.text("roleRef.name")).into();
+    let role = |b: &Object| format!("{}/{}", b.text("roleRef.kind"), b.text("roleRef.name")).into();
     vec![
         name_column(),
         column("Role", Cell::With(role)),

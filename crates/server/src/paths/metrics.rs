@@ -1,10 +1,13 @@
 //! `/metrics` in the Prometheus text format: what was asked, what is limited, and how full each limit is.
 
 use crate::Server;
-use crate::render::shared::{Figures, KEPT_MOST};
+use crate::render::shared::{self, KEPT_MOST};
 use crate::rim::limit::{CONNECTIONS_MOST, Limits, REQUESTS_MOST, Refused, Sort};
 use skiff_store::Histogram;
 use std::fmt::Write;
+
+/// More of them, in the same format.
+pub type Figures = Box<dyn Fn() -> String + Send + Sync>;
 
 /// Counters, gauges and histograms of the server and its store.
 pub fn text(server: &Server) -> String {
@@ -37,6 +40,7 @@ pub fn text(server: &Server) -> String {
     );
     page.histogram("skiff_store_group_writes", "Writes that share an fsync.", &stats.group_writes);
     page.unreadable(server);
+    server.figures.iter().for_each(|more| page.0 += &more());
     page.0
 }
 
@@ -62,7 +66,7 @@ impl Page {
         let name = "skiff_unreadable_objects";
         self.head(name, "gauge", "Stored objects that cannot be read, by resource.");
         let mut counts = std::collections::BTreeMap::<String, u32>::new();
-        for key in server.unreadable.present(&*server.store) {
+        for key in server.reader.unreadable.present(&*server.store) {
             *counts.entry(key.split('/').next().unwrap_or("").to_owned()).or_default() += 1;
         }
         for (resource, count) in counts {
@@ -99,7 +103,7 @@ impl Page {
         }
     }
 
-    fn renditions(&mut self, figures: &Figures) {
+    fn renditions(&mut self, figures: &shared::Figures) {
         let name = "skiff_renditions_total";
         self.head(
             name,

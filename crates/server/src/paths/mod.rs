@@ -1,7 +1,7 @@
 //! Paths without a resource: discovery, OpenAPI, health, version, metrics, and the token issuer's documents.
 
 mod health;
-mod metrics;
+pub mod metrics;
 pub mod ready;
 
 use crate::Server;

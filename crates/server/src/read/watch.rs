@@ -15,7 +15,7 @@ use skiff_api::kind::Kind;
 use skiff_api::registry::Registry;
 use skiff_api::wire::{Answer, Body, Frame, Stored};
 use skiff_store::{
-    Event, Record, Revision, Watch, WatchError, WatchItem, WatchRequest, WatchStart,
+    Currency, Event, Record, Revision, Watch, WatchError, WatchItem, WatchRequest, WatchStart,
 };
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -32,7 +32,8 @@ const AT_ONCE: usize = 16;
 /// Answers with a stream of frames.
 pub async fn watch(server: &Arc<Server>, request: &Request) -> Result<Answer, Status> {
     let selection = Selection::of(request)?;
-    let revision = read::revision_option(request, "resourceVersion")?.unwrap_or_default();
+    let given = read::revision_option(request, "resourceVersion")?;
+    let revision = given.unwrap_or_default();
     let initial_end = wants_initial_events(request)?;
     let from_state = match initial_end {
         Some(wanted) => wanted,
@@ -52,6 +53,7 @@ pub async fn watch(server: &Arc<Server>, request: &Request) -> Result<Answer, St
         Some(seconds) => Duration::from_secs(seconds as u64),
         None => SHORTEST + Duration::from_secs(server.world.below(SHORTEST.as_secs())),
     };
+    server.reader.reach(read::currency(given)).await?;
     if revision > server.store.current() {
         return Ok(future(server, revision, timeout));
     }
@@ -85,7 +87,7 @@ fn future(server: &Arc<Server>, revision: Revision, timeout: Duration) -> Answer
     let server = server.clone();
     let wait = async move {
         // Whether the revision came, the time is up or the store stopped: the watch ends.
-        let _ = server.world.within(timeout, server.store.wait_for(revision)).await;
+        let _ = server.world.within(timeout, server.store.reach(Currency::AtLeast(revision))).await;
         None
     };
     let frames = stream::once(wait).filter_map(std::future::ready);

@@ -2,6 +2,7 @@
 //! rendition per event.
 
 use crate::Server;
+use crate::read::convert;
 use crate::render::rendition::{Form, Rendition};
 use skiff_api::Status;
 use skiff_api::kind::Kind;
@@ -157,7 +158,7 @@ pub async fn faces(
         None => (records[at].revision.0, State::Is),
     };
     if records.iter().all(|it| is_stored(kind, it)) {
-        let mut shown = crate::read::shown(server, kind, head, records).await;
+        let mut shown = convert::shown(&server.reader, kind, head, records).await;
         for (i, stored) in shown.iter_mut().enumerate() {
             stored.iter_mut().for_each(|stored| stored.revision = at(i).0);
         }
@@ -172,7 +173,7 @@ pub async fn faces(
     let kept: Vec<_> = (0..records.len()).map(kept).collect();
     let missing = records.iter().zip(&kept).filter(|(_, kept)| kept.is_none());
     let missing: Vec<_> = missing.map(|(record, _)| record.clone()).collect();
-    let mut made = crate::read::shown(server, kind, head, &missing).await.into_iter();
+    let mut made = convert::shown(&server.reader, kind, head, &missing).await.into_iter();
     let shown = kept.into_iter().enumerate().map(|(i, kept)| {
         let body = match kept {
             Some(kept) => kept.body(),
