@@ -176,9 +176,6 @@ impl<V: View> Cache<V> {
                     self.advance(initial.is_none(), revision.max(1));
                 }
                 Frame::Error(status) => return Err(status),
-                Frame::Other(sort, _) => {
-                    return Err(Status::internal(format!("a {sort} frame in no known form")));
-                }
             }
         }
         Ok(())
