@@ -6,6 +6,7 @@
 pub mod apply;
 pub mod duration;
 pub mod errors;
+pub mod follow;
 pub mod ip;
 pub mod json;
 pub mod jsonpath;

@@ -4,6 +4,7 @@
 //! fields that it does not know. A view whose body does not decode is an error, never an empty value.
 
 use crate::kind::Kind;
+use crate::selector::Selector;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
@@ -90,6 +91,10 @@ pub trait View: DeserializeOwned + Send + Sync + 'static {
     fn meta(&self) -> &Meta;
     /// Names the values under which a cache finds this object besides its key (`node`, `owner`, ...).
     fn index(&self, _put: &mut dyn FnMut(&'static str, &str)) {}
+    /// Which objects it selects by their labels, if it is of those that do. One that cannot be read selects nothing.
+    fn selector(&self) -> Option<Selector> {
+        None
+    }
 }
 
 /// The metadata that loops read.

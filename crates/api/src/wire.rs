@@ -215,6 +215,9 @@ pub enum Frame {
     Other(&'static str, Bytes),
 }
 
+/// The header that tells the revision of a deletion, whose answer is no object: whoever deleted can wait for it to show.
+pub const REVISION: &str = "skiff-revision";
+
 /// The annotation of a bookmark that closes the initial events (KEP-3157).
 const INITIAL_END: &str = "k8s.io/initial-events-end";
 /// The annotation of such a bookmark with the names of what cannot be read.

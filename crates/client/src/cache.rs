@@ -1,316 +1,234 @@
 //! Cache: the objects of one resource as views, kept current by a watch, with word to whoever reacts to a change.
 //!
-//! It starts with the whole state (WatchList), follows every event, and begins anew when its watch ends. Readers get
-//! shared views; nothing is copied for them. Until it has synced once, no plan may run on it.
+//! Readers get shared views; nothing is copied for them. Until it has synced once, no plan may run on it. What is there
+//! and cannot be read is *hidden*: it stays as it was last seen, if it was, and its absence means nothing.
 
-use crate::{Client, decode};
-use futures_util::StreamExt;
-use http::Method;
-use skiff_api::Status;
-use skiff_api::view::{Key, View};
-use skiff_api::wire::{Body, Frame, Payload};
-use skiff_base::{Backoff, World};
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, RwLock};
+use crate::Client;
+use crate::feed::{Fed, feed, view};
+use crate::index::{Labels, Selects, Values};
+use skiff_api::follow::{self, Follower, Health, Input, Start, Subscribers};
+use skiff_api::selector::Selector;
+use skiff_api::view::{Key, Meta, View};
+use skiff_api::wire::Stored;
+use skiff_base::{Time, World};
+use std::collections::BTreeSet;
+use std::sync::{Arc, RwLock, RwLockReadGuard};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
-/// Between two tries to begin a watch.
-const RETRY: Backoff = Backoff { first: Duration::from_millis(100), most: Duration::from_secs(10) };
-
-/// A change of one object, as a reaction sees it.
-pub struct Change<'a, V> {
-    pub old: Option<&'a Arc<V>>,
-    pub new: Option<&'a Arc<V>>,
-}
-
-type Reaction<V> = Box<dyn Fn(&Change<V>) + Send + Sync>;
-type Whole = Box<dyn Fn() + Send + Sync>;
-type Index = BTreeMap<(&'static str, Box<str>), BTreeSet<Key>>;
+/// A change of one object of a cache.
+pub type Change<V> = follow::Change<Arc<Key>, Arc<V>>;
+/// One subscriber's queue of changes of a cache.
+pub type Subscription<V> = follow::Subscription<Arc<Key>, Arc<V>>;
 
 /// The objects of one resource.
 pub struct Cache<V> {
     state: RwLock<State<V>>,
-    reactions: Mutex<Vec<Reaction<V>>>,
-    /// Who waits for what is hidden to be readable, or gone.
-    whole: Mutex<Vec<Whole>>,
+    subscribers: Subscribers<Arc<Key>, Arc<V>>,
     /// The revision up to which every event was taken; 0 until the first sync.
     progress: watch::Sender<u64>,
+    /// Counts how often something was hidden no more.
+    mended: watch::Sender<u64>,
+    doubt: Notify,
 }
 
 struct State<V> {
-    objects: BTreeMap<Key, Arc<V>>,
-    index: Index,
-    /// What is there and cannot be read: its absence from `objects` means nothing.
-    hidden: BTreeSet<Key>,
+    follower: Follower<Arc<Key>, Arc<V>>,
+    values: Values,
+    selects: Selects,
+    /// Made when somebody first selects by labels.
+    labels: Option<Labels>,
 }
 
 impl<V: View> Default for Cache<V> {
     fn default() -> Cache<V> {
         Cache {
             state: RwLock::new(State {
-                objects: BTreeMap::new(),
-                index: BTreeMap::new(),
-                hidden: BTreeSet::new(),
+                follower: Follower::default(),
+                values: Values::default(),
+                selects: Selects::default(),
+                labels: None,
             }),
-            reactions: Mutex::new(Vec::new()),
-            whole: Mutex::new(Vec::new()),
+            subscribers: Subscribers::default(),
             progress: watch::Sender::new(0),
+            mended: watch::Sender::new(0),
+            doubt: Notify::new(),
         }
     }
 }
 
 impl<V: View> Cache<V> {
     pub fn get(&self, key: &Key) -> Option<Arc<V>> {
-        self.read().objects.get(key).cloned()
+        self.read().follower.get(key).cloned()
     }
 
     /// All objects, or those of one namespace, in the order of their keys.
     pub fn list(&self, namespace: &str) -> Vec<Arc<V>> {
         let state = self.read();
         if namespace.is_empty() {
-            return state.objects.values().cloned().collect();
+            return state.follower.iter().map(|(_, object)| object.clone()).collect();
         }
-        let from = Key::new(namespace, "");
-        let within = |(key, _): &(&Key, &Arc<V>)| key.namespace == namespace;
-        state.objects.range(from..).take_while(within).map(|(_, object)| object.clone()).collect()
+        let from = state.follower.from(&Key::new(namespace, ""));
+        let within = from.take_while(|(key, _)| key.namespace == namespace);
+        within.map(|(_, object)| object.clone()).collect()
     }
 
     /// The objects that named this value for this index.
     pub fn find(&self, index: &'static str, value: &str) -> Vec<Arc<V>> {
         let state = self.read();
-        let Some(keys) = state.index.get(&(index, value.into())) else { return Vec::new() };
-        keys.iter().filter_map(|key| state.objects.get(key).cloned()).collect()
+        state.values.find(index, value).filter_map(|key| state.follower.get(key)).cloned().collect()
+    }
+
+    /// The objects of a namespace that the selector matches, in the order of their keys.
+    pub fn select(&self, namespace: &str, selector: &Selector) -> Vec<Arc<V>> {
+        if self.read().labels.is_none() {
+            self.state.write().expect("no holder of this lock panics").index_labels();
+        }
+        let state = self.read();
+        let may = state.labels.as_ref().and_then(|it| it.may_match(namespace, selector));
+        let may: Vec<Arc<V>> = match may {
+            Some(keys) => keys.iter().filter_map(|key| state.follower.get(key).cloned()).collect(),
+            None => {
+                drop(state);
+                self.list(namespace)
+            }
+        };
+        let matches = |object: &Arc<V>| {
+            let labels = &object.meta().labels;
+            selector.matches(|name| labels.get(name).map(String::as_str))
+        };
+        may.into_iter().filter(matches).collect()
+    }
+
+    /// The objects of its namespace whose selector matches the labels of this one.
+    pub fn selecting(&self, selected: &Meta) -> Vec<Arc<V>> {
+        let state = self.read();
+        let keys = state.selects.selecting(&selected.namespace, &selected.labels);
+        keys.iter().filter_map(|key| state.follower.get(key).cloned()).collect()
     }
 
     /// Whether this object is there and cannot be read.
     pub fn hides(&self, key: &Key) -> bool {
-        self.read().hidden.contains(key)
+        self.read().follower.is_aside(key)
     }
 
     /// Those in this namespace (or without one) that are there and cannot be read. While there are any, nobody may make
     /// or delete anything because another object of this namespace is not here.
     pub fn hidden_in(&self, namespace: &str) -> BTreeSet<Key> {
         let state = self.read();
-        if state.hidden.is_empty() {
-            return BTreeSet::new();
-        }
-        let from = state.hidden.range(Key::new(namespace, "")..);
-        from.take_while(|key| key.namespace == namespace).cloned().collect()
+        let from = state.follower.aside_from(&Key::new(namespace, ""));
+        from.take_while(|key| key.namespace == namespace).map(|key| Key::clone(key)).collect()
     }
 
-    /// Calls `reaction` whenever some of what was hidden is hidden no more.
-    pub fn on_whole(&self, reaction: impl Fn() + Send + Sync + 'static) {
-        self.whole.lock().expect("no holder of this lock panics").push(Box::new(reaction));
+    /// Changes whenever some of what was hidden is hidden no more.
+    pub fn mended(&self) -> watch::Receiver<u64> {
+        self.mended.subscribe()
     }
 
-    /// Calls `reaction` for every change from now on, and once for every object that is here already. It may look at
-    /// this cache: none of its locks that readers need is held meanwhile.
-    pub fn on_change(&self, reaction: impl Fn(&Change<V>) + Send + Sync + 'static) {
-        let mut reactions = self.reactions.lock().expect("no holder of this lock panics");
-        for object in self.list("") {
-            reaction(&Change { old: None, new: Some(&object) });
-        }
-        reactions.push(Box::new(reaction));
+    /// Hears of every change from now on, and first of every object that is here already.
+    pub fn subscribe(&self) -> Subscription<V> {
+        self.subscribers.subscribe(|| {
+            let state = self.read();
+            let all = state.follower.iter();
+            let new = |(key, object): (&Arc<Key>, &Arc<V>)| Change {
+                key: key.clone(),
+                old: None,
+                new: Some(object.clone()),
+            };
+            all.map(new).collect()
+        })
     }
 
-    /// Waits until everything up to `revision` has been seen (at least the first sync).
+    /// Waits until everything up to `revision` has been seen (at least the first sync). What was seen then waits in the
+    /// queues of all subscribers.
     pub async fn caught_up(&self, revision: u64) {
         let mut progress = self.progress.subscribe();
         // The sender lives in self, so waiting cannot fail.
         let _ = progress.wait_for(|seen| *seen >= revision.max(1)).await;
     }
 
+    /// Has the whole state read anew: what is known here contradicts what somebody else knows.
+    pub fn doubt(&self) {
+        self.doubt.notify_one();
+    }
+
+    pub fn health(&self) -> Health {
+        self.read().follower.health()
+    }
+
     /// Follows the resource until the task is ended.
     pub async fn follow(self: Arc<Self>, client: Client, world: World, query: String) {
-        let mut failures = 0;
-        loop {
-            match self.pass(&client, &query).await {
-                Ok(()) => failures = 0,
-                Err(status) => {
-                    failures += 1;
-                    tracing::warn!(resource = V::RESOURCE.plural, %status, "a watch ended");
-                }
-            }
-            world.sleep(RETRY.delay(failures)).await;
-        }
+        match feed(&*self, &client, &world, &V::RESOURCE.path("", "", ""), &query).await {}
     }
 
-    /// One watch, from the whole state to its end.
-    async fn pass(&self, client: &Client, query: &str) -> Result<(), Status> {
-        let path = V::RESOURCE.path("", "", "");
-        let all = format!(
-            "watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true{query}"
-        );
-        let answer = client.send(Method::GET, &path, &all, "", Payload::None).await?;
-        let Body::Watch(mut frames) = answer.body else {
-            return Err(Status::internal(format!("the answer to {path} is no watch")));
-        };
-        let mut initial = Some(BTreeSet::new());
-        while let Some(frame) = frames.next().await {
-            match frame {
-                Frame::Added(stored) | Frame::Modified(stored) => {
-                    let object: V = decode(&stored)?;
-                    if let Some(seen) = &mut initial {
-                        seen.insert(object.meta().key());
-                    }
-                    self.put(Arc::new(object));
-                    self.advance(initial.is_none(), stored.revision);
-                }
-                Frame::Deleted(stored) => {
-                    let object: V = decode(&stored)?;
-                    self.remove(&object.meta().key());
-                    self.advance(initial.is_none(), stored.revision);
-                }
-                Frame::Bookmark { revision, initial_end, .. } => {
-                    if let Some(hidden) = initial_end
-                        && let Some(seen) = initial.take()
-                    {
-                        self.keep_only(&seen, hidden);
-                    }
-                    self.advance(initial.is_none(), revision.max(1));
-                }
-                Frame::Error(status) => return Err(status),
-                Frame::Other(sort, _) => {
-                    return Err(Status::internal(format!("a {sort} frame in no known form")));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn advance(&self, synced: bool, revision: u64) {
-        if synced {
-            self.progress
-                .send_if_modified(|seen| std::mem::replace(seen, revision.max(*seen)) < revision);
-        }
-    }
-
-    fn put(&self, object: Arc<V>) {
-        let key = object.meta().key();
-        let mut state = self.state.write().expect("no holder of this lock panics");
-        let old = state.objects.insert(key.clone(), object.clone());
-        if let Some(old) = &old {
-            old.index(&mut |name, value| unindex(&mut state.index, name, value, &key));
-        }
-        object.index(&mut |name, value| {
-            state.index.entry((name, value.into())).or_default().insert(key.clone());
-        });
-        drop(state);
-        self.tell(&Change { old: old.as_ref(), new: Some(&object) });
-    }
-
-    fn remove(&self, key: &Key) {
-        let mut state = self.state.write().expect("no holder of this lock panics");
-        let Some(old) = state.objects.remove(key) else { return };
-        old.index(&mut |name, value| unindex(&mut state.index, name, value, key));
-        drop(state);
-        self.tell(&Change { old: Some(&old), new: None });
-    }
-
-    /// After a new start: what was not among the initial events is gone, unless it is only hidden: that stays as it was
-    /// last seen.
-    fn keep_only(&self, seen: &BTreeSet<Key>, hidden: Vec<String>) {
-        let key = |place: &String| match place.split_once('/') {
-            Some((namespace, name)) => Key::new(namespace, name),
-            None => Key::new("", place),
-        };
-        let hidden: BTreeSet<Key> = hidden.iter().map(key).collect();
-        let mut state = self.state.write().expect("no holder of this lock panics");
-        let before = std::mem::replace(&mut state.hidden, hidden);
-        let (keys, hidden) = (state.objects.keys(), &state.hidden);
-        let gone = keys.filter(|k| !seen.contains(*k) && !hidden.contains(*k));
-        let (gone, whole): (Vec<Key>, bool) = (gone.cloned().collect(), !before.is_subset(hidden));
-        drop(state);
-        gone.iter().for_each(|key| self.remove(key));
-        if whole {
-            let reactions = self.whole.lock().expect("no holder of this lock panics");
-            reactions.iter().for_each(|reaction| reaction());
-        }
-    }
-
-    fn tell(&self, change: &Change<V>) {
-        let reactions = self.reactions.lock().expect("no holder of this lock panics");
-        reactions.iter().for_each(|reaction| reaction(change));
-    }
-
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, State<V>> {
+    fn read(&self) -> RwLockReadGuard<'_, State<V>> {
         self.state.read().expect("no holder of this lock panics")
     }
 }
 
-fn unindex(index: &mut Index, name: &'static str, value: &str, key: &Key) {
-    let place = (name, Box::from(value));
-    if let Some(keys) = index.get_mut(&place) {
-        keys.remove(key);
-        if keys.is_empty() {
-            index.remove(&place);
+impl<V: View> Fed for Cache<V> {
+    type Object = Arc<V>;
+
+    fn read(&self, stored: &Stored) -> Result<(Key, Arc<V>), String> {
+        view(stored).map(|(key, object)| (key, Arc::new(object)))
+    }
+
+    fn delay(&self) -> Duration {
+        Cache::read(self).follower.delay()
+    }
+
+    fn start(&self, now: Time) -> Start {
+        self.state.write().expect("no holder of this lock panics").follower.start(now)
+    }
+
+    fn take(&self, input: Input<Arc<Key>, Arc<V>>, now: Time) {
+        let mut telling = self.subscribers.telling();
+        let mut state = self.state.write().expect("no holder of this lock panics");
+        let out = state.follower.take(input, now);
+        out.changes.iter().for_each(|change| state.index(change));
+        let revision = state.follower.revision();
+        drop(state);
+        out.changes.iter().for_each(|change| telling.tell(change));
+        drop(telling);
+        self.progress.send_if_modified(|seen| std::mem::replace(seen, revision) != revision);
+        if out.mended {
+            self.mended.send_modify(|count| *count += 1);
+        }
+    }
+
+    async fn doubted(&self) -> &'static str {
+        self.doubt.notified().await;
+        "what it brought contradicts what was written"
+    }
+}
+
+impl<V: View> State<V> {
+    fn index(&mut self, change: &Change<V>) {
+        let key = &change.key;
+        if let Some(old) = &change.old {
+            old.index(&mut |name, value| self.values.remove(name, value, key));
+        }
+        if let Some(new) = &change.new {
+            new.index(&mut |name, value| self.values.add(name, value, key));
+        }
+        self.selects.set(key, change.new.as_ref().and_then(|new| new.selector()));
+        let Some(labels) = &mut self.labels else { return };
+        let old = change.old.as_ref().map(|old| &old.meta().labels);
+        let new = change.new.as_ref().map(|new| &new.meta().labels);
+        if old != new {
+            old.into_iter().for_each(|old| labels.remove(old, key));
+            new.into_iter().for_each(|new| labels.add(new, key));
+        }
+    }
+
+    fn index_labels(&mut self) {
+        if self.labels.is_none() {
+            let mut labels = Labels::default();
+            self.follower.iter().for_each(|(key, it)| labels.add(&it.meta().labels, key));
+            self.labels = Some(labels);
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use skiff_api::view::{Meta, Resource};
-
-    #[derive(serde::Deserialize)]
-    struct ConfigMap {
-        metadata: Meta,
-    }
-
-    impl View for ConfigMap {
-        const RESOURCE: Resource = Resource::core("configmaps", "ConfigMap");
-        fn meta(&self) -> &Meta {
-            &self.metadata
-        }
-    }
-
-    /// A reader that waits behind a writer who waits for the same thread's first reading would wait for good.
-    #[test]
-    fn a_reaction_may_look_at_its_own_cache() {
-        let cache = Arc::new(Cache::<ConfigMap>::default());
-        let map = |name: &str| {
-            let meta = serde_json::json!({"metadata": {"name": name, "namespace": "a"}});
-            Arc::new(serde_json::from_value(meta).expect("a view"))
-        };
-        cache.put(map("before"));
-        let (own, seen) = (cache.clone(), Arc::new(Mutex::new(Vec::new())));
-        let said = seen.clone();
-        cache.on_change(move |change| {
-            let written = own.state.try_write().is_ok();
-            let name = change.new.map(|map| map.metadata.name.clone());
-            said.lock().expect("unpoisoned").push((name, written));
-        });
-        cache.put(map("after"));
-        cache.remove(&Key::new("a", "after"));
-        let names = [Some("before".into()), Some("after".into()), None];
-        assert_eq!(*seen.lock().expect("unpoisoned"), names.map(|name| (name, true)));
-    }
-
-    #[test]
-    fn what_is_hidden_stays_as_it_was_and_is_told_of_when_it_is_hidden_no_more() {
-        let cache = Cache::<ConfigMap>::default();
-        for name in ["gone", "hidden", "seen"] {
-            let meta = serde_json::json!({"metadata": {"name": name, "namespace": "a"}});
-            cache.put(Arc::new(serde_json::from_value(meta).expect("a view")));
-        }
-        let told = Arc::new(Mutex::new(0));
-        let count = told.clone();
-        cache.on_whole(move || *count.lock().expect("unpoisoned") += 1);
-        let [hidden, seen, new] = ["hidden", "seen", "new"].map(|name| Key::new("a", name));
-        let only_seen = BTreeSet::from([seen.clone()]);
-        cache.keep_only(&only_seen, vec!["a/hidden".into(), "a/new".into(), "b/c".into()]);
-        let names = |list: Vec<Arc<ConfigMap>>| -> Vec<String> {
-            list.iter().map(|map| map.metadata.name.clone()).collect()
-        };
-        assert_eq!(names(cache.list("a")), ["hidden", "seen"]);
-        assert_eq!(cache.hidden_in("a"), BTreeSet::from([hidden.clone(), new]));
-        assert!(cache.hides(&hidden) && !cache.hides(&seen));
-        assert!(cache.hidden_in("").is_empty() && cache.hidden_in("aa").is_empty());
-        assert_eq!(*told.lock().expect("unpoisoned"), 0);
-        cache.keep_only(&only_seen, vec!["b/c".into()]);
-        assert_eq!(names(cache.list("a")), ["seen"]);
-        assert_eq!(*told.lock().expect("unpoisoned"), 1);
-    }
-}
+mod tests;

@@ -1,7 +1,8 @@
 //! Caches: one cache for each resource that anybody reads, started at the first request for it and shared by all.
 
 use crate::{Cache, Client};
-use skiff_api::view::View;
+use skiff_api::follow::Health;
+use skiff_api::view::{Resource, View};
 use skiff_base::{Tasks, World};
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -13,7 +14,13 @@ pub struct Caches {
     client: Client,
     world: World,
     tasks: Tasks,
-    caches: Arc<Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>>,
+    caches: Arc<Mutex<HashMap<TypeId, Entry>>>,
+}
+
+struct Entry {
+    resource: Resource,
+    cache: Arc<dyn Any + Send + Sync>,
+    health: Box<dyn Fn() -> Health + Send + Sync>,
 }
 
 impl Caches {
@@ -31,13 +38,22 @@ impl Caches {
     /// the first call holds.
     pub fn filtered<V: View>(&self, query: &str) -> Arc<Cache<V>> {
         let mut caches = self.caches.lock().expect("no holder of this lock panics");
-        let cache = caches.entry(TypeId::of::<V>()).or_insert_with(|| {
+        let entry = caches.entry(TypeId::of::<V>()).or_insert_with(|| {
             let cache: Arc<Cache<V>> = Arc::default();
             let follow =
                 cache.clone().follow(self.client.clone(), self.world.clone(), query.to_owned());
             self.tasks.spawn(follow);
-            cache
+            let asked = cache.clone();
+            Entry { resource: V::RESOURCE, cache, health: Box::new(move || asked.health()) }
         });
-        cache.clone().downcast().expect("the map's key is the type of the view")
+        entry.cache.clone().downcast().expect("the map's key is the type of the view")
+    }
+
+    /// How the followers of all caches fare.
+    pub fn health(&self) -> Vec<(Resource, Health)> {
+        let caches = self.caches.lock().expect("no holder of this lock panics");
+        let mut all: Vec<_> = caches.values().map(|it| (it.resource, (it.health)())).collect();
+        all.sort_by_key(|(resource, _)| (resource.group, resource.plural));
+        all
     }
 }

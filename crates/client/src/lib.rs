@@ -6,21 +6,36 @@
 mod cache;
 mod caches;
 pub mod events;
+mod feed;
 pub mod https;
+mod index;
 mod metas;
 
-pub use cache::{Cache, Change};
+pub use cache::{Cache, Change, Subscription};
 pub use caches::Caches;
-pub use metas::{Item, Metas};
+pub use feed::{Fed, feed, named};
+pub use metas::{Item, MetaChange, Metas};
 
 use http::{HeaderMap, HeaderValue, Method, header};
 use serde_json::{Value, json};
 use skiff_api::Status;
+use skiff_api::follow;
 use skiff_api::object::Object;
 use skiff_api::status::About;
 use skiff_api::view::{Resource, View};
-use skiff_api::wire::{Answer, Body, Call, Payload, Peer, Sending, Serve, Stored, User};
+use skiff_api::wire::{Answer, Body, Call, Payload, Peer, REVISION, Sending, Serve, Stored, User};
 use std::sync::Arc;
+
+/// How all followers of caches and metadata fare, in the Prometheus text format.
+pub fn figures(caches: &Caches, metas: &Metas) -> String {
+    let name = |resource: Resource| match resource.group {
+        "" => resource.plural.to_owned(),
+        group => format!("{}.{group}", resource.plural),
+    };
+    let caches = caches.health().into_iter().map(|(it, health)| ("caches", name(it), health));
+    let metas = metas.health().into_iter().map(|(it, health)| ("metadata", name(it), health));
+    follow::figures(&caches.chain(metas).collect::<Vec<_>>())
+}
 
 /// Calls the API under one identity.
 #[derive(Clone)]
@@ -281,7 +296,8 @@ impl Client {
             }
             _ => {
                 let object = Object::new(tree(&answer)?);
-                let revision = object.resource_version().parse().unwrap_or(0);
+                let told = answer.headers.get(REVISION).and_then(|told| told.to_str().ok());
+                let revision = told.unwrap_or(object.resource_version()).parse().unwrap_or(0);
                 Written { revision, body: WrittenBody::Tree(object) }
             }
         })
@@ -291,7 +307,7 @@ impl Client {
 /// The answer to a write.
 #[derive(Debug)]
 pub struct Written {
-    /// The revision at which the object is now; 0 where the answer is no object.
+    /// The revision of the write; 0 where the answer does not tell.
     pub revision: u64,
     body: WrittenBody,
 }

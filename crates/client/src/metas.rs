@@ -1,102 +1,164 @@
 //! Metas: the metadata of every object of every kind, with who owns whom. What the garbage collector and the end of a
 //! namespace go by.
 //!
-//! One watch for each stored resource; kinds come and go with the registry, and their objects with them.
+//! One follower for each stored resource; kinds come and go with the registry, and their objects with them. One whose
+//! watch fails stops no other: who must know that nothing of it is left asks [`Metas::unknown`].
 
 use crate::Client;
-use futures_util::StreamExt;
-use http::Method;
+use crate::feed::{Fed, feed};
 use serde::Deserialize;
-use skiff_api::Status;
+use skiff_api::follow::{self, Follower, Health, Input, Start, Subscribers};
 use skiff_api::kind::Verb;
 use skiff_api::registry::Kinds;
-use skiff_api::view::{Meta, Resource};
-use skiff_api::wire::{Body, Frame, Payload, Stored};
-use skiff_base::{Backoff, Tasks, World};
+use skiff_api::view::{Key, Meta, Owner, Resource};
+use skiff_api::wire::Stored;
+use skiff_base::{Tasks, Time, World};
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
-/// Between two tries to begin a watch.
-const RETRY: Backoff = Backoff { first: Duration::from_millis(100), most: Duration::from_secs(10) };
-
-/// One object.
+/// One object, by what says who owns it and whether it goes; labels and annotations are left out.
 #[derive(Debug, Clone)]
 pub struct Item {
     pub resource: Resource,
     pub meta: Meta,
 }
 
-type Reaction = Box<dyn Fn(&Item) + Send + Sync>;
+/// A change of one object, whatever its kind.
+pub type MetaChange = follow::Change<ByUid, Arc<Item>>;
+
+/// An object by its UID.
+#[derive(Debug, Clone)]
+pub struct ByUid(Arc<Item>);
+
+impl Borrow<str> for ByUid {
+    fn borrow(&self) -> &str {
+        &self.0.meta.uid
+    }
+}
+
+impl PartialEq for ByUid {
+    fn eq(&self, other: &ByUid) -> bool {
+        self.0.meta.uid == other.0.meta.uid
+    }
+}
+
+impl Eq for ByUid {}
+
+impl PartialOrd for ByUid {
+    fn partial_cmp(&self, other: &ByUid) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ByUid {
+    fn cmp(&self, other: &ByUid) -> std::cmp::Ordering {
+        self.0.meta.uid.cmp(&other.0.meta.uid)
+    }
+}
 
 /// The metadata of all objects.
+#[derive(Default)]
 pub struct Metas {
     state: RwLock<State>,
-    reactions: Mutex<Vec<Reaction>>,
-    /// Resources whose first events are still to come.
-    unsynced: watch::Sender<Option<usize>>,
+    subscribers: Subscribers<ByUid, Arc<Item>>,
+    followed: Mutex<HashMap<Resource, Arc<Followed>>>,
+    /// Changes when a kind comes or goes, or was seen for the first time.
+    known: watch::Sender<()>,
 }
 
 #[derive(Default)]
 struct State {
-    by_uid: HashMap<Box<str>, Arc<Item>>,
+    /// Whether the registry was looked at: before, nothing is known of any kind.
+    began: bool,
+    all: BTreeSet<ByUid>,
     /// Owner's UID to those that it owns.
-    owned: BTreeMap<Box<str>, BTreeSet<Box<str>>>,
+    owned: BTreeMap<Box<str>, BTreeSet<ByUid>>,
     /// Namespace to what is in it.
-    within: BTreeMap<Box<str>, BTreeSet<Box<str>>>,
+    within: BTreeMap<Box<str>, BTreeSet<ByUid>>,
 }
 
-#[derive(Deserialize)]
-struct Only {
-    metadata: Meta,
-}
-
-impl Default for Metas {
-    fn default() -> Metas {
-        Metas {
-            state: RwLock::default(),
-            reactions: Mutex::default(),
-            unsynced: watch::Sender::new(None),
-        }
-    }
+/// One resource.
+struct Followed {
+    resource: Resource,
+    follower: Mutex<Follower<Arc<Key>, Arc<Item>>>,
+    progress: watch::Sender<u64>,
+    doubt: Notify,
 }
 
 impl Metas {
     pub fn get(&self, uid: &str) -> Option<Arc<Item>> {
-        self.read().by_uid.get(uid).cloned()
+        self.read().all.get(uid).map(|it| it.0.clone())
     }
 
     /// Everything that names this UID as an owner.
     pub fn owned_by(&self, uid: &str) -> Vec<Arc<Item>> {
+        self.read().owned.get(uid).into_iter().flatten().map(|it| it.0.clone()).collect()
+    }
+
+    /// One of those, of which this holds.
+    pub fn find_owned(&self, uid: &str, holds: impl Fn(&Item) -> bool) -> Option<Arc<Item>> {
         let state = self.read();
-        let uids = state.owned.get(uid).into_iter().flatten();
-        uids.filter_map(|uid| state.by_uid.get(uid).cloned()).collect()
+        state.owned.get(uid)?.iter().find(|it| holds(&it.0)).map(|it| it.0.clone())
     }
 
     /// Everything in a namespace.
     pub fn within(&self, namespace: &str) -> Vec<Arc<Item>> {
-        let state = self.read();
-        let uids = state.within.get(namespace).into_iter().flatten();
-        uids.filter_map(|uid| state.by_uid.get(uid).cloned()).collect()
+        self.read().within.get(namespace).into_iter().flatten().map(|it| it.0.clone()).collect()
     }
 
-    /// Calls `reaction` with every object that comes, changes or goes (as it was last), and once with every one that is
-    /// here already.
-    pub fn on_change(&self, reaction: impl Fn(&Item) + Send + Sync + 'static) {
-        let mut reactions = self.reactions.lock().expect("no holder of this lock panics");
-        let items: Vec<Arc<Item>> = self.read().by_uid.values().cloned().collect();
-        items.iter().for_each(|item| reaction(item));
-        reactions.push(Box::new(reaction));
+    /// Hears of every change from now on, and first of every object that is here already.
+    pub fn subscribe(&self) -> follow::Subscription<ByUid, Arc<Item>> {
+        self.subscribers.subscribe(|| {
+            let new =
+                |it: &ByUid| MetaChange { key: it.clone(), old: None, new: Some(it.0.clone()) };
+            self.read().all.iter().map(new).collect()
+        })
+    }
+
+    /// Resources of which not everything is known yet: that something is not here says nothing. `None`: any resource.
+    pub fn unknown(&self) -> Option<Vec<Resource>> {
+        if !self.read().began {
+            return None;
+        }
+        let followed = self.followed();
+        let unknown = followed.values().filter(|it| *it.progress.borrow() == 0);
+        Some(unknown.map(|it| it.resource).collect())
     }
 
     /// Waits until every resource has been seen once.
     pub async fn synced(&self) {
-        // The sender lives in self, so waiting cannot fail.
-        let _ = self.unsynced.subscribe().wait_for(|left| *left == Some(0)).await;
+        let mut known = self.known.subscribe();
+        while self.unknown().is_none_or(|unknown| !unknown.is_empty()) {
+            // The sender lives in self, so waiting cannot fail.
+            let _ = known.changed().await;
+        }
     }
 
-    /// Follows the registry, and a watch for each resource in it, until the task is ended.
+    /// Waits until everything of a resource up to `revision` has been seen; of one that is not followed at once.
+    pub async fn caught_up(&self, resource: Resource, revision: u64) {
+        let followed = self.find(resource);
+        let Some(mut progress) = followed.map(|it| it.progress.subscribe()) else { return };
+        // When the sender goes, so does the kind.
+        let _ = progress.wait_for(|seen| *seen >= revision.max(1)).await;
+    }
+
+    /// Has the whole state of a resource read anew.
+    pub fn doubt(&self, resource: Resource) {
+        self.find(resource).iter().for_each(|it| it.doubt.notify_one());
+    }
+
+    /// How the followers of all resources fare.
+    pub fn health(&self) -> Vec<(Resource, Health)> {
+        let all: Vec<Arc<Followed>> = self.followed().values().cloned().collect();
+        let mut all: Vec<_> = all.iter().map(|it| (it.resource, it.lock().health())).collect();
+        all.sort_by_key(|(resource, _)| (resource.group, resource.plural));
+        all
+    }
+
+    /// Follows the registry, and each resource in it, until the task is ended.
     pub async fn follow(self: Arc<Self>, client: Client, world: World, kinds: Kinds) {
         let mut changes = kinds.changes();
         let mut running: HashMap<Resource, Tasks> = HashMap::new();
@@ -108,120 +170,67 @@ impl Metas {
                 if let Some(tasks) = running.remove(&resource) {
                     tasks.stop().await;
                 }
-                self.forget(resource);
+                self.forget(resource, world.now());
             }
-            let new: Vec<Resource> =
-                wanted.into_iter().filter(|r| !running.contains_key(r)).collect();
-            self.unsynced.send_modify(|left| *left = Some(left.unwrap_or(0) + new.len()));
-            for resource in new {
-                let tasks = Tasks::new();
-                tasks.spawn(self.clone().follow_one(client.clone(), world.clone(), resource));
-                running.insert(resource, tasks);
+            for resource in wanted {
+                running.entry(resource).or_insert_with(|| self.begin(resource, &client, &world));
             }
+            self.state.write().expect("no holder of this lock panics").began = true;
+            self.known.send_replace(());
             if changes.changed().await.is_err() {
                 return;
             }
         }
     }
 
-    async fn follow_one(self: Arc<Self>, client: Client, world: World, resource: Resource) {
-        let (mut synced, mut failures) = (false, 0);
-        loop {
-            match self.pass(&client, resource, &mut synced).await {
-                Ok(()) => failures = 0,
-                Err(status) => {
-                    failures += 1;
-                    tracing::debug!(resource = resource.plural, %status, "a watch of metadata ended");
-                }
-            }
-            world.sleep(RETRY.delay(failures)).await;
-        }
+    fn begin(self: &Arc<Self>, resource: Resource, client: &Client, world: &World) -> Tasks {
+        let (follower, progress, doubt) = (Mutex::default(), watch::Sender::new(0), Notify::new());
+        let followed = Arc::new(Followed { resource, follower, progress, doubt });
+        self.followed().insert(resource, followed.clone());
+        let (metas, client, world) = (self.clone(), client.clone(), world.clone());
+        let tasks = Tasks::new();
+        tasks.spawn(async move {
+            let one = One { metas, followed };
+            match feed(&one, &client, &world, &resource.path("", "", ""), "").await {}
+        });
+        tasks
     }
 
-    async fn pass(
-        &self,
-        client: &Client,
-        resource: Resource,
-        synced: &mut bool,
-    ) -> Result<(), Status> {
-        let query = "watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&\
-                     allowWatchBookmarks=true";
-        let path = resource.path("", "", "");
-        let answer = client.send(Method::GET, &path, query, "", Payload::None).await?;
-        let Body::Watch(mut frames) = answer.body else {
-            return Err(Status::internal(format!("the answer to {path} is no watch")));
-        };
-        let mut initial: Option<HashSet<String>> = Some(HashSet::new());
-        while let Some(frame) = frames.next().await {
-            match frame {
-                Frame::Added(stored) | Frame::Modified(stored) => {
-                    let item = read(resource, &stored)?;
-                    if let Some(seen) = &mut initial {
-                        seen.insert(item.meta.uid.clone());
-                    }
-                    self.put(item);
-                }
-                Frame::Deleted(stored) => self.remove(&read(resource, &stored)?.meta.uid),
-                Frame::Bookmark { initial_end: Some(_), .. } => {
-                    if let Some(seen) = initial.take() {
-                        self.keep_only(resource, &seen);
-                    }
-                    if !std::mem::replace(synced, true) {
-                        self.unsynced.send_modify(|left| *left = left.map(|n| n.saturating_sub(1)));
-                    }
-                }
-                Frame::Bookmark { .. } => {}
-                Frame::Error(status) => return Err(status),
-                Frame::Other(sort, _) => {
-                    return Err(Status::internal(format!("a {sort} frame in no known form")));
-                }
-            }
-        }
-        Ok(())
+    fn forget(&self, resource: Resource, now: Time) {
+        let Some(followed) = self.followed().remove(&resource) else { return };
+        // A whole state without anything in it.
+        followed.lock().take(Input::Lost("its kind is gone".into()), now);
+        followed.lock().start(now);
+        self.take(&followed, Input::Whole { revision: 0, aside: Vec::new() }, now);
     }
 
-    fn put(&self, item: Item) {
-        let item = Arc::new(item);
-        let uid: Box<str> = item.meta.uid.as_str().into();
+    fn take(&self, followed: &Followed, input: Input<Arc<Key>, Arc<Item>>, now: Time) {
+        let mut telling = self.subscribers.telling();
+        let mut follower = followed.lock();
+        let out = follower.take(input, now);
+        let revision = follower.revision();
+        drop(follower);
+        let changes: Vec<MetaChange> = out.changes.into_iter().flat_map(by_uid).collect();
         let mut state = self.state.write().expect("no holder of this lock panics");
-        if let Some(old) = state.by_uid.insert(uid.clone(), item.clone()) {
-            state.unlink(&old);
-        }
-        for owner in &item.meta.owner_references {
-            state.owned.entry(owner.uid.as_str().into()).or_default().insert(uid.clone());
-        }
-        if item.resource.namespaced {
-            state.within.entry(item.meta.namespace.as_str().into()).or_default().insert(uid);
-        }
+        changes.iter().for_each(|change| state.index(change));
         drop(state);
-        self.tell(&item);
+        changes.iter().for_each(|change| telling.tell(change));
+        drop(telling);
+        let before = followed.progress.send_replace(revision);
+        if before == 0 && revision > 0 {
+            self.known.send_replace(());
+        }
     }
 
-    fn remove(&self, uid: &str) {
-        let mut state = self.state.write().expect("no holder of this lock panics");
-        let Some(old) = state.by_uid.remove(uid) else { return };
-        state.unlink(&old);
-        drop(state);
-        self.tell(&old);
-    }
-
-    /// After a new start: what was not among the initial events is gone.
-    fn keep_only(&self, resource: Resource, seen: &HashSet<String>) {
-        let gone: Vec<String> = {
-            let state = self.read();
-            let mine = state.by_uid.values().filter(|item| item.resource == resource);
-            mine.map(|item| item.meta.uid.clone()).filter(|uid| !seen.contains(uid)).collect()
+    fn find(&self, resource: Resource) -> Option<Arc<Followed>> {
+        let same = |it: &&Arc<Followed>| {
+            (it.resource.group, it.resource.plural) == (resource.group, resource.plural)
         };
-        gone.iter().for_each(|uid| self.remove(uid));
+        self.followed().values().find(same).cloned()
     }
 
-    fn forget(&self, resource: Resource) {
-        self.keep_only(resource, &HashSet::new());
-    }
-
-    fn tell(&self, item: &Item) {
-        let reactions = self.reactions.lock().expect("no holder of this lock panics");
-        reactions.iter().for_each(|reaction| reaction(item));
+    fn followed(&self) -> MutexGuard<'_, HashMap<Resource, Arc<Followed>>> {
+        self.followed.lock().expect("no holder of this lock panics")
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, State> {
@@ -229,10 +238,107 @@ impl Metas {
     }
 }
 
+/// One of a name that was made anew is another object.
+fn by_uid(change: follow::Change<Arc<Key>, Arc<Item>>) -> Vec<MetaChange> {
+    let one = |old: Option<Arc<Item>>, new: Option<Arc<Item>>| {
+        let key = ByUid(new.clone().or(old.clone())?);
+        Some(MetaChange { key, old, new })
+    };
+    let (old, new) = (change.old, change.new);
+    let same = old.as_ref().zip(new.as_ref()).is_some_and(|(a, b)| a.meta.uid == b.meta.uid);
+    let both = if same { vec![one(old, new)] } else { vec![one(old, None), one(None, new)] };
+    both.into_iter().flatten().collect()
+}
+
+impl Followed {
+    fn lock(&self) -> MutexGuard<'_, Follower<Arc<Key>, Arc<Item>>> {
+        self.follower.lock().expect("no holder of this lock panics")
+    }
+}
+
+/// One resource of them, as it is fed.
+struct One {
+    metas: Arc<Metas>,
+    followed: Arc<Followed>,
+}
+
+impl Fed for One {
+    type Object = Arc<Item>;
+
+    fn read(&self, stored: &Stored) -> Result<(Key, Arc<Item>), String> {
+        let read: Only = serde_json::from_slice(&stored.body).map_err(|e| e.to_string())?;
+        let meta = read.metadata;
+        let meta = Meta {
+            name: meta.name,
+            namespace: meta.namespace,
+            uid: meta.uid,
+            resource_version: stored.revision.to_string(),
+            owner_references: meta.owner_references,
+            finalizers: meta.finalizers,
+            deletion_timestamp: meta.deletion_timestamp,
+            ..Meta::default()
+        };
+        Ok((meta.key(), Arc::new(Item { resource: self.followed.resource, meta })))
+    }
+
+    fn delay(&self) -> Duration {
+        self.followed.lock().delay()
+    }
+
+    fn start(&self, now: Time) -> Start {
+        self.followed.lock().start(now)
+    }
+
+    fn take(&self, input: Input<Arc<Key>, Arc<Item>>, now: Time) {
+        self.metas.take(&self.followed, input, now);
+    }
+
+    async fn doubted(&self) -> &'static str {
+        self.followed.doubt.notified().await;
+        "what it brought contradicts what was written"
+    }
+}
+
+#[derive(Deserialize)]
+struct Only {
+    metadata: Needed,
+}
+
+/// What is kept of an object's metadata: the rest is not even copied.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Needed {
+    name: String,
+    uid: String,
+    #[serde(default)]
+    namespace: String,
+    #[serde(default)]
+    owner_references: Vec<Owner>,
+    #[serde(default)]
+    finalizers: Vec<String>,
+    #[serde(default)]
+    deletion_timestamp: Option<Time>,
+}
+
 impl State {
+    fn index(&mut self, change: &MetaChange) {
+        if let Some(old) = &change.old {
+            self.unlink(old);
+        }
+        let Some(new) = &change.new else { return };
+        let it = ByUid(new.clone());
+        for owner in &new.meta.owner_references {
+            put(&mut self.owned, &owner.uid, &it);
+        }
+        if new.resource.namespaced {
+            put(&mut self.within, &new.meta.namespace, &it);
+        }
+        self.all.insert(it);
+    }
+
     fn unlink(&mut self, item: &Item) {
         let uid = item.meta.uid.as_str();
-        let leave = |map: &mut BTreeMap<Box<str>, BTreeSet<Box<str>>>, key: &str| {
+        let leave = |map: &mut BTreeMap<Box<str>, BTreeSet<ByUid>>, key: &str| {
             if let Some(set) = map.get_mut(key) {
                 set.remove(uid);
                 if set.is_empty() {
@@ -244,6 +350,14 @@ impl State {
             leave(&mut self.owned, &owner.uid);
         }
         leave(&mut self.within, &item.meta.namespace);
+        self.all.remove(uid);
+    }
+}
+
+fn put(map: &mut BTreeMap<Box<str>, BTreeSet<ByUid>>, key: &str, item: &ByUid) {
+    match map.get_mut(key) {
+        Some(set) => drop(set.insert(item.clone())),
+        None => drop(map.insert(key.into(), BTreeSet::from([item.clone()]))),
     }
 }
 
@@ -252,10 +366,4 @@ fn watched(kinds: &Kinds) -> HashSet<Resource> {
     let registry = kinds.now();
     let watchable = registry.storages().filter(|kind| kind.verbs.contains(&Verb::Watch));
     watchable.map(|kind| Resource::of_kind(kind)).collect()
-}
-
-fn read(resource: Resource, stored: &Stored) -> Result<Item, Status> {
-    let only: Only = serde_json::from_slice(&stored.bytes())
-        .map_err(|error| Status::internal(format!("an object cannot be read: {error}")))?;
-    Ok(Item { resource, meta: only.metadata })
 }

@@ -4,102 +4,94 @@
 
 use crate::zone::{Zone, entry};
 use skiff_api::view::{Key, View};
-use skiff_client::{Cache, Caches};
+use skiff_client::{Cache, Caches, Change, Subscription};
 use skiff_kinds::views::{EndpointSlice, Namespace, SERVICE_NAME, Service};
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, RwLock};
-use tokio::sync::Notify;
+use std::sync::{Arc, RwLock};
 
 /// The zone as the server reads it; `None` until the whole state was seen once.
 pub type Shared = Arc<RwLock<Option<Zone>>>;
 
-/// What changed since the last look.
-#[derive(Default)]
-struct Dirty {
-    services: Mutex<BTreeSet<Key>>,
-    namespaces: Mutex<BTreeSet<String>>,
-    wake: Notify,
-}
-
-impl Dirty {
-    fn service(&self, key: Key) {
-        self.services.lock().expect("no holder of this lock panics").insert(key);
-        self.wake.notify_one();
-    }
-
-    fn namespace(&self, name: &str) {
-        self.namespaces.lock().expect("no holder of this lock panics").insert(name.to_owned());
-        self.wake.notify_one();
-    }
-}
-
 /// The loop.
 pub struct Follow {
-    services: Arc<Cache<Service>>,
-    slices: Arc<Cache<EndpointSlice>>,
-    namespaces: Arc<Cache<Namespace>>,
-    dirty: Arc<Dirty>,
+    services: Followed<Service>,
+    slices: Followed<EndpointSlice>,
+    namespaces: Followed<Namespace>,
+}
+
+/// A cache, and what of it changed since the last look.
+struct Followed<V> {
+    cache: Arc<Cache<V>>,
+    changes: Subscription<V>,
+}
+
+impl<V: View> Followed<V> {
+    fn new(caches: &Caches) -> Followed<V> {
+        let cache = caches.of::<V>();
+        Followed { changes: cache.subscribe(), cache }
+    }
 }
 
 impl Follow {
     pub fn new(caches: &Caches) -> Follow {
-        let dirty: Arc<Dirty> = Arc::default();
-        let (services, slices) = (caches.of::<Service>(), caches.of::<EndpointSlice>());
-        let namespaces = caches.of::<Namespace>();
-        let noted = dirty.clone();
-        services.on_change(move |change| {
-            for service in change.old.iter().chain(change.new.iter()) {
-                noted.service(service.meta().key());
-            }
-        });
-        let noted = dirty.clone();
-        slices.on_change(move |change| {
-            for slice in change.old.iter().chain(change.new.iter()) {
-                if let Some(name) = slice.metadata.labels.get(SERVICE_NAME) {
-                    noted.service(Key::new(&slice.metadata.namespace, name));
-                }
-            }
-        });
-        let noted = dirty.clone();
-        namespaces.on_change(move |change| {
-            for namespace in change.old.iter().chain(change.new.iter()) {
-                noted.namespace(&namespace.metadata.name);
-            }
-        });
-        Follow { services, slices, namespaces, dirty }
+        let (services, slices) = (Followed::new(caches), Followed::new(caches));
+        Follow { services, slices, namespaces: Followed::new(caches) }
     }
 
     /// Fills `shared`, beginning with `zone`, until the task is ended.
-    pub async fn run(self, mut zone: Zone, shared: Shared) {
-        self.namespaces.caught_up(0).await;
-        self.services.caught_up(0).await;
-        self.slices.caught_up(0).await;
-        self.bring_up(&mut zone);
+    pub async fn run(mut self, mut zone: Zone, shared: Shared) {
+        self.namespaces.cache.caught_up(0).await;
+        self.services.cache.caught_up(0).await;
+        self.slices.cache.caught_up(0).await;
+        self.bring_up(&mut zone, BTreeSet::new());
         *shared.write().expect("no holder of this lock panics") = Some(zone);
         loop {
-            self.dirty.wake.notified().await;
+            let mut keys = BTreeSet::new();
+            let mut name = None;
+            tokio::select! {
+                biased;
+                change = self.namespaces.changes.next() => name = Some(change.key.name.clone()),
+                change = self.services.changes.next() => drop(keys.insert(Key::clone(&change.key))),
+                change = self.slices.changes.next() => keys.extend(services_of(&change)),
+            }
             let mut shared = shared.write().expect("no holder of this lock panics");
             if let Some(zone) = &mut *shared {
-                self.bring_up(zone);
+                name.iter().for_each(|name| self.namespace(zone, name));
+                self.bring_up(zone, keys);
             }
         }
     }
 
-    fn bring_up(&self, zone: &mut Zone) {
-        let take = |set: &Mutex<BTreeSet<String>>| {
-            std::mem::take(&mut *set.lock().expect("no holder of this lock panics"))
-        };
-        for name in take(&self.dirty.namespaces) {
-            let there = self.namespaces.get(&Key::new("", &name)).map(|_| ());
-            zone.set_namespace(&name, there);
+    /// Takes in these Services, and all that changed besides.
+    fn bring_up(&mut self, zone: &mut Zone, mut keys: BTreeSet<Key>) {
+        while let Some(change) = self.namespaces.changes.take() {
+            self.namespace(zone, &change.key.name);
         }
-        let keys = std::mem::take(
-            &mut *self.dirty.services.lock().expect("no holder of this lock panics"),
-        );
+        keys.extend(taken(&mut self.services.changes).map(|change| Key::clone(&change.key)));
+        keys.extend(taken(&mut self.slices.changes).flat_map(|change| services_of(&change)));
         for key in keys {
-            let slices = self.slices.find("service", &key.to_string());
-            let service = self.services.get(&key);
+            let slices = self.slices.cache.find("service", &key.to_string());
+            let service = self.services.cache.get(&key);
             zone.set(&key, service.map(|service| entry(&service, &slices)));
         }
     }
+
+    fn namespace(&self, zone: &mut Zone, name: &str) {
+        let there = self.namespaces.cache.get(&Key::new("", name)).map(|_| ());
+        zone.set_namespace(name, there);
+    }
+}
+
+fn taken<V: View>(changes: &mut Subscription<V>) -> impl Iterator<Item = Change<V>> {
+    std::iter::from_fn(|| changes.take())
+}
+
+/// The Services whose endpoints a changed slice has, or had.
+fn services_of(change: &Change<EndpointSlice>) -> Vec<Key> {
+    let slices = change.old.iter().chain(&change.new);
+    let key = |slice: &Arc<EndpointSlice>| {
+        let name = slice.metadata.labels.get(SERVICE_NAME)?;
+        Some(Key::new(&slice.metadata.namespace, name))
+    };
+    slices.filter_map(key).collect()
 }

@@ -5,6 +5,8 @@
 
 pub mod changes;
 pub mod controllers;
+mod health;
+mod on;
 mod parts;
 mod queue;
 mod runner;
@@ -12,4 +14,7 @@ mod runner;
 pub use changes::{Change, Changes, Tell};
 pub use controllers::LOOPS;
 pub use controllers::lasting::Wanted;
-pub use runner::{Context, Loop, Next, On, Runner, Settings};
+pub use health::{Health, Healths};
+pub use on::On;
+pub use queue::Depth;
+pub use runner::{Context, Loop, Next, Runner, Settings};

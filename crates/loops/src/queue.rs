@@ -3,18 +3,48 @@
 
 use skiff_api::view::Key;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::Notify;
 
 /// Keys with their states. Bounded by the number of objects that there are.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Queue {
     state: Mutex<State>,
     changed: Notify,
 }
 
-#[derive(Default)]
+/// A key that is worked on. Dropping it gives it back, whatever became of the work.
+#[derive(Debug)]
+pub struct Taken {
+    queue: Arc<Queue>,
+    key: Key,
+}
+
+impl std::ops::Deref for Taken {
+    type Target = Key;
+
+    fn deref(&self) -> &Key {
+        &self.key
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.queue.done(&self.key);
+    }
+}
+
+/// How many keys stand in a queue.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Depth {
+    pub ready: usize,
+    pub working: usize,
+    pub later: usize,
+    pub withheld: usize,
+}
+
+#[derive(Debug, Default)]
 struct State {
     ready: VecDeque<Key>,
     waiting: BTreeSet<Key>,
@@ -66,8 +96,8 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    /// The next key that is due, which is then worked on until `done`; else when the next one will be.
-    pub fn take(&self, now: Duration) -> Result<Key, Option<Duration>> {
+    /// The next key that is due, which is then worked on until it is dropped; else when the next one will be.
+    pub fn take(self: &Arc<Self>, now: Duration) -> Result<Taken, Option<Duration>> {
         let mut state = self.lock();
         while let Some(((at, key), ())) =
             state.later.first_key_value().map(|(k, ())| (k.clone(), ()))
@@ -83,14 +113,24 @@ impl Queue {
             Some(key) => {
                 state.waiting.remove(&key);
                 state.working.insert(key.clone());
-                Ok(key)
+                Ok(Taken { queue: self.clone(), key })
             }
             None => Err(state.later.first_key_value().map(|((at, _), ())| *at)),
         }
     }
 
+    pub fn depth(&self) -> Depth {
+        let state = self.lock();
+        Depth {
+            ready: state.ready.len(),
+            working: state.working.len(),
+            later: state.later.len(),
+            withheld: state.withheld.len(),
+        }
+    }
+
     /// The pass over this key has ended.
-    pub fn done(&self, key: &Key) {
+    fn done(&self, key: &Key) {
         let mut state = self.lock();
         state.working.remove(key);
         if state.again.remove(key) {
@@ -126,27 +166,26 @@ mod tests {
 
     #[test]
     fn a_key_stands_in_the_queue_once() {
-        let queue = Queue::default();
+        let queue = Arc::new(Queue::default());
         let (a, b, at) = (Key::new("n", "a"), Key::new("n", "b"), Duration::from_secs);
+        let take = |now| queue.take(at(now)).map_err(|next| next.map(|next| next.as_secs()));
         queue.add(a.clone());
         queue.add(a.clone());
         queue.add_at(b.clone(), at(5));
         queue.add_at(b.clone(), at(9));
-        assert_eq!(queue.take(at(0)), Ok(a.clone()));
+        let taken = take(0).expect("a is there");
         queue.add(a.clone());
-        assert_eq!(queue.take(at(0)), Err(Some(at(5))), "a is worked on, b is not due");
-        queue.done(&a);
-        assert_eq!(queue.take(at(0)), Ok(a.clone()));
-        queue.done(&a);
-        assert_eq!(queue.take(at(5)), Ok(b.clone()));
-        queue.done(&b);
-        assert_eq!(queue.take(at(9)), Err(None));
+        assert_eq!(take(0).err(), Some(Some(5)), "a is worked on, b is not due");
+        drop(taken);
+        assert_eq!(take(0).map(|it| it.clone()), Ok(a.clone()), "it came again meanwhile");
+        assert_eq!(take(5).map(|it| it.clone()), Ok(b.clone()));
+        assert_eq!(take(9).err(), Some(None));
         queue.withhold(a.clone());
-        assert_eq!(queue.take(at(9)), Err(None));
+        assert_eq!(take(9).err(), Some(None));
+        assert_eq!(queue.depth(), Depth { withheld: 1, ..Depth::default() });
         queue.release();
-        assert_eq!(queue.take(at(9)), Ok(a.clone()));
-        queue.done(&a);
+        assert_eq!(take(9).map(|it| it.clone()), Ok(a.clone()));
         queue.release();
-        assert_eq!(queue.take(at(9)), Err(None), "it was given back once");
+        assert_eq!(take(9).err(), Some(None), "it was given back once");
     }
 }

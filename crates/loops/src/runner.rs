@@ -6,21 +6,25 @@
 
 use crate::changes::{Change, Changes, Tell};
 use crate::controllers::lasting::Wanted;
+use crate::health::{Healths, Stats};
+use crate::on::{On, Reads};
 use crate::queue::Queue;
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::registry::Kinds;
 use skiff_api::status::About;
-use skiff_api::view::{Key, Resource, View};
+use skiff_api::view::{Key, Resource};
 use skiff_api::wire::{Serve, User};
 use skiff_base::{Backoff, Tasks, Time, World};
-use skiff_client::{Cache, Caches, Client, Item, Metas, Written};
+use skiff_client::events::Recorder;
+use skiff_client::{Caches, Client, Metas, Written};
 use skiff_kinds::views::token::LegacyClaims;
 use std::collections::HashMap;
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 /// After a failed pass; upstream's rate limit of controllers has the same bounds.
@@ -42,6 +46,8 @@ pub enum Next {
 pub trait Loop: Send + Sync + 'static {
     /// The name of its service account in `kube-system`, its field manager, and the source of its events.
     const NAME: &'static str;
+    /// What it is called among the parts of the process; no two have the same.
+    const PART: &'static str = Self::NAME;
     /// Whom `managedFields` name for what it writes: upstream's controllers are one program.
     const MANAGER: &'static str = "kube-controller-manager";
     /// How many keys it works on at once.
@@ -90,87 +96,6 @@ pub struct Settings {
     pub wanted: Arc<Wanted>,
 }
 
-/// The reactions of a loop: which changes lead to which keys.
-pub struct On {
-    caches: Caches,
-    metas: Arc<Metas>,
-    queue: Arc<Queue>,
-    /// Waits until one of the caches that the loop reads has caught up with a revision.
-    synced: HashMap<&'static str, CaughtUp>,
-    /// What is there and cannot be read, of those whose absence the loop may act on.
-    hidden: Vec<Hidden>,
-}
-
-type Hidden = Box<dyn Fn(&str) -> Option<(Resource, Key)> + Send + Sync>;
-type CaughtUp = Box<dyn Fn(u64) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
-
-impl On {
-    /// A change of an object leads to the object's own key. That another object of the resource is absent tells the
-    /// loop nothing.
-    pub fn own<V: View>(&mut self) {
-        self.wake::<V>(|object, _| vec![object.meta().key()]);
-    }
-
-    /// A change of an object leads to its controller, when that is of this kind.
-    pub fn controlled<V: View>(&mut self, kind: &'static str) {
-        self.map::<V>(move |object, _| {
-            let owner = object.meta().controller().filter(|owner| owner.kind == kind);
-            owner.map(|o| Key::new(&object.meta().namespace, &o.name)).into_iter().collect()
-        });
-    }
-
-    /// A change leads to the keys that `keys` names for the object as it was and as it is.
-    pub fn map<V: View>(&mut self, keys: impl Fn(&V, &Caches) -> Vec<Key> + Send + Sync + 'static) {
-        self.reads::<V>();
-        self.wake(keys);
-    }
-
-    fn wake<V: View>(&mut self, keys: impl Fn(&V, &Caches) -> Vec<Key> + Send + Sync + 'static) {
-        let cache = self.follow::<V>();
-        let (queue, caches) = (self.queue.clone(), self.caches.clone());
-        cache.on_change(move |change| {
-            for object in [change.old, change.new].into_iter().flatten() {
-                keys(object, &caches).into_iter().for_each(|key| queue.add(key));
-            }
-        });
-    }
-
-    /// A change of any object of any kind leads to the keys that `keys` names.
-    pub fn any(&mut self, keys: impl Fn(&Item, &Metas) -> Vec<Key> + Send + Sync + 'static) {
-        let (queue, metas) = (self.queue.clone(), self.metas.clone());
-        self.metas
-            .on_change(move |item| keys(item, &metas).into_iter().for_each(|key| queue.add(key)));
-        let waits = self.metas.clone();
-        let wait: CaughtUp = Box::new(move |_| {
-            let metas = waits.clone();
-            Box::pin(async move { metas.synced().await })
-        });
-        self.synced.insert("all", wait);
-    }
-
-    /// The loop reads this resource without being woken by it.
-    pub fn reads<V: View>(&mut self) -> Arc<Cache<V>> {
-        let cache = self.follow::<V>();
-        let (queue, hides) = (self.queue.clone(), cache.clone());
-        cache.on_whole(move || queue.release());
-        let hidden =
-            move |namespace: &str| Some((V::RESOURCE, hides.hidden_in(namespace).pop_first()?));
-        self.hidden.push(Box::new(hidden));
-        cache
-    }
-
-    fn follow<V: View>(&mut self) -> Arc<Cache<V>> {
-        let cache = self.caches.of::<V>();
-        let waits = cache.clone();
-        let wait: CaughtUp = Box::new(move |revision| {
-            let cache = waits.clone();
-            Box::pin(async move { cache.caught_up(revision).await })
-        });
-        self.synced.insert(V::RESOURCE.plural, wait);
-        cache
-    }
-}
-
 /// Runs loops over one server.
 #[derive(Clone)]
 pub struct Runner {
@@ -181,28 +106,28 @@ pub struct Runner {
     pub settings: Arc<Settings>,
     pub world: World,
     pub tasks: Tasks,
+    /// How the loops fare.
+    pub health: Healths,
 }
 
 impl Runner {
     /// Starts one loop.
     pub fn start<L: Loop>(&self) {
+        let run = self.begin::<L>(self.tasks.clone());
+        self.tasks.spawn(run.work());
+    }
+
+    fn begin<L: Loop>(&self, tasks: Tasks) -> Arc<Run<L>> {
         let queue = Arc::new(Queue::default());
-        let mut on = On {
-            caches: self.caches.clone(),
-            metas: self.metas.clone(),
-            queue: queue.clone(),
-            synced: HashMap::new(),
-            hidden: Vec::new(),
-        };
+        let stats = self.health.of(L::PART, &self.world, &queue);
+        let mut on = On::new(&self.caches, &self.metas, &queue, &stats, tasks.clone());
         L::on(&mut on);
         let client = Client::new(self.serve.clone(), L::user(), L::MANAGER);
-        let run = Run::<L> {
+        let all = User::system("skiff", &["system:masters"]);
+        Arc::new(Run::<L> {
             runner: self.clone(),
-            recorder: skiff_client::events::Recorder::new(
-                client.clone(),
-                self.world.clone(),
-                L::NAME,
-            ),
+            tasks,
+            recorder: Recorder::new(client.clone(), self.world.clone(), L::NAME),
             context: Context {
                 caches: self.caches.clone(),
                 metas: self.metas.clone(),
@@ -210,17 +135,12 @@ impl Runner {
                 client,
                 settings: self.settings.clone(),
             },
-            reader: Client::new(
-                self.serve.clone(),
-                User::system("skiff", &["system:masters"]),
-                L::NAME,
-            ),
+            reader: Client::new(self.serve.clone(), all, L::NAME),
             queue,
-            synced: on.synced,
-            hidden: on.hidden,
+            stats,
+            reads: on.reading(),
             keys: Mutex::new(HashMap::new()),
-        };
-        self.tasks.spawn(Arc::new(run).work());
+        })
     }
 }
 
@@ -228,29 +148,47 @@ impl Runner {
 struct Known<M> {
     memory: M,
     failures: u32,
-    /// The newest revision that the last pass wrote, by resource.
-    wrote: HashMap<&'static str, u64>,
+    /// The last pass held something back.
+    withheld: bool,
+    /// The newest revision that passes wrote and the caches need not show yet, by resource.
+    wrote: HashMap<Resource, u64>,
 }
+
+impl<M: Default> Default for Known<M> {
+    fn default() -> Known<M> {
+        Known { memory: M::default(), failures: 0, withheld: false, wrote: HashMap::new() }
+    }
+}
+
+/// What a change wrote, and the revision that its write has.
+type Wrote = Option<(Resource, u64)>;
 
 struct Run<L: Loop> {
     runner: Runner,
+    /// Of its passes.
+    tasks: Tasks,
     context: Context,
-    recorder: skiff_client::events::Recorder,
+    recorder: Recorder,
     /// Sees what the caches see; it never writes.
     reader: Client,
     queue: Arc<Queue>,
-    synced: HashMap<&'static str, CaughtUp>,
-    hidden: Vec<Hidden>,
+    stats: Arc<Stats>,
+    reads: Reads,
     keys: Mutex<HashMap<Key, Known<L::Memory>>>,
+}
+
+/// One pass over a key.
+struct Pass<'k> {
+    key: &'k Key,
+    /// Something was held back until all can be read.
+    withheld: AtomicBool,
 }
 
 impl<L: Loop> Run<L> {
     async fn work(self: Arc<Self>) {
-        for synced in self.synced.values() {
-            synced(0).await;
-        }
-        let places = Arc::new(tokio::sync::Semaphore::new(L::WORKERS));
         let world = &self.runner.world;
+        self.reads.synced(world, &self.stats).await;
+        let places = Arc::new(tokio::sync::Semaphore::new(L::WORKERS));
         loop {
             let Ok(place) = places.clone().acquire_owned().await else { return };
             let key = loop {
@@ -264,45 +202,53 @@ impl<L: Loop> Run<L> {
                 }
             };
             let run = self.clone();
-            self.runner.tasks.spawn(async move {
-                run.pass(&key).await;
-                run.queue.done(&key);
-                drop(place);
+            self.tasks.spawn(async move {
+                if let Err(panic) = AssertUnwindSafe(run.pass(&key)).catch_unwind().await {
+                    run.stats.panicked(&format!("a pass over {}", *key), &*panic);
+                    run.again(&key);
+                }
+                run.stats.passed();
+                drop((key, place));
             });
         }
     }
 
     async fn pass(&self, key: &Key) {
-        let mut known = self.take(key);
-        for (resource, revision) in known.wrote.drain() {
-            if let Some(synced) = self.synced.get(resource) {
-                synced(revision).await;
+        let pass = Pass { key, withheld: AtomicBool::new(false) };
+        let outcome = match self.looked(&pass).await {
+            Ok(None) => {
+                self.keys().remove(key);
+                return;
             }
-        }
-        let world = &self.runner.world;
-        let outcome = match L::observe(&self.context, key).await {
-            Ok(None) => return,
-            Ok(Some(seen)) => {
-                let mut out = Changes::default();
-                let next = L::plan(&seen, &mut known.memory, world.now(), &mut out);
-                drop(seen);
-                self.act(key, out, &mut known).await.map(|()| next)
+            Ok(Some(next)) => Ok(next),
+            // Whatever is created there is refused from now on; the end of the namespace takes the object along.
+            Err(status) if namespace_ends(&status) => Ok(Next::Wait),
+            // It comes again as soon as what cannot be read can be, or is gone; once at once, to tell its users why.
+            Err(status) if pass.withheld.into_inner() => {
+                self.stats.withheld(format!("{key}: {status}"));
+                let mut keys = self.keys();
+                let known = keys.entry(key.clone()).or_default();
+                if !std::mem::replace(&mut known.withheld, true) {
+                    self.queue.add(key.clone());
+                }
+                return;
             }
             Err(status) => Err(status),
         };
         match outcome {
             Ok(next) => {
-                known.failures = 0;
+                let mut keys = self.keys();
+                let known = keys.entry(key.clone()).or_default();
+                (known.failures, known.withheld) = (0, false);
+                drop(keys);
                 if let Next::At(at) = next {
+                    let world = &self.runner.world;
                     let left = at.duration_since(world.now());
                     let left = Duration::try_from(left).unwrap_or(Duration::ZERO);
                     self.queue.add_at(key.clone(), world.uptime() + left);
                 }
             }
-            // Whatever is created there is refused from now on; the end of the namespace takes the object along.
-            Err(status) if namespace_ends(&status) => known.failures = 0,
             Err(status) => {
-                known.failures += 1;
                 // A conflict or an object that is just gone is everyday life; the next look decides anew.
                 match status.code {
                     404 | 409 => {
@@ -310,27 +256,63 @@ impl<L: Loop> Run<L> {
                     }
                     _ => tracing::warn!(name = L::NAME, %key, %status, "a pass failed"),
                 }
-                let wait = RETRY.delay(known.failures);
-                self.queue.add_at(key.clone(), world.uptime() + wait);
+                self.stats.failed(format!("{key}: {status}"));
+                self.again(key);
             }
         }
-        self.keys.lock().expect("no holder of this lock panics").insert(key.clone(), known);
     }
 
-    fn take(&self, key: &Key) -> Known<L::Memory> {
-        let mut keys = self.keys.lock().expect("no holder of this lock panics");
-        keys.remove(key).unwrap_or_else(|| Known {
-            memory: L::Memory::default(),
-            failures: 0,
-            wrote: HashMap::new(),
-        })
+    /// Looks, plans and acts; `None` when there is nothing to look at.
+    async fn looked(&self, pass: &Pass<'_>) -> Result<Option<Next>, Status> {
+        let world = &self.runner.world;
+        let wrote: Vec<(Resource, u64)> = match self.keys().get(pass.key) {
+            Some(known) => known.wrote.iter().map(|(it, revision)| (*it, *revision)).collect(),
+            None => Vec::new(),
+        };
+        for (resource, revision) in wrote {
+            self.reads.caught_up(world, resource, revision).await?;
+        }
+        // Taken out for the pass: a panic loses it, as it may.
+        let mut memory = match self.keys().get_mut(pass.key) {
+            Some(known) => {
+                known.wrote.clear();
+                std::mem::take(&mut known.memory)
+            }
+            None => L::Memory::default(),
+        };
+        let looked = match L::observe(&self.context, pass.key).await {
+            Ok(None) => return Ok(None),
+            Ok(Some(seen)) => {
+                let mut out = Changes::default();
+                let next = L::plan(&seen, &mut memory, world.now(), &mut out);
+                drop(seen);
+                self.act(pass, out, &mut memory).await.map(|()| Some(next))
+            }
+            Err(status) => Err(status),
+        };
+        self.keys().entry(pass.key.clone()).or_default().memory = memory;
+        looked
+    }
+
+    /// Asks for another pass after one that failed.
+    fn again(&self, key: &Key) {
+        let mut keys = self.keys();
+        let known = keys.entry(key.clone()).or_default();
+        known.failures += 1;
+        let wait = RETRY.delay(known.failures);
+        drop(keys);
+        self.queue.add_at(key.clone(), self.runner.world.uptime() + wait);
+    }
+
+    fn keys(&self) -> MutexGuard<'_, HashMap<Key, Known<L::Memory>>> {
+        self.keys.lock().expect("no holder of this lock panics")
     }
 
     async fn act(
         &self,
-        pass: &Key,
+        pass: &Pass<'_>,
         changes: Changes,
-        known: &mut Known<L::Memory>,
+        memory: &mut L::Memory,
     ) -> Result<(), Status> {
         for change in changes.into_list() {
             match change {
@@ -343,7 +325,7 @@ impl<L: Loop> Run<L> {
                         let noted: Vec<_> = batch
                             .iter()
                             .zip(outcomes)
-                            .map(|(change, outcome)| note::<L>(known, change, outcome))
+                            .map(|(change, outcome)| self.note(pass, memory, change, outcome))
                             .collect();
                         noted.into_iter().collect::<Result<(), Status>>()?;
                         (rest, size) = (later, (size * 2).min(TOGETHER_MOST));
@@ -351,7 +333,7 @@ impl<L: Loop> Run<L> {
                 }
                 change => {
                     let outcome = self.perform(pass, &change).await;
-                    note::<L>(known, &change, outcome)?;
+                    self.note(pass, memory, &change, outcome)?;
                 }
             }
         }
@@ -359,11 +341,7 @@ impl<L: Loop> Run<L> {
     }
 
     /// Performs one change and says what it wrote; `None` when nothing is to be waited for.
-    async fn perform(
-        &self,
-        pass: &Key,
-        change: &Change,
-    ) -> Result<Option<(&'static str, u64)>, Status> {
+    async fn perform(&self, pass: &Pass<'_>, change: &Change) -> Result<Wrote, Status> {
         let client = &self.context.client;
         let (resource, written) = match change {
             Change::Told(change, tell) => return self.tell(pass, change, tell).await,
@@ -395,12 +373,12 @@ impl<L: Loop> Run<L> {
                 return Ok(None);
             }
         };
-        Ok(Some((resource.plural, written.revision)))
+        Ok(Some((*resource, written.revision)))
     }
 
     async fn create(
         &self,
-        pass: &Key,
+        pass: &Pass<'_>,
         resource: Resource,
         namespace: &str,
         body: &Value,
@@ -411,15 +389,34 @@ impl<L: Loop> Run<L> {
 
     /// Nothing is made or deleted where something is that cannot be read: the plan took it for absent. The pass is gone
     /// over again as soon as that changes.
-    fn whole(&self, pass: &Key, namespace: &str) -> Result<(), Status> {
-        let hidden = || self.hidden.iter().find_map(|hidden| hidden(namespace));
-        if hidden().is_some() {
-            self.queue.withhold(pass.clone());
+    fn whole(&self, pass: &Pass<'_>, namespace: &str) -> Result<(), Status> {
+        if self.reads.hidden_in(namespace).is_some() {
+            self.queue.withhold(pass.key.clone());
         }
         // Asked again: what became readable before the key was noted woke nobody.
-        let Some((resource, key)) = hidden() else { return Ok(()) };
+        let Some((resource, key)) = self.reads.hidden_in(namespace) else { return Ok(()) };
+        pass.withheld.store(true, Ordering::Relaxed);
         let about = About { group: resource.group, resource: resource.plural };
         Err(Status::storage_read(about, &key.name, &format!("{key} is there and cannot be read")))
+    }
+
+    /// Keeps what a change wrote, or has the loop remember why it failed.
+    fn note(
+        &self,
+        pass: &Pass<'_>,
+        memory: &mut L::Memory,
+        change: &Change,
+        outcome: Result<Wrote, Status>,
+    ) -> Result<(), Status> {
+        let wrote = outcome.inspect_err(|status| L::failed(memory, change, status))?;
+        // Where no revision was told nothing was written, or what was is not waited for.
+        if let Some((resource, revision)) = wrote.filter(|(_, revision)| *revision > 0) {
+            let mut keys = self.keys();
+            let newest =
+                keys.entry(pass.key.clone()).or_default().wrote.entry(resource).or_default();
+            *newest = revision.max(*newest);
+        }
+        Ok(())
     }
 
     async fn merge(
@@ -441,12 +438,7 @@ impl<L: Loop> Run<L> {
     }
 
     /// Performs a change and tells users how it went.
-    async fn tell(
-        &self,
-        pass: &Key,
-        change: &Change,
-        tell: &Tell,
-    ) -> Result<Option<(&'static str, u64)>, Status> {
+    async fn tell(&self, pass: &Pass<'_>, change: &Change, tell: &Tell) -> Result<Wrote, Status> {
         let (outcome, name) = match change {
             // Only the answer to a create knows a generated name.
             Change::Create { resource, namespace, body } => {
@@ -454,7 +446,7 @@ impl<L: Loop> Run<L> {
                     Ok(written) => {
                         let revision = written.revision;
                         let name = written.object()?.name().to_owned();
-                        (Ok(Some((resource.plural, revision))), name)
+                        (Ok(Some((*resource, revision))), name)
                     }
                     Err(status) => (Err(status), String::new()),
                 }
@@ -495,29 +487,12 @@ fn put(into: &mut Value, from: Value) {
     }
 }
 
-/// Keeps what a change wrote, or has the loop remember why it failed.
-fn note<L: Loop>(
-    known: &mut Known<L::Memory>,
-    change: &Change,
-    outcome: Result<Option<(&'static str, u64)>, Status>,
-) -> Result<(), Status> {
-    match outcome {
-        Ok(Some((resource, revision))) => {
-            let newest = known.wrote.entry(resource).or_default();
-            *newest = revision.max(*newest);
-            Ok(())
-        }
-        Ok(None) => Ok(()),
-        Err(status) => {
-            L::failed(&mut known.memory, change, &status);
-            Err(status)
-        }
-    }
-}
-
 /// A refusal because the namespace is going.
 fn namespace_ends(status: &Status) -> bool {
     let causes = status.details.as_ref().and_then(|details| details.get("causes")?.as_array());
     causes
         .is_some_and(|causes| causes.iter().any(|cause| cause["reason"] == "NamespaceTerminating"))
 }
+
+#[cfg(test)]
+mod tests;

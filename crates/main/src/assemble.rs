@@ -59,12 +59,8 @@ impl Machine {
         let node_tls =
             skiff_server::identity::keys::tls::server_config(&ca, &keys.node_serving, &world)?;
         write_kubeconfig(settings, &addresses, &keys)?;
-        let mut server = server(settings, &addresses, &world, &store, keys, &tasks).await?;
-        let figures = skiff_sched::Figures::default();
-        let scheduled = figures.clone();
-        server.figures.push(Box::new(move || scheduled.text()));
-        let server = Arc::new(server);
-        skiff_server::custom::start(&server, &tasks);
+        let server = Arc::new(server(settings, &addresses, &world, &store, keys, &tasks).await?);
+        tasks.spawn(skiff_server::custom::follow(server.clone()));
         let serve: Arc<dyn Serve> = Arc::new(Entry(server.clone()));
         let client =
             Client::new(serve.clone(), User::system("skiff", &["system:masters"]), "skiff");
@@ -72,7 +68,9 @@ impl Machine {
         let wanted = Arc::new(Wanted::default());
         crate::bootstrap::run(&client, kinds, ranges, addresses.api, settings, &wanted).await?;
         let caches = start_loops(&server, &serve, ca, wanted.clone(), &world, &tasks);
-        start_scheduler(&serve, &caches, &world, &tasks, &settings.node, figures);
+        let figures = skiff_sched::Figures::default();
+        start_scheduler(&serve, &caches, &world, &tasks, &settings.node, figures.clone());
+        server.figures.add(move || figures.text());
         let listener = listen(settings).await?;
         let node =
             crate::node::start(settings, &addresses, &images, &serve, &world, &tasks).await?;
@@ -147,10 +145,10 @@ async fn server(
         customs: Default::default(),
         unreadable: Unreadable::find(&**store).await?,
         authenticator: Authenticator::new(tokens, format!("https://{address}")),
-        authorizer: Authorizer::start(store.clone(), tasks).await?,
+        authorizer: Authorizer::start(store.clone(), world, tasks).await?,
         limits: Default::default(),
         requests: Default::default(),
-        figures: Vec::new(),
+        figures: Default::default(),
         ready: Default::default(),
         nodes,
         services: ranges(settings),
@@ -229,7 +227,10 @@ fn start_loops(
         settings: Arc::new(skiff_loops::Settings { ca, sign: Box::new(sign), wanted }),
         world: world.clone(),
         tasks: tasks.clone(),
+        health: Default::default(),
     };
+    let (watched, known, loops) = (caches.clone(), runner.metas.clone(), runner.health.clone());
+    server.figures.add(move || skiff_client::figures(&watched, &known) + &loops.figures());
     skiff_loops::LOOPS.iter().for_each(|start| start(&runner));
     caches
 }

@@ -12,9 +12,9 @@
 //!
 //! Never here: the ports of pods on the node (`hostPort`), which belong to the pod network.
 
-use skiff_api::view::{Key, View};
+use skiff_api::view::Key;
 use skiff_base::World;
-use skiff_client::{Cache, Caches};
+use skiff_client::{Cache, Caches, Subscription};
 use skiff_kinds::views::{Endpoint as Listed, EndpointPort, SERVICE_NAME, ServicePort as Declared};
 use skiff_kinds::views::{EndpointSlice, Service};
 use skiff_net::{
@@ -23,8 +23,8 @@ use skiff_net::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
@@ -48,7 +48,7 @@ pub struct Services {
     node: String,
     services: Arc<Cache<Service>>,
     slices: Arc<Cache<EndpointSlice>>,
-    dirty: Arc<Dirty>,
+    lost: Lost,
     stats: watch::Sender<ServiceStats>,
     world: World,
 }
@@ -90,46 +90,59 @@ impl Owners {
     }
 }
 
-/// The services to be planned anew.
+/// Whether somebody took the table away.
 #[derive(Default)]
-struct Dirty {
-    lost: AtomicBool,
-    keys: Mutex<BTreeSet<Key>>,
+struct Lost {
+    is: AtomicBool,
     wake: Notify,
 }
 
-impl Dirty {
-    fn add(&self, key: Key) {
-        self.keys.lock().expect("no holder of this lock panics").insert(key);
-        self.wake.notify_one();
+/// What changed and is not planned yet.
+struct Changed {
+    services: Subscription<Service>,
+    slices: Subscription<EndpointSlice>,
+    keys: BTreeSet<Key>,
+}
+
+impl Changed {
+    /// Waits for the first that changes.
+    async fn any(&mut self) {
+        let keys = tokio::select! {
+            biased;
+            change = self.services.next() => BTreeSet::from([Key::clone(&change.key)]),
+            change = self.slices.next() => services_of(&change),
+        };
+        self.keys.extend(keys);
     }
 
-    fn take(&self) -> BTreeSet<Key> {
-        std::mem::take(&mut *self.keys.lock().expect("no holder of this lock panics"))
+    /// All services that changed.
+    fn take(&mut self) -> BTreeSet<Key> {
+        while let Some(change) = self.services.take() {
+            self.keys.insert(Key::clone(&change.key));
+        }
+        while let Some(change) = self.slices.take() {
+            self.keys.extend(services_of(&change));
+        }
+        std::mem::take(&mut self.keys)
     }
+}
+
+/// The services whose endpoints a changed slice has, or had.
+fn services_of(change: &skiff_client::Change<EndpointSlice>) -> BTreeSet<Key> {
+    let key = |slice: &Arc<EndpointSlice>| {
+        let name = slice.metadata.labels.get(SERVICE_NAME)?;
+        Some(Key::new(&slice.metadata.namespace, name))
+    };
+    change.old.iter().chain(&change.new).filter_map(key).collect()
 }
 
 impl Services {
     /// `node` is the name of this machine's node.
     pub fn new(node: &str, caches: &Caches, world: World) -> Services {
         let (services, slices) = (caches.of::<Service>(), caches.of::<EndpointSlice>());
-        let dirty: Arc<Dirty> = Arc::default();
-        let noted = dirty.clone();
-        services.on_change(move |change| {
-            for service in change.old.iter().chain(change.new.iter()) {
-                noted.add(service.meta().key());
-            }
-        });
-        let noted = dirty.clone();
-        slices.on_change(move |change| {
-            for slice in change.old.iter().chain(change.new.iter()) {
-                if let Some(name) = slice.metadata.labels.get(SERVICE_NAME) {
-                    noted.add(Key::new(&slice.metadata.namespace, name));
-                }
-            }
-        });
         let stats = watch::channel(ServiceStats::default()).0;
-        Services { node: node.into(), services, slices, dirty, stats, world }
+        let lost = Lost::default();
+        Services { node: node.into(), services, slices, lost, stats, world }
     }
 
     /// Figures of the last commit, and of every one after it.
@@ -139,8 +152,8 @@ impl Services {
 
     /// Somebody took the table away, or something of it: it is written anew.
     pub fn restore(&self) {
-        self.dirty.lost.store(true, Ordering::Release);
-        self.dirty.wake.notify_one();
+        self.lost.is.store(true, Ordering::Release);
+        self.lost.wake.notify_one();
     }
 
     /// Keeps `table` as the API says until the task is ended.
@@ -149,17 +162,23 @@ impl Services {
         self.slices.caught_up(0).await;
         let mut known: BTreeMap<Key, Ports> = BTreeMap::new();
         let mut owners = Owners::default();
+        let (services, slices) = (self.services.subscribe(), self.slices.subscribe());
+        let mut changed = Changed { services, slices, keys: BTreeSet::new() };
         loop {
-            let lost = self.dirty.lost.swap(false, Ordering::AcqRel);
-            let changes = self.changes(&mut known, &mut owners);
+            let lost = self.lost.is.swap(false, Ordering::AcqRel);
+            let changes = self.changes(changed.take(), &mut known, &mut owners);
             // The first commit goes out even if it is empty: it replaces what was left behind.
             let result;
             (table, result) = commit(table, changes, lost).await;
             self.stats.send_replace(table.stats());
             match result {
                 Ok(()) => {
-                    self.dirty.wake.notified().await;
+                    // A lone change goes out at once, and those that follow it closely go together.
                     self.world.sleep(TOGETHER).await;
+                    tokio::select! {
+                        () = self.lost.wake.notified() => {}
+                        () = changed.any() => {}
+                    }
                 }
                 Err(error) => {
                     tracing::error!(%error, "the service tables could not be written");
@@ -170,9 +189,13 @@ impl Services {
     }
 
     /// Plans the services that changed, and remembers what is planned now.
-    fn changes(&self, known: &mut BTreeMap<Key, Ports>, owners: &mut Owners) -> Vec<Change> {
+    fn changes(
+        &self,
+        mut keys: BTreeSet<Key>,
+        known: &mut BTreeMap<Key, Ports>,
+        owners: &mut Owners,
+    ) -> Vec<Change> {
         let mut changes = Vec::new();
-        let mut keys = self.dirty.take();
         while let Some(key) = keys.pop_first() {
             let slices = self.slices.find("service", &key.to_string());
             let service = self.services.get(&key);

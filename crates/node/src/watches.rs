@@ -4,19 +4,16 @@
 
 use crate::rim::Rim;
 use crate::sources::Names;
-use futures_util::StreamExt;
-use http::Method;
-use skiff_api::Status;
-use skiff_api::view::{Resource, View};
-use skiff_api::wire::{Body, Frame, Payload};
-use skiff_base::Backoff;
+use skiff_api::follow::{Follower, Input, Start};
+use skiff_api::view::{Key, Resource, View};
+use skiff_api::wire::Stored;
+use skiff_base::Time;
+use skiff_client::{Fed, feed, named};
 use skiff_kinds::views::{ConfigMap, Secret};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 use tokio::sync::watch;
-
-const RETRY: Backoff = Backoff { first: Duration::from_millis(200), most: Duration::from_secs(30) };
 
 type Object = (Resource, String, String);
 
@@ -72,50 +69,50 @@ impl Watches {
     }
 }
 
-async fn follow(rim: Arc<Rim>, object: Object, sender: Weak<watch::Sender<u64>>) {
-    let mut failures = 0;
-    while sender.strong_count() > 0 {
-        match pass(&rim, &object, &sender).await {
-            Ok(()) => failures = 0,
-            Err(status) => {
-                failures += 1;
-                tracing::debug!(name = object.2, %status, "a watch ended");
-            }
-        }
-        rim.world.sleep(RETRY.delay(failures.max(1))).await;
+/// One object, as it is fed, and the count of its changes for those who wait for the next.
+struct Followed {
+    follower: Mutex<Follower<Arc<Key>, ()>>,
+    sender: Weak<watch::Sender<u64>>,
+}
+
+impl Followed {
+    fn lock(&self) -> MutexGuard<'_, Follower<Arc<Key>, ()>> {
+        self.follower.lock().expect("no holder of this lock panics")
     }
 }
 
-/// One watch; it ends when nobody cares any more.
-async fn pass(rim: &Rim, object: &Object, sender: &Weak<watch::Sender<u64>>) -> Result<(), Status> {
+impl Fed for Followed {
+    type Object = ();
+
+    fn read(&self, stored: &Stored) -> Result<(Key, ()), String> {
+        named(stored).map(|key| (key, ()))
+    }
+
+    fn delay(&self) -> Duration {
+        self.lock().delay()
+    }
+
+    fn start(&self, now: Time) -> Start {
+        self.lock().start(now)
+    }
+
+    fn take(&self, input: Input<Arc<Key>, ()>, now: Time) {
+        let changes = self.lock().take(input, now).changes;
+        let sender = self.sender.upgrade().filter(|_| !changes.is_empty());
+        sender.iter().for_each(|sender| sender.send_modify(|count| *count += 1));
+    }
+}
+
+/// Follows one object for as long as a pod uses it.
+async fn follow(rim: Arc<Rim>, object: Object, sender: Weak<watch::Sender<u64>>) {
     let (resource, namespace, name) = object;
-    let path = resource.path(namespace, "", "");
-    let query = format!(
-        "watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&\
-         allowWatchBookmarks=true&fieldSelector=metadata.name%3D{name}"
-    );
-    let answer = rim.client.send(Method::GET, &path, &query, "", Payload::None).await?;
-    let Body::Watch(mut frames) = answer.body else {
-        return Err(Status::internal(format!("the answer to {path} is no watch")));
-    };
-    let closed = sender.upgrade().map(|sender| sender.subscribe());
-    let Some(mut closed) = closed else { return Ok(()) };
-    loop {
-        let frame = tokio::select! {
-            biased;
-            () = wait_closed(&mut closed) => return Ok(()),
-            frame = frames.next() => frame,
-        };
-        let revision = match frame {
-            None => return Ok(()),
-            Some(Frame::Error(status)) => return Err(status),
-            Some(Frame::Added(stored) | Frame::Modified(stored) | Frame::Deleted(stored)) => {
-                stored.revision
-            }
-            Some(_) => continue,
-        };
-        let Some(sender) = sender.upgrade() else { return Ok(()) };
-        sender.send_if_modified(|seen| std::mem::replace(seen, revision) != revision);
+    let Some(mut closed) = sender.upgrade().map(|sender| sender.subscribe()) else { return };
+    let followed = Followed { follower: Mutex::default(), sender };
+    let path = resource.path(&namespace, "", "");
+    let query = format!("&fieldSelector=metadata.name%3D{name}");
+    tokio::select! {
+        () = wait_closed(&mut closed) => {}
+        never = feed(&followed, &rim.client, &rim.world, &path, &query) => match never {},
     }
 }
 

@@ -41,8 +41,8 @@ pub struct Server {
     pub limits: rim::limit::Limits,
     /// What was asked, for metrics.
     pub requests: rim::requests::Requests,
-    /// What other parts of the process add to the metrics.
-    pub figures: Vec<paths::metrics::Figures>,
+    /// What other parts of the process count, for metrics.
+    pub figures: paths::metrics::Figures,
     pub ready: paths::ready::Ready,
     /// How nodes and pods are called.
     pub nodes: connect::Nodes,

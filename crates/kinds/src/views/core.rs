@@ -1,6 +1,7 @@
 //! Views of the core group that are a few lines each.
 
-use serde::Deserialize;
+use super::Condition;
+use serde::{Deserialize, Serialize};
 use skiff_api::view::{Meta, Resource, View};
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -17,11 +18,11 @@ pub struct NamespaceSpec {
     pub finalizers: Vec<String>,
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct NamespaceStatus {
     pub phase: String,
-    pub conditions: Vec<super::workloads::Condition>,
+    pub conditions: Vec<Condition>,
 }
 
 impl View for Namespace {
@@ -55,6 +56,26 @@ pub struct ConfigMap {
 
 impl View for ConfigMap {
     const RESOURCE: Resource = Resource::core("configmaps", "ConfigMap");
+    fn meta(&self) -> &Meta {
+        &self.metadata
+    }
+}
+
+/// The config map of a namespace that holds the root certificate, and no other: what the others hold is kept nowhere.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct RootCa {
+    pub metadata: Meta,
+    pub data: std::collections::BTreeMap<String, String>,
+}
+
+impl RootCa {
+    pub const NAME: &'static str = "kube-root-ca.crt";
+}
+
+impl View for RootCa {
+    const RESOURCE: Resource = ConfigMap::RESOURCE;
+    const QUERY: &'static str = "&fieldSelector=metadata.name%3Dkube-root-ca.crt";
     fn meta(&self) -> &Meta {
         &self.metadata
     }

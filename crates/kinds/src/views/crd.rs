@@ -1,5 +1,6 @@
 //! CustomResourceDefinition as the loop that accepts and ends it reads it.
 
+use super::{Condition, null_is_empty};
 use serde::{Deserialize, Serialize};
 use skiff_api::view::{Meta, Resource, View};
 
@@ -29,22 +30,12 @@ pub struct CrdNames {
     pub categories: Vec<String>,
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct CrdStatus {
     pub accepted_names: CrdNames,
-    pub conditions: Option<Vec<CrdCondition>>,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct CrdCondition {
-    #[serde(rename = "type")]
-    pub sort: String,
-    pub status: String,
-    pub last_transition_time: Option<String>,
-    pub reason: String,
-    pub message: String,
+    #[serde(deserialize_with = "null_is_empty")]
+    pub conditions: Vec<Condition>,
 }
 
 impl View for CustomResourceDefinition {
@@ -65,12 +56,8 @@ impl View for CustomResourceDefinition {
 }
 
 impl CustomResourceDefinition {
-    pub fn conditions(&self) -> &[CrdCondition] {
-        self.status.conditions.as_deref().unwrap_or(&[])
-    }
-
     /// Whether a condition of that type is true.
     pub fn is(&self, sort: &str) -> bool {
-        self.conditions().iter().any(|it| it.sort == sort && it.status == "True")
+        self.status.conditions.iter().any(|it| it.sort == sort && it.status == "True")
     }
 }

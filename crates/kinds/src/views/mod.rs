@@ -1,6 +1,7 @@
 //! Views of the built-in kinds: small structs with the fields that loops read, decoded straight from stored bodies.
 
 mod clusterrole;
+mod condition;
 mod core;
 mod crd;
 mod endpointslice;
@@ -14,8 +15,9 @@ pub mod token;
 pub mod workloads;
 
 pub use clusterrole::{AggregationRule, ClusterRole};
-pub use core::{ConfigMap, Namespace, Secret, ServiceAccount};
-pub use crd::{CrdCondition, CrdNames, CustomResourceDefinition};
+pub use condition::Condition;
+pub use core::{ConfigMap, Namespace, NamespaceStatus, RootCa, Secret, ServiceAccount};
+pub use crd::{CrdNames, CrdStatus, CustomResourceDefinition};
 pub use endpointslice::{
     Endpoint, EndpointConditions, EndpointHints, EndpointPort, EndpointSlice, HintName,
     SERVICE_NAME, TargetRef,

@@ -1,6 +1,7 @@
 //! Service as the network, DNS and the endpoint slices read it.
 
 use serde::Deserialize;
+use skiff_api::selector::Selector;
 use skiff_api::view::{Meta, Resource, View};
 use std::collections::BTreeMap;
 
@@ -110,6 +111,11 @@ impl View for Service {
     const RESOURCE: Resource = Resource::core("services", "Service");
     fn meta(&self) -> &Meta {
         &self.metadata
+    }
+    /// An empty one selects nothing: somebody else keeps the endpoints.
+    fn selector(&self) -> Option<Selector> {
+        let labels = self.spec.selector.iter().map(|(name, value)| (&**name, &**value));
+        (!self.spec.selector.is_empty()).then(|| Selector::from_labels(labels))
     }
 }
 

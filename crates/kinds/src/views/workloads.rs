@@ -1,8 +1,10 @@
 //! Views of the apps group: what keeps a number of pods alike.
 
+use super::Condition;
 use super::pod::{LabelSelector, PodSpec};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use skiff_api::selector::Selector;
 use skiff_api::view::{Meta, Resource, View};
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -22,7 +24,7 @@ pub struct ReplicaSetSpec {
     pub template: Template,
 }
 
-#[derive(Debug, Clone, Default, Deserialize, PartialEq)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ReplicaSetStatus {
     pub replicas: i32,
@@ -125,7 +127,7 @@ impl Amount {
     }
 }
 
-#[derive(Debug, Clone, Default, Deserialize, PartialEq)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DeploymentStatus {
     pub observed_generation: i64,
@@ -139,19 +141,6 @@ pub struct DeploymentStatus {
     pub conditions: Vec<Condition>,
 }
 
-/// A condition of a workload.
-#[derive(Debug, Clone, Default, Deserialize, PartialEq)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Condition {
-    #[serde(rename = "type")]
-    pub sort: String,
-    pub status: String,
-    pub reason: String,
-    pub message: String,
-    pub last_update_time: Option<jiff::Timestamp>,
-    pub last_transition_time: Option<jiff::Timestamp>,
-}
-
 impl View for ReplicaSet {
     const RESOURCE: Resource = Resource::of("apps", "v1", "replicasets", "ReplicaSet");
     fn meta(&self) -> &Meta {
@@ -161,9 +150,9 @@ impl View for ReplicaSet {
         for owner in &self.metadata.owner_references {
             put("owner", &owner.uid);
         }
-        if self.metadata.controller().is_none() {
-            put("orphan", &self.metadata.namespace);
-        }
+    }
+    fn selector(&self) -> Option<Selector> {
+        Selector::from_object(Some(&self.spec.selector.0)).ok()
     }
 }
 
@@ -176,6 +165,9 @@ impl View for Deployment {
         for owner in &self.metadata.owner_references {
             put("owner", &owner.uid);
         }
+    }
+    fn selector(&self) -> Option<Selector> {
+        Selector::from_object(Some(&self.spec.selector.0)).ok()
     }
 }
 

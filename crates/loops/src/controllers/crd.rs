@@ -2,6 +2,8 @@
 //!
 //! Names belong to whoever had them first within a group; the conditions say so in upstream's words.
 
+use crate::parts::conditions::{condition, find, set};
+use crate::parts::status::{this_revision, write};
 use crate::{Changes, Context, Loop, Next, On};
 use serde_json::{Value, json};
 use skiff_api::Status;
@@ -11,7 +13,7 @@ use skiff_api::wire::User;
 use skiff_base::Time;
 use skiff_client::DeleteOptions;
 use skiff_kinds::apiextensions::customresourcedefinition::FINALIZER;
-use skiff_kinds::views::{CrdCondition, CrdNames, CustomResourceDefinition};
+use skiff_kinds::views::{Condition, CrdNames, CustomResourceDefinition};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +35,7 @@ pub struct Seen {
 
 impl Loop for Definitions {
     const NAME: &'static str = "kube-apiserver";
+    const PART: &'static str = "crd-controller";
     const WORKERS: usize = 1;
     type Seen = Seen;
     type Memory = ();
@@ -51,7 +54,8 @@ impl Loop for Definitions {
             keys
         });
         let definitions = on.reads::<CustomResourceDefinition>();
-        on.any(move |item, _| {
+        on.any(move |change, _| {
+            let Some(item) = change.new.as_ref().or(change.old.as_ref()) else { return Vec::new() };
             let key = Key::new("", &format!("{}.{}", item.resource.plural, item.resource.group));
             let going = definitions.get(&key).is_some_and(|crd| crd.metadata.deleting());
             if going { vec![key] } else { Vec::new() }
@@ -80,65 +84,35 @@ impl Loop for Definitions {
         if seen.crd.metadata.deleting() {
             return end(seen, now, out);
         }
-        let crd = &seen.crd;
-        let (names, accepted) = names(crd, &seen.others);
-        let mut conditions = crd.conditions().to_vec();
-        set(&mut conditions, accepted, now);
+        let crd = &*seen.crd;
+        let mut after = crd.status.clone();
+        let (names, accepted) = names(crd, &seen.others, now);
+        after.accepted_names = names;
+        set(&mut after.conditions, accepted);
         if !crd.is("Established") {
-            let established = established(&conditions);
-            set(&mut conditions, established, now);
+            let established = established(&after.conditions, now);
+            set(&mut after.conditions, established);
         }
-        if names == crd.status.accepted_names && conditions == crd.conditions() {
-            return Next::Wait;
-        }
-        write(crd, Some(&names), &conditions, out);
+        write(crd, this_revision(&crd.metadata), (&crd.status, &after), out);
         Next::Wait
     }
 }
 
-fn condition(sort: &str, status: &str, reason: &str, message: &str) -> CrdCondition {
-    CrdCondition {
-        sort: sort.into(),
-        status: status.into(),
-        last_transition_time: None,
-        reason: reason.into(),
-        message: message.into(),
-    }
-}
-
-/// Puts a condition in; the time of its transition moves only when its status does.
-fn set(conditions: &mut Vec<CrdCondition>, mut new: CrdCondition, now: Time) {
-    let time = skiff_api::time::format(now, skiff_api::time::Precision::Seconds);
-    new.last_transition_time = Some(time);
-    match conditions.iter_mut().find(|it| it.sort == new.sort) {
-        Some(old) => {
-            if old.status == new.status {
-                new.last_transition_time.clone_from(&old.last_transition_time);
-            }
-            *old = new;
-        }
-        None => conditions.push(new),
-    }
-}
-
-fn established(conditions: &[CrdCondition]) -> CrdCondition {
-    let accepted = conditions.iter().any(|it| it.sort == "NamesAccepted" && it.status == "True");
-    match accepted {
-        true => condition(
-            "Established",
-            "True",
-            "InitialNamesAccepted",
-            "the initial names have been accepted",
-        ),
-        false => condition("Established", "False", "NotAccepted", "not all names are accepted"),
-    }
+fn established(conditions: &[Condition], now: Time) -> Condition {
+    let accepted = find(conditions, "NamesAccepted").is_some_and(|it| it.status == "True");
+    let (status, reason, message) = match accepted {
+        true => ("True", "InitialNamesAccepted", "the initial names have been accepted"),
+        false => ("False", "NotAccepted", "not all names are accepted"),
+    };
+    condition("Established", status, reason, message, now)
 }
 
 /// The names that it may have, and what the condition says of those that it wants.
 fn names(
     crd: &CustomResourceDefinition,
     others: &[Arc<CustomResourceDefinition>],
-) -> (CrdNames, CrdCondition) {
+    now: Time,
+) -> (CrdNames, Condition) {
     let (mut resources, mut kinds) = (HashSet::new(), HashSet::new());
     for taken in others.iter().map(|it| &it.status.accepted_names) {
         resources.extend([&*taken.plural, &*taken.singular]);
@@ -146,9 +120,9 @@ fn names(
         kinds.extend([&*taken.kind, &*taken.list_kind]);
     }
     let (wanted, mut names) = (&crd.spec.names, crd.status.accepted_names.clone());
-    let mut verdict = condition("NamesAccepted", "True", "NoConflicts", "no conflicts found");
+    let mut verdict = condition("NamesAccepted", "True", "NoConflicts", "no conflicts found", now);
     let mut refuse = |reason: &str, message: &str| {
-        verdict = condition("NamesAccepted", "False", reason, message);
+        verdict = condition("NamesAccepted", "False", reason, message, now);
     };
     let in_use = |name: &str| format!("{name:?} is already in use");
     for (name, place, used, reason) in [
@@ -181,29 +155,6 @@ fn names(
     (names, verdict)
 }
 
-fn write(
-    crd: &CustomResourceDefinition,
-    names: Option<&CrdNames>,
-    conditions: &[CrdCondition],
-    out: &mut Changes,
-) {
-    let mut status = json!({"conditions": conditions});
-    if let Some(names) = names {
-        let list = |list: &[String]| if list.is_empty() { Value::Null } else { json!(list) };
-        let text = |text: &str| if text.is_empty() { Value::Null } else { json!(text) };
-        status["acceptedNames"] = json!({
-            "plural": names.plural, "kind": names.kind, "singular": text(&names.singular),
-            "listKind": text(&names.list_kind), "shortNames": list(&names.short_names),
-            "categories": list(&names.categories),
-        });
-    }
-    let meta = &crd.metadata;
-    let body = json!({"metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version},
-                      "status": status});
-    let kind = skiff_client::PatchKind::Merge;
-    out.patch(kind, CustomResourceDefinition::RESOURCE, meta.key(), "status", body);
-}
-
 /// Deletes the objects, then lets the definition go.
 fn end(seen: &Seen, now: Time, out: &mut Changes) -> Next {
     let (crd, meta) = (&seen.crd, &seen.crd.metadata);
@@ -212,13 +163,11 @@ fn end(seen: &Seen, now: Time, out: &mut Changes) -> Next {
         return Next::Wait;
     }
     if let (Some(resource), false) = (seen.resource, seen.left.is_empty()) {
-        let mut conditions = crd.conditions().to_vec();
+        let mut after = crd.status.clone();
         let message = "CustomResource deletion is in progress";
-        let progress = condition("Terminating", "True", "InstanceDeletionInProgress", message);
-        set(&mut conditions, progress, now);
-        if conditions != crd.conditions() {
-            write(crd, None, &conditions, out);
-        }
+        let reason = "InstanceDeletionInProgress";
+        set(&mut after.conditions, condition("Terminating", "True", reason, message, now));
+        write(&**crd, this_revision(meta), (&crd.status, &after), out);
         for object in &seen.left {
             let key = Key::new(object.namespace(), object.name());
             if object.deleting() {
@@ -233,8 +182,9 @@ fn end(seen: &Seen, now: Time, out: &mut Changes) -> Next {
         return Next::At(if held { now + AGAIN } else { now });
     }
     let rest: Vec<&String> = meta.finalizers.iter().filter(|it| *it != FINALIZER).collect();
-    let body = json!({"metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version,
-                                   "finalizers": rest}});
+    let mut metadata = this_revision(meta);
+    metadata["finalizers"] = json!(rest);
+    let body = json!({"metadata": metadata});
     out.merge(CustomResourceDefinition::RESOURCE, meta.key(), body);
     Next::Wait
 }
@@ -273,8 +223,8 @@ mod tests {
             vec![],
             vec![],
             expect![[r#"
-            patch Merge customresourcedefinitions foos.x.com status {"metadata":{"resourceVersion":"3","uid":"u"},"status":{"acceptedNames":{"categories":null,"kind":"Foo","listKind":"FooList","plural":"foos","shortNames":null,"singular":"foo"},"conditions":[{"lastTransitionTime":"1970-01-01T00:00:00Z","message":"no conflicts found","reason":"NoConflicts","status":"True","type":"NamesAccepted"},{"lastTransitionTime":"1970-01-01T00:00:00Z","message":"the initial names have been accepted","reason":"InitialNamesAccepted","status":"True","type":"Established"}]}}
-        "#]],
+                merge customresourcedefinitions foos.x.com status {"metadata":{"resourceVersion":"3","uid":"u"},"status":{"acceptedNames":{"categories":[],"kind":"Foo","listKind":"FooList","plural":"foos","shortNames":[],"singular":"foo"},"conditions":[{"lastTransitionTime":"1970-01-01T00:00:00Z","message":"no conflicts found","reason":"NoConflicts","status":"True","type":"NamesAccepted"},{"lastTransitionTime":"1970-01-01T00:00:00Z","message":"the initial names have been accepted","reason":"InitialNamesAccepted","status":"True","type":"Established"}]}}
+            "#]],
         );
         let other = json!({"metadata": {"name": "foo2s.x.com"}, "status": {"acceptedNames": {"kind": "Foo"}}});
         check(
@@ -282,8 +232,8 @@ mod tests {
             vec![other],
             vec![],
             expect![[r#"
-            patch Merge customresourcedefinitions foos.x.com status {"metadata":{"resourceVersion":"3","uid":"u"},"status":{"acceptedNames":{"categories":null,"kind":"","listKind":"FooList","plural":"foos","shortNames":null,"singular":"foo"},"conditions":[{"lastTransitionTime":"1970-01-01T00:00:00Z","message":"\"Foo\" is already in use","reason":"KindConflict","status":"False","type":"NamesAccepted"},{"lastTransitionTime":"1970-01-01T00:00:00Z","message":"not all names are accepted","reason":"NotAccepted","status":"False","type":"Established"}]}}
-        "#]],
+                merge customresourcedefinitions foos.x.com status {"metadata":{"resourceVersion":"3","uid":"u"},"status":{"acceptedNames":{"categories":[],"kind":"","listKind":"FooList","plural":"foos","shortNames":[],"singular":"foo"},"conditions":[{"lastTransitionTime":"1970-01-01T00:00:00Z","message":"\"Foo\" is already in use","reason":"KindConflict","status":"False","type":"NamesAccepted"},{"lastTransitionTime":"1970-01-01T00:00:00Z","message":"not all names are accepted","reason":"NotAccepted","status":"False","type":"Established"}]}}
+            "#]],
         );
     }
 
@@ -298,9 +248,9 @@ mod tests {
             vec![],
             vec![object],
             expect![[r#"
-            patch Merge customresourcedefinitions foos.x.com status {"metadata":{"resourceVersion":"3","uid":"u"},"status":{"conditions":[{"lastTransitionTime":"1970-01-01T00:00:00Z","message":"CustomResource deletion is in progress","reason":"InstanceDeletionInProgress","status":"True","type":"Terminating"}]}}
-            delete foos n/a uid=1
-        "#]],
+                merge customresourcedefinitions foos.x.com status {"metadata":{"resourceVersion":"3","uid":"u"},"status":{"acceptedNames":{"categories":[],"kind":"","listKind":"","plural":"","shortNames":[],"singular":""},"conditions":[{"lastTransitionTime":"1970-01-01T00:00:00Z","message":"CustomResource deletion is in progress","reason":"InstanceDeletionInProgress","status":"True","type":"Terminating"}]}}
+                delete foos n/a uid=1
+            "#]],
         );
         check(
             going,

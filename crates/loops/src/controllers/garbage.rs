@@ -13,11 +13,15 @@ use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::view::{Key, Owner, Resource};
 use skiff_base::Time;
-use skiff_client::{DeleteOptions, Item, PatchKind};
+use skiff_client::{DeleteOptions, Item, Metas, PatchKind};
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 const FOREGROUND: &str = "foregroundDeletion";
 const ORPHAN: &str = "orphan";
+/// How soon an end is looked at again while a kind is not known whose objects may depend on it.
+const AGAIN: Duration = Duration::from_secs(1);
 
 pub struct GarbageCollector;
 
@@ -39,7 +43,10 @@ pub struct Seen {
     owners: Vec<(Owner, State)>,
     /// References to what is there, in a namespace where it cannot be the owner.
     astray: Vec<Owner>,
+    /// Those of the objects that it owns that matter for what is done: see [`dependents`].
     dependents: Vec<Arc<Item>>,
+    /// A kind of which nothing is known yet, though some of it may be owned.
+    unknown: Option<&'static str>,
 }
 
 impl Loop for GarbageCollector {
@@ -49,14 +56,8 @@ impl Loop for GarbageCollector {
     type Memory = ();
 
     fn on(on: &mut On) {
-        on.any(|item, metas| {
-            let meta = &item.meta;
-            let mut uids = vec![meta.uid.clone()];
-            // Who waits for this one to go, and who goes with it.
-            uids.extend(meta.owner_references.iter().map(|owner| owner.uid.clone()));
-            uids.extend(
-                metas.owned_by(&meta.uid).iter().map(|dependent| dependent.meta.uid.clone()),
-            );
+        on.any(|change, metas| {
+            let uids = wakes(change.old.as_deref(), change.new.as_deref(), metas);
             uids.iter().map(|uid| Key::new("", uid)).collect()
         });
     }
@@ -69,14 +70,18 @@ impl Loop for GarbageCollector {
             let named = cx.metas.get(&owner.uid);
             astray.extend(named.filter(|named| !reaches(named, &item)).map(|_| owner.clone()));
         }
-        let mut dependents = cx.metas.owned_by(&item.meta.uid);
-        dependents.retain(|dependent| reaches(&item, dependent));
-        Ok(Some(Seen { item, owners, astray, dependents }))
+        let unknown = if ends(&item) { unknown(&cx.metas) } else { None };
+        let dependents = dependents(&item, &cx.metas);
+        Ok(Some(Seen { item, owners, astray, dependents, unknown }))
     }
 
-    fn plan(seen: &Seen, _: &mut (), _: Time, out: &mut Changes) -> Next {
+    fn plan(seen: &Seen, _: &mut (), now: Time, out: &mut Changes) -> Next {
         let finalizers = &seen.item.meta.finalizers;
         seen.astray.iter().for_each(|owner| tell(&seen.item, owner, out));
+        if let Some(unknown) = seen.unknown {
+            out.because(format!("nothing is known yet of {unknown}"));
+            return Next::At(now + AGAIN);
+        }
         if seen.item.meta.deleting() && finalizers.iter().any(|f| f == ORPHAN) {
             orphan(seen, out);
         } else if seen.item.meta.deleting() && finalizers.iter().any(|f| f == FOREGROUND) {
@@ -88,9 +93,101 @@ impl Loop for GarbageCollector {
     }
 }
 
+/// The UIDs for which a change may make a difference. What an owner says of itself makes none for those that it owns,
+/// so that a status of one that owns ten thousand wakes nobody.
+fn wakes(old: Option<&Item>, new: Option<&Item>, metas: &Metas) -> BTreeSet<String> {
+    let mut uids = BTreeSet::new();
+    let Some(item) = new.or(old) else { return uids };
+    let (uid, owners) = (&item.meta.uid, &item.meta.owner_references);
+    let add = |uids: &mut BTreeSet<String>, items: &[Arc<Item>]| {
+        uids.extend(items.iter().map(|item| item.meta.uid.clone()));
+    };
+    let of = |owners: &[Owner], which: fn(&Item) -> bool| -> Vec<Arc<Item>> {
+        let found = owners.iter().filter_map(|owner| metas.get(&owner.uid));
+        found.filter(|owner| which(owner)).collect()
+    };
+    // Those that it owns go with it, or go first.
+    let goes = old.is_some_and(waits) != new.is_some_and(waits);
+    if new.is_none() || goes {
+        add(&mut uids, &metas.owned_by(uid));
+    }
+    // Its owner may wait for it, or it closes a circle of those that wait.
+    if new.is_none() {
+        add(&mut uids, &of(owners, ends));
+    } else if goes {
+        add(&mut uids, &of(owners, |_| true));
+    }
+    // They may name it where it cannot be meant.
+    if old.is_none() {
+        let mut astray = metas.owned_by(uid);
+        astray.retain(|dependent| !reaches(item, dependent));
+        add(&mut uids, &astray);
+    }
+    if old.is_none_or(|old| old.meta.owner_references != *owners) {
+        old.iter().for_each(|old| add(&mut uids, &of(&old.meta.owner_references, ends)));
+        let fine = |owner: &Owner| {
+            let found = metas.get(&owner.uid);
+            found.is_some_and(|found| is_named(&found, owner, item) && !waits(&found))
+        };
+        if new.is_some() && !owners.iter().all(fine) {
+            uids.insert(uid.clone());
+        }
+    }
+    let same = |old: &Item| ends(old) && old.meta.finalizers == item.meta.finalizers;
+    if new.is_some_and(ends) && !old.is_some_and(same) {
+        uids.insert(uid.clone());
+    }
+    uids
+}
+
+/// Whether its end is this loop's to bring about.
+fn ends(item: &Item) -> bool {
+    item.meta.deleting() && item.meta.finalizers.iter().any(|f| f == FOREGROUND || f == ORPHAN)
+}
+
+/// A kind of which not everything is known that could be owned: it could be lost, or left behind.
+fn unknown(metas: &Metas) -> Option<&'static str> {
+    match metas.unknown() {
+        Some(unknown) => unknown.first().map(|resource| resource.plural),
+        None => Some("any kind"),
+    }
+}
+
+/// What it owns, as far as it matters: all of it where all have to forget it; else one that holds it up.
+fn dependents(item: &Item, metas: &Metas) -> Vec<Arc<Item>> {
+    let uid = &item.meta.uid;
+    let finalizers = &item.meta.finalizers;
+    if item.meta.deleting() && finalizers.iter().any(|f| f == ORPHAN) {
+        let mut all = metas.owned_by(uid);
+        all.retain(|dependent| reaches(item, dependent));
+        return all;
+    }
+    let foreground = ends(item);
+    let holds = |dependent: &Item| {
+        reaches(item, dependent)
+            && if foreground { blocks(dependent, uid) } else { waits(dependent) }
+    };
+    metas.find_owned(uid, holds).into_iter().collect()
+}
+
+/// Whether the end of its owner has to wait for it.
+fn blocks(dependent: &Item, uid: &str) -> bool {
+    let references = &dependent.meta.owner_references;
+    references.iter().any(|owner| owner.uid == uid && owner.block_owner_deletion)
+}
+
 /// Whether it is gone as soon as those that it owns are.
 fn waits(item: &Item) -> bool {
     item.meta.deleting() && item.meta.finalizers.iter().any(|f| f == FOREGROUND)
+}
+
+/// Whether this is what a reference says that the owner is.
+fn is_named(found: &Item, owner: &Owner, item: &Item) -> bool {
+    let group = owner.api_version.split_once('/').map_or("", |(group, _)| group);
+    found.resource.kind == owner.kind
+        && found.resource.group == group
+        && found.meta.name == owner.name
+        && reaches(found, item)
 }
 
 /// Whether an owner can own it, by where both are.
@@ -101,11 +198,8 @@ fn reaches(owner: &Item, item: &Item) -> bool {
 /// Looks for an owner, by all that the reference says of it: in memory, and where it is not, live.
 async fn find(cx: &Context, item: &Item, owner: &Owner) -> Result<State, Status> {
     let (group, version) = owner.api_version.split_once('/').unwrap_or(("", &owner.api_version));
-    if let Some(found) = cx.metas.get(&owner.uid) {
-        let named = found.resource.kind == owner.kind && found.resource.group == group;
-        if named && found.meta.name == owner.name && reaches(&found, item) {
-            return Ok(if waits(&found) { State::WaitsForDependents } else { State::Present });
-        }
+    if let Some(found) = cx.metas.get(&owner.uid).filter(|found| is_named(found, owner, item)) {
+        return Ok(if waits(&found) { State::WaitsForDependents } else { State::Present });
     }
     let registry = cx.kinds.now();
     let Some(kind) = registry.find_kind(group, version, &owner.kind) else {
@@ -192,14 +286,7 @@ fn follow_owners(seen: &Seen, out: &mut Changes) {
 
 /// The last step of a foreground deletion: the owner goes when nothing that blocks it is left.
 fn finish_foreground(seen: &Seen, out: &mut Changes) {
-    let blocks = |dependent: &&Arc<Item>| {
-        dependent
-            .meta
-            .owner_references
-            .iter()
-            .any(|owner| owner.uid == seen.item.meta.uid && owner.block_owner_deletion)
-    };
-    match seen.dependents.iter().find(blocks) {
+    match seen.dependents.iter().find(|it| blocks(it, &seen.item.meta.uid)) {
         Some(dependent) => {
             out.because(format!(
                 "{} {} is still there",
@@ -283,7 +370,7 @@ mod tests {
         let dependents = dependents.iter().cloned().map(self::item).collect();
         let mut out = Changes::default();
         GarbageCollector::plan(
-            &Seen { item, owners, astray: Vec::new(), dependents },
+            &Seen { item, owners, astray: Vec::new(), dependents, unknown: None },
             &mut (),
             Time::UNIX_EPOCH,
             &mut out,
@@ -340,7 +427,7 @@ mod tests {
         let item = item(meta);
         let owner = item.meta.owner_references[0].clone();
         let (owners, astray) = (vec![(owner.clone(), State::Absent)], vec![owner]);
-        let seen = Seen { item, owners, astray, dependents: Vec::new() };
+        let seen = Seen { item, owners, astray, dependents: Vec::new(), unknown: None };
         let mut out = Changes::default();
         GarbageCollector::plan(&seen, &mut (), Time::UNIX_EPOCH, &mut out);
         expect![[r#"
@@ -388,5 +475,18 @@ mod tests {
             patch Merge pods n/o  {"metadata":{"finalizers":["x/y"],"resourceVersion":"","uid":"o"}}
         "#]],
         );
+    }
+
+    #[test]
+    fn an_end_waits_until_all_is_known_that_could_depend_on_it() {
+        let going = json!({"name": "o", "namespace": "n", "uid": "o", "finalizers": ["orphan"],
+                           "deletionTimestamp": "2026-01-01T00:00:00Z"});
+        let (item, unknown) = (item(going), Some("foos"));
+        let (owners, astray, dependents) = Default::default();
+        let seen = Seen { item, owners, astray, dependents, unknown };
+        let mut out = Changes::default();
+        let next = GarbageCollector::plan(&seen, &mut (), Time::UNIX_EPOCH, &mut out);
+        assert_eq!(next, Next::At(Time::UNIX_EPOCH + AGAIN));
+        assert_eq!(out.text(), "because nothing is known yet of foos\n");
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! Invariant: the finalizer goes only when the server, asked live, has nothing left of any kind.
 
-use crate::parts::conditions;
+use crate::parts::conditions::{condition, set};
+use crate::parts::status::{this_revision, write};
 use crate::{Change, Changes, Context, Loop, Next, On};
-use serde_json::{Value, json};
+use serde_json::json;
 use skiff_api::Status;
 use skiff_api::kind::Verb;
 use skiff_api::view::{Key, Resource, View};
@@ -36,7 +37,8 @@ impl Loop for NamespaceEnd {
     fn on(on: &mut On) {
         on.own::<Namespace>();
         let namespaces = on.reads::<Namespace>();
-        on.any(move |item, _| {
+        on.any(move |change, _| {
+            let Some(item) = change.new.as_ref().or(change.old.as_ref()) else { return Vec::new() };
             let key = Key::new("", &item.meta.namespace);
             let going = namespaces.get(&key).is_some_and(|namespace| namespace.metadata.deleting());
             if going { vec![key] } else { Vec::new() }
@@ -82,17 +84,12 @@ impl Loop for NamespaceEnd {
             return Next::Wait;
         }
         let rest: Vec<&String> = going.spec.finalizers.iter().filter(|f| *f != FINALIZER).collect();
-        let body = json!({"metadata": identity(going), "spec": {"finalizers": rest}});
+        let body =
+            json!({"metadata": this_revision(&going.metadata), "spec": {"finalizers": rest}});
         let (resource, key) = (Namespace::RESOURCE, going.metadata.key());
         out.push(Change::Merge { resource, key, subresource: "finalize", body });
         Next::Wait
     }
-}
-
-/// A write of this very namespace, as it was seen.
-fn identity(namespace: &Namespace) -> Value {
-    let meta = &namespace.metadata;
-    json!({"uid": meta.uid, "resourceVersion": meta.resource_version})
 }
 
 /// Pods first; what they may need while they end goes after them. How many deletions this asks for.
@@ -160,22 +157,13 @@ fn say_what_holds_it(seen: &Seen, now: Time, out: &mut Changes) {
         ("ContentRemaining", ("True", "SomeResourcesRemain", remaining)),
         ("FinalizersRemaining", held),
     ];
-    let before = &seen.namespace.status.conditions;
-    let mut after = Vec::new();
+    let namespace = &*seen.namespace;
+    let mut after = namespace.status.clone();
     for (sort, (status, reason, message)) in conditions {
-        let mut new =
-            conditions::condition(&format!("Namespace{sort}"), status, reason, message, now);
-        new.last_update_time = None;
-        if let Some(old) = conditions::find(before, &new.sort).filter(|old| old.status == status) {
-            new.last_transition_time = old.last_transition_time;
-        }
-        after.push(new);
+        let sort = format!("Namespace{sort}");
+        set(&mut after.conditions, condition(&sort, status, reason, message, now));
     }
-    if *before != after {
-        let body = json!({"metadata": identity(&seen.namespace),
-                          "status": {"conditions": conditions::json(&after)}});
-        out.status(Namespace::RESOURCE, seen.namespace.metadata.key(), body);
-    }
+    write(namespace, this_revision(&namespace.metadata), (&namespace.status, &after), out);
 }
 
 #[cfg(test)]
@@ -233,9 +221,9 @@ mod tests {
             &[("configmaps", held)],
             &["kubernetes"],
             expect![[r#"
-            merge namespaces a status {"metadata":{"resourceVersion":"7","uid":"u"},"status":{"conditions":[{"lastTransitionTime":"1970-01-01T00:00:00Z","message":"All resources successfully discovered","reason":"ResourcesDiscovered","status":"False","type":"NamespaceDeletionDiscoveryFailure"},{"lastTransitionTime":"1970-01-01T00:00:00Z","message":"All legacy kube types successfully parsed","reason":"ParsedGroupVersions","status":"False","type":"NamespaceDeletionGroupVersionParsingFailure"},{"lastTransitionTime":"1970-01-01T00:00:00Z","message":"All content successfully deleted, may be waiting on finalization","reason":"ContentDeleted","status":"False","type":"NamespaceDeletionContentFailure"},{"lastTransitionTime":"1970-01-01T00:00:00Z","message":"Some resources are remaining: configmaps. has 1 resource instances","reason":"SomeResourcesRemain","status":"True","type":"NamespaceContentRemaining"},{"lastTransitionTime":"1970-01-01T00:00:00Z","message":"Some content in the namespace has finalizers remaining: x/y in 1 resource instances","reason":"SomeFinalizersRemain","status":"True","type":"NamespaceFinalizersRemaining"}]}}
-            because X m is going
-        "#]],
+                merge namespaces a status {"metadata":{"resourceVersion":"7","uid":"u"},"status":{"conditions":[{"lastTransitionTime":"1970-01-01T00:00:00Z","message":"All resources successfully discovered","reason":"ResourcesDiscovered","status":"False","type":"NamespaceDeletionDiscoveryFailure"},{"lastTransitionTime":"1970-01-01T00:00:00Z","message":"All legacy kube types successfully parsed","reason":"ParsedGroupVersions","status":"False","type":"NamespaceDeletionGroupVersionParsingFailure"},{"lastTransitionTime":"1970-01-01T00:00:00Z","message":"All content successfully deleted, may be waiting on finalization","reason":"ContentDeleted","status":"False","type":"NamespaceDeletionContentFailure"},{"lastTransitionTime":"1970-01-01T00:00:00Z","message":"Some resources are remaining: configmaps. has 1 resource instances","reason":"SomeResourcesRemain","status":"True","type":"NamespaceContentRemaining"},{"lastTransitionTime":"1970-01-01T00:00:00Z","message":"Some content in the namespace has finalizers remaining: x/y in 1 resource instances","reason":"SomeFinalizersRemain","status":"True","type":"NamespaceFinalizersRemaining"}],"phase":""}}
+                because X m is going
+            "#]],
         );
         check(
             &[],

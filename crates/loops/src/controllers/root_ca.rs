@@ -5,17 +5,15 @@ use serde_json::json;
 use skiff_api::Status;
 use skiff_api::view::{Key, View};
 use skiff_base::Time;
-use skiff_kinds::views::{ConfigMap, Namespace};
+use skiff_kinds::views::{Namespace, RootCa};
 use std::sync::Arc;
-
-const NAME: &str = "kube-root-ca.crt";
 
 /// Key: the name of a namespace.
 pub struct RootCertificate;
 
 pub struct Seen {
     namespace: Arc<Namespace>,
-    map: Option<Arc<ConfigMap>>,
+    map: Option<Arc<RootCa>>,
     ca: String,
 }
 
@@ -26,15 +24,12 @@ impl Loop for RootCertificate {
 
     fn on(on: &mut On) {
         on.own::<Namespace>();
-        on.map::<ConfigMap>(|map, _| match map.metadata.name == NAME {
-            true => vec![Key::new("", &map.metadata.namespace)],
-            false => Vec::new(),
-        });
+        on.map::<RootCa>(|map, _| vec![Key::new("", &map.metadata.namespace)]);
     }
 
     async fn observe(cx: &Context, key: &Key) -> Result<Option<Seen>, Status> {
         let Some(namespace) = cx.caches.of::<Namespace>().get(key) else { return Ok(None) };
-        let map = cx.caches.of::<ConfigMap>().get(&Key::new(&key.name, NAME));
+        let map = cx.caches.of::<RootCa>().get(&Key::new(&key.name, RootCa::NAME));
         Ok(Some(Seen { namespace, map, ca: cx.settings.ca.clone() }))
     }
 
@@ -50,11 +45,11 @@ impl Loop for RootCertificate {
                 for key in map.data.keys().filter(|key| *key != "ca.crt") {
                     body[key.as_str()] = serde_json::Value::Null;
                 }
-                out.merge(ConfigMap::RESOURCE, map.metadata.key(), json!({"data": body}));
+                out.merge(RootCa::RESOURCE, map.metadata.key(), json!({"data": body}));
             }
-            None => out.create(ConfigMap::RESOURCE, name, json!({
+            None => out.create(RootCa::RESOURCE, name, json!({
                 "apiVersion": "v1", "kind": "ConfigMap", "data": data,
-                "metadata": {"name": NAME, "namespace": name, "annotations": {
+                "metadata": {"name": RootCa::NAME, "namespace": name, "annotations": {
                     "kubernetes.io/description": "The certificate that verifies this cluster's API server, for pods \
                                                   that call it."}},
             })),
@@ -84,12 +79,14 @@ mod tests {
             out.text()
         };
         assert!(plan(None).starts_with("create configmaps a "));
-        let good = json!({"metadata": {"name": NAME, "namespace": "a"}, "data": {"ca.crt": "PEM"}});
+        let good = json!({"metadata": {"name": RootCa::NAME, "namespace": "a"}, "data": {"ca.crt": "PEM"}});
         assert_eq!(plan(Some(good)), "");
-        let bad = json!({"metadata": {"name": NAME, "namespace": "a"}, "data": {"x": "y"}});
+        let bad = json!({"metadata": {"name": RootCa::NAME, "namespace": "a"}, "data": {"x": "y"}});
         assert_eq!(
             plan(Some(bad)),
-            format!("merge configmaps a/{NAME}  {{\"data\":{{\"ca.crt\":\"PEM\",\"x\":null}}}}\n")
+            format!(
+                "merge configmaps a/kube-root-ca.crt  {{\"data\":{{\"ca.crt\":\"PEM\",\"x\":null}}}}\n"
+            )
         );
         assert!(!namespace.metadata.deleting());
     }

@@ -4,25 +4,89 @@
 //! that it no longer matches; it must never touch an object that another one controls. Before it takes one in, it has
 //! to ask live whether it is itself still there: a cache may show a controller that was deleted and made anew.
 
-use crate::Changes;
+use crate::{Changes, Context};
 use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::selector::Selector;
-use skiff_api::view::{Meta, Resource};
+use skiff_api::view::{Meta, Resource, View};
 use skiff_client::PatchKind;
 use skiff_kinds::views::pod::LabelSelector;
+use std::sync::Arc;
 
 /// What a controller does about an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Claim {
+enum Claim {
     Own,
     Adopt,
     Release,
     Ignore,
 }
 
+/// What a controller calls its own, takes in, and lets go of.
+pub struct Claimed<V> {
+    own: Vec<Arc<V>>,
+    adopted: Vec<Arc<V>>,
+    released: Vec<Arc<V>>,
+}
+
+/// Looks for the objects that name a controller as their owner, and for the orphans of its namespace that it would take
+/// in. `fits`: which of those.
+pub async fn claimed<Owner: View, V: View>(
+    cx: &Context,
+    owner: &Owner,
+    selector: &Selector,
+    fits: impl Fn(&V) -> bool,
+) -> Result<Claimed<V>, Status> {
+    let (meta, cache) = (owner.meta(), cx.caches.of::<V>());
+    let mut objects = cache.find("owner", &meta.uid);
+    // One that names it without being controlled is an orphan like others.
+    objects.retain(|it| it.meta().controller().is_some());
+    let orphans = cache.select(&meta.namespace, selector).into_iter();
+    objects.extend(orphans.filter(|it| it.meta().controller().is_none() && fits(it)));
+    let mut claimed = Claimed::of(meta, selector, objects);
+    if !claimed.adopted.is_empty() {
+        let live: Owner = cx.client.view(&meta.namespace, &meta.name).await?;
+        if live.meta().uid != meta.uid || live.meta().deleting() {
+            claimed.adopted.clear();
+        }
+    }
+    Ok(claimed)
+}
+
+impl<V: View> Claimed<V> {
+    /// Sorts objects of the controller's namespace.
+    pub fn of(owner: &Meta, selector: &Selector, objects: Vec<Arc<V>>) -> Claimed<V> {
+        let (own, adopted, released) = (Vec::new(), Vec::new(), Vec::new());
+        let mut claimed = Claimed { own, adopted, released };
+        for object in objects {
+            match claim(owner, object.meta(), selector) {
+                Claim::Own => claimed.own.push(object),
+                Claim::Adopt => claimed.adopted.push(object),
+                Claim::Release => claimed.released.push(object),
+                Claim::Ignore => {}
+            }
+        }
+        claimed
+    }
+
+    /// Those that are the controller's from now on.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<V>> {
+        self.own.iter().chain(&self.adopted)
+    }
+
+    /// Takes in and lets go.
+    pub fn settle<Owner: View>(&self, owner: &Owner, out: &mut Changes) {
+        for object in &self.adopted {
+            adopt(out, (Owner::RESOURCE, owner.meta()), (V::RESOURCE, object.meta()));
+        }
+        for object in &self.released {
+            release(out, owner.meta(), (V::RESOURCE, object.meta()));
+        }
+    }
+}
+
 /// Decides about one object of the controller's namespace.
-pub fn claim(owner: &Meta, object: &Meta, selector: &Selector) -> Claim {
+fn claim(owner: &Meta, object: &Meta, selector: &Selector) -> Claim {
     let matches = selector.matches(|key| object.labels.get(key).map(String::as_str));
     match object.controller() {
         Some(controller) if controller.uid != owner.uid => Claim::Ignore,
@@ -48,7 +112,7 @@ pub fn reference(resource: Resource, owner: &Meta) -> Value {
 }
 
 /// Takes an orphan in.
-pub fn adopt(
+fn adopt(
     out: &mut Changes,
     (kind, owner): (Resource, &Meta),
     (resource, object): (Resource, &Meta),
@@ -59,7 +123,7 @@ pub fn adopt(
 }
 
 /// Lets an object go.
-pub fn release(out: &mut Changes, owner: &Meta, (resource, object): (Resource, &Meta)) {
+fn release(out: &mut Changes, owner: &Meta, (resource, object): (Resource, &Meta)) {
     let gone = json!([{"$patch": "delete", "uid": owner.uid}]);
     let body = json!({"metadata": {"uid": object.uid, "ownerReferences": gone}});
     out.patch(PatchKind::Strategic, resource, object.key(), "", body);

@@ -1,25 +1,28 @@
-//! Conditions of workloads: how one is set so that its times tell the truth (API reference: DeploymentCondition).
+//! Conditions: how one is set so that its times tell the truth (API reference: Condition).
 
-use serde_json::{Value, json};
-use skiff_api::time::{Precision, format};
 use skiff_base::Time;
-use skiff_kinds::views::workloads::Condition;
+use skiff_kinds::views::Condition;
 
 /// A condition that begins now.
-pub fn condition(sort: &str, status: &str, reason: &str, message: String, now: Time) -> Condition {
-    let now = Some(whole_seconds(now));
+pub fn condition(
+    sort: &str,
+    status: &str,
+    reason: &str,
+    message: impl Into<String>,
+    now: Time,
+) -> Condition {
     Condition {
         sort: sort.into(),
         status: status.into(),
         reason: reason.into(),
-        message,
-        last_update_time: now,
-        last_transition_time: now,
+        message: message.into(),
+        last_update_time: None,
+        last_transition_time: Some(whole_seconds(now)),
     }
 }
 
 /// The API shows whole seconds, so a status that is compared with the stored one has no others.
-fn whole_seconds(time: Time) -> Time {
+pub fn whole_seconds(time: Time) -> Time {
     Time::from_second(time.as_second()).expect("the second of a time in range is in range")
 }
 
@@ -27,54 +30,49 @@ pub fn find<'c>(conditions: &'c [Condition], sort: &str) -> Option<&'c Condition
     conditions.iter().find(|condition| condition.sort == sort)
 }
 
-/// Sets a condition, unless it says the same already. The time of transition moves only with the status.
+/// Sets a condition in its place, or as the last one. The time of transition moves only with the status, and nothing
+/// moves where it says the same already.
 pub fn set(conditions: &mut Vec<Condition>, mut new: Condition) {
-    if let Some(old) = find(conditions, &new.sort) {
-        if old.status == new.status && old.reason == new.reason {
-            return;
-        }
-        if old.status == new.status {
-            new.last_transition_time = old.last_transition_time;
-        }
+    let Some(old) = conditions.iter_mut().find(|condition| condition.sort == new.sort) else {
+        return conditions.push(new);
+    };
+    let same = |a: &Condition, b: &Condition| {
+        a.status == b.status && a.reason == b.reason && a.message == b.message
+    };
+    if same(old, &new) {
+        return;
     }
-    remove(conditions, &new.sort.clone());
-    conditions.push(new);
+    if old.status == new.status {
+        new.last_transition_time = old.last_transition_time;
+    }
+    *old = new;
 }
 
 pub fn remove(conditions: &mut Vec<Condition>, sort: &str) {
     conditions.retain(|condition| condition.sort != sort);
 }
 
-/// The conditions as a status holds them; none is null, which takes the field away.
-pub fn json(conditions: &[Condition]) -> Value {
-    if conditions.is_empty() {
-        return Value::Null;
-    }
-    conditions.iter().map(one).collect()
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn one(condition: &Condition) -> Value {
-    let mut value = json!({"type": condition.sort, "status": condition.status});
-    let texts = [("reason", &condition.reason), ("message", &condition.message)];
-    for (field, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
-        value[field] = json!(text);
-    }
-    let times = [
-        ("lastUpdateTime", condition.last_update_time),
-        ("lastTransitionTime", condition.last_transition_time),
-    ];
-    for (field, time) in times {
-        if let Some(time) = time {
-            value[field] = json!(format(time, Precision::Seconds));
-        }
-    }
-    value
-}
-
-/// A count as a status holds it: zero is null, which takes the field away.
-pub fn count(number: i32) -> Value {
-    match number {
-        0 => Value::Null,
-        number => json!(number),
+    #[test]
+    fn the_time_of_transition_moves_with_the_status() {
+        let at = |second| Time::from_second(second).expect("a time");
+        let mut all = Vec::new();
+        let mut check = |status: &str, message: &str, second, since| {
+            set(&mut all, condition("Ready", status, "Because", message, at(second)));
+            let found = find(&all, "Ready").expect("it was set");
+            assert_eq!((&*found.message, found.last_transition_time), (message, Some(at(since))));
+        };
+        check("True", "one", 1, 1);
+        check("True", "one", 2, 1);
+        check("True", "two", 3, 1);
+        check("False", "two", 4, 4);
+        set(&mut all, condition("Other", "True", "", "", at(5)));
+        set(&mut all, condition("Ready", "True", "", "", at(6)));
+        assert_eq!(all.iter().map(|it| &*it.sort).collect::<Vec<_>>(), ["Ready", "Other"]);
+        remove(&mut all, "Ready");
+        assert_eq!(all.len(), 1);
     }
 }

@@ -2,4 +2,5 @@
 
 pub mod adoption;
 pub mod conditions;
+pub mod status;
 pub mod template;

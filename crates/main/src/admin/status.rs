@@ -69,18 +69,6 @@ fn is_ready(node: &Node) -> bool {
 
 /// Waits until there is an object that fits.
 pub async fn until<V: View>(door: &Door, fits: impl Fn(&V) -> bool) {
-    let (send, mut changed) = watch::channel(());
-    let cache = door.caches.of::<V>();
-    cache.on_change(move |_| {
-        send.send_replace(());
-    });
-    loop {
-        changed.mark_unchanged();
-        if cache.list("").iter().any(|object| fits(object)) {
-            return;
-        }
-        if changed.changed().await.is_err() {
-            return;
-        }
-    }
+    let mut changes = door.caches.of::<V>().subscribe();
+    while !changes.next().await.new.is_some_and(|object| fits(&object)) {}
 }

@@ -58,12 +58,17 @@ impl Pods {
         self.rim.tasks.spawn(self.clone().follow_runtime(events));
         let query = format!("&fieldSelector=spec.nodeName%3D{}", self.rim.config.name);
         let cache = self.rim.caches.filtered::<Pod>(&query);
-        let pods = self.clone();
-        cache.on_change(move |change| pods.changed(change));
-        let pods = self.clone();
-        cache.on_whole(move || {
-            let pods = pods.clone();
-            pods.rim.tasks.clone().spawn(async move { pods.remove_strays().await });
+        let (pods, mut changes) = (self.clone(), cache.subscribe());
+        self.rim.tasks.spawn(async move {
+            loop {
+                pods.changed(&changes.next().await);
+            }
+        });
+        let (pods, mut mended) = (self.clone(), cache.mended());
+        self.rim.tasks.spawn(async move {
+            while mended.changed().await.is_ok() {
+                pods.remove_strays().await;
+            }
         });
         let pods = self.clone();
         self.rim.tasks.spawn(async move {
@@ -90,12 +95,12 @@ impl Pods {
 
     fn changed(self: &Arc<Self>, change: &Change<Pod>) {
         let uid = |pod: &Arc<Pod>| pod.metadata.uid.clone();
-        if let Some(old) = change.old
-            && change.new.is_none_or(|new| uid(new) != uid(old))
+        if let Some(old) = &change.old
+            && change.new.as_ref().is_none_or(|new| uid(new) != uid(old))
         {
             self.mail(&uid(old), Mail::Gone);
         }
-        let Some(pod) = change.new else { return };
+        let Some(pod) = &change.new else { return };
         if !self.mail(&uid(pod), Mail::Pod(pod.clone())) {
             self.hire(pod.clone());
         }

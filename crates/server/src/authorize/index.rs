@@ -118,22 +118,22 @@ impl Grant<'_> {
 }
 
 impl Index {
-    pub fn set_role(&mut self, namespace: &str, name: &str, role: Option<Role>) {
+    pub fn set_role(&mut self, namespace: &str, name: &str, rules: Option<Arc<[Rule]>>) {
         let key = (namespace.to_owned(), name.to_owned());
-        match role {
-            Some(role) => self.roles.insert(key, role.rules.into()),
+        match rules {
+            Some(rules) => self.roles.insert(key, rules),
             None => self.roles.remove(&key),
         };
     }
 
-    pub fn set_binding(&mut self, namespace: &str, name: &str, binding: Option<Binding>) {
+    pub fn set_binding(&mut self, namespace: &str, name: &str, binding: Option<Arc<Binding>>) {
         let key = (namespace.to_owned(), name.to_owned());
         if let Some(old) = self.bindings.remove(&key) {
             for subject in old.subjects.iter().filter_map(|s| s.key(namespace)) {
                 self.forget(&subject, namespace, name);
             }
         }
-        let Some(binding) = binding.map(Arc::new) else { return };
+        let Some(binding) = binding else { return };
         for subject in binding.subjects.iter().filter_map(|s| s.key(namespace)) {
             let namespaces = self.subjects.entry(subject).or_default();
             let names = namespaces.entry(namespace.to_owned()).or_default();
@@ -152,21 +152,6 @@ impl Index {
         }
         if namespaces.is_empty() {
             self.subjects.remove(subject);
-        }
-    }
-
-    /// Forgets all objects of one kind.
-    pub fn clear(&mut self, sort: Sort) {
-        let cluster = matches!(sort, Sort::ClusterRole | Sort::ClusterRoleBinding);
-        let gone = |(namespace, _): &Name| namespace.is_empty() == cluster;
-        match sort {
-            Sort::Role | Sort::ClusterRole => self.roles.retain(|name, _| !gone(name)),
-            Sort::RoleBinding | Sort::ClusterRoleBinding => {
-                let names: Vec<Name> = self.bindings.keys().filter(|n| gone(n)).cloned().collect();
-                for (namespace, name) in names {
-                    self.set_binding(&namespace, &name, None);
-                }
-            }
         }
     }
 
@@ -236,10 +221,10 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn binding(kind: &str, role: &str, subjects: Value) -> Option<Binding> {
+    fn binding(kind: &str, role: &str, subjects: Value) -> Option<Arc<Binding>> {
         let role = json!({"kind": kind, "name": role});
         let body = json!({"metadata": {}, "roleRef": role, "subjects": subjects});
-        Some(serde_json::from_value(body).expect("a binding"))
+        Some(Arc::new(serde_json::from_value(body).expect("a binding")))
     }
 
     fn user(name: &str, groups: &[&str]) -> User {
@@ -258,8 +243,8 @@ mod tests {
     #[test]
     fn bindings_are_found_by_subject_and_followed_through_changes() {
         let mut index = Index::default();
-        index.set_role("", "view", Some(Role { rules: vec![Rule::default()] }));
-        index.set_role("a", "r", Some(Role::default()));
+        index.set_role("", "view", Some([Rule::default()].into()));
+        index.set_role("a", "r", Some([].into()));
         let group = json!([{"kind": "Group", "name": "g"}, {"kind": "User", "name": "bob"}]);
         index.set_binding("", "all", binding("ClusterRole", "view", group));
         let local =
@@ -283,10 +268,8 @@ mod tests {
         index.set_binding("a", "c", None);
         index.set_binding("a", "b", binding("Role", "r", json!(null)));
         assert_eq!(grants(&index, &bob, "a").lines().count(), 1);
-        index.clear(Sort::ClusterRoleBinding);
-        index.clear(Sort::RoleBinding);
+        index.set_binding("a", "b", None);
+        index.set_binding("", "all", None);
         assert!(index.subjects.is_empty() && index.bindings.is_empty());
-        index.clear(Sort::Role);
-        assert_eq!(index.roles.len(), 1);
     }
 }

@@ -18,11 +18,13 @@ pub mod reconcile;
 pub mod rule;
 
 pub use attributes::{Attributes, equalities};
+use follow::Followed;
 use index::{Index, Sort};
 use rule::Rule;
 use skiff_api::Status;
+use skiff_api::follow::Health;
 use skiff_api::wire::User;
-use skiff_base::Tasks;
+use skiff_base::{Tasks, World};
 use skiff_store::{ReadError, Store};
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 
@@ -52,20 +54,32 @@ pub struct Authorizer {
     index: Arc<RwLock<Index>>,
     /// What every node may do beside what belongs to its pods.
     node_rules: Vec<Rule>,
+    followed: Vec<Arc<Followed>>,
 }
 
 impl Authorizer {
     /// Reads all roles and bindings, and follows them from then on in tasks of this group.
-    pub async fn start(store: Arc<dyn Store>, tasks: &Tasks) -> Result<Authorizer, ReadError> {
+    pub async fn start(
+        store: Arc<dyn Store>,
+        world: &World,
+        tasks: &Tasks,
+    ) -> Result<Authorizer, ReadError> {
         let index = Arc::new(RwLock::new(Index::default()));
+        let mut followed = Vec::new();
         for sort in Sort::ALL {
-            let from = follow::load(&store, sort, &index).await?;
-            tasks.spawn(follow::follow(store.clone(), sort, index.clone(), from));
+            let one = Followed::load(sort, &index, &store, world).await?;
+            tasks.spawn(one.clone().follow(store.clone(), world.clone()));
+            followed.push(one);
         }
         let defaults = policy::defaults();
         let node = defaults.into_iter().find(|object| object.is("ClusterRole", "system:node"));
         let node_rules = node.map_or_else(Vec::new, |role| role.rules);
-        Ok(Authorizer { store, index, node_rules })
+        Ok(Authorizer { store, index, node_rules, followed })
+    }
+
+    /// How the followers of roles and bindings fare, by resource.
+    pub fn health(&self) -> Vec<(&'static str, Health)> {
+        self.followed.iter().map(|followed| followed.health()).collect()
     }
 
     /// Whether a user may do this; the error is the refusal.

@@ -71,7 +71,7 @@ async fn users_may_what_the_default_policy_says() {
     let store =
         store(&[(&format!("{BINDINGS}/a/edit"), binding("ClusterRole", "edit", "bob"))]).await;
     let tasks = Tasks::new();
-    let authorizer = Authorizer::start(store, &tasks).await.expect("it reads");
+    let authorizer = Authorizer::start(store, &World::seeded(1), &tasks).await.expect("it reads");
     let known = "bob system:authenticated";
     let cases = [
         ("x system:masters", "delete /api/v1/nodes/n1"),
@@ -122,7 +122,7 @@ async fn nodes_may_what_their_pods_need() {
     ])
     .await;
     let tasks = Tasks::new();
-    let authorizer = Authorizer::start(store, &tasks).await.expect("it reads");
+    let authorizer = Authorizer::start(store, &World::seeded(1), &tasks).await.expect("it reads");
     let node = "system:node:n1 system:nodes system:authenticated";
     let cases: Vec<(&str, &str)> = [
         "get /api/v1/namespaces/a/secrets/own",
@@ -179,7 +179,8 @@ async fn until(authorizer: &Authorizer, who: &str, what: &str, allowed: bool) {
 async fn changes_are_followed() {
     let store = store(&[]).await;
     let tasks = Tasks::new();
-    let authorizer = Authorizer::start(store.clone(), &tasks).await.expect("it reads");
+    let authorizer =
+        Authorizer::start(store.clone(), &World::seeded(1), &tasks).await.expect("it reads");
     let (who, what) = ("bob", "list /api/v1/namespaces/a/pods");
     assert!(!authorizer.decide(&user(who), &asked(what)).await.allowed);
     let key = format!("{BINDINGS}/a/view");
@@ -203,7 +204,7 @@ async fn nobody_hands_out_more_than_they_have() {
     ])
     .await;
     let tasks = Tasks::new();
-    let authorizer = Authorizer::start(store, &tasks).await.expect("it reads");
+    let authorizer = Authorizer::start(store, &World::seeded(1), &tasks).await.expect("it reads");
     let mut out = String::new();
     let roles = |rules: Value| json!({"metadata": {"name": "x"}, "rules": rules});
     let bound = |kind: &str, name: &str| json!({"metadata": {"name": "x"}, "roleRef": {"kind": kind, "name": name}});

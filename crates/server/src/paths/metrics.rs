@@ -4,9 +4,7 @@ use crate::Server;
 use crate::rim::limit::{CONNECTIONS_MOST, Limits, REQUESTS_MOST, Refused, Sort};
 use skiff_store::Histogram;
 use std::fmt::Write;
-
-/// More of them, in the same format.
-pub type Figures = Box<dyn Fn() -> String + Send + Sync>;
+use std::sync::Mutex;
 
 /// Counters, gauges and histograms of the server and its store.
 pub fn text(server: &Server) -> String {
@@ -38,8 +36,33 @@ pub fn text(server: &Server) -> String {
     );
     page.histogram("skiff_store_group_writes", "Writes that share an fsync.", &stats.group_writes);
     page.unreadable(server);
-    server.figures.iter().for_each(|more| page.0 += &more());
-    page.0
+    page.0 + &followers(server) + &server.figures.text()
+}
+
+/// How what the server itself follows fares.
+fn followers(server: &Server) -> String {
+    let rights = server.authorizer.health();
+    let mut rows: Vec<_> = rights
+        .into_iter()
+        .map(|(resource, health)| ("rbac", resource.to_owned(), health))
+        .collect();
+    rows.push(("server", "customresourcedefinitions".to_owned(), server.customs.health()));
+    skiff_api::follow::figures(&rows)
+}
+
+/// Figures of other parts of the process, which the server knows nothing of.
+#[derive(Default)]
+pub struct Figures(Mutex<Vec<Box<dyn Fn() -> String + Send + Sync>>>);
+
+impl Figures {
+    pub fn add(&self, text: impl Fn() -> String + Send + Sync + 'static) {
+        self.0.lock().expect("no holder of this lock panics").push(Box::new(text));
+    }
+
+    fn text(&self) -> String {
+        let all = self.0.lock().expect("no holder of this lock panics");
+        all.iter().map(|text| text()).collect()
+    }
 }
 
 struct Page(String);

@@ -2,6 +2,7 @@
 //! (API concepts page "Resource versions", "Retrieving large results sets in chunks").
 
 pub(crate) mod facets;
+pub(crate) mod follow;
 pub(crate) mod scale;
 pub(crate) mod select;
 pub mod unreadable;

@@ -4,51 +4,76 @@
 //! changed since, looks at the store first. The task only makes sure that kinds also go, and watches of them with them.
 
 use crate::Server;
+use crate::read::follow::{Fed, feed};
 use futures_util::FutureExt;
+use skiff_api::follow::{Change, Follower, Health, Input, Start};
 use skiff_api::kind::Kind;
 use skiff_api::object::Object;
 use skiff_api::registry::Registry;
-use skiff_base::Tasks;
+use skiff_base::Time;
 use skiff_kinds::apiextensions::customresourcedefinition::served;
-use skiff_store::{ListRequest, Record, Revision, Scope, WatchRequest, WatchStart};
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use skiff_store::{ListRequest, Record, Scope};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 const DEFINITIONS: &str = "customresourcedefinitions.apiextensions.k8s.io/";
 
-/// What is known of the definitions: the revision that each was read at, and the kinds that it stands for.
+/// What is known of the definitions, and the kinds that they stand for. One that cannot be read any more keeps the
+/// kinds that it had.
 #[derive(Default)]
-pub struct Customs(Mutex<BTreeMap<Arc<str>, Definition>>);
+pub struct Customs(Mutex<Follower<Arc<str>, Definition>>);
 
+/// One definition, as far as its kinds go.
 #[derive(Clone)]
-struct Definition {
-    revision: Revision,
+pub struct Definition {
     /// Everything of it that its kinds are made of.
     print: String,
     kinds: Vec<Arc<Kind>>,
 }
 
-/// Follows the definitions for as long as the server runs.
-pub fn start(server: &Arc<Server>, tasks: &Tasks) {
-    refresh(server);
-    let server = server.clone();
-    tasks.spawn(async move {
-        loop {
-            let asked = WatchRequest {
-                scope: Scope::prefix(DEFINITIONS),
-                facet: None,
-                start: WatchStart::Initial,
-            };
-            // The store ends only with the server.
-            let Ok(mut events) = server.store.watch(asked) else { return };
-            while let Some(Ok(_)) = events.next().await {
-                refresh(&server);
-            }
-            if server.store.stopped().now_or_never().is_some() {
-                return;
-            }
-        }
-    });
+impl Customs {
+    /// How the follower of the definitions fares.
+    pub fn health(&self) -> Health {
+        self.lock().health()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Follower<Arc<str>, Definition>> {
+        self.0.lock().expect("no holder of this lock panics")
+    }
+}
+
+/// Follows the definitions until the store stops, which it does with the server.
+pub async fn follow(server: Arc<Server>) {
+    refresh(&server);
+    let error = feed(&*server, &server.store, &server.world).await;
+    tracing::debug!(%error, "definitions are followed no longer");
+}
+
+impl Fed for Server {
+    type Object = Definition;
+
+    fn prefix(&self) -> &str {
+        DEFINITIONS
+    }
+
+    fn read(&self, record: &Record) -> Result<Definition, String> {
+        read(record, self.customs.lock().get(&*record.key))
+    }
+
+    fn delay(&self) -> Duration {
+        self.customs.lock().delay()
+    }
+
+    fn start(&self, now: Time) -> Start {
+        self.customs.lock().start(now)
+    }
+
+    fn take(&self, input: Input<Arc<str>, Definition>, now: Time) {
+        let mut follower = self.customs.lock();
+        let out = follower.take(input, now);
+        publish(self, &follower, &out.changes);
+    }
 }
 
 /// The registry with the kind at that path, if there is one: the definition behind it is looked at first.
@@ -64,14 +89,9 @@ pub fn find(
         return (registry, found);
     }
     let key = format!("{DEFINITIONS}/{plural}.{group}");
-    let stored = server.store.get(&key).map(|record| record.revision);
-    let known = server.customs.0.lock().expect("no holder of this lock panics");
-    let current = known.get(&*key).map(|definition| definition.revision);
-    drop(known);
-    if stored == current {
+    if !learn(server, &key.into()) {
         return (registry, found);
     }
-    refresh(server);
     let registry = server.kinds.now();
     let found = registry.find(group, version, plural).cloned();
     (registry, found)
@@ -80,32 +100,40 @@ pub fn find(
 /// Makes the registry's custom kinds those of the definitions as they are now. Kinds that did not change stay
 /// the very same values, so that watches of them go on.
 pub fn refresh(server: &Server) {
-    let mut known = server.customs.0.lock().expect("no holder of this lock panics");
     let asked = ListRequest { scope: Scope::prefix(DEFINITIONS), ..ListRequest::default() };
     // The newest state is in memory; a store that has stopped has nothing new to say.
     let Some(Ok(listed)) = server.store.list(asked).now_or_never() else { return };
-    let same = listed.records.len() == known.len()
-        && listed.records.iter().all(|it| {
-            known.get(&it.key).is_some_and(|definition| definition.revision == it.revision)
-        });
-    if same {
-        return;
+    let mut keys: BTreeSet<Arc<str>> = listed.records.iter().map(|it| it.key.clone()).collect();
+    keys.extend(server.customs.lock().iter().map(|(key, _)| key.clone()));
+    for key in &keys {
+        learn(server, key);
     }
-    let mut after = BTreeMap::new();
-    let mut changed = false;
-    for record in &listed.records {
-        let old = known.get(&record.key);
-        let definition = match old.filter(|old| old.revision == record.revision) {
-            Some(old) => old.clone(),
-            None => read(record, old),
-        };
-        changed |= old.map(|old| &old.print) != Some(&definition.print);
-        after.insert(record.key.clone(), definition);
+}
+
+/// Looks at one definition in the store, and says whether it was another one than was known.
+fn learn(server: &Server, key: &Arc<str>) -> bool {
+    let mut follower = server.customs.lock();
+    // Under the lock: what was read before it could be older than what the stream has brought since.
+    let record = server.store.get(key);
+    let revision = record.as_ref().map(|record| record.revision.0);
+    if follower.revision_of(key) == revision {
+        return false;
     }
-    changed |= known.keys().any(|key| !after.contains_key(key));
-    *known = after;
-    if changed {
-        let all = known.values().flat_map(|definition| definition.kinds.iter().cloned());
+    let found = record.map(|record| (record.revision.0, read(&record, follower.get(key))));
+    let out = follower.learn(key.clone(), found);
+    publish(server, &follower, &out.changes);
+    true
+}
+
+/// Swaps the registry if a definition stands for other kinds than before.
+fn publish(
+    server: &Server,
+    follower: &Follower<Arc<str>, Definition>,
+    changes: &[Change<Arc<str>, Definition>],
+) {
+    let print = |definition: &Option<Definition>| definition.as_ref().map(|it| it.print.clone());
+    if changes.iter().any(|change| print(&change.old) != print(&change.new)) {
+        let all = follower.iter().flat_map(|(_, definition)| definition.kinds.iter().cloned());
         server.kinds.set_custom(without_builtin(server, all.collect()));
     }
 }
@@ -122,15 +150,9 @@ fn without_builtin(server: &Server, mut kinds: Vec<Arc<Kind>>) -> Vec<Arc<Kind>>
     kinds
 }
 
-fn read(record: &Record, old: Option<&Definition>) -> Definition {
-    let unreadable = |why: String| {
-        tracing::error!(key = %record.key, why, "a custom resource is not served: fix its definition");
-        Definition { revision: record.revision, print: why, kinds: Vec::new() }
-    };
-    let crd = match serde_json::from_slice(&record.body) {
-        Ok(value) => Object::new(value),
-        Err(error) => return unreadable(error.to_string()),
-    };
+fn read(record: &Record, old: Option<&Definition>) -> Result<Definition, String> {
+    let crd = serde_json::from_slice(&record.body).map_err(|error| error.to_string())?;
+    let crd = Object::new(crd);
     let condition = skiff_kinds::apiextensions::customresourcedefinition::condition;
     let print = format!(
         "{} {:?} {} {} {:?}",
@@ -141,10 +163,13 @@ fn read(record: &Record, old: Option<&Definition>) -> Definition {
         crd.at("status.acceptedNames"),
     );
     if let Some(old) = old.filter(|old| old.print == print) {
-        return Definition { revision: record.revision, ..old.clone() };
+        return Ok(old.clone());
     }
-    match served::kinds(&crd) {
-        Ok(kinds) => Definition { revision: record.revision, print, kinds },
-        Err(why) => unreadable(why),
-    }
+    Ok(match served::kinds(&crd) {
+        Ok(kinds) => Definition { print, kinds },
+        Err(why) => {
+            tracing::error!(key = %record.key, why, "a custom resource is not served: fix its definition");
+            Definition { print: why, kinds: Vec::new() }
+        }
+    })
 }

@@ -14,7 +14,7 @@ use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::Kind;
 use skiff_api::object::Object;
 use skiff_api::status::About;
-use skiff_api::wire::{Answer, Body, List, Payload, Stored};
+use skiff_api::wire::{Answer, Body, List, Payload, REVISION, Stored};
 use skiff_base::Time;
 use skiff_store::{CommitError, ListRequest, Record, Write};
 use std::sync::Arc;
@@ -68,7 +68,9 @@ pub async fn delete(server: &Arc<Server>, request: &Request) -> Result<Answer, S
     if !gone.removed || request.kind.shows_deleted {
         return Ok(Answer::new(code, Body::Object(gone.object)));
     }
-    Ok(gone_answer(request, code, json!({"name": name, "uid": gone.uid})))
+    let mut answer = gone_answer(request, code, json!({"name": name, "uid": gone.uid}));
+    answer.headers.insert(REVISION, gone.object.revision.into());
+    Ok(answer)
 }
 
 fn gone_answer(request: &Request, code: StatusCode, mut details: Value) -> Answer {

@@ -147,9 +147,6 @@ impl View for Pod {
         for owner in &self.metadata.owner_references {
             put("owner", &owner.uid);
         }
-        if self.metadata.controller().is_none() {
-            put("orphan", &self.metadata.namespace);
-        }
     }
 }
 

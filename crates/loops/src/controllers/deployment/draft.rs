@@ -1,7 +1,6 @@
 //! A draft: a ReplicaSet as this pass wants it, beside what it is.
 
 use crate::changes::Tell;
-use crate::parts::conditions::count;
 use crate::parts::template::{self, HASH_LABEL};
 use crate::{Change, Changes};
 use serde_json::{Value, json};
@@ -143,7 +142,7 @@ impl Draft {
             spec["replicas"] = json!(self.replicas);
         }
         if self.min_ready_s != self.set.spec.min_ready_seconds {
-            spec["minReadySeconds"] = count(self.min_ready_s);
+            spec["minReadySeconds"] = json!(self.min_ready_s);
         }
         let mut body =
             json!({"metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version}});

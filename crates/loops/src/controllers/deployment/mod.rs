@@ -12,16 +12,16 @@ mod status;
 #[cfg(test)]
 mod tests;
 
-use crate::parts::adoption::{Claim, adopt, claim, release, selector};
+use crate::parts::adoption::{Claimed, claimed, selector};
 use crate::parts::{conditions, template};
 use crate::{Change, Changes, Context, Loop, Next, On};
 use draft::Draft;
 use skiff_api::Status;
-use skiff_api::selector::Selector;
-use skiff_api::view::{Key, Resource, View};
+use skiff_api::view::Key;
 use skiff_base::Time;
 use skiff_client::Caches;
-use skiff_kinds::views::workloads::{Condition, Rounding};
+use skiff_kinds::views::Condition;
+use skiff_kinds::views::workloads::Rounding;
 use skiff_kinds::views::{Deployment, Pod, ReplicaSet};
 use std::sync::Arc;
 
@@ -30,9 +30,7 @@ pub struct DeploymentLoop;
 
 pub struct Seen {
     deployment: Arc<Deployment>,
-    selector: Selector,
-    /// Those that it controls, and orphans that it may take in.
-    sets: Vec<Arc<ReplicaSet>>,
+    sets: Claimed<ReplicaSet>,
     /// The set that has the name of the next one, whoever owns it.
     namesake: Option<Arc<ReplicaSet>>,
     /// UIDs of sets that have pods which did not end; asked for only where pods must not overlap.
@@ -52,7 +50,7 @@ impl Loop for DeploymentLoop {
 
     fn on(on: &mut On) {
         on.own::<Deployment>();
-        on.map::<ReplicaSet>(deployments_of);
+        on.adopts::<Deployment, ReplicaSet>();
         on.map::<Pod>(recreated_by);
     }
 
@@ -60,17 +58,8 @@ impl Loop for DeploymentLoop {
         let Some(deployment) = cx.caches.of::<Deployment>().get(key) else { return Ok(None) };
         let meta = &deployment.metadata;
         let selector = selector(&deployment.spec.selector, meta)?;
+        let sets = claimed(cx, &*deployment, &selector, |_: &ReplicaSet| true).await?;
         let cache = cx.caches.of::<ReplicaSet>();
-        let mut sets = cache.find("owner", &meta.uid);
-        let orphans = cache.find("orphan", &key.namespace).into_iter();
-        let wanted: Vec<_> =
-            orphans.filter(|set| claim(meta, &set.metadata, &selector) == Claim::Adopt).collect();
-        if !wanted.is_empty() {
-            let live: Deployment = cx.client.view(&key.namespace, &key.name).await?;
-            if live.metadata.uid == meta.uid && !live.metadata.deleting() {
-                sets.extend(wanted);
-            }
-        }
         let namesake = cache.get(&Key::new(&key.namespace, &revision::name(&deployment)));
         let mut with_pods = Vec::new();
         if deployment.spec.strategy.sort == "Recreate" {
@@ -78,9 +67,9 @@ impl Loop for DeploymentLoop {
             let runs = |set: &&Arc<ReplicaSet>| {
                 pods.find("owner", &set.metadata.uid).iter().any(|pod| !pod.ended())
             };
-            with_pods = sets.iter().filter(runs).map(|set| set.metadata.uid.clone()).collect();
+            with_pods = sets.all().filter(runs).map(|set| set.metadata.uid.clone()).collect();
         }
-        Ok(Some(Seen { deployment, selector, sets, namesake, with_pods }))
+        Ok(Some(Seen { deployment, sets, namesake, with_pods }))
     }
 
     fn failed(memory: &mut Memory, change: &Change, why: &Status) {
@@ -94,7 +83,8 @@ impl Loop for DeploymentLoop {
 
     fn plan(seen: &Seen, memory: &mut Memory, now: Time, out: &mut Changes) -> Next {
         let deployment = &seen.deployment;
-        let owned = claimed(seen, out);
+        seen.sets.settle(&**deployment, out);
+        let owned = seen.sets.all().cloned().collect();
         let mut pass = Pass::new(seen, owned, memory.refused.take(), now);
         if deployment.metadata.deleting() {
             out.because("the deployment is going");
@@ -223,8 +213,20 @@ impl<'s> Pass<'s> {
     }
 
     fn set_condition(&mut self, sort: &str, status: &str, reason: &str, message: String) {
-        let new = conditions::condition(sort, status, reason, message, self.now);
+        let mut new = conditions::condition(sort, status, reason, message, self.now);
+        new.last_update_time = new.last_transition_time;
+        self.put_condition(new);
+    }
+
+    /// What changed last stands last. Users are told of reasons, not of other words for them.
+    fn put_condition(&mut self, new: Condition) {
+        let same = |old: &Condition| old.status == new.status && old.reason == new.reason;
+        if self.condition(&new.sort).is_some_and(same) {
+            return;
+        }
+        let sort = new.sort.clone();
         conditions::set(&mut self.conditions, new);
+        self.conditions.sort_by_key(|condition| condition.sort == sort);
     }
 
     /// Sizes a set.
@@ -232,44 +234,6 @@ impl<'s> Pass<'s> {
         let (wanted, most) = (self.wanted(), self.most());
         self.drafts[index].size(replicas, wanted, most)
     }
-}
-
-/// Sorts out which sets are the deployment's own, taking in and letting go.
-fn claimed(seen: &Seen, out: &mut Changes) -> Vec<Arc<ReplicaSet>> {
-    let meta = &seen.deployment.metadata;
-    let (kind, mut owned): (Resource, Vec<_>) = (Deployment::RESOURCE, Vec::new());
-    for set in &seen.sets {
-        let object = (ReplicaSet::RESOURCE, &set.metadata);
-        match claim(meta, &set.metadata, &seen.selector) {
-            Claim::Ignore => {}
-            Claim::Release => release(out, meta, object),
-            Claim::Adopt => {
-                adopt(out, (kind, meta), object);
-                owned.push(set.clone());
-            }
-            Claim::Own => owned.push(set.clone()),
-        }
-    }
-    owned
-}
-
-/// The deployment that controls a set; for an orphan every deployment that would take it in.
-fn deployments_of(set: &ReplicaSet, caches: &Caches) -> Vec<Key> {
-    let meta = &set.metadata;
-    if let Some(owner) = meta.controller() {
-        let ours = owner.kind == "Deployment";
-        return if ours { vec![Key::new(&meta.namespace, &owner.name)] } else { Vec::new() };
-    }
-    if meta.deleting() {
-        return Vec::new();
-    }
-    let takes = |deployment: &&Arc<Deployment>| {
-        let selector = Selector::from_object(Some(&deployment.spec.selector.0));
-        // A selector that cannot be read selects nothing; the pass over the deployment reports it.
-        selector.is_ok_and(|s| s.matches(|key| meta.labels.get(key).map(String::as_str)))
-    };
-    let deployments = caches.of::<Deployment>().list(&meta.namespace);
-    deployments.iter().filter(takes).map(|it| it.metadata.key()).collect()
 }
 
 /// The deployment behind a pod, where it waits for pods to go before it makes new ones.

@@ -3,13 +3,14 @@
 
 use super::draft::REVISION;
 use super::{Pass, Progress};
-use crate::parts::conditions::{self, count};
+use crate::parts::conditions;
+use crate::parts::status::{force, this};
 use crate::{Changes, Next};
 use serde_json::json;
 use skiff_api::view::View;
 use skiff_base::Time;
-use skiff_kinds::views::workloads::{Condition, DeploymentStatus};
-use skiff_kinds::views::{Deployment, ReplicaSet};
+use skiff_kinds::views::workloads::DeploymentStatus;
+use skiff_kinds::views::{Condition, ReplicaSet};
 use std::time::Duration;
 
 const AVAILABLE: &str = "Available";
@@ -128,6 +129,7 @@ impl Pass<'_> {
             let message = format!("{subject} is progressing.");
             let mut new =
                 conditions::condition(PROGRESSING, "True", "ReplicaSetUpdated", message, self.now);
+            new.last_update_time = new.last_transition_time;
             if let Some(current) = current.filter(|current| current.status == "True") {
                 new.last_transition_time = current.last_transition_time;
             }
@@ -167,7 +169,7 @@ impl Pass<'_> {
             None => conditions::remove(&mut self.conditions, FAILURE),
             Some(mut failure) => {
                 failure.last_update_time = failure.last_transition_time;
-                conditions::set(&mut self.conditions, failure);
+                self.put_condition(failure);
             }
         }
     }
@@ -189,27 +191,15 @@ impl Pass<'_> {
     /// Goes through the status, revision included, so that no generation is counted for it.
     fn write_status(&self, status: &DeploymentStatus, out: &mut Changes) {
         let meta = &self.deployment.metadata;
-        let mut metadata = json!({"uid": meta.uid});
+        let mut metadata = this(meta);
         let revision =
             self.revision.as_ref().filter(|it| meta.annotations.get(REVISION) != Some(it));
         if let Some(revision) = revision {
             metadata["annotations"] = json!({REVISION: revision});
         }
-        if *status == self.deployment.status && revision.is_none() {
-            return;
+        if *status != self.deployment.status || revision.is_some() {
+            force(self.deployment, metadata, status, out);
         }
-        let body = json!({"metadata": metadata, "status": {
-            "observedGeneration": status.observed_generation,
-            "replicas": count(status.replicas),
-            "updatedReplicas": count(status.updated_replicas),
-            "readyReplicas": count(status.ready_replicas),
-            "availableReplicas": count(status.available_replicas),
-            "unavailableReplicas": count(status.unavailable_replicas),
-            "terminatingReplicas": status.terminating_replicas,
-            "collisionCount": status.collision_count,
-            "conditions": conditions::json(&status.conditions),
-        }});
-        out.status(Deployment::RESOURCE, meta.key(), body);
     }
 }
 

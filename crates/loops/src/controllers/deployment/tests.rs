@@ -64,7 +64,8 @@ fn case(deployment: Value, sets: &[Value]) -> Case {
     let deployment: Arc<Deployment> = view(deployment);
     let selector = selector(&deployment.spec.selector, &deployment.metadata).expect("a selector");
     let sets = sets.iter().cloned().map(view).collect();
-    let seen = Seen { deployment, selector, sets, namesake: None, with_pods: Vec::new() };
+    let sets = Claimed::of(&deployment.metadata, &selector, sets);
+    let seen = Seen { deployment, sets, namesake: None, with_pods: Vec::new() };
     Case { seen, memory: Memory::default() }
 }
 
@@ -96,7 +97,7 @@ fn the_first_set_is_created_whole() {
         create replicasets n {"apiVersion":"apps/v1","kind":"ReplicaSet","metadata":{"annotations":{"a":"b","deployment.kubernetes.io/desired-replicas":"10","deployment.kubernetes.io/max-replicas":"13","deployment.kubernetes.io/revision":"1"},"labels":{"app":"web","pod-template-hash":"5f984f664"},"name":"web-5f984f664","namespace":"n","ownerReferences":[{"apiVersion":"apps/v1","blockOwnerDeletion":true,"controller":true,"kind":"Deployment","name":"web","uid":"d"}]},"spec":{"replicas":10,"selector":{"matchLabels":{"app":"web","pod-template-hash":"5f984f664"}},"template":{"metadata":{"labels":{"app":"web","pod-template-hash":"5f984f664"}},"spec":{"image":"new"}}}}
           done ScalingReplicaSet: Scaled up replica set web-5f984f664 from 0 to 10
           failed ReplicaSetCreateError: Failed to create new replica set "web-5f984f664": {error}
-        merge deployments n/web status {"metadata":{"annotations":{"deployment.kubernetes.io/revision":"1"},"uid":"d"},"status":{"availableReplicas":null,"collisionCount":null,"conditions":[{"lastTransitionTime":"2026-01-01T01:00:00Z","lastUpdateTime":"2026-01-01T01:00:00Z","message":"Created new replica set \"web-5f984f664\"","reason":"NewReplicaSetCreated","status":"True","type":"Progressing"},{"lastTransitionTime":"2026-01-01T01:00:00Z","lastUpdateTime":"2026-01-01T01:00:00Z","message":"Deployment does not have minimum availability.","reason":"MinimumReplicasUnavailable","status":"False","type":"Available"}],"observedGeneration":2,"readyReplicas":null,"replicas":null,"terminatingReplicas":0,"unavailableReplicas":10,"updatedReplicas":null}}
+        merge deployments n/web status {"metadata":{"annotations":{"deployment.kubernetes.io/revision":"1"},"uid":"d"},"status":{"availableReplicas":0,"collisionCount":null,"conditions":[{"lastTransitionTime":"2026-01-01T01:00:00Z","lastUpdateTime":"2026-01-01T01:00:00Z","message":"Created new replica set \"web-5f984f664\"","reason":"NewReplicaSetCreated","status":"True","type":"Progressing"},{"lastTransitionTime":"2026-01-01T01:00:00Z","lastUpdateTime":"2026-01-01T01:00:00Z","message":"Deployment does not have minimum availability.","reason":"MinimumReplicasUnavailable","status":"False","type":"Available"}],"observedGeneration":2,"readyReplicas":0,"replicas":0,"terminatingReplicas":0,"unavailableReplicas":10,"updatedReplicas":0}}
     "#]].assert_eq(&text);
 }
 
@@ -244,7 +245,7 @@ fn conditions_tell_the_progress() {
     "#]]);
     let done = [set("new", "new", (10, 10, 10), json!({}))];
     case(deployment(stuck("2026-01-01T00:55:00Z")), &done).status(expect![[r#"
-        merge deployments n/web status {"metadata":{"uid":"d"},"status":{"availableReplicas":10,"collisionCount":null,"conditions":[{"lastTransitionTime":"2026-01-01T00:00:00Z","lastUpdateTime":"2026-01-01T00:00:00Z","message":"m","reason":"MinimumReplicasAvailable","status":"True","type":"Available"},{"lastTransitionTime":"2026-01-01T00:55:00Z","lastUpdateTime":"2026-01-01T01:00:00Z","message":"ReplicaSet \"new\" has successfully progressed.","reason":"NewReplicaSetAvailable","status":"True","type":"Progressing"}],"observedGeneration":2,"readyReplicas":10,"replicas":10,"terminatingReplicas":0,"unavailableReplicas":null,"updatedReplicas":10}}
+        merge deployments n/web status {"metadata":{"uid":"d"},"status":{"availableReplicas":10,"collisionCount":null,"conditions":[{"lastTransitionTime":"2026-01-01T00:00:00Z","lastUpdateTime":"2026-01-01T00:00:00Z","message":"m","reason":"MinimumReplicasAvailable","status":"True","type":"Available"},{"lastTransitionTime":"2026-01-01T00:55:00Z","lastUpdateTime":"2026-01-01T01:00:00Z","message":"ReplicaSet \"new\" has successfully progressed.","reason":"NewReplicaSetAvailable","status":"True","type":"Progressing"}],"observedGeneration":2,"readyReplicas":10,"replicas":10,"terminatingReplicas":0,"unavailableReplicas":0,"updatedReplicas":10}}
     "#]]);
 }
 
@@ -264,7 +265,7 @@ fn failures_are_shown() {
     let mut refused = case(deployment(json!({})), &[]);
     refused.memory.refused = Some("no quota".into());
     refused.status(expect![[r#"
-        merge deployments n/web status {"metadata":{"annotations":{"deployment.kubernetes.io/revision":"1"},"uid":"d"},"status":{"availableReplicas":null,"collisionCount":null,"conditions":[{"lastTransitionTime":"2026-01-01T01:00:00Z","lastUpdateTime":"2026-01-01T01:00:00Z","message":"Failed to create new replica set \"web-5f984f664\": no quota","reason":"ReplicaSetCreateError","status":"False","type":"Progressing"},{"lastTransitionTime":"2026-01-01T01:00:00Z","lastUpdateTime":"2026-01-01T01:00:00Z","message":"Deployment does not have minimum availability.","reason":"MinimumReplicasUnavailable","status":"False","type":"Available"}],"observedGeneration":2,"readyReplicas":null,"replicas":null,"terminatingReplicas":0,"unavailableReplicas":10,"updatedReplicas":null}}
+        merge deployments n/web status {"metadata":{"annotations":{"deployment.kubernetes.io/revision":"1"},"uid":"d"},"status":{"availableReplicas":0,"collisionCount":null,"conditions":[{"lastTransitionTime":"2026-01-01T01:00:00Z","lastUpdateTime":"2026-01-01T01:00:00Z","message":"Failed to create new replica set \"web-5f984f664\": no quota","reason":"ReplicaSetCreateError","status":"False","type":"Progressing"},{"lastTransitionTime":"2026-01-01T01:00:00Z","lastUpdateTime":"2026-01-01T01:00:00Z","message":"Deployment does not have minimum availability.","reason":"MinimumReplicasUnavailable","status":"False","type":"Available"}],"observedGeneration":2,"readyReplicas":0,"replicas":0,"terminatingReplicas":0,"unavailableReplicas":10,"updatedReplicas":0}}
     "#]]);
 }
 

@@ -12,9 +12,8 @@ mod write;
 
 use crate::{Changes, Context, Loop, Next, On};
 use skiff_api::Status;
-use skiff_api::view::Key;
+use skiff_api::view::{Key, View};
 use skiff_base::Time;
-use skiff_client::Caches;
 use skiff_kinds::views::{EndpointSlice, Node, Pod, SERVICE_NAME, Service};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -50,7 +49,7 @@ impl Loop for EndpointSliceLoop {
 
     fn on(on: &mut On) {
         on.own::<Service>();
-        on.map::<Pod>(services_of);
+        on.selected_by::<Service, Pod>();
         on.map::<EndpointSlice>(|slice, _| {
             let meta = &slice.metadata;
             let ours = meta.labels.get(MANAGED_BY).is_some_and(|manager| manager == MANAGER);
@@ -63,11 +62,9 @@ impl Loop for EndpointSliceLoop {
     async fn observe(cx: &Context, key: &Key) -> Result<Option<Seen>, Status> {
         // The slices of a service that is gone are garbage, which another loop collects.
         let Some(service) = cx.caches.of::<Service>().get(key) else { return Ok(None) };
-        if service.spec.sort == "ExternalName" || service.spec.selector.is_empty() {
-            return Ok(None);
-        }
-        let mut pods = cx.caches.of::<Pod>().list(&key.namespace);
-        pods.retain(|pod| selects(&service, pod));
+        let selector = service.selector().filter(|_| service.spec.sort != "ExternalName");
+        let Some(selector) = selector else { return Ok(None) };
+        let pods = cx.caches.of::<Pod>().select(&key.namespace, &selector);
         let cache = cx.caches.of::<Node>();
         let names = pods.iter().map(|pod| &pod.spec.node_name);
         let nodes = names
@@ -108,16 +105,4 @@ impl Loop for EndpointSliceLoop {
         write::write(service, writes, gone, trigger, out);
         next
     }
-}
-
-/// The services that select a pod.
-fn services_of(pod: &Pod, caches: &Caches) -> Vec<Key> {
-    let services = caches.of::<Service>().list(&pod.metadata.namespace);
-    services.iter().filter(|s| selects(s, pod)).map(|service| service.metadata.key()).collect()
-}
-
-fn selects(service: &Service, pod: &Pod) -> bool {
-    let selector = &service.spec.selector;
-    !selector.is_empty()
-        && selector.iter().all(|(key, value)| pod.metadata.labels.get(key) == Some(value))
 }

@@ -9,15 +9,15 @@ mod tests;
 mod victims;
 
 use crate::changes::Tell;
-use crate::parts::adoption::{Claim, adopt, claim, reference, release, selector};
+use crate::parts::adoption::{Claimed, claimed, reference, selector};
+use crate::parts::status::{this, write};
 use crate::parts::template;
 use crate::{Change, Changes, Context, Loop, Next, On};
 use serde_json::json;
 use skiff_api::Status;
-use skiff_api::selector::Selector;
 use skiff_api::view::{Key, View};
 use skiff_base::Time;
-use skiff_client::{Caches, DeleteOptions};
+use skiff_client::DeleteOptions;
 use skiff_kinds::views::{Pod, ReplicaSet};
 use std::sync::Arc;
 
@@ -29,9 +29,7 @@ pub struct ReplicaSetLoop;
 
 pub struct Seen {
     set: Arc<ReplicaSet>,
-    selector: Selector,
-    /// Those that it controls, and orphans that it may take in.
-    pods: Vec<Arc<Pod>>,
+    pods: Claimed<Pod>,
     /// Pods of all sets with the same controller: a node that has many of them loses one first.
     related: Vec<Arc<Pod>>,
 }
@@ -49,34 +47,23 @@ impl Loop for ReplicaSetLoop {
 
     fn on(on: &mut On) {
         on.own::<ReplicaSet>();
-        on.map::<Pod>(sets_of);
+        on.adopts::<ReplicaSet, Pod>();
     }
 
     async fn observe(cx: &Context, key: &Key) -> Result<Option<Seen>, Status> {
         let sets = cx.caches.of::<ReplicaSet>();
         let Some(set) = sets.get(key) else { return Ok(None) };
         let selector = selector(&set.spec.selector, &set.metadata)?;
+        let pods = claimed(cx, &*set, &selector, |pod: &Pod| !pod.ended()).await?;
         let cache = cx.caches.of::<Pod>();
-        let mut pods = cache.find("owner", &set.metadata.uid);
-        let orphans = cache.find("orphan", &key.namespace).into_iter();
-        let wanted: Vec<_> = orphans
-            .filter(|pod| !pod.ended())
-            .filter(|pod| claim(&set.metadata, &pod.metadata, &selector) == Claim::Adopt)
-            .collect();
-        if !wanted.is_empty() {
-            let live: ReplicaSet = cx.client.view(&key.namespace, &key.name).await?;
-            if live.metadata.uid == set.metadata.uid && !live.metadata.deleting() {
-                pods.extend(wanted);
-            }
-        }
         let related = match set.metadata.controller() {
-            None => pods.clone(),
+            None => pods.all().cloned().collect(),
             Some(owner) => {
                 let siblings = sets.find("owner", &owner.uid);
                 siblings.iter().flat_map(|s| cache.find("owner", &s.metadata.uid)).collect()
             }
         };
-        Ok(Some(Seen { set, selector, pods, related }))
+        Ok(Some(Seen { set, pods, related }))
     }
 
     fn failed(memory: &mut Memory, change: &Change, why: &Status) {
@@ -88,19 +75,8 @@ impl Loop for ReplicaSetLoop {
     fn plan(seen: &Seen, memory: &mut Memory, now: Time, out: &mut Changes) -> Next {
         let set = &seen.set;
         let (mut active, mut going) = (Vec::new(), 0);
-        for pod in &seen.pods {
-            match claim(&set.metadata, &pod.metadata, &seen.selector) {
-                Claim::Ignore => continue,
-                Claim::Release => {
-                    release(out, &set.metadata, (Pod::RESOURCE, &pod.metadata));
-                    continue;
-                }
-                Claim::Adopt => {
-                    let owner = (ReplicaSet::RESOURCE, &set.metadata);
-                    adopt(out, owner, (Pod::RESOURCE, &pod.metadata));
-                }
-                Claim::Own => {}
-            }
+        seen.pods.settle(&**set, out);
+        for pod in seen.pods.all() {
             match (pod.ended(), pod.metadata.deleting()) {
                 (true, _) => {}
                 (false, true) => going += 1,
@@ -109,8 +85,8 @@ impl Loop for ReplicaSetLoop {
         }
         let failure = memory.failure.take();
         // The status goes first: what comes after may be refused, and then users still see how things stand.
-        let status = status::of(set, &active, going, failure.as_deref(), now);
-        status::write(set, &status, out);
+        let after = status::of(set, &active, going, failure.as_deref(), now);
+        write(&**set, this(&set.metadata), (&set.status, &after), out);
         let next = status::next_check(set, &active, now);
         if set.metadata.deleting() {
             out.because("the set is going");
@@ -125,25 +101,6 @@ impl Loop for ReplicaSetLoop {
         }
         next
     }
-}
-
-/// The set that controls a pod; for an orphan every set that would take it in.
-fn sets_of(pod: &Pod, caches: &Caches) -> Vec<Key> {
-    let meta = &pod.metadata;
-    if let Some(owner) = meta.controller() {
-        let ours = owner.kind == "ReplicaSet";
-        return if ours { vec![Key::new(&meta.namespace, &owner.name)] } else { Vec::new() };
-    }
-    if meta.deleting() {
-        return Vec::new();
-    }
-    let sets = caches.of::<ReplicaSet>().list(&meta.namespace);
-    let takes = |set: &&Arc<ReplicaSet>| {
-        let selector = Selector::from_object(Some(&set.spec.selector.0));
-        // A selector that cannot be read selects nothing; the pass over the set itself reports it.
-        selector.is_ok_and(|s| s.matches(|key| meta.labels.get(key).map(String::as_str)))
-    };
-    sets.iter().filter(takes).map(|set| set.metadata.key()).collect()
 }
 
 fn create(set: &ReplicaSet, missing: usize, out: &mut Changes) {

@@ -1,9 +1,7 @@
 //! What a ReplicaSet says of itself: counts, and the condition ReplicaFailure.
 
-use crate::parts::conditions::{self, condition, count};
-use crate::{Changes, Next};
-use serde_json::json;
-use skiff_api::view::View;
+use crate::Next;
+use crate::parts::conditions::{self, condition};
 use skiff_base::Time;
 use skiff_kinds::views::workloads::ReplicaSetStatus;
 use skiff_kinds::views::{Pod, ReplicaSet};
@@ -36,9 +34,7 @@ pub fn of(
                 true => "FailedCreate",
                 false => "FailedDelete",
             };
-            let mut new = condition(FAILURE, "True", reason, message.into(), now);
-            new.last_update_time = None;
-            conditions.push(new);
+            conditions.push(condition(FAILURE, "True", reason, message, now));
         }
     }
     ReplicaSetStatus {
@@ -65,21 +61,4 @@ fn available_at(set: &ReplicaSet, pod: &Pod) -> Option<Time> {
 pub fn next_check(set: &ReplicaSet, active: &[&Arc<Pod>], now: Time) -> Next {
     let times = active.iter().filter_map(|pod| available_at(set, pod)).filter(|at| *at > now);
     times.min().map_or(Next::Wait, Next::At)
-}
-
-/// Writes the status, if it says anything new.
-pub fn write(set: &ReplicaSet, status: &ReplicaSetStatus, out: &mut Changes) {
-    if set.status == *status {
-        return;
-    }
-    let body = json!({"metadata": {"uid": set.metadata.uid}, "status": {
-        "replicas": status.replicas,
-        "fullyLabeledReplicas": count(status.fully_labeled_replicas),
-        "readyReplicas": count(status.ready_replicas),
-        "availableReplicas": count(status.available_replicas),
-        "terminatingReplicas": status.terminating_replicas,
-        "observedGeneration": count(i32::try_from(status.observed_generation).unwrap_or(i32::MAX)),
-        "conditions": conditions::json(&status.conditions),
-    }});
-    out.status(ReplicaSet::RESOURCE, set.metadata.key(), body);
 }

@@ -48,7 +48,8 @@ fn plan(set: Value, pods: &[Value], memory: &mut Memory) -> (String, Next) {
     let set: Arc<ReplicaSet> = view(set);
     let pods: Vec<Arc<Pod>> = pods.iter().cloned().map(view).collect();
     let selector = selector(&set.spec.selector, &set.metadata).expect("a selector");
-    let seen = Seen { set, selector, related: pods.clone(), pods };
+    let claimed = Claimed::of(&set.metadata, &selector, pods.clone());
+    let seen = Seen { set, related: pods, pods: claimed };
     let mut out = Changes::default();
     let next = ReplicaSetLoop::plan(&seen, memory, now(), &mut out);
     (out.text(), next)
@@ -117,7 +118,7 @@ fn time_makes_pods_available() {
     let pods = [pod("a", ready("2026-01-01T00:59:00Z")), pod("b", ready("2026-01-01T00:59:45Z"))];
     let (text, next) = plan(waits, &pods, &mut Memory::default());
     expect![[r#"
-        merge replicasets n/web status {"metadata":{"uid":"s"},"status":{"availableReplicas":1,"conditions":null,"fullyLabeledReplicas":2,"observedGeneration":1,"readyReplicas":2,"replicas":2,"terminatingReplicas":0}}
+        merge replicasets n/web status {"metadata":{"uid":"s"},"status":{"availableReplicas":1,"conditions":[],"fullyLabeledReplicas":2,"observedGeneration":1,"readyReplicas":2,"replicas":2,"terminatingReplicas":0}}
     "#]]
     .assert_eq(&text);
     assert_eq!(next, Next::At("2026-01-01T01:00:15Z".parse().expect("a time")));
@@ -127,11 +128,11 @@ fn time_makes_pods_available() {
 fn a_refusal_becomes_a_condition_and_goes_again() {
     let mut memory = Memory { failure: Some("no quota".into()) };
     let (text, _) = plan(set(1, json!({})), &[], &mut memory);
-    assert!(text.starts_with(r#"merge replicasets n/web status {"metadata":{"uid":"s"},"status":{"availableReplicas":null,"conditions":[{"lastTransitionTime":"2026-01-01T01:00:00Z","message":"no quota","reason":"FailedCreate","status":"True","type":"ReplicaFailure"}]"#), "{text}");
+    assert!(text.starts_with(r#"merge replicasets n/web status {"metadata":{"uid":"s"},"status":{"availableReplicas":0,"conditions":[{"lastTransitionTime":"2026-01-01T01:00:00Z","message":"no quota","reason":"FailedCreate","status":"True","type":"ReplicaFailure"}]"#), "{text}");
     let failing = json!({"status": {"replicas": 1, "fullyLabeledReplicas": 1, "conditions": [
         {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "no quota"}]}});
     let (text, _) = plan(set(1, failing), &[pod("a", json!({}))], &mut memory);
-    assert!(text.contains(r#""conditions":null"#), "{text}");
+    assert!(text.contains(r#""conditions":[]"#), "{text}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 use super::*;
 use crate::authorize::tests::{asked, store, user};
 use serde_json::json;
-use skiff_base::Tasks;
+use skiff_base::{Tasks, World};
 
 /// Headers of the form `user=x group=y uid=z extra-k=v`.
 fn headers(text: &str) -> HeaderMap {
@@ -42,7 +42,7 @@ async fn callers_act_as_others_when_they_may() {
     ])
     .await;
     let tasks = Tasks::new();
-    let authorizer = Authorizer::start(store, &tasks).await.expect("it reads");
+    let authorizer = Authorizer::start(store, &World::seeded(1), &tasks).await.expect("it reads");
     let mut out = String::new();
     for (who, wanted, what) in [
         ("bob", "", "list /api/v1/pods"),
