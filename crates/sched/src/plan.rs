@@ -365,8 +365,8 @@ mod tests {
         format!("{}: {}", PLUGINS[plugin].name(), refusals[0].reason)
     }
 
-    /// As preemption needs it: all victims leave, then one after another may stay; as nominated pods need it: those that
-    /// wait for a node count as if they were there.
+    /// As preemption needs it: all victims leave, then one after another may stay; as nominated pods need it: those
+    /// that wait for a node count as if they were there.
     #[test]
     fn a_cycle_can_be_asked_what_if() {
         let there: Vec<Value> =
@@ -397,9 +397,9 @@ mod tests {
         let shy = info(&named("shy", "", lonely()));
         let after = |pod: Value, came: &Arc<PodInfo>| {
             let (cycle, _) = prepare(&info(&pod), &snapshot);
-            let (cycle, a1) = cycle.with(&snapshot, &at("a1"), &[came.clone()], &[]);
+            let (cycle, a1) = cycle.with(&snapshot, &at("a1"), std::slice::from_ref(came), &[]);
             let told = [says(&cycle, &a1), says(&cycle, &at("a2")), says(&cycle, &at("b1"))];
-            let (undone, a1) = cycle.with(&snapshot, &a1, &[], &[came.clone()]);
+            let (undone, a1) = cycle.with(&snapshot, &a1, &[], std::slice::from_ref(came));
             assert_eq!(
                 [a1, (*at("a2")).clone()].map(|node| says(&undone, &node)),
                 ["fits", "fits"]

@@ -8,10 +8,10 @@ use crate::pod::PodInfo;
 use serde_json::json;
 use skiff_api::time::{Precision, format};
 use skiff_api::view::View;
-use skiff_kinds::views::{Namespace, Node, Pod};
 use skiff_base::{Tasks, World};
 use skiff_client::events::{Recorder, reference};
 use skiff_client::{Cache, Caches, Change, Client, PatchKind, Subscription};
+use skiff_kinds::views::{Namespace, Node, Pod};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -36,7 +36,7 @@ struct Inner {
 }
 
 impl Scheduler {
-    /// `client` acts as `system:kube-scheduler`; the caches may be shared. Events name the `host`. It counts in `figures`.
+    /// `client` acts as `system:kube-scheduler`; the caches may be shared. Events name the `host`.
     pub fn start(
         world: World,
         client: Client,
@@ -71,9 +71,7 @@ impl Scheduler {
     async fn work(&self, mut inbox: Inbox) {
         let (world, mut mind) = (&self.0.world, Mind::default());
         loop {
-            while let Some(news) = inbox.take() {
-                news.tell(&mut mind, world.uptime());
-            }
+            inbox.read(&mut mind, world);
             let ready = mind.is_ready(world.uptime());
             let writing = WRITING_MOST - self.0.writing.available_permits();
             self.0.figures.set(mind.lengths(), writing);
@@ -86,12 +84,10 @@ impl Scheduler {
                 news.into_iter().for_each(|news| news.tell(&mut mind, world.uptime()));
                 continue;
             }
-            // What comes in while it waits for a place is read before the next decision.
-            let Ok(place) = self.0.writing.clone().try_acquire_owned() else {
-                let place = self.0.writing.acquire().await;
-                drop(place.expect("this semaphore is never closed"));
-                continue;
-            };
+            // Every now and then this leaves the thread to others even if there is a place.
+            let place = self.0.writing.clone().acquire_owned().await;
+            let place = place.expect("this semaphore is never closed");
+            inbox.read(&mut mind, world);
             if let Some(act) = mind.decide(world.uptime()) {
                 let it = self.clone();
                 self.0.tasks.spawn(async move { it.act(act, place).await });
@@ -210,6 +206,12 @@ enum News {
 }
 
 impl Inbox {
+    fn read(&mut self, mind: &mut Mind, world: &World) {
+        while let Some(news) = self.take() {
+            news.tell(mind, world.uptime());
+        }
+    }
+
     fn take(&mut self) -> Option<News> {
         let first = self.nodes.take().map(News::Node);
         let first = first.or_else(|| self.namespaces.take().map(News::Namespace));
