@@ -23,7 +23,7 @@ use skiff_server::paths::ready::Ready;
 use skiff_server::{Build, Entry, Server, Setup};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use tokio::net::TcpListener;
 
 /// A running machine.
@@ -54,16 +54,7 @@ impl Machine {
         let node_tls =
             skiff_server::identity::keys::tls::server_config(&ca, &keys.node_serving, &world)?;
         write_kubeconfig(settings, &addresses, &keys)?;
-        let mut server = server(settings, &addresses, &world, &store, keys, &tasks).await?;
-        let figures = skiff_sched::Figures::default();
-        let scheduled = figures.clone();
-        server.figures.push(Box::new(move || scheduled.text()));
-        let loops: Arc<OnceLock<Runner>> = Arc::default();
-        let counted = loops.clone();
-        server
-            .figures
-            .push(Box::new(move || counted.get().map(Runner::figures).unwrap_or_default()));
-        let server = Arc::new(server);
+        let server = Arc::new(server(settings, &addresses, &world, &store, keys, &tasks).await?);
         tasks.spawn(skiff_server::custom::follow(server.clone()));
         tasks.spawn(crate::memory::run(store.clone(), world.clone()));
         let serve: Arc<dyn Serve> = Arc::new(Entry(server.clone()));
@@ -73,8 +64,11 @@ impl Machine {
         let wanted = Arc::new(Wanted::default());
         crate::bootstrap::run(&client, kinds, ranges, addresses.api, settings, &wanted).await?;
         let runner = start_loops(&server, &serve, ca, wanted.clone(), &world, &tasks);
-        let caches = loops.get_or_init(|| runner).caches.clone();
-        start_scheduler(&serve, &caches, &world, &tasks, &settings.node, figures);
+        let caches = runner.caches.clone();
+        let figures = skiff_sched::Figures::default();
+        start_scheduler(&serve, &caches, &world, &tasks, &settings.node, figures.clone());
+        server.figures.add(move || runner.figures());
+        server.figures.add(move || figures.text());
         let listener = listen(settings).await?;
         let node =
             crate::node::start(settings, &addresses, &images, &serve, &world, &tasks).await?;

@@ -6,9 +6,6 @@ use crate::rim::limit::{CONNECTIONS_MOST, Limits, REQUESTS_MOST, Refused, Sort};
 use skiff_store::Histogram;
 use std::fmt::Write;
 
-/// More of them, in the same format.
-pub type Figures = Box<dyn Fn() -> String + Send + Sync>;
-
 /// Counters, gauges and histograms of the server and its store.
 pub fn text(server: &Server) -> String {
     let mut page = Page(String::new());
@@ -40,9 +37,7 @@ pub fn text(server: &Server) -> String {
     );
     page.histogram("skiff_store_group_writes", "Writes that share an fsync.", &stats.group_writes);
     page.unreadable(server);
-    page.0 += &followers(server);
-    server.figures.iter().for_each(|more| page.0 += &more());
-    page.0
+    page.0 + &followers(server) + &server.figures.text()
 }
 
 /// How what the server itself follows fares.
@@ -54,6 +49,21 @@ fn followers(server: &Server) -> String {
         .collect();
     rows.push(("server", "customresourcedefinitions".to_owned(), server.customs.health()));
     skiff_api::follow::figures(&rows)
+}
+
+/// Figures of other parts of the process, which the server knows nothing of.
+#[derive(Default)]
+pub struct Figures(Mutex<Vec<Box<dyn Fn() -> String + Send + Sync>>>);
+
+impl Figures {
+    pub fn add(&self, text: impl Fn() -> String + Send + Sync + 'static) {
+        self.0.lock().expect("no holder of this lock panics").push(Box::new(text));
+    }
+
+    fn text(&self) -> String {
+        let all = self.0.lock().expect("no holder of this lock panics");
+        all.iter().map(|text| text()).collect()
+    }
 }
 
 struct Page(String);
