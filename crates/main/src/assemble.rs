@@ -9,7 +9,7 @@ use skiff_api::registry::Kinds;
 use skiff_api::wire::{Serve, User};
 use skiff_base::{Tasks, World};
 use skiff_cli::Place;
-use skiff_cli::settings::{Range, Settings};
+use skiff_cli::settings::Settings;
 use skiff_client::{Caches, Client, Metas};
 use skiff_image::Images;
 use skiff_kinds::views::token::LegacyClaims;
@@ -121,7 +121,7 @@ fn certified(settings: &Settings, addresses: &Addresses) -> keys::Wanted {
         names: vec![settings.node.clone()],
         addresses: addresses.certified.clone(),
         node: settings.node.clone(),
-        node_addresses: vec![addresses.advertise.into()],
+        node_addresses: vec![addresses.advertise],
     }
 }
 
@@ -161,10 +161,10 @@ async fn server(
 }
 
 fn ranges(settings: &Settings) -> Ranges {
-    let range = |of: Range| Cidr { base: of.base.into(), bits: of.prefix };
+    let range = |of: &[skiff_base::Cidr]| Cidr { base: of[0].base(), bits: of[0].prefix() };
     Ranges {
-        addresses: range(settings.service_cidr),
-        pods: range(settings.pod_cidr),
+        addresses: range(&settings.service_cidrs),
+        pods: range(&settings.pod_cidrs),
         own_ports: vec![settings.listen.port(), crate::node::PORT],
         deny_external: settings.deny_service_external_ips,
         ..Ranges::default()

@@ -28,7 +28,7 @@ pub async fn status(door: &Door) -> Result<Value> {
     }
     let settings = &door.settings;
     let named =
-        [("listen", Some(settings.listen.ip())), ("advertise", settings.advertise.map(Into::into))];
+        [("listen", Some(settings.listen.ip())), ("advertise", settings.advertise)];
     let gone = named.iter().find(|(_, address)| address.is_some_and(|address| !is_here(address)));
     Ok(json!({
         "addressGone": gone.map(|(name, _)| name),

@@ -23,7 +23,7 @@ pub struct Resolv {
 
 /// The cluster's DNS and its domain.
 pub struct Cluster<'a> {
-    pub server: Option<Ipv4Addr>,
+    pub server: Option<IpAddr>,
     pub domain: &'a str,
 }
 

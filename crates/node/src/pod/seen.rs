@@ -11,7 +11,7 @@ use skiff_base::{Backoff, Time};
 use skiff_kinds::views::Pod;
 use skiff_kinds::views::pod::{Container, Resources};
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,7 +67,7 @@ pub enum Sandbox {
     },
     Ready {
         id: String,
-        ip: Option<Ipv4Addr>,
+        ip: Option<IpAddr>,
     },
     Removing {
         id: String,
@@ -197,7 +197,7 @@ pub enum ProbeSort {
 /// What came of an action, or what happened by itself.
 #[derive(Debug, Clone)]
 pub enum Outcome {
-    Sandbox(Result<(String, Option<Ipv4Addr>), String>),
+    Sandbox(Result<(String, Option<IpAddr>), String>),
     /// The sandbox lost its namespaces.
     SandboxLost,
     SandboxRemoved,
