@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 use std::path::Path;
 
+use skiff_base::Cidr;
 use skiff_net::netlink::route::{self, End, Link, Route};
 use skiff_net::netlink::socket::{Family, Socket};
-use skiff_base::Cidr;
 use skiff_net::{NetNs, way_out};
 
 use crate::Result;
@@ -29,13 +29,7 @@ pub enum Uplink {
     /// By a port of a switch (a bridge) in some namespace, so that machines see each other and
     /// nobody else. The switch is made if missing, and left; `gateway` is the machine's default
     /// route, if it shall have one.
-    Switch {
-        namespace: NetNs,
-        bridge: String,
-        inside: IpAddr,
-        prefix: u8,
-        gateway: Option<IpAddr>,
-    },
+    Switch { namespace: NetNs, bridge: String, inside: IpAddr, prefix: u8, gateway: Option<IpAddr> },
 }
 
 impl Uplink {
@@ -70,7 +64,9 @@ pub(crate) fn connect(uplink: &Uplink, link: &str, machine: &str, init: &Process
             here.request(set_up, "set up cable to machine")?;
             let outer = must_find(&mut here, link)?;
             let behind = Cidr::new(*address, *prefix);
-            let behind = behind.ok_or(skiff_net::Error::Decode("prefix of a cable is too long for its addresses"))?;
+            let behind = behind.ok_or(skiff_net::Error::Decode(
+                "prefix of a cable is too long for its addresses",
+            ))?;
             way_out::open(&mut here, &NetNs::current()?, &outer, behind)?;
             address_inside(&mut in_there, *address, *prefix, Some(*outside))
         }

@@ -44,7 +44,9 @@ impl Addresses {
 /// The node's own address; without any network it is the one that it has towards its pods.
 fn own(settings: &Settings) -> Result<IpAddr> {
     match node_address(&NetNs::current()?) {
-        Err(skiff_net::Error::NoNodeAddress) => Ok(settings.node_pods().nth(1).unwrap_or(Ipv4Addr::LOCALHOST.into())),
+        Err(skiff_net::Error::NoNodeAddress) => {
+            Ok(settings.node_pods().nth(1).unwrap_or(Ipv4Addr::LOCALHOST.into()))
+        }
         other => Ok(other?),
     }
 }

@@ -18,7 +18,7 @@ use skiff_node::api::Api;
 use skiff_node::api::access::Access;
 use skiff_node::rules::Rules;
 use skiff_node::services::Services;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

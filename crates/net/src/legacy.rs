@@ -11,8 +11,8 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use crate::nft::value::octets;
-use skiff_base::Cidr;
 use crate::{Error, NetNs, Result};
+use skiff_base::Cidr;
 
 const TABLE: &[u8] = b"filter";
 /// `IPT_SO_GET_INFO` and `IPT_SO_GET_ENTRIES`.

@@ -38,8 +38,8 @@ use crate::netlink::route;
 use crate::netlink::socket::{Family, Socket};
 use crate::passage::{self, Obstacle};
 use crate::watch::Watch;
-use skiff_base::Cidr;
 use crate::{Error, NetNs, Protocol, Result};
+use skiff_base::Cidr;
 
 /// Where and how pods are attached.
 #[derive(Clone, Debug)]

@@ -42,8 +42,8 @@ use crate::netlink::socket::{Family, Socket, unless_missing};
 use crate::nft::batch::{Batch, Step};
 use crate::nft::read;
 use crate::nft::value::{Data, Element, Field, Verdict};
-use skiff_base::Cidr;
 use crate::{NetNs, Protocol, Result};
+use skiff_base::Cidr;
 
 /// Where the tables stand and what they need to know of the node.
 #[derive(Clone, Debug)]

@@ -1,8 +1,7 @@
 //! The shapes that a setting's value can have, and what is wrong with one that has not.
 
-use skiff_kinds::pod_security::{Exemptions, Policy};
-use std::fmt;
 use skiff_base::Cidr;
+use skiff_kinds::pod_security::{Exemptions, Policy};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// What a value looks like.

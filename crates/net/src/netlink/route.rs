@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::message::Message;
 use super::parse::{Reply, attributes, behind, find, text, u32_at};
 use super::socket::Socket;
-use skiff_base::Cidr;
 use crate::{NetNs, Result};
+use skiff_base::Cidr;
 use std::os::fd::{AsFd, AsRawFd};
 
 const CREATE: u16 = (libc::NLM_F_CREATE | libc::NLM_F_EXCL) as u16;

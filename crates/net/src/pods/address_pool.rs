@@ -6,8 +6,8 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
 
-use skiff_base::Cidr;
 use crate::{Error, Result};
+use skiff_base::Cidr;
 
 /// So many released addresses rest at a time; a small range rests fewer, when it has to.
 const RESTING: usize = 64;

@@ -14,8 +14,8 @@ use crate::netlink::listeners::{self, Listener};
 use crate::netlink::route::{self, End, Mac, Route};
 use crate::netlink::socket::{Family, Socket};
 use crate::nft::value::octets;
-use skiff_base::Cidr;
 use crate::{Error, NetNs, Result};
+use skiff_base::Cidr;
 
 /// The pod's end of the cable, as Kubernetes users expect it.
 const POD_LINK: &str = "eth0";

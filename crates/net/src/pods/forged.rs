@@ -43,8 +43,7 @@ fn a_pod_sends_from_its_own_address_alone() {
     let setting = "/proc/sys/net/ipv4/conf/eth0/route_localnet";
     a.ns.run(|| fs::write(setting, "1")).unwrap().unwrap();
     let say = |from: &str, to: &str| {
-        let (from, to) =
-            ((from.parse::<IpAddr>().unwrap(), 0), to.parse::<SocketAddr>().unwrap());
+        let (from, to) = ((from.parse::<IpAddr>().unwrap(), 0), to.parse::<SocketAddr>().unwrap());
         let socket = a.ns.run(|| UdpSocket::bind(from)).unwrap().unwrap();
         socket.send_to(b"?", to).unwrap();
     };

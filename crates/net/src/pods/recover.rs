@@ -54,11 +54,7 @@ pub(super) fn ground(
 }
 
 /// Finds the pods that are in; what is half made is doomed. Returns how many links shall go.
-pub(super) fn pods(
-    state: &mut State,
-    config: &PodNetworkConfig,
-    gateway: IpAddr,
-) -> Result<usize> {
+pub(super) fn pods(state: &mut State, config: &PodNetworkConfig, gateway: IpAddr) -> Result<usize> {
     let (group, doomed) = (group(&config.link), doomed_group(&config.link));
     let links = route::links(&mut state.routes)?;
     let routes = route::routes(&mut state.routes)?;

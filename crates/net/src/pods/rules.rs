@@ -15,8 +15,8 @@ use crate::nft::expression::{
 };
 use crate::nft::read;
 use crate::nft::value::{Data, DataType, Element, Field, FieldType, Lifetime, Set, Verdict};
-use skiff_base::Cidr;
 use crate::{Protocol, Result};
+use skiff_base::Cidr;
 
 /// Just behind service tables, so that a node port and a host port of one number do not race.
 const TRANSLATE_DESTINATION: i32 = -99;

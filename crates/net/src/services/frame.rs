@@ -23,13 +23,13 @@
 use super::layout::Place;
 use super::machine;
 use super::{LoopbackNodePorts, ServiceTableConfig};
-use skiff_base::Cidr;
 use crate::nft::batch::{Batch, Hook, Work};
 use crate::nft::expression::{
     Expression as E, Meta, Refusal, Register, STATE_NEW, STATUS_DESTINATION, Side, Track, When,
     destination, is_own, is_protocol, no_address, port, protocol, source, tracked, within,
 };
 use crate::nft::value::{DataType, Field, FieldType, Lifetime, Set, Verdict};
+use skiff_base::Cidr;
 use std::net::Ipv4Addr;
 
 /// The bit of a packet's mark that says "masquerade me"; the same that kube-proxy uses, so that
@@ -146,7 +146,11 @@ fn mark(batch: &mut Batch, chain: &str, by: By, set: Place) {
 fn set_mark() -> [E; 3] {
     [
         E::LoadMeta { meta: Meta::Mark, into: 0 },
-        E::Bits { register: 0, mask: (!MARK).to_ne_bytes().to_vec(), xor: MARK.to_ne_bytes().to_vec() },
+        E::Bits {
+            register: 0,
+            mask: (!MARK).to_ne_bytes().to_vec(),
+            xor: MARK.to_ne_bytes().to_vec(),
+        },
         E::SetMeta { meta: Meta::Mark, from: 0 },
     ]
 }

@@ -168,9 +168,7 @@ pub fn draw(pools: &Pools, request: &Admit<'_>, new: &mut Object) -> Result<(), 
 fn check(pools: &Pools, request: &Admit<'_>, new: &Object, given: &str) -> Result<(), Status> {
     let range = pools.ranges.addresses;
     let usable = ip::parse(given).is_some_and(|it| {
-        range.contains(it)
-            && it != range.base()
-            && (it.is_ipv6() || it != range.last())
+        range.contains(it) && it != range.base() && (it.is_ipv6() || it != range.last())
     });
     let why = match pools.store.get(&key(given)) {
         // A dry run is told in other words, as upstream has it.
