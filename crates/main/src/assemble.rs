@@ -4,11 +4,10 @@
 use crate::addresses::Addresses;
 use anyhow::{Context, Result, anyhow};
 use skiff_api::Status;
-use skiff_api::ip::Cidr;
 use skiff_api::wire::{Serve, User};
 use skiff_base::{Tasks, World};
 use skiff_cli::Place;
-use skiff_cli::settings::{Range, Settings};
+use skiff_cli::settings::Settings;
 use skiff_client::{Caches, Client, Metas};
 use skiff_image::Images;
 use skiff_kinds::views::token::LegacyClaims;
@@ -121,7 +120,7 @@ fn certified(settings: &Settings, addresses: &Addresses) -> keys::Wanted {
         names: vec![settings.node.clone()],
         addresses: addresses.certified.clone(),
         node: settings.node.clone(),
-        node_addresses: vec![addresses.advertise.into()],
+        node_addresses: vec![addresses.advertise],
     }
 }
 
@@ -152,10 +151,9 @@ async fn server(
 }
 
 fn ranges(settings: &Settings) -> Ranges {
-    let range = |of: Range| Cidr { base: of.base.into(), bits: of.prefix };
     Ranges {
-        addresses: range(settings.service_cidr),
-        pods: range(settings.pod_cidr),
+        addresses: settings.service_cidrs[0],
+        pods: settings.pod_cidrs[0],
         own_ports: vec![settings.listen.port(), crate::node::PORT],
         deny_external: settings.deny_service_external_ips,
         ..Ranges::default()

@@ -4,7 +4,7 @@ use crate::{kernel, machines};
 use anyhow::Result;
 use skiff_cli::settings::Settings;
 use skiff_cli::{Host, Mode};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
@@ -23,7 +23,7 @@ impl Host for Rim {
         crate::serve::run(settings, mode)
     }
 
-    fn raise(&self, settings: &Settings) -> Result<Option<Ipv4Addr>> {
+    fn raise(&self, settings: &Settings) -> Result<Option<IpAddr>> {
         if settings.is_host() {
             machines::claim_host(settings)?;
             return Ok(None);

@@ -144,7 +144,7 @@ fn validate_whole(node: &Object, errors: &mut Errors) {
         ip::validate_cidr(&path.index(index), block.as_str().unwrap_or(""), errors);
     }
     let text = |block: &Value| block.as_str().unwrap_or("").to_owned();
-    let unreadable = blocks.iter().position(|it| ip::Cidr::parse(&text(it)).is_none());
+    let unreadable = blocks.iter().position(|it| ip::parse_cidr(&text(it)).is_none());
     if let Some(index) = unreadable.filter(|_| blocks.len() > 1) {
         let block = text(&blocks[index]);
         let why = format!(
@@ -154,8 +154,8 @@ fn validate_whole(node: &Object, errors: &mut Errors) {
         errors.internal(&path, &why);
     }
     if blocks.len() > 1 {
-        let parsed = blocks.iter().filter_map(|it| ip::Cidr::parse(it.as_str()?));
-        let families: Vec<bool> = parsed.map(|(cidr, _)| cidr.base.is_ipv4()).collect();
+        let parsed = blocks.iter().filter_map(|it| ip::parse_cidr(it.as_str()?));
+        let families: Vec<bool> = parsed.map(|(cidr, _)| cidr.is_ipv4()).collect();
         if families.len() != 2 || families[0] == families[1] {
             let why = "may specify no more than one CIDR for each IP family";
             errors.invalid(&path, blocks.to_vec(), why);

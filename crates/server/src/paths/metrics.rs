@@ -5,6 +5,7 @@ use crate::render::shared::{self, KEPT_MOST};
 use crate::rim::limit::{CONNECTIONS_MOST, Limits, REQUESTS_MOST, Refused, Sort};
 use skiff_store::Histogram;
 use std::fmt::Write;
+use std::sync::Mutex;
 
 /// Counters, gauges and histograms of the server and its store.
 pub fn text(server: &Server) -> String {
