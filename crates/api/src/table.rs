@@ -19,7 +19,7 @@ pub fn columns(kind: &Kind) -> Value {
 /// face of it is shown.
 pub fn cells(kind: &Kind, object: &Object, now: Timestamp) -> Value {
     let mut stored = object.clone();
-    if let (Some(convert), false) = (kind.convert, kind.is_custom()) {
+    if let (Some(convert), true) = (kind.convert, kind.manner.stored_columns) {
         (convert.to_stored)(&mut stored);
     }
     kind.columns.iter().map(|column| cell(column, &stored, now)).collect()

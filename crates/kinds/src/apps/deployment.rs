@@ -7,6 +7,9 @@ use serde_json::Value;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Hooks, Kind, age_column, column, name_column, scale, status};
 use skiff_api::object::{Object, at};
+use skiff_api::view::Resource;
+
+pub const RESOURCE: Resource = Resource::of("apps", "v1", "deployments", "Deployment");
 
 pub fn kind() -> Kind {
     let mut columns = vec![
@@ -37,7 +40,7 @@ pub fn kind() -> Kind {
             generation: Some(changed),
             ..Hooks::NONE
         },
-        ..Kind::new("apps/v1", "Deployment", "deployments", "io.k8s.api.apps.v1.Deployment")
+        ..Kind::new(RESOURCE)
     }
 }
 

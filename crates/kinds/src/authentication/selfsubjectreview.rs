@@ -2,10 +2,13 @@
 
 use crate::authorization::question;
 use skiff_api::kind::{Hooks, Kind};
+use skiff_api::view::Resource;
+
+pub const RESOURCE: Resource =
+    Resource::of("authentication.k8s.io", "v1", "selfsubjectreviews", "SelfSubjectReview")
+        .cluster();
 
 pub fn kind() -> Kind {
-    let schema = "io.k8s.api.authentication.v1.SelfSubjectReview";
-    let plural = "selfsubjectreviews";
-    let kind = Kind::new("authentication.k8s.io/v1", "SelfSubjectReview", plural, schema);
+    let kind = Kind::new(RESOURCE);
     question(kind, Hooks::NONE)
 }

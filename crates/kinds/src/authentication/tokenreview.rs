@@ -2,9 +2,12 @@
 
 use crate::authorization::question;
 use skiff_api::kind::{Hooks, Kind};
+use skiff_api::view::Resource;
+
+pub const RESOURCE: Resource =
+    Resource::of("authentication.k8s.io", "v1", "tokenreviews", "TokenReview").cluster();
 
 pub fn kind() -> Kind {
-    let schema = "io.k8s.api.authentication.v1.TokenReview";
-    let kind = Kind::new("authentication.k8s.io/v1", "TokenReview", "tokenreviews", schema);
+    let kind = Kind::new(RESOURCE);
     question(kind, Hooks::NONE)
 }

@@ -10,14 +10,13 @@ pub mod subjectaccessreview;
 use super::rbac::plain_columns;
 use serde_json::{Map, Value, json};
 use skiff_api::errors::{Errors, Path};
-use skiff_api::kind::{Backend, Hooks, Kind, Scope, Verb};
+use skiff_api::kind::{Backend, Hooks, Kind, Verb};
 use skiff_api::names;
 use skiff_api::object::{Object, at};
 
 /// A kind of question.
 pub(crate) fn question(kind: Kind, hooks: Hooks) -> Kind {
     Kind {
-        scope: Scope::Cluster,
         backend: Backend::Answered,
         verbs: Verb::CREATE,
         columns: plain_columns(),

@@ -4,11 +4,14 @@ use super::{question, validate_metadata, validate_selectors, validate_spec, vali
 use skiff_api::errors::Errors;
 use skiff_api::kind::{Hooks, Kind};
 use skiff_api::object::Object;
+use skiff_api::view::Resource;
+
+pub const RESOURCE: Resource =
+    Resource::of("authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview")
+        .cluster();
 
 pub fn kind() -> Kind {
-    let schema = "io.k8s.api.authorization.v1.SubjectAccessReview";
-    let plural = "subjectaccessreviews";
-    let kind = Kind::new("authorization.k8s.io/v1", "SubjectAccessReview", plural, schema);
+    let kind = Kind::new(RESOURCE);
     question(kind, Hooks { validate, ..Hooks::NONE })
 }
 

@@ -5,6 +5,9 @@ use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Hooks, Kind, age_column, column, name_column};
 use skiff_api::names;
 use skiff_api::object::Object;
+use skiff_api::view::Resource;
+
+pub const RESOURCE: Resource = Resource::of("coordination.k8s.io", "v1", "leases", "Lease");
 
 pub fn kind() -> Kind {
     Kind {
@@ -12,7 +15,7 @@ pub fn kind() -> Kind {
         conditional: true,
         creates_on_update: true,
         hooks: Hooks { prepare, validate, ..Hooks::NONE },
-        ..Kind::new("coordination.k8s.io/v1", "Lease", "leases", "io.k8s.api.coordination.v1.Lease")
+        ..Kind::new(RESOURCE)
     }
 }
 

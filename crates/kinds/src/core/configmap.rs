@@ -7,6 +7,9 @@ use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Hooks, Kind, age_column, column, name_column};
 use skiff_api::names;
 use skiff_api::object::Object;
+use skiff_api::view::Resource;
+
+pub const RESOURCE: Resource = Resource::core("configmaps", "ConfigMap");
 
 /// All keys and values together: what fits into a store record of upstream.
 pub const DATA_MOST: usize = 1024 * 1024;
@@ -16,7 +19,7 @@ pub fn kind() -> Kind {
         short: vec!["cm".into()],
         columns: vec![name_column(), column("Data", Cell::With(count)), age_column()],
         hooks: Hooks { validate, ..Hooks::NONE },
-        ..Kind::new("v1", "ConfigMap", "configmaps", "io.k8s.api.core.v1.ConfigMap")
+        ..Kind::new(RESOURCE)
     }
 }
 

@@ -8,6 +8,9 @@ use skiff_api::jsonpath::age;
 use skiff_api::kind::{Cell, Column, Hooks, Kind, column, wide};
 use skiff_api::names;
 use skiff_api::object::Object;
+use skiff_api::view::Resource;
+
+pub const RESOURCE: Resource = Resource::core("events", "Event");
 
 const TEXT_MOST: usize = 128;
 const NOTE_MOST: usize = 1024;
@@ -31,10 +34,11 @@ pub fn kind() -> Kind {
     Kind {
         short: vec!["ev".into()],
         creates_on_update: true,
+        converts_fields: true,
         selectable: SELECTABLE.map(Into::into).into(),
         columns: columns(),
         hooks: Hooks { validate, fields: Some(fields), ..Hooks::NONE },
-        ..Kind::new("v1", "Event", "events", "io.k8s.api.core.v1.Event")
+        ..Kind::new(RESOURCE)
     }
 }
 

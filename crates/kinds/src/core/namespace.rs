@@ -3,11 +3,13 @@
 use serde_json::{Value, json};
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{
-    Cell, Does, Hooks, Kind, NameRule, Scope, Subresource, Verb, age_column, column, name_column,
-    status,
+    Cell, Does, Hooks, Kind, NameRule, Subresource, Verb, age_column, column, name_column, status,
 };
 use skiff_api::object::Object;
+use skiff_api::view::Resource;
 use skiff_api::{meta, names};
+
+pub const RESOURCE: Resource = Resource::core("namespaces", "Namespace").cluster();
 
 /// The label that carries the name, so that selectors can find a namespace by it (KEP-2161).
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
@@ -15,8 +17,8 @@ const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 pub fn kind() -> Kind {
     Kind {
         short: vec!["ns".into()],
-        scope: Scope::Cluster,
         name_rule: NameRule::Label,
+        converts_fields: true,
         selectable: vec!["status.phase".into()],
         verbs: &[
             Verb::Create,
@@ -33,13 +35,21 @@ pub fn kind() -> Kind {
             column("Status", Cell::Path("status.phase".into())),
             age_column(),
         ],
-        hooks: Hooks { default, prepare, validate, validate_part, ..Hooks::NONE },
-        ..Kind::new("v1", "Namespace", "namespaces", "io.k8s.api.core.v1.Namespace")
+        hooks: Hooks {
+            default,
+            prepare,
+            validate,
+            validate_part,
+            deleting,
+            held: |namespace| !namespace.list("spec.finalizers").is_empty(),
+            ..Hooks::NONE
+        },
+        ..Kind::new(RESOURCE)
     }
 }
 
 fn finalize() -> Subresource {
-    let does = Does::Part { part: &["spec.finalizers"], keeps: &[] };
+    let does = Does::Part { part: &["metadata", "spec.finalizers"], keeps: &[] };
     Subresource { name: "finalize".into(), does, verbs: &[Verb::Update], body: None }
 }
 
@@ -68,6 +78,12 @@ fn prepare(new: &mut Object, old: Option<&Object>) {
             new.copy_from(old, "spec.finalizers");
         }
     }
+}
+
+/// What the first delete says. No grace is shown: it takes as long as it takes.
+fn deleting(namespace: &mut Object) {
+    namespace.remove("metadata.deletionGracePeriodSeconds");
+    namespace.set("status.phase", "Terminating");
 }
 
 fn validate(new: &Object, old: Option<&Object>, errors: &mut Errors) {

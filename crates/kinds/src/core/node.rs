@@ -3,12 +3,15 @@
 use serde_json::{Value, json};
 use skiff_api::errors::{Errors, Path, Sort};
 use skiff_api::kind::{
-    Cell, Hooks, Kind, Scope, Subresource, Verb, age_column, column, connect, name_column, status,
+    Cell, Connect, Hooks, Kind, Proxied, Verb, age_column, column, connect, name_column, status,
     wide,
 };
 use skiff_api::object::{Object, at};
 use skiff_api::quantity::Quantity;
+use skiff_api::view::Resource;
 use skiff_api::{ip, names};
+
+pub const RESOURCE: Resource = Resource::core("nodes", "Node").cluster();
 
 const ROLE_PREFIX: &str = "node-role.kubernetes.io/";
 const ROLE: &str = "kubernetes.io/role";
@@ -17,9 +20,12 @@ const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
 pub fn kind() -> Kind {
     Kind {
         short: vec!["no".into()],
-        scope: Scope::Cluster,
+        converts_fields: true,
         selectable: vec!["spec.unschedulable".into()],
-        subresources: vec![proxy(), status()],
+        subresources: vec![
+            connect("proxy", Connect::Proxy(Proxied::Node), Verb::PROXY, "NodeProxyOptions"),
+            status(),
+        ],
         columns: vec![
             name_column(),
             column("Status", Cell::With(|node, _| ready(node).into())),
@@ -45,13 +51,8 @@ pub fn kind() -> Kind {
             fields: Some(fields),
             ..Hooks::NONE
         },
-        ..Kind::new("v1", "Node", "nodes", "io.k8s.api.core.v1.Node")
+        ..Kind::new(RESOURCE)
     }
-}
-
-fn proxy() -> Subresource {
-    let verbs = &[Verb::Create, Verb::Delete, Verb::Get, Verb::Patch, Verb::Update];
-    connect("proxy", verbs, "NodeProxyOptions")
 }
 
 fn ready(node: &Object) -> String {

@@ -7,6 +7,9 @@ use serde_json::Value;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Hooks, Kind, age_column, column, name_column};
 use skiff_api::object::Object;
+use skiff_api::view::Resource;
+
+pub const RESOURCE: Resource = Resource::core("secrets", "Secret");
 
 pub fn kind() -> Kind {
     Kind {
@@ -16,9 +19,10 @@ pub fn kind() -> Kind {
             column("Data", Cell::With(|secret, _| secret.map("data").len().into())),
             age_column(),
         ],
+        converts_fields: true,
         selectable: vec!["type".into()],
         hooks: Hooks { default, validate, ..Hooks::NONE },
-        ..Kind::new("v1", "Secret", "secrets", "io.k8s.api.core.v1.Secret")
+        ..Kind::new(RESOURCE)
     }
 }
 

@@ -4,7 +4,11 @@ use serde_json::Value;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Hooks, Kind, age_column, column, name_column};
 use skiff_api::object::{Object, at};
+use skiff_api::view::Resource;
 use skiff_api::{ip, names};
+
+pub const RESOURCE: Resource =
+    Resource::of("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice");
 
 /// Limits of the API (discovery.k8s.io/v1).
 const ENDPOINTS_MOST: usize = 1000;
@@ -25,12 +29,7 @@ pub fn kind() -> Kind {
             age_column(),
         ],
         hooks: Hooks { default, prepare, validate, warn, generation: Some(changed), ..Hooks::NONE },
-        ..Kind::new(
-            "discovery.k8s.io/v1",
-            "EndpointSlice",
-            "endpointslices",
-            "io.k8s.api.discovery.v1.EndpointSlice",
-        )
+        ..Kind::new(RESOURCE)
     }
 }
 

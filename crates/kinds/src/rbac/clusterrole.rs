@@ -5,18 +5,20 @@
 use super::{list, plain_columns, text, validate_rules, validate_verbs};
 use serde_json::Value;
 use skiff_api::errors::{Errors, Path};
-use skiff_api::kind::{Hooks, Kind, NameRule, Scope};
+use skiff_api::kind::{Hooks, Kind, NameRule};
 use skiff_api::names;
 use skiff_api::object::{Object, at, texts};
+use skiff_api::view::Resource;
+
+pub const RESOURCE: Resource =
+    Resource::of("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole").cluster();
 
 pub fn kind() -> Kind {
-    let schema = "io.k8s.api.rbac.v1.ClusterRole";
     Kind {
-        scope: Scope::Cluster,
         name_rule: NameRule::Segment,
         columns: plain_columns(),
         hooks: Hooks { validate, ..Hooks::NONE },
-        ..Kind::new("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles", schema)
+        ..Kind::new(RESOURCE)
     }
 }
 

@@ -4,8 +4,12 @@
 
 use serde_json::Value;
 use skiff_api::errors::{Errors, Path};
-use skiff_api::kind::{Cell, Column, Hooks, Kind, Scope, age_column, column, name_column, number};
+use skiff_api::kind::{Cell, Column, Hooks, Kind, age_column, column, name_column, number};
 use skiff_api::object::Object;
+use skiff_api::view::Resource;
+
+pub const RESOURCE: Resource =
+    Resource::of("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass").cluster();
 
 /// Above this, priorities are the system's.
 pub const USER_MOST: i64 = 1_000_000_000;
@@ -27,7 +31,6 @@ pub const SYSTEM: [(&str, i64, &str); 2] = [
 
 pub fn kind() -> Kind {
     Kind {
-        scope: Scope::Cluster,
         short: vec!["pc".into()],
         columns: vec![
             name_column(),
@@ -49,12 +52,7 @@ pub fn kind() -> Kind {
             fields: Some(fields),
             ..Hooks::NONE
         },
-        ..Kind::new(
-            "scheduling.k8s.io/v1",
-            "PriorityClass",
-            "priorityclasses",
-            "io.k8s.api.scheduling.v1.PriorityClass",
-        )
+        ..Kind::new(RESOURCE)
     }
 }
 

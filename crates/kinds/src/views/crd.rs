@@ -48,13 +48,7 @@ pub struct CrdCondition {
 }
 
 impl View for CustomResourceDefinition {
-    const RESOURCE: Resource = Resource::of(
-        "apiextensions.k8s.io",
-        "v1",
-        "customresourcedefinitions",
-        "CustomResourceDefinition",
-    )
-    .cluster();
+    const RESOURCE: Resource = crate::apiextensions::customresourcedefinition::RESOURCE;
     fn meta(&self) -> &Meta {
         &self.metadata
     }

@@ -15,6 +15,7 @@ use http::StatusCode;
 use serde_json::json;
 use skiff_api::Status;
 use skiff_api::errors::Errors;
+use skiff_api::kind::Act;
 use skiff_api::object::Object;
 use skiff_api::schema::emit;
 use skiff_api::status::About;
@@ -43,22 +44,21 @@ pub async fn create(server: &Arc<Server>, request: &Request) -> Result<Answer, S
 }
 
 /// A create of an entry below an object that does one thing: admit, then act.
-pub async fn act(server: &Arc<Server>, request: &Request) -> Result<Answer, Status> {
+pub async fn act(server: &Arc<Server>, request: &Request, act: Act) -> Result<Answer, Status> {
     let (incoming, mut body) = read(request)?;
     fill_namespace(request, &mut body)?;
     let attributes = Attributes::of(request, true, &request.resource.name);
     admission::mutate(server, &attributes, &mut body, None).await?;
     admission::validate(server, &attributes, &body, None).await?;
-    match (&*request.kind.plural, &*request.resource.subresource) {
-        ("serviceaccounts", "token") => {
+    match act {
+        Act::IssueToken => {
             tokenrequest::default(&mut body);
             incoming.own_fields(server, request, &mut body, None)?;
             let answer = token::issue(server, request, body)?;
             Ok(Answer::json(StatusCode::CREATED, answer.value()))
         }
-        ("pods", "binding") => binding::bind(server, request, body).await,
-        ("pods", "eviction") => eviction::evict(server, request, body).await,
-        _ => Err(Status::no_such_path()),
+        Act::Bind => binding::bind(server, request, body).await,
+        Act::Evict => eviction::evict(server, request, body).await,
     }
 }
 

@@ -21,7 +21,7 @@ use crate::Server;
 use crate::authorize::Attributes;
 use crate::request::Request;
 use skiff_api::Status;
-use skiff_api::kind::Verb;
+use skiff_api::kind::{Connect, Verb};
 use skiff_api::wire::{Answer, Call};
 use std::sync::Arc;
 
@@ -31,19 +31,22 @@ pub use dial::Nodes;
 pub async fn connect(
     server: &Arc<Server>,
     request: &Request,
+    to: Connect,
     mut call: Call,
 ) -> Result<Answer, Status> {
     // From here on the request may leave this server, and the proof of who sent it must not.
     crate::identity::authenticate::forget(&mut call.headers);
-    if matches!(&*request.resource.subresource, "exec" | "attach" | "portforward") {
-        may_create(server, request).await?;
-    }
-    match (&*request.kind.plural, &*request.resource.subresource) {
-        ("pods", "log") => log::log(server, request, call).await,
-        ("pods", "exec" | "attach") => stream::remote(server, request, call).await,
-        ("pods", "portforward") => stream::forward(server, request, call).await,
-        ("pods" | "services" | "nodes", "proxy") => proxy::proxy(server, request, call).await,
-        (_, other) => Err(Status::unavailable(format!("{other} leads nowhere"))),
+    match to {
+        Connect::Log => log::log(server, request, call).await,
+        Connect::Remote => {
+            may_create(server, request).await?;
+            stream::remote(server, request, call).await
+        }
+        Connect::PortForward => {
+            may_create(server, request).await?;
+            stream::forward(server, request, call).await
+        }
+        Connect::Proxy(what) => proxy::proxy(server, request, what, call).await,
     }
 }
 

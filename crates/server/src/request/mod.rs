@@ -4,7 +4,7 @@ pub(crate) mod codec;
 pub mod url;
 
 use crate::render::accept::Accept;
-use crate::request::url::{Query, Resource};
+use crate::request::url::{Query, RequestInfo};
 use skiff_api::Status;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Kind, Verb};
@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 pub struct Request {
     pub user: User,
     pub verb: Verb,
-    pub resource: Resource,
+    pub resource: RequestInfo,
     pub kind: Arc<Kind>,
     pub registry: Arc<Registry>,
     pub query: Query,

@@ -239,11 +239,7 @@ fn keep_other_parts(request: &Request, new: &mut Object, old: Option<&Object>) {
     match (entry.map(|e| &e.does), old) {
         (Some(Does::Part { part, keeps }), Some(old)) => {
             let mut kept = old.clone();
-            if !kind.is_custom() {
-                kept.copy_from(new, "metadata");
-            }
-            kept.copy_from(new, "metadata.managedFields");
-            for path in *part {
+            for path in part.iter().chain(&["metadata.managedFields"]) {
                 kept.copy_from(new, path);
             }
             for path in *keeps {
@@ -281,9 +277,12 @@ fn validate(request: &Request, new: &Object, old: Option<&Object>) -> Result<(),
         Some(old) => meta::validate_update(new, old, &mut errors),
     }
     codec::validate(kind, &request.resource.subresource, new, old, &mut errors);
-    match (&*request.resource.subresource, old) {
-        ("" | "scale", _) | (_, None) => (kind.hooks.validate)(new, old, &mut errors),
-        (part, Some(old)) => (kind.hooks.validate_part)(part, new, old, &mut errors),
+    let entry = kind.subresource(&request.resource.subresource);
+    match (entry.map(|entry| (&entry.does, &entry.name)), old) {
+        (Some((Does::Part { .. }, part)), Some(old)) => {
+            (kind.hooks.validate_part)(part, new, old, &mut errors);
+        }
+        _ => (kind.hooks.validate)(new, old, &mut errors),
     }
     if errors.is_empty() {
         return Ok(());
