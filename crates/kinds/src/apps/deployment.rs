@@ -2,8 +2,9 @@
 
 use super::template;
 use crate::core::pod;
-use crate::core::pod::validate::{internal, words::*};
+use crate::core::pod::validate::internal;
 use serde_json::Value;
+use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Hooks, Kind, age_column, column, name_column, scale, status};
 use skiff_api::object::{Object, at};

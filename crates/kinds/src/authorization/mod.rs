@@ -9,9 +9,9 @@ pub mod subjectaccessreview;
 
 use super::rbac::plain_columns;
 use serde_json::{Map, Value, json};
+use skiff_api::check;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Backend, Hooks, Kind, Verb};
-use skiff_api::names;
 use skiff_api::object::{Object, at};
 
 /// A kind of question.
@@ -82,9 +82,7 @@ fn validate_requirement(path: &Path, requirement: &Value, label: bool, errors: &
         _ => {}
     }
     if label {
-        for why in names::qualified(text("key")) {
-            errors.invalid(&path.child("key"), text("key"), &why);
-        }
+        check::qualified(&path.child("key"), text("key"), errors);
     } else if text("key").is_empty() {
         errors.required(&path.child("key"), "must be specified");
     }

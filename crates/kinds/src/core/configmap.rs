@@ -3,6 +3,7 @@
 //! The exemplar of a simple kind: its value, then one function for each hook that it has.
 
 use serde_json::Value;
+use skiff_api::check;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Hooks, Kind, age_column, column, name_column};
 use skiff_api::names;
@@ -72,9 +73,7 @@ pub fn validate_immutable(
 
 /// A key becomes a file name: the rule that Secret and the volumes share.
 pub fn validate_key(path: &Path, key: &str, errors: &mut Errors) {
-    for why in key_problems(key) {
-        errors.invalid(path, key, &why);
-    }
+    check::refuse(path, key, key_problems(key), errors);
 }
 
 /// What is wrong with a key of a ConfigMap or Secret.

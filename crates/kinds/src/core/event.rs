@@ -3,10 +3,10 @@
 //! The stored form of events. `events.k8s.io` shows the same objects under other field names.
 
 use serde_json::Value;
+use skiff_api::check;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::jsonpath::age;
 use skiff_api::kind::{Cell, Column, Hooks, Kind, column, wide};
-use skiff_api::names;
 use skiff_api::object::Object;
 use skiff_api::view::Resource;
 
@@ -142,9 +142,7 @@ pub fn validate_stored(event: &Object, controller: &str, errors: &mut Errors) {
     if name.is_empty() {
         errors.required(&path, "");
     }
-    for why in names::qualified(name) {
-        errors.invalid(&path, name, &why);
-    }
+    check::qualified(&path, name, errors);
     for (field, most) in
         [("reportingInstance", TEXT_MOST), ("action", TEXT_MOST), ("reason", TEXT_MOST)]
     {

@@ -1,13 +1,14 @@
 //! Namespace: a scope for names, whose deletion takes everything in it along (API reference: cluster-resources).
 
 use serde_json::{Value, json};
+use skiff_api::check;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{
     Cell, Does, Hooks, Kind, NameRule, Subresource, Verb, age_column, column, name_column, status,
 };
+use skiff_api::meta;
 use skiff_api::object::Object;
 use skiff_api::view::Resource;
-use skiff_api::{meta, names};
 
 pub const RESOURCE: Resource = Resource::core("namespaces", "Namespace").cluster();
 
@@ -107,7 +108,7 @@ fn finalizers(
     let path = Path::new("spec.finalizers");
     for (index, finalizer) in new.list("spec.finalizers").iter().enumerate() {
         let (here, text) = (place(&path, index), finalizer.as_str().unwrap_or(""));
-        names::qualified(text).iter().for_each(|why| errors.invalid(&here, text, why));
+        check::qualified(&here, text, errors);
         meta::validate_known_finalizer(&here, text, errors);
     }
 }

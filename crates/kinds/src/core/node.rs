@@ -1,7 +1,8 @@
 //! Node: a machine that runs pods (API reference: cluster-resources).
 
 use serde_json::{Value, json};
-use skiff_api::errors::{Errors, Path, Sort};
+use skiff_api::check;
+use skiff_api::errors::{ErrorType, Errors, Path};
 use skiff_api::kind::{
     Cell, Connect, Hooks, Kind, Proxied, Verb, age_column, column, connect, name_column, status,
     wide,
@@ -200,18 +201,12 @@ fn validate_taints(taints: &[Value], errors: &mut Errors) {
     for (index, taint) in taints.iter().enumerate() {
         let path = path.index(index);
         let text = |field| at(taint, field).and_then(Value::as_str).unwrap_or("");
-        for why in names::qualified(text("key")) {
-            errors.invalid(&path.child("key"), text("key"), &why);
-        }
+        check::qualified(&path.child("key"), text("key"), errors);
         let wrong = names::label_value(text("value"));
         if !wrong.is_empty() {
             errors.invalid(&path.child("value"), text("value"), &wrong.join(";"));
         }
-        match text("effect") {
-            "" => errors.required(&path.child("effect"), ""),
-            effect if EFFECTS.contains(&effect) => {}
-            other => errors.not_supported(&path.child("effect"), other, &EFFECTS),
-        }
+        check::one_of(&path.child("effect"), text("effect"), &EFFECTS, errors);
         let identity = (text("key"), text("effect"));
         if seen.contains(&identity) {
             let shown = |field| skiff_api::errors::show(&text(field).into());
@@ -223,7 +218,7 @@ fn validate_taints(taints: &[Value], errors: &mut Errors) {
                 shown("value"),
                 shown("effect")
             );
-            errors.push(Sort::Duplicate, &path, body);
+            errors.push(ErrorType::Duplicate, &path, body);
         } else {
             seen.push(identity);
         }

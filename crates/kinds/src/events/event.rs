@@ -136,7 +136,7 @@ fn validate_update(new: &Object, old: &Object, errors: &mut Errors) {
             let name = if field == "reportingComponent" { "reportingController" } else { field };
             let value = new.at(field).cloned().unwrap_or(Value::Null);
             let body = format!("Invalid value: {}: field is immutable", show(&value));
-            errors.push(skiff_api::errors::Sort::Invalid, &Path::new(name), body);
+            errors.push(skiff_api::errors::ErrorType::Invalid, &Path::new(name), body);
         }
     }
 }

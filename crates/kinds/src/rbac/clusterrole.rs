@@ -2,12 +2,13 @@
 //! cluster roles, chosen by their labels (API reference: authorization-resources). The gathering is
 //! a loop's.
 
-use super::{list, plain_columns, text, validate_rules, validate_verbs};
+use super::{plain_columns, validate_rules, validate_verbs};
 use serde_json::Value;
+use skiff_api::check;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Hooks, Kind, NameRule};
 use skiff_api::names;
-use skiff_api::object::{Object, at, texts};
+use skiff_api::object::{Object, at, list, text, texts};
 use skiff_api::view::Resource;
 
 pub const RESOURCE: Resource =
@@ -43,12 +44,8 @@ fn validate_selector(path: &Path, selector: &Value, errors: &mut Errors) {
     let labels = path.child("matchLabels");
     if let Some(map) = at(selector, "matchLabels").and_then(Value::as_object) {
         for (key, value) in texts(map) {
-            for why in names::qualified(key) {
-                found.invalid(&labels, key, &why);
-            }
-            for why in names::label_value(value) {
-                found.invalid(&labels.key(key), value, &why);
-            }
+            check::qualified(&labels, key, &mut found);
+            check::refuse(&labels.key(key), value, names::label_value(value), &mut found);
         }
     }
     let expressions = path.child("matchExpressions");
@@ -69,13 +66,9 @@ fn validate_selector(path: &Path, selector: &Value, errors: &mut Errors) {
                 found.invalid(&here.child("operator"), other, "not a valid selector operator");
             }
         }
-        for why in names::qualified(text(expression, "key")) {
-            found.invalid(&here.child("key"), text(expression, "key"), &why);
-        }
+        check::qualified(&here.child("key"), text(expression, "key"), &mut found);
         for (index, value) in given.iter().filter_map(Value::as_str).enumerate() {
-            for why in names::label_value(value) {
-                found.invalid(&values.index(index), value, &why);
-            }
+            check::refuse(&values.index(index), value, names::label_value(value), &mut found);
         }
     }
     if !found.is_empty() {

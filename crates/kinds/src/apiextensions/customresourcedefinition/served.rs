@@ -7,7 +7,7 @@ use skiff_api::kind::{
     Cell, Column, Custom, Does, Hooks, Kind, Manner, ScalePaths, Scope, Subresource, Verb,
     name_column, status,
 };
-use skiff_api::object::{Object, at};
+use skiff_api::object::{Object, at, text};
 use skiff_api::schema::crd::{from_crd, without_schema};
 use skiff_api::schema::{Node, Ref, Shape, Struct};
 use std::sync::Arc;
@@ -29,10 +29,6 @@ pub fn kinds(crd: &Object) -> Result<Vec<Arc<Kind>>, String> {
         faces.push(Arc::new(face(crd, version, index.min(FACES_MOST - 1))?));
     }
     Ok(faces)
-}
-
-fn text<'a>(value: &'a Value, path: &str) -> &'a str {
-    at(value, path).and_then(Value::as_str).unwrap_or("")
 }
 
 fn face(crd: &Object, version: &Value, index: usize) -> Result<Kind, String> {
