@@ -12,4 +12,4 @@ mod runner;
 pub use changes::{Change, Changes, Tell};
 pub use controllers::LOOPS;
 pub use controllers::lasting::Wanted;
-pub use runner::{Context, Loop, Next, On, Runner, Settings};
+pub use runner::{ClusterFacts, Context, Loop, Next, On, Runner};
