@@ -66,8 +66,8 @@ pub struct Kinds(Arc<watch::Sender<Arc<Registry>>>);
 
 impl Kinds {
     /// The built-in kinds alone: these.
-    pub fn builtin(kinds: &[fn() -> Kind]) -> Kinds {
-        let kinds = kinds.iter().map(|kind| Arc::new(kind())).collect();
+    pub fn builtin(kinds: &[&[fn() -> Kind]]) -> Kinds {
+        let kinds = kinds.concat().iter().map(|kind| Arc::new(kind())).collect();
         Kinds(Arc::new(watch::Sender::new(Arc::new(Registry::new(kinds, 1)))))
     }
 

@@ -14,6 +14,14 @@ use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Backend, Hooks, Kind, Verb};
 use skiff_api::object::{Object, at};
 
+/// The kinds of the group, by name.
+pub const KINDS: &[fn() -> Kind] = &[
+    localsubjectaccessreview::kind,
+    selfsubjectaccessreview::kind,
+    selfsubjectrulesreview::kind,
+    subjectaccessreview::kind,
+];
+
 /// A kind of question.
 pub(crate) fn question(kind: Kind, hooks: Hooks) -> Kind {
     Kind {

@@ -93,16 +93,44 @@ fn prepare(new: &mut Object, old: Option<&Object>) {
 }
 
 fn validate(new: &Object, old: Option<&Object>, errors: &mut Errors) {
-    let (path, type_) = (Path::new("addressType"), new.text("addressType"));
-    check::one_of(&path, type_, &["FQDN", "IPv4", "IPv6"], errors);
     validate_ports(new.list("ports"), errors);
-    if old.is_none_or(|old| old.at("endpoints") != new.at("endpoints")) {
-        validate_endpoints(new.list("endpoints"), type_, errors);
+    let endpoints = new.list("endpoints");
+    let changed = old.is_none_or(|old| old.at("endpoints") != new.at("endpoints"));
+    if changed {
+        validate_endpoints(endpoints, new.text("addressType"), errors);
     }
-    if let Some(old) = old
-        && old.at("addressType") != new.at("addressType")
-    {
-        errors.invalid(&path, Value::Null, "field is immutable");
+    validate_type(new, old, errors);
+    if changed {
+        validate_counts(endpoints, errors);
+    }
+}
+
+/// What the API's declarations demand of the type; said after everything that is checked by hand. A type that changes is
+/// no more looked at.
+fn validate_type(new: &Object, old: Option<&Object>, errors: &mut Errors) {
+    let (path, type_) = (Path::new("addressType"), new.text("addressType"));
+    match old {
+        None => check::one_of(&path, type_, &["FQDN", "IPv4", "IPv6"], errors),
+        Some(old) if old.text("addressType") != type_ => {
+            if type_.is_empty() {
+                errors.required(&path, "");
+            }
+            errors.invalid(&path, Value::Null, "field is immutable");
+        }
+        Some(_) => {}
+    }
+}
+
+/// What they demand of the number of addresses.
+fn validate_counts(endpoints: &[Value], errors: &mut Errors) {
+    let path = Path::new("endpoints");
+    for (index, endpoint) in endpoints.iter().enumerate() {
+        let (path, count) = (path.index(index), list(endpoint, "addresses").len());
+        let path = path.child("addresses");
+        if count == 0 {
+            errors.required(&path, "");
+        }
+        check::at_most(&path, count, ADDRESSES_MOST, errors);
     }
 }
 
@@ -152,12 +180,7 @@ fn validate_endpoints(endpoints: &[Value], type_: &str, errors: &mut Errors) {
 }
 
 fn validate_addresses(path: &Path, endpoint: &Value, type_: &str, errors: &mut Errors) {
-    let addresses = list(endpoint, "addresses");
-    if addresses.is_empty() {
-        errors.required(path, "");
-    }
-    check::at_most(path, addresses.len(), ADDRESSES_MOST, errors);
-    for (index, address) in addresses.iter().enumerate() {
+    for (index, address) in list(endpoint, "addresses").iter().enumerate() {
         let (text, at) = (address.as_str().unwrap_or(""), path.index(index));
         match (type_, ip::parse(text)) {
             ("FQDN", _) => names::fully_qualified(&at, text, errors),
@@ -245,7 +268,10 @@ mod tests {
         validate(&Object::new(slice), None, &mut errors);
         let text = errors.text();
         assert!(text.contains("endpoints[0].addresses: Invalid value: \"::1\": must be an IPv4"));
-        assert!(text.contains("endpoints[1].addresses: Required value"));
+        assert!(
+            text.ends_with("endpoints[1].addresses: Required value]"),
+            "declared ones come last"
+        );
         assert!(
             text.contains("endpoints[2].addresses[0]: Invalid value: \"x\": must be a valid IP")
         );

@@ -10,9 +10,13 @@ pub mod rolebinding;
 use serde_json::{Value, json};
 use skiff_api::check;
 use skiff_api::errors::{Errors, Path};
-use skiff_api::kind::{Cell, Column, age_column, column, name_column, wide};
+use skiff_api::kind::{Cell, Column, Kind, age_column, column, name_column, wide};
 use skiff_api::names;
 use skiff_api::object::{Object, list, text};
+
+/// The kinds of the group, by name.
+pub const KINDS: &[fn() -> Kind] =
+    &[clusterrole::kind, clusterrolebinding::kind, role::kind, rolebinding::kind];
 
 pub const GROUP: &str = "rbac.authorization.k8s.io";
 
