@@ -344,10 +344,25 @@ pub enum NameRule {
 pub enum Backend {
     /// In the store.
     Stored,
-    /// Nowhere: a create is answered at once (reviews).
-    Answered,
+    /// Nowhere: a create is answered at once.
+    Answered(Review),
     /// Nowhere: a create is one of this entry of an object that the body names.
     Entry { of: Resource, name: &'static str },
+}
+
+/// The questions that are answered at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Review {
+    /// Who am I?
+    Identity,
+    /// Whose token is this?
+    Token,
+    /// May I?
+    OwnAccess,
+    /// May they?
+    Access,
+    /// What may I?
+    OwnRules,
 }
 
 /// What a kind that came from a CustomResourceDefinition has besides.

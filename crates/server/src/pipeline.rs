@@ -235,8 +235,8 @@ async fn bracket(server: &Arc<Server>, request: &Request, call: Call) -> Result<
     if !kind.verbs.contains(&request.verb) {
         return Err(Status::method_not_allowed());
     }
-    if kind.backend == Backend::Answered {
-        return crate::answered::create(server, request).await;
+    if let Backend::Answered(review) = kind.backend {
+        return crate::answered::create(server, request, review).await;
     }
     match request.verb {
         Verb::Get => crate::read::get(server, request).await,

@@ -1,7 +1,7 @@
 //! SelfSubjectReview: who am I? `kubectl auth whoami` (API reference: authentication-resources).
 
 use crate::authorization::question;
-use skiff_api::kind::{Hooks, Kind};
+use skiff_api::kind::{Hooks, Kind, Review};
 use skiff_api::view::Resource;
 
 pub const RESOURCE: Resource =
@@ -9,6 +9,5 @@ pub const RESOURCE: Resource =
         .cluster();
 
 pub fn kind() -> Kind {
-    let kind = Kind::new(RESOURCE);
-    question(kind, Hooks::NONE)
+    question(RESOURCE, Review::Identity, Hooks::NONE)
 }

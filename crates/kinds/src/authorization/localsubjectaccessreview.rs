@@ -4,7 +4,7 @@
 use super::{question, validate_metadata, validate_selectors, validate_spec, validate_subject};
 use serde_json::{Value, json};
 use skiff_api::errors::{Errors, Path};
-use skiff_api::kind::{Hooks, Kind};
+use skiff_api::kind::{Hooks, Kind, Review};
 use skiff_api::object::{Object, at};
 use skiff_api::view::Resource;
 
@@ -16,8 +16,7 @@ pub const RESOURCE: Resource = Resource::of(
 );
 
 pub fn kind() -> Kind {
-    let kind = Kind::new(RESOURCE);
-    question(kind, Hooks { validate, ..Hooks::NONE })
+    question(RESOURCE, Review::Access, Hooks { validate, ..Hooks::NONE })
 }
 
 pub(super) fn validate(new: &Object, _: Option<&Object>, errors: &mut Errors) {

@@ -11,8 +11,9 @@ use super::rbac::plain_columns;
 use serde_json::{Map, Value, json};
 use skiff_api::check;
 use skiff_api::errors::{Errors, Path};
-use skiff_api::kind::{Backend, Hooks, Kind, Verb};
+use skiff_api::kind::{Backend, Hooks, Kind, Review, Verb};
 use skiff_api::object::{Object, at};
+use skiff_api::view::Resource;
 
 /// The kinds of the group, by name.
 pub const KINDS: &[fn() -> Kind] = &[
@@ -23,13 +24,13 @@ pub const KINDS: &[fn() -> Kind] = &[
 ];
 
 /// A kind of question.
-pub(crate) fn question(kind: Kind, hooks: Hooks) -> Kind {
+pub(crate) fn question(resource: Resource, review: Review, hooks: Hooks) -> Kind {
     Kind {
-        backend: Backend::Answered,
+        backend: Backend::Answered(review),
         verbs: Verb::CREATE,
         columns: plain_columns(),
         hooks,
-        ..kind
+        ..Kind::new(resource)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::{question, validate_metadata, validate_selectors, validate_spec};
 use skiff_api::errors::Errors;
-use skiff_api::kind::{Hooks, Kind};
+use skiff_api::kind::{Hooks, Kind, Review};
 use skiff_api::object::Object;
 use skiff_api::view::Resource;
 
@@ -16,8 +16,7 @@ pub const RESOURCE: Resource = Resource::of(
 .cluster();
 
 pub fn kind() -> Kind {
-    let kind = Kind::new(RESOURCE);
-    question(kind, Hooks { validate, ..Hooks::NONE })
+    question(RESOURCE, Review::OwnAccess, Hooks { validate, ..Hooks::NONE })
 }
 
 pub(super) fn validate(new: &Object, _: Option<&Object>, errors: &mut Errors) {

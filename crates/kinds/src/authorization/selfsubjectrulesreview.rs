@@ -2,7 +2,7 @@
 //! reference: authorization-resources). A help for showing, not for deciding.
 
 use super::question;
-use skiff_api::kind::{Hooks, Kind};
+use skiff_api::kind::{Hooks, Kind, Review};
 use skiff_api::view::Resource;
 
 pub const RESOURCE: Resource =
@@ -10,6 +10,5 @@ pub const RESOURCE: Resource =
         .cluster();
 
 pub fn kind() -> Kind {
-    let kind = Kind::new(RESOURCE);
-    question(kind, Hooks::NONE)
+    question(RESOURCE, Review::OwnRules, Hooks::NONE)
 }

@@ -15,7 +15,7 @@ use http::StatusCode;
 use serde_json::json;
 use skiff_api::Status;
 use skiff_api::errors::Errors;
-use skiff_api::kind::Act;
+use skiff_api::kind::{Act, Review};
 use skiff_api::object::Object;
 use skiff_api::schema::emit;
 use skiff_api::status::About;
@@ -24,7 +24,11 @@ use skiff_kinds::authentication::tokenrequest;
 use std::sync::Arc;
 
 /// A create of a kind that is answered.
-pub async fn create(server: &Arc<Server>, request: &Request) -> Result<Answer, Status> {
+pub async fn create(
+    server: &Arc<Server>,
+    request: &Request,
+    review: Review,
+) -> Result<Answer, Status> {
     let (incoming, mut body) = read(request)?;
     let kind = &request.kind;
     if kind.namespaced() {
@@ -38,7 +42,7 @@ pub async fn create(server: &Arc<Server>, request: &Request) -> Result<Answer, S
         // The kind is not named in the refusal of a question; its group is.
         return Err(Status::invalid(About { group: &kind.group, resource: "" }, "", &errors));
     }
-    let mut answer = reviews::answer(server, request, body).await?;
+    let mut answer = reviews::answer(server, request, review, body).await?;
     emit::emit(answer.value_mut(), &kind.schema);
     Ok(Answer::json(StatusCode::CREATED, answer.value()))
 }

@@ -26,7 +26,8 @@ pub fn encode(server: &Arc<Server>, request: &Request, answer: Answer) -> Result
     if request.accept.view == View::Whole && request.accept.format == Format::Json {
         return Ok(answer);
     }
-    if request.accept.view == View::Table && request.kind.backend == Backend::Answered {
+    let answered = matches!(request.kind.backend, Backend::Answered(_));
+    if request.accept.view == View::Table && answered {
         return Err(Status::not_acceptable());
     }
     let Answer { status, headers, body } = answer;
