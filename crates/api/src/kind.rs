@@ -96,7 +96,7 @@ impl Subresource {
 /// What an entry below an object does.
 #[derive(Debug, Clone)]
 pub enum Does {
-    /// Reads the parent and writes these parts of it (`metadata`, `status`): all else stays as it is, but who owns it.
+    /// Reads the parent and writes these parts of it (`metadata`, `status`); all else stays as it is.
     Part { part: &'static [&'static str], keeps: &'static [&'static str] },
     /// Shows the parent as autoscaling/v1 Scale.
     Scale(ScalePaths),

@@ -239,7 +239,7 @@ fn keep_other_parts(request: &Request, new: &mut Object, old: Option<&Object>) {
     match (entry.map(|e| &e.does), old) {
         (Some(Does::Part { part, keeps }), Some(old)) => {
             let mut kept = old.clone();
-            for path in part.iter().chain(&["metadata.managedFields"]) {
+            for path in *part {
                 kept.copy_from(new, path);
             }
             for path in *keeps {

@@ -94,8 +94,9 @@ fn root(node: &Node) -> Ref<Struct> {
 fn subresources(version: &Value) -> Vec<Subresource> {
     let mut entries = Vec::new();
     if at(version, "subresources.status").is_some() {
-        // Unlike a built-in kind's it takes no metadata.
-        let does = Does::Part { part: &["status"], keeps: &[] };
+        // Of the metadata it takes only who owns what, unlike a built-in kind's.
+        let part: &[&str] = &["metadata.managedFields", "status"];
+        let does = Does::Part { part, keeps: &[] };
         entries.push(Subresource { does, ..status() });
     }
     if let Some(scale) = at(version, "subresources.scale") {
