@@ -6,10 +6,12 @@
 
 mod api;
 mod cluster;
+mod fleet;
 mod http2;
 mod load;
 mod pods;
 mod processes;
+mod schedule;
 mod size;
 mod watchers;
 
@@ -42,6 +44,8 @@ const PARTS: &[(&str, Part)] = &[
     ("pods", cluster::pods),
     ("api", api::throughput),
     ("watchers", api::watchers),
+    ("memory", cluster::memory),
+    ("schedule", fleet::figures),
 ];
 
 fn main() -> Result<()> {
@@ -74,9 +78,16 @@ fn inside(part: &str, words: &[&str]) -> Result<Value> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match (part, words) {
         ("load", [name]) => runtime.block_on(load::run(name)),
-        ("watchers", []) => runtime.block_on(watchers::run()),
+        ("watchers", [shown]) => runtime.block_on(watchers::run(shown)),
         ("pods", [work, image]) => runtime.block_on(pods::run(work, image)),
         ("processes", []) => processes::now(),
+        ("fleet", [manner]) => runtime.block_on(fleet::run(manner)),
+        // The server and the scheduler are in it, so all of it runs on the threads that they would have.
+        ("schedule", [name]) => {
+            let runtime = tokio::runtime::Runtime::new()?;
+            let name = name.to_string();
+            runtime.block_on(runtime.spawn(async move { schedule::run(&name).await }))?
+        }
         _ => bail!("no part {part:?} with {} arguments", words.len()),
     }
 }

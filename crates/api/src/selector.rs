@@ -23,7 +23,7 @@ pub use words::{label_key_problems, label_value_problems};
 pub const MAX_SELECTOR_BYTES: usize = 256 * 1024;
 
 /// How a requirement relates a label to its values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Operator {
     In,
     NotIn,
@@ -37,7 +37,7 @@ pub enum Operator {
 }
 
 /// One condition on one label.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Requirement {
     pub key: String,
     pub operator: Operator,
@@ -46,7 +46,7 @@ pub struct Requirement {
 }
 
 /// Conditions on the labels of an object.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Selector {
     /// What an absent LabelSelector object selects.
     Nothing,

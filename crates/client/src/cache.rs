@@ -88,6 +88,11 @@ impl<V: View> Cache<V> {
         self.read().hidden.contains(key)
     }
 
+    /// Whether anything is there that cannot be read.
+    pub fn hides_some(&self) -> bool {
+        !self.read().hidden.is_empty()
+    }
+
     /// Those in this namespace (or without one) that are there and cannot be read. While there are any, nobody may make
     /// or delete anything because another object of this namespace is not here.
     pub fn hidden_in(&self, namespace: &str) -> BTreeSet<Key> {
@@ -171,9 +176,6 @@ impl<V: View> Cache<V> {
                     self.advance(initial.is_none(), revision.max(1));
                 }
                 Frame::Error(status) => return Err(status),
-                Frame::Other(sort, _) => {
-                    return Err(Status::internal(format!("a {sort} frame in no known form")));
-                }
             }
         }
         Ok(())

@@ -172,9 +172,6 @@ impl Metas {
                 }
                 Frame::Bookmark { .. } => {}
                 Frame::Error(status) => return Err(status),
-                Frame::Other(sort, _) => {
-                    return Err(Status::internal(format!("a {sort} frame in no known form")));
-                }
             }
         }
         Ok(())

@@ -11,7 +11,8 @@
 //! an archive or a registry: names are walked component by component without following links out of
 //! the folder, digests are verified, and every size has a limit ([`Limits`]).
 //!
-//! File work blocks: call everything but [`Images::pull`] from a thread that may wait.
+//! File work blocks: call everything but [`Images::pull`] from a thread that may wait
+//! ([`Images::threads`]).
 
 mod access;
 mod assemble;
@@ -42,5 +43,5 @@ pub use reference::{Reference, ReferenceError};
 pub use registry::credentials::{Credentials, DockerConfig};
 pub use registry::{Mirror, OnProgress, Progress, PullOptions};
 pub use rootfs::Rootfs;
-pub use store::{Collected, Images, Removed, StoreOptions, Used};
+pub use store::{Collected, Images, Removed, StoreOptions, THREADS_MOST, Used};
 pub use unpack::limits::Limits;

@@ -5,7 +5,6 @@ use crate::addresses::Addresses;
 use anyhow::{Context, Result, anyhow};
 use skiff_api::Status;
 use skiff_api::ip::Cidr;
-use skiff_api::registry::Kinds;
 use skiff_api::wire::{Serve, User};
 use skiff_base::{Tasks, World};
 use skiff_cli::Place;
@@ -17,15 +16,11 @@ use skiff_loops::{Runner, Wanted};
 use skiff_node::Node;
 use skiff_server::admission::pod_security::Rules;
 use skiff_server::admission::service::Ranges;
-use skiff_server::authorize::Authorizer;
 use skiff_server::connect::Nodes;
-use skiff_server::identity::authenticate::Authenticator;
 use skiff_server::identity::keys;
 use skiff_server::identity::keys::Keys;
-use skiff_server::identity::token::Tokens;
 use skiff_server::paths::ready::Ready;
-use skiff_server::unreadable::Unreadable;
-use skiff_server::{Build, Entry, Server};
+use skiff_server::{Build, Entry, Server, Setup};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
@@ -59,16 +54,21 @@ impl Machine {
         let node_tls =
             skiff_server::identity::keys::tls::server_config(&ca, &keys.node_serving, &world)?;
         write_kubeconfig(settings, &addresses, &keys)?;
-        let server = Arc::new(server(settings, &addresses, &world, &store, keys, &tasks).await?);
+        let mut server = server(settings, &addresses, &world, &store, keys, &tasks).await?;
+        let figures = skiff_sched::Figures::default();
+        let scheduled = figures.clone();
+        server.figures.push(Box::new(move || scheduled.text()));
+        let server = Arc::new(server);
         skiff_server::custom::start(&server, &tasks);
+        tasks.spawn(crate::memory::run(store.clone(), world.clone()));
         let serve: Arc<dyn Serve> = Arc::new(Entry(server.clone()));
         let client =
             Client::new(serve.clone(), User::system("skiff", &["system:masters"]), "skiff");
-        let (kinds, ranges) = (&server.kinds, &server.services);
+        let (kinds, ranges) = (&server.kinds, &ranges(settings));
         let wanted = Arc::new(Wanted::default());
         crate::bootstrap::run(&client, kinds, ranges, addresses.api, settings, &wanted).await?;
         let caches = start_loops(&server, &serve, ca, wanted.clone(), &world, &tasks);
-        start_scheduler(&serve, &caches, &world, &tasks, &settings.node);
+        start_scheduler(&serve, &caches, &world, &tasks, &settings.node, figures);
         let listener = listen(settings).await?;
         let node =
             crate::node::start(settings, &addresses, &images, &serve, &world, &tasks).await?;
@@ -133,31 +133,22 @@ async fn server(
     keys: Keys,
     tasks: &Tasks,
 ) -> Result<Server> {
-    let nodes = Nodes::new(&*keys.client_config(Some(&keys.kubelet_client), world)?);
-    let address = addresses.api.to_string();
-    let tokens = Arc::new(Tokens::new(store.clone(), world.clone(), Arc::new(keys.signing)));
-    Ok(Server {
+    let setup = Setup {
         world: world.clone(),
         store: store.clone(),
-        kinds: Kinds::builtin(skiff_kinds::KINDS),
-        customs: Default::default(),
-        unreadable: Unreadable::find(&**store).await?,
-        authenticator: Authenticator::new(tokens, format!("https://{address}")),
-        authorizer: Authorizer::start(store.clone(), tasks).await?,
-        limits: Default::default(),
-        requests: Default::default(),
-        ready: Default::default(),
-        nodes,
+        nodes: Nodes::new(&*keys.client_config(Some(&keys.kubelet_client), world)?),
+        signing: keys.signing,
         services: ranges(settings),
         pod_security: pod_security(settings)?,
-        address,
+        address: addresses.api.to_string(),
         build: Build {
             commit: option_env!("SKIFF_COMMIT").unwrap_or(""),
             date: option_env!("SKIFF_DATE").unwrap_or("1970-01-01T00:00:00Z"),
             compiler: "rustc",
             arch: if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
         },
-    })
+    };
+    Ok(Server::new(setup, tasks).await?)
 }
 
 fn ranges(settings: &Settings) -> Ranges {
@@ -235,8 +226,9 @@ fn start_scheduler(
     world: &World,
     tasks: &Tasks,
     host: &str,
+    figures: skiff_sched::Figures,
 ) {
     let user = User::system("system:kube-scheduler", &[]);
     let client = Client::new(serve.clone(), user, "kube-scheduler");
-    skiff_sched::Scheduler::start(world.clone(), client, caches, tasks.clone(), host);
+    skiff_sched::Scheduler::start(world.clone(), client, caches, tasks.clone(), host, figures);
 }

@@ -1,81 +1,194 @@
-//! The decision for one pod: pure. Every node is asked by every filter; those that are left are
-//! scored; the best wins, the first by name where several are equal.
+//! The decision for one pod: pure. Nodes are asked by every filter until enough of them will do; those are scored; the
+//! best wins, the first of them where several are equal.
 
-use crate::filters::{FILTERS, Refusal};
-use crate::scores::{SCORES, normalize};
-use crate::state::{NodeInfo, State};
-use skiff_kinds::views::Pod;
+use crate::plugins::{Filter, Moved, Nodes, PLUGINS, Refusal, Refusers, Score};
+use crate::pod::PodInfo;
+use crate::snapshot::{NodeInfo, Snapshot};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// So many nodes are always asked; of more, a part will do (upstream's percentageOfNodesToScore, by its default).
+const ENOUGH_LEAST: usize = 100;
+const ENOUGH_PERCENT: (usize, usize) = (5, 50);
 
 /// Where a pod goes, or why nowhere.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Decision {
     Bind(String),
-    /// The message of the event and of the condition.
-    Refuse(String),
+    /// The message of the event and of the condition, and who refused.
+    Refuse(String, Refusers),
 }
 
-/// Decides.
-pub fn plan(pod: &Pod, state: &State) -> Decision {
-    let mut fitting: Vec<&NodeInfo> = Vec::new();
-    let mut refused: Vec<Vec<Refusal>> = Vec::new();
-    for info in state.known() {
-        let refusal = FILTERS.iter().map(|filter| filter(pod, info, state));
-        match refusal.into_iter().find(|refusals| !refusals.is_empty()) {
-            Some(refusals) => refused.push(refusals),
-            None => fitting.push(info),
+/// What all plugins have to say about one pod.
+#[derive(Clone)]
+pub struct Cycle {
+    pod: Arc<PodInfo>,
+    /// By the number of their plugin in [`PLUGINS`], and in that order.
+    filters: Vec<(usize, Arc<dyn Filter>)>,
+}
+
+/// Asks each plugin for its part, and for the only nodes that can do, if there are such.
+pub fn prepare(pod: &Arc<PodInfo>, snapshot: &Snapshot) -> (Cycle, Option<Nodes>) {
+    let mut only: Option<Nodes> = None;
+    let filters = PLUGINS.iter().enumerate().filter_map(|(number, plugin)| {
+        let prepared = plugin.prepare(pod, snapshot);
+        if let Some(nodes) = prepared.nodes {
+            let both = |before: Nodes| before.intersection(&nodes).cloned().collect();
+            only = Some(only.take().map_or_else(|| nodes.clone(), both));
+        }
+        Some((number, prepared.filter?))
+    });
+    let filters = filters.collect();
+    (Cycle { pod: pod.clone(), filters }, only)
+}
+
+impl Cycle {
+    /// Who refuses the node, and why; `None`: it will do.
+    pub fn filter(&self, info: &NodeInfo) -> Option<(usize, Vec<Refusal>)> {
+        self.filters.iter().find_map(|(plugin, filter)| {
+            let refusals = filter.filter(info);
+            (!refusals.is_empty()).then_some((*plugin, refusals))
+        })
+    }
+
+    /// The cycle and the node as they would be if these pods had come to it and those had left it: pods that wait for
+    /// room on the node they were promised, and victims that would make that room.
+    pub fn with(
+        &self,
+        snapshot: &Snapshot,
+        info: &NodeInfo,
+        came: &[Arc<PodInfo>],
+        left: &[Arc<PodInfo>],
+    ) -> (Cycle, NodeInfo) {
+        let moved = Moved { snapshot, info, came, left };
+        let filters = PLUGINS.iter().enumerate().filter_map(|(number, plugin)| {
+            let before = self.filters.iter().find(|(at, _)| *at == number);
+            let filter = match before {
+                Some((_, filter)) => filter.with(&moved).unwrap_or_else(|| filter.clone()),
+                None => plugin.join(&self.pod, &moved)?,
+            };
+            Some((number, filter))
+        });
+        let cycle = Cycle { pod: self.pod.clone(), filters: filters.collect() };
+        let mut info = info.clone();
+        left.iter().for_each(|pod| info.remove(&pod.key));
+        came.iter().for_each(|pod| info.add(pod.clone()));
+        (cycle, info)
+    }
+}
+
+/// Decides. `start` is the place of the node that is asked first; the answer names the one that the next pod begins
+/// with, so that all nodes have their turn.
+pub fn plan(pod: &Arc<PodInfo>, snapshot: &Snapshot, start: usize) -> (Decision, usize) {
+    let (cycle, only) = prepare(pod, snapshot);
+    let (all, enough) = (snapshot.places(), enough(snapshot.len()));
+    let walk = || (start..all).chain(0..start.min(all)).filter_map(|at| snapshot.at(at));
+    let found = match &only {
+        Some(nodes) => cycle.search(nodes.iter().filter_map(|name| snapshot.named(name)), enough),
+        None => cycle.search(walk(), enough),
+    };
+    if let Some(info) = best(pod, &found.fitting, snapshot) {
+        let part = only.is_none() && found.fitting.len() == enough;
+        let next = found.fitting.last().filter(|_| part).map_or(start, |last| last.place + 1);
+        return (Decision::Bind(info.name.clone()), next);
+    }
+    // Whoever gets no node is told of all.
+    let found = if only.is_some() { cycle.search(walk(), enough) } else { found };
+    (Decision::Refuse(found.message(pod), found.by), start)
+}
+
+/// How many nodes to choose from are enough.
+fn enough(nodes: usize) -> usize {
+    let (least, most) = ENOUGH_PERCENT;
+    let percent = most.saturating_sub(nodes / 125).max(least);
+    (nodes * percent / 100).max(ENOUGH_LEAST)
+}
+
+/// What a walk over nodes found.
+#[derive(Default)]
+struct Found<'a> {
+    fitting: Vec<&'a NodeInfo>,
+    reasons: BTreeMap<Cow<'static, str>, usize>,
+    refused: usize,
+    /// Of those, how many would refuse if other pods left them, too.
+    for_good: usize,
+    by: Refusers,
+}
+
+impl Cycle {
+    fn search<'a>(&self, nodes: impl Iterator<Item = &'a Arc<NodeInfo>>, most: usize) -> Found<'a> {
+        let mut found = Found::default();
+        for info in nodes {
+            match self.filter(info) {
+                Some((plugin, refusals)) => found.refuse(plugin, refusals),
+                None => found.fitting.push(info),
+            }
+            if found.fitting.len() == most {
+                break;
+            }
+        }
+        found
+    }
+}
+
+impl Found<'_> {
+    fn refuse(&mut self, plugin: usize, refusals: Vec<Refusal>) {
+        self.refused += 1;
+        self.for_good += usize::from(refusals.iter().any(|refusal| refusal.for_good));
+        self.by.add(plugin);
+        for refusal in refusals {
+            *self.reasons.entry(refusal.reason).or_default() += 1;
         }
     }
-    match best(pod, &fitting, state) {
-        Some(info) => Decision::Bind(info.node.metadata.name.clone()),
-        None => Decision::Refuse(message(pod, &refused)),
+
+    /// `0/3 nodes are available: 1 Insufficient cpu, 2 node(s) were unschedulable. preemption: ...`
+    fn message(&self, pod: &PodInfo) -> String {
+        if self.refused == 0 {
+            return "no nodes available to schedule pods".into();
+        }
+        let all = self.refused;
+        let head = format!("0/{all} nodes are available: {}.", listed(&self.reasons));
+        if pod.pod.spec.preemption_policy == "Never" {
+            return format!("{head} preemption: not eligible due to preemptionPolicy=Never.");
+        }
+        let why = BTreeMap::from([
+            ("Preemption is not helpful for scheduling".into(), self.for_good),
+            ("No preemption victims found for incoming pod".into(), all - self.for_good),
+        ]);
+        format!("{head} preemption: 0/{all} nodes are available: {}.", listed(&why))
     }
 }
 
-fn best<'a>(pod: &Pod, fitting: &[&'a NodeInfo], state: &State) -> Option<&'a NodeInfo> {
+/// In the order of the texts, numbers included.
+fn listed(reasons: &BTreeMap<Cow<'static, str>, usize>) -> String {
+    let counted = reasons.iter().filter(|(_, count)| **count > 0);
+    let mut texts: Vec<String> = counted.map(|(reason, n)| format!("{n} {reason}")).collect();
+    texts.sort_unstable();
+    texts.join(", ")
+}
+
+fn best<'a>(
+    pod: &Arc<PodInfo>,
+    fitting: &[&'a NodeInfo],
+    snapshot: &Snapshot,
+) -> Option<&'a NodeInfo> {
     if fitting.len() < 2 {
         return fitting.first().copied();
     }
     let mut totals = vec![0; fitting.len()];
-    for weighed in SCORES {
-        let mut raw: Vec<i64> =
-            fitting.iter().map(|info| (weighed.score)(pod, info, state)).collect();
-        normalize(&mut raw, weighed.relative);
-        for (total, value) in totals.iter_mut().zip(raw) {
-            *total += value * weighed.weight;
-        }
-    }
+    let mut scores = Vec::with_capacity(fitting.len());
+    let ranks = PLUGINS.iter().filter_map(|plugin| plugin.rank(pod, snapshot));
+    ranks.for_each(|rank: Box<dyn Score>| {
+        scores.clear();
+        scores.extend(fitting.iter().map(|info| rank.score(info)));
+        rank.normalize(&mut scores);
+        let weight = rank.weight();
+        totals.iter_mut().zip(&scores).for_each(|(total, score)| *total += score * weight);
+    });
     let most = totals.iter().max()?;
     let at = totals.iter().position(|total| total == most)?;
     Some(fitting[at])
-}
-
-/// `0/3 nodes are available: 1 Insufficient cpu, 2 node(s) were unschedulable. preemption: ...`
-fn message(pod: &Pod, refused: &[Vec<Refusal>]) -> String {
-    if refused.is_empty() {
-        return "no nodes available to schedule pods".into();
-    }
-    let reasons = refused.iter().flatten().map(|refusal| &*refusal.reason);
-    let head = format!("0/{} nodes are available: {}.", refused.len(), counted(reasons));
-    if pod.spec.preemption_policy == "Never" {
-        return format!("{head} preemption: not eligible due to preemptionPolicy=Never.");
-    }
-    let helpless = |refusals: &Vec<Refusal>| refusals.iter().any(|refusal| refusal.for_good);
-    let why = refused.iter().map(|refusals| match helpless(refusals) {
-        true => "Preemption is not helpful for scheduling",
-        false => "No preemption victims found for incoming pod",
-    });
-    format!("{head} preemption: 0/{} nodes are available: {}.", refused.len(), counted(why))
-}
-
-fn counted<'a>(reasons: impl Iterator<Item = &'a str>) -> String {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for reason in reasons {
-        *counts.entry(reason).or_default() += 1;
-    }
-    let mut texts: Vec<String> = counts.iter().map(|(reason, n)| format!("{n} {reason}")).collect();
-    texts.sort_unstable();
-    texts.join(", ")
 }
 
 #[cfg(test)]
@@ -86,18 +199,25 @@ mod tests {
     use std::sync::Arc;
 
     fn check(nodes: Value, pods: Value, pod: Value, expected: Expect) {
-        let mut state = State::default();
+        let mut snapshot = Snapshot::default();
         for node in nodes.as_array().expect("a list") {
             let node: Arc<skiff_kinds::views::Node> =
                 serde_json::from_value(node.clone()).map(Arc::new).expect("a node");
-            state.set_node(&node.metadata.name, Some(&node));
+            snapshot.set_node(&node.metadata.name, Some(&node));
         }
         for pod in pods.as_array().expect("a list") {
-            let pod: Arc<Pod> = serde_json::from_value(pod.clone()).map(Arc::new).expect("a pod");
-            state.set_pod(&pod.metadata.key(), Some(&pod), &pod.spec.node_name);
+            let pod = info(pod);
+            snapshot.set_pod(&pod.key, Some((&pod, &pod.pod.spec.node_name)));
         }
-        let pod: Pod = serde_json::from_value(pod).expect("a pod");
-        expected.assert_eq(&format!("{:?}", plan(&pod, &state)));
+        expected.assert_eq(&match plan(&info(&pod), &snapshot, 0).0 {
+            Decision::Bind(node) => format!("Bind({node:?})"),
+            Decision::Refuse(message, _) => format!("Refuse({message:?})"),
+        });
+    }
+
+    fn info(pod: &Value) -> Arc<PodInfo> {
+        let pod = serde_json::from_value(pod.clone()).map(Arc::new).expect("a pod");
+        Arc::new(PodInfo::new(pod))
     }
 
     fn node(name: &str) -> Value {
@@ -195,5 +315,199 @@ mod tests {
                 r#"Refuse("0/1 nodes are available: 1 node(s) didn't match pod anti-affinity rules. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.")"#
             ]],
         );
+    }
+
+    fn snapshot(nodes: &[Value], pods: &[Value]) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        for node in nodes {
+            let node: Arc<skiff_kinds::views::Node> =
+                serde_json::from_value(node.clone()).map(Arc::new).expect("a node");
+            snapshot.set_node(&node.metadata.name, Some(&node));
+        }
+        for pod in pods.iter().map(info) {
+            snapshot.set_pod(&pod.key, Some((&pod, &pod.pod.spec.node_name)));
+        }
+        snapshot
+    }
+
+    fn named(name: &str, node: &str, mut pod: Value) -> Value {
+        pod["metadata"]["name"] = json!(name);
+        pod["spec"]["nodeName"] = json!(node);
+        pod
+    }
+
+    /// A pod that wants no pod with label a=b in its domain, or wants them even over the domains.
+    fn lonely() -> Value {
+        let mut pod = pod("0");
+        pod["spec"]["affinity"] = json!({"podAntiAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": [
+                {"topologyKey": "zone", "labelSelector": {"matchLabels": {"a": "b"}}}]}});
+        pod
+    }
+
+    fn even() -> Value {
+        let mut pod = pod("0");
+        pod["spec"]["topologySpreadConstraints"] = json!([{"maxSkew": 1, "topologyKey": "zone",
+            "whenUnsatisfiable": "DoNotSchedule",
+            "labelSelector": {"matchLabels": {"a": "b"}}}]);
+        pod
+    }
+
+    fn in_zone(name: &str, zone: &str) -> Value {
+        let mut node = node(name);
+        node["metadata"]["labels"]["zone"] = json!(zone);
+        node
+    }
+
+    /// What the filters of a cycle say about a node.
+    fn says(cycle: &Cycle, info: &NodeInfo) -> String {
+        let Some((plugin, refusals)) = cycle.filter(info) else { return "fits".into() };
+        format!("{}: {}", PLUGINS[plugin].name(), refusals[0].reason)
+    }
+
+    /// As preemption needs it: all victims leave, then one after another may stay; as nominated pods need it: those that
+    /// wait for a node count as if they were there.
+    #[test]
+    fn a_cycle_can_be_asked_what_if() {
+        let there: Vec<Value> =
+            ["x", "y"].map(|name| named(name, "n1", pod("900m"))).into_iter().collect();
+        let snapshot = snapshot(&[node("n1")], &there);
+        let node = snapshot.named("n1").expect("it is there").clone();
+        let victims: Vec<_> = there.iter().map(info).collect();
+        let (cycle, _) = prepare(&info(&pod("1")), &snapshot);
+        expect!["NodeResourcesFit: Insufficient cpu"].assert_eq(&says(&cycle, &node));
+        let (empty, free) = cycle.with(&snapshot, &node, &[], &victims);
+        expect!["fits"].assert_eq(&says(&empty, &free));
+        let (one, reprieved) = empty.with(&snapshot, &free, &victims[..1], &[]);
+        expect!["fits"].assert_eq(&says(&one, &reprieved));
+        let (both, full) = one.with(&snapshot, &reprieved, &victims[1..], &[]);
+        expect!["NodeResourcesFit: Insufficient cpu"].assert_eq(&says(&both, &full));
+        let nominated = info(&named("nominated", "", pod("1500m")));
+        let (cycle, promised) = empty.with(&snapshot, &free, &[nominated], &[]);
+        expect!["NodeResourcesFit: Insufficient cpu"].assert_eq(&says(&cycle, &promised));
+        assert_eq!(snapshot.named("n1").expect("it is there").pods.len(), 2, "nothing happened");
+    }
+
+    #[test]
+    fn what_if_reaches_the_whole_domain() {
+        let nodes = [in_zone("a1", "a"), in_zone("a2", "a"), in_zone("b1", "b")];
+        let snapshot = snapshot(&nodes, &[]);
+        let at = |name: &str| snapshot.named(name).expect("it is there").clone();
+        let other = info(&named("other", "", pod("0")));
+        let shy = info(&named("shy", "", lonely()));
+        let after = |pod: Value, came: &Arc<PodInfo>| {
+            let (cycle, _) = prepare(&info(&pod), &snapshot);
+            let (cycle, a1) = cycle.with(&snapshot, &at("a1"), std::slice::from_ref(came), &[]);
+            let told = [says(&cycle, &a1), says(&cycle, &at("a2")), says(&cycle, &at("b1"))];
+            let (undone, a1) = cycle.with(&snapshot, &a1, &[], std::slice::from_ref(came));
+            assert_eq!(
+                [a1, (*at("a2")).clone()].map(|node| says(&undone, &node)),
+                ["fits", "fits"]
+            );
+            told.join("\n")
+        };
+        expect![[r#"
+            InterPodAffinity: node(s) didn't match pod anti-affinity rules
+            InterPodAffinity: node(s) didn't match pod anti-affinity rules
+            fits"#]]
+        .assert_eq(&after(lonely(), &other));
+        // It had no part in the cycle before.
+        expect![[r#"
+            InterPodAffinity: node(s) didn't satisfy existing pods anti-affinity rules
+            InterPodAffinity: node(s) didn't satisfy existing pods anti-affinity rules
+            fits"#]]
+        .assert_eq(&after(pod("0"), &shy));
+        expect![[r#"
+            PodTopologySpread: node(s) didn't match pod topology spread constraints
+            PodTopologySpread: node(s) didn't match pod topology spread constraints
+            fits"#]]
+        .assert_eq(&after(even(), &other));
+    }
+
+    /// The same answer, whether pods were counted one by one or all at once.
+    #[test]
+    fn tallies_follow_what_comes_and_goes() {
+        let zones = ["a", "b", "c"];
+        let names: Vec<String> = (0..6).map(|n| format!("n{n}")).collect();
+        let nodes: Vec<Value> =
+            names.iter().enumerate().map(|(n, name)| in_zone(name, zones[n % 3])).collect();
+        let (mut grown, mut there) = (snapshot(&nodes, &[]), Vec::new());
+        for step in 0..40_usize {
+            let name = format!("p{}", step * 7 % 12);
+            let to = &names[step * 5 % 6];
+            let came = named(&name, to, [even(), lonely(), pod("100m")][step % 3].clone());
+            there.retain(|other: &Value| other["metadata"]["name"] != json!(name));
+            match step % 4 {
+                3 => grown.set_pod(&info(&came).key, None),
+                _ => {
+                    grown.set_pod(&info(&came).key, Some((&info(&came), to)));
+                    there.push(came);
+                }
+            }
+            if step % 10 == 9 {
+                let moved = in_zone(&names[step % 6], zones[step / 10 % 3]);
+                let moved = serde_json::from_value(moved).map(Arc::new).expect("a node");
+                grown.set_node(&names[step % 6], Some(&moved));
+            }
+            let nodes: Vec<Value> = (0..6)
+                .map(|n| {
+                    in_zone(&names[n], grown.at(n).expect("there").label("zone").expect("has one"))
+                })
+                .collect();
+            let fresh = snapshot(&nodes, &there);
+            for asks in [even(), lonely(), pod("1")] {
+                let asks = info(&asks);
+                let all = |snapshot: &Snapshot| {
+                    let (cycle, _) = prepare(&asks, snapshot);
+                    let infos = (0..6).filter_map(|place| snapshot.at(place));
+                    infos.map(|info| says(&cycle, info)).collect::<Vec<_>>()
+                };
+                assert_eq!(all(&grown), all(&fresh), "after step {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_copy_shares_what_did_not_change() {
+        let mut snapshot = snapshot(&[node("a"), node("b")], &[]);
+        let copy = snapshot.clone();
+        let pod = info(&named("p", "a", pod("1")));
+        snapshot.set_pod(&pod.key, Some((&pod, "a")));
+        let same = |name| {
+            let (one, other) = (snapshot.named(name), copy.named(name));
+            Arc::ptr_eq(one.expect("it is there"), other.expect("it is there"))
+        };
+        assert_eq!((same("a"), same("b")), (false, true));
+        assert_eq!(copy.named("a").expect("it is there").pods.len(), 0);
+    }
+
+    #[test]
+    fn of_many_nodes_a_part_is_asked_and_each_has_its_turn() {
+        assert_eq!(
+            [0, 99, 100, 1000, 5000, 6000, 100_000].map(enough),
+            [100, 100, 100, 420, 500, 300, 5000]
+        );
+        let nodes: Vec<Value> = (0..1000).map(|n| node(&format!("n{n}"))).collect();
+        let snapshot = snapshot(&nodes, &[]);
+        let (mut start, mut chosen) = (0, Vec::new());
+        for _ in 0..3 {
+            let (decision, next) = plan(&info(&pod("1")), &snapshot, start);
+            chosen.push(decision);
+            start = next;
+        }
+        let nodes = ["n0", "n420", "n840"].map(|name| Decision::Bind(name.into()));
+        assert_eq!((chosen, start), (nodes.to_vec(), 260));
+        // One that names its node looks at no other, and takes nobody's turn.
+        let mut fixed = pod("1");
+        fixed["spec"]["affinity"] = json!({"nodeAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
+                {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n7"]}]}]}}});
+        let (_, only) = prepare(&info(&fixed), &snapshot);
+        assert_eq!(only, Some(["n7".to_owned()].into()));
+        assert_eq!(plan(&info(&fixed), &snapshot, 9), (Decision::Bind("n7".into()), 9));
+        let big = plan(&info(&pod("3")), &snapshot, 500);
+        let Decision::Refuse(message, by) = big.0 else { panic!("none is big enough") };
+        expect![[r#"["NodeResourcesFit"]"#]].assert_eq(&format!("{by:?}"));
+        assert!(message.starts_with("0/1000 nodes are available: 1000 Insufficient cpu."));
     }
 }

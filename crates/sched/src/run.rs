@@ -1,20 +1,20 @@
-//! The loop: takes a pod from the queue, asks the plan, counts the pod on its node at once, and
-//! leaves the bind to a task of its own, so that the next pod does not wait for it.
+//! The loop: takes what has changed, then a pod, asks the mind, and leaves the bind to a task of its own, so that the
+//! next pod does not wait for it. Nothing here is locked while something is planned.
 
-use crate::plan::{Decision, plan};
-use crate::queue::Queue;
-use crate::state::State;
+use crate::figures::{Attempt, Figures, WRITING_MOST};
+use crate::mind::{Act, Mind, guarded};
+use crate::plugins::PLUGINS;
+use crate::pod::PodInfo;
 use serde_json::json;
-use skiff_api::Status;
 use skiff_api::time::{Precision, format};
 use skiff_api::view::{Key, View};
 use skiff_base::{Tasks, World};
 use skiff_client::events::{Recorder, reference};
-use skiff_client::{Cache, Caches, Change, Client, PatchKind};
+use skiff_client::{Cache, Caches, Client, PatchKind};
 use skiff_kinds::views::{Namespace, Node, Pod};
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard};
-use tokio::sync::Notify;
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Arc, Mutex};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// The name that pods ask for, and the source of events.
 pub const NAME: &str = "default-scheduler";
@@ -27,147 +27,104 @@ struct Inner {
     world: World,
     client: Client,
     recorder: Recorder,
-    pods: Arc<Cache<Pod>>,
     tasks: Tasks,
-    mind: Mutex<Mind>,
-    changed: Notify,
-}
-
-#[derive(Default)]
-struct Mind {
-    state: State,
-    queue: Queue,
-    /// Nodes of pods whose binds are under way: the API does not show them yet.
-    assumed: BTreeMap<Key, (String, String)>,
+    /// Places of decisions that are being written.
+    writing: Arc<Semaphore>,
+    /// Pods whose binds came to nothing: never more than there are places.
+    unbound: mpsc::UnboundedSender<Arc<PodInfo>>,
+    bell: Arc<Notify>,
+    figures: Figures,
 }
 
 impl Scheduler {
-    /// `client` acts as `system:kube-scheduler`; the caches may be shared. Events name the `host`.
+    /// `client` acts as `system:kube-scheduler`; the caches may be shared. Events name the `host`. It counts in `figures`.
     pub fn start(
         world: World,
         client: Client,
         caches: &Caches,
         tasks: Tasks,
         host: &str,
+        figures: Figures,
     ) -> Scheduler {
         let recorder = Recorder::new(client.clone(), world.clone(), NAME).on_host(host);
-        let pods = caches.of::<Pod>();
+        let writing = Arc::new(Semaphore::new(WRITING_MOST));
+        let (unbound, failed) = mpsc::unbounded_channel();
+        let bell = Arc::new(Notify::new());
         let inner = Inner {
             world,
             client,
             recorder,
-            pods: pods.clone(),
             tasks: tasks.clone(),
-            mind: Mutex::default(),
-            changed: Notify::new(),
+            writing,
+            unbound,
+            bell: bell.clone(),
+            figures,
         };
         let scheduler = Scheduler(Arc::new(inner));
-        let (nodes, namespaces) = (caches.of::<Node>(), caches.of::<Namespace>());
         let it = scheduler.clone();
-        nodes.on_change(move |change| it.node_changed(change));
-        let it = scheduler.clone();
-        namespaces.on_change(move |change| it.namespace_changed(change));
-        let it = scheduler.clone();
-        pods.on_change(move |change| it.pod_changed(change));
-        let it = scheduler.clone();
+        let inbox = Inbox {
+            nodes: Subscribed::to(caches.of(), &bell),
+            namespaces: Subscribed::to(caches.of(), &bell),
+            pods: Subscribed::to(caches.of(), &bell),
+            failed,
+            bell,
+        };
         tasks.spawn(async move {
-            nodes.caught_up(0).await;
-            namespaces.caught_up(0).await;
-            it.0.pods.caught_up(0).await;
-            it.work().await;
+            inbox.nodes.cache.caught_up(0).await;
+            inbox.namespaces.cache.caught_up(0).await;
+            inbox.pods.cache.caught_up(0).await;
+            it.work(inbox).await;
         });
         scheduler
     }
 
-    fn mind(&self) -> MutexGuard<'_, Mind> {
-        self.0.mind.lock().expect("no holder of this lock panics")
-    }
-
-    fn node_changed(&self, change: &Change<Node>) {
-        let Some(node) = change.new.or(change.old) else { return };
-        let mut mind = self.mind();
-        mind.state.set_node(&node.metadata.name, change.new);
-        mind.queue.stir();
-        drop(mind);
-        self.0.changed.notify_one();
-    }
-
-    fn namespace_changed(&self, change: &Change<Namespace>) {
-        let Some(namespace) = change.new.or(change.old) else { return };
-        let name = namespace.metadata.name.clone();
-        let mut mind = self.mind();
-        match change.new {
-            Some(new) => mind.state.namespaces.insert(name, new.clone()),
-            None => mind.state.namespaces.remove(&name),
-        };
-    }
-
-    fn pod_changed(&self, change: &Change<Pod>) {
-        let Some(pod) = change.new.or(change.old) else { return };
-        let key = pod.metadata.key();
-        let mut mind = self.mind();
-        let assumed = mind.assumed.get(&key).filter(|(uid, _)| *uid == pod.metadata.uid).cloned();
-        let new = change.new.filter(|new| !new.ended());
-        let place = match (new, &assumed) {
-            (Some(new), Some((_, node))) if new.spec.node_name.is_empty() => node.clone(),
-            (Some(new), _) => new.spec.node_name.clone(),
-            (None, _) => String::new(),
-        };
-        if assumed.is_some() && new.is_none_or(|new| !new.spec.node_name.is_empty()) {
-            mind.assumed.remove(&key);
-        }
-        mind.state.set_pod(&key, new, &place);
-        match new.filter(|new| place.is_empty() && wants_node(new)) {
-            Some(new) => mind.queue.add(key, new.spec.priority.unwrap_or(0)),
-            None => {
-                mind.queue.remove(&key);
-                // What left a node, or came to one, may make room or company for others.
-                mind.queue.stir();
-            }
-        }
-        drop(mind);
-        self.0.changed.notify_one();
-    }
-
-    async fn work(&self) {
-        let world = &self.0.world;
+    async fn work(&self, mut inbox: Inbox) {
+        let (world, mut mind) = (&self.0.world, Mind::default());
         loop {
-            let next = self.mind().queue.take(world.uptime());
-            match next {
-                Ok(key) => self.decide(key),
-                Err(None) => self.0.changed.notified().await,
-                Err(Some(at)) => {
-                    let left = at.saturating_sub(world.uptime());
-                    world.within(left, self.0.changed.notified()).await;
-                }
+            inbox.read(&mut mind, world);
+            let ready = mind.is_ready(world.uptime());
+            let writing = WRITING_MOST - self.0.writing.available_permits();
+            self.0.figures.set(mind.lengths(), writing);
+            if !ready {
+                inbox.wait(mind.next(), world).await;
+                continue;
+            }
+            let place = self.0.writing.clone().acquire_owned();
+            let place = place.await.expect("this semaphore is never closed");
+            inbox.read(&mut mind, world);
+            if let Some(act) = mind.decide(world.uptime()) {
+                let it = self.clone();
+                self.0.tasks.spawn(async move { it.act(act, place).await });
             }
         }
     }
 
-    fn decide(&self, key: Key) {
-        let Some(pod) = self.0.pods.get(&key) else { return self.mind().queue.remove(&key) };
-        let now = self.0.world.uptime();
-        let mut mind = self.mind();
-        let decision = plan(&pod, &mind.state);
-        match &decision {
-            Decision::Bind(node) => {
-                mind.state.set_pod(&key, Some(&pod), node);
-                mind.assumed.insert(key, (pod.metadata.uid.clone(), node.clone()));
+    async fn act(&self, act: Act, _place: OwnedSemaphorePermit) {
+        self.0.figures.count(match act {
+            Act::Bind(pod, node) => match self.bind(&pod, &node).await {
+                Ok(()) => {
+                    self.bound(&pod, &node).await;
+                    Attempt::Scheduled
+                }
+                Err(why) => {
+                    tracing::warn!(key = %pod.key, node, why, "a bind failed");
+                    Attempt::Error
+                }
+            },
+            Act::Refuse(pod, message) => {
+                self.refuse(&pod.pod, &message).await;
+                Attempt::Unschedulable
             }
-            Decision::Refuse(_) => mind.queue.failed(&key, now),
-        }
-        drop(mind);
-        let it = self.clone();
-        self.0.tasks.spawn(async move {
-            match decision {
-                Decision::Bind(node) => it.bind(&pod, &node).await,
-                Decision::Refuse(message) => it.refuse(&pod, &message).await,
-            }
+            Act::Again => Attempt::Error,
         });
     }
 
-    async fn bind(&self, pod: &Arc<Pod>, node: &str) {
-        let meta = &pod.metadata;
+    async fn bind(&self, info: &Arc<PodInfo>, node: &str) -> Result<(), String> {
+        let underway = Underway { inner: &self.0, info: Some(info.clone()) };
+        let meta = &info.pod.metadata;
+        for step in PLUGINS.iter().filter_map(|plugin| plugin.pre_bind(&info.pod, node)) {
+            step.await?;
+        }
         let body = json!({
             "apiVersion": "v1", "kind": "Binding",
             "metadata": {"name": meta.name, "namespace": meta.namespace, "uid": meta.uid},
@@ -176,28 +133,15 @@ impl Scheduler {
         let client = &self.0.client;
         let bound =
             client.create_below(Pod::RESOURCE, &meta.namespace, &meta.name, "binding", body).await;
-        let about = reference(Pod::RESOURCE, meta);
-        match bound {
-            Ok(_) => {
-                let message = format!("Successfully assigned {} to {node}", meta.key());
-                self.0.recorder.acted("Binding", "Normal", "Scheduled", &message, about).await;
-            }
-            Err(status) => self.bind_failed(pod, status).await,
-        }
+        bound.map_err(|status| status.to_string())?;
+        underway.done();
+        Ok(())
     }
 
-    async fn bind_failed(&self, pod: &Arc<Pod>, status: Status) {
-        let key = pod.metadata.key();
-        tracing::warn!(%key, %status, "a bind failed");
-        let mut mind = self.mind();
-        mind.assumed.remove(&key);
-        mind.state.set_pod(&key, None, "");
-        match status.code {
-            404 | 409 => mind.queue.remove(&key),
-            _ => mind.queue.again(&key, self.0.world.uptime()),
-        }
-        drop(mind);
-        self.0.changed.notify_one();
+    async fn bound(&self, info: &PodInfo, node: &str) {
+        let about = reference(Pod::RESOURCE, &info.pod.metadata);
+        let message = format!("Successfully assigned {} to {node}", info.key);
+        self.0.recorder.acted("Binding", "Normal", "Scheduled", &message, about).await;
     }
 
     async fn refuse(&self, pod: &Arc<Pod>, message: &str) {
@@ -227,11 +171,91 @@ impl Scheduler {
     }
 }
 
-/// Whether this scheduler has to find a node for the pod.
-fn wants_node(pod: &Pod) -> bool {
-    let spec = &pod.spec;
-    spec.node_name.is_empty()
-        && spec.scheduling_gates.is_empty()
-        && !pod.metadata.deleting()
-        && matches!(&*spec.scheduler_name, "" | NAME)
+/// A bind that is under way: however it ends, unless it was done, the pod is given back.
+struct Underway<'a> {
+    inner: &'a Inner,
+    info: Option<Arc<PodInfo>>,
+}
+
+impl Underway<'_> {
+    fn done(mut self) {
+        self.info = None;
+    }
+}
+
+impl Drop for Underway<'_> {
+    fn drop(&mut self) {
+        if let Some(info) = self.info.take() {
+            // Nobody hears it when the scheduler has ended, too.
+            self.inner.unbound.send(info).ok();
+            self.inner.bell.notify_one();
+        }
+    }
+}
+
+/// What has changed and was not taken yet.
+struct Inbox {
+    nodes: Subscribed<Node>,
+    namespaces: Subscribed<Namespace>,
+    pods: Subscribed<Pod>,
+    failed: mpsc::UnboundedReceiver<Arc<PodInfo>>,
+    bell: Arc<Notify>,
+}
+
+impl Inbox {
+    fn read(&mut self, mind: &mut Mind, world: &World) {
+        let now = world.uptime();
+        while let Some((key, new)) = self.nodes.take() {
+            guarded(&key, || mind.node(&key, new.as_ref(), now));
+        }
+        while let Some((key, new)) = self.namespaces.take() {
+            guarded(&key, || mind.namespace(&key, new.as_ref(), now));
+        }
+        while let Some((key, new)) = self.pods.take() {
+            guarded(&key, || mind.pod(&key, new.as_ref(), now));
+        }
+        while let Ok(pod) = self.failed.try_recv() {
+            guarded(&pod.key, || mind.unbound(&pod, now));
+        }
+    }
+
+    /// Until something changes, or that time.
+    async fn wait(&mut self, until: Option<std::time::Duration>, world: &World) {
+        let change = self.bell.notified();
+        match until {
+            Some(at) => _ = world.within(at.saturating_sub(world.uptime()), change).await,
+            None => change.await,
+        }
+    }
+}
+
+struct Subscribed<V> {
+    cache: Arc<Cache<V>>,
+    keys: Arc<Mutex<(HashSet<Key>, VecDeque<Key>)>>,
+}
+
+impl<V: View> Subscribed<V> {
+    fn to(cache: Arc<Cache<V>>, bell: &Arc<Notify>) -> Subscribed<V> {
+        let keys: Arc<Mutex<(HashSet<Key>, VecDeque<Key>)>> = Arc::default();
+        let (mine, bell) = (keys.clone(), bell.clone());
+        cache.on_change(move |change| {
+            let Some(object) = change.new.or(change.old) else { return };
+            let mut mine = mine.lock().expect("no holder of this lock panics");
+            if mine.0.insert(object.meta().key()) {
+                mine.1.push_back(object.meta().key());
+            }
+            drop(mine);
+            bell.notify_one();
+        });
+        Subscribed { cache, keys }
+    }
+
+    fn take(&mut self) -> Option<(Key, Option<Arc<V>>)> {
+        let mut mine = self.keys.lock().expect("no holder of this lock panics");
+        let key = mine.1.pop_front()?;
+        mine.0.remove(&key);
+        drop(mine);
+        let new = self.cache.get(&key);
+        Some((key, new))
+    }
 }

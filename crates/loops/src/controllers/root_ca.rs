@@ -1,21 +1,39 @@
 //! The root certificate for pods: every active namespace has a ConfigMap `kube-root-ca.crt` (KEP-1205).
 
 use crate::{Changes, Context, Loop, Next, On};
+use serde::Deserialize;
 use serde_json::json;
 use skiff_api::Status;
-use skiff_api::view::{Key, View};
+use skiff_api::view::{Key, Meta, Resource, View};
 use skiff_base::Time;
-use skiff_kinds::views::{ConfigMap, Namespace};
+use skiff_kinds::views::Namespace;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 const NAME: &str = "kube-root-ca.crt";
+
+/// Such a ConfigMap; the others, which may be many and large, are none of this loop's.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Published {
+    metadata: Meta,
+    data: BTreeMap<String, String>,
+}
+
+impl View for Published {
+    const RESOURCE: Resource = Resource::core("configmaps", "ConfigMap");
+    const QUERY: &'static str = "&fieldSelector=metadata.name%3Dkube-root-ca.crt";
+    fn meta(&self) -> &Meta {
+        &self.metadata
+    }
+}
 
 /// Key: the name of a namespace.
 pub struct RootCertificate;
 
 pub struct Seen {
     namespace: Arc<Namespace>,
-    map: Option<Arc<ConfigMap>>,
+    map: Option<Arc<Published>>,
     ca: String,
 }
 
@@ -26,15 +44,12 @@ impl Loop for RootCertificate {
 
     fn on(on: &mut On) {
         on.own::<Namespace>();
-        on.map::<ConfigMap>(|map, _| match map.metadata.name == NAME {
-            true => vec![Key::new("", &map.metadata.namespace)],
-            false => Vec::new(),
-        });
+        on.map::<Published>(|map, _| vec![Key::new("", &map.metadata.namespace)]);
     }
 
     async fn observe(cx: &Context, key: &Key) -> Result<Option<Seen>, Status> {
         let Some(namespace) = cx.caches.of::<Namespace>().get(key) else { return Ok(None) };
-        let map = cx.caches.of::<ConfigMap>().get(&Key::new(&key.name, NAME));
+        let map = cx.caches.of::<Published>().get(&Key::new(&key.name, NAME));
         Ok(Some(Seen { namespace, map, ca: cx.settings.ca.clone() }))
     }
 
@@ -50,9 +65,9 @@ impl Loop for RootCertificate {
                 for key in map.data.keys().filter(|key| *key != "ca.crt") {
                     body[key.as_str()] = serde_json::Value::Null;
                 }
-                out.merge(ConfigMap::RESOURCE, map.metadata.key(), json!({"data": body}));
+                out.merge(Published::RESOURCE, map.metadata.key(), json!({"data": body}));
             }
-            None => out.create(ConfigMap::RESOURCE, name, json!({
+            None => out.create(Published::RESOURCE, name, json!({
                 "apiVersion": "v1", "kind": "ConfigMap", "data": data,
                 "metadata": {"name": NAME, "namespace": name, "annotations": {
                     "kubernetes.io/description": "The certificate that verifies this cluster's API server, for pods \

@@ -39,7 +39,7 @@ pub async fn status(door: &Door) -> Result<Value> {
         "kubelet": kubelet,
         "nodes": nodes,
         "pods": pods,
-        "unreadable": door.api.unreadable.present(&*door.api.store),
+        "unreadable": door.api.reader.unreadable.present(&*door.api.store),
         "obstacles": obstacles(door).await?,
     }))
 }

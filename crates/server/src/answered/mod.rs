@@ -8,9 +8,10 @@ mod reviews;
 mod token;
 
 use crate::Server;
+use crate::read::convert;
 use crate::request::Request;
-use crate::request::codec::{self, Incoming};
-use crate::write::admission::{self, Attributes};
+use crate::request::codec::Incoming;
+use crate::write::admission::{Admit, Operation};
 use http::StatusCode;
 use serde_json::json;
 use skiff_api::Status;
@@ -34,7 +35,7 @@ pub async fn create(
     if kind.namespaced() {
         fill_namespace(request, &mut body)?;
     }
-    codec::default(kind, &mut body);
+    convert::default(kind, &mut body);
     incoming.own_fields(server, request, &mut body, None)?;
     let mut errors = Errors::new();
     (kind.hooks.validate)(&body, None, &mut errors);
@@ -51,14 +52,14 @@ pub async fn create(
 pub async fn act(server: &Arc<Server>, request: &Request, act: Act) -> Result<Answer, Status> {
     let (incoming, mut body) = read(request)?;
     fill_namespace(request, &mut body)?;
-    let attributes = Attributes::of(request, true, &request.resource.name);
-    admission::mutate(server, &attributes, &mut body, None).await?;
-    admission::validate(server, &attributes, &body, None).await?;
+    let mut at = Admit::of(server, request, Operation::Create);
+    server.admission.mutate(&mut at, &mut body).await?;
+    server.admission.validate(&at, Some(&body)).await?;
     match act {
         Act::IssueToken => {
             tokenrequest::default(&mut body);
             incoming.own_fields(server, request, &mut body, None)?;
-            let answer = token::issue(server, request, body)?;
+            let answer = token::issue(server, request, body).await?;
             Ok(Answer::json(StatusCode::CREATED, answer.value()))
         }
         Act::Bind => binding::bind(server, request, body).await,

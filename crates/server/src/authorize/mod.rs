@@ -17,13 +17,14 @@ pub mod policy;
 pub mod reconcile;
 pub mod rule;
 
+use crate::read::reader::Reader;
 pub use attributes::{Attributes, equalities};
 use index::{Index, Sort};
 use rule::Rule;
 use skiff_api::Status;
 use skiff_api::wire::User;
 use skiff_base::Tasks;
-use skiff_store::{ReadError, Store};
+use skiff_store::ReadError;
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 
 /// Members may do everything, whatever roles there are: the way in when all bindings are broken.
@@ -48,7 +49,7 @@ pub struct Rules {
 
 /// Decides.
 pub struct Authorizer {
-    store: Arc<dyn Store>,
+    reader: Arc<Reader>,
     index: Arc<RwLock<Index>>,
     /// What every node may do beside what belongs to its pods.
     node_rules: Vec<Rule>,
@@ -56,16 +57,17 @@ pub struct Authorizer {
 
 impl Authorizer {
     /// Reads all roles and bindings, and follows them from then on in tasks of this group.
-    pub async fn start(store: Arc<dyn Store>, tasks: &Tasks) -> Result<Authorizer, ReadError> {
+    pub async fn start(reader: Arc<Reader>, tasks: &Tasks) -> Result<Authorizer, ReadError> {
+        let store = &reader.store;
         let index = Arc::new(RwLock::new(Index::default()));
         for sort in Sort::ALL {
-            let from = follow::load(&store, sort, &index).await?;
+            let from = follow::load(store, sort, &index).await?;
             tasks.spawn(follow::follow(store.clone(), sort, index.clone(), from));
         }
         let defaults = policy::defaults();
         let node = defaults.into_iter().find(|object| object.is("ClusterRole", "system:node"));
         let node_rules = node.map_or_else(Vec::new, |role| role.rules);
-        Ok(Authorizer { store, index, node_rules })
+        Ok(Authorizer { reader, index, node_rules })
     }
 
     /// Whether a user may do this; the error is the refusal.
@@ -81,7 +83,7 @@ impl Authorizer {
         }
         let mut reasons = Vec::new();
         if let Some(node) = node::name(user) {
-            match node::decide(&self.store, &self.node_rules, node, asked).await {
+            match node::decide(&self.reader, &self.node_rules, node, asked).await {
                 Ok(()) => return Decision { allowed: true, reason: String::new() },
                 Err(why) if why.is_empty() => {}
                 Err(why) => reasons.push(format!("node: {why}")),

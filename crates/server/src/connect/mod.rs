@@ -12,6 +12,7 @@ mod dial;
 mod links;
 mod log;
 mod log_options;
+mod options;
 mod proxy;
 mod rewrite;
 mod stream;
@@ -20,6 +21,7 @@ mod target;
 use crate::Server;
 use crate::authorize::Attributes;
 use crate::request::Request;
+use crate::write::admission::{Admit, Operation};
 use skiff_api::Status;
 use skiff_api::kind::{Connect, Verb};
 use skiff_api::wire::{Answer, Call};
@@ -36,16 +38,19 @@ pub async fn connect(
 ) -> Result<Answer, Status> {
     // From here on the request may leave this server, and the proof of who sent it must not.
     crate::identity::authenticate::forget(&mut call.headers);
+    if matches!(to, Connect::Remote | Connect::PortForward) {
+        may_create(server, request).await?;
+    }
+    // A log is read; all else is a connection, and has its options admitted like an object.
+    if to != Connect::Log {
+        let at = Admit::of(server, request, Operation::Connect);
+        let options = options::of(&at, &call.path);
+        server.admission.connect(&at, &options).await?;
+    }
     match to {
         Connect::Log => log::log(server, request, call).await,
-        Connect::Remote => {
-            may_create(server, request).await?;
-            stream::remote(server, request, call).await
-        }
-        Connect::PortForward => {
-            may_create(server, request).await?;
-            stream::forward(server, request, call).await
-        }
+        Connect::Remote => stream::remote(server, request, call).await,
+        Connect::PortForward => stream::forward(server, request, call).await,
         Connect::Proxy(what) => proxy::proxy(server, request, what, call).await,
     }
 }

@@ -46,7 +46,7 @@ pub async fn proxy(
         return moved(&call);
     }
     let callee = match what {
-        Proxied::Pod => pod(server, request, &named)?,
+        Proxied::Pod => pod(server, request, &named).await?,
         Proxied::Service => service(server, request, &named).await?,
         Proxied::Node => node(server, request, &named).await?,
     };
@@ -65,8 +65,9 @@ fn callee(https: bool, address: SocketAddr) -> Callee {
     if https { Callee::Secret(address) } else { Callee::Plain(address) }
 }
 
-fn pod(server: &Server, request: &Request, named: &Named<'_>) -> Result<Callee, Status> {
-    let pod = target::object(server, request, "pods", &request.resource.namespace, named.name)?;
+async fn pod(server: &Server, request: &Request, named: &Named<'_>) -> Result<Callee, Status> {
+    let namespace = &request.resource.namespace;
+    let pod = target::object(server, request, "pods", namespace, named.name).await?;
     let containers = pod.list("spec.containers");
     let ports = containers.iter().filter_map(|c| c["ports"].as_array()).flatten();
     let port = match (named.port, named.port.parse::<u16>()) {
@@ -156,7 +157,7 @@ async fn service(server: &Server, request: &Request, named: &Named<'_>) -> Resul
         Status::unavailable(why)
     };
     let namespace = &request.resource.namespace;
-    let service = match target::object(server, request, "services", namespace, named.name) {
+    let service = match target::object(server, request, "services", namespace, named.name).await {
         Err(status) if status.code == 404 => return Err(none()),
         other => other?,
     };
@@ -192,7 +193,7 @@ fn port_name(service: &Object, wanted: &str) -> Option<String> {
 }
 
 async fn node(server: &Server, request: &Request, named: &Named<'_>) -> Result<Callee, Status> {
-    let node = target::node(server, request, named.name)?;
+    let node = target::node(server, request, named.name).await?;
     let port = match named.port {
         "" => node.port,
         text => text.parse().map_err(|_| {

@@ -1,15 +1,20 @@
 //! `/metrics` in the Prometheus text format: what was asked, what is limited, and how full each limit is.
 
 use crate::Server;
+use crate::render::shared::{self, KEPT_MOST};
 use crate::rim::limit::{CONNECTIONS_MOST, Limits, REQUESTS_MOST, Refused, RequestKind};
 use skiff_store::Histogram;
 use std::fmt::Write;
+
+/// More of them, in the same format.
+pub type Figures = Box<dyn Fn() -> String + Send + Sync>;
 
 /// Counters, gauges and histograms of the server and its store.
 pub fn text(server: &Server) -> String {
     let mut page = Page(String::new());
     page.requests(server);
     page.limits(&server.limits);
+    page.renditions(&server.renditions.figures());
     let stats = server.store.stats();
     for (name, help, value) in [
         ("records", "Objects in the store.", stats.records as f64),
@@ -35,6 +40,7 @@ pub fn text(server: &Server) -> String {
     );
     page.histogram("skiff_store_group_writes", "Writes that share an fsync.", &stats.group_writes);
     page.unreadable(server);
+    server.figures.iter().for_each(|more| page.0 += &more());
     page.0
 }
 
@@ -60,7 +66,7 @@ impl Page {
         let name = "skiff_unreadable_objects";
         self.head(name, "gauge", "Stored objects that cannot be read, by resource.");
         let mut counts = std::collections::BTreeMap::<String, u32>::new();
-        for key in server.unreadable.present(&*server.store) {
+        for key in server.reader.unreadable.present(&*server.store) {
             *counts.entry(key.split('/').next().unwrap_or("").to_owned()).or_default() += 1;
         }
         for (resource, count) in counts {
@@ -95,6 +101,21 @@ impl Page {
         for (limit, count) in Refused::NAMES.iter().zip(limits.refused()) {
             self.row(name, &format!("limit=\"{limit}\""), count as f64);
         }
+    }
+
+    fn renditions(&mut self, figures: &shared::Figures) {
+        let name = "skiff_renditions_total";
+        self.head(
+            name,
+            "counter",
+            "Views of records that were asked for, by where they were from.",
+        );
+        self.row(name, "from=\"made\"", figures.made as f64);
+        self.row(name, "from=\"kept\"", figures.found as f64);
+        self.head("skiff_rendition_bytes", "gauge", "Bytes of renditions that are kept.");
+        self.row("skiff_rendition_bytes", "", figures.bytes as f64);
+        self.head("skiff_rendition_bytes_limit", "gauge", "How many may be.");
+        self.row("skiff_rendition_bytes_limit", "", KEPT_MOST as f64);
     }
 
     fn head(&mut self, name: &str, type_: &str, help: &str) {

@@ -10,7 +10,7 @@ use skiff_api::object::Object;
 use skiff_api::registry::Registry;
 use skiff_base::Tasks;
 use skiff_kinds::apiextensions::customresourcedefinition::served;
-use skiff_store::{ListRequest, Record, Revision, Scope, WatchRequest, WatchStart};
+use skiff_store::{Currency, ListRequest, Record, Revision, Scope, WatchRequest, WatchStart};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
@@ -81,8 +81,9 @@ pub fn find(
 /// the very same values, so that watches of them go on.
 pub fn refresh(server: &Server) {
     let mut known = server.customs.0.lock().expect("no holder of this lock panics");
-    let asked = ListRequest { scope: Scope::prefix(DEFINITIONS), ..ListRequest::default() };
-    // The newest state is in memory; a store that has stopped has nothing new to say.
+    let (scope, currency) = (Scope::prefix(DEFINITIONS), Currency::Seen);
+    let asked = ListRequest { scope, currency, ..ListRequest::default() };
+    // What is seen is in memory; a store that has stopped has nothing new to say.
     let Some(Ok(listed)) = server.store.list(asked).now_or_never() else { return };
     let same = listed.records.len() == known.len()
         && listed.records.iter().all(|it| {

@@ -1,0 +1,327 @@
+//! What the scheduler has in mind: it follows the cluster change by change, decides about the next pod, and counts it on
+//! its node at once. No IO and no clock, and nothing that a pod or an object holds can stop it: a panic while one is
+//! looked at costs that one its turn.
+
+use crate::plan::{Decision, plan};
+use crate::plugins::{Event, PLUGINS};
+use crate::pod::PodInfo;
+use crate::queue::{Lengths, Queue};
+use crate::run::NAME;
+use crate::snapshot::Snapshot;
+use skiff_api::view::Key;
+use skiff_kinds::views::{Namespace, Node, Pod};
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How a pod's node is found.
+type Plan = fn(&Arc<PodInfo>, &Snapshot, usize) -> (Decision, usize);
+
+pub struct Mind {
+    plan: Plan,
+    snapshot: Snapshot,
+    queue: Queue,
+    /// Pods whose binds are under way, by uid and node: the API does not show them there yet.
+    assumed: HashMap<Key, (String, String)>,
+    start: usize,
+}
+
+/// What is to be done about a pod.
+#[derive(Debug)]
+pub enum Act {
+    Bind(Arc<PodInfo>, String),
+    Refuse(Arc<PodInfo>, String),
+    /// Nothing: it is tried again later.
+    Again,
+}
+
+impl Default for Mind {
+    fn default() -> Mind {
+        Mind {
+            plan,
+            snapshot: Snapshot::default(),
+            queue: Queue::default(),
+            assumed: HashMap::new(),
+            start: 0,
+        }
+    }
+}
+
+impl Mind {
+    pub fn node(&mut self, key: &Key, new: Option<&Arc<Node>>, now: Duration) {
+        let old = self.snapshot.named(&key.name).map(|info| info.node.clone());
+        self.snapshot.set_node(&key.name, new);
+        let same = match (&old, new) {
+            (Some(old), Some(new)) => {
+                old.spec.taints == new.spec.taints
+                    && old.spec.unschedulable == new.spec.unschedulable
+                    && old.metadata.labels == new.metadata.labels
+                    && old.metadata.annotations == new.metadata.annotations
+                    && old.status.allocatable == new.status.allocatable
+            }
+            (old, new) => old.is_none() && new.is_none(),
+        };
+        if !same {
+            let new = self.snapshot.named(&key.name).cloned();
+            self.tell(&Event::Node { old: old.as_deref(), new: new.as_deref() }, now);
+        }
+    }
+
+    pub fn namespace(&mut self, key: &Key, new: Option<&Arc<Namespace>>, now: Duration) {
+        let labels = |namespace: &Arc<Namespace>| namespace.metadata.labels.clone();
+        let old = self.snapshot.namespaces.get(&key.name).map(labels);
+        if old == new.map(labels) {
+            return;
+        }
+        self.snapshot.set_namespace(&key.name, new);
+        self.tell(&Event::Namespace, now);
+    }
+
+    pub fn pod(&mut self, key: &Key, new: Option<&Arc<Pod>>, now: Duration) {
+        let new = new.filter(|new| !new.ended()).map(|new| Arc::new(PodInfo::new(new.clone())));
+        if let Some((uid, _)) = self.assumed.get(key)
+            && new.as_ref().is_none_or(|new| new.uid() != uid || new.node().is_some())
+        {
+            self.assumed.remove(key);
+            self.queue.remove(key);
+        }
+        let assumed = self.assumed.get(key).map(|(_, node)| node.clone());
+        let place = new.as_ref().and_then(|new| new.node().map(str::to_owned)).or(assumed);
+        self.place(key, new.as_ref().zip(place.as_deref()), now);
+        match new.filter(|new| wants_node(&new.pod)) {
+            Some(new) => self.queue.add(new, now),
+            None => self.queue.remove(key),
+        }
+    }
+
+    fn place(&mut self, key: &Key, to: Option<(&Arc<PodInfo>, &str)>, now: Duration) {
+        let old = self.snapshot.pod(key).map(|(node, info)| (node.name.clone(), info.clone()));
+        self.snapshot.set_pod(key, to);
+        match (&old, to) {
+            (Some((was, old)), Some((new, is))) if was == is && old.uid() == new.uid() => {
+                let (a, b) = (&old.pod.metadata, &new.pod.metadata);
+                let same = a.labels == b.labels && a.deleting() == b.deleting();
+                if !same || old.requests != new.requests {
+                    self.tell(&Event::Changed { old, new }, now);
+                }
+            }
+            (old, new) => {
+                if let Some((_, old)) = old {
+                    self.tell(&Event::Left(old), now);
+                }
+                if let Some((new, _)) = new {
+                    self.tell(&Event::Came(new), now);
+                }
+            }
+        }
+    }
+
+    fn tell(&mut self, event: &Event, now: Duration) {
+        self.queue.tell(event, &self.snapshot, now);
+    }
+
+    pub fn is_ready(&mut self, now: Duration) -> bool {
+        self.queue.is_ready(now)
+    }
+
+    /// When a pod becomes ready without any change.
+    pub fn next(&self) -> Option<Duration> {
+        self.queue.next()
+    }
+
+    pub fn lengths(&self) -> Lengths {
+        self.queue.lengths()
+    }
+
+    /// Decides about the next pod that is ready.
+    pub fn decide(&mut self, now: Duration) -> Option<Act> {
+        let pod = self.queue.take(now)?;
+        let planned = guarded(&pod.key, || (self.plan)(&pod, &self.snapshot, self.start));
+        let Some((decision, next)) = planned else {
+            self.queue.again(&pod.key, now);
+            return Some(Act::Again);
+        };
+        self.start = next;
+        match decision {
+            Decision::Refuse(message, by) => {
+                tracing::debug!(key = %pod.key, ?by, "refused");
+                self.queue.refused(&pod.key, by, now);
+                Some(Act::Refuse(pod, message))
+            }
+            Decision::Bind(node) => {
+                if let Err(why) = PLUGINS.iter().try_for_each(|it| it.reserve(&pod, &node)) {
+                    tracing::warn!(key = %pod.key, node, why, "not reserved");
+                    self.give_back(&pod, &node);
+                    self.queue.again(&pod.key, now);
+                    return Some(Act::Again);
+                }
+                self.assumed.insert(pod.key.clone(), (pod.uid().to_owned(), node.clone()));
+                self.place(&pod.key.clone(), Some((&pod, &node)), now);
+                Some(Act::Bind(pod, node))
+            }
+        }
+    }
+
+    fn give_back(&self, pod: &PodInfo, node: &str) {
+        PLUGINS.iter().rev().for_each(|plugin| plugin.unreserve(pod, node));
+    }
+
+    /// The bind of a pod came to nothing: it counts on its node no more, and is tried again.
+    pub fn unbound(&mut self, pod: &PodInfo, now: Duration) {
+        let key = &pod.key;
+        let Some((_, node)) = self.assumed.get(key).filter(|(uid, _)| uid == pod.uid()) else {
+            return;
+        };
+        self.give_back(pod, &node.clone());
+        self.assumed.remove(key);
+        self.place(key, None, now);
+        self.queue.again(key, now);
+    }
+}
+
+/// Does something about one object; a panic is logged, and the answer is `None`.
+pub fn guarded<T>(key: &Key, work: impl FnOnce() -> T) -> Option<T> {
+    let done = catch_unwind(AssertUnwindSafe(work));
+    if done.is_err() {
+        tracing::error!(%key, "the scheduler panicked over this object");
+    }
+    done.ok()
+}
+
+/// Whether this scheduler has to find a node for the pod.
+fn wants_node(pod: &Pod) -> bool {
+    let spec = &pod.spec;
+    spec.node_name.is_empty()
+        && spec.scheduling_gates.is_empty()
+        && !pod.metadata.deleting()
+        && matches!(&*spec.scheduler_name, "" | NAME)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    const AT: fn(u64) -> Duration = Duration::from_secs;
+
+    fn node(mind: &mut Mind, name: &str, cpu: &str, now: Duration) {
+        let node = json!({"metadata": {"name": name},
+            "status": {"allocatable": {"cpu": cpu, "memory": "1Gi", "pods": "10"}}});
+        let node = serde_json::from_value(node).map(Arc::new).expect("a node");
+        mind.node(&Key::new("", name), Some(&node), now);
+    }
+
+    fn pod(name: &str, cpu: &str, more: Value) -> Arc<Pod> {
+        let mut pod = json!({"metadata": {"name": name, "namespace": "n", "uid": name},
+            "spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": cpu}}}]}});
+        for (field, value) in more.as_object().into_iter().flatten() {
+            pod["spec"][field] = value.clone();
+        }
+        serde_json::from_value(pod).map(Arc::new).expect("a pod")
+    }
+
+    fn key(name: &str) -> Key {
+        Key::new("n", name)
+    }
+
+    fn sees(mind: &mut Mind, pod: &Arc<Pod>, now: Duration) {
+        mind.pod(&pod.metadata.key(), Some(pod), now);
+    }
+
+    fn decides(mind: &mut Mind, now: Duration) -> String {
+        match mind.decide(now) {
+            Some(Act::Bind(pod, node)) => format!("{} to {node}", pod.key.name),
+            Some(Act::Refuse(pod, _)) => format!("{} refused", pod.key.name),
+            Some(Act::Again) => "again".into(),
+            None => "nothing".into(),
+        }
+    }
+
+    #[test]
+    fn a_pod_counts_on_its_node_before_the_api_shows_it_there_and_no_more_when_the_bind_fails() {
+        let mut mind = Mind::default();
+        node(&mut mind, "a", "2", AT(0));
+        let (first, second) = (pod("first", "1500m", json!({})), pod("second", "1", json!({})));
+        sees(&mut mind, &first, AT(0));
+        sees(&mut mind, &second, AT(0));
+        let Some(Act::Bind(under_way, _)) = mind.decide(AT(0)) else { panic!("first fits") };
+        // Another change of it, while its bind is under way.
+        sees(&mut mind, &first, AT(0));
+        assert_eq!(decides(&mut mind, AT(0)), "second refused");
+        assert_eq!(decides(&mut mind, AT(5)), "nothing");
+        mind.unbound(&under_way, AT(5));
+        assert_eq!(decides(&mut mind, AT(5)), "second to a", "it was woken");
+        assert_eq!(decides(&mut mind, AT(6)), "first refused");
+        sees(&mut mind, &pod("second", "1", json!({"nodeName": "a"})), AT(7));
+        assert!(mind.assumed.is_empty());
+        mind.pod(&key("second"), None, AT(8));
+        assert_eq!(decides(&mut mind, AT(8)), "first to a");
+        mind.unbound(&under_way, AT(8));
+        mind.pod(&key("first"), None, AT(9));
+        mind.unbound(&under_way, AT(9));
+        assert_eq!((decides(&mut mind, AT(99)), mind.lengths()), ("nothing".into(), [0, 0, 0]));
+    }
+
+    #[test]
+    fn a_gate_keeps_a_pod_out_until_it_is_gone_and_others_pods_stay_out() {
+        let mut mind = Mind::default();
+        node(&mut mind, "a", "2", AT(0));
+        sees(&mut mind, &pod("p", "1", json!({"schedulingGates": [{"name": "g"}]})), AT(0));
+        sees(&mut mind, &pod("q", "1", json!({"schedulerName": "mine"})), AT(0));
+        assert_eq!((decides(&mut mind, AT(0)), mind.lengths()), ("nothing".into(), [0, 0, 0]));
+        sees(&mut mind, &pod("p", "1", json!({})), AT(1));
+        assert_eq!(decides(&mut mind, AT(1)), "p to a");
+    }
+
+    #[test]
+    fn what_happens_while_a_pod_is_decided_about_is_not_lost() {
+        let mut mind = Mind::default();
+        sees(&mut mind, &pod("p", "1", json!({})), AT(0));
+        assert_eq!(decides(&mut mind, AT(0)), "p refused");
+        // It had come before the refusal, and is read after it.
+        node(&mut mind, "small", "500m", AT(0));
+        assert_eq!(mind.lengths(), [0, 1, 0], "any node helps where there was none");
+        assert_eq!(decides(&mut mind, AT(1)), "p refused");
+        node(&mut mind, "tiny", "100m", AT(1));
+        assert_eq!(mind.lengths(), [0, 0, 1], "no help");
+        node(&mut mind, "big", "4", AT(1));
+        assert_eq!(
+            (decides(&mut mind, AT(2)), decides(&mut mind, AT(3))),
+            ("nothing".into(), "p to big".into())
+        );
+    }
+
+    #[test]
+    fn a_panic_over_one_pod_costs_that_one_its_turn() {
+        let mut mind = Mind {
+            plan: |pod, snapshot, start| match &*pod.key.name {
+                "bad" => panic!("over this pod"),
+                _ => plan(pod, snapshot, start),
+            },
+            ..Mind::default()
+        };
+        node(&mut mind, "a", "2", AT(0));
+        sees(&mut mind, &pod("bad", "1", json!({"priority": 9})), AT(0));
+        sees(&mut mind, &pod("good", "1", json!({})), AT(0));
+        assert_eq!(decides(&mut mind, AT(0)), "again");
+        assert_eq!(decides(&mut mind, AT(0)), "good to a");
+        assert_eq!((decides(&mut mind, AT(0)), mind.next()), ("nothing".into(), Some(AT(1))));
+        assert_eq!(decides(&mut mind, AT(1)), "again");
+        assert_eq!(mind.next(), Some(AT(3)), "it backs off");
+    }
+
+    #[test]
+    fn pods_count_on_a_node_that_comes_after_them_or_comes_back() {
+        let mut mind = Mind::default();
+        sees(&mut mind, &pod("there", "1500m", json!({"nodeName": "a"})), AT(0));
+        node(&mut mind, "a", "2", AT(0));
+        sees(&mut mind, &pod("p", "1", json!({})), AT(0));
+        assert_eq!(decides(&mut mind, AT(0)), "p refused");
+        mind.node(&Key::new("", "a"), None, AT(1));
+        node(&mut mind, "a", "2", AT(1));
+        assert_eq!(decides(&mut mind, AT(9)), "nothing", "as full as before");
+        mind.pod(&key("there"), None, AT(9));
+        assert_eq!(decides(&mut mind, AT(9)), "p to a");
+    }
+}

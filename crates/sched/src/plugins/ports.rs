@@ -1,0 +1,55 @@
+//! A port of the machine belongs to one pod, or to the cluster itself.
+
+use super::{Event, Filter, Plugin, Prepared, Refusal, Sort};
+use crate::pod::{HostPort, PodInfo};
+use crate::snapshot::{NodeInfo, Snapshot};
+use std::sync::Arc;
+
+pub struct Ports;
+
+struct Free(Arc<PodInfo>);
+
+impl Plugin for Ports {
+    fn name(&self) -> &'static str {
+        "NodePorts"
+    }
+
+    fn prepare(&self, info: &Arc<PodInfo>, _: &Snapshot) -> Prepared {
+        match info.ports.is_empty() {
+            true => Prepared::default(),
+            false => Prepared::of(Free(info.clone())),
+        }
+    }
+
+    fn listens(&self) -> &'static [Sort] {
+        &[Sort::Node, Sort::Left]
+    }
+
+    fn helps(&self, info: &Arc<PodInfo>, event: &Event, _: &Snapshot) -> bool {
+        match event {
+            Event::Node { new, .. } => {
+                new.is_some_and(|node| Free(info.clone()).filter(node).is_empty())
+            }
+            Event::Left(other) => overlap(&info.ports, other.ports.iter()),
+            _ => false,
+        }
+    }
+}
+
+impl Filter for Free {
+    fn filter(&self, info: &NodeInfo) -> Vec<Refusal> {
+        match overlap(&self.0.ports, info.ports.iter().chain(&info.own_ports)) {
+            true => Refusal::for_now("node(s) didn't have free ports for the requested pod ports"),
+            false => Vec::new(),
+        }
+    }
+}
+
+fn overlap<'a>(wanted: &[HostPort], mut taken: impl Iterator<Item = &'a HostPort>) -> bool {
+    taken.any(|(other, its_protocol, its_port)| {
+        wanted.iter().any(|(ip, protocol, port)| {
+            let overlap = ip.is_empty() || other.is_empty() || ip == other;
+            overlap && protocol == its_protocol && port == its_port
+        })
+    })
+}
