@@ -76,7 +76,7 @@ impl Machine {
             .await?;
         let limits = server.limits.clone();
         let user_of = skiff_server::identity::keys::tls::user;
-        let rim = skiff_server::rim::http::Rim { world, serve, limits, user_of };
+        let rim = skiff_server::rim::http::HttpServer { world, serve, limits, user_of };
         tasks.spawn(skiff_server::rim::http::run(rim, tls, listener, tasks.clone()));
         let ready = server.ready.clone();
         Ok(Machine { tasks, client, caches, images, ready, addresses, server, node, store })
@@ -111,7 +111,7 @@ fn open_store(settings: &Settings, world: &World) -> Result<Arc<dyn skiff_store:
 }
 
 fn open_images(settings: &Settings, world: &World) -> Result<Images> {
-    let options = skiff_image::Settings::new(world.clone());
+    let options = skiff_image::StoreOptions::new(world.clone());
     Ok(Images::open(&settings.data.join("images"), options)?)
 }
 
@@ -210,7 +210,7 @@ fn start_loops(
         caches,
         metas,
         kinds: kinds.clone(),
-        settings: Arc::new(skiff_loops::Settings { ca, sign: Box::new(sign), wanted }),
+        settings: Arc::new(skiff_loops::ClusterFacts { ca, sign: Box::new(sign), wanted }),
         world: world.clone(),
         tasks: tasks.clone(),
         health: Default::default(),

@@ -12,9 +12,9 @@ use std::process::{Child, Command};
 const MOUNTED: [&str; 2] = ["runtime", "node"];
 
 /// The real one.
-pub struct Rim;
+pub struct RealHost;
 
-impl Host for Rim {
+impl Host for RealHost {
     fn kubernetes(&self) -> &'static str {
         skiff_server::paths::VERSION
     }

@@ -2,7 +2,7 @@
 
 use crate::Server;
 use crate::render::shared::{self, KEPT_MOST};
-use crate::rim::limit::{CONNECTIONS_MOST, Limits, REQUESTS_MOST, Refused, Sort};
+use crate::rim::limit::{CONNECTIONS_MOST, Limits, REQUESTS_MOST, Refused, RequestKind};
 use skiff_store::Histogram;
 use std::fmt::Write;
 use std::sync::Mutex;
@@ -100,12 +100,12 @@ impl Page {
     fn limits(&mut self, limits: &Limits) {
         let name = "apiserver_current_inflight_requests";
         self.head(name, "gauge", "[STABLE] Requests that run now, by limit.");
-        for (kind, running) in Sort::NAMES.iter().zip(limits.running()) {
+        for (kind, running) in RequestKind::NAMES.iter().zip(limits.running()) {
             self.row(name, &format!("request_kind=\"{kind}\""), running as f64);
         }
         let name = "skiff_inflight_requests_limit";
         self.head(name, "gauge", "How many of them may run.");
-        for (kind, most) in Sort::NAMES.iter().zip(REQUESTS_MOST) {
+        for (kind, most) in RequestKind::NAMES.iter().zip(REQUESTS_MOST) {
             self.row(name, &format!("request_kind=\"{kind}\""), most as f64);
         }
         self.head("skiff_connections", "gauge", "Connections that are open.");
@@ -141,8 +141,8 @@ impl Page {
         self.row("skiff_rendition_bytes_limit", "", KEPT_MOST as f64);
     }
 
-    fn head(&mut self, name: &str, sort: &str, help: &str) {
-        self.line(&format!("# HELP {name} {help}\n# TYPE {name} {sort}"));
+    fn head(&mut self, name: &str, type_: &str, help: &str) {
+        self.line(&format!("# HELP {name} {help}\n# TYPE {name} {type_}"));
     }
 
     fn row(&mut self, name: &str, labels: &str, value: f64) {

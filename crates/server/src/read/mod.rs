@@ -72,7 +72,7 @@ pub async fn list(server: &Arc<Server>, request: &Request) -> Result<Answer, Sta
             items,
             next,
             remaining: (page.more && selection.is_everything()).then_some(page.remaining as u64),
-            headed_items: request.kind.is_custom(),
+            headed_items: request.kind.manner.headed_items,
             unreadable,
         }),
     ))

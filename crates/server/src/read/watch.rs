@@ -140,7 +140,7 @@ fn wants_initial_events(request: &Request) -> Result<Option<bool>, Status> {
 
 /// Waits until a custom kind is no longer served as it was when the watch began.
 async fn superseded(kinds: &mut tokio::sync::watch::Receiver<Arc<Registry>>, kind: &Arc<Kind>) {
-    if !kind.is_custom() {
+    if !kind.manner.redefined {
         return std::future::pending().await;
     }
     let gone = |registry: &Arc<Registry>| {
