@@ -5,7 +5,7 @@
 use crate::parts::conditions::{condition, find, set};
 use crate::parts::status::{this_revision, write};
 use crate::{Changes, Context, Loop, Next, On};
-use serde_json::{Value, json};
+use serde_json::json;
 use skiff_api::Status;
 use skiff_api::object::Object;
 use skiff_api::view::{Key, Resource, View};
@@ -193,6 +193,7 @@ fn end(seen: &Seen, now: Time, out: &mut Changes) -> Next {
 mod tests {
     use super::*;
     use expect_test::{Expect, expect};
+    use serde_json::Value;
 
     fn view(crd: Value) -> Arc<CustomResourceDefinition> {
         Arc::new(serde_json::from_value(crd).expect("the case is a valid view"))
