@@ -345,7 +345,7 @@ fn archive(input: &[u8]) -> String {
     let outer = std::env::temp_dir().join(format!("skiff-fuzz-{}", std::process::id()));
     std::fs::create_dir_all(&outer).expect("a temporary folder");
     let folder = Folder(outer);
-    let settings = skiff_image::Settings::new(skiff_base::World::seeded(1));
+    let settings = skiff_image::StoreOptions::new(skiff_base::World::seeded(1));
     let images = skiff_image::Images::open(&folder.0.join("images"), settings).expect("it opens");
     let loaded = images.load(input);
     drop(images);

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 pub fn statics(table: &str) -> String {
     let mut groups = String::from("pub static GROUPS: &[Group] = &[\n");
-    let mut resources = String::from("pub static RESOURCES: &[Resource] = &[\n");
+    let mut resources = String::from("pub static RESOURCES: &[ApiResource] = &[\n");
     for line in table.lines().filter(|it| !it.starts_with('#')) {
         let words: Vec<&str> = line.split(' ').collect();
         if let ["group", name, versions @ ..] = &words[..] {
@@ -27,7 +27,7 @@ pub fn statics(table: &str) -> String {
             };
             writeln!(
                 resources,
-                "    Resource {{ group: {group:?}, version: {version:?}, name: {name:?}, \
+                "    ApiResource {{ group: {group:?}, version: {version:?}, name: {name:?}, \
                  kind: {kind:?}, kind_group: {:?}, kind_version: {:?}, namespaced: {}, \
                  verbs: &{:?}, singular: {:?}, short: &{:?}, categories: &{:?}, \
                  storage: {:?} }},",

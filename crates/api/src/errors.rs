@@ -50,9 +50,9 @@ impl fmt::Display for Path<'_> {
     }
 }
 
-/// The sort of a field error; its text begins the message, its reason names the cause in the answer.
+/// The type of a field error; its text begins the message, its reason names the cause in the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sort {
+pub enum ErrorType {
     Required,
     Invalid,
     NotSupported,
@@ -65,20 +65,20 @@ pub enum Sort {
     Internal,
 }
 
-impl Sort {
+impl ErrorType {
     /// `CauseType` in the API reference (metav1.StatusCause).
     pub fn reason(self) -> &'static str {
         match self {
-            Sort::Required => "FieldValueRequired",
-            Sort::Invalid => "FieldValueInvalid",
-            Sort::NotSupported => "FieldValueNotSupported",
-            Sort::Duplicate => "FieldValueDuplicate",
-            Sort::Forbidden => "FieldValueForbidden",
-            Sort::TooLong => "FieldValueTooLong",
-            Sort::TooMany => "FieldValueTooMany",
-            Sort::NotFound => "FieldValueNotFound",
-            Sort::TypeInvalid => "FieldValueTypeInvalid",
-            Sort::Internal => "InternalError",
+            ErrorType::Required => "FieldValueRequired",
+            ErrorType::Invalid => "FieldValueInvalid",
+            ErrorType::NotSupported => "FieldValueNotSupported",
+            ErrorType::Duplicate => "FieldValueDuplicate",
+            ErrorType::Forbidden => "FieldValueForbidden",
+            ErrorType::TooLong => "FieldValueTooLong",
+            ErrorType::TooMany => "FieldValueTooMany",
+            ErrorType::NotFound => "FieldValueNotFound",
+            ErrorType::TypeInvalid => "FieldValueTypeInvalid",
+            ErrorType::Internal => "InternalError",
         }
     }
 }
@@ -86,7 +86,7 @@ impl Sort {
 /// One error: `field: body`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldError {
-    pub sort: Sort,
+    pub type_: ErrorType,
     pub field: String,
     pub body: String,
 }
@@ -100,17 +100,17 @@ impl fmt::Display for FieldError {
 /// What a structural schema finds wrong.
 impl From<Fault> for FieldError {
     fn from(fault: Fault) -> FieldError {
-        let sort = match fault.reason {
-            Reason::Required => Sort::Required,
-            Reason::Invalid => Sort::Invalid,
-            Reason::TypeInvalid => Sort::TypeInvalid,
-            Reason::Forbidden => Sort::Forbidden,
-            Reason::NotSupported => Sort::NotSupported,
-            Reason::TooLong => Sort::TooLong,
-            Reason::TooMany => Sort::TooMany,
-            Reason::Duplicate => Sort::Duplicate,
+        let type_ = match fault.reason {
+            Reason::Required => ErrorType::Required,
+            Reason::Invalid => ErrorType::Invalid,
+            Reason::TypeInvalid => ErrorType::TypeInvalid,
+            Reason::Forbidden => ErrorType::Forbidden,
+            Reason::NotSupported => ErrorType::NotSupported,
+            Reason::TooLong => ErrorType::TooLong,
+            Reason::TooMany => ErrorType::TooMany,
+            Reason::Duplicate => ErrorType::Duplicate,
         };
-        FieldError { sort, field: fault.path, body: fault.message }
+        FieldError { type_, field: fault.path, body: fault.message }
     }
 }
 
@@ -128,8 +128,8 @@ impl Errors {
     pub fn iter(&self) -> impl Iterator<Item = &FieldError> {
         self.0.iter()
     }
-    pub fn push(&mut self, sort: Sort, path: &Path, body: String) {
-        self.0.push(FieldError { sort, field: path.to_string(), body });
+    pub fn push(&mut self, type_: ErrorType, path: &Path, body: String) {
+        self.0.push(FieldError { type_, field: path.to_string(), body });
     }
     pub fn add(&mut self, error: FieldError) {
         self.0.push(error);
@@ -139,15 +139,15 @@ impl Errors {
     }
 
     pub fn required(&mut self, path: &Path, detail: &str) {
-        self.push(Sort::Required, path, with_detail("Required value", detail));
+        self.push(ErrorType::Required, path, with_detail("Required value", detail));
     }
     pub fn invalid(&mut self, path: &Path, value: impl Into<Value>, detail: &str) {
         let head = format!("Invalid value: {}", show(&value.into()));
-        self.push(Sort::Invalid, path, with_detail(&head, detail));
+        self.push(ErrorType::Invalid, path, with_detail(&head, detail));
     }
     pub fn type_invalid(&mut self, path: &Path, value: impl Into<Value>, detail: &str) {
         let head = format!("Invalid value: {}", show(&value.into()));
-        self.push(Sort::TypeInvalid, path, with_detail(&head, detail));
+        self.push(ErrorType::TypeInvalid, path, with_detail(&head, detail));
     }
     /// `supported` is shown in the given order.
     pub fn not_supported(&mut self, path: &Path, value: impl Into<Value>, supported: &[&str]) {
@@ -156,26 +156,26 @@ impl Errors {
             let quoted: Vec<String> = supported.iter().map(|s| format!("{s:?}")).collect();
             body = format!("{body}: supported values: {}", quoted.join(", "));
         }
-        self.push(Sort::NotSupported, path, body);
+        self.push(ErrorType::NotSupported, path, body);
     }
     pub fn duplicate(&mut self, path: &Path, value: impl Into<Value>) {
-        self.push(Sort::Duplicate, path, format!("Duplicate value: {}", show(&value.into())));
+        self.push(ErrorType::Duplicate, path, format!("Duplicate value: {}", show(&value.into())));
     }
     pub fn forbidden(&mut self, path: &Path, detail: &str) {
-        self.push(Sort::Forbidden, path, with_detail("Forbidden", detail));
+        self.push(ErrorType::Forbidden, path, with_detail("Forbidden", detail));
     }
     pub fn too_long(&mut self, path: &Path, most: usize) {
-        self.push(Sort::TooLong, path, format!("Too long: may not be more than {most} bytes"));
+        self.push(ErrorType::TooLong, path, format!("Too long: may not be more than {most} bytes"));
     }
     pub fn too_many(&mut self, path: &Path, actual: usize, most: usize) {
         let body = format!("Too many: {actual}: must have at most {most} items");
-        self.push(Sort::TooMany, path, body);
+        self.push(ErrorType::TooMany, path, body);
     }
     pub fn internal(&mut self, path: &Path, why: &str) {
-        self.push(Sort::Internal, path, format!("Internal error: {why}"));
+        self.push(ErrorType::Internal, path, format!("Internal error: {why}"));
     }
     pub fn not_found(&mut self, path: &Path, value: impl Into<Value>) {
-        self.push(Sort::NotFound, path, format!("Not found: {}", show(&value.into())));
+        self.push(ErrorType::NotFound, path, format!("Not found: {}", show(&value.into())));
     }
 
     /// All errors as one text: the error itself, or several in brackets.

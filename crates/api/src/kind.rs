@@ -8,6 +8,7 @@ use crate::jsonpath::JsonPath;
 use crate::object::Object;
 use crate::schema::{Node, Ref, Struct};
 use crate::table::Shown;
+use crate::view::Resource;
 use serde_json::Value;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -45,6 +46,20 @@ impl Verb {
         Verb::Update,
         Verb::Watch,
     ];
+    /// All verbs, in the order in which discovery shows those of custom resources.
+    pub const ALL_DEFINED: &'static [Verb] = &[
+        Verb::Delete,
+        Verb::DeleteCollection,
+        Verb::Get,
+        Verb::List,
+        Verb::Patch,
+        Verb::Create,
+        Verb::Update,
+        Verb::Watch,
+    ];
+    /// What a proxy answers.
+    pub const PROXY: &'static [Verb] =
+        &[Verb::Create, Verb::Delete, Verb::Get, Verb::Patch, Verb::Update];
     pub const CREATE: &'static [Verb] = &[Verb::Create];
     pub const PART: &'static [Verb] = &[Verb::Get, Verb::Patch, Verb::Update];
 
@@ -72,17 +87,55 @@ pub struct Subresource {
     pub body: Option<(&'static str, &'static str, &'static str)>,
 }
 
+impl Subresource {
+    pub fn connects(&self) -> bool {
+        matches!(self.does, Does::Connect(_))
+    }
+}
+
 /// What an entry below an object does.
 #[derive(Debug, Clone)]
 pub enum Does {
-    /// Reads the parent and writes one part of it (`status`, `spec.finalizers`): all else stays as it is.
+    /// Reads the parent and writes these parts of it (`metadata`, `status`); all else stays as it is.
     Part { part: &'static [&'static str], keeps: &'static [&'static str] },
     /// Shows the parent as autoscaling/v1 Scale.
     Scale(ScalePaths),
-    /// Takes a body and does one thing (binding, eviction, token).
-    Act,
-    /// Leads to the node that runs the pod (exec, attach, log, port-forward), or through it (proxy).
-    Connect,
+    /// Takes a body and does one thing.
+    Act(Act),
+    /// Leads to the node that runs the pod, or through it.
+    Connect(Connect),
+}
+
+/// The things that entries do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    /// Gives a pod to a node.
+    Bind,
+    /// Deletes a pod, if that disturbs nobody too much.
+    Evict,
+    /// Issues a token for a service account.
+    IssueToken,
+}
+
+/// Where entries lead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connect {
+    /// To the text that a container wrote.
+    Log,
+    /// Into a container: exec and attach.
+    Remote,
+    /// To ports of a pod.
+    PortForward,
+    /// Through the node, to whatever speaks HTTP there.
+    Proxy(Proxied),
+}
+
+/// What is reached through a proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proxied {
+    Pod,
+    Service,
+    Node,
 }
 
 /// Where a Scale finds its numbers (`x.spec.replicas`), dotted.
@@ -96,7 +149,7 @@ pub struct ScalePaths {
 
 /// The usual status entry: takes `status`, keeps the rest but metadata.
 pub fn status() -> Subresource {
-    let does = Does::Part { part: &["status"], keeps: &[] };
+    let does = Does::Part { part: &["metadata", "status"], keeps: &[] };
     Subresource { name: "status".into(), does, verbs: Verb::PART, body: None }
 }
 
@@ -116,13 +169,22 @@ pub fn scale() -> Subresource {
 }
 
 /// An entry that takes a body of another kind and does one thing.
-pub fn act(name: &'static str, body: (&'static str, &'static str, &'static str)) -> Subresource {
-    Subresource { name: name.into(), does: Does::Act, verbs: Verb::CREATE, body: Some(body) }
+pub fn act(
+    name: &'static str,
+    act: Act,
+    body: (&'static str, &'static str, &'static str),
+) -> Subresource {
+    Subresource { name: name.into(), does: Does::Act(act), verbs: Verb::CREATE, body: Some(body) }
 }
 
-/// An entry that streams from the node.
-pub fn connect(name: &'static str, verbs: &'static [Verb], body: &'static str) -> Subresource {
-    Subresource { name: name.into(), does: Does::Connect, verbs, body: Some(("", "v1", body)) }
+/// An entry that leads to the node.
+pub fn connect(
+    name: &'static str,
+    to: Connect,
+    verbs: &'static [Verb],
+    body: &'static str,
+) -> Subresource {
+    Subresource { name: name.into(), does: Does::Connect(to), verbs, body: Some(("", "v1", body)) }
 }
 
 /// What a kind does beyond its schema. Pure; what needs state is an admission plugin of the server.
@@ -148,6 +210,11 @@ pub struct Hooks {
     pub fields: Option<fn(&Object, &mut dyn FnMut(&'static str, &str))>,
     /// Changes an object when it is first deleted, before anybody asks what holds it.
     pub deleting: fn(&mut Object),
+    /// Whether something of its own holds a deleted object, besides its finalizers.
+    pub held: fn(&Object) -> bool,
+    /// The seconds that an object has to end when it is deleted, of those that were asked for; `None`: its kind ends at
+    /// once.
+    pub grace_s: Option<fn(&Object, Option<i64>) -> i64>,
     /// The name in the stored resource of a field that a selector names.
     pub field_name: fn(&str) -> &str,
 }
@@ -164,6 +231,8 @@ impl Hooks {
         generation: None,
         fields: None,
         deleting: |_| {},
+        held: |_| false,
+        grace_s: None,
         field_name: |name| name,
     };
 
@@ -281,8 +350,25 @@ pub enum NameRule {
 pub enum Backend {
     /// In the store.
     Stored,
-    /// Nowhere: a create is answered at once (reviews).
-    Answered,
+    /// Nowhere: a create is answered at once.
+    Answered(Review),
+    /// Nowhere: a create is one of this entry of an object that the body names.
+    Entry { of: Resource, name: &'static str },
+}
+
+/// The questions that are answered at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Review {
+    /// Who am I?
+    Identity,
+    /// Whose token is this?
+    Token,
+    /// May I?
+    OwnAccess,
+    /// May they?
+    Access,
+    /// What may I?
+    OwnRules,
 }
 
 /// What a kind that came from a CustomResourceDefinition has besides.
@@ -292,10 +378,53 @@ pub struct Custom {
     pub node: Node,
     /// `openAPIV3Schema` as it was given, for OpenAPI; null where there is none.
     pub schema: Value,
-    /// What users of a deprecated version are told.
-    pub deprecation: Option<String>,
     /// The definition is being deleted: nothing new is made.
     pub terminating: bool,
+}
+
+/// Where upstream treats the kinds that it is built with and those that come from definitions differently: as facts,
+/// so that nobody asks a kind which of the two it is.
+#[derive(Debug)]
+pub struct Manner {
+    /// What a body has beyond the schema goes, and validation judges the rest; else each field is decoded by its type.
+    pub prunes: bool,
+    /// Patches may be strategic: the schema says by which keys lists merge.
+    pub strategic_patch: bool,
+    /// The items of a list say what they are.
+    pub headed_items: bool,
+    /// An entry that it has not is an object that is not found, and no path that leads nowhere.
+    pub entry_not_found: bool,
+    /// Its group is there without it, and says so when something else is not.
+    pub lasting_group: bool,
+    /// Aggregated discovery names group and version of its types even where they are the kind's own.
+    pub full_names: bool,
+    /// It may change while it is served: watches of it end then, and records of before are looked into.
+    pub redefined: bool,
+    /// Its columns read what is stored, whatever face of it is shown.
+    pub stored_columns: bool,
+}
+
+impl Manner {
+    pub const BUILT_IN: &'static Manner = &Manner {
+        prunes: false,
+        strategic_patch: true,
+        headed_items: false,
+        entry_not_found: false,
+        lasting_group: true,
+        full_names: false,
+        redefined: false,
+        stored_columns: true,
+    };
+    pub const DEFINED: &'static Manner = &Manner {
+        prunes: true,
+        strategic_patch: false,
+        headed_items: true,
+        entry_not_found: true,
+        lasting_group: false,
+        full_names: true,
+        redefined: true,
+        stored_columns: false,
+    };
 }
 
 /// One kind of the API. See the exemplar `crates/kinds/src/core/configmap.rs`.
@@ -316,6 +445,8 @@ pub struct Kind {
     pub subresources: Vec<Subresource>,
     pub columns: Vec<Column>,
     pub name_rule: NameRule,
+    /// Unknown fields in selectors are refused in the words of a conversion of its own, as upstream has one for it.
+    pub converts_fields: bool,
     /// Dotted paths that field selectors may name besides `metadata.name` and `metadata.namespace`.
     pub selectable: Vec<Name>,
     /// The stored resource, `deployments.apps`: the first part of the store's keys.
@@ -325,8 +456,11 @@ pub struct Kind {
     pub hooks: Hooks,
     /// What only custom resources have; `None` is a built-in kind.
     pub custom: Option<Arc<Custom>>,
-    /// Deletion waits for `deletionGracePeriodSeconds` (pods).
-    pub graceful: bool,
+    pub manner: &'static Manner,
+    /// What users of a deprecated version are told.
+    pub deprecation: Option<String>,
+    /// The version that the hash of the storage names, where clients know it by another than the first face's.
+    pub hashed_version: Option<&'static str>,
     /// A delete answers with the object that went, instead of a Status.
     pub shows_deleted: bool,
     /// Updates must name the revision that they are based on.
@@ -341,41 +475,57 @@ pub struct Kind {
 }
 
 impl Kind {
-    /// A namespaced, stored kind with all verbs; `api_version` is `group/version` or `v1`.
+    /// A stored kind with all verbs, under these names.
     ///
     /// # Panics
-    /// When `schema` is no definition of the generated table: a mistake in the list of kinds, found by its self-test.
-    pub fn new(
-        api_version: &'static str,
-        kind: &'static str,
-        plural: &'static str,
-        schema: &'static str,
-    ) -> Kind {
-        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-        let found = crate::schema::builtin(schema);
-        let storage = if group.is_empty() { plural.into() } else { format!("{plural}.{group}") };
+    /// When the generated table has no schema for it: a mistake in the list of kinds, found by its self-test.
+    pub fn new(resource: Resource) -> Kind {
+        let Resource { group, version, plural, kind, namespaced } = resource;
+        let schema = crate::schema::gvk(group, version, kind);
+        let schema = Ref::Static(schema.unwrap_or_else(|| panic!("{kind} has no schema")));
         Kind {
-            group: group.into(),
-            version: version.into(),
-            kind: kind.into(),
+            scope: if namespaced { Scope::Namespaced } else { Scope::Cluster },
+            ..Kind::named(group.into(), version.into(), kind.into(), plural.into(), schema)
+        }
+    }
+
+    /// A namespaced, stored kind with all verbs, under names that may come from a definition.
+    pub fn named(
+        group: Name,
+        version: Name,
+        kind: Name,
+        plural: Name,
+        schema: Ref<Struct>,
+    ) -> Kind {
+        let storage = match &*group {
+            "" => plural.clone(),
+            group => format!("{plural}.{group}").into(),
+        };
+        Kind {
             list_kind: format!("{kind}List").into(),
-            plural: plural.into(),
             singular: kind.to_lowercase().into(),
+            group,
+            version,
+            kind,
+            plural,
             short: Vec::new(),
             categories: Vec::new(),
             scope: Scope::Namespaced,
-            schema: Ref::Static(found.unwrap_or_else(|| panic!("no definition {schema}"))),
+            schema,
             backend: Backend::Stored,
             verbs: Verb::ALL,
             subresources: Vec::new(),
             columns: vec![name_column(), age_column()],
             name_rule: NameRule::Subdomain,
+            converts_fields: false,
             selectable: Vec::new(),
-            storage: storage.into(),
+            storage,
             convert: None,
             hooks: Hooks::NONE,
             custom: None,
-            graceful: false,
+            manner: Manner::BUILT_IN,
+            deprecation: None,
+            hashed_version: None,
             shows_deleted: false,
             conditional: false,
             creates_on_update: false,

@@ -4,6 +4,7 @@
 //! needs them hands them in.
 
 pub mod apply;
+pub mod check;
 pub mod duration;
 pub mod errors;
 pub mod follow;

@@ -1,6 +1,6 @@
 //! The metadata that all objects share: its validation on create and update (API reference: ObjectMeta).
 
-use crate::errors::{Errors, Path, Sort};
+use crate::errors::{ErrorType, Errors, Path};
 use crate::kind::{Kind, NameRule, Scope};
 use crate::names;
 use crate::object::{Object, texts};
@@ -152,7 +152,7 @@ fn validate_owners(path: &Path, owners: &[Value], errors: &mut Errors) {
         if (&*version, &*text(owner, "kind")) == ("v1", "Event") {
             let why = "/v1, Kind=Event is disallowed from being an owner";
             let body = format!("Invalid value: {}: {why}", show_owner(owner));
-            errors.push(Sort::Invalid, &here, body);
+            errors.push(ErrorType::Invalid, &here, body);
         }
         if owner.get("controller") == Some(&Value::Bool(true)) {
             if let Some(first) = &controller {
@@ -163,7 +163,7 @@ fn validate_owners(path: &Path, owners: &[Value], errors: &mut Errors) {
                      references for {first} and {second}",
                     all.join(",")
                 );
-                errors.push(Sort::Invalid, path, body);
+                errors.push(ErrorType::Invalid, path, body);
             }
             controller = Some(text(owner, "kind") + "/" + &text(owner, "name"));
         }

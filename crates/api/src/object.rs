@@ -142,6 +142,34 @@ pub fn at<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
         .filter(|value| !value.is_null())
 }
 
+/// A text of a value; empty where there is none.
+pub fn text<'a>(value: &'a Value, path: &str) -> &'a str {
+    at(value, path).and_then(Value::as_str).unwrap_or("")
+}
+
+/// A whole number of a value.
+pub fn int(value: &Value, path: &str) -> Option<i64> {
+    at(value, path).and_then(Value::as_i64)
+}
+
+/// Whether a flag of a value is set.
+pub fn flag(value: &Value, path: &str) -> bool {
+    at(value, path) == Some(&Value::Bool(true))
+}
+
+/// The items of a list of a value.
+pub fn list<'a>(value: &'a Value, path: &str) -> &'a [Value] {
+    at(value, path).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+/// The entries of a map of a value, in the order of their keys.
+pub fn entries<'a>(value: &'a Value, path: &str) -> impl Iterator<Item = (&'a str, &'a Value)> {
+    let map = at(value, path).and_then(Value::as_object).into_iter().flatten();
+    let mut all: Vec<(&str, &Value)> = map.map(|(key, value)| (key.as_str(), value)).collect();
+    all.sort_by_key(|(key, _)| *key);
+    all.into_iter()
+}
+
 /// The same, to be changed.
 pub fn at_mut<'a>(value: &'a mut Value, path: &str) -> Option<&'a mut Value> {
     path.split('.')

@@ -67,8 +67,8 @@ pub struct Kinds(Arc<watch::Sender<Arc<Registry>>>);
 
 impl Kinds {
     /// The built-in kinds alone: these.
-    pub fn builtin(kinds: &[fn() -> Kind]) -> Kinds {
-        let mut kinds: Vec<Kind> = kinds.iter().map(|kind| kind()).collect();
+    pub fn builtin(kinds: &[&[fn() -> Kind]]) -> Kinds {
+        let mut kinds: Vec<Kind> = kinds.concat().iter().map(|kind| kind()).collect();
         for kind in &mut kinds {
             kind.generation = generation::of(kind);
         }

@@ -102,7 +102,7 @@ impl Status {
         let mut details = about.details(name);
         details["causes"] = errors
             .iter()
-            .map(|e| json!({"reason": e.sort.reason(), "message": e.body, "field": e.field}))
+            .map(|e| json!({"reason": e.type_.reason(), "message": e.body, "field": e.field}))
             .collect();
         Status { details: Some(details), ..Status::new(422, "Invalid", message) }
     }

@@ -91,7 +91,7 @@ pub fn columns(kind: &Kind) -> Value {
 /// The cells of one object. The columns of a built-in kind read what is stored, whatever face of it is shown.
 pub fn cells(kind: &Kind, object: &Object) -> Vec<Shown> {
     let mut stored = std::borrow::Cow::Borrowed(object);
-    if let (Some(convert), false) = (kind.convert, kind.is_custom()) {
+    if let (Some(convert), true) = (kind.convert, kind.manner.stored_columns) {
         (convert.to_stored)(stored.to_mut());
     }
     kind.columns.iter().map(|column| cell(column, &stored)).collect()

@@ -95,7 +95,7 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_told_and_gives_its_thread_back() {
         let one = Blocking::new(1);
-        let cut = one.run(|| panic!("on purpose")).await;
+        let cut: Result<(), Cut> = one.run(|| panic!("on purpose")).await;
         assert!(cut.is_err_and(|cut| cut.to_string().starts_with("the work was cut short")));
         assert_eq!(one.run(|| 1).await.expect("done"), 1);
     }

@@ -1,5 +1,5 @@
 //! What every part of Skiff stands on, and nothing of Kubernetes: the World (time, randomness, tasks), threads that
-//! may wait, ids, back-off.
+//! may wait, ids, back-off, ranges of addresses.
 //!
 //! Time, randomness and spawning enter through [`World`] alone, so that a whole cluster can run on virtual time from a
 //! seed. Code outside this crate and the rims calls no `Instant::now`, no `SystemTime::now`, no thread RNG and
@@ -7,9 +7,11 @@
 
 pub mod backoff;
 pub mod blocking;
+mod cidr;
 pub mod id;
 pub mod world;
 
 pub use backoff::Backoff;
 pub use blocking::Blocking;
+pub use cidr::{Cidr, NoCidr};
 pub use world::{Tasks, Time, World};

@@ -3,8 +3,7 @@
 //! It carries what is not Kubernetes: readiness, images, the demo, the end. Long answers are lines of JSON, the last of
 //! which holds the result or an `error`.
 
-use crate::commands::Run;
-use crate::lifecycle;
+use crate::run::Run;
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
@@ -35,7 +34,7 @@ pub struct Admin {
 
 /// The daemon does not run: what to say.
 pub fn none(run: &Run<'_>) -> anyhow::Error {
-    let up = lifecycle::command(run, "up");
+    let up = run.command("up");
     anyhow::anyhow!("cluster {:?} does not run: start it with `{up}`", run.settings.context())
 }
 

@@ -2,6 +2,7 @@
 
 use crate::host::{Host, Mode};
 use crate::record::Record;
+use crate::run::{Run, block};
 use crate::settings::{self, SETTINGS, Settings, Sources, Written};
 use crate::{
     Place, admin, completion, config, demo_server, folder, images, lifecycle, logs, profiles, say,
@@ -12,17 +13,6 @@ use clap::ArgMatches;
 use clap_complete::Shell;
 use serde_json::json;
 use std::path::{Path, PathBuf};
-
-/// What every command is given.
-pub struct Run<'a> {
-    pub host: &'a dyn Host,
-    pub settings: Settings,
-    pub place: Place,
-    /// Where the settings come from.
-    pub sources: Sources,
-    /// The file of settings that the flag named.
-    pub config: Option<String>,
-}
 
 /// Runs it; the exit code.
 pub fn run(matches: &ArgMatches, host: &dyn Host) -> Result<u8> {
@@ -65,18 +55,10 @@ fn as_root(word: &str, words: &ArgMatches, host: &dyn Host) -> Result<u8> {
     }
 }
 
-/// The commands do one thing after another: one thread is enough.
-pub fn block<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let result = runtime.block_on(work);
-    runtime.shutdown_background();
-    result
-}
-
 fn serve(words: &ArgMatches, run: Run<'_>) -> Result<u8> {
     let mode = if words.get_flag("background") { Mode::Background } else { Mode::Foreground };
     if mode == Mode::Foreground {
-        run.sources.keep_what_is_made(&lifecycle::command(&run, "delete"))?;
+        run.sources.keep_what_is_made(&run.command("delete"))?;
         folder::claim(&run)?;
         if run.settings.is_host() {
             run.host.raise(&run.settings)?;

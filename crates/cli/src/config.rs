@@ -1,8 +1,8 @@
 //! `skiff config`: what counts for this cluster and where it comes from; `config reset` forgets what flags left.
 
-use crate::commands::Run;
+use crate::run::Run;
 use crate::settings::{self, SETTINGS, Written};
-use crate::{folder, lifecycle, place, say};
+use crate::{folder, place, say};
 use anyhow::{Context, Result, bail};
 use clap::ArgMatches;
 
@@ -31,10 +31,7 @@ fn list(run: &Run<'_>) -> Result<u8> {
     }
     say::table(&rows);
     run.sources.beaten().iter().for_each(|line| {
-        say::remark(format_args!(
-            "{line}: `{}` forgets it",
-            lifecycle::command(run, "config reset NAME")
-        ));
+        say::remark(format_args!("{line}: `{}` forgets it", run.command("config reset NAME")));
     });
     Ok(0)
 }
@@ -51,7 +48,7 @@ fn reset(run: &Run<'_>, words: &ArgMatches) -> Result<u8> {
         if run.sources.made.contains_key(name.as_str()) {
             bail!(
                 "the cluster was made with its {name}, which cannot change: `{}` first",
-                lifecycle::command(run, "delete")
+                run.command("delete")
             );
         }
         match known.remove(name.as_str()) {
@@ -60,9 +57,6 @@ fn reset(run: &Run<'_>, words: &ArgMatches) -> Result<u8> {
         }
     }
     place::write(&path, settings::text(&known)?.as_bytes())?;
-    say::step(format_args!(
-        "It counts from the next `{}` on, after a `down`",
-        lifecycle::command(run, "up")
-    ));
+    say::step(format_args!("It counts from the next `{}` on, after a `down`", run.command("up")));
     Ok(0)
 }

@@ -1,7 +1,7 @@
 //! The daemon's process: started in the background, watched until it is ready or dead, and waited for at its end.
 
 use crate::admin::Admin;
-use crate::commands::Run;
+use crate::run::Run;
 use anyhow::{Context, Result, bail};
 use http::Method;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};

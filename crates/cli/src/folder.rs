@@ -1,9 +1,9 @@
 //! The data folder: claimed by `up`, emptied by `delete`. Never here: a file of anybody else's touched.
 
-use crate::commands::Run;
 use crate::place::MADE;
 use crate::record::Record;
-use crate::{lifecycle, say};
+use crate::run::Run;
+use crate::say;
 use anyhow::{Context, Result, bail};
 use rustix::fs::{FlockOperation, Mode, flock};
 use std::fs::{DirBuilder, File};
@@ -156,11 +156,7 @@ pub fn clear(run: &Run<'_>) -> Result<Option<String>> {
             false => std::fs::remove_file(&path),
         };
         removed.with_context(|| {
-            format!(
-                "removing {}: `{}` tries again",
-                path.display(),
-                lifecycle::command(run, "delete")
-            )
+            format!("removing {}: `{}` tries again", path.display(), run.command("delete"))
         })?;
     }
     let mut left = entries(&real)?;

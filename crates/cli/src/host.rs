@@ -2,7 +2,7 @@
 
 use crate::settings::Settings;
 use anyhow::Result;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
@@ -25,7 +25,7 @@ pub trait Host {
 
     /// Makes the machine of the profile, if it needs one and has none; the address that it is reached at. Refuses while
     /// another cluster has that machine.
-    fn raise(&self, settings: &Settings) -> Result<Option<Ipv4Addr>>;
+    fn raise(&self, settings: &Settings) -> Result<Option<IpAddr>>;
 
     /// Starts a command in the machine of the profile.
     fn spawn(&self, settings: &Settings, command: &mut Command) -> Result<Child>;

@@ -1,7 +1,7 @@
 //! `skiff image`: load, pull, list, remove, in the words and columns of `docker images`.
 
 use crate::admin::{Admin, Body};
-use crate::commands::Run;
+use crate::run::Run;
 use crate::{layout, lifecycle, say};
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;

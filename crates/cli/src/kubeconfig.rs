@@ -209,7 +209,7 @@ impl Lock {
             Ok(_) => true,
             Err(_) => std::thread::scope(|scope| {
                 // The command line waits in a runtime of its own, which allows no second one in its thread.
-                let wait = || crate::commands::block(async { Ok(tries().await?) });
+                let wait = || crate::run::block(async { Ok(tries().await?) });
                 scope.spawn(wait).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             })
             .with_context(|| format!("locking {}", path.display()))?,

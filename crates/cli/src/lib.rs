@@ -22,6 +22,7 @@ mod logs;
 mod place;
 mod profiles;
 mod record;
+mod run;
 mod say;
 pub mod settings;
 mod status;

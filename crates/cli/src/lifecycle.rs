@@ -4,12 +4,12 @@
 //! so that it may be typed at any time. `down` ends daemon and containers and keeps the data. `delete` leaves nothing.
 
 use crate::admin::{self, Admin};
-use crate::commands::Run;
 use crate::daemon::{self, Ended};
 use crate::kubeconfig::Kubeconfig;
 use crate::record::Record;
+use crate::run::Run;
 use crate::settings;
-use crate::{folder, place, say, status, user};
+use crate::{folder, place, say, status};
 use anyhow::{Context, Result, bail};
 use clap::ArgMatches;
 use http::Method;
@@ -36,7 +36,7 @@ pub async fn up(run: &Run<'_>, words: &ArgMatches) -> Result<u8> {
     if wait != "none" {
         let path = format!("/ready?for={wait}");
         let Some(ready) = world.within(limit, admin.ask(Method::GET, &path)).await else {
-            bail!("the cluster is not ready after {limit_s} s: see `{}`", command(run, "logs"));
+            bail!("the cluster is not ready after {limit_s} s: see `{}`", run.command("logs"));
         };
         let ready = ready?;
         say::step(format_args!("The API answers at {}", text(&ready, "server")));
@@ -56,8 +56,8 @@ pub async fn up(run: &Run<'_>, words: &ArgMatches) -> Result<u8> {
         say::step(format_args!("Ready after {took:.1} s"));
         say::next(&[
             (kubectl(run, &context, "get pods -A"), "what runs"),
-            (command(run, "status"), "how the cluster is"),
-            (command(run, "up --demo"), "deploy something and fetch its page"),
+            (run.command("status"), "how the cluster is"),
+            (run.command("up --demo"), "deploy something and fetch its page"),
         ]);
     }
     Ok(0)
@@ -65,16 +65,16 @@ pub async fn up(run: &Run<'_>, words: &ArgMatches) -> Result<u8> {
 
 /// What can be found wrong before anything is touched.
 fn before(run: &Run<'_>) -> Result<Kubeconfig> {
-    run.sources.keep_what_is_made(&command(run, "delete"))?;
+    run.sources.keep_what_is_made(&run.command("delete"))?;
     run.sources.beaten().iter().for_each(|line| {
-        say::remark(format_args!("{line}: `{}` lists them", command(run, "config")));
+        say::remark(format_args!("{line}: `{}` lists them", run.command("config")));
     });
     let file = Kubeconfig::of_caller()?;
     if let Err(error) = file.check() {
         bail!(
             "{}; nothing was started: mend the file or name another in $KUBECONFIG, `{}` prints what belongs in it",
             say::explain(&error),
-            command(run, "kubeconfig")
+            run.command("kubeconfig")
         );
     }
     Ok(file)
@@ -107,26 +107,6 @@ fn kubectl(run: &Run<'_>, context: &str, rest: &str) -> String {
         true => format!("kubectl {rest}"),
         false => format!("kubectl --context {context} {rest}"),
     }
-}
-
-/// A command as the caller would have to type it for this cluster.
-pub fn command(run: &Run<'_>, rest: &str) -> String {
-    let mut words = match user::caller() {
-        Ok(caller) if caller.ids.is_some() => "sudo skiff".to_owned(),
-        _ => "skiff".to_owned(),
-    };
-    words += &format!(" {rest}");
-    if !run.settings.is_host() {
-        words += &format!(" -p {}", run.settings.profile);
-    }
-    if let Some(config) = &run.config {
-        words += &format!(" --config {}", say::quoted(config));
-    }
-    if run.sources.flags.contains_key("data") {
-        words +=
-            &format!(" --data {}", say::quoted(&run.settings.data_flag().display().to_string()));
-    }
-    words
 }
 
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {
@@ -212,7 +192,7 @@ pub async fn down(run: &Run<'_>) -> Result<u8> {
     let name = run.settings.context();
     match ended {
         Ended::Now => {
-            say::step(format_args!("Stopped {name}; `{}` starts it again", command(run, "up")));
+            say::step(format_args!("Stopped {name}; `{}` starts it again", run.command("up")));
         }
         Ended::Before => say::step(format_args!("{name} does not run")),
     }

@@ -3,8 +3,8 @@
 //! They are found by their data folders: the host's and those beside it with a name behind, those of machines that run,
 //! and those that a profile's own file of settings names.
 
-use crate::commands::Run;
 use crate::record::Record;
+use crate::run::Run;
 use crate::settings::{self, HOST_PROFILE};
 use crate::{Place, say};
 use anyhow::{Context, Result};

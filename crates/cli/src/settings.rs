@@ -8,14 +8,14 @@
 
 mod value;
 
-pub use value::Range;
 use value::Shape;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
+use skiff_base::Cidr;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 /// One row of the table.
@@ -105,7 +105,7 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "pod-cidr",
-        shape: Shape::Range,
+        shape: Shape::Ranges,
         default: "10.244.0.0/16",
         doc: "The range of pod addresses; the node takes the first /24 of it",
         used_by: "net, node",
@@ -136,7 +136,7 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "service-cidr",
-        shape: Shape::Range,
+        shape: Shape::Ranges,
         default: "10.96.0.0/16",
         doc: "The range of service addresses; the first is the API's, the tenth the cluster DNS's",
         used_by: "server, net, dns",
@@ -154,7 +154,7 @@ pub const HOST_PROFILE: &str = "skiff";
 pub struct Settings {
     /// `skiff` is the host's; any other has a machine of its own.
     pub profile: String,
-    pub advertise: Option<Ipv4Addr>,
+    pub advertise: Option<IpAddr>,
     pub allowed_unsafe_sysctls: Vec<String>,
     pub cgroup: String,
     pub cluster_domain: String,
@@ -164,14 +164,14 @@ pub struct Settings {
     pub listen: SocketAddr,
     pub log_level: String,
     pub node: String,
-    pub pod_cidr: Range,
+    pub pod_cidrs: Vec<Cidr>,
     /// As `pod_security::Policy::set` reads them.
     pub pod_security_defaults: Vec<String>,
     /// As `pod_security::Exemptions::add` reads them.
     pub pod_security_exemptions: Vec<String>,
     /// Registry and URL.
     pub registry_mirrors: Vec<(String, String)>,
-    pub service_cidr: Range,
+    pub service_cidrs: Vec<Cidr>,
 }
 
 /// Values as they were written, by the setting's name.
@@ -255,7 +255,7 @@ impl Settings {
             listen: one("listen").parse()?,
             log_level: one("log-level"),
             node: named("node", own_node),
-            pod_cidr: Range::parse(&one("pod-cidr")).map_err(anyhow::Error::msg)?,
+            pod_cidrs: value::ranges(&one("pod-cidr")).map_err(anyhow::Error::msg)?,
             pod_security_defaults: many("pod-security-default"),
             pod_security_exemptions: many("pod-security-exempt"),
             registry_mirrors: many("registry-mirror")
@@ -263,21 +263,23 @@ impl Settings {
                 .filter_map(|text| text.split_once('='))
                 .map(|(registry, url)| (registry.to_owned(), url.to_owned()))
                 .collect(),
-            service_cidr: Range::parse(&one("service-cidr")).map_err(anyhow::Error::msg)?,
+            service_cidrs: value::ranges(&one("service-cidr")).map_err(anyhow::Error::msg)?,
         };
         settings.fit()
     }
 
     /// Refuses what fits each for itself, but not together.
     fn fit(self) -> Result<Settings> {
-        if self.pod_cidr.overlaps(&self.service_cidr) {
-            bail!("pod-cidr {} and service-cidr {} overlap", self.pod_cidr, self.service_cidr);
+        for pods in &self.pod_cidrs {
+            if let Some(services) = self.service_cidrs.iter().find(|it| it.overlaps(pods)) {
+                bail!("pod-cidr {pods} and service-cidr {services} overlap");
+            }
         }
-        if self.pod_cidr.prefix > 24 {
-            bail!("pod-cidr {}: the node needs a /24 of it", self.pod_cidr);
+        if let Some(range) = self.pod_cidrs.iter().find(|range| range.prefix() > 24) {
+            bail!("pod-cidr {range}: the node needs a /24 of it");
         }
-        if self.service_cidr.prefix > 28 {
-            bail!("service-cidr {}: it has to hold 16 addresses or more", self.service_cidr);
+        if let Some(range) = self.service_cidrs.iter().find(|range| range.size() < 16) {
+            bail!("service-cidr {range}: it has to hold 16 addresses or more");
         }
         Ok(self)
     }
@@ -287,8 +289,8 @@ impl Settings {
         let values = [
             self.cluster_domain.clone(),
             self.node.clone(),
-            self.pod_cidr.to_string(),
-            self.service_cidr.to_string(),
+            value::listed(&self.pod_cidrs),
+            value::listed(&self.service_cidrs),
         ];
         FIXED.into_iter().zip(values.map(|value| vec![value])).collect()
     }
@@ -313,7 +315,7 @@ impl Settings {
         flag("listen", self.listen.to_string());
         flag("log-level", self.log_level.clone());
         flag("node", self.node.clone());
-        flag("pod-cidr", self.pod_cidr.to_string());
+        flag("pod-cidr", value::listed(&self.pod_cidrs));
         for text in &self.pod_security_defaults {
             flag("pod-security-default", text.clone());
         }
@@ -323,7 +325,7 @@ impl Settings {
         for (registry, url) in &self.registry_mirrors {
             flag("registry-mirror", format!("{registry}={url}"));
         }
-        flag("service-cidr", self.service_cidr.to_string());
+        flag("service-cidr", value::listed(&self.service_cidrs));
         flags
     }
 
@@ -355,18 +357,25 @@ impl Settings {
     }
 
     /// The range of this node's pods.
-    pub fn node_pods(&self) -> Range {
-        Range { base: self.pod_cidr.base, prefix: 24 }
+    pub fn node_pods(&self) -> Cidr {
+        let all = self.pod_cidrs[0];
+        Cidr::new(all.base(), 24).unwrap_or(all)
     }
 
     /// The address of the `kubernetes` Service.
-    pub fn api_service(&self) -> Ipv4Addr {
-        self.service_cidr.nth(1)
+    pub fn api_service(&self) -> IpAddr {
+        self.service(1)
     }
 
     /// The address of the cluster DNS.
-    pub fn dns_service(&self) -> Ipv4Addr {
-        self.service_cidr.nth(10)
+    pub fn dns_service(&self) -> IpAddr {
+        self.service(10)
+    }
+
+    /// The address at this place of the first range, whose settings are checked to have it.
+    fn service(&self, place: u64) -> IpAddr {
+        let range = self.service_cidrs[0];
+        range.nth(place).unwrap_or_else(|| range.last())
     }
 }
 

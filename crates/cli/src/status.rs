@@ -2,10 +2,10 @@
 //! bit for each of host (1), cluster (2) and kubeconfig (4) that is not well, and 85 for a cluster that is not there.
 
 use crate::admin::Admin;
-use crate::commands::Run;
 use crate::kubeconfig::{Known, Kubeconfig};
 use crate::record::Record;
-use crate::{folder, lifecycle, say};
+use crate::run::Run;
+use crate::{folder, say};
 use anyhow::{Context, Result};
 use clap::ArgMatches;
 use http::Method;
@@ -50,7 +50,7 @@ async fn collect(run: &Run<'_>) -> Result<(Value, u8)> {
         "kubeconfig": "Absent",
     });
     let mut next: Vec<String> = Vec::new();
-    let up = lifecycle::command(run, "up");
+    let up = run.command("up");
     let code = collect_into(run, &mut status, &mut next, &up).await?;
     status["next"] = json!(next);
     Ok((status, code))
@@ -80,14 +80,14 @@ async fn collect_into(
     status["daemon"] = json!("Running");
     status["pid"] = json!(pid);
     if let Some(gone) = status["addressGone"].as_str() {
-        let (down, logs) = (lifecycle::command(run, "down"), format!("{up} --{gone} ..."));
+        let (down, logs) = (run.command("down"), format!("{up} --{gone} ..."));
         next.push(format!(
             "no link has the address of --{gone}: `{down}`, then `{logs}` with one that is there"
         ));
     }
     let well = status["apiserver"] == "Running" && status["kubelet"] != "NotReady";
     if !well {
-        next.push(format!("`{}` says why it is not ready", lifecycle::command(run, "logs")));
+        next.push(format!("`{}` says why it is not ready", run.command("logs")));
     }
     Ok(if well { 0 } else { NOT_READY } | if configured { 0 } else { MISCONFIGURED })
 }
@@ -126,7 +126,7 @@ fn kubeconfig(run: &Run<'_>, status: &mut Value, next: &mut Vec<String>, up: &st
                 return Ok(true);
             }
             Err(error) => {
-                let print = lifecycle::command(run, "kubeconfig");
+                let print = run.command("kubeconfig");
                 state = (
                     format!("Unreadable ({})", say::explain(&error)),
                     format!("mend the kubeconfig; `{print}` prints what belongs in it"),

@@ -5,7 +5,7 @@
 //! none is free, so there are as many more as there are sources. Sources are pods, which cannot forge
 //! their address; all others (the node itself, and strangers, who can) count as one.
 
-use skiff_api::ip::Cidr;
+use skiff_base::Cidr;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -19,7 +19,7 @@ const OTHERS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 #[derive(Debug)]
 pub struct Places {
     most: usize,
-    pods: Cidr,
+    pods: Arc<[Cidr]>,
     taken: Mutex<Taken>,
 }
 
@@ -37,13 +37,13 @@ pub struct Place {
 }
 
 impl Places {
-    pub fn new(most: usize, pods: Cidr) -> Arc<Places> {
+    pub fn new(most: usize, pods: Arc<[Cidr]>) -> Arc<Places> {
         Arc::new(Places { most, pods, taken: Mutex::default() })
     }
 
     /// A place for a source, unless it holds its share.
     pub fn take(self: &Arc<Places>, from: IpAddr) -> Option<Place> {
-        let who = if self.pods.contains(from) { from } else { OTHERS };
+        let who = if self.pods.iter().any(|range| range.contains(from)) { from } else { OTHERS };
         let mut taken = self.taken();
         let held = taken.by.get(&who).copied().unwrap_or(0);
         let free = self.most.saturating_sub(taken.all);
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn however_many_take_all_they_can_a_newcomer_gets_a_place() {
-        let (pods, _) = Cidr::parse("10.244.0.0/16").unwrap();
+        let pods = Arc::new(["10.244.0.0/16".parse().unwrap()]);
         let places = Places::new(256, pods);
         let mut held = Vec::new();
         let mut grab = |from: Ipv4Addr| {

@@ -8,7 +8,7 @@
 //! for one source.
 
 use crate::fair::Places;
-use skiff_api::ip::Cidr;
+use skiff_base::Cidr;
 use skiff_base::World;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -75,7 +75,7 @@ pub fn resolvers(configuration: &str, own: &[IpAddr]) -> Vec<SocketAddr> {
 }
 
 impl Forwarder {
-    pub fn new(world: World, resolvers: Vec<SocketAddr>, pods: Cidr) -> Forwarder {
+    pub fn new(world: World, resolvers: Vec<SocketAddr>, pods: Arc<[Cidr]>) -> Forwarder {
         Forwarder { world, resolvers, places: Places::new(UNDER_WAY_MOST, pods) }
     }
 
@@ -198,8 +198,8 @@ mod tests {
 
     const POD: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 244, 0, 2));
 
-    fn pods() -> Cidr {
-        Cidr::parse("10.244.0.0/16").unwrap().0
+    fn pods() -> Arc<[Cidr]> {
+        Arc::new(["10.244.0.0/16".parse().unwrap()])
     }
 
     fn query(id: u16, name: &str) -> Message {

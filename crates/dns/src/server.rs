@@ -11,7 +11,7 @@ use crate::follow::Shared;
 use crate::forward::{Forwarder, Transport, Unanswered};
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::Name;
-use skiff_api::ip::Cidr;
+use skiff_base::Cidr;
 use skiff_base::{Tasks, World};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -43,8 +43,8 @@ pub struct Dns {
     pub world: World,
     pub zone: Shared,
     pub forwarder: Forwarder,
-    /// The range of pods: who is a source of its own.
-    pub pods: Cidr,
+    /// The ranges of pods: who is a source of its own.
+    pub pods: Arc<[Cidr]>,
     pub metrics: Metrics,
 }
 
@@ -111,7 +111,7 @@ impl Dns {
 
     /// Empties the socket faster than anybody fills it, and drops what is above a source's share.
     async fn receive_udp(self: Arc<Self>, socket: Arc<UdpSocket>, waiting: mpsc::Sender<Waiting>) {
-        let places = Places::new(WAITING_MOST, self.pods);
+        let places = Places::new(WAITING_MOST, self.pods.clone());
         let mut buffer = vec![0; DATAGRAM_MOST];
         loop {
             let (count, from) = match socket.recv_from(&mut buffer).await {
@@ -156,7 +156,7 @@ impl Dns {
     }
 
     async fn serve_tcp(self: Arc<Self>, listener: TcpListener, tasks: Tasks) {
-        let places = Places::new(CONNECTIONS_MOST, self.pods);
+        let places = Places::new(CONNECTIONS_MOST, self.pods.clone());
         loop {
             match listener.accept().await {
                 Ok((stream, from)) => {
@@ -362,8 +362,8 @@ mod tests {
         zone.set(&skiff_api::view::Key::new("d", "many"), Some(entry));
         let world = World::real();
         // Every address of loopback is a pod of its own.
-        let (pods, _) = Cidr::parse("127.0.0.0/8").unwrap();
-        let forwarder = Forwarder::new(world.clone(), Vec::new(), pods);
+        let pods: Arc<[Cidr]> = Arc::new(["127.0.0.0/8".parse().unwrap()]);
+        let forwarder = Forwarder::new(world.clone(), Vec::new(), pods.clone());
         let zone = Arc::new(std::sync::RwLock::new(Some(zone)));
         Arc::new(Dns { world, zone, forwarder, pods, metrics: Metrics::default() })
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use skiff_base::World;
-use skiff_image::{ImageBuilder, Images, Settings};
+use skiff_image::{ImageBuilder, Images, StoreOptions};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
@@ -13,7 +13,7 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime can be made");
     let _inside = runtime.enter();
-    let images = Images::open(Path::new(folder), Settings::new(World::real())).expect("open");
+    let images = Images::open(Path::new(folder), StoreOptions::new(World::real())).expect("open");
     let start = Instant::now();
     let names = images.load(File::open(archive).expect("archive")).expect("load");
     println!("load {names:?}: {:?}", start.elapsed());

@@ -7,10 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
-use crate::index::Image;
-use crate::reference::Reference;
 use crate::registry::credentials::Credentials;
-use crate::store::Images;
 
 /// Holders that are remembered of one image in one repository; further ones ask the registry again.
 const HOLDERS_MOST: usize = 128;
@@ -54,17 +51,13 @@ impl Holder {
     }
 }
 
-impl Images {
-    /// Whether an image that is here may be used under this name by somebody with these credentials.
-    pub fn admits(&self, image: &Image, name: &Reference, holders: &[Holder]) -> bool {
-        let index = self.index();
-        let Some(records) = index.access(image.id) else { return true };
-        match records.get(&name.repository()) {
-            None => false,
-            Some(Access::Anyone) => true,
-            Some(Access::Holders(known)) => {
-                known.iter().any(|known| holders.iter().any(|holder| known.is(holder)))
-            }
+/// Whether these records of an image admit somebody with these credentials, by the name of that repository.
+pub(crate) fn admits(records: &Records, repository: &str, holders: &[Holder]) -> bool {
+    match records.get(repository) {
+        None => false,
+        Some(Access::Anyone) => true,
+        Some(Access::Holders(known)) => {
+            known.iter().any(|known| holders.iter().any(|holder| known.is(holder)))
         }
     }
 }
@@ -102,6 +95,8 @@ mod tests {
     use crate::build::ImageBuilder;
     use crate::index::Names;
     use crate::load::tests::open;
+    use crate::reference::Reference;
+    use crate::store::Images;
     use crate::store::Used;
     use crate::unpack::tests::Temp;
 

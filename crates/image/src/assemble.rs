@@ -75,7 +75,7 @@ impl Images {
     pub(crate) fn draft(&self, plain: &mut dyn Read) -> Result<NewDraft, Error> {
         let (number, dir, scrap) = self.empty()?;
         let layer = self.inner.layer_dir(number);
-        let unpacked = unpack::unpack(plain, &layer, self.inner.settings.limits)?;
+        let unpacked = unpack::unpack(plain, &layer, self.inner.options.limits)?;
         Ok(NewDraft(Draft { number, dir, unpacked }, scrap))
     }
 

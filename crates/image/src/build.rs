@@ -16,8 +16,8 @@ use crate::config::{ConfigFile, Empty, ImageConfig, RootfsField};
 use crate::digest::{Digest, HashReader};
 use crate::error::Error;
 use crate::index::{Image, Names};
+use crate::manifest::Platform;
 use crate::reference::Reference;
-use crate::registry::Platform;
 use crate::store::Images;
 
 /// An image to be. Nothing happens before [`ImageBuilder::load`].

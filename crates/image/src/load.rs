@@ -13,9 +13,9 @@ use crate::config::ConfigFile;
 use crate::digest::{Digest, HashReader};
 use crate::error::Error;
 use crate::index::{Names, Snapshot};
+use crate::manifest::Platform;
 use crate::manifest::{DOCUMENT_MAX, Descriptor, Document, Saved, pick};
 use crate::reference::Reference;
-use crate::registry::Platform;
 use crate::store::Images;
 use crate::unpack::decompress;
 use crate::unpack::limits::Limits;
@@ -36,7 +36,7 @@ impl Images {
     /// Loads every image of an archive: docker-save or OCI layout; plain, gzip or zstd. The stream
     /// is read once, from start to end. Returns the references, or the ID of an image without any.
     pub fn load(&self, reader: impl Read + Send) -> Result<Vec<String>, Error> {
-        let limits = Limits { layer_bytes: ARCHIVE_BYTES_MAX, ..self.inner.settings.limits };
+        let limits = Limits { layer_bytes: ARCHIVE_BYTES_MAX, ..self.inner.options.limits };
         let plain = decompress::plain(reader, limits)?;
         let (members, drafts) = (BTreeMap::new(), Drafts::default());
         let mut archive = Archive { images: self, members, drafts, whole: false };
@@ -142,7 +142,7 @@ impl Archive<'_> {
 
     fn layer(&mut self, data: impl Read + Send) -> Result<Stored, Error> {
         let mut hashed = HashReader::new(data);
-        let mut plain = decompress::plain(&mut hashed, self.images.inner.settings.limits)?;
+        let mut plain = decompress::plain(&mut hashed, self.images.inner.options.limits)?;
         let draft = self.images.draft(&mut plain)?;
         drop(plain);
         decompress::drain(&mut hashed)?;

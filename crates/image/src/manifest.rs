@@ -9,7 +9,32 @@ use serde::Deserialize;
 
 use crate::digest::Digest;
 use crate::error::Error;
-use crate::registry::Platform;
+
+/// An operating system and an architecture, in Go's words (`linux`, `amd64`).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Platform {
+    pub os: String,
+    pub architecture: String,
+    pub variant: Option<String>,
+}
+
+impl Platform {
+    /// Linux on this machine's architecture.
+    pub fn local() -> Platform {
+        let (architecture, variant) = if cfg!(target_arch = "x86_64") {
+            ("amd64", None)
+        } else if cfg!(target_arch = "aarch64") {
+            ("arm64", Some("v8"))
+        } else {
+            panic!("Skiff is built for amd64 and arm64 only")
+        };
+        Platform {
+            os: "linux".to_owned(),
+            architecture: architecture.to_owned(),
+            variant: variant.map(str::to_owned),
+        }
+    }
+}
 
 pub(crate) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(crate) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";

@@ -20,13 +20,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use rustix::fs::{FlockOperation, flock};
 use skiff_base::{Blocking, World};
+use tokio::sync::OnceCell;
 
+use crate::access::{self, Holder};
 use crate::digest::Digest;
 use crate::disk;
 use crate::error::Error;
 use crate::index::{Image, Index, Names};
 use crate::reference::Reference;
-use crate::registry::Flights;
 use crate::rootfs;
 use crate::unpack::limits::Limits;
 
@@ -39,18 +40,18 @@ pub const THREADS_MOST: usize = UNPACKING_MOST + FILES_MOST;
 
 /// How a store behaves.
 #[derive(Clone)]
-pub struct Settings {
+pub struct StoreOptions {
     pub limits: Limits,
     /// PEM file with the certificate authorities that registries are trusted by.
     pub ca_bundle: PathBuf,
     pub world: World,
 }
 
-impl Settings {
+impl StoreOptions {
     /// The defaults, in this world.
-    pub fn new(world: World) -> Settings {
+    pub fn new(world: World) -> StoreOptions {
         let ca_bundle = PathBuf::from("/etc/ssl/certs/ca-certificates.crt");
-        Settings { limits: Limits::default(), ca_bundle, world }
+        StoreOptions { limits: Limits::default(), ca_bundle, world }
     }
 }
 
@@ -62,7 +63,7 @@ pub struct Images {
 
 pub(crate) struct Inner {
     pub(crate) root: PathBuf,
-    pub(crate) settings: Settings,
+    pub(crate) options: StoreOptions,
     pub(crate) flights: Flights,
     pub(crate) unpacking: Blocking,
     pub(crate) files: Blocking,
@@ -73,6 +74,9 @@ pub(crate) struct Inner {
     /// Its lock ends with the process.
     _lock: File,
 }
+
+/// Pulls that are under way, by what they ask for.
+type Flights = Mutex<BTreeMap<String, Arc<OnceCell<Result<Arc<Image>, Error>>>>>;
 
 /// What is true now.
 pub(crate) struct Live {
@@ -111,7 +115,7 @@ pub struct Collected {
 impl Images {
     /// Opens (or makes) the store below `root`, for this process alone, and removes what an
     /// earlier process left half done.
-    pub fn open(root: &Path, settings: Settings) -> Result<Images, Error> {
+    pub fn open(root: &Path, options: StoreOptions) -> Result<Images, Error> {
         for folder in ["blobs", "snapshots", "containers"] {
             disk::make_dir(&root.join(folder))?;
         }
@@ -131,7 +135,7 @@ impl Images {
         let (root, flights, writer) = (root.to_owned(), Flights::default(), Mutex::new(()));
         let (unpacking, files) = (Blocking::new(UNPACKING_MOST), Blocking::new(FILES_MOST));
         let inner =
-            Inner { root, settings, flights, unpacking, files, live, writer, next, _lock: lock };
+            Inner { root, options, flights, unpacking, files, live, writer, next, _lock: lock };
         Ok(Images { inner: Arc::new(inner) })
     }
 
@@ -244,6 +248,13 @@ impl Images {
             Digest::from_hex(name).is_some_and(|digest| kept.contains(&digest))
         })?;
         Ok(collected)
+    }
+
+    /// Whether an image that is here may be used under this name by somebody with these credentials.
+    pub fn admits(&self, image: &Image, name: &Reference, holders: &[Holder]) -> bool {
+        let index = self.index();
+        let records = index.access(image.id);
+        records.is_none_or(|records| access::admits(records, &name.repository(), holders))
     }
 
     pub(crate) fn index(&self) -> Arc<Index> {

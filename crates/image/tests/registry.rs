@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 
 use expect_test::expect;
 use skiff_base::World;
-use skiff_image::{Credentials, Digest, Images, Mirror, PullOptions, Settings, Used};
+use skiff_image::{Credentials, Digest, Images, Mirror, PullOptions, StoreOptions, Used};
 
 const MARK: &str = "SKIFF_IMAGE_TEST_INSIDE";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -48,7 +48,7 @@ impl Temp {
     }
 
     fn open(&self, name: &str) -> Images {
-        Images::open(&self.0.join(name), Settings::new(World::real())).unwrap()
+        Images::open(&self.0.join(name), StoreOptions::new(World::real())).unwrap()
     }
 
     /// Folders that a store has for layers.

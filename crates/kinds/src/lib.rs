@@ -1,5 +1,5 @@
-//! The built-in kinds. One file each; one line in this list each. Routes, discovery, OpenAPI, columns and RBAC names
-//! are read off these values.
+//! The built-in kinds. One file each, one line in the list of its group each. Routes, discovery, OpenAPI, columns and
+//! RBAC names are read off these values.
 //!
 //! Pure, like the machinery that they stand on (`skiff-api`), which names none of them.
 
@@ -18,34 +18,18 @@ pub mod views;
 
 use skiff_api::kind::Kind;
 
-/// Every built-in kind, in the order in which discovery shows groups; within a group by name.
-pub const KINDS: &[fn() -> Kind] = &[
-    core::binding::kind,
-    core::configmap::kind,
-    core::event::kind,
-    core::namespace::kind,
-    core::node::kind,
-    core::pod::kind,
-    core::secret::kind,
-    core::service::kind,
-    core::serviceaccount::kind,
-    apps::deployment::kind,
-    apps::replicaset::kind,
-    events::event::kind,
-    authentication::selfsubjectreview::kind,
-    authentication::tokenreview::kind,
-    authorization::localsubjectaccessreview::kind,
-    authorization::selfsubjectaccessreview::kind,
-    authorization::selfsubjectrulesreview::kind,
-    authorization::subjectaccessreview::kind,
-    rbac::clusterrole::kind,
-    rbac::clusterrolebinding::kind,
-    rbac::role::kind,
-    rbac::rolebinding::kind,
-    apiextensions::customresourcedefinition::kind,
-    scheduling::priorityclass::kind,
-    coordination::lease::kind,
-    discovery::endpointslice::kind,
+/// Every built-in kind, by group, in the order in which discovery shows groups; within a group by name.
+pub const KINDS: &[&[fn() -> Kind]] = &[
+    core::KINDS,
+    apps::KINDS,
+    events::KINDS,
+    authentication::KINDS,
+    authorization::KINDS,
+    rbac::KINDS,
+    apiextensions::KINDS,
+    scheduling::KINDS,
+    coordination::KINDS,
+    discovery::KINDS,
 ];
 
 #[cfg(test)]

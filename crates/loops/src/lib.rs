@@ -17,4 +17,4 @@ pub use controllers::lasting::Wanted;
 pub use health::{Health, Healths};
 pub use on::On;
 pub use queue::Depth;
-pub use runner::{Context, Loop, Next, Runner, Settings};
+pub use runner::{ClusterFacts, Context, Loop, Next, Runner};

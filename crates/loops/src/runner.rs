@@ -83,11 +83,11 @@ pub struct Context {
     pub kinds: Kinds,
     /// Under the loop's own identity.
     pub client: Client,
-    pub settings: Arc<Settings>,
+    pub settings: Arc<ClusterFacts>,
 }
 
 /// What loops are told about the cluster.
-pub struct Settings {
+pub struct ClusterFacts {
     /// The certificate that clients of the API trust, as PEM.
     pub ca: String,
     /// Makes a token of claims.
@@ -103,7 +103,7 @@ pub struct Runner {
     pub caches: Caches,
     pub metas: Arc<Metas>,
     pub kinds: Kinds,
-    pub settings: Arc<Settings>,
+    pub settings: Arc<ClusterFacts>,
     pub world: World,
     pub tasks: Tasks,
     /// How the loops fare.

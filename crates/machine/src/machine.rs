@@ -1,7 +1,7 @@
 //! The value itself: what every part that acts on a kernel is given instead of "the host".
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
@@ -28,7 +28,7 @@ pub struct Machine {
 #[derive(Clone, Debug)]
 struct Inside {
     init: Process,
-    address: Option<Ipv4Addr>,
+    address: Option<IpAddr>,
     registry: Registry,
 }
 
@@ -87,7 +87,7 @@ impl Machine {
 
     /// The address under which the machine is reached from outside; `None` for the host and for a
     /// machine without an uplink.
-    pub fn address(&self) -> Option<Ipv4Addr> {
+    pub fn address(&self) -> Option<IpAddr> {
         self.inside.as_ref()?.address
     }
 

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Seek, Write};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use crate::process::Process;
@@ -14,7 +14,7 @@ pub(crate) struct Record {
     pub cgroup: PathBuf,
     /// Name of the outer end of its uplink.
     pub link: String,
-    pub address: Option<Ipv4Addr>,
+    pub address: Option<IpAddr>,
     /// `None` while it is being made.
     pub init: Option<Process>,
 }
@@ -88,7 +88,7 @@ mod tests {
             init: None,
         };
         assert_eq!(Record::parse(&record.text()), Ok(record.clone()));
-        record.address = Some(Ipv4Addr::new(10, 1, 1, 2));
+        record.address = Some(IpAddr::from([10, 1, 1, 2]));
         record.init = Some(Process { pid: 7, started: 99 });
         assert_eq!(Record::parse(&record.text()), Ok(record));
         assert_eq!(Record::parse("data=/x\n"), Err("no line cgroup=".to_string()));

@@ -1,7 +1,7 @@
 //! Machines against the kernel. Each test stands in a network namespace of its own.
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -81,8 +81,8 @@ fn parent_of_a_command(machine: &Machine) -> String {
 
 fn pair() -> Uplink {
     Uplink::Pair {
-        outside: Ipv4Addr::new(10, 111, 0, 1),
-        inside: Ipv4Addr::new(10, 111, 0, 2),
+        outside: IpAddr::from([10, 111, 0, 1]),
+        inside: IpAddr::from([10, 111, 0, 2]),
         prefix: 30,
     }
 }
@@ -114,7 +114,7 @@ fn a_machine_is_apart_in_all_that_counts() {
 
             let inside =
                 machine.network().run(|| TcpListener::bind("0.0.0.0:80")).unwrap().unwrap();
-            assert_eq!(machine.address(), Some(Ipv4Addr::new(10, 111, 0, 2)));
+            assert_eq!(machine.address(), Some(IpAddr::from([10, 111, 0, 2])));
             let stream = TcpStream::connect((machine.address().unwrap(), 80)).unwrap();
             assert_eq!(stream.local_addr().unwrap().ip().to_string(), "10.111.0.1");
             drop((stream, inside));
@@ -198,7 +198,7 @@ fn machines_on_a_switch_see_each_other_and_nothing_else() {
     let uplink = |last| Uplink::Switch {
         namespace: switch.clone(),
         bridge: "switch0".to_string(),
-        inside: Ipv4Addr::new(10, 9, 0, last),
+        inside: IpAddr::from([10, 9, 0, last]),
         prefix: 24,
         gateway: None,
     };

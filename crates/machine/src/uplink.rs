@@ -1,11 +1,12 @@
 //! How a machine is reached from outside: one cable, to its maker's network or to a switch.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::Path;
 
+use skiff_base::Cidr;
 use skiff_net::netlink::route::{self, End, Link, Route};
 use skiff_net::netlink::socket::{Family, Socket};
-use skiff_net::{Cidr, NetNs, way_out};
+use skiff_net::{NetNs, way_out};
 
 use crate::Result;
 use crate::process::Process;
@@ -24,22 +25,16 @@ pub enum Uplink {
     /// By a cable of its own to the network of the caller: a pair of addresses, `prefix` bits wide
     /// (10.111.0.1 and 10.111.0.2 of a /30). The machine's default route leads to `outside`, and
     /// from there wherever the caller's network gets, under the caller's address.
-    Pair { outside: Ipv4Addr, inside: Ipv4Addr, prefix: u8 },
+    Pair { outside: IpAddr, inside: IpAddr, prefix: u8 },
     /// By a port of a switch (a bridge) in some namespace, so that machines see each other and
     /// nobody else. The switch is made if missing, and left; `gateway` is the machine's default
     /// route, if it shall have one.
-    Switch {
-        namespace: NetNs,
-        bridge: String,
-        inside: Ipv4Addr,
-        prefix: u8,
-        gateway: Option<Ipv4Addr>,
-    },
+    Switch { namespace: NetNs, bridge: String, inside: IpAddr, prefix: u8, gateway: Option<IpAddr> },
 }
 
 impl Uplink {
     /// The machine's own address.
-    pub(crate) fn inside(&self) -> Option<Ipv4Addr> {
+    pub(crate) fn inside(&self) -> Option<IpAddr> {
         match self {
             Uplink::None => None,
             Uplink::Pair { inside, .. } | Uplink::Switch { inside, .. } => Some(*inside),
@@ -69,7 +64,9 @@ pub(crate) fn connect(uplink: &Uplink, link: &str, machine: &str, init: &Process
             here.request(set_up, "set up cable to machine")?;
             let outer = must_find(&mut here, link)?;
             let behind = Cidr::new(*address, *prefix);
-            let behind = behind.ok_or(skiff_net::Error::Decode("prefix of a cable above 32"))?;
+            let behind = behind.ok_or(skiff_net::Error::Decode(
+                "prefix of a cable is too long for its addresses",
+            ))?;
             way_out::open(&mut here, &NetNs::current()?, &outer, behind)?;
             address_inside(&mut in_there, *address, *prefix, Some(*outside))
         }
@@ -110,9 +107,9 @@ fn must_find(socket: &mut Socket, name: &str) -> Result<Link> {
 
 fn address_inside(
     socket: &mut Socket,
-    address: Ipv4Addr,
+    address: IpAddr,
     prefix: u8,
-    gateway: Option<Ipv4Addr>,
+    gateway: Option<IpAddr>,
 ) -> Result<()> {
     let index = must_find(socket, INSIDE)?.index;
     let mut set_up = vec![route::set_up(index), route::add_address(index, address, prefix)];

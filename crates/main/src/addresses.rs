@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Addresses {
     /// Where pods and other machines reach the API and the node.
-    pub advertise: Ipv4Addr,
+    pub advertise: IpAddr,
     /// Where the API is: the endpoint of the `kubernetes` Service.
     pub api: SocketAddr,
     /// What stands in the kubeconfig: `https://host:port`.
@@ -28,13 +28,13 @@ impl Addresses {
         let outside = match (listen.is_unspecified(), settings.is_host()) {
             (false, _) => listen,
             (true, true) => Ipv4Addr::LOCALHOST.into(),
-            (true, false) => advertise.into(),
+            (true, false) => advertise,
         };
-        let mut certified = vec![IpAddr::from(advertise), settings.api_service().into()];
+        let mut certified = vec![advertise, settings.api_service()];
         certified.extend((!listen.is_unspecified()).then_some(listen));
         certified.sort();
         certified.dedup();
-        let reached = if listen.is_unspecified() { advertise.into() } else { listen };
+        let reached = if listen.is_unspecified() { advertise } else { listen };
         let api = SocketAddr::new(reached, settings.listen.port());
         let server = format!("https://{outside}:{}", settings.listen.port());
         Ok(Addresses { advertise, api, server, certified })
@@ -42,9 +42,11 @@ impl Addresses {
 }
 
 /// The node's own address; without any network it is the one that it has towards its pods.
-fn own(settings: &Settings) -> Result<Ipv4Addr> {
+fn own(settings: &Settings) -> Result<IpAddr> {
     match node_address(&NetNs::current()?) {
-        Err(skiff_net::Error::NoNodeAddress) => Ok(settings.node_pods().nth(1)),
+        Err(skiff_net::Error::NoNodeAddress) => {
+            Ok(settings.node_pods().nth(1).unwrap_or(Ipv4Addr::LOCALHOST.into()))
+        }
         other => Ok(other?),
     }
 }

@@ -4,11 +4,10 @@
 use crate::addresses::Addresses;
 use anyhow::{Context, Result, anyhow};
 use skiff_api::Status;
-use skiff_api::ip::Cidr;
 use skiff_api::wire::{Serve, User};
 use skiff_base::{Tasks, World};
 use skiff_cli::Place;
-use skiff_cli::settings::{Range, Settings};
+use skiff_cli::settings::Settings;
 use skiff_client::{Caches, Client, Metas};
 use skiff_image::Images;
 use skiff_kinds::views::token::LegacyClaims;
@@ -23,7 +22,7 @@ use skiff_server::paths::ready::Ready;
 use skiff_server::{Build, Entry, Server, Setup};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use tokio::net::TcpListener;
 
 /// A running machine.
@@ -54,16 +53,7 @@ impl Machine {
         let node_tls =
             skiff_server::identity::keys::tls::server_config(&ca, &keys.node_serving, &world)?;
         write_kubeconfig(settings, &addresses, &keys)?;
-        let mut server = server(settings, &addresses, &world, &store, keys, &tasks).await?;
-        let figures = skiff_sched::Figures::default();
-        let scheduled = figures.clone();
-        server.figures.push(Box::new(move || scheduled.text()));
-        let loops: Arc<OnceLock<Runner>> = Arc::default();
-        let counted = loops.clone();
-        server
-            .figures
-            .push(Box::new(move || counted.get().map(Runner::figures).unwrap_or_default()));
-        let server = Arc::new(server);
+        let server = Arc::new(server(settings, &addresses, &world, &store, keys, &tasks).await?);
         tasks.spawn(skiff_server::custom::follow(server.clone()));
         tasks.spawn(crate::memory::run(store.clone(), world.clone()));
         let serve: Arc<dyn Serve> = Arc::new(Entry(server.clone()));
@@ -73,8 +63,11 @@ impl Machine {
         let wanted = Arc::new(Wanted::default());
         crate::bootstrap::run(&client, kinds, ranges, addresses.api, settings, &wanted).await?;
         let runner = start_loops(&server, &serve, ca, wanted.clone(), &world, &tasks);
-        let caches = loops.get_or_init(|| runner).caches.clone();
-        start_scheduler(&serve, &caches, &world, &tasks, &settings.node, figures);
+        let caches = runner.caches.clone();
+        let figures = skiff_sched::Figures::default();
+        start_scheduler(&serve, &caches, &world, &tasks, &settings.node, figures.clone());
+        server.figures.add(move || runner.figures());
+        server.figures.add(move || figures.text());
         let listener = listen(settings).await?;
         let node =
             crate::node::start(settings, &addresses, &images, &serve, &world, &tasks).await?;
@@ -83,7 +76,7 @@ impl Machine {
             .await?;
         let limits = server.limits.clone();
         let user_of = skiff_server::identity::keys::tls::user;
-        let rim = skiff_server::rim::http::Rim { world, serve, limits, user_of };
+        let rim = skiff_server::rim::http::HttpServer { world, serve, limits, user_of };
         tasks.spawn(skiff_server::rim::http::run(rim, tls, listener, tasks.clone()));
         let ready = server.ready.clone();
         Ok(Machine { tasks, client, caches, images, ready, addresses, server, node, store })
@@ -118,7 +111,7 @@ fn open_store(settings: &Settings, world: &World) -> Result<Arc<dyn skiff_store:
 }
 
 fn open_images(settings: &Settings, world: &World) -> Result<Images> {
-    let options = skiff_image::Settings::new(world.clone());
+    let options = skiff_image::StoreOptions::new(world.clone());
     Ok(Images::open(&settings.data.join("images"), options)?)
 }
 
@@ -127,7 +120,7 @@ fn certified(settings: &Settings, addresses: &Addresses) -> keys::Wanted {
         names: vec![settings.node.clone()],
         addresses: addresses.certified.clone(),
         node: settings.node.clone(),
-        node_addresses: vec![addresses.advertise.into()],
+        node_addresses: vec![addresses.advertise],
     }
 }
 
@@ -158,10 +151,9 @@ async fn server(
 }
 
 fn ranges(settings: &Settings) -> Ranges {
-    let range = |of: Range| Cidr { base: of.base.into(), bits: of.prefix };
     Ranges {
-        addresses: range(settings.service_cidr),
-        pods: range(settings.pod_cidr),
+        addresses: settings.service_cidrs[0],
+        pods: settings.pod_cidrs[0],
         own_ports: vec![settings.listen.port(), crate::node::PORT],
         deny_external: settings.deny_service_external_ips,
         ..Ranges::default()
@@ -218,7 +210,7 @@ fn start_loops(
         caches,
         metas,
         kinds: kinds.clone(),
-        settings: Arc::new(skiff_loops::Settings { ca, sign: Box::new(sign), wanted }),
+        settings: Arc::new(skiff_loops::ClusterFacts { ca, sign: Box::new(sign), wanted }),
         world: world.clone(),
         tasks: tasks.clone(),
         health: Default::default(),

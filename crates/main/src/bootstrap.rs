@@ -52,7 +52,7 @@ fn api_service(ranges: &Ranges, api: SocketAddr) -> Value {
     json!({"apiVersion": "v1", "kind": "Service",
         "metadata": {"name": "kubernetes", "namespace": "default",
             "labels": {"component": "apiserver", "provider": "kubernetes"}},
-        "spec": {"clusterIP": ranges.addresses.nth(1).to_string(), "type": "ClusterIP",
+        "spec": {"clusterIP": ranges.addresses.nth(1), "type": "ClusterIP",
             "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": api.port()}]}})
 }
 
@@ -60,7 +60,7 @@ fn dns_service(ranges: &Ranges) -> Value {
     json!({"apiVersion": "v1", "kind": "Service",
         "metadata": {"name": "kube-dns", "namespace": "kube-system", "labels": {"k8s-app": "kube-dns",
             "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS"}},
-        "spec": {"clusterIP": ranges.addresses.nth(DNS).to_string(), "type": "ClusterIP", "ports": [
+        "spec": {"clusterIP": ranges.addresses.nth(DNS), "type": "ClusterIP", "ports": [
             {"name": "dns", "port": 53, "protocol": "UDP", "targetPort": 53},
             {"name": "dns-tcp", "port": 53, "protocol": "TCP", "targetPort": 53}]}})
 }

@@ -12,7 +12,7 @@ use skiff_client::PatchKind;
 use skiff_image::ImageBuilder;
 use skiff_kinds::views::Service;
 use skiff_kinds::views::workloads::Deployment;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -66,7 +66,7 @@ async fn deploy(door: &Door, out: &Lines) -> Result<Value> {
     say(out, format!("{REPLICAS} pods are available")).await;
     let service = door.client.get(Service::RESOURCE, NAMESPACE, NAME).await?.into_value();
     let address = service["spec"]["clusterIP"].as_str().unwrap_or("");
-    let address: Ipv4Addr = address
+    let address: IpAddr = address
         .parse()
         .with_context(|| format!("the Service's address {address:?} is no address"))?;
     let mut failures = 0;
@@ -136,7 +136,7 @@ fn service() -> Value {
 }
 
 /// GET / of the Service, over a connection of its own.
-async fn fetch(address: Ipv4Addr) -> Result<String> {
+async fn fetch(address: IpAddr) -> Result<String> {
     let mut stream = TcpStream::connect((address, 80)).await?;
     let request = format!("GET / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;

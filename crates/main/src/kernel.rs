@@ -6,9 +6,9 @@
 use anyhow::{Context, Result, bail};
 use rustix::mount::UnmountFlags;
 use skiff_base::World;
-use skiff_cli::settings::{Range, Settings};
+use skiff_cli::settings::Settings;
 use skiff_net::{
-    Cidr, LoopbackNodePorts, NetNs, PodNetwork, PodNetworkConfig, ServiceTable, ServiceTableConfig,
+    LoopbackNodePorts, NetNs, PodNetwork, PodNetworkConfig, ServiceTable, ServiceTableConfig,
 };
 use skiff_node::volumes::table::Table;
 use skiff_runtime::client::{Config, Runtime};
@@ -40,9 +40,9 @@ pub fn pod_network(settings: &Settings) -> Result<PodNetworkConfig> {
     Ok(PodNetworkConfig {
         namespace: NetNs::current()?,
         link: LINK.to_owned(),
-        pods: cidr(settings.node_pods())?,
-        cluster: cidr(settings.pod_cidr)?,
-        services: cidr(settings.service_cidr)?,
+        pods: settings.node_pods(),
+        cluster: settings.pod_cidrs.clone(),
+        services: settings.service_cidrs.clone(),
         mtu: None,
     })
 }
@@ -52,14 +52,10 @@ pub fn service_table(settings: &Settings) -> Result<ServiceTableConfig> {
     Ok(ServiceTableConfig {
         namespace: NetNs::current()?,
         table: TABLE.to_owned(),
-        cluster: cidr(settings.pod_cidr)?,
-        services: cidr(settings.service_cidr)?,
+        cluster: settings.pod_cidrs.clone(),
+        services: settings.service_cidrs.clone(),
         loopback_node_ports: LoopbackNodePorts::Answer,
     })
-}
-
-fn cidr(range: Range) -> Result<Cidr> {
-    Cidr::new(range.base, range.prefix).with_context(|| format!("{range} is no range"))
 }
 
 /// The same as [`stop_containers`], from a process without tasks.

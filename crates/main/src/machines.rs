@@ -11,7 +11,7 @@ use skiff_cli::settings::Settings;
 use skiff_machine::{Error, Machine, Registry, Spec, Uplink};
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -143,9 +143,9 @@ fn free(registry: &Registry) -> Result<u16> {
 }
 
 /// An end of a cable: 1 is this side, 2 the machine's.
-fn cable(number: u16, end: u8) -> Ipv4Addr {
+fn cable(number: u16, end: u8) -> IpAddr {
     let [high, low] = (number << 2).to_be_bytes();
-    Ipv4Addr::new(10, 111, high, low + end)
+    IpAddr::from([10, 111, high, low + end])
 }
 
 #[cfg(test)]

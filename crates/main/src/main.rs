@@ -25,6 +25,6 @@ fn main() -> ExitCode {
         std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
     match skiff_runtime::reexec(&args) {
         Some(code) => std::process::exit(code),
-        None => skiff_cli::run(&rim::Rim),
+        None => skiff_cli::run(&rim::RealHost),
     }
 }

@@ -4,7 +4,7 @@ use crate::{kernel, machines};
 use anyhow::Result;
 use skiff_cli::settings::Settings;
 use skiff_cli::{Host, Mode};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
@@ -12,9 +12,9 @@ use std::process::{Child, Command};
 const MOUNTED: [&str; 2] = ["runtime", "node"];
 
 /// The real one.
-pub struct Rim;
+pub struct RealHost;
 
-impl Host for Rim {
+impl Host for RealHost {
     fn kubernetes(&self) -> &'static str {
         skiff_server::paths::VERSION
     }
@@ -23,7 +23,7 @@ impl Host for Rim {
         crate::serve::run(settings, mode)
     }
 
-    fn raise(&self, settings: &Settings) -> Result<Option<Ipv4Addr>> {
+    fn raise(&self, settings: &Settings) -> Result<Option<IpAddr>> {
         if settings.is_host() {
             machines::claim_host(settings)?;
             return Ok(None);

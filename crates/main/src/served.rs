@@ -2,7 +2,7 @@
 
 use crate::{kernel, node};
 use anyhow::{Context, Result};
-use skiff_api::ip::Cidr;
+use skiff_base::Cidr;
 use skiff_base::{Tasks, World};
 use skiff_cli::settings::Settings;
 use skiff_client::{Caches, Client};
@@ -18,7 +18,7 @@ use skiff_node::api::Api;
 use skiff_node::api::access::Access;
 use skiff_node::rules::Rules;
 use skiff_node::services::Services;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -90,7 +90,7 @@ impl Served<'_> {
     }
 
     async fn dns(&self, client: &Client, caches: &Caches) -> Result<Arc<Dns>> {
-        let own = IpAddr::from(self.settings.node_pods().nth(1));
+        let own = self.settings.node_pods().nth(1).unwrap_or(Ipv4Addr::LOCALHOST.into());
         let listener = match Listener::bind((own, DNS_PORT).into()).await {
             Ok(listener) => listener,
             Err(error) => {
@@ -99,18 +99,17 @@ impl Served<'_> {
             }
         };
         let address = listener.address()?;
-        let server = IpAddr::from(self.settings.dns_service());
+        let server = self.settings.dns_service();
         // A machine may well ask cluster DNS itself, by either address.
         let resolvers = resolvers(&read(Path::new(RESOLV_CONF))?, &[own, server]);
         let shared = Shared::default();
-        let range = self.settings.pod_cidr;
-        let pods = Cidr { base: range.base.into(), bits: range.prefix };
+        let pods: Arc<[Cidr]> = self.settings.pod_cidrs.clone().into();
         let zone = Zone::new(&self.settings.cluster_domain, Some(server));
         self.tasks.spawn(Follow::new(caches).run(zone, shared.clone()));
         let dns = Arc::new(Dns {
             world: self.world.clone(),
             zone: shared,
-            forwarder: Forwarder::new(self.world.clone(), resolvers, pods),
+            forwarder: Forwarder::new(self.world.clone(), resolvers, pods.clone()),
             pods,
             metrics: Default::default(),
         });

@@ -1,7 +1,7 @@
 //! What can go wrong, named by what was attempted.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// Every fallible call of this crate answers with this.
@@ -27,16 +27,14 @@ pub enum Error {
     Refused { what: String, source: io::Error, detail: String },
     #[error("set sysctl {name}: {source}")]
     Sysctl { name: String, source: io::Error },
-    #[error("{0:?} is not an address range; write it as 10.244.0.0/24")]
-    ParseCidr(String),
     #[error("pod range {0} is too small; it needs at least 4 addresses")]
-    RangeTooSmall(crate::Cidr),
+    RangeTooSmall(skiff_base::Cidr),
     #[error("no free address in {0}; delete pods or give the node a larger range")]
-    RangeExhausted(crate::Cidr),
+    RangeExhausted(skiff_base::Cidr),
     #[error("address {0} is already in use by another pod")]
-    AddressTaken(Ipv4Addr),
+    AddressTaken(IpAddr),
     #[error("address {0} is not in the node's pod range {1}")]
-    AddressOutside(Ipv4Addr, crate::Cidr),
+    AddressOutside(IpAddr, skiff_base::Cidr),
     #[error("host port {0} is already taken by another pod of this node")]
     HostPortTaken(String),
     #[error("host port {0} is taken by a program of this machine; stop it or take another port")]

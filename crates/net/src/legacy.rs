@@ -10,7 +10,9 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-use crate::{Cidr, Error, NetNs, Result};
+use crate::nft::value::octets;
+use crate::{Error, NetNs, Result};
+use skiff_base::Cidr;
 
 const TABLE: &[u8] = b"filter";
 /// `IPT_SO_GET_INFO` and `IPT_SO_GET_ENTRIES`.
@@ -86,7 +88,7 @@ fn verdict(entries: &[u8], at: usize) -> io::Result<i32> {
 fn is_for(entry: &[u8], side: usize, range: Cidr) -> bool {
     let mask = u32::MAX.checked_shl(32 - u32::from(range.prefix())).unwrap_or(0);
     let four = |at: usize| entry.get(4 * at..4 * at + 4);
-    four(side) == Some(&range.base().octets()) && four(2 + side) == Some(&mask.to_be_bytes())
+    four(side) == Some(&octets(range.base())) && four(2 + side) == Some(&mask.to_be_bytes())
 }
 
 fn ask(socket: &OwnedFd, what: i32, buffer: &mut [u8]) -> io::Result<()> {

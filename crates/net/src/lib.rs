@@ -12,7 +12,6 @@
 //! Never here: a Kubernetes object, an external program, a host path, a change outside the network
 //! namespace that the caller named.
 
-pub mod address;
 pub mod error;
 mod legacy;
 pub mod moves;
@@ -21,16 +20,17 @@ pub mod netlink;
 pub mod nft;
 pub mod passage;
 pub mod pods;
+pub mod protocol;
 pub mod services;
 pub mod watch;
 pub mod way_out;
 
-pub use address::{Cidr, Protocol};
 pub use error::{Error, Result};
 pub use moves::Moves;
 pub use namespace::NetNs;
 pub use passage::Obstacle;
 pub use pods::{Attach, Attachment, HostPort, PodNetwork, PodNetworkConfig, node_address};
+pub use protocol::Protocol;
 pub use services::{
     Affinity, Change, Desired, Endpoint, Locality, LoopbackNodePorts, ServicePort, ServiceStats,
     ServiceTable, ServiceTableConfig, TrafficPolicy,

@@ -15,7 +15,8 @@ use crate::nft::batch::{Batch, Step};
 use crate::nft::expression::{Expression, Side, When, within};
 use crate::nft::read::{self, BaseChain, Ending, Rule};
 use crate::nft::value::Verdict;
-use crate::{Cidr, NetNs, Result};
+use crate::{NetNs, Result};
+use skiff_base::Cidr;
 
 /// Where `iptables` puts its rules.
 const TABLE: &str = "filter";

@@ -29,7 +29,7 @@ pub(crate) mod sysctl;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard};
 
 use self::address_pool::AddressPool;
@@ -38,7 +38,8 @@ use crate::netlink::route;
 use crate::netlink::socket::{Family, Socket};
 use crate::passage::{self, Obstacle};
 use crate::watch::Watch;
-use crate::{Cidr, Error, NetNs, Protocol, Result};
+use crate::{Error, NetNs, Protocol, Result};
+use skiff_base::Cidr;
 
 /// Where and how pods are attached.
 #[derive(Clone, Debug)]
@@ -50,10 +51,10 @@ pub struct PodNetworkConfig {
     pub link: String,
     /// The range of this node's pods. Its first address is the node's own.
     pub pods: Cidr,
-    /// The range of all pods of the cluster: traffic into it keeps its source address.
-    pub cluster: Cidr,
-    /// The range of service addresses: the node gets a route for it.
-    pub services: Cidr,
+    /// The ranges of all pods of the cluster: traffic into them keeps its source address.
+    pub cluster: Vec<Cidr>,
+    /// The ranges of service addresses: the node gets a route for each.
+    pub services: Vec<Cidr>,
     /// Largest packet of a pod link; `None` takes that of the node's default route, else 1500.
     pub mtu: Option<u32>,
 }
@@ -67,7 +68,7 @@ pub struct Attach<'a> {
     /// The pod's namespace.
     pub namespace: &'a NetNs,
     /// A wished address, or `None` for the lowest that is free and not just released.
-    pub address: Option<Ipv4Addr>,
+    pub address: Option<IpAddr>,
     pub host_ports: &'a [HostPort],
 }
 
@@ -76,7 +77,7 @@ pub struct Attach<'a> {
 pub struct HostPort {
     pub protocol: Protocol,
     /// `None`: on every address of the node.
-    pub host_ip: Option<Ipv4Addr>,
+    pub host_ip: Option<IpAddr>,
     pub host_port: u16,
     pub container_port: u16,
 }
@@ -85,9 +86,9 @@ pub struct HostPort {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attachment {
     pub id: String,
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// The node's address as the pod sees it, its only next hop.
-    pub gateway: Ipv4Addr,
+    pub gateway: IpAddr,
     /// Index of the node's end of the link.
     pub link: u32,
     pub host_ports: Vec<HostPort>,
@@ -97,7 +98,7 @@ pub struct Attachment {
 /// or two, in the kernel alone.
 pub struct PodNetwork {
     config: PodNetworkConfig,
-    gateway: Ipv4Addr,
+    gateway: IpAddr,
     mtu: u32,
     state: Mutex<State>,
     remover: Remover,
@@ -164,7 +165,7 @@ impl PodNetwork {
     }
 
     /// The node's own address in the pod network.
-    pub fn gateway(&self) -> Ipv4Addr {
+    pub fn gateway(&self) -> IpAddr {
         self.gateway
     }
 
@@ -216,7 +217,7 @@ impl PodNetwork {
     }
 
     /// Takes the route away and leaves the link to be removed with others.
-    fn give_up_link(&self, state: &mut State, link: u32, address: Option<Ipv4Addr>) -> Result<()> {
+    fn give_up_link(&self, state: &mut State, link: u32, address: Option<IpAddr>) -> Result<()> {
         let route = address.map(|address| route::delete_route(&pod_route(address, link, None)));
         let doom = route::set_group(link, doomed_group(&self.config.link));
         let messages = route.into_iter().chain([doom]).collect();
@@ -227,9 +228,8 @@ impl PodNetwork {
 }
 
 /// The node's route to one pod.
-fn pod_route(address: Ipv4Addr, link: u32, source: Option<Ipv4Addr>) -> route::Route {
-    let to = Cidr::new(address, 32).expect("32 is a valid prefix");
-    route::Route { to, source, ..route::Route::on(link) }
+fn pod_route(address: IpAddr, link: u32, source: Option<IpAddr>) -> route::Route {
+    route::Route { to: Cidr::one(address), source, ..route::Route::on(link) }
 }
 
 /// The group of links that are in use. Links of one group are removed by one message.
@@ -250,7 +250,7 @@ fn hash(text: &str) -> u64 {
 
 /// The address that the node is known by: that of the default route's link, else the first address
 /// of the first link that is up and no loopback. After [`PodNetwork::open`] there always is one.
-pub fn node_address(namespace: &NetNs) -> Result<Ipv4Addr> {
+pub fn node_address(namespace: &NetNs) -> Result<IpAddr> {
     let mut socket = Socket::open(namespace, Family::Route)?;
     let mut defaults = route::routes(&mut socket)?;
     defaults.retain(|r| r.to.prefix() == 0);

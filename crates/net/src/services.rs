@@ -30,7 +30,7 @@ pub(crate) mod tests;
 mod traffic;
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -42,7 +42,8 @@ use crate::netlink::socket::{Family, Socket, unless_missing};
 use crate::nft::batch::{Batch, Step};
 use crate::nft::read;
 use crate::nft::value::{Data, Element, Field, Verdict};
-use crate::{Cidr, NetNs, Protocol, Result};
+use crate::{NetNs, Protocol, Result};
+use skiff_base::Cidr;
 
 /// Where the tables stand and what they need to know of the node.
 #[derive(Clone, Debug)]
@@ -51,10 +52,10 @@ pub struct ServiceTableConfig {
     pub namespace: NetNs,
     /// Name of the nftables table (`skiff-services`).
     pub table: String,
-    /// The range of all pods: sources that a Local external policy treats as its own.
-    pub cluster: Cidr,
-    /// The range of service addresses: packets to an address in it that no service has are dropped.
-    pub services: Cidr,
+    /// The ranges of all pods: sources that a Local external policy treats as its own.
+    pub cluster: Vec<Cidr>,
+    /// The ranges of service addresses: packets to an address there that no service has are dropped.
+    pub services: Vec<Cidr>,
     pub loopback_node_ports: LoopbackNodePorts,
 }
 
@@ -72,11 +73,11 @@ pub struct ServicePort {
     pub since_s: i64,
     pub protocol: Protocol,
     /// `None` for a service without a cluster address (headless ones are not given at all).
-    pub cluster_ip: Option<Ipv4Addr>,
+    pub cluster_ip: Option<IpAddr>,
     pub port: u16,
     pub node_port: Option<u16>,
     /// External addresses and load balancer addresses, as plain addresses.
-    pub external_ips: Vec<Ipv4Addr>,
+    pub external_ips: Vec<IpAddr>,
     pub affinity: Affinity,
     pub internal_policy: TrafficPolicy,
     pub external_policy: TrafficPolicy,
@@ -106,7 +107,7 @@ pub enum TrafficPolicy {
 /// Where a connection can end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Endpoint {
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     pub port: u16,
     pub locality: Locality,
 }

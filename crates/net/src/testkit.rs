@@ -36,8 +36,8 @@ pub(crate) fn pod_config(node: &NetNs) -> PodNetworkConfig {
         namespace: node.clone(),
         link: "skiff0".to_string(),
         pods: "10.244.0.0/24".parse().unwrap(),
-        cluster: "10.244.0.0/16".parse().unwrap(),
-        services: "10.96.0.0/12".parse().unwrap(),
+        cluster: vec!["10.244.0.0/16".parse().unwrap()],
+        services: vec!["10.96.0.0/12".parse().unwrap()],
         mtu: None,
     }
 }
@@ -46,8 +46,8 @@ pub(crate) fn table_config(node: &NetNs) -> ServiceTableConfig {
     ServiceTableConfig {
         namespace: node.clone(),
         table: "skiff-services".to_string(),
-        cluster: "10.244.0.0/16".parse().unwrap(),
-        services: "10.96.0.0/12".parse().unwrap(),
+        cluster: vec!["10.244.0.0/16".parse().unwrap()],
+        services: vec!["10.96.0.0/12".parse().unwrap()],
         loopback_node_ports: LoopbackNodePorts::Answer,
     }
 }

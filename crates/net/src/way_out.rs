@@ -9,7 +9,8 @@ use crate::nft::batch::{Batch, Hook, Step, Work};
 use crate::nft::expression::{Expression, Side, When, within};
 use crate::passage;
 use crate::pods::sysctl;
-use crate::{Cidr, NetNs, Result};
+use crate::{NetNs, Result};
+use skiff_base::Cidr;
 
 /// The usual place for what changes sources.
 const TRANSLATE_SOURCE: i32 = 100;

@@ -14,7 +14,7 @@ use skiff_image::{Images, Mirror};
 use skiff_net::PodNetwork;
 use skiff_runtime::client::Runtime;
 use std::fs::Permissions;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,13 +26,13 @@ pub struct Config {
     /// Pods, logs and profiles are below this folder; it is the node's alone.
     pub data: PathBuf,
     /// The address that the node is known by.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// The port of the node's own API.
     pub port: u16,
     pub pod_cidr: String,
     pub cluster_domain: String,
     /// The cluster's DNS server; None: pods get the machine's own.
-    pub cluster_dns: Option<Ipv4Addr>,
+    pub cluster_dns: Option<IpAddr>,
     /// The machine's resolver configuration, and the one behind it where that names a stub.
     pub resolv_conf: [PathBuf; 2],
     /// The machine's hosts file.

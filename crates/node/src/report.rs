@@ -1,6 +1,6 @@
 //! What a pod's worker tells the API: the newest status, events in order, and in the end the
 //! deletion. A task drains what has gathered, then ends. Nothing on a pod's way up waits for it; on
-//! the way down the worker hears when the answer to a status has come: only then does the API know.
+//! the way down the worker waits for the answer to a status: only then does the API know.
 
 use crate::pod::worker::Mail;
 use crate::rim::Rim;
@@ -33,9 +33,21 @@ struct State {
     /// The newest that was given to this file, and whether the answer to it has come.
     newest: Value,
     told: bool,
+    /// The worker waits for it.
+    awaited: bool,
     events: VecDeque<Note>,
     delete: Option<Arc<Pod>>,
     draining: bool,
+}
+
+/// How far a status is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// It is new, and will be written.
+    Asked,
+    /// It waits, or is on its way.
+    Pending,
+    Answered,
 }
 
 /// One event.
@@ -56,13 +68,19 @@ enum Next {
 }
 
 impl State {
-    fn ask(&mut self, pod: Arc<Pod>, status: Value) {
+    fn ask(&mut self, pod: &Arc<Pod>, status: &Value) -> Told {
+        if self.newest == *status {
+            return if self.told { Told::Answered } else { Told::Pending };
+        }
         (self.newest, self.told) = (status.clone(), false);
-        self.status = Some((pod, status));
+        self.status = Some((pod.clone(), status.clone()));
+        Told::Asked
     }
 
-    fn answered(&mut self, status: &Value) {
+    /// Whether the worker has to hear of it.
+    fn answered(&mut self, status: &Value) -> bool {
         self.told = self.newest == *status;
+        self.told && std::mem::take(&mut self.awaited)
     }
 }
 
@@ -72,16 +90,18 @@ impl Report {
         Report { rim, worker, state: Arc::default() }
     }
 
-    /// The newest status; one that was not written yet is forgotten. Whether the API has answered
-    /// to it already.
-    pub fn status(&self, pod: &Arc<Pod>, status: &Value) -> bool {
-        let state = self.state.lock().expect("no holder of this lock panics");
-        if state.newest == *status {
-            return state.told;
-        }
-        drop(state);
-        self.add(|state| state.ask(pod.clone(), status.clone()));
-        false
+    /// The newest status; one that was not written yet is forgotten.
+    pub fn status(&self, pod: &Arc<Pod>, status: &Value) -> Told {
+        self.add(|state| state.ask(pod, status))
+    }
+
+    /// The same; the worker hears of the answer, if it has not come.
+    pub fn await_status(&self, pod: &Arc<Pod>, status: &Value) -> Told {
+        self.add(|state| {
+            let told = state.ask(pod, status);
+            state.awaited = told != Told::Answered;
+            told
+        })
     }
 
     pub fn event(&self, note: Note) {
@@ -98,13 +118,15 @@ impl Report {
         self.add(|state| state.delete = Some(pod));
     }
 
-    fn add(&self, change: impl FnOnce(&mut State)) {
+    fn add<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state.lock().expect("no holder of this lock panics");
-        change(&mut state);
-        if !std::mem::replace(&mut state.draining, true) {
+        let said = change(&mut state);
+        let some = state.status.is_some() || !state.events.is_empty() || state.delete.is_some();
+        if some && !std::mem::replace(&mut state.draining, true) {
             drop(state);
             self.rim.tasks.spawn(self.clone().drain());
         }
+        said
     }
 
     fn next(&self) -> Option<Next> {
@@ -160,9 +182,10 @@ impl Report {
     /// One that is refused for good is answered too: it is not asked for again as it is, and the
     /// pod can end.
     fn answered(&self, status: &Value) {
-        self.state.lock().expect("no holder of this lock panics").answered(status);
-        // The worker may have ended; then nobody needs this.
-        let _ = self.worker.send(Mail::Told);
+        if self.state.lock().expect("no holder of this lock panics").answered(status) {
+            // The worker may have ended; then nobody needs this.
+            let _ = self.worker.send(Mail::Told);
+        }
     }
 
     async fn write(&self, pod: &Pod, status: &Value) -> Result<(), Status> {
@@ -236,21 +259,20 @@ mod tests {
     fn a_status_is_told_when_the_answer_to_the_newest_has_come() {
         let mut state = State::default();
         let pod = Arc::new(Pod::default());
-        let mut seen = Vec::new();
-        state.ask(pod.clone(), json!("first"));
-        seen.push(state.told);
+        let (first, second) = (json!("first"), json!("second"));
+        assert_eq!(state.ask(&pod, &first), Told::Asked);
+        assert_eq!(state.ask(&pod, &first), Told::Pending);
         // While it is on its way the facts change, and change back.
-        let (_, first) = state.status.take().expect("it waits");
-        state.ask(pod.clone(), json!("second"));
-        state.answered(&first);
-        seen.push(state.told);
-        let (_, second) = state.status.take().expect("it waits");
-        state.ask(pod, json!("first"));
-        seen.push(state.told);
-        state.answered(&second);
-        seen.push(state.told);
-        state.answered(&first);
-        seen.push(state.told);
-        assert_eq!(seen, [false, false, false, false, true]);
+        assert!(state.status.take().is_some());
+        assert_eq!(state.ask(&pod, &second), Told::Asked);
+        state.awaited = true;
+        assert!(!state.answered(&first), "that was not what is waited for");
+        assert_eq!(state.ask(&pod, &second), Told::Pending);
+        assert!(state.status.take().is_some());
+        assert_eq!(state.ask(&pod, &first), Told::Asked);
+        assert!(!state.answered(&second));
+        assert!(state.answered(&first), "the worker hears of it");
+        assert_eq!(state.ask(&pod, &first), Told::Answered);
+        assert!(!state.answered(&first), "once");
     }
 }

@@ -22,7 +22,7 @@ use skiff_net::{
     TrafficPolicy,
 };
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -57,14 +57,14 @@ pub struct Services {
 /// each address once; this is for records that it did not make so.
 #[derive(Default)]
 struct Owners {
-    claims: BTreeMap<Ipv4Addr, BTreeSet<(i64, Key)>>,
-    claimed: BTreeMap<Key, (Ipv4Addr, i64)>,
+    claims: BTreeMap<IpAddr, BTreeSet<(i64, Key)>>,
+    claimed: BTreeMap<Key, (IpAddr, i64)>,
 }
 
 impl Owners {
     /// Takes a Service in as it is now (`None`: gone, or without an address). Returns whether the
     /// address is its own, and the others for whom that may have changed.
-    fn claim(&mut self, key: &Key, claim: Option<(Ipv4Addr, i64)>) -> (bool, BTreeSet<Key>) {
+    fn claim(&mut self, key: &Key, claim: Option<(IpAddr, i64)>) -> (bool, BTreeSet<Key>) {
         let before = match claim {
             Some(claim) => self.claimed.insert(key.clone(), claim),
             None => self.claimed.remove(key),
@@ -281,7 +281,7 @@ pub fn plan(service: &Service, slices: &[Arc<EndpointSlice>], node: &str) -> Por
     ports
 }
 
-fn cluster_ip(service: &Service) -> Option<Ipv4Addr> {
+fn cluster_ip(service: &Service) -> Option<IpAddr> {
     let addresses = service.spec.cluster_ips.iter().chain([&service.spec.cluster_ip]);
     addresses.filter_map(|ip| ip.parse().ok()).next()
 }
@@ -297,10 +297,10 @@ fn node_port(service: &Service, port: &Declared) -> Option<u16> {
 }
 
 /// External addresses, and those of load balancers that leave the address as it is.
-fn external_ips(service: &Service) -> Vec<Ipv4Addr> {
+fn external_ips(service: &Service) -> Vec<IpAddr> {
     let ingress = service.status.load_balancer.ingress.iter();
     let ingress = ingress.filter(|it| it.ip_mode.as_deref() != Some("Proxy")).map(|it| &it.ip);
-    let all: BTreeSet<Ipv4Addr> =
+    let all: BTreeSet<IpAddr> =
         service.spec.external_ips.iter().chain(ingress).filter_map(|ip| ip.parse().ok()).collect();
     all.into_iter().collect()
 }
@@ -481,8 +481,8 @@ mod tests {
     #[test]
     fn a_cluster_address_belongs_to_the_oldest_service() {
         let mut owners = Owners::default();
-        let address = |last| Ipv4Addr::new(10, 96, 0, last);
-        let mut claim = |name: &str, claim: Option<(Ipv4Addr, i64)>| {
+        let address = |last| IpAddr::from([10, 96, 0, last]);
+        let mut claim = |name: &str, claim: Option<(IpAddr, i64)>| {
             let (owned, others) = owners.claim(&Key::new("d", name), claim);
             let others: Vec<String> = others.iter().map(|key| key.name.to_string()).collect();
             format!("{owned} {}", others.join(" "))

@@ -4,8 +4,8 @@ use crate::queue::Lengths;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// Decisions at once that are being written. A few fill the processors and share a commit; more would take the places of
-/// other writers.
+/// Decisions at once that are being written. A few fill the processors and share a commit; more would take the places
+/// of other writers.
 pub const WRITING_MOST: usize = 64;
 
 /// Cheap to clone; it outlives the scheduler that counts here.
@@ -63,6 +63,6 @@ impl Figures {
     }
 }
 
-fn head(name: &str, sort: &str, help: &str) -> String {
-    format!("# HELP {name} {help}\n# TYPE {name} {sort}\n")
+fn head(name: &str, kind: &str, help: &str) -> String {
+    format!("# HELP {name} {help}\n# TYPE {name} {kind}\n")
 }

@@ -1,5 +1,5 @@
-//! What the scheduler has in mind: it follows the cluster change by change, decides about the next pod, and counts it on
-//! its node at once. No IO and no clock, and nothing that a pod or an object holds can stop it: a panic while one is
+//! What the scheduler has in mind: it follows the cluster change by change, decides about the next pod, and counts it
+//! on its node at once. No IO and no clock, and nothing that a pod or an object holds can stop it: a panic while one is
 //! looked at costs that one its turn.
 
 use crate::plan::{Decision, plan};
@@ -64,7 +64,7 @@ impl Mind {
         };
         if !same {
             let new = self.snapshot.named(&key.name).cloned();
-            self.tell(&Event::Node { old: old.as_deref(), new: new.as_deref() }, now);
+            self.tell(&Event::Node(new.as_deref()), now);
         }
     }
 
@@ -323,5 +323,36 @@ mod tests {
         assert_eq!(decides(&mut mind, AT(9)), "nothing", "as full as before");
         mind.pod(&key("there"), None, AT(9));
         assert_eq!(decides(&mut mind, AT(9)), "p to a");
+    }
+
+    #[test]
+    fn an_event_wakes_those_whom_it_may_help() {
+        let mut mind = Mind::default();
+        node(&mut mind, "a", "2", AT(0));
+        let port = json!({"containers": [{"name": "c",
+            "ports": [{"containerPort": 80, "hostPort": 80}]}]});
+        let on_a = |mut spec: Value| {
+            spec["nodeName"] = json!("a");
+            spec
+        };
+        sees(&mut mind, &pod("has-port", "0", on_a(port.clone())), AT(0));
+        sees(&mut mind, &pod("other", "100m", on_a(json!({}))), AT(0));
+        let near = json!({"affinity": {"podAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": [
+                {"topologyKey": "zone", "labelSelector": {"matchLabels": {"app": "x"}}}]}}});
+        for (name, cpu, spec) in
+            [("port", "0", port), ("near", "0", near), ("room", "9", json!({}))]
+        {
+            sees(&mut mind, &pod(name, cpu, spec), AT(0));
+            assert_eq!(decides(&mut mind, AT(0)), format!("{name} refused"));
+        }
+        let mut friend = pod("friend", "0", on_a(json!({}))).as_ref().clone();
+        friend.metadata.labels.insert("app".into(), "x".into());
+        sees(&mut mind, &Arc::new(friend), AT(0));
+        assert_eq!(mind.lengths(), [0, 1, 2], "company for the one that wants to be near");
+        mind.pod(&key("other"), None, AT(0));
+        assert_eq!(mind.lengths(), [0, 2, 1], "room, but no port");
+        mind.pod(&key("has-port"), None, AT(0));
+        assert_eq!(mind.lengths(), [0, 3, 0]);
     }
 }

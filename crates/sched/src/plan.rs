@@ -365,8 +365,8 @@ mod tests {
         format!("{}: {}", PLUGINS[plugin].name(), refusals[0].reason)
     }
 
-    /// As preemption needs it: all victims leave, then one after another may stay; as nominated pods need it: those that
-    /// wait for a node count as if they were there.
+    /// As preemption needs it: all victims leave, then one after another may stay; as nominated pods need it: those
+    /// that wait for a node count as if they were there.
     #[test]
     fn a_cycle_can_be_asked_what_if() {
         let there: Vec<Value> =

@@ -85,9 +85,9 @@ impl Queue {
 
     /// Wakes the pods that the event may help.
     pub fn tell(&mut self, event: &Event, snapshot: &Snapshot, now: Duration) {
-        let sort = event.sort();
+        let kind = event.kind();
         let mut helped = Vec::new();
-        for (by, keys) in self.waiting.iter().filter(|(by, _)| by.listen(sort)) {
+        for (by, keys) in self.waiting.iter().filter(|(by, _)| by.listen(kind)) {
             let helps = |key: &&Key| by.helped(&self.entries[*key].pod, event, snapshot);
             helped.extend(keys.iter().filter(helps).cloned());
         }

@@ -7,13 +7,14 @@ use crate::plugins::PLUGINS;
 use crate::pod::PodInfo;
 use serde_json::json;
 use skiff_api::time::{Precision, format};
-use skiff_api::view::{Key, View};
+use skiff_api::view::View;
 use skiff_base::{Tasks, World};
 use skiff_client::events::{Recorder, reference};
-use skiff_client::{Cache, Caches, Client, PatchKind, Subscription};
+use skiff_client::{Cache, Caches, Change, Client, PatchKind, Subscription};
 use skiff_kinds::views::{Namespace, Node, Pod};
 use std::sync::Arc;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// The name that pods ask for, and the source of events.
 pub const NAME: &str = "default-scheduler";
@@ -31,12 +32,11 @@ struct Inner {
     writing: Arc<Semaphore>,
     /// Pods whose binds came to nothing: never more than there are places.
     unbound: mpsc::UnboundedSender<Arc<PodInfo>>,
-    bell: Arc<Notify>,
     figures: Figures,
 }
 
 impl Scheduler {
-    /// `client` acts as `system:kube-scheduler`; the caches may be shared. Events name the `host`. It counts in `figures`.
+    /// `client` acts as `system:kube-scheduler`; the caches may be shared. Events name the `host`.
     pub fn start(
         world: World,
         client: Client,
@@ -48,31 +48,22 @@ impl Scheduler {
         let recorder = Recorder::new(client.clone(), world.clone(), NAME).on_host(host);
         let writing = Arc::new(Semaphore::new(WRITING_MOST));
         let (unbound, failed) = mpsc::unbounded_channel();
-        let bell = Arc::new(Notify::new());
-        let inner = Inner {
-            world,
-            client,
-            recorder,
-            tasks: tasks.clone(),
-            writing,
-            unbound,
-            bell: bell.clone(),
-            figures,
-        };
+        let tasks = tasks.clone();
+        let inner = Inner { world, client, recorder, tasks, writing, unbound, figures };
         let scheduler = Scheduler(Arc::new(inner));
+        let (nodes, namespaces, pods) = (caches.of(), caches.of(), caches.of());
         let it = scheduler.clone();
-        let inbox = Inbox {
-            nodes: Subscribed::to(caches.of()),
-            namespaces: Subscribed::to(caches.of()),
-            pods: Subscribed::to(caches.of()),
-            failed,
-            bell,
-        };
-        tasks.spawn(async move {
-            inbox.nodes.cache.caught_up(0).await;
-            inbox.namespaces.cache.caught_up(0).await;
-            inbox.pods.cache.caught_up(0).await;
-            it.work(inbox).await;
+        scheduler.0.tasks.spawn(async move {
+            Cache::<Node>::caught_up(&nodes, 0).await;
+            Cache::<Namespace>::caught_up(&namespaces, 0).await;
+            Cache::<Pod>::caught_up(&pods, 0).await;
+            it.work(Inbox {
+                nodes: nodes.subscribe(),
+                namespaces: namespaces.subscribe(),
+                pods: pods.subscribe(),
+                unbound: failed,
+            })
+            .await;
         });
         scheduler
     }
@@ -85,11 +76,17 @@ impl Scheduler {
             let writing = WRITING_MOST - self.0.writing.available_permits();
             self.0.figures.set(mind.lengths(), writing);
             if !ready {
-                inbox.wait(mind.next(), world).await;
+                let left = mind.next().map(|at| at.saturating_sub(world.uptime()));
+                let news = match left {
+                    Some(left) => world.within(left, inbox.next()).await,
+                    None => Some(inbox.next().await),
+                };
+                news.into_iter().for_each(|news| news.tell(&mut mind, world.uptime()));
                 continue;
             }
-            let place = self.0.writing.clone().acquire_owned();
-            let place = place.await.expect("this semaphore is never closed");
+            // Every now and then this leaves the thread to others even if there is a place.
+            let place = self.0.writing.clone().acquire_owned().await;
+            let place = place.expect("this semaphore is never closed");
             inbox.read(&mut mind, world);
             if let Some(act) = mind.decide(world.uptime()) {
                 let it = self.clone();
@@ -187,66 +184,61 @@ impl Drop for Underway<'_> {
         if let Some(info) = self.info.take() {
             // Nobody hears it when the scheduler has ended, too.
             self.inner.unbound.send(info).ok();
-            self.inner.bell.notify_one();
         }
     }
 }
 
-/// What has changed and was not taken yet.
+/// What came in and was not looked at yet.
 struct Inbox {
-    nodes: Subscribed<Node>,
-    namespaces: Subscribed<Namespace>,
-    pods: Subscribed<Pod>,
-    failed: mpsc::UnboundedReceiver<Arc<PodInfo>>,
-    bell: Arc<Notify>,
+    nodes: Subscription<Node>,
+    namespaces: Subscription<Namespace>,
+    pods: Subscription<Pod>,
+    /// Pods whose binds came to nothing.
+    unbound: mpsc::UnboundedReceiver<Arc<PodInfo>>,
+}
+
+/// One piece of it.
+enum News {
+    Node(Change<Node>),
+    Namespace(Change<Namespace>),
+    Pod(Change<Pod>),
+    Unbound(Arc<PodInfo>),
 }
 
 impl Inbox {
     fn read(&mut self, mind: &mut Mind, world: &World) {
-        let now = world.uptime();
-        while let Some((key, new)) = self.nodes.take() {
-            guarded(&key, || mind.node(&key, new.as_ref(), now));
-        }
-        while let Some((key, new)) = self.namespaces.take() {
-            guarded(&key, || mind.namespace(&key, new.as_ref(), now));
-        }
-        while let Some((key, new)) = self.pods.take() {
-            guarded(&key, || mind.pod(&key, new.as_ref(), now));
-        }
-        while let Ok(pod) = self.failed.try_recv() {
-            guarded(&pod.key, || mind.unbound(&pod, now));
+        while let Some(news) = self.take() {
+            news.tell(mind, world.uptime());
         }
     }
 
-    /// Until something changes, or that time.
-    async fn wait(&mut self, until: Option<std::time::Duration>, world: &World) {
-        let change = async {
-            tokio::select! {
-                () = self.nodes.changes.waiting() => {}
-                () = self.namespaces.changes.waiting() => {}
-                () = self.pods.changes.waiting() => {}
-                () = self.bell.notified() => {}
+    fn take(&mut self) -> Option<News> {
+        let first = self.nodes.take().map(News::Node);
+        let first = first.or_else(|| self.namespaces.take().map(News::Namespace));
+        let first = first.or_else(|| self.pods.take().map(News::Pod));
+        first.or_else(|| self.unbound.try_recv().ok().map(News::Unbound))
+    }
+
+    async fn next(&mut self) -> News {
+        tokio::select! {
+            biased;
+            change = self.nodes.next() => News::Node(change),
+            change = self.namespaces.next() => News::Namespace(change),
+            change = self.pods.next() => News::Pod(change),
+            Some(pod) = self.unbound.recv() => News::Unbound(pod),
+        }
+    }
+}
+
+impl News {
+    fn tell(self, mind: &mut Mind, now: Duration) {
+        match self {
+            News::Node(it) => guarded(&it.key, || mind.node(&it.key, it.new.as_ref(), now)),
+            News::Namespace(it) => {
+                guarded(&it.key, || mind.namespace(&it.key, it.new.as_ref(), now))
             }
+            News::Pod(it) => guarded(&it.key, || mind.pod(&it.key, it.new.as_ref(), now)),
+            News::Unbound(pod) => guarded(&pod.key, || mind.unbound(&pod, now)),
         };
-        match until {
-            Some(at) => _ = world.within(at.saturating_sub(world.uptime()), change).await,
-            None => change.await,
-        }
-    }
-}
-
-struct Subscribed<V> {
-    cache: Arc<Cache<V>>,
-    changes: Subscription<V>,
-}
-
-impl<V: View> Subscribed<V> {
-    fn to(cache: Arc<Cache<V>>) -> Subscribed<V> {
-        Subscribed { changes: cache.subscribe(), cache }
-    }
-
-    fn take(&mut self) -> Option<(Key, Option<Arc<V>>)> {
-        let change = self.changes.take()?;
-        Some((Key::clone(&change.key), change.new))
     }
 }

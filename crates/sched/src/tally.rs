@@ -1,5 +1,5 @@
-//! Tallies: how many pods that a term is about are on each node. Each is counted once, when the first pod asks, and then
-//! follows every pod that comes and goes; a pod like the last one costs no count.
+//! Tallies: how many pods that a term is about are on each node. Each is counted once, when the first pod asks, and
+//! then follows every pod that comes and goes; a pod like the last one costs no count.
 
 use crate::pod::PodInfo;
 use skiff_api::selector::Selector;

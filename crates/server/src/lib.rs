@@ -45,7 +45,7 @@ pub struct Server {
     /// What was asked, for metrics.
     pub requests: rim::requests::Requests,
     /// What other parts of the process add to the metrics.
-    pub figures: Vec<paths::metrics::Figures>,
+    pub figures: paths::metrics::Figures,
     pub ready: paths::ready::Ready,
     /// How nodes and pods are called.
     pub nodes: connect::Nodes,
@@ -106,7 +106,7 @@ impl Server {
             renditions: Default::default(),
             limits: Default::default(),
             requests: Default::default(),
-            figures: Vec::new(),
+            figures: Default::default(),
             ready: Default::default(),
             nodes,
             admission: admission::Plugins::new(parts),

@@ -9,15 +9,16 @@ use crate::authorize::Attributes;
 use crate::identity::impersonate::impersonate;
 use crate::render::accept::Accept;
 use crate::request::codec::Incoming;
-use crate::request::url::{self, Query, Resource, Target};
+use crate::request::url::{self, Query, RequestInfo, Target};
 use crate::request::{Request, Warnings};
-use crate::rim::limit::Sort;
+use crate::rim::limit::RequestKind;
 use crate::rim::requests::Labels;
 use futures_util::StreamExt;
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderValue, StatusCode};
 use skiff_api::Status;
 use skiff_api::kind::{Backend, Does, Kind, Verb};
+use skiff_api::view::Resource;
 use skiff_api::wire::{Answer, Body, Call, Payload, Rendered, Sending, User};
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,7 +44,7 @@ pub async fn run(server: &Arc<Server>, call: Call) -> Result<Answer, Refused> {
             let asked = Attributes::of_path(call.method.as_str(), &path);
             let user = impersonate(&server.authorizer, caller, &call.headers, &asked).await?;
             server.authorizer.check(&user, &asked).await?;
-            let _place = server.limits.enter(crate::rim::limit::Sort::Short)?;
+            let _place = server.limits.enter(RequestKind::ReadOnly)?;
             crate::registry::custom::refresh(server);
             let answer = crate::paths::answer(server, &call, &path, &query).map_err(Refused::from);
             count(server, Labels::of_path(&path), code(&answer));
@@ -57,7 +58,7 @@ async fn run_resource(
     server: &Arc<Server>,
     caller: User,
     query: Query,
-    resource: Resource,
+    resource: RequestInfo,
     mut call: Call,
 ) -> Result<Answer, Refused> {
     let verb = url::verb(&call.method, &resource, query.flag("watch"))
@@ -65,14 +66,11 @@ async fn run_resource(
     let asked = Attributes::of(verb.name(), &resource, &query);
     let user = impersonate(&server.authorizer, caller, &call.headers, &asked).await?;
     server.authorizer.check(&user, &asked).await?;
-    let sort = crate::rim::limit::sort_of(verb, &resource);
     let timeout = timeout(verb, &query)?;
     let (registry, kind) =
         crate::registry::custom::find(server, &resource.group, &resource.version, &resource.plural);
-    let fits = |kind: &Kind| {
-        kind.namespaced() || resource.namespace.is_empty() || kind.plural == "namespaces"
-    };
-    let Some(kind) = kind.filter(|kind| fits(kind)) else {
+    let Some(kind) = kind.filter(|kind| kind.namespaced() || !resource.lies_in_a_namespace())
+    else {
         return Ok(crate::registry::discovery::nothing(server, &resource.group)?);
     };
     check_place(verb, &resource, &kind)?;
@@ -90,7 +88,8 @@ async fn run_resource(
             }
         };
     // A body on its way has room of its own, and takes no place of those that run.
-    let place = server.limits.enter(sort)?;
+    let request_kind = RequestKind::of(verb, kind.subresource(&resource.subresource));
+    let place = server.limits.enter(request_kind)?;
     let request = Request {
         verb,
         accept,
@@ -104,15 +103,15 @@ async fn run_resource(
         registry,
         query,
     };
-    let running = match sort {
-        Sort::Long => labels.clone().map(|labels| server.requests.run(labels)),
-        Sort::Short | Sort::Write => None,
+    let counted = match request_kind {
+        RequestKind::LongRunning => labels.clone().map(|labels| server.requests.run(labels)),
+        RequestKind::ReadOnly | RequestKind::Mutating => None,
     };
     let answer = answer(server, request, timeout, call).await;
     count(server, labels, code(&answer));
-    match sort {
-        Sort::Long => answer.map(|answer| held(answer, (place, running))),
-        Sort::Short | Sort::Write => answer,
+    match request_kind {
+        RequestKind::LongRunning => answer.map(|answer| held(answer, (place, counted))),
+        RequestKind::ReadOnly | RequestKind::Mutating => answer,
     }
 }
 
@@ -123,12 +122,11 @@ async fn answer(
     timeout: Option<Duration>,
     call: Call,
 ) -> Result<Answer, Refused> {
-    if let Some(told) = request.kind.custom.as_ref().and_then(|custom| custom.deprecation.as_ref())
-    {
+    if let Some(told) = &request.kind.deprecation {
         request.warn(told);
     }
-    let request = match (&*request.kind.kind, request.verb) {
-        ("Binding", Verb::Create) if request.kind.group.is_empty() => of_pod(request)?,
+    let request = match (request.kind.backend, request.verb) {
+        (Backend::Entry { of, name }, Verb::Create) => of_entry(request, of, name)?,
         _ => request,
     };
     let answer = match timeout {
@@ -182,7 +180,7 @@ fn held(mut answer: Answer, place: impl Send + Sync + 'static) -> Answer {
 
 /// A path below the collection serves other methods than the collection itself, and what lies in
 /// namespaces can only be listed and watched across them.
-fn check_place(verb: Verb, resource: &Resource, kind: &Kind) -> Result<(), Status> {
+fn check_place(verb: Verb, resource: &RequestInfo, kind: &Kind) -> Result<(), Status> {
     let named = !resource.name.is_empty();
     let across = kind.namespaced() && resource.namespace.is_empty();
     match verb {
@@ -203,20 +201,23 @@ fn check_place(verb: Verb, resource: &Resource, kind: &Kind) -> Result<(), Statu
     Ok(())
 }
 
-/// A Binding that is created is meant for the entry of the pod that it names.
-fn of_pod(request: Request) -> Result<Request, Status> {
-    let Incoming::Object(binding) = Incoming::read(&request)? else {
+/// What is created is meant for this entry of the object that it names.
+fn of_entry(request: Request, of: Resource, entry: &str) -> Result<Request, Status> {
+    let Incoming::Object(body) = Incoming::read(&request)? else {
         return Err(Status::method_not_allowed());
     };
-    let pods = request.registry.find("", "v1", "pods").cloned().ok_or_else(Status::no_such_path)?;
-    let resource = Resource {
-        plural: "pods".into(),
-        name: binding.name().into(),
-        subresource: "binding".into(),
+    let kind = request.registry.find(of.group, of.version, of.plural).cloned();
+    let kind = kind.ok_or_else(Status::no_such_path)?;
+    let resource = RequestInfo {
+        group: of.group.into(),
+        version: of.version.into(),
+        plural: of.plural.into(),
+        name: body.name().into(),
+        subresource: entry.into(),
         ..request.resource.clone()
     };
     // The entry reads the body, and warns of it, itself.
-    Ok(Request { kind: pods, resource, warnings: Warnings::default(), ..request })
+    Ok(Request { kind, resource, warnings: Warnings::default(), ..request })
 }
 
 /// `timeout` bounds a request that ends soon.
@@ -241,14 +242,14 @@ async fn bracket(server: &Arc<Server>, request: &Request, call: Call) -> Result<
     let kind = &request.kind;
     if !request.resource.subresource.is_empty() {
         let entry = kind.subresource(&request.resource.subresource);
-        let entry = entry.ok_or_else(|| match kind.is_custom() {
+        let entry = entry.ok_or_else(|| match kind.manner.entry_not_found {
             true => request.not_found(),
             false => Status::no_such_path(),
         })?;
         return match &entry.does {
             _ if !entry.verbs.contains(&request.verb) => Err(Status::method_not_allowed()),
-            Does::Connect => crate::connect::connect(server, request, call).await,
-            Does::Act => crate::answered::act(server, request).await,
+            Does::Connect(to) => crate::connect::connect(server, request, *to, call).await,
+            Does::Act(act) => crate::answered::act(server, request, *act).await,
             Does::Scale(_) | Does::Part { .. } => match request.verb {
                 Verb::Get => crate::read::get(server, request).await,
                 _ => crate::write::write(server, request).await,
@@ -258,8 +259,8 @@ async fn bracket(server: &Arc<Server>, request: &Request, call: Call) -> Result<
     if !kind.verbs.contains(&request.verb) {
         return Err(Status::method_not_allowed());
     }
-    if kind.backend == Backend::Answered {
-        return crate::answered::create(server, request).await;
+    if let Backend::Answered(review) = kind.backend {
+        return crate::answered::create(server, request, review).await;
     }
     match request.verb {
         Verb::Get => crate::read::get(server, request).await,

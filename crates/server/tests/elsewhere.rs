@@ -169,6 +169,7 @@ async fn what_another_server_wrote_is_seen_before_anything_is_decided() {
     bench.journal.hold();
     let theirs = bench.write_elsewhere("a", &json!({"n": "theirs"}));
     let path = format!("{MAPS}/a");
+    let from_theirs = format!("{MAPS}?watch=true&resourceVersion={}&timeoutSeconds=9", theirs.0);
     // Whoever is content with what is here gets it at once.
     let old = bench.ask(Method::GET, &format!("{path}?resourceVersion=0"), Value::Null).await;
     assert_eq!((old.0, &old.1["data"]["n"]), (200, &json!("0")));
@@ -179,16 +180,21 @@ async fn what_another_server_wrote_is_seen_before_anything_is_decided() {
             bench.ask(Method::GET, &path, Value::Null),
             bench.ask(Method::GET, MAPS, Value::Null),
             bench.ask(Method::PATCH, &path, json!({"data": {"ours": "1"}})),
+            bench.call(Method::GET, &from_theirs, Value::Null),
         )
     };
     let let_go = async {
         meanwhile().await;
         bench.journal.let_go();
     };
-    let ((got, listed, patched), ()) = tokio::join!(asks, let_go);
+    let ((got, listed, patched, watch), ()) = tokio::join!(asks, let_go);
     assert_eq!((got.0, &got.1["data"]["n"]), (200, &json!("theirs")));
     assert!(listed.1["resourceVersion"].as_str().unwrap().parse::<u64>().unwrap() >= theirs.0);
     assert_eq!((patched.0, &patched.1["data"]), (200, &json!({"n": "theirs", "ours": "1"})));
+    // A watch from a revision that was not seen here yet goes on from there.
+    let Body::Watch(mut frames) = watch.1 else { panic!("it is no watch") };
+    let Some(Frame::Modified(next)) = frames.next().await else { panic!("it is no change") };
+    assert_eq!(next.revision, revision(&patched.1));
     bench.tasks.stop().await;
 }
 

@@ -13,7 +13,7 @@ pub struct Group {
 
 /// One line of an `APIResourceList`; a subresource has a name with a slash.
 #[derive(Debug)]
-pub struct Resource {
+pub struct ApiResource {
     pub group: &'static str,
     pub version: &'static str,
     pub name: &'static str,

@@ -83,6 +83,7 @@ impl Sum {
 mod tests {
     use super::*;
     use crate::schema::{Emit, Field, Ref, Strategy, Topology};
+    use crate::view::Resource;
     use std::sync::Arc;
 
     fn kind(default: Option<&'static str>, shape: Shape) -> Kind {
@@ -106,7 +107,7 @@ mod tests {
             topology: Topology::Granular,
             open: false,
         };
-        let like = Kind::new("v1", "ConfigMap", "configmaps", "io.k8s.api.core.v1.ConfigMap");
+        let like = Kind::new(Resource::core("configmaps", "ConfigMap"));
         Kind { schema: Ref::Shared(Arc::new(schema)), ..like }
     }
 
@@ -123,13 +124,12 @@ mod tests {
 
     #[test]
     fn what_lies_deep_counts() {
-        let pod = Kind::new("v1", "Pod", "pods", "io.k8s.api.core.v1.Pod");
-        let template = Kind::new("v1", "Pod", "pods", "io.k8s.api.core.v1.PodTemplate");
+        let pod = Kind::new(Resource::core("pods", "Pod"));
+        let template = Kind::new(Resource::core("podtemplates", "PodTemplate"));
         assert_ne!(of(&pod), of(&template));
         // Definitions that name themselves come to an end.
-        let definition =
-            "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition";
-        let crd = Kind::new("apiextensions.k8s.io/v1", "CustomResourceDefinition", "x", definition);
+        let names = Resource::of("apiextensions.k8s.io", "v1", "x", "CustomResourceDefinition");
+        let crd = Kind::new(names);
         assert_ne!(of(&crd), of(&pod));
     }
 }

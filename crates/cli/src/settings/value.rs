@@ -1,8 +1,8 @@
 //! The shapes that a setting's value can have, and what is wrong with one that has not.
 
+use skiff_base::Cidr;
 use skiff_kinds::pod_security::{Exemptions, Policy};
-use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// What a value looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub(super) enum Shape {
     Mirrors,
     /// A DNS name: labels of a-z, 0-9 and -.
     Name,
-    Range,
+    Ranges,
     /// A registry as image names have it: a host, and mostly a port.
     Registry,
     Socket,
@@ -42,7 +42,7 @@ impl Shape {
             Shape::Level => "LEVEL",
             Shape::Mirrors => "REGISTRY=URL",
             Shape::Name => "NAME",
-            Shape::Range => "CIDR",
+            Shape::Ranges => "CIDR",
             Shape::Registry => "HOST:PORT",
             Shape::Socket => "ADDRESS:PORT",
             Shape::Sysctls => "SYSCTL",
@@ -60,7 +60,7 @@ impl Shape {
             Shape::Level => value.split(',').all(is_level),
             Shape::Mirrors => is_mirror(value),
             Shape::Name => is_name(value),
-            Shape::Range => return Range::parse(value).map(|_| ()),
+            Shape::Ranges => return ranges(value).map(|_| ()),
             Shape::Registry => is_registry(value),
             Shape::Socket => value.parse::<SocketAddr>().is_ok_and(|socket| socket.is_ipv4()),
             Shape::Sysctls => is_sysctl(value),
@@ -82,7 +82,7 @@ impl Shape {
             Shape::Mirrors => "a registry and a URL, as in registry.k8s.io=http://127.0.0.1:5000",
             Shape::Name => "a name of a-z, 0-9, - and .",
             Shape::Registry => "a host, mostly with a port, as in 192.0.2.7:5000",
-            Shape::Range => "a range of IPv4 addresses, as in 10.244.0.0/16",
+            Shape::Ranges => "a range of IPv4 addresses, as in 10.244.0.0/16",
             Shape::Socket => "an IPv4 address and a port, as in 0.0.0.0:6443",
             Shape::Sysctls => "a sysctl of a namespace, as in kernel.msgmax or net.core.*",
             Shape::Standard => "a mode and a level, as in enforce=baseline:latest",
@@ -143,46 +143,27 @@ pub(super) fn as_name(text: &str) -> String {
     }
 }
 
-/// A range of addresses, `10.244.0.0/16`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Range {
-    pub base: Ipv4Addr,
-    pub prefix: u8,
+/// As they are written in a setting.
+pub(super) fn listed(ranges: &[Cidr]) -> String {
+    ranges.iter().map(Cidr::to_string).collect::<Vec<_>>().join(",")
 }
 
-impl Range {
-    pub(super) fn parse(text: &str) -> Result<Range, String> {
-        let wrong = || format!("it has to be {}", Shape::Range.wanted());
-        let (base, prefix) = text.split_once('/').ok_or_else(wrong)?;
-        let base: Ipv4Addr = base.parse().map_err(|_| wrong())?;
-        let prefix: u8 = prefix.parse().map_err(|_| wrong())?;
-        let range = Range { base, prefix };
-        if !(1..=32).contains(&prefix) {
-            return Err(wrong());
-        }
-        if u32::from(base) & range.mask() != u32::from(base) {
+/// Ranges of addresses, separated by commas. The one place that knows that there is one family yet.
+pub(super) fn ranges(text: &str) -> Result<Vec<Cidr>, String> {
+    let wrong = || format!("it has to be {}", Shape::Ranges.wanted());
+    let ranges = text.split(',').map(|range| {
+        let (base, prefix) = range.split_once('/').ok_or_else(wrong)?;
+        let base: IpAddr = base.parse().map_err(|_| wrong())?;
+        let prefix = prefix.parse().ok().filter(|bits| *bits > 0).ok_or_else(wrong)?;
+        let range = Cidr::new(base, prefix).ok_or_else(wrong)?;
+        if range.base() != base {
             return Err("its address has bits behind the prefix".to_owned());
         }
         Ok(range)
-    }
-
-    fn mask(&self) -> u32 {
-        u32::MAX << (32 - u32::from(self.prefix))
-    }
-
-    /// The address at this place.
-    pub fn nth(&self, n: u32) -> Ipv4Addr {
-        Ipv4Addr::from(u32::from(self.base) + n)
-    }
-
-    pub(super) fn overlaps(&self, other: &Range) -> bool {
-        let mask = self.mask() & other.mask();
-        u32::from(self.base) & mask == u32::from(other.base) & mask
-    }
-}
-
-impl fmt::Display for Range {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.base, self.prefix)
+    });
+    let ranges: Vec<Cidr> = ranges.collect::<Result<_, _>>()?;
+    match &ranges[..] {
+        [range] if range.is_ipv4() => Ok(ranges),
+        _ => Err(wrong()),
     }
 }

@@ -7,13 +7,13 @@ use skiff_base::World;
 
 use super::*;
 use crate::index::Image;
-use crate::store::{Settings, Used};
+use crate::store::{StoreOptions, Used};
 use crate::unpack::tests::{Dice, Tape, Temp, list};
 
 pub(crate) fn open(temp: &Temp) -> Images {
-    let mut settings = Settings::new(World::real());
-    settings.limits.layer_bytes = 1 << 20;
-    Images::open(&temp.0.join("images"), settings).unwrap()
+    let mut options = StoreOptions::new(World::real());
+    options.limits.layer_bytes = 1 << 20;
+    Images::open(&temp.0.join("images"), options).unwrap()
 }
 
 pub(crate) fn layer(name: &str) -> Vec<u8> {

@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::index::{Image, Names, chain_id};
 use crate::lease::Lease;
 use crate::load::verify;
+use crate::manifest::Platform;
 use crate::manifest::{
     DOCKER_LIST, DOCKER_MANIFEST, DOCUMENT_MAX, Descriptor, Document, Manifest, OCI_INDEX,
     OCI_MANIFEST, pick,
@@ -25,7 +26,7 @@ use crate::manifest::{
 use crate::reference::Reference;
 use crate::registry::client::{Ask, Client, TRIES};
 use crate::registry::host::Host;
-use crate::registry::{Platform, Progress, PullOptions, auth};
+use crate::registry::{Progress, PullOptions, auth};
 use crate::store::Images;
 use crate::unpack::decompress;
 
@@ -59,10 +60,10 @@ impl Fetch {
         reference: Reference,
         options: PullOptions,
     ) -> Result<Arc<Image>, Error> {
-        let settings = &images.inner.settings;
+        let store = &images.inner.options;
         let fetch = Arc::new(Fetch {
             images: images.clone(),
-            client: Client::new(settings.world.clone(), &settings.ca_bundle),
+            client: Client::new(store.world.clone(), &store.ca_bundle),
             hosts: Host::all(&reference, &options.mirrors),
             reference,
             options,
@@ -397,7 +398,7 @@ fn receive_layer(
     let what = format!("layer {}", layer.digest);
     // One byte more than announced is seen, and is enough.
     let mut hashed = HashReader::new(pieces.take(layer.size.saturating_add(1)));
-    let mut plain = decompress::plain(&mut hashed, images.inner.settings.limits)?;
+    let mut plain = decompress::plain(&mut hashed, images.inner.options.limits)?;
     let draft = images.draft(&mut plain);
     drop(plain);
     decompress::drain(&mut hashed)?;

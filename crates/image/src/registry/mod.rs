@@ -11,47 +11,19 @@ pub mod credentials;
 mod fetch;
 mod host;
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
-
-use tokio::sync::OnceCell;
+use std::sync::Arc;
 
 use crate::access::Given;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::index::Image;
+use crate::manifest::Platform;
 use crate::reference::Reference;
 use crate::registry::credentials::Credentials;
 use crate::registry::fetch::Fetch;
 use crate::store::Images;
 
 pub use crate::registry::host::Mirror;
-
-/// An operating system and an architecture, in Go's words (`linux`, `amd64`).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Platform {
-    pub os: String,
-    pub architecture: String,
-    pub variant: Option<String>,
-}
-
-impl Platform {
-    /// Linux on this machine's architecture.
-    pub fn local() -> Platform {
-        let (architecture, variant) = if cfg!(target_arch = "x86_64") {
-            ("amd64", None)
-        } else if cfg!(target_arch = "aarch64") {
-            ("arm64", Some("v8"))
-        } else {
-            panic!("Skiff is built for amd64 and arm64 only")
-        };
-        Platform {
-            os: "linux".to_owned(),
-            architecture: architecture.to_owned(),
-            variant: variant.map(str::to_owned),
-        }
-    }
-}
 
 /// How far the pull of one layer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,12 +50,6 @@ pub struct PullOptions {
     pub given: Given,
 }
 
-type Outcome = Result<Arc<Image>, Error>;
-
-/// Pulls that are under way, by what they ask for.
-#[derive(Default)]
-pub(crate) struct Flights(Mutex<BTreeMap<String, Arc<OnceCell<Outcome>>>>);
-
 impl Images {
     /// Pulls an image. The same pull at the same time happens once: whoever asks meanwhile gets the
     /// first one's result (and the progress goes to the first). Dropping the future cancels it.
@@ -97,10 +63,11 @@ impl Images {
             options.platform,
             options.credentials.as_ref().map_or(String::new(), Credentials::fingerprint),
         );
-        let flight = Arc::clone(self.flights().entry(key.clone()).or_default());
+        let flights = || self.inner.flights.lock().expect("no holder of this lock panics");
+        let flight = Arc::clone(flights().entry(key.clone()).or_default());
         let outcome =
             flight.get_or_init(|| Fetch::run(self, parsed.clone(), options)).await.clone();
-        let mut flights = self.flights();
+        let mut flights = flights();
         if flights.get(&key).is_some_and(|known| Arc::ptr_eq(known, &flight)) {
             flights.remove(&key);
         }
@@ -109,9 +76,5 @@ impl Images {
             reference: parsed.to_string(),
             source: Arc::new(source),
         })
-    }
-
-    fn flights(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<OnceCell<Outcome>>>> {
-        self.inner.flights.0.lock().expect("no holder of this lock panics")
     }
 }

@@ -23,7 +23,8 @@ fn snapshots(temp: &Temp) -> usize {
 fn a_store_has_one_process() {
     let temp = Temp::new();
     let _first = open(&temp);
-    let error = Images::open(&temp.0.join("images"), Settings::new(World::real())).err().unwrap();
+    let error =
+        Images::open(&temp.0.join("images"), StoreOptions::new(World::real())).err().unwrap();
     assert!(error.to_string().ends_with("is in use by another process"), "{error}");
 }
 
@@ -59,7 +60,8 @@ fn a_damaged_store_says_so() {
         drop(images);
         let root = temp.0.join("images");
         damage(&root);
-        let error = Images::open(&root, Settings::new(World::real())).err().unwrap().to_string();
+        let error =
+            Images::open(&root, StoreOptions::new(World::real())).err().unwrap().to_string();
         assert!(
             error.contains("move the folder away and load or pull the images again"),
             "{error}"

@@ -2,11 +2,15 @@
 
 use super::template;
 use crate::core::pod;
-use crate::core::pod::validate::{internal, words::*};
+use crate::core::pod::validate::internal;
 use serde_json::Value;
+use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Hooks, Kind, age_column, column, name_column, scale, status};
 use skiff_api::object::{Object, at};
+use skiff_api::view::Resource;
+
+pub const RESOURCE: Resource = Resource::of("apps", "v1", "deployments", "Deployment");
 
 pub fn kind() -> Kind {
     let mut columns = vec![
@@ -34,7 +38,7 @@ pub fn kind() -> Kind {
             generation: Some(changed),
             ..Hooks::NONE
         },
-        ..Kind::new("apps/v1", "Deployment", "deployments", "io.k8s.api.apps.v1.Deployment")
+        ..Kind::new(RESOURCE)
     }
 }
 

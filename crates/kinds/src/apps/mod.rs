@@ -3,3 +3,8 @@
 pub mod deployment;
 pub mod replicaset;
 mod template;
+
+use skiff_api::kind::Kind;
+
+/// The kinds of the group, by name.
+pub const KINDS: &[fn() -> Kind] = &[deployment::kind, replicaset::kind];

@@ -5,6 +5,9 @@ use crate::core::pod;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Hooks, Kind, age_column, name_column, number, scale, status};
 use skiff_api::object::Object;
+use skiff_api::view::Resource;
+
+pub const RESOURCE: Resource = Resource::of("apps", "v1", "replicasets", "ReplicaSet");
 
 pub fn kind() -> Kind {
     let mut columns = vec![
@@ -29,7 +32,7 @@ pub fn kind() -> Kind {
             generation: Some(Hooks::spec_changed),
             ..Hooks::NONE
         },
-        ..Kind::new("apps/v1", "ReplicaSet", "replicasets", "io.k8s.api.apps.v1.ReplicaSet")
+        ..Kind::new(RESOURCE)
     }
 }
 

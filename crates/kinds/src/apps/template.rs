@@ -2,8 +2,8 @@
 
 use crate::core::pod::validate;
 use crate::core::pod::validate::internal;
-use crate::core::pod::validate::words::*;
 use serde_json::Value;
+use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Column, wide};
 use skiff_api::object::{Object, at};

@@ -4,3 +4,8 @@
 pub mod selfsubjectreview;
 pub mod tokenrequest;
 pub mod tokenreview;
+
+use skiff_api::kind::Kind;
+
+/// The kinds of the group, by name.
+pub const KINDS: &[fn() -> Kind] = &[selfsubjectreview::kind, tokenreview::kind];

@@ -1,10 +1,12 @@
 //! TokenReview: whose token is this? (API reference: authentication-resources)
 
 use crate::authorization::question;
-use skiff_api::kind::{Hooks, Kind};
+use skiff_api::kind::{Hooks, Kind, Review};
+use skiff_api::view::Resource;
+
+pub const RESOURCE: Resource =
+    Resource::of("authentication.k8s.io", "v1", "tokenreviews", "TokenReview").cluster();
 
 pub fn kind() -> Kind {
-    let schema = "io.k8s.api.authentication.v1.TokenReview";
-    let kind = Kind::new("authentication.k8s.io/v1", "TokenReview", "tokenreviews", schema);
-    question(kind, Hooks::NONE)
+    question(RESOURCE, Review::Token, Hooks::NONE)
 }

@@ -4,14 +4,19 @@
 use super::{question, validate_metadata, validate_selectors, validate_spec, validate_subject};
 use serde_json::{Value, json};
 use skiff_api::errors::{Errors, Path};
-use skiff_api::kind::{Hooks, Kind, Scope};
+use skiff_api::kind::{Hooks, Kind, Review};
 use skiff_api::object::{Object, at};
+use skiff_api::view::Resource;
+
+pub const RESOURCE: Resource = Resource::of(
+    "authorization.k8s.io",
+    "v1",
+    "localsubjectaccessreviews",
+    "LocalSubjectAccessReview",
+);
 
 pub fn kind() -> Kind {
-    let schema = "io.k8s.api.authorization.v1.LocalSubjectAccessReview";
-    let plural = "localsubjectaccessreviews";
-    let kind = Kind::new("authorization.k8s.io/v1", "LocalSubjectAccessReview", plural, schema);
-    Kind { scope: Scope::Namespaced, ..question(kind, Hooks { validate, ..Hooks::NONE }) }
+    question(RESOURCE, Review::Access, Hooks { validate, ..Hooks::NONE })
 }
 
 pub(super) fn validate(new: &Object, _: Option<&Object>, errors: &mut Errors) {

@@ -9,20 +9,28 @@ pub mod subjectaccessreview;
 
 use super::rbac::plain_columns;
 use serde_json::{Map, Value, json};
+use skiff_api::check;
 use skiff_api::errors::{Errors, Path};
-use skiff_api::kind::{Backend, Hooks, Kind, Scope, Verb};
-use skiff_api::names;
+use skiff_api::kind::{Backend, Hooks, Kind, Review, Verb};
 use skiff_api::object::{Object, at};
+use skiff_api::view::Resource;
+
+/// The kinds of the group, by name.
+pub const KINDS: &[fn() -> Kind] = &[
+    localsubjectaccessreview::kind,
+    selfsubjectaccessreview::kind,
+    selfsubjectrulesreview::kind,
+    subjectaccessreview::kind,
+];
 
 /// A kind of question.
-pub(crate) fn question(kind: Kind, hooks: Hooks) -> Kind {
+pub(crate) fn question(resource: Resource, review: Review, hooks: Hooks) -> Kind {
     Kind {
-        scope: Scope::Cluster,
-        backend: Backend::Answered,
+        backend: Backend::Answered(review),
         verbs: Verb::CREATE,
         columns: plain_columns(),
         hooks,
-        ..kind
+        ..Kind::new(resource)
     }
 }
 
@@ -83,9 +91,7 @@ fn validate_requirement(path: &Path, requirement: &Value, label: bool, errors: &
         _ => {}
     }
     if label {
-        for why in names::qualified(text("key")) {
-            errors.invalid(&path.child("key"), text("key"), &why);
-        }
+        check::qualified(&path.child("key"), text("key"), errors);
     } else if text("key").is_empty() {
         errors.required(&path.child("key"), "must be specified");
     }

@@ -3,14 +3,20 @@
 
 use super::{question, validate_metadata, validate_selectors, validate_spec};
 use skiff_api::errors::Errors;
-use skiff_api::kind::{Hooks, Kind};
+use skiff_api::kind::{Hooks, Kind, Review};
 use skiff_api::object::Object;
+use skiff_api::view::Resource;
+
+pub const RESOURCE: Resource = Resource::of(
+    "authorization.k8s.io",
+    "v1",
+    "selfsubjectaccessreviews",
+    "SelfSubjectAccessReview",
+)
+.cluster();
 
 pub fn kind() -> Kind {
-    let schema = "io.k8s.api.authorization.v1.SelfSubjectAccessReview";
-    let plural = "selfsubjectaccessreviews";
-    let kind = Kind::new("authorization.k8s.io/v1", "SelfSubjectAccessReview", plural, schema);
-    question(kind, Hooks { validate, ..Hooks::NONE })
+    question(RESOURCE, Review::OwnAccess, Hooks { validate, ..Hooks::NONE })
 }
 
 pub(super) fn validate(new: &Object, _: Option<&Object>, errors: &mut Errors) {

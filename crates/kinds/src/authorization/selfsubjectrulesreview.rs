@@ -2,11 +2,13 @@
 //! reference: authorization-resources). A help for showing, not for deciding.
 
 use super::question;
-use skiff_api::kind::{Hooks, Kind};
+use skiff_api::kind::{Hooks, Kind, Review};
+use skiff_api::view::Resource;
+
+pub const RESOURCE: Resource =
+    Resource::of("authorization.k8s.io", "v1", "selfsubjectrulesreviews", "SelfSubjectRulesReview")
+        .cluster();
 
 pub fn kind() -> Kind {
-    let schema = "io.k8s.api.authorization.v1.SelfSubjectRulesReview";
-    let plural = "selfsubjectrulesreviews";
-    let kind = Kind::new("authorization.k8s.io/v1", "SelfSubjectRulesReview", plural, schema);
-    question(kind, Hooks::NONE)
+    question(RESOURCE, Review::OwnRules, Hooks::NONE)
 }

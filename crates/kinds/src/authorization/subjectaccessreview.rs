@@ -2,14 +2,16 @@
 
 use super::{question, validate_metadata, validate_selectors, validate_spec, validate_subject};
 use skiff_api::errors::Errors;
-use skiff_api::kind::{Hooks, Kind};
+use skiff_api::kind::{Hooks, Kind, Review};
 use skiff_api::object::Object;
+use skiff_api::view::Resource;
+
+pub const RESOURCE: Resource =
+    Resource::of("authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview")
+        .cluster();
 
 pub fn kind() -> Kind {
-    let schema = "io.k8s.api.authorization.v1.SubjectAccessReview";
-    let plural = "subjectaccessreviews";
-    let kind = Kind::new("authorization.k8s.io/v1", "SubjectAccessReview", plural, schema);
-    question(kind, Hooks { validate, ..Hooks::NONE })
+    question(RESOURCE, Review::Access, Hooks { validate, ..Hooks::NONE })
 }
 
 pub(super) fn validate(new: &Object, _: Option<&Object>, errors: &mut Errors) {

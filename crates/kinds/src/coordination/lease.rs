@@ -1,10 +1,13 @@
 //! Lease: a claim with a heartbeat, of nodes and of leaders (API reference: cluster-resources).
 
 use serde_json::Value;
+use skiff_api::check;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Hooks, Kind, age_column, column, name_column};
-use skiff_api::names;
 use skiff_api::object::Object;
+use skiff_api::view::Resource;
+
+pub const RESOURCE: Resource = Resource::of("coordination.k8s.io", "v1", "leases", "Lease");
 
 pub fn kind() -> Kind {
     Kind {
@@ -12,7 +15,7 @@ pub fn kind() -> Kind {
         conditional: true,
         creates_on_update: true,
         hooks: Hooks { prepare, validate, ..Hooks::NONE },
-        ..Kind::new("coordination.k8s.io/v1", "Lease", "leases", "io.k8s.api.coordination.v1.Lease")
+        ..Kind::new(RESOURCE)
     }
 }
 
@@ -35,22 +38,15 @@ fn validate(new: &Object, _: Option<&Object>, errors: &mut Errors) {
     if let Some(seconds) = new.int("spec.leaseDurationSeconds").filter(|it| *it <= 0) {
         errors.invalid(&spec.child("leaseDurationSeconds"), seconds, "must be greater than 0");
     }
-    if let Some(count) = new.int("spec.leaseTransitions").filter(|it| *it < 0) {
-        let why = "must be greater than or equal to 0";
-        errors.invalid(&spec.child("leaseTransitions"), count, why);
+    if let Some(count) = new.int("spec.leaseTransitions") {
+        check::not_negative(&spec.child("leaseTransitions"), count, errors);
     }
     if let Some(strategy) = new.at("spec.strategy").and_then(Value::as_str) {
-        validate_strategy(&spec.child("strategy"), strategy, errors);
+        check::qualified(&spec.child("strategy"), strategy, errors);
     }
     if !new.text("spec.preferredHolder").is_empty() && new.text("spec.strategy").is_empty() {
         let why = "may only be specified if `strategy` is defined";
         errors.forbidden(&spec.child("preferredHolder"), why);
-    }
-}
-
-fn validate_strategy(path: &Path, strategy: &str, errors: &mut Errors) {
-    for why in names::qualified(strategy) {
-        errors.invalid(path, strategy, &why);
     }
 }
 

@@ -2,11 +2,14 @@
 //! entry `binding` of the pod that it names.
 
 use skiff_api::kind::{Backend, Kind, Verb};
+use skiff_api::view::Resource;
+
+pub const RESOURCE: Resource = Resource::core("bindings", "Binding");
 
 pub fn kind() -> Kind {
     Kind {
-        backend: Backend::Answered,
+        backend: Backend::Entry { of: super::pod::RESOURCE, name: "binding" },
         verbs: Verb::CREATE,
-        ..Kind::new("v1", "Binding", "bindings", "io.k8s.api.core.v1.Binding")
+        ..Kind::new(RESOURCE)
     }
 }

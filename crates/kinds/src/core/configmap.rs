@@ -3,10 +3,14 @@
 //! The exemplar of a simple kind: its value, then one function for each hook that it has.
 
 use serde_json::Value;
+use skiff_api::check;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Hooks, Kind, age_column, column, name_column};
 use skiff_api::names;
 use skiff_api::object::Object;
+use skiff_api::view::Resource;
+
+pub const RESOURCE: Resource = Resource::core("configmaps", "ConfigMap");
 
 /// All keys and values together: what fits into a store record of upstream.
 pub const DATA_MOST: usize = 1024 * 1024;
@@ -16,7 +20,7 @@ pub fn kind() -> Kind {
         short: vec!["cm".into()],
         columns: vec![name_column(), column("Data", Cell::With(count)), age_column()],
         hooks: Hooks { validate, ..Hooks::NONE },
-        ..Kind::new("v1", "ConfigMap", "configmaps", "io.k8s.api.core.v1.ConfigMap")
+        ..Kind::new(RESOURCE)
     }
 }
 
@@ -69,9 +73,7 @@ pub fn validate_immutable(
 
 /// A key becomes a file name: the rule that Secret and the volumes share.
 pub fn validate_key(path: &Path, key: &str, errors: &mut Errors) {
-    for why in key_problems(key) {
-        errors.invalid(path, key, &why);
-    }
+    check::refuse(path, key, key_problems(key), errors);
 }
 
 /// What is wrong with a key of a ConfigMap or Secret.

@@ -3,11 +3,14 @@
 //! The stored form of events. `events.k8s.io` shows the same objects under other field names.
 
 use serde_json::Value;
+use skiff_api::check;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Column, Hooks, Kind, column, wide};
-use skiff_api::names;
 use skiff_api::object::Object;
 use skiff_api::table::Shown;
+use skiff_api::view::Resource;
+
+pub const RESOURCE: Resource = Resource::core("events", "Event");
 
 const TEXT_MOST: usize = 128;
 const NOTE_MOST: usize = 1024;
@@ -31,10 +34,11 @@ pub fn kind() -> Kind {
     Kind {
         short: vec!["ev".into()],
         creates_on_update: true,
+        converts_fields: true,
         selectable: SELECTABLE.map(Into::into).into(),
         columns: columns(),
         hooks: Hooks { validate, fields: Some(fields), ..Hooks::NONE },
-        ..Kind::new("v1", "Event", "events", "io.k8s.api.core.v1.Event")
+        ..Kind::new(RESOURCE)
     }
 }
 
@@ -138,9 +142,7 @@ pub fn validate_stored(event: &Object, controller: &str, errors: &mut Errors) {
     if name.is_empty() {
         errors.required(&path, "");
     }
-    for why in names::qualified(name) {
-        errors.invalid(&path, name, &why);
-    }
+    check::qualified(&path, name, errors);
     for (field, most) in
         [("reportingInstance", TEXT_MOST), ("action", TEXT_MOST), ("reason", TEXT_MOST)]
     {

@@ -1,13 +1,16 @@
 //! Namespace: a scope for names, whose deletion takes everything in it along (API reference: cluster-resources).
 
 use serde_json::{Value, json};
+use skiff_api::check;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{
-    Cell, Does, Hooks, Kind, NameRule, Scope, Subresource, Verb, age_column, column, name_column,
-    status,
+    Cell, Does, Hooks, Kind, NameRule, Subresource, Verb, age_column, column, name_column, status,
 };
+use skiff_api::meta;
 use skiff_api::object::Object;
-use skiff_api::{meta, names};
+use skiff_api::view::Resource;
+
+pub const RESOURCE: Resource = Resource::core("namespaces", "Namespace").cluster();
 
 /// The label that carries the name, so that selectors can find a namespace by it (KEP-2161).
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
@@ -15,8 +18,8 @@ const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 pub fn kind() -> Kind {
     Kind {
         short: vec!["ns".into()],
-        scope: Scope::Cluster,
         name_rule: NameRule::Label,
+        converts_fields: true,
         selectable: vec!["status.phase".into()],
         verbs: &[
             Verb::Create,
@@ -33,13 +36,21 @@ pub fn kind() -> Kind {
             column("Status", Cell::Path("status.phase".into())),
             age_column(),
         ],
-        hooks: Hooks { default, prepare, validate, validate_part, ..Hooks::NONE },
-        ..Kind::new("v1", "Namespace", "namespaces", "io.k8s.api.core.v1.Namespace")
+        hooks: Hooks {
+            default,
+            prepare,
+            validate,
+            validate_part,
+            deleting,
+            held: |namespace| !namespace.list("spec.finalizers").is_empty(),
+            ..Hooks::NONE
+        },
+        ..Kind::new(RESOURCE)
     }
 }
 
 fn finalize() -> Subresource {
-    let does = Does::Part { part: &["spec.finalizers"], keeps: &[] };
+    let does = Does::Part { part: &["metadata", "spec.finalizers"], keeps: &[] };
     Subresource { name: "finalize".into(), does, verbs: &[Verb::Update], body: None }
 }
 
@@ -70,6 +81,12 @@ fn prepare(new: &mut Object, old: Option<&Object>) {
     }
 }
 
+/// What the first delete says. No grace is shown: it takes as long as it takes.
+fn deleting(namespace: &mut Object) {
+    namespace.remove("metadata.deletionGracePeriodSeconds");
+    namespace.set("status.phase", "Terminating");
+}
+
 fn validate(new: &Object, old: Option<&Object>, errors: &mut Errors) {
     if old.is_none() {
         finalizers(new, |path, _| *path, errors);
@@ -91,7 +108,7 @@ fn finalizers(
     let path = Path::new("spec.finalizers");
     for (index, finalizer) in new.list("spec.finalizers").iter().enumerate() {
         let (here, text) = (place(&path, index), finalizer.as_str().unwrap_or(""));
-        names::qualified(text).iter().for_each(|why| errors.invalid(&here, text, why));
+        check::qualified(&here, text, errors);
         meta::validate_known_finalizer(&here, text, errors);
     }
 }

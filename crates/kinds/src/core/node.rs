@@ -1,14 +1,18 @@
 //! Node: a machine that runs pods (API reference: cluster-resources).
 
 use serde_json::{Value, json};
-use skiff_api::errors::{Errors, Path, Sort};
+use skiff_api::check;
+use skiff_api::errors::{ErrorType, Errors, Path};
 use skiff_api::kind::{
-    Cell, Hooks, Kind, Scope, Subresource, Verb, age_column, column, connect, name_column, status,
+    Cell, Connect, Hooks, Kind, Proxied, Verb, age_column, column, connect, name_column, status,
     wide,
 };
 use skiff_api::object::{Object, at};
 use skiff_api::quantity::Quantity;
+use skiff_api::view::Resource;
 use skiff_api::{ip, names};
+
+pub const RESOURCE: Resource = Resource::core("nodes", "Node").cluster();
 
 const ROLE_PREFIX: &str = "node-role.kubernetes.io/";
 const ROLE: &str = "kubernetes.io/role";
@@ -17,9 +21,12 @@ const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
 pub fn kind() -> Kind {
     Kind {
         short: vec!["no".into()],
-        scope: Scope::Cluster,
+        converts_fields: true,
         selectable: vec!["spec.unschedulable".into()],
-        subresources: vec![proxy(), status()],
+        subresources: vec![
+            connect("proxy", Connect::Proxy(Proxied::Node), Verb::PROXY, "NodeProxyOptions"),
+            status(),
+        ],
         columns: vec![
             name_column(),
             column("Status", Cell::With(|node| ready(node).into())),
@@ -45,13 +52,8 @@ pub fn kind() -> Kind {
             fields: Some(fields),
             ..Hooks::NONE
         },
-        ..Kind::new("v1", "Node", "nodes", "io.k8s.api.core.v1.Node")
+        ..Kind::new(RESOURCE)
     }
-}
-
-fn proxy() -> Subresource {
-    let verbs = &[Verb::Create, Verb::Delete, Verb::Get, Verb::Patch, Verb::Update];
-    connect("proxy", verbs, "NodeProxyOptions")
 }
 
 fn ready(node: &Object) -> String {
@@ -144,7 +146,7 @@ fn validate_whole(node: &Object, errors: &mut Errors) {
         ip::validate_cidr(&path.index(index), block.as_str().unwrap_or(""), errors);
     }
     let text = |block: &Value| block.as_str().unwrap_or("").to_owned();
-    let unreadable = blocks.iter().position(|it| ip::Cidr::parse(&text(it)).is_none());
+    let unreadable = blocks.iter().position(|it| ip::parse_cidr(&text(it)).is_none());
     if let Some(index) = unreadable.filter(|_| blocks.len() > 1) {
         let block = text(&blocks[index]);
         let why = format!(
@@ -154,8 +156,8 @@ fn validate_whole(node: &Object, errors: &mut Errors) {
         errors.internal(&path, &why);
     }
     if blocks.len() > 1 {
-        let parsed = blocks.iter().filter_map(|it| ip::Cidr::parse(it.as_str()?));
-        let families: Vec<bool> = parsed.map(|(cidr, _)| cidr.base.is_ipv4()).collect();
+        let parsed = blocks.iter().filter_map(|it| ip::parse_cidr(it.as_str()?));
+        let families: Vec<bool> = parsed.map(|(cidr, _)| cidr.is_ipv4()).collect();
         if families.len() != 2 || families[0] == families[1] {
             let why = "may specify no more than one CIDR for each IP family";
             errors.invalid(&path, blocks.to_vec(), why);
@@ -199,18 +201,12 @@ fn validate_taints(taints: &[Value], errors: &mut Errors) {
     for (index, taint) in taints.iter().enumerate() {
         let path = path.index(index);
         let text = |field| at(taint, field).and_then(Value::as_str).unwrap_or("");
-        for why in names::qualified(text("key")) {
-            errors.invalid(&path.child("key"), text("key"), &why);
-        }
+        check::qualified(&path.child("key"), text("key"), errors);
         let wrong = names::label_value(text("value"));
         if !wrong.is_empty() {
             errors.invalid(&path.child("value"), text("value"), &wrong.join(";"));
         }
-        match text("effect") {
-            "" => errors.required(&path.child("effect"), ""),
-            effect if EFFECTS.contains(&effect) => {}
-            other => errors.not_supported(&path.child("effect"), other, &EFFECTS),
-        }
+        check::one_of(&path.child("effect"), text("effect"), &EFFECTS, errors);
         let identity = (text("key"), text("effect"));
         if seen.contains(&identity) {
             let shown = |field| skiff_api::errors::show(&text(field).into());
@@ -222,7 +218,7 @@ fn validate_taints(taints: &[Value], errors: &mut Errors) {
                 shown("value"),
                 shown("effect")
             );
-            errors.push(Sort::Duplicate, &path, body);
+            errors.push(ErrorType::Duplicate, &path, body);
         } else {
             seen.push(identity);
         }

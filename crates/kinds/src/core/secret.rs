@@ -4,9 +4,13 @@ use super::configmap::{DATA_MOST, validate_immutable, validate_key};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
+use skiff_api::check;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Hooks, Kind, age_column, column, name_column};
 use skiff_api::object::Object;
+use skiff_api::view::Resource;
+
+pub const RESOURCE: Resource = Resource::core("secrets", "Secret");
 
 pub fn kind() -> Kind {
     Kind {
@@ -16,9 +20,10 @@ pub fn kind() -> Kind {
             column("Data", Cell::With(|secret| secret.map("data").len().into())),
             age_column(),
         ],
+        converts_fields: true,
         selectable: vec!["type".into()],
         hooks: Hooks { default, validate, ..Hooks::NONE },
-        ..Kind::new("v1", "Secret", "secrets", "io.k8s.api.core.v1.Secret")
+        ..Kind::new(RESOURCE)
     }
 }
 
@@ -87,9 +92,7 @@ fn validate(new: &Object, old: Option<&Object>, errors: &mut Errors) {
         _ => {}
     }
     if let Some(old) = old {
-        if new.text("type") != old.text("type") {
-            errors.invalid(&Path::new("type"), new.text("type"), "field is immutable");
-        }
+        check::immutable("type", new, old, errors);
         validate_immutable(new, old, &["data"], errors);
     }
 }

@@ -1,10 +1,16 @@
 //! EndpointSlice: some of the addresses behind a Service (API reference: service-resources).
 
 use serde_json::Value;
+use skiff_api::check;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Hooks, Kind, age_column, column, name_column};
-use skiff_api::object::{Object, at};
+use skiff_api::object::{Object, at, list, text};
+use skiff_api::view::Resource;
 use skiff_api::{ip, names};
+use std::collections::HashSet;
+
+pub const RESOURCE: Resource =
+    Resource::of("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice");
 
 /// Limits of the API (discovery.k8s.io/v1).
 const ENDPOINTS_MOST: usize = 1000;
@@ -25,12 +31,7 @@ pub fn kind() -> Kind {
             age_column(),
         ],
         hooks: Hooks { default, prepare, validate, warn, generation: Some(changed), ..Hooks::NONE },
-        ..Kind::new(
-            "discovery.k8s.io/v1",
-            "EndpointSlice",
-            "endpointslices",
-            "io.k8s.api.discovery.v1.EndpointSlice",
-        )
+        ..Kind::new(RESOURCE)
     }
 }
 
@@ -92,98 +93,96 @@ fn prepare(new: &mut Object, old: Option<&Object>) {
 }
 
 fn validate(new: &Object, old: Option<&Object>, errors: &mut Errors) {
-    let (path, sort) = (Path::new("addressType"), new.text("addressType"));
-    match sort {
-        "" => errors.required(&path, ""),
-        "IPv4" | "IPv6" | "FQDN" => {}
-        other => errors.not_supported(&path, other, &["FQDN", "IPv4", "IPv6"]),
-    }
     validate_ports(new.list("ports"), errors);
-    if old.is_none_or(|old| old.at("endpoints") != new.at("endpoints")) {
-        validate_endpoints(new.list("endpoints"), sort, errors);
+    let endpoints = new.list("endpoints");
+    let changed = old.is_none_or(|old| old.at("endpoints") != new.at("endpoints"));
+    if changed {
+        validate_endpoints(endpoints, new.text("addressType"), errors);
     }
-    if let Some(old) = old
-        && old.at("addressType") != new.at("addressType")
-    {
-        errors.invalid(&path, Value::Null, "field is immutable");
+    validate_type(new, old, errors);
+    if changed {
+        validate_counts(endpoints, errors);
+    }
+}
+
+/// What the API's declarations demand of the type; said after everything that is checked by hand. A type that changes is
+/// no more looked at.
+fn validate_type(new: &Object, old: Option<&Object>, errors: &mut Errors) {
+    let (path, type_) = (Path::new("addressType"), new.text("addressType"));
+    match old {
+        None => check::one_of(&path, type_, &["FQDN", "IPv4", "IPv6"], errors),
+        Some(old) if old.text("addressType") != type_ => {
+            if type_.is_empty() {
+                errors.required(&path, "");
+            }
+            errors.invalid(&path, Value::Null, "field is immutable");
+        }
+        Some(_) => {}
+    }
+}
+
+/// What they demand of the number of addresses.
+fn validate_counts(endpoints: &[Value], errors: &mut Errors) {
+    let path = Path::new("endpoints");
+    for (index, endpoint) in endpoints.iter().enumerate() {
+        let (path, count) = (path.index(index), list(endpoint, "addresses").len());
+        let path = path.child("addresses");
+        if count == 0 {
+            errors.required(&path, "");
+        }
+        check::at_most(&path, count, ADDRESSES_MOST, errors);
     }
 }
 
 fn validate_ports(ports: &[Value], errors: &mut Errors) {
     let path = Path::new("ports");
-    if ports.len() > PORTS_MOST {
-        errors.too_many(&path, ports.len(), PORTS_MOST);
+    if !check::at_most(&path, ports.len(), PORTS_MOST, errors) {
         return;
     }
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen = HashSet::new();
     for (index, port) in ports.iter().enumerate() {
         let path = path.index(index);
         let name = text(port, "name");
         if !name.is_empty() {
-            names::label(name)
-                .iter()
-                .for_each(|why| errors.invalid(&path.child("name"), name, why));
+            check::label(&path.child("name"), name, errors);
         }
-        if seen.contains(&name) {
-            errors.duplicate(&path.child("name"), name);
-        } else {
-            seen.push(name);
+        check::unique(&path.child("name"), name, &mut seen, errors);
+        if at(port, "protocol").is_none() {
+            errors.required(&path.child("protocol"), "");
         }
-        match at(port, "protocol").and_then(Value::as_str) {
-            None => errors.required(&path.child("protocol"), ""),
-            Some("TCP" | "UDP" | "SCTP") => {}
-            Some(other) => {
-                errors.not_supported(&path.child("protocol"), other, &["SCTP", "TCP", "UDP"]);
-            }
-        }
+        check::one_of_if_set(port, "protocol", &["SCTP", "TCP", "UDP"], &path, errors);
         if let Some(protocol) = at(port, "appProtocol").and_then(Value::as_str) {
-            for why in names::qualified(protocol) {
-                errors.invalid(&path.child("appProtocol"), protocol, &why);
-            }
+            check::qualified(&path.child("appProtocol"), protocol, errors);
         }
     }
 }
 
-fn validate_endpoints(endpoints: &[Value], sort: &str, errors: &mut Errors) {
+fn validate_endpoints(endpoints: &[Value], type_: &str, errors: &mut Errors) {
     let path = Path::new("endpoints");
-    if endpoints.len() > ENDPOINTS_MOST {
-        errors.too_many(&path, endpoints.len(), ENDPOINTS_MOST);
+    if !check::at_most(&path, endpoints.len(), ENDPOINTS_MOST, errors) {
         return;
     }
     for (index, endpoint) in endpoints.iter().enumerate() {
         let path = path.index(index);
-        validate_addresses(&path.child("addresses"), endpoint, sort, errors);
-        let node = text(endpoint, "nodeName");
+        validate_addresses(&path.child("addresses"), endpoint, type_, errors);
         if at(endpoint, "nodeName").is_some() {
-            for why in names::subdomain(node) {
-                errors.invalid(&path.child("nodeName"), node, &why);
-            }
+            check::subdomain(&path.child("nodeName"), text(endpoint, "nodeName"), errors);
         }
         if at(endpoint, "hostname").is_some() {
-            let name = text(endpoint, "hostname");
-            for why in names::label(name) {
-                errors.invalid(&path.child("hostname"), name, &why);
-            }
+            check::label(&path.child("hostname"), text(endpoint, "hostname"), errors);
         }
         let hints = path.child("hints");
-        let zone: Check = |name| names::label_value(name);
+        let zone: Problems = |name| names::label_value(name);
         validate_hints(&hints.child("forZones"), endpoint, "hints.forZones", zone, errors);
-        let node: Check = |name| names::subdomain(name);
+        let node: Problems = |name| names::subdomain(name);
         validate_hints(&hints.child("forNodes"), endpoint, "hints.forNodes", node, errors);
     }
 }
 
-fn validate_addresses(path: &Path, endpoint: &Value, sort: &str, errors: &mut Errors) {
-    let addresses = at(endpoint, "addresses").and_then(Value::as_array);
-    let addresses = addresses.map_or(&[][..], Vec::as_slice);
-    match addresses.len() {
-        0 => errors.required(path, ""),
-        count if count > ADDRESSES_MOST => errors.too_many(path, count, ADDRESSES_MOST),
-        _ => {}
-    }
-    for (index, address) in addresses.iter().enumerate() {
+fn validate_addresses(path: &Path, endpoint: &Value, type_: &str, errors: &mut Errors) {
+    for (index, address) in list(endpoint, "addresses").iter().enumerate() {
         let (text, at) = (address.as_str().unwrap_or(""), path.index(index));
-        match (sort, ip::parse(text)) {
+        match (type_, ip::parse(text)) {
             ("FQDN", _) => names::fully_qualified(&at, text, errors),
             ("IPv4" | "IPv6", None) => errors.invalid(&at, text, ip::INVALID),
             ("IPv4", Some(parsed)) => {
@@ -204,24 +203,25 @@ fn validate_addresses(path: &Path, endpoint: &Value, sort: &str, errors: &mut Er
 }
 
 /// What is wrong with a name.
-type Check = fn(&str) -> Vec<String>;
+type Problems = fn(&str) -> Vec<String>;
 
-fn validate_hints(path: &Path, endpoint: &Value, field: &str, check: Check, errors: &mut Errors) {
-    let Some(hints) = at(endpoint, field).and_then(Value::as_array) else { return };
-    if hints.len() > HINTS_MOST {
-        errors.too_many(path, hints.len(), HINTS_MOST);
+fn validate_hints(
+    path: &Path,
+    endpoint: &Value,
+    field: &str,
+    problems: Problems,
+    errors: &mut Errors,
+) {
+    let hints = list(endpoint, field);
+    if !check::at_most(path, hints.len(), HINTS_MOST, errors) {
         return;
     }
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen = HashSet::new();
     for (index, hint) in hints.iter().enumerate() {
         let (item, name) = (path.index(index), text(hint, "name"));
         let item = item.child("name");
-        if seen.contains(&name) {
-            errors.duplicate(&item, name);
-        } else {
-            seen.push(name);
-        }
-        check(name).iter().for_each(|why| errors.invalid(&item, name, why));
+        check::unique(&item, name, &mut seen, errors);
+        check::refuse(&item, name, problems(name), errors);
     }
 }
 
@@ -235,17 +235,12 @@ fn warn(new: &Object, old: Option<&Object>) -> Vec<String> {
         return warnings;
     }
     for (index, endpoint) in new.list("endpoints").iter().enumerate() {
-        let list = at(endpoint, "addresses").and_then(Value::as_array);
-        for (inner, address) in list.into_iter().flatten().enumerate() {
+        for (inner, address) in list(endpoint, "addresses").iter().enumerate() {
             let path = format!("endpoints[{index}].addresses[{inner}]");
             warnings.extend(ip::warnings(&path, address.as_str().unwrap_or("")));
         }
     }
     warnings
-}
-
-fn text<'a>(value: &'a Value, field: &str) -> &'a str {
-    at(value, field).and_then(Value::as_str).unwrap_or("")
 }
 
 #[cfg(test)]
@@ -273,7 +268,10 @@ mod tests {
         validate(&Object::new(slice), None, &mut errors);
         let text = errors.text();
         assert!(text.contains("endpoints[0].addresses: Invalid value: \"::1\": must be an IPv4"));
-        assert!(text.contains("endpoints[1].addresses: Required value"));
+        assert!(
+            text.ends_with("endpoints[1].addresses: Required value]"),
+            "declared ones come last"
+        );
         assert!(
             text.contains("endpoints[2].addresses[0]: Invalid value: \"x\": must be a valid IP")
         );

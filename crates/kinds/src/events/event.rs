@@ -6,6 +6,9 @@ use skiff_api::errors::{Errors, Path, show};
 use skiff_api::kind::{Convert, Hooks, Kind};
 use skiff_api::object::Object;
 use skiff_api::schema::{builtin, emit};
+use skiff_api::view::Resource;
+
+pub const RESOURCE: Resource = Resource::of("events.k8s.io", "v1", "events", "Event");
 
 /// Names here, and in the core group.
 const RENAMED: [(&str, &str); 7] = [
@@ -36,12 +39,13 @@ pub fn kind() -> Kind {
     Kind {
         short: vec!["ev".into()],
         creates_on_update: true,
+        converts_fields: true,
         selectable: SELECTABLE.map(|(name, _)| name.into()).into(),
         columns: stored.columns,
         storage: stored.storage,
         convert: Some(Convert { to_stored, from_stored }),
         hooks: Hooks { validate, fields: Some(fields), field_name, ..Hooks::NONE },
-        ..Kind::new("events.k8s.io/v1", "Event", "events", "io.k8s.api.events.v1.Event")
+        ..Kind::new(RESOURCE)
     }
 }
 
@@ -132,7 +136,7 @@ fn validate_update(new: &Object, old: &Object, errors: &mut Errors) {
             let name = if field == "reportingComponent" { "reportingController" } else { field };
             let value = new.at(field).cloned().unwrap_or(Value::Null);
             let body = format!("Invalid value: {}: field is immutable", show(&value));
-            errors.push(skiff_api::errors::Sort::Invalid, &Path::new(name), body);
+            errors.push(skiff_api::errors::ErrorType::Invalid, &Path::new(name), body);
         }
     }
 }

@@ -1,3 +1,8 @@
 //! The group `events.k8s.io`.
 
 pub mod event;
+
+use skiff_api::kind::Kind;
+
+/// The kinds of the group, by name.
+pub const KINDS: &[fn() -> Kind] = &[event::kind];

@@ -4,7 +4,7 @@
 
 use super::{Level, Pod, volumes};
 use serde_json::Value;
-use skiff_api::object::{at, texts};
+use skiff_api::object::{at, text, texts};
 use std::collections::BTreeSet;
 
 /// A reason, and where the pod gives it.
@@ -103,10 +103,6 @@ impl<'a> Pod<'a> {
     fn has_own_users(self, minor: u64) -> bool {
         minor >= 35 && self.at("spec.hostUsers") == Some(&Value::Bool(false))
     }
-}
-
-fn text<'a>(value: &'a Value, path: &str) -> &'a str {
-    at(value, path).and_then(Value::as_str).unwrap_or("")
 }
 
 fn texts_at<'a>(value: &'a Value, path: &str) -> impl Iterator<Item = &'a str> {

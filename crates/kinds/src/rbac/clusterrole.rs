@@ -2,21 +2,24 @@
 //! cluster roles, chosen by their labels (API reference: authorization-resources). The gathering is
 //! a loop's.
 
-use super::{list, plain_columns, text, validate_rules, validate_verbs};
+use super::{plain_columns, validate_rules, validate_verbs};
 use serde_json::Value;
+use skiff_api::check;
 use skiff_api::errors::{Errors, Path};
-use skiff_api::kind::{Hooks, Kind, NameRule, Scope};
+use skiff_api::kind::{Hooks, Kind, NameRule};
 use skiff_api::names;
-use skiff_api::object::{Object, at, texts};
+use skiff_api::object::{Object, at, list, text, texts};
+use skiff_api::view::Resource;
+
+pub const RESOURCE: Resource =
+    Resource::of("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole").cluster();
 
 pub fn kind() -> Kind {
-    let schema = "io.k8s.api.rbac.v1.ClusterRole";
     Kind {
-        scope: Scope::Cluster,
         name_rule: NameRule::Segment,
         columns: plain_columns(),
         hooks: Hooks { validate, ..Hooks::NONE },
-        ..Kind::new("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles", schema)
+        ..Kind::new(RESOURCE)
     }
 }
 
@@ -41,12 +44,8 @@ fn validate_selector(path: &Path, selector: &Value, errors: &mut Errors) {
     let labels = path.child("matchLabels");
     if let Some(map) = at(selector, "matchLabels").and_then(Value::as_object) {
         for (key, value) in texts(map) {
-            for why in names::qualified(key) {
-                found.invalid(&labels, key, &why);
-            }
-            for why in names::label_value(value) {
-                found.invalid(&labels.key(key), value, &why);
-            }
+            check::qualified(&labels, key, &mut found);
+            check::refuse(&labels.key(key), value, names::label_value(value), &mut found);
         }
     }
     let expressions = path.child("matchExpressions");
@@ -67,13 +66,9 @@ fn validate_selector(path: &Path, selector: &Value, errors: &mut Errors) {
                 found.invalid(&here.child("operator"), other, "not a valid selector operator");
             }
         }
-        for why in names::qualified(text(expression, "key")) {
-            found.invalid(&here.child("key"), text(expression, "key"), &why);
-        }
+        check::qualified(&here.child("key"), text(expression, "key"), &mut found);
         for (index, value) in given.iter().filter_map(Value::as_str).enumerate() {
-            for why in names::label_value(value) {
-                found.invalid(&values.index(index), value, &why);
-            }
+            check::refuse(&values.index(index), value, names::label_value(value), &mut found);
         }
     }
     if !found.is_empty() {

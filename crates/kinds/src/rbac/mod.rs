@@ -8,10 +8,15 @@ pub mod role;
 pub mod rolebinding;
 
 use serde_json::{Value, json};
+use skiff_api::check;
 use skiff_api::errors::{Errors, Path};
-use skiff_api::kind::{Cell, Column, age_column, column, name_column, wide};
+use skiff_api::kind::{Cell, Column, Kind, age_column, column, name_column, wide};
 use skiff_api::names;
-use skiff_api::object::{Object, at};
+use skiff_api::object::{Object, list, text};
+
+/// The kinds of the group, by name.
+pub const KINDS: &[fn() -> Kind] =
+    &[clusterrole::kind, clusterrolebinding::kind, role::kind, rolebinding::kind];
 
 pub const GROUP: &str = "rbac.authorization.k8s.io";
 
@@ -111,9 +116,7 @@ fn validate_binding(new: &Object, old: Option<&Object>, roles: &[&str], errors: 
         errors.not_supported(&role.child("kind"), new.text("roleRef.kind"), roles);
     }
     let name = new.text("roleRef.name");
-    for why in names::segment(name) {
-        errors.invalid(&role.child("name"), name, &why);
-    }
+    check::refuse(&role.child("name"), name, names::segment(name), errors);
     let namespaced = roles.contains(&"Role");
     let subjects = Path::new("subjects");
     for (index, subject) in new.list("subjects").iter().enumerate() {
@@ -129,9 +132,7 @@ fn validate_binding(new: &Object, old: Option<&Object>, roles: &[&str], errors: 
         errors.invalid(&role, value, "field is immutable");
     }
     for (index, subject) in new.list("subjects").iter().enumerate() {
-        if text(subject, "name").is_empty() {
-            errors.required(&subjects.index(index).child("name"), "");
-        }
+        check::required(subject, "name", &subjects.index(index), errors);
     }
     if name.is_empty() {
         errors.required(&role.child("name"), "");
@@ -144,15 +145,13 @@ fn validate_subject(path: &Path, subject: &Value, namespaced: bool, errors: &mut
         "ServiceAccount" => {
             let name = text(subject, "name");
             if !name.is_empty() {
-                for why in names::subdomain(name) {
-                    errors.invalid(&path.child("name"), name, &why);
-                }
+                check::subdomain(&path.child("name"), name, errors);
             }
             if !group.is_empty() {
                 errors.not_supported(&here, group, &[""]);
             }
-            if !namespaced && text(subject, "namespace").is_empty() {
-                errors.required(&path.child("namespace"), "");
+            if !namespaced {
+                check::required(subject, "namespace", path, errors);
             }
         }
         "User" | "Group" if group != GROUP => errors.not_supported(&here, group, &[GROUP]),
@@ -162,14 +161,6 @@ fn validate_subject(path: &Path, subject: &Value, namespaced: bool, errors: &mut
             errors.not_supported(&path.child("kind"), kind, &kinds);
         }
     }
-}
-
-fn text<'a>(value: &'a Value, key: &str) -> &'a str {
-    at(value, key).and_then(Value::as_str).unwrap_or("")
-}
-
-fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
-    at(value, key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 #[cfg(test)]

@@ -4,13 +4,16 @@ use super::{plain_columns, validate_rules, validate_verbs};
 use skiff_api::errors::Errors;
 use skiff_api::kind::{Hooks, Kind, NameRule};
 use skiff_api::object::Object;
+use skiff_api::view::Resource;
+
+pub const RESOURCE: Resource = Resource::of("rbac.authorization.k8s.io", "v1", "roles", "Role");
 
 pub fn kind() -> Kind {
     Kind {
         name_rule: NameRule::Segment,
         columns: plain_columns(),
         hooks: Hooks { validate, ..Hooks::NONE },
-        ..Kind::new("rbac.authorization.k8s.io/v1", "Role", "roles", "io.k8s.api.rbac.v1.Role")
+        ..Kind::new(RESOURCE)
     }
 }
 

@@ -6,14 +6,17 @@ use super::{binding_columns, default_binding, validate_binding};
 use skiff_api::errors::Errors;
 use skiff_api::kind::{Hooks, Kind, NameRule};
 use skiff_api::object::Object;
+use skiff_api::view::Resource;
+
+pub const RESOURCE: Resource =
+    Resource::of("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding");
 
 pub fn kind() -> Kind {
-    let schema = "io.k8s.api.rbac.v1.RoleBinding";
     Kind {
         name_rule: NameRule::Segment,
         columns: binding_columns(),
         hooks: Hooks { default: default_binding, validate, ..Hooks::NONE },
-        ..Kind::new("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings", schema)
+        ..Kind::new(RESOURCE)
     }
 }
 

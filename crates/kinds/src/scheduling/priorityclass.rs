@@ -3,9 +3,14 @@
 //! That at most one is the default is not a rule of the object: the admission plugin Priority looks for it.
 
 use serde_json::Value;
+use skiff_api::check;
 use skiff_api::errors::{Errors, Path};
-use skiff_api::kind::{Cell, Column, Hooks, Kind, Scope, age_column, column, name_column, number};
+use skiff_api::kind::{Cell, Column, Hooks, Kind, age_column, column, name_column, number};
 use skiff_api::object::Object;
+use skiff_api::view::Resource;
+
+pub const RESOURCE: Resource =
+    Resource::of("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass").cluster();
 
 /// Above this, priorities are the system's.
 pub const USER_MOST: i64 = 1_000_000_000;
@@ -27,7 +32,6 @@ pub const SYSTEM: [(&str, i64, &str); 2] = [
 
 pub fn kind() -> Kind {
     Kind {
-        scope: Scope::Cluster,
         short: vec!["pc".into()],
         columns: vec![
             name_column(),
@@ -46,12 +50,7 @@ pub fn kind() -> Kind {
             fields: Some(fields),
             ..Hooks::NONE
         },
-        ..Kind::new(
-            "scheduling.k8s.io/v1",
-            "PriorityClass",
-            "priorityclasses",
-            "io.k8s.api.scheduling.v1.PriorityClass",
-        )
+        ..Kind::new(RESOURCE)
     }
 }
 
@@ -71,10 +70,7 @@ fn validate(new: &Object, old: Option<&Object>, errors: &mut Errors) {
             if new.int("value") != old.int("value") {
                 errors.forbidden(&Path::new("value"), "may not be changed in an update.");
             }
-            if new.at("preemptionPolicy") != old.at("preemptionPolicy") {
-                let shown = new.at("preemptionPolicy").cloned().unwrap_or(Value::Null);
-                errors.invalid(&Path::new("preemptionPolicy"), shown, "field is immutable");
-            }
+            check::immutable("preemptionPolicy", new, old, errors);
         }
     }
 }
@@ -93,12 +89,9 @@ fn validate_new(new: &Object, errors: &mut Errors) {
         let why = format!("maximum allowed value of a user defined priority is {USER_MOST}");
         errors.forbidden(&Path::new("value"), &why);
     }
-    let policy = new.at("preemptionPolicy").and_then(Value::as_str);
-    let path = Path::new("preemptionPolicy");
-    match policy {
-        None | Some("PreemptLowerPriority" | "Never") => {}
-        Some("") => errors.required(&path, ""),
-        Some(other) => errors.not_supported(&path, other, &["PreemptLowerPriority", "Never"]),
+    if let Some(policy) = new.at("preemptionPolicy").and_then(Value::as_str) {
+        let path = Path::new("preemptionPolicy");
+        check::one_of(&path, policy, &["PreemptLowerPriority", "Never"], errors);
     }
 }
 

@@ -24,8 +24,7 @@ pub struct AggregationRule {
 }
 
 impl View for ClusterRole {
-    const RESOURCE: Resource =
-        Resource::of("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole").cluster();
+    const RESOURCE: Resource = crate::rbac::clusterrole::RESOURCE;
     fn meta(&self) -> &Meta {
         &self.metadata
     }

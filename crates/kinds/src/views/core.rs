@@ -26,7 +26,7 @@ pub struct NamespaceStatus {
 }
 
 impl View for Namespace {
-    const RESOURCE: Resource = Resource::core("namespaces", "Namespace").cluster();
+    const RESOURCE: Resource = crate::core::namespace::RESOURCE;
     fn meta(&self) -> &Meta {
         &self.metadata
     }
@@ -39,7 +39,7 @@ pub struct ServiceAccount {
 }
 
 impl View for ServiceAccount {
-    const RESOURCE: Resource = Resource::core("serviceaccounts", "ServiceAccount");
+    const RESOURCE: Resource = crate::core::serviceaccount::RESOURCE;
     fn meta(&self) -> &Meta {
         &self.metadata
     }
@@ -55,7 +55,7 @@ pub struct ConfigMap {
 }
 
 impl View for ConfigMap {
-    const RESOURCE: Resource = Resource::core("configmaps", "ConfigMap");
+    const RESOURCE: Resource = crate::core::configmap::RESOURCE;
     fn meta(&self) -> &Meta {
         &self.metadata
     }
@@ -72,7 +72,7 @@ pub struct Secret {
 }
 
 impl View for Secret {
-    const RESOURCE: Resource = Resource::core("secrets", "Secret");
+    const RESOURCE: Resource = crate::core::secret::RESOURCE;
     fn meta(&self) -> &Meta {
         &self.metadata
     }

@@ -39,13 +39,7 @@ pub struct CrdStatus {
 }
 
 impl View for CustomResourceDefinition {
-    const RESOURCE: Resource = Resource::of(
-        "apiextensions.k8s.io",
-        "v1",
-        "customresourcedefinitions",
-        "CustomResourceDefinition",
-    )
-    .cluster();
+    const RESOURCE: Resource = crate::apiextensions::customresourcedefinition::RESOURCE;
     fn meta(&self) -> &Meta {
         &self.metadata
     }

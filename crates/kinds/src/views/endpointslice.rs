@@ -79,8 +79,7 @@ pub struct EndpointPort {
 }
 
 impl View for EndpointSlice {
-    const RESOURCE: Resource =
-        Resource::of("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice");
+    const RESOURCE: Resource = crate::discovery::endpointslice::RESOURCE;
     fn meta(&self) -> &Meta {
         &self.metadata
     }

@@ -25,7 +25,7 @@ pub struct EventSeries {
 }
 
 impl View for Event {
-    const RESOURCE: Resource = Resource::core("events", "Event");
+    const RESOURCE: Resource = crate::core::event::RESOURCE;
     fn meta(&self) -> &Meta {
         &self.metadata
     }

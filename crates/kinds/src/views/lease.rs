@@ -22,7 +22,7 @@ pub struct LeaseSpec {
 }
 
 impl View for Lease {
-    const RESOURCE: Resource = Resource::of("coordination.k8s.io", "v1", "leases", "Lease");
+    const RESOURCE: Resource = crate::coordination::lease::RESOURCE;
     fn meta(&self) -> &Meta {
         &self.metadata
     }

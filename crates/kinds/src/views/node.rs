@@ -106,7 +106,7 @@ pub struct KubeletEndpoint {
 }
 
 impl View for Node {
-    const RESOURCE: Resource = Resource::core("nodes", "Node").cluster();
+    const RESOURCE: Resource = crate::core::node::RESOURCE;
     fn meta(&self) -> &Meta {
         &self.metadata
     }

@@ -14,8 +14,7 @@ pub struct PriorityClass {
 }
 
 impl View for PriorityClass {
-    const RESOURCE: Resource =
-        Resource::of("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass").cluster();
+    const RESOURCE: Resource = crate::scheduling::priorityclass::RESOURCE;
     fn meta(&self) -> &Meta {
         &self.metadata
     }

@@ -108,7 +108,7 @@ pub struct Ingress {
 }
 
 impl View for Service {
-    const RESOURCE: Resource = Resource::core("services", "Service");
+    const RESOURCE: Resource = crate::core::service::RESOURCE;
     fn meta(&self) -> &Meta {
         &self.metadata
     }

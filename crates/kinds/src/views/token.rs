@@ -41,7 +41,7 @@ impl TokenSecret {
 }
 
 impl View for TokenSecret {
-    const RESOURCE: Resource = Resource::core("secrets", "Secret");
+    const RESOURCE: Resource = crate::core::secret::RESOURCE;
     const QUERY: &'static str = "&fieldSelector=type%3Dkubernetes.io%2Fservice-account-token";
 
     fn meta(&self) -> &Meta {

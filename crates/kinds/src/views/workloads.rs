@@ -142,7 +142,7 @@ pub struct DeploymentStatus {
 }
 
 impl View for ReplicaSet {
-    const RESOURCE: Resource = Resource::of("apps", "v1", "replicasets", "ReplicaSet");
+    const RESOURCE: Resource = crate::apps::replicaset::RESOURCE;
     fn meta(&self) -> &Meta {
         &self.metadata
     }
@@ -157,7 +157,7 @@ impl View for ReplicaSet {
 }
 
 impl View for Deployment {
-    const RESOURCE: Resource = Resource::of("apps", "v1", "deployments", "Deployment");
+    const RESOURCE: Resource = crate::apps::deployment::RESOURCE;
     fn meta(&self) -> &Meta {
         &self.metadata
     }

@@ -26,8 +26,7 @@ pub async fn status(door: &Door) -> Result<Value> {
         *count = json!(count.as_u64().unwrap_or(0) + 1);
     }
     let settings = &door.settings;
-    let named =
-        [("listen", Some(settings.listen.ip())), ("advertise", settings.advertise.map(Into::into))];
+    let named = [("listen", Some(settings.listen.ip())), ("advertise", settings.advertise)];
     let gone = named.iter().find(|(_, address)| address.is_some_and(|address| !is_here(address)));
     Ok(json!({
         "addressGone": gone.map(|(name, _)| name),

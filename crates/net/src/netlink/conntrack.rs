@@ -4,11 +4,11 @@
 //! wrote them. Where an address was translated the answer's source is the true endpoint. A UDP flow
 //! lives as long as packets come, so one that leads to an endpoint that is gone has to be deleted.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::message::Message;
 use super::parse::{Reply, attributes, be16, be32, behind, find};
-use super::route::ipv4;
+use super::route::address;
 use super::socket::Socket;
 use crate::Result;
 
@@ -40,9 +40,9 @@ const BY_DESTINATION_PORT: u32 = 1 << 5;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Tuple {
     pub protocol: u8,
-    pub source: Ipv4Addr,
+    pub source: IpAddr,
     pub source_port: u16,
-    pub destination: Ipv4Addr,
+    pub destination: IpAddr,
     pub destination_port: u16,
 }
 
@@ -59,7 +59,7 @@ pub struct Flow {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted {
     pub protocol: u8,
-    pub destination: Option<Ipv4Addr>,
+    pub destination: Option<IpAddr>,
     pub destination_port: Option<u16>,
 }
 
@@ -79,7 +79,7 @@ pub fn flows(socket: &mut Socket, wanted: &Wanted) -> Result<Vec<Flow>> {
     message.nest(TUPLE_ORIGINAL, |m| {
         if let Some(destination) = wanted.destination {
             by |= BY_DESTINATION;
-            m.nest(TUPLE_IP, |m| m.put(IP_DESTINATION, &destination.octets()));
+            m.nest(TUPLE_IP, |m| m.put_address(IP_DESTINATION, destination));
         }
         m.nest(TUPLE_PROTOCOL, |m| {
             m.put_u8(PROTOCOL_NUMBER, wanted.protocol);
@@ -114,8 +114,8 @@ fn delete_message(flow: &Flow) -> Message {
     let tuple = &flow.original;
     message.nest(TUPLE_ORIGINAL, |m| {
         m.nest(TUPLE_IP, |m| {
-            m.put(IP_SOURCE, &tuple.source.octets());
-            m.put(IP_DESTINATION, &tuple.destination.octets());
+            m.put_address(IP_SOURCE, tuple.source);
+            m.put_address(IP_DESTINATION, tuple.destination);
         });
         m.nest(TUPLE_PROTOCOL, |m| {
             m.put_u8(PROTOCOL_NUMBER, tuple.protocol);
@@ -154,9 +154,9 @@ fn read_tuple(value: &[u8]) -> Option<Tuple> {
     }
     Some(Tuple {
         protocol: protocol?,
-        source: ipv4(find(ip, IP_SOURCE)?)?,
+        source: address(find(ip, IP_SOURCE)?)?,
         source_port: source_port?,
-        destination: ipv4(find(ip, IP_DESTINATION)?)?,
+        destination: address(find(ip, IP_DESTINATION)?)?,
         destination_port: destination_port?,
     })
 }

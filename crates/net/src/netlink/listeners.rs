@@ -1,7 +1,7 @@
 //! Who listens on this machine: the sockets that take connections or datagrams of anybody, as
 //! sock_diag(7) lists them.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::message::Message;
 use super::parse::Reply;
@@ -20,7 +20,7 @@ const REQUEST: usize = 56;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Listener {
     /// 0.0.0.0: on every address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     pub protocol: Protocol,
     pub port: u16,
 }
@@ -64,5 +64,5 @@ fn read(reply: Reply<'_>, protocol: Protocol) -> Result<Option<Listener>> {
             if six.is_unspecified() { Some(Ipv4Addr::UNSPECIFIED) } else { six.to_ipv4_mapped() }
         }
     };
-    Ok(address.filter(|_| port != 0).map(|address| Listener { address, protocol, port }))
+    Ok(address.filter(|_| port != 0).map(|v4| Listener { address: v4.into(), protocol, port }))
 }

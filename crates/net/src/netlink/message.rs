@@ -3,6 +3,8 @@
 //! Numbers are in the machine's order unless a method says `be`; nftables and connection tracking
 //! want network order almost everywhere, rtnetlink wants the machine's.
 
+use std::net::IpAddr;
+
 /// Bytes of the header: length, type, flags, sequence, port.
 pub const HEADER: usize = 16;
 
@@ -97,6 +99,13 @@ impl Message {
 
     pub fn put_be64(&mut self, attribute: u16, value: u64) {
         self.put(attribute, &value.to_be_bytes());
+    }
+
+    pub fn put_address(&mut self, attribute: u16, address: IpAddr) {
+        match address {
+            IpAddr::V4(v4) => self.put(attribute, &v4.octets()),
+            IpAddr::V6(v6) => self.put(attribute, &v6.octets()),
+        }
     }
 
     /// A text with the zero byte that the kernel wants behind it.

@@ -1,12 +1,13 @@
 //! rtnetlink: the messages about links, addresses, routes and neighbours that Skiff sends, and the
 //! entries that it reads. Each function makes one message; sending it is the caller's.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::message::Message;
 use super::parse::{Reply, attributes, behind, find, text, u32_at};
 use super::socket::Socket;
-use crate::{Cidr, NetNs, Result};
+use crate::{NetNs, Result};
+use skiff_base::Cidr;
 use std::os::fd::{AsFd, AsRawFd};
 
 const CREATE: u16 = (libc::NLM_F_CREATE | libc::NLM_F_EXCL) as u16;
@@ -62,11 +63,11 @@ pub struct End<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
     pub to: Cidr,
-    pub via: Option<Ipv4Addr>,
+    pub via: Option<IpAddr>,
     /// Index of the link that packets leave by.
     pub link: u32,
     /// The source address of connections that the node itself opens over this route.
-    pub source: Option<Ipv4Addr>,
+    pub source: Option<IpAddr>,
     pub priority: u32,
 }
 
@@ -180,20 +181,20 @@ pub fn delete_group(group: u32) -> Message {
     message
 }
 
-/// Gives a link an address. A prefix under 32 makes the rest of that range reachable over it.
-pub fn add_address(link: u32, address: Ipv4Addr, prefix: u8) -> Message {
-    let mut fixed = [libc::AF_INET as u8, prefix, 0, libc::RT_SCOPE_UNIVERSE, 0, 0, 0, 0];
+/// Gives a link an address. The rest of the range of that prefix is then reachable over it.
+pub fn add_address(link: u32, address: IpAddr, prefix: u8) -> Message {
+    let mut fixed = [family(address), prefix, 0, libc::RT_SCOPE_UNIVERSE, 0, 0, 0, 0];
     fixed[4..8].copy_from_slice(&link.to_ne_bytes());
     let mut message = Message::new(libc::RTM_NEWADDR, REPLACE, &fixed);
-    message.put(libc::IFA_LOCAL, &address.octets());
-    message.put(libc::IFA_ADDRESS, &address.octets());
+    message.put_address(libc::IFA_LOCAL, address);
+    message.put_address(libc::IFA_ADDRESS, address);
     message
 }
 
 fn route_message(kind: u16, flags: u16, route: &Route) -> Message {
     let scope = if route.via.is_some() { libc::RT_SCOPE_UNIVERSE } else { libc::RT_SCOPE_LINK };
     let fixed = [
-        libc::AF_INET as u8,
+        family(route.to.base()),
         route.to.prefix(),
         0,
         0,
@@ -207,13 +208,13 @@ fn route_message(kind: u16, flags: u16, route: &Route) -> Message {
         0,
     ];
     let mut message = Message::new(kind, flags, &fixed);
-    message.put(libc::RTA_DST, &route.to.base().octets());
+    message.put_address(libc::RTA_DST, route.to.base());
     message.put_u32(libc::RTA_OIF, route.link);
     if let Some(via) = route.via {
-        message.put(libc::RTA_GATEWAY, &via.octets());
+        message.put_address(libc::RTA_GATEWAY, via);
     }
     if let Some(source) = route.source {
-        message.put(libc::RTA_PREFSRC, &source.octets());
+        message.put_address(libc::RTA_PREFSRC, source);
     }
     if route.priority > 0 {
         message.put_u32(libc::RTA_PRIORITY, route.priority);
@@ -233,13 +234,13 @@ pub fn delete_route(route: &Route) -> Message {
 
 /// Says for good which hardware address an address has, so that nobody asks by ARP. Entries of
 /// this sort do not count towards the kernel's limit of neighbours.
-pub fn add_neighbour(link: u32, address: Ipv4Addr, mac: Mac) -> Message {
+pub fn add_neighbour(link: u32, address: IpAddr, mac: Mac) -> Message {
     let mut fixed = [0; 12];
-    fixed[0] = libc::AF_INET as u8;
+    fixed[0] = family(address);
     fixed[4..8].copy_from_slice(&link.to_ne_bytes());
     fixed[8..10].copy_from_slice(&libc::NUD_PERMANENT.to_ne_bytes());
     let mut message = Message::new(libc::RTM_NEWNEIGH, REPLACE, &fixed);
-    message.put(libc::NDA_DST, &address.octets());
+    message.put_address(libc::NDA_DST, address);
     message.put(libc::NDA_LLADDR, &mac);
     message
 }
@@ -295,18 +296,18 @@ fn read_route(reply: Reply<'_>) -> Option<Route> {
         return None;
     }
     let rest = behind(reply.body, ROUTE_FIXED);
-    let to = find(rest, libc::RTA_DST).map_or(Some(Ipv4Addr::UNSPECIFIED), ipv4)?;
+    let to = find(rest, libc::RTA_DST).map_or(Some(Ipv4Addr::UNSPECIFIED.into()), address)?;
     Some(Route {
         to: Cidr::new(to, fixed[1])?,
-        via: find(rest, libc::RTA_GATEWAY).and_then(ipv4),
+        via: find(rest, libc::RTA_GATEWAY).and_then(address),
         link: find(rest, libc::RTA_OIF).and_then(|v| u32_at(v, 0)).unwrap_or(0),
-        source: find(rest, libc::RTA_PREFSRC).and_then(ipv4),
+        source: find(rest, libc::RTA_PREFSRC).and_then(address),
         priority: find(rest, libc::RTA_PRIORITY).and_then(|v| u32_at(v, 0)).unwrap_or(0),
     })
 }
 
 /// All IPv4 addresses of global scope: link index and address, in the kernel's order.
-pub fn addresses(socket: &mut Socket) -> Result<Vec<(u32, Ipv4Addr)>> {
+pub fn addresses(socket: &mut Socket) -> Result<Vec<(u32, IpAddr)>> {
     let mut fixed = [0; ADDRESS_FIXED];
     fixed[0] = libc::AF_INET as u8;
     let message = Message::new(libc::RTM_GETADDR, 0, &fixed);
@@ -315,12 +316,22 @@ pub fn addresses(socket: &mut Socket) -> Result<Vec<(u32, Ipv4Addr)>> {
         if fixed[0] != libc::AF_INET as u8 || fixed[3] != libc::RT_SCOPE_UNIVERSE {
             return None;
         }
-        let local = find(behind(reply.body, ADDRESS_FIXED), libc::IFA_LOCAL).and_then(ipv4)?;
+        let local = find(behind(reply.body, ADDRESS_FIXED), libc::IFA_LOCAL).and_then(address)?;
         Some((u32_at(fixed, 4)?, local))
     })
 }
 
-/// An address that is the whole value.
-pub fn ipv4(value: &[u8]) -> Option<Ipv4Addr> {
-    Some(Ipv4Addr::from(<[u8; 4]>::try_from(value).ok()?))
+/// An address that is the whole value; its length tells the family.
+pub fn address(value: &[u8]) -> Option<IpAddr> {
+    match value.len() {
+        4 => Some(<[u8; 4]>::try_from(value).ok()?.into()),
+        _ => Some(<[u8; 16]>::try_from(value).ok()?.into()),
+    }
+}
+
+fn family(address: IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(_) => libc::AF_INET as u8,
+        IpAddr::V6(_) => libc::AF_INET6 as u8,
+    }
 }

@@ -4,7 +4,7 @@
 
 use super::batch::{Base, Batch, Hook, Step, Work};
 use super::expression::{Expression, Header, Meta, Refusal, Register, Side, Track, When};
-use super::value::{Data, DataType, Element, FieldType, Lifetime, Row, Set, Verdict};
+use super::value::{Data, DataType, Element, Field, FieldType, Lifetime, Set, Verdict};
 use crate::netlink::message::Message;
 
 pub(crate) const NFT: u16 = (libc::NFNL_SUBSYS_NFTABLES as u16) << 8;
@@ -230,8 +230,10 @@ fn element(m: &mut Message, element: &Element) {
     }
 }
 
-fn row(row: &Row) -> Vec<u8> {
-    row.iter().flat_map(|field| field.bytes()).collect()
+fn row(row: &[Field]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(4 * row.len());
+    row.iter().for_each(|field| field.put(&mut bytes));
+    bytes
 }
 
 fn verdict(m: &mut Message, verdict: &Verdict) {
@@ -341,7 +343,7 @@ fn load(m: &mut Message, expression: &Expression) {
         }),
         Expression::Put { field, into } => named(m, "immediate", |m| {
             register(m, 1, *into);
-            value(m, 2, &field.bytes());
+            value(m, 2, &row(&[*field]));
         }),
         Expression::Random { below, into } => named(m, "numgen", |m| {
             register(m, 1, *into);
@@ -357,14 +359,14 @@ fn compare(m: &mut Message, expression: &Expression) {
         Expression::Bits { register: both, mask, xor } => named(m, "bitwise", |m| {
             register(m, 1, *both);
             register(m, 2, *both);
-            m.put_be32(3, 4);
+            m.put_be32(3, mask.len() as u32);
             value(m, 4, mask);
             value(m, 5, xor);
         }),
-        Expression::Compare { register: left, when, with, length } => named(m, "cmp", |m| {
+        Expression::Compare { register: left, when, with } => named(m, "cmp", |m| {
             register(m, 1, *left);
             m.put_be32(2, inverted(*when));
-            value(m, 3, &with[..*length]);
+            value(m, 3, with);
         }),
         _ => unreachable!("only expressions that compare are passed here"),
     }

@@ -3,7 +3,8 @@
 //! There are sixteen registers of four bytes. A concatenation lies in neighbouring registers. A
 //! register holds something only from the expression that loads it to the end of the rule.
 
-use super::value::{Field, Verdict};
+use super::value::{Field, Verdict, octets};
+use skiff_base::Cidr;
 
 /// A register, 0 to 15.
 pub type Register = u32;
@@ -90,17 +91,16 @@ pub enum Expression {
         field: Field,
         into: Register,
     },
-    /// `into = into & mask ^ xor`.
+    /// `into = into & mask ^ xor`, over as many registers as the two fill.
     Bits {
         register: Register,
-        mask: [u8; 4],
-        xor: [u8; 4],
+        mask: Vec<u8>,
+        xor: Vec<u8>,
     },
     Compare {
         register: Register,
         when: When,
-        with: [u8; 4],
-        length: usize,
+        with: Vec<u8>,
     },
     /// Goes on if the key is (not) in the set.
     Contains {
@@ -153,19 +153,37 @@ pub const STATUS_DESTINATION: u32 = 32;
 
 use Expression as E;
 
-/// Loads the source address.
+/// Loads the source address (of IPv4: tables of this family read keys by it).
 pub fn source(into: Register) -> E {
-    E::Load { header: Header::Network, offset: 12, length: 4, into }
+    address(Side::Source, Family::V4, into)
 }
 
-/// Loads the destination address.
+/// Loads the destination address, likewise.
 pub fn destination(into: Register) -> E {
-    E::Load { header: Header::Network, offset: 16, length: 4, into }
+    address(Side::Destination, Family::V4, into)
+}
+
+/// Which sort of address a header has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Family {
+    V4,
+    V6,
+}
+
+/// The address on that side, from where RFC 791 and RFC 8200 put it.
+fn address(side: Side, family: Family, into: Register) -> E {
+    let (offset, length) = match (family, side) {
+        (Family::V4, Side::Source) => (12, 4),
+        (Family::V4, Side::Destination) => (16, 4),
+        (Family::V6, Side::Source) => (8, 16),
+        (Family::V6, Side::Destination) => (24, 16),
+    };
+    E::Load { header: Header::Network, offset, length, into }
 }
 
 /// Loads the address 0.0.0.0, written so that `nft list` can print it as part of a key.
 pub fn no_address() -> [E; 2] {
-    [destination(0), E::Bits { register: 0, mask: [0; 4], xor: [0; 4] }]
+    [destination(0), E::Bits { register: 0, mask: vec![0; 4], xor: vec![0; 4] }]
 }
 
 /// Loads the transport protocol.
@@ -182,22 +200,22 @@ pub fn port(into: Register) -> E {
 pub fn tracked(track: Track, bits: u32) -> [E; 3] {
     [
         E::LoadTrack { track, into: 0 },
-        E::Bits { register: 0, mask: bits.to_ne_bytes(), xor: [0; 4] },
-        E::Compare { register: 0, when: When::Different, with: [0; 4], length: 4 },
+        E::Bits { register: 0, mask: bits.to_ne_bytes().to_vec(), xor: vec![0; 4] },
+        E::Compare { register: 0, when: When::Different, with: vec![0; 4] },
     ]
 }
 
-/// Goes on if the address on that side is (not) in the range.
-pub fn within(side: Side, range: crate::Cidr, when: When) -> Vec<E> {
-    let load = match side {
-        Side::Source => source(0),
-        Side::Destination => destination(0),
-    };
-    let mask = u32::MAX.checked_shl(32 - u32::from(range.prefix())).unwrap_or(0);
+/// Goes on if the address on that side is (not) in the range. The table has to be of its family.
+pub fn within(side: Side, range: Cidr, when: When) -> Vec<E> {
+    let family = if range.is_ipv4() { Family::V4 } else { Family::V6 };
+    let with = octets(range.base());
+    let bits = |at: usize| usize::from(range.prefix()).saturating_sub(8 * at).min(8);
+    let mask = (0..with.len()).map(|at| u8::MAX.checked_shl(8 - bits(at) as u32).unwrap_or(0));
+    let (mask, xor) = (mask.collect(), vec![0; with.len()]);
     vec![
-        load,
-        E::Bits { register: 0, mask: mask.to_be_bytes(), xor: [0; 4] },
-        E::Compare { register: 0, when, with: range.base().octets(), length: 4 },
+        address(side, family, 0),
+        E::Bits { register: 0, mask, xor },
+        E::Compare { register: 0, when, with },
     ]
 }
 
@@ -206,7 +224,7 @@ pub fn is_own(side: Side) -> [E; 2] {
     let local = u32::from(libc::RTN_LOCAL).to_ne_bytes();
     [
         E::LoadSort { side, into: 0 },
-        E::Compare { register: 0, when: When::Equal, with: local, length: 4 },
+        E::Compare { register: 0, when: When::Equal, with: local.to_vec() },
     ]
 }
 
@@ -216,12 +234,12 @@ pub fn came_by(group: u32, ignored: u32) -> [E; 3] {
     let with = (group & !ignored).to_ne_bytes();
     [
         E::LoadMeta { meta: Meta::InputGroup, into: 0 },
-        E::Bits { register: 0, mask, xor: [0; 4] },
-        E::Compare { register: 0, when: When::Equal, with, length: 4 },
+        E::Bits { register: 0, mask: mask.to_vec(), xor: vec![0; 4] },
+        E::Compare { register: 0, when: When::Equal, with: with.to_vec() },
     ]
 }
 
 /// Goes on if the packet has this transport protocol.
 pub fn is_protocol(number: u8) -> [E; 2] {
-    [protocol(0), E::Compare { register: 0, when: When::Equal, with: [number, 0, 0, 0], length: 1 }]
+    [protocol(0), E::Compare { register: 0, when: When::Equal, with: vec![number] }]
 }

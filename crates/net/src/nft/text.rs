@@ -132,8 +132,8 @@ impl fmt::Display for Expression {
             Expression::Bits { register, mask, xor } => {
                 write!(f, "r{register} = r{register} & {mask:02x?} ^ {xor:02x?}")
             }
-            Expression::Compare { register, when, with, length } => {
-                write!(f, "r{register} {} {:02x?}", sign(*when), &with[..*length])
+            Expression::Compare { register, when, with } => {
+                write!(f, "r{register} {} {:02x?}", sign(*when), with)
             }
             Expression::Contains { set, key, when: When::Equal } => write!(f, "r{key} in {set}"),
             Expression::Contains { set, key, .. } => write!(f, "r{key} not in {set}"),

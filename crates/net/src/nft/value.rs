@@ -1,15 +1,17 @@
 //! What stands in sets and maps: keys and data, each a row of fields.
 //!
-//! Every field takes four bytes of its own, as registers do; a row of fields is a concatenation.
+//! Every field takes registers of its own, of four bytes each: one, or four for an address of IPv6. A row of fields is
+//! a concatenation.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::Protocol;
 
 /// The kinds of field, with the numbers by which `nft list` knows how to print them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FieldType {
+    /// Of IPv4, the family of our tables.
     Address,
     Protocol,
     Port,
@@ -38,7 +40,7 @@ impl FieldType {
     /// The field of this type in four bytes of the kernel's.
     pub(super) fn read(self, bytes: [u8; 4]) -> Field {
         match self {
-            FieldType::Address => Field::Address(Ipv4Addr::from(bytes)),
+            FieldType::Address => Field::Address(Ipv4Addr::from(bytes).into()),
             FieldType::Protocol => Field::Protocol(bytes[0]),
             FieldType::Port => Field::Port(u16::from_be_bytes([bytes[0], bytes[1]])),
             FieldType::Number => Field::Number(u32::from_ne_bytes(bytes)),
@@ -53,7 +55,7 @@ impl FieldType {
 /// One field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Field {
-    Address(Ipv4Addr),
+    Address(IpAddr),
     Protocol(u8),
     Port(u16),
     Number(u32),
@@ -61,10 +63,11 @@ pub enum Field {
 }
 
 impl Field {
-    /// The field as a register holds it.
-    pub fn bytes(self) -> [u8; 4] {
-        match self {
-            Field::Address(address) => address.octets(),
+    /// Adds the field as registers hold it.
+    pub fn put(self, to: &mut Vec<u8>) {
+        let four = match self {
+            Field::Address(IpAddr::V6(address)) => return to.extend(address.octets()),
+            Field::Address(IpAddr::V4(address)) => address.octets(),
             Field::Protocol(number) => [number, 0, 0, 0],
             Field::Port(port) => {
                 let [high, low] = port.to_be_bytes();
@@ -72,7 +75,8 @@ impl Field {
             }
             Field::Number(number) => number.to_ne_bytes(),
             Field::Pair(high, low) => (u32::from(high) << 16 | u32::from(low)).to_ne_bytes(),
-        }
+        };
+        to.extend(four);
     }
 }
 
@@ -91,8 +95,16 @@ impl fmt::Display for Field {
     }
 }
 
-impl From<Ipv4Addr> for Field {
-    fn from(address: Ipv4Addr) -> Field {
+/// An address as it stands on the wire.
+pub fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    }
+}
+
+impl From<IpAddr> for Field {
+    fn from(address: IpAddr) -> Field {
         Field::Address(address)
     }
 }

@@ -4,9 +4,10 @@
 //! send to it. Resting is counted in releases, not in time, so no clock is needed.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use crate::{Cidr, Error, Result};
+use crate::{Error, Result};
+use skiff_base::Cidr;
 
 /// So many released addresses rest at a time; a small range rests fewer, when it has to.
 const RESTING: usize = 64;
@@ -14,8 +15,8 @@ const RESTING: usize = 64;
 #[derive(Debug)]
 pub(super) struct AddressPool {
     range: Cidr,
-    taken: BTreeSet<Ipv4Addr>,
-    resting: VecDeque<Ipv4Addr>,
+    taken: BTreeSet<IpAddr>,
+    resting: VecDeque<IpAddr>,
 }
 
 impl AddressPool {
@@ -25,7 +26,7 @@ impl AddressPool {
     }
 
     /// Takes the wished address, or the next.
-    pub(super) fn take(&mut self, wish: Option<Ipv4Addr>) -> Result<Ipv4Addr> {
+    pub(super) fn take(&mut self, wish: Option<IpAddr>) -> Result<IpAddr> {
         let address = match wish {
             Some(address) if !self.usable().any(|a| a == address) => {
                 return Err(Error::AddressOutside(address, self.range));
@@ -41,13 +42,13 @@ impl AddressPool {
         Ok(address)
     }
 
-    fn next(&self) -> Result<Ipv4Addr> {
-        let free = |a: &Ipv4Addr| !self.taken.contains(a) && !self.resting.contains(a);
+    fn next(&self) -> Result<IpAddr> {
+        let free = |a: &IpAddr| !self.taken.contains(a) && !self.resting.contains(a);
         let lowest = self.usable().find(free);
         lowest.or(self.resting.front().copied()).ok_or(Error::RangeExhausted(self.range))
     }
 
-    pub(super) fn release(&mut self, address: Ipv4Addr) {
+    pub(super) fn release(&mut self, address: IpAddr) {
         if self.taken.remove(&address) {
             self.resting.push_back(address);
             if self.resting.len() > RESTING {
@@ -56,7 +57,7 @@ impl AddressPool {
         }
     }
 
-    fn usable(&self) -> impl Iterator<Item = Ipv4Addr> + '_ {
+    fn usable(&self) -> impl Iterator<Item = IpAddr> + '_ {
         (2..self.range.size() - 1).filter_map(|offset| self.range.nth(offset))
     }
 }

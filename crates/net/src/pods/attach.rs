@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::{
     Attach, Attachment, HostPort, PodNetwork, State, group, hash, pod_route, rules, stale,
@@ -13,7 +13,9 @@ use super::{
 use crate::netlink::listeners::{self, Listener};
 use crate::netlink::route::{self, End, Mac, Route};
 use crate::netlink::socket::{Family, Socket};
-use crate::{Cidr, Error, NetNs, Result};
+use crate::nft::value::octets;
+use crate::{Error, NetNs, Result};
+use skiff_base::Cidr;
 
 /// The pod's end of the cable, as Kubernetes users expect it.
 const POD_LINK: &str = "eth0";
@@ -86,7 +88,7 @@ fn connect(
     network: &PodNetwork,
     state: &mut State,
     pod: &Attach<'_>,
-    address: Ipv4Addr,
+    address: IpAddr,
 ) -> Result<Attachment> {
     let name = link_name(pod.id);
     let here = End { name: &name, mac: Some(node_mac(network.gateway)) };
@@ -116,18 +118,17 @@ fn connect(
 }
 
 /// The pod's end: address, the node as only neighbour and only next hop, loopback.
-fn set_up_inside(namespace: &NetNs, address: Ipv4Addr, gateway: Ipv4Addr) -> Result<()> {
+fn set_up_inside(namespace: &NetNs, address: IpAddr, gateway: IpAddr) -> Result<()> {
     let mut socket = Socket::open(namespace, Family::Route)?;
     let link = route::link_by_name(&mut socket, POD_LINK)?
         .ok_or(Error::Decode("pod's end of the link is not there"))?
         .index;
-    let node = Cidr::new(gateway, 32).expect("32 is a valid prefix");
     let messages = vec![
         route::set_up(LOOPBACK),
         route::set_up(link),
-        route::add_address(link, address, 32),
+        route::add_address(link, address, Cidr::one(address).prefix()),
         route::add_neighbour(link, gateway, node_mac(gateway)),
-        route::add_route(&Route { to: node, ..Route::on(link) }),
+        route::add_route(&Route { to: Cidr::one(gateway), ..Route::on(link) }),
         route::add_route(&Route { via: Some(gateway), ..Route::on(link) }),
     ];
     socket.request(messages, "set up link in pod")
@@ -171,13 +172,18 @@ fn link_name(id: &str) -> String {
 }
 
 /// Hardware addresses are made of addresses: unique where they have to be, and the same again.
-fn pod_mac(address: Ipv4Addr) -> Mac {
-    let [a, b, c, d] = address.octets();
-    [0x0a, 0x58, a, b, c, d]
+fn pod_mac(address: IpAddr) -> Mac {
+    mac(0x0a, address)
 }
 
 /// Every pod sees the node under the same one, each on a cable of its own.
-fn node_mac(gateway: Ipv4Addr) -> Mac {
-    let [a, b, c, d] = gateway.octets();
-    [0x0e, 0x58, a, b, c, d]
+fn node_mac(gateway: IpAddr) -> Mac {
+    mac(0x0e, gateway)
+}
+
+fn mac(first: u8, address: IpAddr) -> Mac {
+    let all = octets(address);
+    let mut mac = [first, 0x58, 0, 0, 0, 0];
+    mac[2..].copy_from_slice(&all[all.len() - 4..]);
+    mac
 }

@@ -2,7 +2,7 @@
 //! own end of the cable.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use crate::netlink::message::Message;
@@ -43,8 +43,7 @@ fn a_pod_sends_from_its_own_address_alone() {
     let setting = "/proc/sys/net/ipv4/conf/eth0/route_localnet";
     a.ns.run(|| fs::write(setting, "1")).unwrap().unwrap();
     let say = |from: &str, to: &str| {
-        let (from, to) =
-            ((from.parse::<Ipv4Addr>().unwrap(), 0), to.parse::<SocketAddr>().unwrap());
+        let (from, to) = ((from.parse::<IpAddr>().unwrap(), 0), to.parse::<SocketAddr>().unwrap());
         let socket = a.ns.run(|| UdpSocket::bind(from)).unwrap().unwrap();
         socket.send_to(b"?", to).unwrap();
     };
@@ -98,7 +97,7 @@ fn a_pods_cable_carries_neither_arp_nor_ipv6() {
     fixed[0] = libc::AF_INET as u8;
     fixed[4..8].copy_from_slice(&link.to_ne_bytes());
     let mut forget = Message::new(libc::RTM_DELNEIGH, 0, &fixed);
-    forget.put(libc::NDA_DST, &a.at.gateway.octets());
+    forget.put_address(libc::NDA_DST, a.at.gateway);
     inside.request(vec![forget], "forget the node").unwrap();
     assert_eq!(heard(&of_node, say, 3), None, "whoever asks by ARP gets no answer");
     let addresses = || fs::read_to_string("/proc/thread-self/net/if_inet6");
@@ -125,7 +124,7 @@ fn sneak(ns: &NetNs, link: &str, via: &str) {
 fn a_port_of_the_machine_alone_is_no_pods() {
     let world = World::new();
     let a = world.pod("a");
-    let host_ip = Some(Ipv4Addr::LOCALHOST);
+    let host_ip = Some(Ipv4Addr::LOCALHOST.into());
     let (protocol, host_port, container_port) = (Protocol::Udp, 5300, 81);
     let b = world.pod_with("b", &[HostPort { protocol, host_ip, host_port, container_port }]);
     let of_b = ear(&b.ns);

@@ -3,7 +3,9 @@
 //! Everything is read from the kernel: the node's link by its name, pod links by their group, ids
 //! from beside the links, addresses from routes, host ports from the rules' map.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
+
+use skiff_base::Cidr;
 
 use super::{Attachment, PodNetworkConfig, State, attach, doomed_group, group, rules, sysctl};
 use crate::netlink::route::{self, Link, Route};
@@ -27,7 +29,7 @@ pub(super) fn uplink_mtu(socket: &mut Socket) -> Result<u32> {
 pub(super) fn ground(
     socket: &mut Socket,
     config: &PodNetworkConfig,
-    gateway: Ipv4Addr,
+    gateway: IpAddr,
     mtu: u32,
 ) -> Result<()> {
     let name = &config.link;
@@ -41,21 +43,18 @@ pub(super) fn ground(
         }
     };
     sysctl::forward(socket, &config.namespace, &link)?;
-    let services = Route { to: config.services, source: Some(gateway), ..Route::on(link.index) };
-    let messages = vec![
+    let mut messages = vec![
         route::set_up(link.index),
-        route::add_address(link.index, gateway, 32),
-        route::add_route(&services),
+        route::add_address(link.index, gateway, Cidr::one(gateway).prefix()),
     ];
+    messages.extend(config.services.iter().map(|range| {
+        route::add_route(&Route { to: *range, source: Some(gateway), ..Route::on(link.index) })
+    }));
     socket.request(messages, &format!("set up link {name}"))
 }
 
 /// Finds the pods that are in; what is half made is doomed. Returns how many links shall go.
-pub(super) fn pods(
-    state: &mut State,
-    config: &PodNetworkConfig,
-    gateway: Ipv4Addr,
-) -> Result<usize> {
+pub(super) fn pods(state: &mut State, config: &PodNetworkConfig, gateway: IpAddr) -> Result<usize> {
     let (group, doomed) = (group(&config.link), doomed_group(&config.link));
     let links = route::links(&mut state.routes)?;
     let routes = route::routes(&mut state.routes)?;
@@ -89,8 +88,8 @@ pub(super) fn pods(
     Ok(left)
 }
 
-fn adopt(link: &Link, routes: &[Route], gateway: Ipv4Addr) -> Option<Attachment> {
-    let route = routes.iter().find(|r| r.link == link.index && r.to.prefix() == 32)?;
+fn adopt(link: &Link, routes: &[Route], gateway: IpAddr) -> Option<Attachment> {
+    let route = routes.iter().find(|r| r.link == link.index && r.to.size() == 1)?;
     (!link.alias.is_empty() && link.is_up()).then(|| Attachment {
         id: link.alias.clone(),
         address: route.to.base(),

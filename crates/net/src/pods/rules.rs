@@ -4,7 +4,7 @@
 //! its source, whatever leaves the cluster takes the node's address.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::{Attachment, HostPort, PodNetworkConfig, doomed_group, group};
 use crate::netlink::socket::{Socket, unless_missing};
@@ -15,7 +15,8 @@ use crate::nft::expression::{
 };
 use crate::nft::read;
 use crate::nft::value::{Data, DataType, Element, Field, FieldType, Lifetime, Set, Verdict};
-use crate::{Cidr, Protocol, Result};
+use crate::{Protocol, Result};
+use skiff_base::Cidr;
 
 /// Just behind service tables, so that a node port and a host port of one number do not race.
 const TRANSLATE_DESTINATION: i32 = -99;
@@ -97,7 +98,9 @@ fn leaving(batch: &mut Batch, config: &PodNetworkConfig) {
     batch.rule(CHAIN, translated().chain(from).chain(to).chain([E::Masquerade]));
     // A pod that leaves the cluster.
     let mut out = within(Side::Source, config.pods, When::Equal);
-    out.extend(within(Side::Destination, config.cluster, When::Different));
+    for range in &config.cluster {
+        out.extend(within(Side::Destination, *range, When::Different));
+    }
     out.push(E::Masquerade);
     batch.rule(CHAIN, out);
 }
@@ -110,10 +113,10 @@ fn guard(batch: &mut Batch) {
     let link = LOOPBACK_LINK.to_ne_bytes();
     rule.extend([
         E::LoadMeta { meta: Meta::InputIndex, into: 0 },
-        E::Compare { register: 0, when: When::Different, with: link, length: 4 },
+        E::Compare { register: 0, when: When::Different, with: link.to_vec() },
         E::LoadTrack { track: Track::Status, into: 0 },
-        E::Bits { register: 0, mask: STATUS_DESTINATION.to_ne_bytes(), xor: [0; 4] },
-        E::Compare { register: 0, when: When::Equal, with: [0; 4], length: 4 },
+        E::Bits { register: 0, mask: STATUS_DESTINATION.to_ne_bytes().to_vec(), xor: vec![0; 4] },
+        E::Compare { register: 0, when: When::Equal, with: vec![0; 4] },
         E::End(Verdict::Drop),
     ]);
     batch.rule("guard", rule);
@@ -128,7 +131,7 @@ fn sources(batch: &mut Batch, config: &PodNetworkConfig) {
     // Links that wait for their removal count too: their pods may still send.
     let from_pod =
         || came_by(group(&config.link), group(&config.link) ^ doomed_group(&config.link));
-    let nowhere = E::Compare { register: 0, when: When::Equal, with: [0; 4], length: 4 };
+    let nowhere = E::Compare { register: 0, when: When::Equal, with: vec![0; 4] };
     let another = [E::LoadWayBack { into: 0 }, nowhere, E::End(Verdict::Drop)];
     batch.rule(CHAIN, from_pod().into_iter().chain(another));
     // The kernel lets 0.0.0.0 pass to broadcast and multicast addresses, for DHCP.
@@ -143,7 +146,7 @@ fn sources(batch: &mut Batch, config: &PodNetworkConfig) {
 
 fn ports(pod: &Attachment) -> Vec<Element> {
     let element = |port: &HostPort| {
-        let address = port.host_ip.unwrap_or(Ipv4Addr::UNSPECIFIED);
+        let address = port.host_ip.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
         Element::pair(
             vec![address.into(), port.protocol.into(), port.host_port.into()],
             vec![pod.address.into(), port.container_port.into()],
@@ -181,7 +184,7 @@ pub(super) fn remove(
 pub(super) fn host_ports(
     socket: &mut Socket,
     config: &PodNetworkConfig,
-) -> Result<BTreeMap<Ipv4Addr, Vec<HostPort>>> {
+) -> Result<BTreeMap<IpAddr, Vec<HostPort>>> {
     let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for element in read::elements(socket, &table(config), &host_port_map())? {
         if let Some((pod, port)) = host_port(&element) {
@@ -192,7 +195,7 @@ pub(super) fn host_ports(
     Ok(found)
 }
 
-fn host_port(element: &Element) -> Option<(Ipv4Addr, HostPort)> {
+fn host_port(element: &Element) -> Option<(IpAddr, HostPort)> {
     let [Field::Address(ip), Field::Protocol(protocol), Field::Port(host_port)] = element.key[..]
     else {
         return None;

@@ -2,7 +2,7 @@
 //! gone, or to the node itself if they began before the pod came.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::{Attachment, State};
 use crate::netlink::conntrack::{Flow, Wanted, delete, flows};
@@ -15,7 +15,7 @@ pub(super) fn opened(state: &mut State, pod: &Attachment) -> Result<()> {
         return Ok(());
     }
     let own = route::addresses(&mut state.routes)?;
-    let own: BTreeSet<Ipv4Addr> = own.into_iter().map(|(_, address)| address).collect();
+    let own: BTreeSet<IpAddr> = own.into_iter().map(|(_, address)| address).collect();
     forget(state, pod, |flow| {
         let to = flow.original.destination;
         (own.contains(&to) || to.is_loopback()) && flow.reply.source != pod.address

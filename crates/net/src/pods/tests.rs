@@ -66,7 +66,7 @@ fn a_pod_cannot_reach_the_nodes_loopback() {
     a.ns.run(|| fs::write(setting, "1")).unwrap().unwrap();
     let of_loopback = [libc::AF_INET as u8, 8, 0, 0, 1, 0, 0, 0];
     let mut no_own = Message::new(libc::RTM_DELADDR, 0, &of_loopback);
-    no_own.put(libc::IFA_LOCAL, &Ipv4Addr::LOCALHOST.octets());
+    no_own.put(libc::IFA_LOCAL, &[127, 0, 0, 1]);
     let to = "127.0.0.0/8".parse().unwrap();
     let sneak = route::Route { to, via: Some(a.at.gateway), ..route::Route::on(link) };
     inside.request(vec![no_own, route::add_route(&sneak)], "sneak").unwrap();

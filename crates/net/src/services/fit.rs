@@ -5,17 +5,20 @@
 //! of an older release), and an address that is taken from its owner is taken silently
 //! (CVE-2020-8554, CVE-2021-25737). So it is looked at here once more, where nothing goes past.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
+
+use skiff_base::Cidr;
 
 use super::{ServicePort, ServiceTableConfig};
 
 impl ServiceTableConfig {
     /// The service port without what it may not have; the same `Arc` if that is nothing.
     pub(super) fn fit(&self, port: &Arc<ServicePort>) -> Arc<ServicePort> {
-        let internal = |address: &Ipv4Addr| self.services.contains(*address);
-        let external = |address: &Ipv4Addr| {
-            is_somewhere(*address) && !internal(address) && !self.cluster.contains(*address)
+        let within = |all: &[Cidr], address: IpAddr| all.iter().any(|it| it.contains(address));
+        let internal = |address: &IpAddr| within(&self.services, *address);
+        let external = |address: &IpAddr| {
+            is_somewhere(*address) && !internal(address) && !within(&self.cluster, *address)
         };
         if port.cluster_ip.iter().all(internal)
             && port.external_ips.iter().all(external)
@@ -41,7 +44,10 @@ impl ServicePort {
 /// Whether the address is that of one machine which is not this one by definition: not 0.0.0.0/8 (as
 /// a frontend that is every address of the node), not loopback, link-local (where clouds tell
 /// machines their secrets), multicast, reserved or broadcast (RFC 6890).
-fn is_somewhere(address: Ipv4Addr) -> bool {
+///
+/// One of IPv6 is not either, for as long as our tables are of IPv4.
+fn is_somewhere(address: IpAddr) -> bool {
+    let IpAddr::V4(address) = address else { return false };
     let [first, ..] = address.octets();
     (1..224).contains(&first) && !address.is_loopback() && !address.is_link_local()
 }

@@ -23,13 +23,13 @@
 use super::layout::Place;
 use super::machine;
 use super::{LoopbackNodePorts, ServiceTableConfig};
-use crate::Cidr;
 use crate::nft::batch::{Batch, Hook, Work};
 use crate::nft::expression::{
     Expression as E, Meta, Refusal, Register, STATE_NEW, STATUS_DESTINATION, Side, Track, When,
     destination, is_own, is_protocol, no_address, port, protocol, source, tracked, within,
 };
 use crate::nft::value::{DataType, Field, FieldType, Lifetime, Set, Verdict};
+use skiff_base::Cidr;
 use std::net::Ipv4Addr;
 
 /// The bit of a packet's mark that says "masquerade me"; the same that kube-proxy uses, so that
@@ -72,7 +72,7 @@ pub(super) fn look_up(place: Place, key: Register, into: Register) -> E {
 /// Loads the pool's number from the packet's priority.
 pub(super) fn load_pool(into: Register) -> [E; 2] {
     let load = E::LoadMeta { meta: Meta::Priority, into };
-    [load, E::Bits { register: into, mask: POOL, xor: [0; 4] }]
+    [load, E::Bits { register: into, mask: POOL.to_vec(), xor: vec![0; 4] }]
 }
 
 /// The sets and maps, by place. `picks` chains bring maps of their own for sticky clients.
@@ -103,7 +103,7 @@ pub(super) fn write(batch: &mut Batch, config: &ServiceTableConfig) {
     for name in ["own", "refusals", "refuse"] {
         batch.chain(name);
     }
-    refusals(batch, config.services);
+    refusals(batch, &config.services);
     own(batch, config.loopback_node_ports);
     incoming(batch, config);
     outgoing(batch);
@@ -117,7 +117,7 @@ fn dispatch(batch: &mut Batch, chain: &str, by: By, map: Place) {
         look_up(map, 0, 3),
         E::SetMeta { meta: Meta::Priority, from: 3 },
         E::LoadMeta { meta: Meta::Priority, into: 0 },
-        E::Bits { register: 0, mask: CLASS, xor: [0; 4] },
+        E::Bits { register: 0, mask: CLASS.to_vec(), xor: vec![0; 4] },
         E::VerdictMap { map: Place::Picks.name().to_string(), key: 0 },
     ]);
     batch.rule(chain, rule);
@@ -146,7 +146,11 @@ fn mark(batch: &mut Batch, chain: &str, by: By, set: Place) {
 fn set_mark() -> [E; 3] {
     [
         E::LoadMeta { meta: Meta::Mark, into: 0 },
-        E::Bits { register: 0, mask: (!MARK).to_ne_bytes(), xor: MARK.to_ne_bytes() },
+        E::Bits {
+            register: 0,
+            mask: (!MARK).to_ne_bytes().to_vec(),
+            xor: MARK.to_ne_bytes().to_vec(),
+        },
         E::SetMeta { meta: Meta::Mark, from: 0 },
     ]
 }
@@ -170,9 +174,11 @@ fn incoming(batch: &mut Batch, config: &ServiceTableConfig) {
     spare(batch, CHAIN);
     mark(batch, CHAIN, By::Address, Place::Masquerade);
     mark(batch, CHAIN, By::NodePort, Place::Masquerade);
-    let mut from_pods = within(Side::Source, config.cluster, When::Equal);
-    from_pods.push(E::End(Verdict::Goto("own".to_string())));
-    batch.rule(CHAIN, from_pods);
+    for range in &config.cluster {
+        let mut from_pods = within(Side::Source, *range, When::Equal);
+        from_pods.push(E::End(Verdict::Goto("own".to_string())));
+        batch.rule(CHAIN, from_pods);
+    }
     // A stranger who is routed to a cluster address: the answer has to come back through here.
     let addresses = Place::Addresses.name().to_string();
     let stranger = [destination(0), E::Contains { set: addresses, key: 0, when: When::Equal }];
@@ -198,7 +204,7 @@ fn outgoing(batch: &mut Batch) {
 fn leaving(batch: &mut Batch) {
     const CHAIN: &str = "leaving";
     batch.base_chain(CHAIN, Work::Nat, Hook::Postrouting, TRANSLATE_SOURCE);
-    let no_link = E::Compare { register: 0, when: When::Equal, with: [0; 4], length: 4 };
+    let no_link = E::Compare { register: 0, when: When::Equal, with: vec![0; 4] };
     let of_the_node = [E::LoadMeta { meta: Meta::InputIndex, into: 0 }, no_link];
     let none = E::Put { field: Field::Pair(0, 0), into: 0 };
     let clear = [none, E::SetMeta { meta: Meta::Priority, from: 0 }];
@@ -209,10 +215,10 @@ fn leaving(batch: &mut Batch) {
         CHAIN,
         [
             E::LoadMeta { meta: Meta::Mark, into: 0 },
-            E::Bits { register: 0, mask: bits, xor: [0; 4] },
-            E::Compare { register: 0, when: When::Equal, with: bits, length: 4 },
+            E::Bits { register: 0, mask: bits.to_vec(), xor: vec![0; 4] },
+            E::Compare { register: 0, when: When::Equal, with: bits.to_vec() },
             E::LoadMeta { meta: Meta::Mark, into: 0 },
-            E::Bits { register: 0, mask: (!MARK).to_ne_bytes(), xor: [0; 4] },
+            E::Bits { register: 0, mask: (!MARK).to_ne_bytes().to_vec(), xor: vec![0; 4] },
             E::SetMeta { meta: Meta::Mark, from: 0 },
             E::Masquerade,
         ],
@@ -228,7 +234,7 @@ fn leaving(batch: &mut Batch) {
 
 /// Refuses what has no endpoint, on all three ways a packet can take. A translated packet carries
 /// its endpoint's address here and matches nothing.
-fn refusals(batch: &mut Batch, services: Cidr) {
+fn refusals(batch: &mut Batch, services: &[Cidr]) {
     let refuse = || E::End(Verdict::Goto("refuse".to_string()));
     spare(batch, "refusals");
     for by in [By::Address, By::NodePort] {
@@ -241,9 +247,11 @@ fn refusals(batch: &mut Batch, services: Cidr) {
         "refusals",
         [destination(0), E::Contains { set: addresses, key: 0, when: When::Equal }, refuse()],
     );
-    let mut nobody = within(Side::Destination, services, When::Equal);
-    nobody.push(E::End(Verdict::Drop));
-    batch.rule("refusals", nobody);
+    for range in services {
+        let mut nobody = within(Side::Destination, *range, When::Equal);
+        nobody.push(E::End(Verdict::Drop));
+        batch.rule("refusals", nobody);
+    }
     let tcp = is_protocol(libc::IPPROTO_TCP as u8);
     batch.rule("refuse", tcp.into_iter().chain([E::Refuse(Refusal::TcpReset)]));
     batch.rule("refuse", [E::Refuse(Refusal::PortUnreachable)]);

@@ -14,7 +14,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use super::picks::Class;
@@ -22,7 +22,7 @@ use super::{Affinity, Change, Endpoint, Locality, ServicePort, TrafficPolicy};
 use crate::nft::value::{Data, Field, Row, Verdict};
 
 pub(super) type Name = Arc<str>;
-type Slot = (Ipv4Addr, u16);
+type Slot = (IpAddr, u16);
 
 /// The sets and maps of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -186,7 +186,7 @@ pub(super) struct Layout {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Frontend {
     /// 0.0.0.0: every address of the node (a node port).
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     pub port: u16,
     pub reach: Reach,
 }
@@ -206,7 +206,7 @@ pub(super) fn frontends(port: &ServicePort) -> impl Iterator<Item = Frontend> + 
         reach: Reach::Internal,
     });
     let node_port = port.node_port.map(|number| Frontend {
-        address: Ipv4Addr::UNSPECIFIED,
+        address: Ipv4Addr::UNSPECIFIED.into(),
         port: number,
         reach: Reach::External,
     });

@@ -6,7 +6,7 @@
 //! those that end elsewhere than in today's endpoints are deleted.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::ServicePort;
 use super::layout::frontends;
@@ -21,7 +21,7 @@ const ONE_BY_ONE: usize = 8;
 /// Frontends whose flows may be stale, each with the endpoints that are good.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Suspects {
-    frontends: BTreeMap<(Ipv4Addr, u16), BTreeSet<(Ipv4Addr, u16)>>,
+    frontends: BTreeMap<(IpAddr, u16), BTreeSet<(IpAddr, u16)>>,
 }
 
 impl Suspects {
@@ -71,7 +71,7 @@ impl Suspects {
         if self.frontends.len() > ONE_BY_ONE {
             return vec![all];
         }
-        let one = |(address, port): &(Ipv4Addr, u16)| Wanted {
+        let one = |(address, port): &(IpAddr, u16)| Wanted {
             destination: (!address.is_unspecified()).then_some(*address),
             destination_port: Some(*port),
             ..all
@@ -79,9 +79,9 @@ impl Suspects {
         self.frontends.keys().map(one).collect()
     }
 
-    fn is_stale(&self, flow: &Flow, own: &BTreeSet<Ipv4Addr>) -> bool {
+    fn is_stale(&self, flow: &Flow, own: &BTreeSet<IpAddr>) -> bool {
         let asked = (flow.original.destination, flow.original.destination_port);
-        let any = (Ipv4Addr::UNSPECIFIED, asked.1);
+        let any = (Ipv4Addr::UNSPECIFIED.into(), asked.1);
         let good = match self.frontends.get(&asked) {
             Some(good) => Some(good),
             None if own.contains(&asked.0) || asked.0.is_loopback() => self.frontends.get(&any),
@@ -92,10 +92,10 @@ impl Suspects {
     }
 }
 
-fn keys(port: &ServicePort) -> impl Iterator<Item = (Ipv4Addr, u16)> + '_ {
+fn keys(port: &ServicePort) -> impl Iterator<Item = (IpAddr, u16)> + '_ {
     frontends(port).map(|frontend| (frontend.address, frontend.port))
 }
 
-fn endpoints(port: &ServicePort) -> BTreeSet<(Ipv4Addr, u16)> {
+fn endpoints(port: &ServicePort) -> BTreeSet<(IpAddr, u16)> {
     port.endpoints.iter().map(|e| (e.address, e.port)).collect()
 }

@@ -77,8 +77,8 @@ fn config(namespace: &NetNs) -> ServiceTableConfig {
     ServiceTableConfig {
         namespace: namespace.clone(),
         table: "skiff-services".to_string(),
-        cluster: "10.244.0.0/16".parse().unwrap(),
-        services: "10.96.0.0/12".parse().unwrap(),
+        cluster: vec!["10.244.0.0/16".parse().unwrap()],
+        services: vec!["10.96.0.0/12".parse().unwrap()],
         loopback_node_ports: LoopbackNodePorts::Answer,
     }
 }
@@ -307,7 +307,7 @@ fn of_two_that_want_a_frontend_the_older_has_it() {
     let mut layout = Layout::default();
     let mut held = |changes: &str| -> Vec<String> {
         layout.change(&services(changes));
-        let key = vec![Ipv4Addr::new(192, 0, 2, 9).into(), Protocol::Tcp.into(), 80u16.into()];
+        let key = vec![IpAddr::from([192, 0, 2, 9]).into(), Protocol::Tcp.into(), 80u16.into()];
         let at = |place: Place| layout.holder(&(place, key.clone())).map(|_| place.name());
         [Place::Frontends, Place::Outside, Place::Masquerade, Place::MasqueradeOwn, Place::Refuse]
             .iter()
@@ -401,10 +401,10 @@ fn ten_thousand_services_and_one_change() {
     let mut table = ServiceTable::open(config(&ns)).unwrap();
     let mut desired = Desired::new();
     for i in 0..10_000u32 {
-        let address = Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 96, 0, 0)) + i + 1);
+        let address = IpAddr::from((0x0a60_0001 + i).to_be_bytes());
         let endpoints: Vec<_> = (0..3 + i % 3)
             .map(|e| Endpoint {
-                address: Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 244, 0, 0)) + 3 * i + e),
+                address: IpAddr::from((0x0af4_0000 + 3 * i + e).to_be_bytes()),
                 port: 8080,
                 locality: if e == 0 { Locality::ThisNode } else { Locality::OtherNode },
             })

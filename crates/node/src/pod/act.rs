@@ -16,7 +16,7 @@ use skiff_kinds::views::{Pod, Secret};
 use skiff_net::{Attach, HostPort, NetNs, Protocol};
 use skiff_runtime::spec::{Namespace, PidMode, SandboxSpec};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedSender;
@@ -111,7 +111,7 @@ pub fn cgroup(pod: &Pod) -> String {
     }
 }
 
-fn attach(rim: &Rim, pod: &Pod, id: &str, netns: &Path) -> Result<Ipv4Addr, String> {
+fn attach(rim: &Rim, pod: &Pod, id: &str, netns: &Path) -> Result<IpAddr, String> {
     let namespace = NetNs::open(netns).map_err(|e| e.to_string())?;
     let ports = pod.spec.host_ports();
     let host_ports: Vec<HostPort> = ports
@@ -121,7 +121,7 @@ fn attach(rim: &Rim, pod: &Pod, id: &str, netns: &Path) -> Result<Ipv4Addr, Stri
                 "SCTP" => Protocol::Sctp,
                 _ => Protocol::Tcp,
             },
-            host_ip: port.host_ip.parse().ok().filter(|ip: &Ipv4Addr| !ip.is_unspecified()),
+            host_ip: port.host_ip.parse().ok().filter(|ip: &IpAddr| !ip.is_unspecified()),
             host_port: port.host_port,
             container_port: port.container_port,
         })
@@ -132,7 +132,7 @@ fn attach(rim: &Rim, pod: &Pod, id: &str, netns: &Path) -> Result<Ipv4Addr, Stri
 }
 
 /// What users have to be told of the files.
-fn write_files(rim: &Rim, pod: &Pod, ip: Option<Ipv4Addr>) -> Result<Vec<String>, String> {
+fn write_files(rim: &Rim, pod: &Pod, ip: Option<IpAddr>) -> Result<Vec<String>, String> {
     let config = &rim.config;
     let dir = rim.pod_dir(&pod.metadata.uid);
     let machine = |path: &Path| std::fs::read_to_string(path).unwrap_or_else(|_| String::new());

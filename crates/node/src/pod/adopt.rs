@@ -24,7 +24,7 @@ const USER: &str = "skiff.user";
 /// What the runtime still has of one pod.
 #[derive(Debug, Clone, Default)]
 pub struct Leftover {
-    sandboxes: Vec<(SandboxStatus, Option<std::net::Ipv4Addr>)>,
+    sandboxes: Vec<(SandboxStatus, Option<std::net::IpAddr>)>,
     containers: Vec<ContainerStatus>,
     /// It has a folder, with volumes in it or without.
     folder: bool,

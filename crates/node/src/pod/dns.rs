@@ -3,7 +3,7 @@
 
 use skiff_kinds::views::Pod;
 use skiff_kinds::views::pod::DnsConfig;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 /// What upstream sets for names of the cluster.
 const CLUSTER_OPTION: &str = "ndots:5";
@@ -23,7 +23,7 @@ pub struct Resolv {
 
 /// The cluster's DNS and its domain.
 pub struct Cluster<'a> {
-    pub server: Option<Ipv4Addr>,
+    pub server: Option<IpAddr>,
     pub domain: &'a str,
 }
 

@@ -12,7 +12,7 @@ use skiff_base::{Backoff, Time};
 use skiff_kinds::views::Pod;
 use skiff_kinds::views::pod::{Container, Resources};
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,7 +68,7 @@ pub enum Sandbox {
     },
     Ready {
         id: String,
-        ip: Option<Ipv4Addr>,
+        ip: Option<IpAddr>,
     },
     Removing {
         id: String,
@@ -254,7 +254,7 @@ pub enum ProbeSort {
 /// What came of an action, or what happened by itself.
 #[derive(Debug, Clone)]
 pub enum Outcome {
-    Sandbox(Result<(String, Option<Ipv4Addr>), String>),
+    Sandbox(Result<(String, Option<IpAddr>), String>),
     /// The sandbox lost its namespaces.
     SandboxLost,
     SandboxRemoved(Result<(), String>),

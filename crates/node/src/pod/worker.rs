@@ -8,7 +8,7 @@ use super::seen::{End, Outcome, ProbeSort, Sandbox, Seen};
 use super::{act, start, status, stop, storage};
 use crate::admit;
 use crate::probe;
-use crate::report::{Note, Report};
+use crate::report::{Note, Report, Told};
 use crate::rim::Rim;
 use crate::volumes::{self, Held, Shows};
 use skiff_kinds::views::Pod;
@@ -386,8 +386,12 @@ impl Worker {
             return;
         }
         let status = status::status(&self.seen, self.rim.world.now());
-        self.seen.told = self.report.status(&self.seen.pod, &status);
-        if !self.seen.told {
+        let told = match plan::tells_first(&self.seen) {
+            true => self.report.await_status(&self.seen.pod, &status),
+            false => self.report.status(&self.seen.pod, &status),
+        };
+        self.seen.told = told == Told::Answered;
+        if told == Told::Asked {
             self.seen.remember(&status);
         }
     }

@@ -1,5 +1,5 @@
-//! Plugins: what says whether a pod may run on a node, and how gladly. One file each, and one line in [`PLUGINS`]; pure.
-//! The first that says no speaks for the node. Names, words and weights are those that users of upstream know.
+//! Plugins: what says whether a pod may run on a node, and how gladly. One file each, and one line in [`PLUGINS`];
+//! pure. The first that says no speaks for the node. Names, words and weights are those that users of upstream know.
 //!
 //! What a plugin needs to know of a pod it finds once, in `prepare`, where it also says whether it has anything to say:
 //! one without a part in a cycle costs that cycle nothing.
@@ -18,7 +18,7 @@ mod unschedulable;
 use crate::pod::PodInfo;
 use crate::snapshot::{NodeInfo, Snapshot};
 use crate::tally::Who;
-use skiff_kinds::views::{Node, Pod};
+use skiff_kinds::views::Pod;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -62,13 +62,13 @@ pub trait Plugin: Sync {
     }
 
     /// The events that may make it accept what it refused.
-    fn listens(&self) -> &'static [Sort] {
-        &[Sort::Node]
+    fn listens(&self) -> &'static [EventKind] {
+        &[EventKind::Node]
     }
 
     /// Whether this event may make it accept the pod that it refused. A node is asked anew.
     fn helps(&self, pod: &Arc<PodInfo>, event: &Event, snapshot: &Snapshot) -> bool {
-        let Event::Node { new, .. } = event else { return false };
+        let Event::Node(new) = event else { return false };
         let filter = self.prepare(pod, snapshot).filter;
         new.is_some_and(|info| filter.is_none_or(|filter| filter.filter(info).is_empty()))
     }
@@ -171,8 +171,8 @@ impl Refusal {
 
 /// What happened to the cluster, besides the pods that wait.
 pub enum Event<'a> {
-    /// A node came, went, or changed in what plugins look at.
-    Node { old: Option<&'a Node>, new: Option<&'a NodeInfo> },
+    /// A node came, changed in what plugins look at, or went (`None`).
+    Node(Option<&'a NodeInfo>),
     /// A pod came to a node.
     Came(&'a PodInfo),
     /// A pod left its node, or ended.
@@ -184,7 +184,7 @@ pub enum Event<'a> {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sort {
+pub enum EventKind {
     Node,
     Came,
     Left,
@@ -193,13 +193,13 @@ pub enum Sort {
 }
 
 impl Event<'_> {
-    pub fn sort(&self) -> Sort {
+    pub fn kind(&self) -> EventKind {
         match self {
-            Event::Node { .. } => Sort::Node,
-            Event::Came(_) => Sort::Came,
-            Event::Left(_) => Sort::Left,
-            Event::Changed { .. } => Sort::Changed,
-            Event::Namespace => Sort::Namespace,
+            Event::Node(_) => EventKind::Node,
+            Event::Came(_) => EventKind::Came,
+            Event::Left(_) => EventKind::Left,
+            Event::Changed { .. } => EventKind::Changed,
+            Event::Namespace => EventKind::Namespace,
         }
     }
 }
@@ -219,15 +219,15 @@ impl Refusers {
     }
 
     /// Whether any of them listens to such events. Where there was no node at all, a node helps.
-    pub fn listen(self, sort: Sort) -> bool {
-        self.0 == 0 && sort == Sort::Node || self.all().any(|it| it.listens().contains(&sort))
+    pub fn listen(self, kind: EventKind) -> bool {
+        self.0 == 0 && kind == EventKind::Node || self.all().any(|it| it.listens().contains(&kind))
     }
 
     /// Whether the event may help the pod that they refused.
     pub fn helped(self, pod: &Arc<PodInfo>, event: &Event, snapshot: &Snapshot) -> bool {
-        let sort = event.sort();
-        let mut listening = self.all().filter(|it| it.listens().contains(&sort));
-        self.0 == 0 && sort == Sort::Node || listening.any(|it| it.helps(pod, event, snapshot))
+        let kind = event.kind();
+        let mut listening = self.all().filter(|it| it.listens().contains(&kind));
+        self.0 == 0 && kind == EventKind::Node || listening.any(|it| it.helps(pod, event, snapshot))
     }
 }
 

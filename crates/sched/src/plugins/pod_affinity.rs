@@ -1,7 +1,7 @@
 //! Affinity and anti-affinity between pods: near or far by a label of the nodes (API reference:
 //! PodAffinityTerm). Required anti-affinity counts both ways.
 
-use super::{Event, Filter, MOST, Moved, Plugin, Prepared, Refusal, Score, Sort};
+use super::{Event, EventKind, Filter, MOST, Moved, Plugin, Prepared, Refusal, Score};
 use crate::pod::PodInfo;
 use crate::snapshot::{NodeInfo, Snapshot};
 use crate::tally::{Domains, Term};
@@ -67,8 +67,14 @@ impl Plugin for PodAffinity {
         (!all.is_empty()).then(|| Box::new(Rather(all)) as Box<dyn Score>)
     }
 
-    fn listens(&self) -> &'static [Sort] {
-        &[Sort::Node, Sort::Came, Sort::Left, Sort::Changed, Sort::Namespace]
+    fn listens(&self) -> &'static [EventKind] {
+        &[
+            EventKind::Node,
+            EventKind::Came,
+            EventKind::Left,
+            EventKind::Changed,
+            EventKind::Namespace,
+        ]
     }
 
     fn helps(&self, info: &Arc<PodInfo>, event: &Event, snapshot: &Snapshot) -> bool {
@@ -77,7 +83,7 @@ impl Plugin for PodAffinity {
         };
         let left = |other: &PodInfo| about(&info.far, other) || about(&other.far, info);
         match event {
-            Event::Node { new, .. } => new.is_some(),
+            Event::Node(new) => new.is_some(),
             Event::Came(other) => about(&info.near, other),
             Event::Left(other) => left(other),
             Event::Changed { old, new } => left(old) || about(&info.near, new),

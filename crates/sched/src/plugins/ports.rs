@@ -1,6 +1,6 @@
 //! A port of the machine belongs to one pod, or to the cluster itself.
 
-use super::{Event, Filter, Plugin, Prepared, Refusal, Sort};
+use super::{Event, EventKind, Filter, Plugin, Prepared, Refusal};
 use crate::pod::{HostPort, PodInfo};
 use crate::snapshot::{NodeInfo, Snapshot};
 use std::sync::Arc;
@@ -21,15 +21,13 @@ impl Plugin for Ports {
         }
     }
 
-    fn listens(&self) -> &'static [Sort] {
-        &[Sort::Node, Sort::Left]
+    fn listens(&self) -> &'static [EventKind] {
+        &[EventKind::Node, EventKind::Left]
     }
 
     fn helps(&self, info: &Arc<PodInfo>, event: &Event, _: &Snapshot) -> bool {
         match event {
-            Event::Node { new, .. } => {
-                new.is_some_and(|node| Free(info.clone()).filter(node).is_empty())
-            }
+            Event::Node(new) => new.is_some_and(|node| Free(info.clone()).filter(node).is_empty()),
             Event::Left(other) => overlap(&info.ports, other.ports.iter()),
             _ => false,
         }

@@ -1,6 +1,6 @@
 //! What a pod asks for must be free on the node; the more is free, the better.
 
-use super::{Event, Filter, MOST, Plugin, Prepared, Refusal, Score, Sort};
+use super::{Event, EventKind, Filter, MOST, Plugin, Prepared, Refusal, Score};
 use crate::pod::{Amount, PodInfo};
 use crate::snapshot::{NodeInfo, Snapshot};
 use std::sync::Arc;
@@ -22,15 +22,13 @@ impl Plugin for Resources {
         Some(Box::new(Fit(info.clone())))
     }
 
-    fn listens(&self) -> &'static [Sort] {
-        &[Sort::Node, Sort::Left, Sort::Changed]
+    fn listens(&self) -> &'static [EventKind] {
+        &[EventKind::Node, EventKind::Left, EventKind::Changed]
     }
 
     fn helps(&self, info: &Arc<PodInfo>, event: &Event, _: &Snapshot) -> bool {
         match event {
-            Event::Node { new, .. } => {
-                new.is_some_and(|node| Fit(info.clone()).filter(node).is_empty())
-            }
+            Event::Node(new) => new.is_some_and(|node| Fit(info.clone()).filter(node).is_empty()),
             Event::Left(_) => true,
             Event::Changed { old, new } => {
                 old.requests.iter().any(|(name, amount)| new.requests.get(name) < amount)

@@ -1,7 +1,7 @@
 //! Topology spread: the pods of a selector in even numbers over domains (API reference:
 //! TopologySpreadConstraint).
 
-use super::{Event, Filter, Moved, Plugin, Prepared, Refusal, Sort, node_affinity, taints};
+use super::{Event, EventKind, Filter, Moved, Plugin, Prepared, Refusal, node_affinity, taints};
 use crate::pod::{Constraint, PodInfo};
 use crate::snapshot::{NodeInfo, Snapshot};
 use crate::tally::Domains;
@@ -35,8 +35,8 @@ impl Plugin for Spread {
         Prepared::of(Even(info.clone(), counted))
     }
 
-    fn listens(&self) -> &'static [Sort] {
-        &[Sort::Node, Sort::Came, Sort::Left, Sort::Changed]
+    fn listens(&self) -> &'static [EventKind] {
+        &[EventKind::Node, EventKind::Came, EventKind::Left, EventKind::Changed]
     }
 
     fn helps(&self, info: &Arc<PodInfo>, event: &Event, snapshot: &Snapshot) -> bool {
@@ -45,7 +45,7 @@ impl Plugin for Spread {
         };
         match event {
             // Also one that goes: it may have been the domain with the fewest.
-            Event::Node { .. } => true,
+            Event::Node(_) => true,
             Event::Came(other) | Event::Left(other) => about(other),
             Event::Changed { old, new } => about(old) != about(new),
             Event::Namespace => false,

@@ -16,6 +16,7 @@ use http::StatusCode;
 use serde_json::json;
 use skiff_api::Status;
 use skiff_api::errors::Errors;
+use skiff_api::kind::{Act, Review};
 use skiff_api::object::Object;
 use skiff_api::schema::emit;
 use skiff_api::status::About;
@@ -24,7 +25,11 @@ use skiff_kinds::authentication::tokenrequest;
 use std::sync::Arc;
 
 /// A create of a kind that is answered.
-pub async fn create(server: &Arc<Server>, request: &Request) -> Result<Answer, Status> {
+pub async fn create(
+    server: &Arc<Server>,
+    request: &Request,
+    review: Review,
+) -> Result<Answer, Status> {
     let (incoming, mut body) = read(request)?;
     let kind = &request.kind;
     if kind.namespaced() {
@@ -38,28 +43,27 @@ pub async fn create(server: &Arc<Server>, request: &Request) -> Result<Answer, S
         // The kind is not named in the refusal of a question; its group is.
         return Err(Status::invalid(About { group: &kind.group, resource: "" }, "", &errors));
     }
-    let mut answer = reviews::answer(server, request, body).await?;
+    let mut answer = reviews::answer(server, request, review, body).await?;
     emit::emit(answer.value_mut(), &kind.schema);
     Ok(Answer::json(StatusCode::CREATED, answer.value()))
 }
 
 /// A create of an entry below an object that does one thing: admit, then act.
-pub async fn act(server: &Arc<Server>, request: &Request) -> Result<Answer, Status> {
+pub async fn act(server: &Arc<Server>, request: &Request, act: Act) -> Result<Answer, Status> {
     let (incoming, mut body) = read(request)?;
     fill_namespace(request, &mut body)?;
     let mut at = Admit::of(server, request, Operation::Create);
     server.admission.mutate(&mut at, &mut body).await?;
     server.admission.validate(&at, Some(&body)).await?;
-    match (&*request.kind.plural, &*request.resource.subresource) {
-        ("serviceaccounts", "token") => {
+    match act {
+        Act::IssueToken => {
             tokenrequest::default(&mut body);
             incoming.own_fields(server, request, &mut body, None)?;
             let answer = token::issue(server, request, body).await?;
             Ok(Answer::json(StatusCode::CREATED, answer.value()))
         }
-        ("pods", "binding") => binding::bind(server, request, body).await,
-        ("pods", "eviction") => eviction::evict(server, request, body).await,
-        _ => Err(Status::no_such_path()),
+        Act::Bind => binding::bind(server, request, body).await,
+        Act::Evict => eviction::evict(server, request, body).await,
     }
 }
 

@@ -9,6 +9,7 @@ use crate::request::Request;
 use crate::request::codec;
 use serde_json::{Map, Value, json};
 use skiff_api::Status;
+use skiff_api::kind::Review;
 use skiff_api::object::Object;
 use skiff_api::wire::User;
 
@@ -16,28 +17,28 @@ use skiff_api::wire::User;
 pub async fn answer(
     server: &Server,
     request: &Request,
+    review: Review,
     mut body: Object,
 ) -> Result<Object, Status> {
-    match &*request.kind.kind {
-        "SelfSubjectAccessReview" => {
+    match review {
+        Review::OwnAccess => {
             let status = access(server, &request.user, &body).await;
             body.set("status", status);
         }
-        "SubjectAccessReview" | "LocalSubjectAccessReview" => {
+        Review::Access => {
             let status = access(server, &subject(&body), &body).await;
             body.set("status", status);
         }
-        "SelfSubjectRulesReview" => return rules(server, request, &body),
-        "SelfSubjectReview" => {
+        Review::OwnRules => return rules(server, request, &body),
+        Review::Identity => {
             let created = codec::time(server.world.now());
             body.set("metadata", json!({"creationTimestamp": created}));
             body.set("status", json!({"userInfo": user_info(&request.user)}));
         }
-        "TokenReview" => {
+        Review::Token => {
             let status = token(server, &body)?;
             body.set("status", status);
         }
-        kind => return Err(Status::internal(format!("nobody answers a {kind}"))),
     }
     Ok(body)
 }

@@ -1,7 +1,7 @@
 //! Attributes: what is asked of the authorizer, as data, and the refusal in the words that users
 //! know. Decides nothing.
 
-use crate::request::url::{Query, Resource};
+use crate::request::url::{Query, RequestInfo};
 use skiff_api::Status;
 use skiff_api::status::About;
 use skiff_api::wire::User;
@@ -23,7 +23,7 @@ pub struct Attributes {
 
 impl Attributes {
     /// What a request for a resource asks.
-    pub fn of(verb: &str, resource: &Resource, query: &Query) -> Attributes {
+    pub fn of(verb: &str, resource: &RequestInfo, query: &Query) -> Attributes {
         let fields = match verb {
             "list" | "watch" | "deletecollection" => {
                 query.get("fieldSelector").map_or_else(Vec::new, equalities)

@@ -1,6 +1,7 @@
 use super::*;
 use serde_json::{Value, json};
 use skiff_api::kind::Kind;
+use skiff_api::view::Resource;
 use skiff_base::World;
 use skiff_store::{Options, Store, Write};
 
@@ -27,14 +28,9 @@ pub(crate) async fn store(objects: &[(&str, Value)]) -> Arc<dyn Store> {
 
 pub(crate) fn reader(store: &Arc<dyn Store>) -> Arc<Reader> {
     // Volumes are not served yet; their rights are.
-    let volumes = || {
-        let definition = "io.k8s.api.core.v1.PersistentVolume";
-        let scope = skiff_api::kind::Scope::Cluster;
-        let kind = Kind::new("v1", "PersistentVolume", "persistentvolumes", definition);
-        Kind { scope, ..kind }
-    };
-    let kinds: Vec<fn() -> Kind> =
-        skiff_kinds::KINDS.iter().copied().chain([volumes as _]).collect();
+    const VOLUMES: &[fn() -> Kind] =
+        &[|| Kind::new(Resource::core("persistentvolumes", "PersistentVolume").cluster())];
+    let kinds = [skiff_kinds::KINDS, &[VOLUMES]].concat();
     let kinds = skiff_api::registry::Kinds::builtin(&kinds);
     Arc::new(Reader { store: store.clone(), kinds, unreadable: Default::default() })
 }

@@ -23,7 +23,7 @@ use crate::authorize::Attributes;
 use crate::request::Request;
 use crate::write::admission::{Admit, Operation};
 use skiff_api::Status;
-use skiff_api::kind::Verb;
+use skiff_api::kind::{Connect, Verb};
 use skiff_api::wire::{Answer, Call};
 use std::sync::Arc;
 
@@ -33,25 +33,25 @@ pub use dial::Nodes;
 pub async fn connect(
     server: &Arc<Server>,
     request: &Request,
+    to: Connect,
     mut call: Call,
 ) -> Result<Answer, Status> {
     // From here on the request may leave this server, and the proof of who sent it must not.
     crate::identity::authenticate::forget(&mut call.headers);
-    if matches!(&*request.resource.subresource, "exec" | "attach" | "portforward") {
+    if matches!(to, Connect::Remote | Connect::PortForward) {
         may_create(server, request).await?;
     }
     // A log is read; all else is a connection, and has its options admitted like an object.
-    if request.resource.subresource != "log" {
+    if to != Connect::Log {
         let at = Admit::of(server, request, Operation::Connect);
         let options = options::of(&at, &call.path);
         server.admission.connect(&at, &options).await?;
     }
-    match (&*request.kind.plural, &*request.resource.subresource) {
-        ("pods", "log") => log::log(server, request, call).await,
-        ("pods", "exec" | "attach") => stream::remote(server, request, call).await,
-        ("pods", "portforward") => stream::forward(server, request, call).await,
-        ("pods" | "services" | "nodes", "proxy") => proxy::proxy(server, request, call).await,
-        (_, other) => Err(Status::unavailable(format!("{other} leads nowhere"))),
+    match to {
+        Connect::Log => log::log(server, request, call).await,
+        Connect::Remote => stream::remote(server, request, call).await,
+        Connect::PortForward => stream::forward(server, request, call).await,
+        Connect::Proxy(what) => proxy::proxy(server, request, what, call).await,
     }
 }
 

@@ -14,6 +14,7 @@ use futures_util::stream::{BoxStream, StreamExt, once};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::Full;
 use skiff_api::Status;
+use skiff_api::kind::Proxied;
 use skiff_api::object::Object;
 use skiff_api::wire::{Answer, Body, Call, Payload};
 use std::io;
@@ -26,7 +27,12 @@ const PAGE_MOST: usize = 4 << 20;
 type Pieces = BoxStream<'static, io::Result<Bytes>>;
 
 /// Serves one request.
-pub async fn proxy(server: &Arc<Server>, request: &Request, call: Call) -> Result<Answer, Status> {
+pub async fn proxy(
+    server: &Arc<Server>,
+    request: &Request,
+    what: Proxied,
+    call: Call,
+) -> Result<Answer, Status> {
     let resource = &request.resource;
     let Some(named) = Named::parse(&resource.name) else {
         let why = format!("invalid {} request \"{}\"", resource.plural, resource.name);
@@ -39,10 +45,10 @@ pub async fn proxy(server: &Arc<Server>, request: &Request, call: Call) -> Resul
     if tail.is_empty() && reads && call.upgrade.is_none() {
         return moved(&call);
     }
-    let callee = match &*resource.plural {
-        "pods" => pod(server, request, &named).await?,
-        "services" => service(server, request, &named).await?,
-        _ => node(server, request, &named).await?,
+    let callee = match what {
+        Proxied::Pod => pod(server, request, &named).await?,
+        Proxied::Service => service(server, request, &named).await?,
+        Proxied::Node => node(server, request, &named).await?,
     };
     forward(server, request, call, callee, &tail).await
 }

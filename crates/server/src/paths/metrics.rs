@@ -2,12 +2,10 @@
 
 use crate::Server;
 use crate::render::shared::{self, KEPT_MOST};
-use crate::rim::limit::{CONNECTIONS_MOST, Limits, REQUESTS_MOST, Refused, Sort};
+use crate::rim::limit::{CONNECTIONS_MOST, Limits, REQUESTS_MOST, Refused, RequestKind};
 use skiff_store::Histogram;
 use std::fmt::Write;
-
-/// More of them, in the same format.
-pub type Figures = Box<dyn Fn() -> String + Send + Sync>;
+use std::sync::Mutex;
 
 /// Counters, gauges and histograms of the server and its store.
 pub fn text(server: &Server) -> String {
@@ -40,9 +38,7 @@ pub fn text(server: &Server) -> String {
     );
     page.histogram("skiff_store_group_writes", "Writes that share an fsync.", &stats.group_writes);
     page.unreadable(server);
-    page.0 += &followers(server);
-    server.figures.iter().for_each(|more| page.0 += &more());
-    page.0
+    page.0 + &followers(server) + &server.figures.text()
 }
 
 /// How what the server itself follows fares.
@@ -54,6 +50,21 @@ fn followers(server: &Server) -> String {
         .collect();
     rows.push(("server", "customresourcedefinitions".to_owned(), server.customs.health()));
     skiff_api::follow::figures(&rows)
+}
+
+/// Figures of other parts of the process, which the server knows nothing of.
+#[derive(Default)]
+pub struct Figures(Mutex<Vec<Box<dyn Fn() -> String + Send + Sync>>>);
+
+impl Figures {
+    pub fn add(&self, text: impl Fn() -> String + Send + Sync + 'static) {
+        self.0.lock().expect("no holder of this lock panics").push(Box::new(text));
+    }
+
+    fn text(&self) -> String {
+        let all = self.0.lock().expect("no holder of this lock panics");
+        all.iter().map(|text| text()).collect()
+    }
 }
 
 struct Page(String);
@@ -89,12 +100,12 @@ impl Page {
     fn limits(&mut self, limits: &Limits) {
         let name = "apiserver_current_inflight_requests";
         self.head(name, "gauge", "[STABLE] Requests that run now, by limit.");
-        for (kind, running) in Sort::NAMES.iter().zip(limits.running()) {
+        for (kind, running) in RequestKind::NAMES.iter().zip(limits.running()) {
             self.row(name, &format!("request_kind=\"{kind}\""), running as f64);
         }
         let name = "skiff_inflight_requests_limit";
         self.head(name, "gauge", "How many of them may run.");
-        for (kind, most) in Sort::NAMES.iter().zip(REQUESTS_MOST) {
+        for (kind, most) in RequestKind::NAMES.iter().zip(REQUESTS_MOST) {
             self.row(name, &format!("request_kind=\"{kind}\""), most as f64);
         }
         self.head("skiff_connections", "gauge", "Connections that are open.");
@@ -130,8 +141,8 @@ impl Page {
         self.row("skiff_rendition_bytes_limit", "", KEPT_MOST as f64);
     }
 
-    fn head(&mut self, name: &str, sort: &str, help: &str) {
-        self.line(&format!("# HELP {name} {help}\n# TYPE {name} {sort}"));
+    fn head(&mut self, name: &str, type_: &str, help: &str) {
+        self.line(&format!("# HELP {name} {help}\n# TYPE {name} {type_}"));
     }
 
     fn row(&mut self, name: &str, labels: &str, value: f64) {

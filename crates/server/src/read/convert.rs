@@ -101,7 +101,7 @@ pub fn renewed(kind: &Kind, record: &Record) -> Result<Object, String> {
     object.set("apiVersion", kind.api_version());
     object.set("kind", &*kind.kind);
     if record.generation != kind.generation {
-        let fitted = match kind.is_custom() {
+        let fitted = match kind.manner.prunes {
             true => prune(object.value_mut(), &kind.schema, Mode::Ignore),
             false => decode(object.value_mut(), &kind.schema, Mode::Ignore),
         };

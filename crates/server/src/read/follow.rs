@@ -42,11 +42,7 @@ pub async fn feed<F: Fed>(fed: &F, store: &Arc<dyn Store>, world: &World) -> Inf
 ///
 /// # Errors
 /// When the store has stopped.
-pub async fn step<F: Fed>(
-    fed: &F,
-    store: &Arc<dyn Store>,
-    world: &World,
-) -> Result<(), ReadError> {
+pub async fn step<F: Fed>(fed: &F, store: &Arc<dyn Store>, world: &World) -> Result<(), ReadError> {
     let scope = Scope::prefix(fed.prefix());
     let end = match fed.start(world.now()) {
         Start::Whole => store.list(whole(scope)).await.map(|listed| {

@@ -72,7 +72,7 @@ pub async fn list(server: &Arc<Server>, request: &Request) -> Result<Answer, Sta
             items,
             next,
             remaining: (page.more && selection.is_everything()).then_some(page.remaining as u64),
-            headed_items: request.kind.is_custom(),
+            headed_items: request.kind.manner.headed_items,
             unreadable,
         }),
     ))
@@ -198,6 +198,8 @@ async fn start(server: &Server, request: &Request, limit: Option<usize>) -> Resu
             return Err(Status::bad_request(why));
         }
         let (at, after) = read_token(&request.kind, token)?;
+        // The page before may have come from a server that is ahead of this one.
+        server.reader.reach(Currency::Current).await?;
         return Ok(Page { at, after, ..Page::default() });
     }
     let mut page = Page { currency: currency(revision), ..Page::default() };

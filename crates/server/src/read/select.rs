@@ -18,24 +18,8 @@ pub struct Selection {
     /// From the names of this face to those that are stored.
     field_name: fn(&str) -> &str,
     /// The kind, when its selectable fields can change: records of another generation are looked into.
-    custom: Option<Arc<Kind>>,
+    redefined: Option<Arc<Kind>>,
 }
-
-/// The kinds that refuse an unknown field in words of their own.
-const FIELDS_OLD: &[(&str, &str)] = &[
-    ("", "Event"),
-    ("", "Namespace"),
-    ("", "Node"),
-    ("", "Pod"),
-    ("", "ReplicationController"),
-    ("", "Secret"),
-    ("", "Service"),
-    ("batch", "Job"),
-    ("certificates.k8s.io", "CertificateSigningRequest"),
-    ("certificates.k8s.io", "ClusterTrustBundle"),
-    ("certificates.k8s.io", "PodCertificateRequest"),
-    ("events.k8s.io", "Event"),
-];
 
 impl Selection {
     /// Reads and checks the selectors of a request.
@@ -48,8 +32,7 @@ impl Selection {
                 || request.kind.selectable.iter().any(|path| path == field)
         };
         if let Err(unknown) = fields.check(known) {
-            let old = FIELDS_OLD.contains(&(&*request.kind.group, &*request.kind.kind));
-            return Err(Status::bad_request(match old || request.kind.is_custom() {
+            return Err(Status::bad_request(match request.kind.converts_fields {
                 true => format!("field label not supported: {unknown}"),
                 false => format!(
                     "{unknown:?} is not a known field selector: only \"metadata.name\", \
@@ -66,7 +49,7 @@ impl Selection {
             fields,
             name,
             field_name: request.kind.hooks.field_name,
-            custom: request.kind.is_custom().then(|| request.kind.clone()),
+            redefined: request.kind.manner.redefined.then(|| request.kind.clone()),
         })
     }
 
@@ -88,7 +71,7 @@ impl Selection {
     /// One facet that every match has: an index finds them by it.
     pub fn facet(&self) -> Option<Facet> {
         // What was written under another schema may lack the facet.
-        let fields = self.fields.0.iter().filter(|_| self.custom.is_none());
+        let fields = self.fields.0.iter().filter(|_| self.redefined.is_none());
         let indexed = fields.filter(|f| !f.field.starts_with("metadata."));
         let field = indexed.filter(|f| !f.negated && !f.value.is_empty());
         let field = field.map(|f| ((self.field_name)(&f.field), &*f.value)).next();
@@ -101,7 +84,7 @@ impl Selection {
     }
 
     fn fields_match(&self, record: &Record) -> bool {
-        let older = self.custom.as_ref().filter(|kind| kind.generation != record.generation);
+        let older = self.redefined.as_ref().filter(|kind| kind.generation != record.generation);
         let Some(kind) = older.filter(|_| !self.fields.0.is_empty()) else {
             return self.fields.matches(|path| {
                 let name = format!("f:{}", (self.field_name)(path));

@@ -53,7 +53,10 @@ pub async fn watch(server: &Arc<Server>, request: &Request) -> Result<Answer, St
         Some(seconds) => Duration::from_secs(seconds as u64),
         None => SHORTEST + Duration::from_secs(server.world.below(SHORTEST.as_secs())),
     };
-    server.reader.reach(read::currency(given)).await?;
+    // A revision that is not seen here may be there all the same.
+    let unseen = revision > server.store.current();
+    let currency = if unseen { Currency::Current } else { read::currency(given) };
+    server.reader.reach(currency).await?;
     if revision > server.store.current() {
         return Ok(future(server, revision, timeout));
     }
@@ -137,7 +140,7 @@ fn wants_initial_events(request: &Request) -> Result<Option<bool>, Status> {
 
 /// Waits until a custom kind is no longer served as it was when the watch began.
 async fn superseded(kinds: &mut tokio::sync::watch::Receiver<Arc<Registry>>, kind: &Arc<Kind>) {
-    if !kind.is_custom() {
+    if !kind.manner.redefined {
         return std::future::pending().await;
     }
     let gone = |registry: &Arc<Registry>| {

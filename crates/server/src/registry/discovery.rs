@@ -45,7 +45,7 @@ pub fn answer(server: &Arc<Server>, accept: &str, parts: &[&str]) -> Result<Answ
 /// Status tells of them.
 pub fn nothing(server: &Server, group: &str) -> Result<Answer, Status> {
     let kinds = server.kinds.now();
-    match kinds.kinds().iter().any(|kind| kind.group == group && !kind.is_custom()) {
+    match kinds.kinds().iter().any(|kind| kind.group == group && kind.manner.lasting_group) {
         true => Err(Status::no_such_path()),
         false => Ok(crate::paths::nothing()),
     }
@@ -186,9 +186,8 @@ fn resources(
     }
     let mut list = Vec::new();
     for kind in kinds {
-        let verbs = verbs_in_order(kind);
         let mut entry = json!({"name": kind.plural, "singularName": kind.singular,
-            "namespaced": kind.namespaced(), "kind": kind.kind, "verbs": verbs});
+            "namespaced": kind.namespaced(), "kind": kind.kind, "verbs": verbs(kind.verbs)});
         add_names(&mut entry, kind);
         if kind.backend == skiff_api::kind::Backend::Stored {
             entry["storageVersionHash"] = storage_hash(registry, kind).into();
@@ -200,7 +199,7 @@ fn resources(
         subresources.sort_by(|a, b| a.name.cmp(&b.name));
         for sub in subresources {
             let mut entry = json!({"name": format!("{}/{}", kind.plural, sub.name), "singularName": "",
-                "namespaced": kind.namespaced(), "kind": kind.kind, "verbs": verbs_of(sub)});
+                "namespaced": kind.namespaced(), "kind": kind.kind, "verbs": verbs(sub.verbs)});
             if let Some((group, version, body)) = sub.body {
                 entry["kind"] = body.into();
                 if (group, version) != (&*kind.group, &*kind.version) {
@@ -215,31 +214,8 @@ fn resources(
     Ok(document("APIResourceList", body))
 }
 
-/// The verbs of custom resources stand in an order of their own.
-fn verbs_in_order(kind: &Kind) -> Vec<&'static str> {
-    if kind.is_custom() {
-        return vec![
-            "delete",
-            "deletecollection",
-            "get",
-            "list",
-            "patch",
-            "create",
-            "update",
-            "watch",
-        ];
-    }
-    verbs(kind.verbs)
-}
-
 fn verbs(verbs: &[Verb]) -> Vec<&'static str> {
-    let mut names: Vec<&str> = verbs.iter().map(|verb| verb.name()).collect();
-    names.sort_unstable();
-    names
-}
-
-fn verbs_of(sub: &Subresource) -> Vec<&'static str> {
-    verbs(sub.verbs)
+    verbs.iter().map(|verb| verb.name()).collect()
 }
 
 fn add_names(entry: &mut Value, kind: &Kind) {
@@ -257,11 +233,7 @@ fn storage_hash(registry: &Registry, kind: &Kind) -> String {
     // The face whose objects are stored as they are.
     let is_stored = |it: &&Arc<Kind>| it.storage == kind.storage && it.convert.is_none();
     let kind = registry.kinds().iter().find(is_stored).map_or(kind, |it| &**it);
-    let version = match (&*kind.group, &*kind.version) {
-        // Upstream writes definitions in their first version, and clients may know the tag.
-        ("apiextensions.k8s.io", _) if !kind.is_custom() => "v1beta1",
-        (_, version) => version,
-    };
+    let version = kind.hashed_version.unwrap_or(&kind.version);
     let text = format!("{}/{version}/{}", kind.group, kind.kind);
     let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
     base64::engine::general_purpose::STANDARD.encode(&digest.as_ref()[..8])
@@ -292,9 +264,8 @@ fn all(registry: &Registry, wanted: impl Fn(&str) -> bool) -> Answer {
 }
 
 fn aggregated(kind: &Kind) -> Value {
-    // Of built-in kinds, what is of the version itself does not repeat it.
     let gvk = |group: &str, version: &str, name: &str| {
-        let is_own = !kind.is_custom() && (group, version) == (&*kind.group, &*kind.version);
+        let is_own = !kind.manner.full_names && (group, version) == (&*kind.group, &*kind.version);
         let (group, version) = if is_own { ("", "") } else { (group, version) };
         json!({"group": group, "version": version, "kind": name})
     };
@@ -308,12 +279,12 @@ fn aggregated(kind: &Kind) -> Value {
                 Some((group, version, body)) => gvk(group, version, body),
                 None => own.clone(),
             };
-            json!({"subresource": sub.name, "responseKind": response, "verbs": verbs_of(sub)})
+            json!({"subresource": sub.name, "responseKind": response, "verbs": verbs(sub.verbs)})
         })
         .collect();
     let scope = if kind.namespaced() { "Namespaced" } else { "Cluster" };
     let mut entry = json!({"resource": kind.plural, "responseKind": own, "scope": scope,
-        "singularResource": kind.singular, "verbs": verbs_in_order(kind)});
+        "singularResource": kind.singular, "verbs": verbs(kind.verbs)});
     add_names(&mut entry, kind);
     if !subs.is_empty() {
         entry["subresources"] = subs.into();

@@ -34,7 +34,8 @@ pub async fn encode(server: &Server, request: &Request, answer: Answer) -> Resul
     if accept.view == View::Whole && accept.format == Format::Json {
         return Ok(answer);
     }
-    if accept.view == View::Table && request.kind.backend == Backend::Answered {
+    let answered = matches!(request.kind.backend, Backend::Answered(_));
+    if accept.view == View::Table && answered {
         return Err(Status::not_acceptable());
     }
     let shape = Shape::of(server, request)?;

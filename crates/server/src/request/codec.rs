@@ -55,7 +55,7 @@ impl Incoming {
             return whole(request, parsed).map(Incoming::Object);
         }
         let mut accepted = vec![JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_YAML];
-        if request.kind.is_custom() {
+        if !request.kind.manner.strategic_patch {
             accepted.retain(|sort| *sort != STRATEGIC_PATCH);
         }
         let sort = media_type(request, &accepted)?;
@@ -112,7 +112,7 @@ impl Incoming {
     ) -> Result<(), Status> {
         let kind = &request.kind;
         let entry = kind.subresource(&request.resource.subresource);
-        let acts = entry.filter(|entry| matches!(entry.does, Does::Act));
+        let acts = entry.filter(|entry| matches!(entry.does, Does::Act(_)));
         let (schema, version): (&Struct, _) = match acts.and_then(|entry| entry.body) {
             Some((group, version, _)) => (body_schema(request)?, format!("{group}/{version}")),
             None => (&kind.schema, kind.api_version()),
@@ -243,7 +243,7 @@ fn decode_as(
         // What is unknown is told with what is odd, so it is gathered first.
         Mode::Warn | Mode::Strict => Mode::Warn,
     };
-    let custom = request.kind.is_custom() && std::ptr::eq(schema, &*request.kind.schema);
+    let custom = request.kind.manner.prunes && std::ptr::eq(schema, &*request.kind.schema);
     let decoded = match custom {
         true => prune(value, schema, mode),
         false => decode(value, schema, mode),
@@ -379,7 +379,7 @@ fn patch(
         return refuse(wrong_type((&given.0, &given.1), (&wanted.0, &wanted.1)).0);
     }
     let mode = mode(request)?;
-    let decoded = match request.kind.is_custom() && std::ptr::eq(schema, &*request.kind.schema) {
+    let decoded = match request.kind.manner.prunes && std::ptr::eq(schema, &*request.kind.schema) {
         true => prune(&mut value, schema, mode),
         false => decode(&mut value, schema, mode),
     };
@@ -519,7 +519,7 @@ fn media_type(request: &Request, accepted: &[&'static str]) -> Result<&'static s
     let given = if given.is_empty() && request.verb != Verb::Patch { JSON } else { given };
     let found = accepted.iter().find(|sort| **sort == given).copied();
     found.ok_or_else(|| match request.verb {
-        Verb::Patch if !request.kind.is_custom() => Status::unsupported_patch(),
+        Verb::Patch if request.kind.manner.strategic_patch => Status::unsupported_patch(),
         _ => Status::unsupported_media(&accepted.join(", ")),
     })
 }

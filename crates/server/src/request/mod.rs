@@ -4,7 +4,7 @@ pub(crate) mod codec;
 pub mod url;
 
 use crate::render::accept::Accept;
-use crate::request::url::{Query, Resource};
+use crate::request::url::{Query, RequestInfo};
 use http::header::{HeaderMap, HeaderValue, WARNING};
 use skiff_api::Status;
 use skiff_api::errors::{Errors, Path};
@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex};
 pub struct Request {
     pub user: User,
     pub verb: Verb,
-    pub resource: Resource,
+    pub resource: RequestInfo,
     pub kind: Arc<Kind>,
     pub registry: Arc<Registry>,
     pub query: Query,

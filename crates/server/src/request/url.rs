@@ -13,14 +13,14 @@ use std::borrow::Cow;
 /// What a path and a method ask for.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Target {
-    Resource(Resource),
+    Resource(RequestInfo),
     /// Discovery, health, version, metrics, OpenAPI: a path without a resource.
     Path(String),
 }
 
 /// A request for a resource, in names.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Resource {
+pub struct RequestInfo {
     pub group: String,
     pub version: String,
     pub namespace: String,
@@ -31,6 +31,17 @@ pub struct Resource {
     pub rest: String,
     /// The old `/watch/` form of a path.
     pub watch: bool,
+}
+
+/// The one name that the grammar knows: what follows it is the namespace of the rest or, without a rest, an object whose
+/// namespace is itself.
+const NAMESPACES: &str = "namespaces";
+
+impl RequestInfo {
+    /// Whether the path asks for something in a namespace, and not for the namespace.
+    pub fn lies_in_a_namespace(&self) -> bool {
+        !self.namespace.is_empty() && self.plural != NAMESPACES
+    }
 }
 
 /// Splits a path. Percent-encoding is undone first, so that an encoded slash splits as a plain one does.
@@ -52,24 +63,28 @@ pub fn parse(path: &str) -> Target {
         Some((&"watch", rest)) => (true, rest),
         _ => (false, &rest[..]),
     };
-    let mut it =
-        Resource { group: group.into(), version: version.into(), watch, ..Resource::default() };
+    let mut it = RequestInfo {
+        group: group.into(),
+        version: version.into(),
+        watch,
+        ..RequestInfo::default()
+    };
     let tail = match rest[..] {
         // `/namespaces/NS/finalize` and `/status` are entries of the namespace itself.
-        ["namespaces", namespace, sub @ ("finalize" | "status"), ..] => {
-            it.plural = "namespaces".into();
+        [NAMESPACES, namespace, sub @ ("finalize" | "status"), ..] => {
+            it.plural = NAMESPACES.into();
             it.namespace = namespace.into();
             it.name = namespace.into();
             it.subresource = sub.into();
             return Target::Resource(it);
         }
-        ["namespaces", namespace, plural, ref tail @ ..] if !plural.is_empty() => {
+        [NAMESPACES, namespace, plural, ref tail @ ..] if !plural.is_empty() => {
             it.namespace = namespace.into();
             it.plural = plural.into();
             tail.to_vec()
         }
-        ["namespaces", namespace, ..] => {
-            it.plural = "namespaces".into();
+        [NAMESPACES, namespace, ..] => {
+            it.plural = NAMESPACES.into();
             it.namespace = namespace.into();
             vec![namespace]
         }
@@ -90,7 +105,7 @@ pub fn parse(path: &str) -> Target {
 }
 
 /// The verb of a method on this resource, as RBAC names it; `None` for methods that no resource has.
-pub fn verb(method: &http::Method, resource: &Resource, watching: bool) -> Option<Verb> {
+pub fn verb(method: &http::Method, resource: &RequestInfo, watching: bool) -> Option<Verb> {
     let named = !resource.name.is_empty();
     Some(match method.as_str() {
         "GET" if resource.watch || (watching && resource.subresource.is_empty()) => Verb::Watch,

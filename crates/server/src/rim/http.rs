@@ -65,7 +65,7 @@ type Sent = UnsyncBoxBody<Pieces, io::Error>;
 
 /// What the rim needs: who answers, what is limited, and how a client certificate becomes a user.
 #[derive(Clone)]
-pub struct Rim {
+pub struct HttpServer {
     pub world: World,
     pub serve: Arc<dyn Serve>,
     pub limits: Limits,
@@ -73,7 +73,12 @@ pub struct Rim {
 }
 
 /// Accepts connections until the task group is stopped.
-pub async fn run(rim: Rim, tls: Arc<rustls::ServerConfig>, listener: TcpListener, tasks: Tasks) {
+pub async fn run(
+    rim: HttpServer,
+    tls: Arc<rustls::ServerConfig>,
+    listener: TcpListener,
+    tasks: Tasks,
+) {
     let places = rim.limits.connections();
     let acceptor = TlsAcceptor::from(tls);
     loop {
@@ -114,7 +119,7 @@ fn set_options(stream: &TcpStream) -> io::Result<()> {
 
 /// TLS, and who the other side is.
 async fn handshake(
-    rim: &Rim,
+    rim: &HttpServer,
     acceptor: TlsAcceptor,
     stream: TcpStream,
     address: SocketAddr,
@@ -140,7 +145,7 @@ async fn handshake(
 }
 
 /// Serves requests until the peer leaves, or asks nothing for too long.
-async fn connection<S>(rim: Rim, stream: S, peer: Peer, usage: Arc<Usage>)
+async fn connection<S>(rim: HttpServer, stream: S, peer: Peer, usage: Arc<Usage>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -178,7 +183,7 @@ where
 }
 
 async fn exchange(
-    rim: &Rim,
+    rim: &HttpServer,
     peer: Peer,
     mut request: Request<Incoming>,
     used: Use,
@@ -225,7 +230,7 @@ fn take(body: &Coming) -> Option<Incoming> {
 }
 
 /// The whole body, within limits of size, room and time.
-async fn read(rim: Rim, body: Coming) -> Result<Payload, Box<Answer>> {
+async fn read(rim: HttpServer, body: Coming) -> Result<Payload, Box<Answer>> {
     let Some(mut body) = take(&body) else { return Ok(Payload::None) };
     let mut room = rim.limits.room();
     let refusal = match rim.world.within(BODY, gather(&rim, &mut body, &mut room)).await {
@@ -256,7 +261,7 @@ impl AsRef<[u8]> for Held {
     }
 }
 
-async fn gather(rim: &Rim, body: &mut Incoming, room: &mut Room) -> Result<Vec<u8>, Status> {
+async fn gather(rim: &HttpServer, body: &mut Incoming, room: &mut Room) -> Result<Vec<u8>, Status> {
     let announced = body.size_hint().exact().and_then(|size| usize::try_from(size).ok());
     // What is not written to costs nothing yet.
     let mut bytes = Vec::with_capacity(announced.unwrap_or(0).min(BODY_MOST));

@@ -3,9 +3,8 @@
 //! Bodies share a number of bytes. Connections beyond theirs wait in the kernel's backlog, and those of guests (peers
 //! who have not said who they are) have fewer places. What was turned away is counted here, whatever the limit.
 
-use crate::request::url::Resource;
 use skiff_api::Status;
-use skiff_api::kind::Verb;
+use skiff_api::kind::{Subresource, Verb};
 use skiff_base::World;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -14,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
-/// Requests at once, by [`Sort`]: reads as upstream's `--max-requests-inflight`; writes (upstream's
+/// Requests at once, by [`RequestKind`]: reads as upstream's `--max-requests-inflight`; writes (upstream's
 /// `--max-mutating-requests-inflight` is 200, group commit likes company); long-running ones for a thousand nodes
 /// or watchers, with room.
 pub const REQUESTS_MOST: [usize; 3] = [400, 400, 20_000];
@@ -35,17 +34,27 @@ const BODY_WAIT: Duration = Duration::from_secs(5);
 const FUTURE_MOST: usize = REQUESTS_MOST[0] / 4;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sort {
-    Short,
-    Write,
-    Long,
+pub enum RequestKind {
+    ReadOnly,
+    Mutating,
+    LongRunning,
 }
 
-impl Sort {
+impl RequestKind {
     pub const NAMES: [&str; 3] = ["readOnly", "mutating", "longRunning"];
+
+    /// That of a verb on an object, or on an entry below it.
+    pub fn of(verb: Verb, entry: Option<&Subresource>) -> RequestKind {
+        match verb {
+            Verb::Watch => RequestKind::LongRunning,
+            _ if entry.is_some_and(Subresource::connects) => RequestKind::LongRunning,
+            Verb::Get | Verb::List => RequestKind::ReadOnly,
+            _ => RequestKind::Mutating,
+        }
+    }
 }
 
-/// What was turned away, and by which limit; the first three are those of [`Sort`].
+/// What was turned away, and by which limit; the first three are those of [`RequestKind`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
     BodySize = 3,
@@ -61,9 +70,9 @@ pub enum Refused {
 
 impl Refused {
     pub const NAMES: [&str; 9] = [
-        Sort::NAMES[0],
-        Sort::NAMES[1],
-        Sort::NAMES[2],
+        RequestKind::NAMES[0],
+        RequestKind::NAMES[1],
+        RequestKind::NAMES[2],
         "bodySize",
         "bodyTime",
         "handshakeTime",
@@ -71,21 +80,6 @@ impl Refused {
         "bodyRoom",
         "guest",
     ];
-}
-
-/// Which limit a request counts against.
-pub fn sort_of(verb: Verb, resource: &Resource) -> Sort {
-    match verb {
-        Verb::Watch => Sort::Long,
-        _ if is_connect(&resource.subresource) => Sort::Long,
-        Verb::Get | Verb::List => Sort::Short,
-        _ => Sort::Write,
-    }
-}
-
-/// The entries below objects that lead to a node.
-pub fn is_connect(subresource: &str) -> bool {
-    matches!(subresource, "exec" | "attach" | "log" | "portforward" | "proxy")
 }
 
 /// The counters; their values are metrics.
@@ -122,7 +116,7 @@ impl Default for Limits {
 
 /// A place that a request holds while it runs; a long-running one until the last of its answer is written.
 #[derive(Debug)]
-pub struct Place(Arc<Counters>, Sort);
+pub struct Place(Arc<Counters>, RequestKind);
 
 impl Drop for Place {
     fn drop(&mut self) {
@@ -189,11 +183,11 @@ const TOO_MANY: &str =
     "the server has received too many requests and has asked us to try again later";
 
 impl Limits {
-    pub fn enter(&self, sort: Sort) -> Result<Place, Status> {
-        let place = Place(self.0.clone(), sort);
-        let running = self.0.running[sort as usize].fetch_add(1, Ordering::Relaxed);
-        if running >= REQUESTS_MOST[sort as usize] {
-            self.0.refused[sort as usize].fetch_add(1, Ordering::Relaxed);
+    pub fn enter(&self, kind: RequestKind) -> Result<Place, Status> {
+        let place = Place(self.0.clone(), kind);
+        let running = self.0.running[kind as usize].fetch_add(1, Ordering::Relaxed);
+        if running >= REQUESTS_MOST[kind as usize] {
+            self.0.refused[kind as usize].fetch_add(1, Ordering::Relaxed);
             return Err(Status::too_many_requests(TOO_MANY, 1));
         }
         Ok(place)
@@ -335,7 +329,7 @@ mod tests {
         let limits = Limits::default();
         let held: Vec<_> = (0..FUTURE_MOST).map(|_| limits.future().expect("a place")).collect();
         assert!(limits.future().is_err());
-        assert!(held.len() <= REQUESTS_MOST[Sort::Short as usize] / 2);
+        assert!(held.len() <= REQUESTS_MOST[RequestKind::ReadOnly as usize] / 2);
         drop(held);
         assert!(limits.future().is_ok());
     }

@@ -3,9 +3,8 @@
 //! Only what a served kind or a fixed path answers has labels: names that clients make up add none. What is refused
 //! before that (401, 403, 429) is not counted here either, as upstream has it.
 
-use crate::request::url::{Query, Resource};
-use crate::rim::limit;
-use skiff_api::kind::{Kind, Name, Verb};
+use crate::request::url::{Query, RequestInfo};
+use skiff_api::kind::{Kind, Name, Subresource, Verb};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -31,13 +30,13 @@ impl Labels {
     pub fn of(
         verb: Verb,
         content_type: &str,
-        resource: &Resource,
+        resource: &RequestInfo,
         kind: &Kind,
         query: &Query,
     ) -> Option<Labels> {
-        let subresource = match &*resource.subresource {
-            "" => Name::default(),
-            given => kind.subresource(given)?.name.clone(),
+        let entry = match &*resource.subresource {
+            "" => None,
+            given => Some(kind.subresource(given)?),
         };
         let scope = match (&*resource.name, &*resource.namespace) {
             ("", "") if verb != Verb::Create => "cluster",
@@ -51,7 +50,7 @@ impl Labels {
             _ => "invalid",
         };
         let verb = match verb {
-            _ if limit::is_connect(&subresource) => "CONNECT",
+            _ if entry.is_some_and(Subresource::connects) => "CONNECT",
             Verb::Get => "GET",
             Verb::List => "LIST",
             Verb::Watch => "WATCH",
@@ -67,7 +66,7 @@ impl Labels {
             kind.group.clone(),
             kind.plural.clone(),
             scope.into(),
-            subresource,
+            entry.map_or_else(Name::default, |entry| entry.name.clone()),
             verb.into(),
             kind.version.clone(),
         ]))

@@ -31,10 +31,7 @@ const FOREGROUND: &str = "foregroundDeletion";
 
 /// Whether nothing holds a deleted object any more: no finalizer, no grace.
 pub fn finished(kind: &Kind, object: &Object) -> bool {
-    let held = object.finalizers().next().is_some()
-        || (kind.plural == "namespaces"
-            && kind.group.is_empty()
-            && !object.list("spec.finalizers").is_empty());
+    let held = object.finalizers().next().is_some() || (kind.hooks.held)(object);
     object.deleting()
         && !held
         && object.int("metadata.deletionGracePeriodSeconds").unwrap_or(0) == 0
@@ -166,7 +163,7 @@ pub async fn delete_collection(server: &Arc<Server>, request: &Request) -> Resul
             items: Box::new(items),
             next: String::new(),
             remaining: None,
-            headed_items: request.kind.is_custom(),
+            headed_items: request.kind.manner.headed_items,
             unreadable,
         }),
     ))
@@ -206,7 +203,7 @@ async fn delete_one(
         let mut new = old.clone();
         plan(server, kind, &mut new, options);
         let fate = match finished(kind, &new) {
-            true if !kind.graceful && !old.deleting() => Fate::Goes,
+            true if kind.hooks.grace_s.is_none() && !old.deleting() => Fate::Goes,
             true => Fate::Ends,
             false => Fate::Stays,
         };
@@ -292,7 +289,7 @@ fn plan(server: &Server, kind: &Kind, object: &mut Object, options: &Options) {
         true => drop(object.remove("metadata.finalizers")),
         false => object.set("metadata.finalizers", finalizers),
     }
-    let grace_s = grace(kind, object, options);
+    let grace_s = kind.hooks.grace_s.map_or(0, |grace_s| grace_s(object, options.grace_s));
     let now = server.world.now();
     if object.deleting() {
         let before = object.int("metadata.deletionGracePeriodSeconds").unwrap_or(0);
@@ -312,10 +309,6 @@ fn plan(server: &Server, kind: &Kind, object: &mut Object, options: &Options) {
         object.set("metadata.generation", generation + 1);
     }
     (kind.hooks.deleting)(object);
-    if kind.plural == "namespaces" && kind.group.is_empty() {
-        object.remove("metadata.deletionGracePeriodSeconds");
-        object.set("status.phase", "Terminating");
-    }
 }
 
 fn seconds(span_s: i64) -> Duration {
@@ -325,22 +318,6 @@ fn seconds(span_s: i64) -> Duration {
 /// A grace may be longer than time can be told, and ends with it.
 fn later(from: Time, span_s: i64) -> Time {
     from.checked_add(seconds(span_s)).unwrap_or(Time::MAX)
-}
-
-/// How long a pod has to end: what was asked for, else what it says; nothing when nothing of it runs.
-fn grace(kind: &Kind, object: &Object, options: &Options) -> i64 {
-    if !kind.graceful {
-        return 0;
-    }
-    let ended = matches!(object.text("status.phase"), "Failed" | "Succeeded");
-    if object.text("spec.nodeName").is_empty() || ended {
-        return 0;
-    }
-    match options.grace_s.or(object.int("spec.terminationGracePeriodSeconds")) {
-        Some(negative) if negative < 0 => 1,
-        Some(seconds) => seconds,
-        None => 30,
-    }
 }
 
 fn check_preconditions(about: About, old: &Object, options: &Options) -> Result<(), Status> {

@@ -244,12 +244,11 @@ fn keep_other_parts(request: &Request, new: &mut Object, old: Option<&Object>) {
     match (entry.map(|e| &e.does), old) {
         (Some(Does::Part { part, keeps }), Some(old)) => {
             let mut kept = old.clone();
-            let mut take = |path| match new.remove(path) {
+            let take = |path: &&str| match new.remove(path) {
                 Some(value) if !value.is_null() => kept.set(path, value),
                 _ => drop(kept.remove(path)),
             };
-            take(if kind.is_custom() { "metadata.managedFields" } else { "metadata" });
-            part.iter().for_each(|path| take(path));
+            part.iter().for_each(take);
             for path in *keeps {
                 kept.copy_from(old, path);
             }
@@ -285,9 +284,12 @@ fn validate(request: &Request, new: &Object, old: Option<&Object>) -> Result<(),
         Some(old) => meta::validate_update(new, old, &mut errors),
     }
     codec::validate(kind, &request.resource.subresource, new, old, &mut errors);
-    match (&*request.resource.subresource, old) {
-        ("" | "scale", _) | (_, None) => (kind.hooks.validate)(new, old, &mut errors),
-        (part, Some(old)) => (kind.hooks.validate_part)(part, new, old, &mut errors),
+    let entry = kind.subresource(&request.resource.subresource);
+    match (entry.map(|entry| (&entry.does, &entry.name)), old) {
+        (Some((Does::Part { .. }, part)), Some(old)) => {
+            (kind.hooks.validate_part)(part, new, old, &mut errors);
+        }
+        _ => (kind.hooks.validate)(new, old, &mut errors),
     }
     if errors.is_empty() {
         return Ok(());

@@ -8,8 +8,17 @@ mod validate;
 mod version;
 
 use serde_json::{Value, json};
-use skiff_api::kind::{Cell, Column, Hooks, Kind, Scope, column, name_column, status, wide};
+use skiff_api::kind::{Cell, Column, Hooks, Kind, column, name_column, status, wide};
 use skiff_api::object::Object;
+use skiff_api::view::Resource;
+
+pub const RESOURCE: Resource = Resource::of(
+    "apiextensions.k8s.io",
+    "v1",
+    "customresourcedefinitions",
+    "CustomResourceDefinition",
+)
+.cluster();
 
 /// Holds a definition until its objects are gone.
 pub const FINALIZER: &str = "customresourcecleanup.apiextensions.k8s.io";
@@ -18,9 +27,10 @@ pub fn kind() -> Kind {
     Kind {
         short: vec!["crd".into(), "crds".into()],
         categories: vec!["api-extensions".into()],
-        scope: Scope::Cluster,
         subresources: vec![status()],
         conditional: true,
+        // Upstream writes definitions in their first version, and clients may know the hash.
+        hashed_version: Some("v1beta1"),
         columns: columns(),
         hooks: Hooks {
             default,
@@ -32,12 +42,7 @@ pub fn kind() -> Kind {
             deleting,
             ..Hooks::NONE
         },
-        ..Kind::new(
-            "apiextensions.k8s.io/v1",
-            "CustomResourceDefinition",
-            "customresourcedefinitions",
-            "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition",
-        )
+        ..Kind::new(RESOURCE)
     }
 }
 

@@ -4,10 +4,10 @@ use super::condition;
 use serde_json::Value;
 use skiff_api::jsonpath::JsonPath;
 use skiff_api::kind::{
-    Backend, Cell, Column, Custom, Does, Hooks, Kind, NameRule, ScalePaths, Scope, Subresource,
-    Verb, name_column, status,
+    Cell, Column, Custom, Does, Hooks, Kind, Manner, ScalePaths, Scope, Subresource, Verb,
+    name_column, status,
 };
-use skiff_api::object::{Object, at};
+use skiff_api::object::{Object, at, text};
 use skiff_api::schema::crd::{from_crd, without_schema};
 use skiff_api::schema::{Node, Ref, Shape, Struct};
 use std::sync::Arc;
@@ -31,10 +31,6 @@ pub fn kinds(crd: &Object) -> Result<Vec<Arc<Kind>>, String> {
     Ok(faces)
 }
 
-fn text<'a>(value: &'a Value, path: &str) -> &'a str {
-    at(value, path).and_then(Value::as_str).unwrap_or("")
-}
-
 fn face(crd: &Object, version: &Value, index: usize) -> Result<Kind, String> {
     let names = crd.at("status.acceptedNames").cloned().unwrap_or(Value::Null);
     let owned = |field: &str| text(&names, field).to_owned().into();
@@ -53,43 +49,31 @@ fn face(crd: &Object, version: &Value, index: usize) -> Result<Kind, String> {
     };
     let has_status = at(version, "subresources.status").is_some();
     let generation = crd.int("metadata.generation").unwrap_or(1) as u32;
+    let group = crd.text("spec.group").to_owned().into();
+    let (kind, plural, root) = (owned("kind"), owned("plural"), root(&node));
     Ok(Kind {
-        group: crd.text("spec.group").to_owned().into(),
-        version: name.to_owned().into(),
-        kind: owned("kind"),
         list_kind: owned("listKind"),
-        plural: owned("plural"),
         singular: owned("singular"),
         short: list("shortNames"),
         categories: list("categories"),
         scope: if crd.text("spec.scope") == "Cluster" { Scope::Cluster } else { Scope::Namespaced },
-        schema: root(&node),
-        backend: Backend::Stored,
-        verbs: Verb::ALL,
+        verbs: Verb::ALL_DEFINED,
         subresources: subresources(version),
         columns: columns(version)?,
-        name_rule: NameRule::Subdomain,
         selectable: selectable(version),
-        storage: format!("{}.{}", text(&names, "plural"), crd.text("spec.group")).into(),
-        convert: None,
+        converts_fields: true,
         hooks: Hooks {
             warn,
             generation: Some(if has_status { changed_but_status } else { changed }),
             ..Hooks::NONE
         },
-        custom: Some(Arc::new(Custom {
-            node,
-            schema,
-            deprecation: deprecation(crd, version),
-            terminating: condition(crd, "Terminating"),
-        })),
-        graceful: false,
-        shows_deleted: false,
+        manner: Manner::DEFINED,
+        deprecation: deprecation(crd, version),
         conditional: true,
-        creates_on_update: false,
-        status_on_create: false,
         // What one face wrote, another reads under its own schema.
         generation: generation.wrapping_mul(FACES_MOST as u32).wrapping_add(index as u32),
+        custom: Some(Arc::new(Custom { node, schema, terminating: condition(crd, "Terminating") })),
+        ..Kind::named(group, name.to_owned().into(), kind, plural, root)
     })
 }
 
@@ -110,7 +94,10 @@ fn root(node: &Node) -> Ref<Struct> {
 fn subresources(version: &Value) -> Vec<Subresource> {
     let mut entries = Vec::new();
     if at(version, "subresources.status").is_some() {
-        entries.push(status());
+        // Of the metadata it takes only who owns what, unlike a built-in kind's.
+        let part: &[&str] = &["metadata.managedFields", "status"];
+        let does = Does::Part { part, keeps: &[] };
+        entries.push(Subresource { does, ..status() });
     }
     if let Some(scale) = at(version, "subresources.scale") {
         let path = |field: &str| text(scale, field).trim_start_matches('.').to_owned();
@@ -257,7 +244,7 @@ mod tests {
         assert_eq!(names, ["x.com/v1", "x.com/v1beta1"]);
         assert_eq!((&*kinds[0].storage, &*kinds[0].plural), ("foos.x.com", "foos"));
         assert_ne!(kinds[0].generation, kinds[1].generation);
-        let told = kinds[1].custom.as_ref().and_then(|custom| custom.deprecation.clone());
+        let told = kinds[1].deprecation.clone();
         assert_eq!(told.as_deref(), Some("x.com/v1beta1 Foo is deprecated; use x.com/v1 Foo"));
     }
 

@@ -2,7 +2,8 @@
 
 use super::{condition, names as definition_names, version};
 use serde_json::Value;
-use skiff_api::errors::{Errors, Path, Sort};
+use skiff_api::check;
+use skiff_api::errors::{ErrorType, Errors, Path};
 use skiff_api::names;
 use skiff_api::object::{Object, at};
 
@@ -51,11 +52,8 @@ fn validate_spec(new: &Object, errors: &mut Errors) {
     } else if !group.contains('.') {
         errors.invalid(&path, group, "should be a domain with at least one dot");
     }
-    match new.text("spec.scope") {
-        "" => errors.required(&spec.child("scope"), ""),
-        "Cluster" | "Namespaced" => {}
-        other => errors.not_supported(&spec.child("scope"), other, &["Cluster", "Namespaced"]),
-    }
+    let scope = new.text("spec.scope");
+    check::one_of(&spec.child("scope"), scope, &["Cluster", "Namespaced"], errors);
     let (path, versions) = (spec.child("versions"), new.list("spec.versions"));
     for (index, it) in versions.iter().enumerate() {
         if at(it, "schema.openAPIV3Schema").is_none() {
@@ -68,11 +66,15 @@ fn validate_spec(new: &Object, errors: &mut Errors) {
     let twice =
         |index: usize| versions[..index].iter().any(|it| name(it) == name(&versions[index]));
     if (0..versions.len()).any(twice) {
-        errors.push(Sort::Invalid, &path, format!("{}: must contain unique version names", all()));
+        errors.push(
+            ErrorType::Invalid,
+            &path,
+            format!("{}: must contain unique version names", all()),
+        );
     }
     if versions.iter().filter(|it| it["storage"] == true).count() != 1 {
         let why = "must have exactly one version marked as storage version";
-        errors.push(Sort::Invalid, &path, format!("{}: {why}", all()));
+        errors.push(ErrorType::Invalid, &path, format!("{}: {why}", all()));
     }
     let first = versions.first().map_or_else(String::new, name);
     let wrong = names::label1035(&first);
@@ -80,13 +82,11 @@ fn validate_spec(new: &Object, errors: &mut Errors) {
         // Upstream looks at the first version a second time, under the name of a field that is no more.
         errors.invalid(&spec.child("version"), first, &wrong.join(","));
     }
-    let path = spec.child("names");
+    let (path, names) = (spec.child("names"), new.at("spec.names").unwrap_or(&Value::Null));
     for field in ["plural", "singular", "kind", "listKind"] {
-        if new.text(&format!("spec.names.{field}")).is_empty() {
-            errors.required(&path.child(field), "");
-        }
+        check::required(names, field, &path, errors);
     }
-    definition_names::validate(&path, new.at("spec.names").unwrap_or(&Value::Null), errors);
+    definition_names::validate(&path, names, errors);
     validate_conversion(new, errors);
 }
 
@@ -128,11 +128,7 @@ fn validate_immutable(new: &Object, old: &Object, errors: &mut Errors) {
     if condition(old, "Established") {
         fixed.splice(0..0, ["spec.scope", "spec.names.kind"]);
     }
-    for path in fixed {
-        if new.text(path) != old.text(path) {
-            errors.invalid(&Path::new(path), new.text(path), "field is immutable");
-        }
-    }
+    fixed.into_iter().for_each(|path| check::immutable(path, new, old, errors));
 }
 
 fn validate_stored(new: &Object, errors: &mut Errors) {

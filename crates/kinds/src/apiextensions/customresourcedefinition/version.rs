@@ -1,10 +1,12 @@
 //! The rules of one version of a custom resource.
 
 use serde_json::Value;
+use skiff_api::check;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::names;
 use skiff_api::object::{Object, at};
 use skiff_api::schema::crd::from_crd;
+use std::collections::HashSet;
 
 const TYPES: [&str; 5] = ["boolean", "date", "integer", "number", "string"];
 const FORMATS: [&str; 8] =
@@ -211,7 +213,7 @@ fn validate_selectable(path: &Path, version: &Value, errors: &mut Errors) {
         let why = "may only be set when `version.schema.openAPIV3Schema` is not included";
         return errors.invalid(path, "", why);
     };
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen = HashSet::new();
     for (index, field) in fields.iter().enumerate() {
         let item = path.index(index);
         let item = item.child("jsonPath");
@@ -235,15 +237,9 @@ fn validate_selectable(path: &Path, version: &Value, errors: &mut Errors) {
                        with formats are allowed.";
             errors.invalid(&item, given, why);
         }
-        if seen.contains(&given) {
-            errors.duplicate(&item, given);
-        } else {
-            seen.push(given);
-        }
+        check::unique(&item, given, &mut seen, errors);
     }
-    if seen.len() > SELECTABLE_MOST {
-        errors.too_many(path, seen.len(), SELECTABLE_MOST);
-    }
+    check::at_most(path, seen.len(), SELECTABLE_MOST, errors);
 }
 
 /// The type of the field at a dotted path.

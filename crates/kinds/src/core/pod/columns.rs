@@ -1,7 +1,7 @@
 //! The columns of `kubectl get pods`: how far a pod is, in the few words that users know.
 
 use serde_json::Value;
-use skiff_api::object::{Object, at};
+use skiff_api::object::{Object, at, flag, text};
 use skiff_api::table::Shown;
 
 pub fn ready(pod: &Object) -> Value {
@@ -40,16 +40,8 @@ pub fn text_or_none(text: &str) -> Value {
     if text.is_empty() { "<none>".into() } else { text.into() }
 }
 
-fn text<'a>(value: &'a Value, path: &str) -> &'a str {
-    at(value, path).and_then(Value::as_str).unwrap_or("")
-}
-
 fn int(value: &Value, path: &str) -> i64 {
     at(value, path).and_then(Value::as_i64).unwrap_or(0)
-}
-
-fn flag(value: &Value, path: &str) -> bool {
-    at(value, path) == Some(&Value::Bool(true))
 }
 
 /// The status of the first condition of a type.

@@ -12,10 +12,13 @@ pub mod validate;
 pub mod warn;
 
 use skiff_api::kind::{
-    Cell, Does, Hooks, Kind, Subresource, Verb, act, age_column, column, connect, name_column,
-    status, wide,
+    Act, Cell, Connect, Does, Hooks, Kind, Proxied, Subresource, Verb, act, age_column, column,
+    connect, name_column, status, wide,
 };
 use skiff_api::object::Object;
+use skiff_api::view::Resource;
+
+pub const RESOURCE: Resource = Resource::core("pods", "Pod");
 
 /// The lists of containers in a pod's spec, in the order in which upstream visits them.
 pub const CONTAINER_LISTS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
@@ -31,12 +34,12 @@ const SELECTABLE: &[&str] = &[
     "status.nominatedNodeName",
 ];
 const STREAM: &[Verb] = &[Verb::Create, Verb::Get];
-const PROXY: &[Verb] = &[Verb::Create, Verb::Delete, Verb::Get, Verb::Patch, Verb::Update];
 
 pub fn kind() -> Kind {
     Kind {
         short: vec!["po".into()],
         categories: vec!["all".into()],
+        converts_fields: true,
         selectable: SELECTABLE.iter().map(|path| (*path).into()).collect(),
         subresources: subresources(),
         columns: vec![
@@ -62,11 +65,11 @@ pub fn kind() -> Kind {
             validate_part: validate::part,
             warn: warn::pod,
             generation: Some(Hooks::spec_changed),
+            grace_s: Some(grace_s),
             ..Hooks::NONE
         },
-        graceful: true,
         shows_deleted: true,
-        ..Kind::new("v1", "Pod", "pods", "io.k8s.api.core.v1.Pod")
+        ..Kind::new(RESOURCE)
     }
 }
 
@@ -77,19 +80,32 @@ fn subresources() -> Vec<Subresource> {
         verbs: Verb::PART,
         body: None,
     };
-    let resize: &[&str] = &["spec.containers", "spec.initContainers", "spec.resources"];
+    let resize: &[&str] = &["metadata", "spec.containers", "spec.initContainers", "spec.resources"];
     vec![
-        connect("attach", STREAM, "PodAttachOptions"),
-        act("binding", ("", "v1", "Binding")),
-        part("ephemeralcontainers", &["spec.ephemeralContainers"]),
-        act("eviction", ("policy", "v1", "Eviction")),
-        connect("exec", STREAM, "PodExecOptions"),
-        connect("log", &[Verb::Get], "Pod"),
-        connect("portforward", STREAM, "PodPortForwardOptions"),
-        connect("proxy", PROXY, "PodProxyOptions"),
+        connect("attach", Connect::Remote, STREAM, "PodAttachOptions"),
+        act("binding", Act::Bind, ("", "v1", "Binding")),
+        part("ephemeralcontainers", &["metadata", "spec.ephemeralContainers"]),
+        act("eviction", Act::Evict, ("policy", "v1", "Eviction")),
+        connect("exec", Connect::Remote, STREAM, "PodExecOptions"),
+        connect("log", Connect::Log, &[Verb::Get], "Pod"),
+        connect("portforward", Connect::PortForward, STREAM, "PodPortForwardOptions"),
+        connect("proxy", Connect::Proxy(Proxied::Pod), Verb::PROXY, "PodProxyOptions"),
         part("resize", resize),
         status(),
     ]
+}
+
+/// How long a pod has to end: what was asked for, else what it says; nothing when nothing of it runs.
+fn grace_s(pod: &Object, asked_s: Option<i64>) -> i64 {
+    let ended = matches!(pod.text("status.phase"), "Failed" | "Succeeded");
+    if pod.text("spec.nodeName").is_empty() || ended {
+        return 0;
+    }
+    match asked_s.or(pod.int("spec.terminationGracePeriodSeconds")) {
+        Some(negative) if negative < 0 => 1,
+        Some(seconds) => seconds,
+        None => 30,
+    }
 }
 
 /// What field selectors read: a flag that is not set reads `false`, and the address is the first.

@@ -2,8 +2,9 @@
 //!
 //! Pods are judged when they are made; templates of workloads whenever they change. Nothing is refused here.
 
-use super::validate::{visit, words::*};
+use super::validate::visit;
 use serde_json::Value;
+use skiff_api::check::*;
 use skiff_api::errors::Path;
 use skiff_api::object::{Object, at};
 use skiff_api::quantity::Quantity;

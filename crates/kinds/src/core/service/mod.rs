@@ -14,10 +14,13 @@ pub use validate::cluster_ips as validate_cluster_ips;
 use serde_json::{Value, json};
 use skiff_api::errors::Errors;
 use skiff_api::kind::{
-    Cell, Hooks, Kind, NameRule, Subresource, Verb, age_column, column, connect, name_column,
+    Cell, Connect, Hooks, Kind, NameRule, Proxied, Verb, age_column, column, connect, name_column,
     status, wide,
 };
 use skiff_api::object::{Object, at};
+use skiff_api::view::Resource;
+
+pub const RESOURCE: Resource = Resource::core("services", "Service");
 
 /// How long ClientIP affinity lasts by default: three hours.
 const AFFINITY_S: i64 = 10_800;
@@ -27,8 +30,12 @@ pub fn kind() -> Kind {
         short: vec!["svc".into()],
         categories: vec!["all".into()],
         name_rule: NameRule::Label,
+        converts_fields: true,
         selectable: vec!["spec.clusterIP".into(), "spec.type".into()],
-        subresources: vec![proxy(), status()],
+        subresources: vec![
+            connect("proxy", Connect::Proxy(Proxied::Service), Verb::PROXY, "ServiceProxyOptions"),
+            status(),
+        ],
         shows_deleted: true,
         creates_on_update: true,
         columns: vec![
@@ -48,13 +55,8 @@ pub fn kind() -> Kind {
             warn: validate::warn,
             ..Hooks::NONE
         },
-        ..Kind::new("v1", "Service", "services", "io.k8s.api.core.v1.Service")
+        ..Kind::new(RESOURCE)
     }
-}
-
-fn proxy() -> Subresource {
-    let verbs = &[Verb::Create, Verb::Delete, Verb::Get, Verb::Patch, Verb::Update];
-    connect("proxy", verbs, "ServiceProxyOptions")
 }
 
 fn default(service: &mut Object) {

@@ -2,9 +2,11 @@
 
 use super::{externally_accessible, headless, needs_health_check, node_ports};
 use serde_json::Value;
-use skiff_api::errors::{Errors, Path, Sort};
+use skiff_api::check;
+use skiff_api::errors::{ErrorType, Errors, Path};
 use skiff_api::object::{Object, at};
 use skiff_api::{ip, meta, names};
+use std::collections::HashSet;
 
 const TYPES: [&str; 4] = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
 const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
@@ -78,7 +80,7 @@ fn validate_type_rules(new: &Object, errors: &mut Errors) {
             if name.is_empty() {
                 errors.required(&path, "");
             } else {
-                names::subdomain(name).iter().for_each(|why| errors.invalid(&path, name, why));
+                check::subdomain(&path, name, errors);
             }
         }
         _ => {}
@@ -87,7 +89,7 @@ fn validate_type_rules(new: &Object, errors: &mut Errors) {
 
 fn validate_ports(new: &Object, errors: &mut Errors) {
     let (path, ports) = (Path::new("spec.ports"), new.list("spec.ports"));
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen = HashSet::new();
     for (index, port) in ports.iter().enumerate() {
         let path = path.index(index);
         let text = |field| at(port, field).and_then(Value::as_str).unwrap_or("");
@@ -95,30 +97,17 @@ fn validate_ports(new: &Object, errors: &mut Errors) {
         if name.is_empty() && ports.len() > 1 {
             errors.required(&path.child("name"), "");
         } else if !name.is_empty() {
-            names::label(name)
-                .iter()
-                .for_each(|why| errors.invalid(&path.child("name"), name, why));
-            if seen.contains(&name) {
-                errors.duplicate(&path.child("name"), name);
-            } else {
-                seen.push(name);
-            }
+            check::label(&path.child("name"), name, errors);
+            check::unique(&path.child("name"), name, &mut seen, errors);
         }
         let number = at(port, "port").and_then(Value::as_i64).unwrap_or(0);
         if let Some(why) = names::port(number) {
             errors.invalid(&path.child("port"), number, why);
         }
-        match text("protocol") {
-            "" => errors.required(&path.child("protocol"), ""),
-            protocol if PROTOCOLS.contains(&protocol) => {}
-            other => errors.not_supported(&path.child("protocol"), other, &PROTOCOLS),
-        }
+        check::one_of(&path.child("protocol"), text("protocol"), &PROTOCOLS, errors);
         validate_target(&path.child("targetPort"), at(port, "targetPort"), errors);
         if at(port, "appProtocol").is_some() {
-            let protocol = text("appProtocol");
-            for why in names::qualified(protocol) {
-                errors.invalid(&path.child("appProtocol"), protocol, &why);
-            }
+            check::qualified(&path.child("appProtocol"), text("appProtocol"), errors);
         }
     }
 }
@@ -289,7 +278,7 @@ fn validate_numbers(new: &Object, errors: &mut Errors) {
             port["protocol"],
             number(port, "port")
         );
-        errors.push(Sort::Duplicate, &path.index(index), shown);
+        errors.push(ErrorType::Duplicate, &path.index(index), shown);
     }
 }
 
@@ -332,7 +321,7 @@ fn validate_load_balancer(new: &Object, errors: &mut Errors) {
     let Some(class) = new.at("spec.loadBalancerClass").and_then(Value::as_str) else { return };
     let path = Path::new("spec.loadBalancerClass");
     if balanced {
-        names::qualified(class).iter().for_each(|why| errors.invalid(&path, class, why));
+        check::qualified(&path, class, errors);
     } else {
         errors.forbidden(&path, why);
     }
@@ -409,7 +398,7 @@ pub fn status(new: &Object, old: &Object, errors: &mut Errors) {
         }
         let (path, host) = (path.child("hostname"), text("hostname"));
         if !host.is_empty() {
-            names::subdomain(host).iter().for_each(|why| errors.invalid(&path, host, why));
+            check::subdomain(&path, host, errors);
             if ip::parse(host).is_some() {
                 errors.invalid(&path, host, "must be a DNS name, not an IP address");
             }

@@ -136,7 +136,7 @@ pub struct DnsOption {
 }
 
 impl View for Pod {
-    const RESOURCE: Resource = Resource::core("pods", "Pod");
+    const RESOURCE: Resource = crate::core::pod::RESOURCE;
 
     fn meta(&self) -> &Meta {
         &self.metadata

@@ -38,7 +38,7 @@ impl Serve for Fixed {
 }
 
 struct Server {
-    rim: Rim,
+    rim: HttpServer,
     tasks: Tasks,
 }
 
@@ -46,7 +46,7 @@ impl Server {
     fn new() -> Server {
         let world = World::seeded(1);
         let limits = Limits::default();
-        let rim = Rim { world, serve: Arc::new(Fixed), limits, user_of: |_| None };
+        let rim = HttpServer { world, serve: Arc::new(Fixed), limits, user_of: |_| None };
         Server { rim, tasks: Tasks::new() }
     }
 

@@ -1,7 +1,7 @@
 //! Annotations that say something about a pod: some older than the fields that replaced them.
 
-use super::words::*;
 use serde_json::Value;
+use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::object::at;
 

@@ -1,8 +1,8 @@
 //! Claims: volumes that are made for one pod, and devices that it asks for.
 
-use super::words::*;
 use super::{Owner, internal};
 use serde_json::Value;
+use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::meta;
 use skiff_api::object::{Object, at};
@@ -72,8 +72,8 @@ pub fn claim_spec(spec: &Value, path: &Path, errors: &mut Errors) {
     for field in ["dataSource", "dataSourceRef"] {
         let Some(source) = at(spec, field) else { continue };
         let here = path.child(field);
-        require(source, "name", &here, errors);
-        require(source, "kind", &here, errors);
+        required(source, "name", &here, errors);
+        required(source, "kind", &here, errors);
         let group = text(source, "apiGroup");
         if group.is_empty() && text(source, "kind") != "PersistentVolumeClaim" {
             let why = "must be 'PersistentVolumeClaim' when referencing the default apiGroup";

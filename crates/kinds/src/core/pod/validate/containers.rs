@@ -1,9 +1,9 @@
 //! Containers of all three sorts: what they share, and what only some of them may have.
 
 use super::volumes::Volumes;
-use super::words::*;
 use super::{Owner, env, mounts, probes, resources, security};
 use serde_json::Value;
+use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::object::at;
 use std::collections::HashSet;
@@ -162,7 +162,7 @@ fn common(container: &Value, around: &Around<'_>, path: &Path, errors: &mut Erro
         "" => errors.required(&path.child("name"), ""),
         name => label(&path.child("name"), name, errors),
     }
-    require(container, "image", path, errors);
+    required(container, "image", path, errors);
     let policy = text(container, "terminationMessagePolicy");
     one_of(
         &path.child("terminationMessagePolicy"),

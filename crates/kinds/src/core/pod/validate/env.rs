@@ -1,8 +1,8 @@
 //! Environment variables and where their values come from.
 
-use super::words::*;
 use crate::core::configmap::key_problems;
 use serde_json::Value;
+use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::names;
 use skiff_api::object::at;

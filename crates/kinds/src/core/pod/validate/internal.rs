@@ -2,7 +2,7 @@
 //! API's. `internal.txt` has the facts: a structure and its fields in a line each.
 
 use serde_json::Value;
-use skiff_api::errors::{Errors, Path, Sort};
+use skiff_api::errors::{ErrorType, Errors, Path};
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
@@ -37,7 +37,7 @@ static TABLE: LazyLock<HashMap<&'static str, Vec<Field>>> = LazyLock::new(|| {
 pub fn invalid(errors: &mut Errors, path: &Path, structure: &str, value: &Value, why: &str) {
     let mut out = Out { text: String::new(), indent: None };
     out.structure(structure, Some(value));
-    errors.push(Sort::Invalid, path, format!("Invalid value: {}: {why}", out.text));
+    errors.push(ErrorType::Invalid, path, format!("Invalid value: {}: {why}", out.text));
 }
 
 /// The same for a list of structures.
@@ -47,14 +47,14 @@ pub fn invalid_list(errors: &mut Errors, path: &Path, structure: &str, list: &[V
         [] => out.text.push_str("null"),
         list => out.items(list, |out, item| out.structure(structure, Some(item))),
     }
-    errors.push(Sort::Invalid, path, format!("Invalid value: {}: {why}", out.text));
+    errors.push(ErrorType::Invalid, path, format!("Invalid value: {}: {why}", out.text));
 }
 
 /// The same for a LabelSelector.
 pub fn invalid_selector(errors: &mut Errors, path: &Path, selector: &Value, why: &str) {
     let mut out = Out { text: String::new(), indent: None };
     out.selector(selector);
-    errors.push(Sort::Invalid, path, format!("Invalid value: {}: {why}", out.text));
+    errors.push(ErrorType::Invalid, path, format!("Invalid value: {}: {why}", out.text));
 }
 
 /// `field: Unsupported value: {...}: supported values: ...`.
@@ -68,7 +68,7 @@ pub fn not_supported(
     let mut out = Out { text: String::new(), indent: None };
     out.structure(structure, Some(value));
     let body = format!("Unsupported value: {}: supported values: {known}", out.text);
-    errors.push(Sort::NotSupported, path, body);
+    errors.push(ErrorType::NotSupported, path, body);
 }
 
 /// The lines of a structure, indented by one space at each depth.

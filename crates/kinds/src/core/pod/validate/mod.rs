@@ -22,14 +22,13 @@ mod status;
 mod update;
 mod volumes;
 mod volumes_other;
-pub(crate) mod words;
 
 use super::CONTAINER_LISTS;
 use serde_json::Value;
+use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::meta;
 use skiff_api::object::{Object, at};
-use words::*;
 
 pub use update::{part, pod};
 

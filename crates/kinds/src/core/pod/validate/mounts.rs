@@ -1,8 +1,8 @@
 //! Where the volumes of a pod appear in its containers.
 
 use super::volumes::Volumes;
-use super::words::*;
 use serde_json::Value;
+use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::object::at;
 use std::collections::HashSet;

@@ -1,7 +1,7 @@
 //! Names on the network: DNS settings, host names and aliases.
 
-use super::words::*;
 use serde_json::Value;
+use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::names;
 use skiff_api::object::at;

@@ -1,7 +1,7 @@
 //! What a pod may say depends on the operating system that it names.
 
-use super::words::*;
 use serde_json::Value;
+use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::object::at;
 

@@ -1,7 +1,7 @@
 //! Tolerations and spreading over the topology.
 
-use super::words::*;
 use serde_json::Value;
+use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::names;
 use skiff_api::object::at;

@@ -1,7 +1,7 @@
 //! Probes and lifecycle hooks: what the node calls, and when.
 
-use super::words::*;
 use serde_json::Value;
+use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::object::at;
 
@@ -95,7 +95,7 @@ fn handler(value: &Value, known: &[&str], grace_s: Option<i64>, path: &Path, err
 }
 
 fn http_get(get: &Value, path: &Path, errors: &mut Errors) {
-    require(get, "path", path, errors);
+    required(get, "path", path, errors);
     port(&path.child("port"), at(get, "port"), errors);
     let scheme = text(get, "scheme");
     if !["HTTP", "HTTPS"].contains(&scheme) {

@@ -1,8 +1,9 @@
 //! Projected volumes and the downward API: files made of what the cluster knows.
 
+use super::env;
 use super::volumes::key_to_path;
-use super::{env, words::*};
 use serde_json::Value;
+use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::object::at;
 use std::collections::HashSet;
@@ -36,7 +37,7 @@ pub fn downward(source: &Value, path: &Path, errors: &mut Errors) {
 }
 
 fn downward_file(file: &Value, path: &Path, errors: &mut Errors) {
-    require(file, "path", path, errors);
+    required(file, "path", path, errors);
     descending_unreserved(&path.child("path"), text(file, "path"), errors);
     match (at(file, "fieldRef"), at(file, "resourceFieldRef")) {
         (Some(field), resource) => {
@@ -110,7 +111,7 @@ impl Seen<'_> {
 }
 
 fn keys(source: &Value, path: &Path, seen: &mut Seen<'_>, errors: &mut Errors) {
-    require(source, "name", path, errors);
+    required(source, "name", path, errors);
     let items = path.child("items");
     for (index, item) in list(source, "items").iter().enumerate() {
         key_to_path(item, &items.index(index), errors);
@@ -165,7 +166,7 @@ fn trust_bundle(bundle: &Value, path: &Path, seen: &mut Seen<'_>, errors: &mut E
         }
         (None, None) => errors.required(path, "either name or signerName must be specified"),
     }
-    require(bundle, "path", path, errors);
+    required(bundle, "path", path, errors);
     let file = text(bundle, "path");
     descending_unreserved(&path.child("path"), file, errors);
     seen.take(file, file, errors);

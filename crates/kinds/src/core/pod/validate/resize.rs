@@ -1,9 +1,9 @@
 //! Resizing a running pod: its cpu and memory, and nothing else (KEP-1287).
 
-use super::words::*;
 use super::{annotations, internal};
 use crate::core::pod::prepare::qos_class;
 use serde_json::{Map, Value};
+use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::object::{Object, at};
 

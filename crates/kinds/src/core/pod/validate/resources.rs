@@ -1,8 +1,8 @@
 //! Resources that containers and pods ask for.
 
-use super::words::*;
 use serde_json::Value;
-use skiff_api::errors::{Errors, Path, Sort};
+use skiff_api::check::*;
+use skiff_api::errors::{ErrorType, Errors, Path};
 use skiff_api::names;
 use skiff_api::object::at;
 use skiff_api::quantity::{Format, Quantity};
@@ -216,7 +216,7 @@ fn claim_names(asked: &Value, claims: &[&str], path: &Path, errors: &mut Errors)
             let body = format!(
                 "Not found: {name:?}: must be one of the names in pod.spec.resourceClaims{tail}"
             );
-            errors.push(Sort::NotFound, &here, body);
+            errors.push(ErrorType::NotFound, &here, body);
         }
     }
 }

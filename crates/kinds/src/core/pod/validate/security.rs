@@ -1,8 +1,8 @@
 //! Security contexts of pods and containers.
 
 use super::internal;
-use super::words::*;
 use serde_json::Value;
+use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::object::at;
 use std::collections::HashSet;

@@ -1,7 +1,7 @@
 //! What a node or a controller may say about a pod.
 
-use super::words::*;
 use serde_json::Value;
+use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::object::{Object, at};
 

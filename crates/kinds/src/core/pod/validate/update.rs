@@ -1,8 +1,8 @@
 //! What may change in a pod: nearly nothing, and what else is shown as a difference.
 
-use super::words::*;
 use super::{annotations, diff, internal, resize, status, whole};
 use serde_json::{Map, Value};
+use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::object::{Object, at};
 

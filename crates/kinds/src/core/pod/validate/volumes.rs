@@ -1,8 +1,8 @@
 //! Volumes: each has one source, and each source its own rules.
 
-use super::words::*;
 use super::{Owner, projected};
 use serde_json::Value;
+use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::names;
 use skiff_api::object::at;
@@ -136,7 +136,7 @@ fn source(volume: &Value, pod: &str, path: &Path, errors: &mut Errors) {
 /// A source that is checked for nothing but its required texts.
 fn needs(source: &Value, fields: &[&str], path: &Path, errors: &mut Errors) {
     for field in fields {
-        require(source, field, path, errors);
+        required(source, field, path, errors);
     }
 }
 
@@ -160,12 +160,12 @@ fn host_path(source: &Value, path: &Path, errors: &mut Errors) {
 }
 
 fn git_repo(source: &Value, path: &Path, errors: &mut Errors) {
-    require(source, "repository", path, errors);
+    required(source, "repository", path, errors);
     descending(&path.child("directory"), text(source, "directory"), errors);
 }
 
 fn disk_of(source: &Value, id: &str, path: &Path, errors: &mut Errors) {
-    require(source, id, path, errors);
+    required(source, id, path, errors);
     let partition = int(source, "partition").unwrap_or(0);
     if !(0..=255).contains(&partition) {
         errors.invalid(&path.child("partition"), partition, "must be between 1 and 255, inclusive");
@@ -174,7 +174,7 @@ fn disk_of(source: &Value, id: &str, path: &Path, errors: &mut Errors) {
 
 /// ConfigMap and Secret as files.
 fn files(source: &Value, name: &str, path: &Path, errors: &mut Errors) {
-    require(source, name, path, errors);
+    required(source, name, path, errors);
     file_mode(source, "defaultMode", path, errors);
     let items = path.child("items");
     for (index, item) in list(source, "items").iter().enumerate() {
@@ -184,14 +184,14 @@ fn files(source: &Value, name: &str, path: &Path, errors: &mut Errors) {
 
 /// A key and the file that it becomes.
 pub fn key_to_path(item: &Value, path: &Path, errors: &mut Errors) {
-    require(item, "key", path, errors);
-    require(item, "path", path, errors);
+    required(item, "key", path, errors);
+    required(item, "path", path, errors);
     descending_unreserved(&path.child("path"), text(item, "path"), errors);
     file_mode(item, "mode", path, errors);
 }
 
 fn image(source: &Value, path: &Path, errors: &mut Errors) {
-    require(source, "reference", path, errors);
+    required(source, "reference", path, errors);
     let policy = text(source, "pullPolicy");
     one_of(&path.child("pullPolicy"), policy, super::containers::PULL_POLICIES, errors);
 }

@@ -1,14 +1,14 @@
 //! Volume sources of storage systems: the API accepts and checks them, whoever mounts them.
 
-use super::words::*;
 use serde_json::Value;
+use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::names;
 use skiff_api::object::at;
 
 pub fn nfs(source: &Value, path: &Path, errors: &mut Errors) {
-    require(source, "server", path, errors);
-    require(source, "path", path, errors);
+    required(source, "server", path, errors);
+    required(source, "path", path, errors);
     let given = text(source, "path");
     if !given.starts_with('/') {
         errors.invalid(&path.child("path"), given, "must be an absolute path");
@@ -16,7 +16,7 @@ pub fn nfs(source: &Value, path: &Path, errors: &mut Errors) {
 }
 
 pub fn iscsi(source: &Value, path: &Path, errors: &mut Errors) {
-    require(source, "targetPortal", path, errors);
+    required(source, "targetPortal", path, errors);
     match text(source, "iqn") {
         "" => errors.required(&path.child("iqn"), ""),
         name => initiator(&path.child("iqn"), name, errors),
@@ -78,7 +78,7 @@ pub fn flocker(source: &Value, path: &Path, errors: &mut Errors) {
 
 pub fn rbd(source: &Value, path: &Path, errors: &mut Errors) {
     cephfs(source, path, errors);
-    require(source, "image", path, errors);
+    required(source, "image", path, errors);
 }
 
 pub fn cephfs(source: &Value, path: &Path, errors: &mut Errors) {
@@ -88,14 +88,14 @@ pub fn cephfs(source: &Value, path: &Path, errors: &mut Errors) {
 }
 
 pub fn cinder(source: &Value, path: &Path, errors: &mut Errors) {
-    require(source, "volumeID", path, errors);
+    required(source, "volumeID", path, errors);
     secret_name(source, "secretRef", path, errors);
 }
 
 /// A reference to a secret, where there is one, names it.
 fn secret_name(source: &Value, field: &str, path: &Path, errors: &mut Errors) {
     if let Some(secret) = at(source, field) {
-        require(secret, "name", &path.child(field), errors);
+        required(secret, "name", &path.child(field), errors);
     }
 }
 
@@ -114,7 +114,7 @@ pub fn quobyte(source: &Value, path: &Path, errors: &mut Errors) {
             }
         }
     }
-    require(source, "volume", path, errors);
+    required(source, "volume", path, errors);
 }
 
 pub fn fc(source: &Value, path: &Path, errors: &mut Errors) {
@@ -140,7 +140,7 @@ pub fn fc(source: &Value, path: &Path, errors: &mut Errors) {
 }
 
 pub fn flex(source: &Value, path: &Path, errors: &mut Errors) {
-    require(source, "driver", path, errors);
+    required(source, "driver", path, errors);
     for (key, _) in entries(source, "options") {
         let domain = format!(".{}", key.split('/').next().unwrap_or(key).to_lowercase());
         let namespaced = key.contains('/') || !key.is_empty();
@@ -152,8 +152,8 @@ pub fn flex(source: &Value, path: &Path, errors: &mut Errors) {
 }
 
 pub fn azure_disk(source: &Value, path: &Path, errors: &mut Errors) {
-    require(source, "diskName", path, errors);
-    require(source, "diskURI", path, errors);
+    required(source, "diskName", path, errors);
+    required(source, "diskURI", path, errors);
     one_of_if_set(source, "cachingMode", &["None", "ReadOnly", "ReadWrite"], path, errors);
     one_of_if_set(source, "kind", &["Dedicated", "Managed", "Shared"], path, errors);
     let (uri, managed) = (text(source, "diskURI"), text(source, "kind") == "Managed");

@@ -1,7 +1,7 @@
 //! Files of one volume that would lie over each other: one would hide the other, or take the place of its folder.
 
-use super::super::validate::words::*;
 use serde_json::Value;
+use skiff_api::check::*;
 use skiff_api::object::at;
 
 /// A file of a volume, and what it comes from where that is one of several.

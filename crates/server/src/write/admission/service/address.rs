@@ -4,8 +4,9 @@ use super::{Admit, Pools, invalid};
 use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::errors::{Errors, Path};
-use skiff_api::ip::{self, Cidr};
+use skiff_api::ip;
 use skiff_api::object::Object;
+use skiff_base::Cidr;
 use skiff_kinds::core::service as kind;
 
 const POLICY: &str = "spec.ipFamilyPolicy";
@@ -28,7 +29,7 @@ pub fn families(pools: &Pools, new: &mut Object, old: Option<&Object>) -> Result
     if !kind::needs_cluster_ip(new) || keeps_preference(new, old) {
         return Ok(());
     }
-    let family = ip::family(pools.ranges.addresses.base);
+    let family = ip::family(pools.ranges.addresses.base());
     let selectorless = new.text("spec.clusterIP") == "None" && new.map("spec.selector").is_empty();
     if new.at(POLICY).is_none() {
         match old.filter(|old| old.at(POLICY).is_some()) {
@@ -167,9 +168,7 @@ pub fn draw(pools: &Pools, request: &Admit<'_>, new: &mut Object) -> Result<(), 
 fn check(pools: &Pools, request: &Admit<'_>, new: &Object, given: &str) -> Result<(), Status> {
     let range = pools.ranges.addresses;
     let usable = ip::parse(given).is_some_and(|it| {
-        range.contains(it)
-            && it != range.base
-            && (it.is_ipv6() || it != range.nth(range.size() - 1))
+        range.contains(it) && it != range.base() && (it.is_ipv6() || it != range.last())
     });
     let why = match pools.store.get(&key(given)) {
         // A dry run is told in other words, as upstream has it.
@@ -191,21 +190,23 @@ fn check(pools: &Pools, request: &Admit<'_>, new: &Object, given: &str) -> Resul
 fn is_kept(range: &Cidr, given: &str, service: &Object) -> bool {
     KEPT.iter().any(|(place, namespace, name)| {
         let own = (service.namespace(), service.name()) == (*namespace, *name);
-        !own && ip::parse(given) == Some(range.nth(*place))
+        !own && ip::parse(given) == range.nth(*place)
     })
 }
 
 /// The first address of the range and, of IPv4, the last are nobody's.
 fn next(pools: &Pools, new: &Object) -> Result<String, Status> {
     let range = pools.ranges.addresses;
-    let size = range.size().saturating_sub(if range.base.is_ipv4() { 2 } else { 1 });
+    let size = range.size().saturating_sub(if range.is_ipv4() { 2 } else { 1 });
     let kept = (size / 16).clamp(16, 256).min(size);
     let free = |place| {
-        let address = range.nth(place + 1).to_string();
-        pools.store.get(&key(&address)).is_none() && !is_kept(&range, &address, new)
+        range.nth(place + 1).is_some_and(|address| {
+            let address = address.to_string();
+            pools.store.get(&key(&address)).is_none() && !is_kept(&range, &address, new)
+        })
     };
-    match pools.pick(size, kept, free) {
-        Some(place) => Ok(range.nth(place + 1).to_string()),
+    match pools.pick(size, kept, free).and_then(|place| range.nth(place + 1)) {
+        Some(address) => Ok(address.to_string()),
         None => Err(Status::internal(format!(
             "failed to allocate a serviceIP for Service {:?}: range is full",
             new.name()
@@ -219,7 +220,7 @@ mod tests {
 
     #[test]
     fn some_addresses_are_kept_for_their_owners() {
-        let range = Cidr { base: [10, 96, 0, 0].into(), bits: 16 };
+        let range = "10.96.0.0/16".parse().expect("it is one");
         let service = |namespace: &str, name: &str| {
             Object::new(json!({"metadata": {"namespace": namespace, "name": name}}))
         };

@@ -12,10 +12,9 @@ mod port;
 use super::{Admit, Plugin, Taking, Verdict};
 use skiff_api::Status;
 use skiff_api::errors::Errors;
-use skiff_api::ip::Cidr;
 use skiff_api::object::Object;
 use skiff_api::status::About;
-use skiff_base::World;
+use skiff_base::{Cidr, World};
 use skiff_kinds::core::service as kind;
 use skiff_store::{ListRequest, Scope, Store, Write};
 use std::collections::BTreeSet;
@@ -37,7 +36,7 @@ pub struct Ranges {
 
 impl Default for Ranges {
     fn default() -> Ranges {
-        let range = |second| Cidr { base: [10, second, 0, 0].into(), bits: 16 };
+        let range = |second| Cidr::new([10, second, 0, 0], 16).expect("16 is a prefix of IPv4");
         Ranges {
             addresses: range(96),
             ports: (30_000, 32_767),

@@ -1,45 +1,48 @@
-//! Small readers and the grammar that many fields of a pod share.
+//! The vocabulary of checks: what validations say of a field in the same words, wherever it stands. A check adds to the
+//! errors, in the order in which it is called, and decides nothing else.
 
+use crate::errors::{Errors, Path};
+use crate::names;
+use crate::object::{Object, at};
+use crate::selector::{ProblemKind, validate_label_selector};
 use serde_json::Value;
-use skiff_api::errors::{Errors, Path};
-use skiff_api::names;
-use skiff_api::object::at;
-use skiff_api::selector::{ProblemKind, validate_label_selector};
+use std::collections::HashSet;
 use std::net::IpAddr;
+
+pub use crate::object::{entries, flag, int, list, text};
 
 /// Any 31-bit number is a user or group.
 const ID_MOST: i64 = i32::MAX as i64;
 const FILE_MODE_MOST: i64 = 0o777;
 
-pub fn text<'a>(value: &'a Value, path: &str) -> &'a str {
-    at(value, path).and_then(Value::as_str).unwrap_or("")
-}
-
-pub fn int(value: &Value, path: &str) -> Option<i64> {
-    at(value, path).and_then(Value::as_i64)
-}
-
-pub fn flag(value: &Value, path: &str) -> bool {
-    at(value, path) == Some(&Value::Bool(true))
-}
-
-pub fn list<'a>(value: &'a Value, path: &str) -> &'a [Value] {
-    at(value, path).and_then(Value::as_array).map_or(&[], Vec::as_slice)
-}
-
-/// The entries of a map of a value, in the order of their keys.
-pub fn entries<'a>(value: &'a Value, path: &str) -> impl Iterator<Item = (&'a str, &'a Value)> {
-    let map = at(value, path).and_then(Value::as_object).into_iter().flatten();
-    let mut all: Vec<(&str, &Value)> = map.map(|(key, value)| (key.as_str(), value)).collect();
-    all.sort_by_key(|(key, _)| *key);
-    all.into_iter()
-}
-
 /// Refuses an absent or empty text.
-pub fn require(value: &Value, field: &str, path: &Path, errors: &mut Errors) {
+pub fn required(value: &Value, field: &str, path: &Path, errors: &mut Errors) {
     if text(value, field).is_empty() {
         errors.required(&path.child(field), "");
     }
+}
+
+/// Refuses a text that stood before; those are `seen`.
+pub fn unique<'a>(path: &Path, text: &'a str, seen: &mut HashSet<&'a str>, errors: &mut Errors) {
+    if !seen.insert(text) {
+        errors.duplicate(path, text);
+    }
+}
+
+/// Refuses that a field is not what it was.
+pub fn immutable(path: &str, new: &Object, old: &Object, errors: &mut Errors) {
+    if new.at(path) != old.at(path) {
+        let shown = new.at(path).cloned().unwrap_or(Value::Null);
+        errors.invalid(&Path::new(path), shown, "field is immutable");
+    }
+}
+
+/// Refuses more items than that; says whether they may be looked at.
+pub fn at_most(path: &Path, count: usize, most: usize, errors: &mut Errors) -> bool {
+    if count > most {
+        errors.too_many(path, count, most);
+    }
+    count <= most
 }
 
 /// One error for each thing that is wrong with a text.
