@@ -89,6 +89,30 @@ pub fn pods() -> Result<Vec<Row>> {
     ])
 }
 
+/// What a burst of objects and watchers leaves behind, and what is left when the objects are gone.
+pub fn memory() -> Result<Vec<Row>> {
+    let cluster = Cluster::start("bench-memory");
+    let work = |words: &[&str]| ask(client(&cluster)?, words);
+    let pss = || -> Result<f64> {
+        std::thread::sleep(SETTLE);
+        let processes = processes(&cluster)?;
+        eprintln!("{}", processes["largest"]);
+        Ok(number(&processes, "pss_kb")? / 1024.0)
+    };
+    work(&["load", "create"])?;
+    work(&["watchers"])?;
+    let full = pss()?;
+    work(&["load", "delete"])?;
+    cluster.k.ok("delete --raw /api/v1/namespaces/bench/configmaps");
+    let empty = pss()?;
+    cluster.skiff(&["delete"]);
+    let row = |figure: &str, mib, goal| Row::alone(figure, format!("{mib:.1} MiB"), goal);
+    Ok(vec![
+        row("PSS after 10,000 ConfigMaps and 1,000 watchers", full, "< 90 MiB"),
+        row("the same when all are deleted", empty, "< 60 MiB"),
+    ])
+}
+
 /// This program, to be started inside.
 pub fn client(cluster: &Cluster) -> Result<Command> {
     let program = std::env::current_exe().context("find this program")?;

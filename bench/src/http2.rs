@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 const WINDOW: u32 = (1 << 30) - 1;
 const FRAME: u32 = 64 * 1024;
 
-/// Method, path and the media type of the body.
+/// Method, path and the media type of the body, or, where there is none, of the answer (empty is JSON).
 pub type How<'a> = (Method, &'a str, &'a str);
 
 /// Connections to the server that `$KUBECONFIG` names.
@@ -66,7 +66,8 @@ impl Connections {
     ) -> Result<impl Future<Output = Result<Incoming>> + use<>> {
         let mut request =
             Request::builder().method(method).uri(format!("https://{}{path}", self.address));
-        request = request.header(header::ACCEPT, "application/json");
+        let accepted = if body.is_empty() && !sort.is_empty() { sort } else { "application/json" };
+        request = request.header(header::ACCEPT, accepted);
         if !body.is_empty() {
             request = request.header(header::CONTENT_TYPE, sort);
         }

@@ -44,6 +44,7 @@ const PARTS: &[(&str, Part)] = &[
     ("pods", cluster::pods),
     ("api", api::throughput),
     ("watchers", api::watchers),
+    ("memory", cluster::memory),
     ("schedule", fleet::figures),
 ];
 
@@ -77,7 +78,7 @@ fn inside(part: &str, words: &[&str]) -> Result<Value> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match (part, words) {
         ("load", [name]) => runtime.block_on(load::run(name)),
-        ("watchers", []) => runtime.block_on(watchers::run()),
+        ("watchers", [shown]) => runtime.block_on(watchers::run(shown)),
         ("pods", [work, image]) => runtime.block_on(pods::run(work, image)),
         ("processes", []) => processes::now(),
         ("fleet", [manner]) => runtime.block_on(fleet::run(manner)),

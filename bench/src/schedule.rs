@@ -1,5 +1,5 @@
-//! The scheduler without a machine around it: the real one, binding through a real server, both in this process over
-//! the memory store. Nodes and pods are those of upstream's scheduler_perf (SchedulingBasic, SchedulingPodAntiAffinity,
+//! The scheduler without a machine around it: the real one, binding through a real server, both in this process over the
+//! memory store. Nodes and pods are those of upstream's scheduler_perf (SchedulingBasic, SchedulingPodAntiAffinity,
 //! TopologySpreading), and there before the clock starts, which runs until the last pod is bound.
 
 use crate::Row;
@@ -7,7 +7,6 @@ use anyhow::{Context, Result, bail};
 use futures_util::{StreamExt, stream};
 use http::Method;
 use serde_json::{Value, json};
-use skiff_api::registry::Kinds;
 use skiff_api::view::{Resource, View};
 use skiff_api::wire::{Body, Frame, Payload, Serve, User};
 use skiff_base::{Tasks, World};
@@ -15,13 +14,9 @@ use skiff_client::{Caches, Client};
 use skiff_kinds::views::{Namespace, Node, Pod};
 use skiff_sched::{Figures, Scheduler};
 use skiff_server::admission::service::Ranges;
-use skiff_server::authorize::Authorizer;
 use skiff_server::connect::Nodes;
-use skiff_server::identity::authenticate::Authenticator;
 use skiff_server::identity::keys::{Keys, Wanted};
-use skiff_server::identity::token::Tokens;
-use skiff_server::unreadable::Unreadable;
-use skiff_server::{Build, Entry, Server};
+use skiff_server::{Build, Entry, Server, Setup};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -139,26 +134,17 @@ async fn server(world: &World, tasks: &Tasks) -> Result<Server> {
     let keys = Keys::open(&folder, &wanted, world);
     std::fs::remove_dir_all(&folder).context("take the keys away again")?;
     let keys = keys?;
-    let nodes = Nodes::new(&*keys.client_config(Some(&keys.kubelet_client), world)?);
-    let tokens = Arc::new(Tokens::new(store.clone(), world.clone(), Arc::new(keys.signing)));
-    Ok(Server {
+    let setup = Setup {
         world: world.clone(),
-        kinds: Kinds::builtin(skiff_kinds::KINDS),
-        customs: Default::default(),
-        unreadable: Unreadable::find(&*store).await?,
-        authenticator: Authenticator::new(tokens, "https://bench".into()),
-        authorizer: Authorizer::start(store.clone(), world, tasks).await?,
-        limits: Default::default(),
-        requests: Default::default(),
-        figures: Default::default(),
-        ready: Default::default(),
-        nodes,
+        store,
+        nodes: Nodes::new(&*keys.client_config(Some(&keys.kubelet_client), world)?),
+        signing: keys.signing,
         services: Ranges::default(),
         pod_security: Default::default(),
         address: "bench".into(),
-        build: Build { commit: "", date: "", compiler: "", arch: "" },
-        store,
-    })
+        build: Build::default(),
+    };
+    Ok(Server::new(setup, tasks).await?)
 }
 
 async fn fill(client: &Client, workload: &Workload) -> Result<()> {

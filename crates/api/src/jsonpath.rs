@@ -13,7 +13,7 @@ mod cell;
 mod eval;
 mod parse;
 
-pub use cell::{age, cell};
+pub use cell::cell;
 
 /// A path may be this long, and filters nested this deep: far more than any column, and little
 /// enough to run per row.

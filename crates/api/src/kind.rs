@@ -7,7 +7,7 @@ use crate::errors::Errors;
 use crate::jsonpath::JsonPath;
 use crate::object::Object;
 use crate::schema::{Node, Ref, Struct};
-use jiff::Timestamp;
+use crate::table::Shown;
 use serde_json::Value;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -128,7 +128,9 @@ pub fn connect(name: &'static str, verbs: &'static [Verb], body: &'static str) -
 /// What a kind does beyond its schema. Pure; what needs state is an admission plugin of the server.
 #[derive(Clone, Copy)]
 pub struct Hooks {
-    /// Fills what the schema's defaults cannot say. Idempotent.
+    /// Goes up with each change of what `default` makes of an object that is stored already.
+    pub revision: u32,
+    /// Fills what the schema's defaults cannot say. Idempotent: old records pass it when they are read.
     pub default: fn(&mut Object),
     /// Before validation: sets and keeps what users may not write. `old` is `None` on create.
     pub prepare: fn(&mut Object, Option<&Object>),
@@ -152,6 +154,7 @@ pub struct Hooks {
 
 impl Hooks {
     pub const NONE: Hooks = Hooks {
+        revision: 0,
         default: |_| {},
         prepare: |_, _| {},
         prepare_part: |_, _, _| {},
@@ -197,8 +200,10 @@ pub enum Cell {
     Path(Name),
     /// kubectl's JSONPath (custom resources).
     JsonPath(Arc<JsonPath>),
-    /// A small function of the object and the time.
-    With(fn(&Object, Timestamp) -> Value),
+    /// A small function of the object.
+    With(fn(&Object) -> Value),
+    /// The same, for what goes on changing while the object stays as it is.
+    Since(fn(&Object) -> Shown),
     /// How long ago the time at this path was.
     Age(Name),
 }
@@ -209,6 +214,7 @@ impl std::fmt::Debug for Cell {
             Cell::Path(path) => write!(f, "Path({path})"),
             Cell::JsonPath(path) => write!(f, "JsonPath({path:?})"),
             Cell::With(_) => f.write_str("With(..)"),
+            Cell::Since(_) => f.write_str("Since(..)"),
             Cell::Age(path) => write!(f, "Age({path})"),
         }
     }
@@ -329,7 +335,8 @@ pub struct Kind {
     pub creates_on_update: bool,
     /// A create may carry a status (nodes).
     pub status_on_create: bool,
-    /// The generation of the schema that bodies are written under.
+    /// The generation of the schema that bodies are written under: of a built-in kind reckoned from it when the
+    /// registry is made ([`crate::schema::generation`]), the stored face's for all faces with a conversion.
     pub generation: u32,
 }
 
@@ -373,7 +380,7 @@ impl Kind {
             conditional: false,
             creates_on_update: false,
             status_on_create: false,
-            generation: 1,
+            generation: 0,
         }
     }
 

@@ -15,6 +15,7 @@ pub mod meta;
 pub mod names;
 pub mod object;
 pub mod patch;
+pub mod pieces;
 pub mod protobuf;
 pub mod quantity;
 pub mod registry;

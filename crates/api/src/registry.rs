@@ -1,6 +1,7 @@
 //! The registry: which kinds are served right now. Built-ins and custom resources in one snapshot, swapped as a whole.
 
 use crate::kind::Kind;
+use crate::schema::generation;
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -67,7 +68,18 @@ pub struct Kinds(Arc<watch::Sender<Arc<Registry>>>);
 impl Kinds {
     /// The built-in kinds alone: these.
     pub fn builtin(kinds: &[fn() -> Kind]) -> Kinds {
-        let kinds = kinds.iter().map(|kind| Arc::new(kind())).collect();
+        let mut kinds: Vec<Kind> = kinds.iter().map(|kind| kind()).collect();
+        for kind in &mut kinds {
+            kind.generation = generation::of(kind);
+        }
+        // What another face converts is written, and read, as the stored one.
+        let stored = |kind: &&Kind| kind.convert.is_none();
+        let of: HashMap<_, _> =
+            kinds.iter().filter(stored).map(|it| (it.storage.clone(), it.generation)).collect();
+        for kind in kinds.iter_mut().filter(|kind| kind.convert.is_some()) {
+            kind.generation = of.get(&kind.storage).copied().unwrap_or(kind.generation);
+        }
+        let kinds = kinds.into_iter().map(Arc::new).collect();
         Kinds(Arc::new(watch::Sender::new(Arc::new(Registry::new(kinds, 1)))))
     }
 

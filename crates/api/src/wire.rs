@@ -3,12 +3,14 @@
 //! Callers in the process carry trees in and shared bytes out; the HTTP rim reads and writes the same values. Neither
 //! `server` nor `client` knows the other: both know this.
 
+use crate::pieces::Pieces;
 use crate::status::Status;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Value, json};
+use std::io::Write as _;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -119,10 +121,19 @@ pub enum Body {
     Object(Stored),
     List(List),
     Watch(BoxStream<'static, Frame>),
+    /// Another view of any of these three, written already.
+    Rendered(Rendered),
     /// Pieces of unknown number (logs).
     Stream(BoxStream<'static, Result<Bytes, std::io::Error>>),
     /// 101: this runs once the connection is a stream.
     Upgraded(BoxFuture<'static, ()>),
+}
+
+/// An answer as it goes over the wire.
+pub struct Rendered {
+    /// About how large it is, in bytes; `None` is a watch, which has no end.
+    pub size: Option<usize>,
+    pub pieces: BoxStream<'static, Result<Pieces, std::io::Error>>,
 }
 
 /// An encoded object: `body` begins with `{"metadata":{` and lacks apiVersion, kind and resourceVersion.
@@ -141,26 +152,46 @@ pub const BODY_START: &str = "{\"metadata\":{";
 impl Stored {
     /// Appends the whole object.
     pub fn write(&self, out: &mut Vec<u8>) {
-        self.write_with(&self.head, out);
+        self.write_with(&self.head, &self.body, out);
     }
 
     /// Appends the object as an item of a typed list: without apiVersion and kind.
     pub fn write_item(&self, out: &mut Vec<u8>) {
-        self.write_with("", out);
+        self.write_with("", &self.body, out);
     }
 
-    fn write_with(&self, head: &str, out: &mut Vec<u8>) {
-        out.reserve(self.body.len() + head.len() + 64);
+    /// Appends its metadata as a PartialObjectMetadata (API reference: meta/v1).
+    pub fn write_metadata(&self, out: &mut Vec<u8>) {
+        let end = object_end(&self.body, BODY_START.len());
+        self.write_with(METADATA_ONLY, &self.body[..end], out);
+        out.push(b'}');
+    }
+
+    /// The whole object; its body is shared.
+    pub fn pieces(&self) -> Pieces {
+        let mut start = Vec::with_capacity(self.head.len() + 64);
+        self.begin(&self.head, &mut start);
+        let mut pieces = Pieces::from(Bytes::from(start));
+        pieces.push(self.body.slice(BODY_START.len()..));
+        pieces
+    }
+
+    fn write_with(&self, head: &str, body: &[u8], out: &mut Vec<u8>) {
+        out.reserve(body.len() + head.len() + 64);
+        self.begin(head, out);
+        out.extend_from_slice(&body[BODY_START.len()..]);
+    }
+
+    /// What stands before the rest of the body.
+    fn begin(&self, head: &str, out: &mut Vec<u8>) {
         out.push(b'{');
         out.extend_from_slice(head.as_bytes());
         out.extend_from_slice(&BODY_START.as_bytes()[1..]);
-        let rest = &self.body[BODY_START.len()..];
         if self.revision > 0 {
-            out.extend_from_slice(b"\"resourceVersion\":\"");
-            out.extend_from_slice(self.revision.to_string().as_bytes());
-            out.extend_from_slice(if rest.first() == Some(&b'}') { b"\"" } else { b"\"," });
+            let comma = if self.body.get(BODY_START.len()) == Some(&b'}') { "" } else { "," };
+            write!(out, "\"resourceVersion\":\"{}\"{comma}", self.revision)
+                .expect("memory takes all that is written");
         }
-        out.extend_from_slice(rest);
     }
 
     /// The whole object as bytes.
@@ -179,13 +210,73 @@ impl Stored {
     }
 }
 
+/// The head of an object of which the metadata is all that is sent.
+const METADATA_ONLY: &str = "\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/v1\",";
+
+/// Where the object ends in whose inside `at` is; the end of `json` when it is cut off.
+fn object_end(json: &[u8], mut at: usize) -> usize {
+    let mut depth = 1;
+    while depth > 0 {
+        match json.get(at) {
+            Some(b'{' | b'[') => depth += 1,
+            Some(b'}' | b']') => depth -= 1,
+            Some(b'"') => at = text_end(json, at + 1),
+            Some(_) => {}
+            None => return json.len(),
+        }
+        at += 1;
+    }
+    at
+}
+
+/// Where the quote is that ends the text from `at` on.
+fn text_end(json: &[u8], mut at: usize) -> usize {
+    while let Some(byte) = json.get(at) {
+        match byte {
+            b'"' => break,
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+    at
+}
+
+/// What a list shows. Nothing is made of an item before it is its turn, for a list may be long and its reader slow.
+pub trait Items: Send + Sync {
+    fn count(&self) -> usize;
+
+    /// The item at this place, which is below the count.
+    fn get(&self, at: usize) -> Stored;
+}
+
+impl Items for Vec<Stored> {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn get(&self, at: usize) -> Stored {
+        self[at].clone()
+    }
+}
+
+impl List {
+    /// Its items in their order.
+    pub fn each(&self) -> impl Iterator<Item = Stored> {
+        (0..self.items.count()).map(|at| self.items.get(at))
+    }
+
+    /// How many bytes the bodies of its items have.
+    pub fn size(&self) -> usize {
+        self.each().map(|item| item.body.len()).sum()
+    }
+}
+
 /// A list of objects at one revision.
-#[derive(Debug)]
 pub struct List {
     /// `"apiVersion":"v1","kind":"PodList",`
     pub head: Arc<str>,
     pub revision: u64,
-    pub items: Vec<Stored>,
+    pub items: Box<dyn Items>,
     /// Where the next page begins; empty at the end.
     pub next: String,
     /// How many are left behind this page, when that is known.
@@ -211,8 +302,6 @@ pub enum Frame {
     },
     /// The watch ends with a refusal (410).
     Error(Status),
-    /// A rendition: the type (`ADDED`, ...) and the encoded object.
-    Other(&'static str, Bytes),
 }
 
 /// The header that tells the revision of a deletion, whose answer is no object: whoever deleted can wait for it to show.
@@ -301,5 +390,29 @@ mod tests {
              \"name\":\"a\"},\"data\":{}}"
         );
         assert_eq!(stored.tree().expect("it is JSON")["metadata"]["resourceVersion"], "7");
+    }
+
+    #[test]
+    fn metadata_is_cut_out_of_a_body() {
+        let written = |body: &'static str, revision| {
+            let stored =
+                Stored { head: "".into(), revision, body: Bytes::from_static(body.as_bytes()) };
+            let mut out = Vec::new();
+            stored.write_metadata(&mut out);
+            let whole: Value = serde_json::from_slice(&stored.bytes()).expect("JSON");
+            let only: Value = serde_json::from_slice(&out).expect("JSON");
+            assert_eq!(only["metadata"], whole["metadata"]);
+            assert_eq!(only["kind"], "PartialObjectMetadata");
+            let text = String::from_utf8(out).expect("text");
+            text.split_once("\"metadata\":").expect("metadata").1.to_owned()
+        };
+        let odd =
+            r#"{"metadata":{"name":"a","annotations":{"x":"}\"{\\","y":"]"},"f":[{}]},"spec":{}}"#;
+        assert_eq!(
+            written(odd, 7),
+            r#"{"resourceVersion":"7","name":"a","annotations":{"x":"}\"{\\","y":"]"},"f":[{}]}}"#
+        );
+        assert_eq!(written(r#"{"metadata":{}}"#, 0), "{}}");
+        assert_eq!(written(r#"{"metadata":{}}"#, 3), r#"{"resourceVersion":"3"}}"#);
     }
 }

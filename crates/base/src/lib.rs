@@ -1,12 +1,15 @@
-//! What every part of Skiff stands on, and nothing of Kubernetes: the World (time, randomness, tasks), ids, back-off.
+//! What every part of Skiff stands on, and nothing of Kubernetes: the World (time, randomness, tasks), threads that
+//! may wait, ids, back-off.
 //!
 //! Time, randomness and spawning enter through [`World`] alone, so that a whole cluster can run on virtual time from a
 //! seed. Code outside this crate and the rims calls no `Instant::now`, no `SystemTime::now`, no thread RNG and
 //! no bare spawn.
 
 pub mod backoff;
+pub mod blocking;
 pub mod id;
 pub mod world;
 
 pub use backoff::Backoff;
+pub use blocking::Blocking;
 pub use world::{Tasks, Time, World};

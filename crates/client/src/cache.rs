@@ -112,6 +112,11 @@ impl<V: View> Cache<V> {
         self.read().follower.is_aside(key)
     }
 
+    /// Whether anything is there that cannot be read.
+    pub fn hides_some(&self) -> bool {
+        self.read().follower.health().aside > 0
+    }
+
     /// Those in this namespace (or without one) that are there and cannot be read. While there are any, nobody may make
     /// or delete anything because another object of this namespace is not here.
     pub fn hidden_in(&self, namespace: &str) -> BTreeSet<Key> {

@@ -92,7 +92,6 @@ async fn follow<F: Fed>(fed: &F, mut frames: Frames, world: &World) -> Input<Arc
             }
             // What a stream refuses in the middle it would refuse again from the same place.
             Some(Frame::Error(status)) => Err(status.message),
-            Some(Frame::Other(sort, _)) => Err(format!("a {sort} frame in no known form")),
         };
         match input {
             Ok(input) => fed.take(input, world.now()),

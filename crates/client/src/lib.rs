@@ -148,7 +148,7 @@ impl Client {
         let path = V::RESOURCE.path("", "", "");
         let answer = self.send(Method::GET, &path, "", "", Payload::None).await?;
         match &answer.body {
-            Body::List(list) => list.items.iter().map(decode).collect(),
+            Body::List(list) => list.each().map(|item| decode(&item)).collect(),
             Body::Bytes(bytes) => {
                 serde_json::from_slice(bytes).map(|it: Listed<V>| it.items).map_err(unreadable)
             }
@@ -185,7 +185,7 @@ impl Client {
         let answer = self.send(Method::GET, &path, query, "", Payload::None).await?;
         match answer.body {
             Body::List(list) => {
-                let trees = list.items.iter().map(|item| item.tree().map(Object::new));
+                let trees = list.each().map(|item| item.tree().map(Object::new));
                 let objects = trees.collect::<Result<_, _>>().map_err(unreadable)?;
                 Ok((objects, list.unreadable))
             }

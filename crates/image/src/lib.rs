@@ -11,7 +11,8 @@
 //! an archive or a registry: names are walked component by component without following links out of
 //! the folder, digests are verified, and every size has a limit ([`Limits`]).
 //!
-//! File work blocks: call everything but [`Images::pull`] from a thread that may wait.
+//! File work blocks: call everything but [`Images::pull`] from a thread that may wait
+//! ([`Images::threads`]).
 
 mod access;
 mod assemble;
@@ -41,5 +42,5 @@ pub use reference::{Reference, ReferenceError};
 pub use registry::credentials::{Credentials, DockerConfig};
 pub use registry::{Mirror, OnProgress, Platform, Progress, PullOptions};
 pub use rootfs::Rootfs;
-pub use store::{Collected, Images, Removed, Settings, Used};
+pub use store::{Collected, Images, Removed, Settings, THREADS_MOST, Used};
 pub use unpack::limits::Limits;

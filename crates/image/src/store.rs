@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use rustix::fs::{FlockOperation, flock};
-use skiff_base::World;
+use skiff_base::{Blocking, World};
 
 use crate::digest::Digest;
 use crate::disk;
@@ -29,6 +29,13 @@ use crate::reference::Reference;
 use crate::registry::Flights;
 use crate::rootfs;
 use crate::unpack::limits::Limits;
+
+/// Layers that come in at once, over all pulls: each holds a thread for as long as its registry takes.
+const UNPACKING_MOST: usize = 9;
+/// Everything else that waits for the disk, and does not take long.
+const FILES_MOST: usize = 4;
+/// Threads that this crate may take together.
+pub const THREADS_MOST: usize = UNPACKING_MOST + FILES_MOST;
 
 /// How a store behaves.
 #[derive(Clone)]
@@ -57,6 +64,8 @@ pub(crate) struct Inner {
     pub(crate) root: PathBuf,
     pub(crate) settings: Settings,
     pub(crate) flights: Flights,
+    pub(crate) unpacking: Blocking,
+    pub(crate) files: Blocking,
     live: Mutex<Live>,
     /// Held while the index is changed and written.
     writer: Mutex<()>,
@@ -120,8 +129,16 @@ impl Images {
         let next = AtomicU64::new(index.next);
         let live = Mutex::new(Live { index: Arc::new(index), uses, containers });
         let (root, flights, writer) = (root.to_owned(), Flights::default(), Mutex::new(()));
-        let inner = Inner { root, settings, flights, live, writer, next, _lock: lock };
+        let (unpacking, files) = (Blocking::new(UNPACKING_MOST), Blocking::new(FILES_MOST));
+        let inner =
+            Inner { root, settings, flights, unpacking, files, live, writer, next, _lock: lock };
         Ok(Images { inner: Arc::new(inner) })
+    }
+
+    /// The threads for what waits for the disk: root file systems, and all that this crate does
+    /// itself but for layers that come in.
+    pub fn threads(&self) -> &Blocking {
+        &self.inner.files
     }
 
     /// All images, by ID.

@@ -117,6 +117,11 @@ impl Runner {
         self.tasks.spawn(run.work());
     }
 
+    /// How loops and what they follow fare, in the Prometheus text format.
+    pub fn figures(&self) -> String {
+        skiff_client::figures(&self.caches, &self.metas) + &self.health.figures()
+    }
+
     fn begin<L: Loop>(&self, tasks: Tasks) -> Arc<Run<L>> {
         let queue = Arc::new(Queue::default());
         let stats = self.health.of(L::PART, &self.world, &queue);

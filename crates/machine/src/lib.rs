@@ -17,6 +17,7 @@ mod enter;
 pub mod error;
 mod init;
 pub mod machine;
+pub mod memory;
 mod process;
 mod record;
 pub mod registry;

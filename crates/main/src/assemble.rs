@@ -5,7 +5,6 @@ use crate::addresses::Addresses;
 use anyhow::{Context, Result, anyhow};
 use skiff_api::Status;
 use skiff_api::ip::Cidr;
-use skiff_api::registry::Kinds;
 use skiff_api::wire::{Serve, User};
 use skiff_base::{Tasks, World};
 use skiff_cli::Place;
@@ -17,18 +16,14 @@ use skiff_loops::{Runner, Wanted};
 use skiff_node::Node;
 use skiff_server::admission::pod_security::Rules;
 use skiff_server::admission::service::Ranges;
-use skiff_server::authorize::Authorizer;
 use skiff_server::connect::Nodes;
-use skiff_server::identity::authenticate::Authenticator;
 use skiff_server::identity::keys;
 use skiff_server::identity::keys::Keys;
-use skiff_server::identity::token::Tokens;
 use skiff_server::paths::ready::Ready;
-use skiff_server::unreadable::Unreadable;
-use skiff_server::{Build, Entry, Server};
+use skiff_server::{Build, Entry, Server, Setup};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio::net::TcpListener;
 
 /// A running machine.
@@ -59,18 +54,27 @@ impl Machine {
         let node_tls =
             skiff_server::identity::keys::tls::server_config(&ca, &keys.node_serving, &world)?;
         write_kubeconfig(settings, &addresses, &keys)?;
-        let server = Arc::new(server(settings, &addresses, &world, &store, keys, &tasks).await?);
+        let mut server = server(settings, &addresses, &world, &store, keys, &tasks).await?;
+        let figures = skiff_sched::Figures::default();
+        let scheduled = figures.clone();
+        server.figures.push(Box::new(move || scheduled.text()));
+        let loops: Arc<OnceLock<Runner>> = Arc::default();
+        let counted = loops.clone();
+        server
+            .figures
+            .push(Box::new(move || counted.get().map(Runner::figures).unwrap_or_default()));
+        let server = Arc::new(server);
         tasks.spawn(skiff_server::custom::follow(server.clone()));
+        tasks.spawn(crate::memory::run(store.clone(), world.clone()));
         let serve: Arc<dyn Serve> = Arc::new(Entry(server.clone()));
         let client =
             Client::new(serve.clone(), User::system("skiff", &["system:masters"]), "skiff");
-        let (kinds, ranges) = (&server.kinds, &server.services);
+        let (kinds, ranges) = (&server.kinds, &ranges(settings));
         let wanted = Arc::new(Wanted::default());
         crate::bootstrap::run(&client, kinds, ranges, addresses.api, settings, &wanted).await?;
-        let caches = start_loops(&server, &serve, ca, wanted.clone(), &world, &tasks);
-        let figures = skiff_sched::Figures::default();
-        start_scheduler(&serve, &caches, &world, &tasks, &settings.node, figures.clone());
-        server.figures.add(move || figures.text());
+        let runner = start_loops(&server, &serve, ca, wanted.clone(), &world, &tasks);
+        let caches = loops.get_or_init(|| runner).caches.clone();
+        start_scheduler(&serve, &caches, &world, &tasks, &settings.node, figures);
         let listener = listen(settings).await?;
         let node =
             crate::node::start(settings, &addresses, &images, &serve, &world, &tasks).await?;
@@ -135,32 +139,22 @@ async fn server(
     keys: Keys,
     tasks: &Tasks,
 ) -> Result<Server> {
-    let nodes = Nodes::new(&*keys.client_config(Some(&keys.kubelet_client), world)?);
-    let address = addresses.api.to_string();
-    let tokens = Arc::new(Tokens::new(store.clone(), world.clone(), Arc::new(keys.signing)));
-    Ok(Server {
+    let setup = Setup {
         world: world.clone(),
         store: store.clone(),
-        kinds: Kinds::builtin(skiff_kinds::KINDS),
-        customs: Default::default(),
-        unreadable: Unreadable::find(&**store).await?,
-        authenticator: Authenticator::new(tokens, format!("https://{address}")),
-        authorizer: Authorizer::start(store.clone(), world, tasks).await?,
-        limits: Default::default(),
-        requests: Default::default(),
-        figures: Default::default(),
-        ready: Default::default(),
-        nodes,
+        nodes: Nodes::new(&*keys.client_config(Some(&keys.kubelet_client), world)?),
+        signing: keys.signing,
         services: ranges(settings),
         pod_security: pod_security(settings)?,
-        address,
+        address: addresses.api.to_string(),
         build: Build {
             commit: option_env!("SKIFF_COMMIT").unwrap_or(""),
             date: option_env!("SKIFF_DATE").unwrap_or("1970-01-01T00:00:00Z"),
             compiler: "rustc",
             arch: if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
         },
-    })
+    };
+    Ok(Server::new(setup, tasks).await?)
 }
 
 fn ranges(settings: &Settings) -> Ranges {
@@ -209,7 +203,7 @@ fn start_loops(
     wanted: Arc<Wanted>,
     world: &World,
     tasks: &Tasks,
-) -> Caches {
+) -> Runner {
     let user = User::system("system:kube-controller-manager", &[]);
     let reader = Client::new(serve.clone(), user, "skiff-caches");
     let caches = Caches::new(reader.clone(), world.clone(), tasks.clone());
@@ -221,7 +215,7 @@ fn start_loops(
     tasks.spawn(metas.clone().follow(reader, world.clone(), kinds.clone()));
     let runner = Runner {
         serve: serve.clone(),
-        caches: caches.clone(),
+        caches,
         metas,
         kinds: kinds.clone(),
         settings: Arc::new(skiff_loops::Settings { ca, sign: Box::new(sign), wanted }),
@@ -229,10 +223,8 @@ fn start_loops(
         tasks: tasks.clone(),
         health: Default::default(),
     };
-    let (watched, known, loops) = (caches.clone(), runner.metas.clone(), runner.health.clone());
-    server.figures.add(move || skiff_client::figures(&watched, &known) + &loops.figures());
     skiff_loops::LOOPS.iter().for_each(|start| start(&runner));
-    caches
+    runner
 }
 
 fn start_scheduler(

@@ -10,6 +10,7 @@ use skiff_cli::settings::{Range, Settings};
 use skiff_net::{
     Cidr, LoopbackNodePorts, NetNs, PodNetwork, PodNetworkConfig, ServiceTable, ServiceTableConfig,
 };
+use skiff_node::volumes::table::Table;
 use skiff_runtime::client::{Config, Runtime};
 use skiff_runtime::status::{ContainerState, ContainerStatus};
 use std::path::{Path, PathBuf};
@@ -116,8 +117,8 @@ pub fn remove_network(settings: &Settings) -> Result<()> {
 /// Takes away every mount below a folder that is to be removed: what lies behind one is not the cluster's.
 pub fn unmount(folder: &Path) -> Result<()> {
     let folder = folder.canonicalize().with_context(|| format!("finding {}", folder.display()))?;
-    for point in mounts(&folder)?.iter().rev() {
-        rustix::mount::unmount(point, UnmountFlags::DETACH)
+    for point in mounts(&folder)? {
+        rustix::mount::unmount(&point, UnmountFlags::DETACH)
             .with_context(|| format!("unmounting {}", point.display()))?;
     }
     match mounts(&folder)?.first() {
@@ -126,41 +127,8 @@ pub fn unmount(folder: &Path) -> Result<()> {
     }
 }
 
-/// Mount points below a folder, in the order in which they were mounted (proc(5), field 5 of mountinfo).
+/// Mount points below a folder, those first that have to be unmounted first.
 pub fn mounts(folder: &Path) -> Result<Vec<PathBuf>> {
-    let text = std::fs::read_to_string("/proc/self/mountinfo").context("reading the mounts")?;
-    let points = text.lines().filter_map(|line| line.split(' ').nth(4)).map(unescape);
-    Ok(points.filter(|point| point.starts_with(folder) && point != folder).collect())
-}
-
-/// Blanks, tabs, line ends and backslashes are written as `\040` and so on.
-fn unescape(text: &str) -> PathBuf {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let octal = after.get(..3).filter(|_| *first == b'\\');
-        let octal = octal.and_then(|digits| std::str::from_utf8(digits).ok());
-        match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &after[3..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    PathBuf::from(<std::ffi::OsString as std::os::unix::ffi::OsStringExt>::from_vec(bytes))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn odd_mount_points_are_read() {
-        assert_eq!(unescape("/a\\040b\\134c"), Path::new("/a b\\c"));
-        assert_eq!(unescape("/plain"), Path::new("/plain"));
-    }
+    let table = Table::read().context("reading the mounts")?;
+    Ok(table.below(folder).filter(|point| *point != folder).map(Path::to_owned).collect())
 }

@@ -11,6 +11,7 @@ mod demo;
 mod kernel;
 mod log;
 mod machines;
+mod memory;
 mod moved;
 mod node;
 mod rim;

@@ -23,8 +23,11 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 const WORKERS: usize = 2;
-/// Blocking calls (files, kernel) that may go on at once; each has a thread.
-const BLOCKING_MOST: usize = 16;
+/// Blocking calls (files, kernel) that may go on at once; each has a thread. Those with a purpose have their own, so
+/// that the rest is never without.
+const BLOCKING_MOST: usize = skiff_node::Threads::MOST + skiff_image::THREADS_MOST + BLOCKING_REST;
+/// One of these listens for changes of the packet rules for as long as the daemon lives.
+const BLOCKING_REST: usize = 10;
 /// A thread that has nothing to do gives its memory back.
 const BLOCKING_IDLE: Duration = Duration::from_secs(5);
 /// Calls that block on the kernel have so long to return at the end.

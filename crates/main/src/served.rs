@@ -56,6 +56,7 @@ impl Served<'_> {
             world: self.world.clone(),
             network: node.network().clone(),
             services: Arc::new(services),
+            tables: node.tables().clone(),
             restored: Default::default(),
         });
         let port = table.port().context("opening the service tables")?;

@@ -37,6 +37,7 @@ pub mod volumes;
 mod watches;
 
 pub use node::{Config, Node};
+pub use rim::Threads;
 
 /// What can go wrong when a node is set up.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +45,9 @@ pub enum Error {
     /// A folder of the node cannot be made.
     #[error("make the folder {path}: {source}")]
     MakeFolder { path: std::path::PathBuf, source: std::io::Error },
+    /// The folder of all pods cannot be read.
+    #[error("find what is left of pods in {path}: {source}")]
+    FindPods { path: std::path::PathBuf, source: std::io::Error },
     /// The machine does not say what it has.
     #[error("read what the machine has from {path}: {source}")]
     ReadMachine { path: &'static str, source: std::io::Error },

@@ -5,9 +5,9 @@ use crate::machine::Machine;
 use crate::pod::Pods;
 use crate::pod::allocation::Allocations;
 use crate::qos::Requests;
-use crate::rim::Rim;
+use crate::rim::{Rim, Threads};
 use crate::{Error, register};
-use skiff_base::{Tasks, World};
+use skiff_base::{Blocking, Tasks, World};
 use skiff_client::events::Recorder;
 use skiff_client::{Caches, Client};
 use skiff_image::{Images, Mirror};
@@ -97,7 +97,7 @@ impl Node {
             tasks,
             watches: Default::default(),
             allocations: Allocations::new(most),
-            measuring: Default::default(),
+            threads: Threads::default(),
         });
         let pods = Arc::new(Pods::new(rim.clone()));
         Ok(Node { rim, pods })
@@ -117,6 +117,11 @@ impl Node {
     /// The links and rules of its pods.
     pub fn network(&self) -> &Arc<PodNetwork> {
         &self.rim.network
+    }
+
+    /// The threads that change packet rules.
+    pub fn tables(&self) -> &Blocking {
+        &self.rim.threads.tables
     }
 
     /// The node's own door to the API server.

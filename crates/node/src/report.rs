@@ -1,6 +1,8 @@
 //! What a pod's worker tells the API: the newest status, events in order, and in the end the
-//! deletion. Nothing waits for it: a task drains what has gathered, then ends.
+//! deletion. A task drains what has gathered, then ends. Nothing on a pod's way up waits for it; on
+//! the way down the worker hears when the answer to a status has come: only then does the API know.
 
+use crate::pod::worker::Mail;
 use crate::rim::Rim;
 use serde_json::{Value, json};
 use skiff_api::Status;
@@ -11,6 +13,7 @@ use skiff_kinds::views::Pod;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::sync::mpsc::UnboundedSender;
 
 /// Events of one pod that wait to be written; the oldest goes when there are more.
 const EVENTS_MOST: usize = 64;
@@ -20,12 +23,16 @@ const RETRY: Backoff = Backoff { first: Duration::from_millis(100), most: Durati
 #[derive(Clone)]
 pub struct Report {
     rim: Arc<Rim>,
+    worker: UnboundedSender<Mail>,
     state: Arc<Mutex<State>>,
 }
 
 #[derive(Default)]
 struct State {
     status: Option<(Arc<Pod>, Value)>,
+    /// The newest that was given to this file, and whether the answer to it has come.
+    newest: Value,
+    told: bool,
     events: VecDeque<Note>,
     delete: Option<Arc<Pod>>,
     draining: bool,
@@ -48,14 +55,33 @@ enum Next {
     Delete(Arc<Pod>),
 }
 
-impl Report {
-    pub fn new(rim: Arc<Rim>) -> Report {
-        Report { rim, state: Arc::default() }
+impl State {
+    fn ask(&mut self, pod: Arc<Pod>, status: Value) {
+        (self.newest, self.told) = (status.clone(), false);
+        self.status = Some((pod, status));
     }
 
-    /// The newest status; one that was not written yet is forgotten.
-    pub fn status(&self, pod: Arc<Pod>, status: Value) {
-        self.add(|state| state.status = Some((pod, status)));
+    fn answered(&mut self, status: &Value) {
+        self.told = self.newest == *status;
+    }
+}
+
+impl Report {
+    /// `worker` hears of answers.
+    pub fn new(rim: Arc<Rim>, worker: UnboundedSender<Mail>) -> Report {
+        Report { rim, worker, state: Arc::default() }
+    }
+
+    /// The newest status; one that was not written yet is forgotten. Whether the API has answered
+    /// to it already.
+    pub fn status(&self, pod: &Arc<Pod>, status: &Value) -> bool {
+        let state = self.state.lock().expect("no holder of this lock panics");
+        if state.newest == *status {
+            return state.told;
+        }
+        drop(state);
+        self.add(|state| state.ask(pod.clone(), status.clone()));
+        false
     }
 
     pub fn event(&self, note: Note) {
@@ -107,7 +133,10 @@ impl Report {
                 }
                 Next::Status(pod, status) => match self.write(&pod, &status).await {
                     Err(error) if transient(&error) => Some((pod, Some(status))),
-                    _ => None,
+                    _ => {
+                        self.answered(&status);
+                        None
+                    }
                 },
                 Next::Delete(pod) => match self.remove(&pod).await {
                     Err(error) if transient(&error) => Some((pod, None)),
@@ -126,6 +155,14 @@ impl Report {
                 None => state.delete = Some(pod),
             }
         }
+    }
+
+    /// One that is refused for good is answered too: it is not asked for again as it is, and the
+    /// pod can end.
+    fn answered(&self, status: &Value) {
+        self.state.lock().expect("no holder of this lock panics").answered(status);
+        // The worker may have ended; then nobody needs this.
+        let _ = self.worker.send(Mail::Told);
     }
 
     async fn write(&self, pod: &Pod, status: &Value) -> Result<(), Status> {
@@ -189,4 +226,31 @@ fn about(note: &Note) -> Value {
         about["fieldPath"] = json!(format!("spec.{field}{{{name}}}"));
     }
     about
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_told_when_the_answer_to_the_newest_has_come() {
+        let mut state = State::default();
+        let pod = Arc::new(Pod::default());
+        let mut seen = Vec::new();
+        state.ask(pod.clone(), json!("first"));
+        seen.push(state.told);
+        // While it is on its way the facts change, and change back.
+        let (_, first) = state.status.take().expect("it waits");
+        state.ask(pod.clone(), json!("second"));
+        state.answered(&first);
+        seen.push(state.told);
+        let (_, second) = state.status.take().expect("it waits");
+        state.ask(pod, json!("first"));
+        seen.push(state.told);
+        state.answered(&second);
+        seen.push(state.told);
+        state.answered(&first);
+        seen.push(state.told);
+        assert_eq!(seen, [false, false, false, false, true]);
+    }
 }

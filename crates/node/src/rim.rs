@@ -5,7 +5,7 @@ use crate::machine::Machine;
 use crate::node::Config;
 use crate::pod::allocation::Allocations;
 use crate::watches::Watches;
-use skiff_base::{Tasks, World};
+use skiff_base::{Blocking, Tasks, World};
 use skiff_client::events::Recorder;
 use skiff_client::{Caches, Client};
 use skiff_image::Images;
@@ -29,8 +29,42 @@ pub struct Rim {
     pub tasks: Tasks,
     pub watches: Watches,
     pub allocations: Allocations,
-    /// Held while what one pod has on the disk is measured.
-    pub measuring: std::sync::Mutex<()>,
+    pub threads: Threads,
+}
+
+/// Threads that may wait, by what they wait for; images have their own ([`Images::threads`]).
+pub struct Threads {
+    /// Volumes as they are made: a disk of the network may be gone for hours.
+    pub mounts: Blocking,
+    /// What pods and containers leave: much of it, and never in the way of a start.
+    pub removals: Blocking,
+    /// Links, routes, packet rules: calls of the kernel, which take turns.
+    pub tables: Blocking,
+    /// Last words of containers.
+    pub files: Blocking,
+    /// What pods have on the disk: one pod at a time.
+    pub measures: Blocking,
+}
+
+impl Threads {
+    const MOUNTS: usize = 8;
+    const REMOVALS: usize = 4;
+    const TABLES: usize = 4;
+    const FILES: usize = 4;
+    /// All together.
+    pub const MOST: usize = Self::MOUNTS + Self::REMOVALS + Self::TABLES + Self::FILES + 1;
+}
+
+impl Default for Threads {
+    fn default() -> Threads {
+        Threads {
+            mounts: Blocking::new(Self::MOUNTS),
+            removals: Blocking::new(Self::REMOVALS),
+            tables: Blocking::new(Self::TABLES),
+            files: Blocking::new(Self::FILES),
+            measures: Blocking::new(1),
+        }
+    }
 }
 
 impl Rim {
@@ -49,15 +83,13 @@ impl Rim {
         self.config.data.join("seccomp")
     }
 
-    /// Runs work that waits for the disk or the kernel on a thread that may.
+    /// Runs work that waits for the disk or the kernel on a thread of its purpose.
     pub async fn blocking<T: Send + 'static>(
         &self,
+        threads: &Blocking,
         work: impl FnOnce() -> Result<T, String> + Send + 'static,
     ) -> Result<T, String> {
-        match tokio::task::spawn_blocking(work).await {
-            Ok(result) => result,
-            Err(error) => Err(format!("the work was cut short: {error}")),
-        }
+        threads.run(work).await.unwrap_or_else(|cut| Err(cut.to_string()))
     }
 
     /// A name that nothing else has.

@@ -10,7 +10,7 @@
 use crate::services::Services;
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
-use skiff_base::World;
+use skiff_base::{Blocking, World};
 use skiff_net::watch::Watch;
 use skiff_net::{Obstacle, PodNetwork};
 use std::io;
@@ -32,6 +32,8 @@ pub struct Rules {
     pub world: World,
     pub network: Arc<PodNetwork>,
     pub services: Arc<Services>,
+    /// The node's threads for packet rules.
+    pub tables: Blocking,
     /// Tables that were lost and came back.
     pub restored: AtomicU64,
 }
@@ -85,7 +87,7 @@ impl Rules {
             self.services.restore();
         }
         let (network, Wanted { pods, passage, .. }) = (self.network.clone(), *wanted);
-        let work = tokio::task::spawn_blocking(move || {
+        let work = self.tables.run(move || {
             let pods = if pods { network.restore() } else { Ok(()) };
             let look = || Ok::<_, skiff_net::Error>((network.pass()?, network.obstacles()?));
             (pods, passage.then(look))

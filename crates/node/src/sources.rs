@@ -4,8 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use skiff_api::Status;
 use skiff_client::Client;
-use skiff_kinds::views::pod::Projection;
-use skiff_kinds::views::{ConfigMap, Pod, Secret};
+use skiff_kinds::views::{ConfigMap, Secret};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The keys of one object.
@@ -26,32 +25,6 @@ pub struct Names {
 }
 
 impl Names {
-    /// Those of the volumes.
-    pub fn of_volumes(pod: &Pod) -> Names {
-        let mut names = Names::default();
-        for volume in &pod.spec.volumes {
-            if let Some(map) = &volume.config_map {
-                names.config_maps.insert(map.name.clone());
-            }
-            if let Some(secret) = &volume.secret {
-                names.secrets.insert(secret.secret_name.clone());
-            }
-            for source in volume.projected.iter().flat_map(|projected| &projected.sources) {
-                names.add(source);
-            }
-        }
-        names
-    }
-
-    fn add(&mut self, source: &Projection) {
-        if let Some(map) = &source.config_map {
-            self.config_maps.insert(map.name.clone());
-        }
-        if let Some(secret) = &source.secret {
-            self.secrets.insert(secret.secret_name.clone());
-        }
-    }
-
     /// Those of the environment of one container.
     pub fn of_env(container: &skiff_kinds::views::pod::Container) -> Names {
         let mut names = Names::default();

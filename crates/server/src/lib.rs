@@ -11,20 +11,21 @@ pub mod paths;
 mod pipeline;
 mod read;
 pub mod registry;
-mod render;
+pub mod render;
 pub mod request;
 pub mod rim;
 mod write;
 
-pub use read::unreadable;
+pub use read::{reader, unreadable};
 pub use registry::custom;
 pub use write::admission;
 
 use futures_util::future::BoxFuture;
+use identity::token::Tokens;
 use skiff_api::registry::Kinds;
 use skiff_api::wire::{Answer, Call, Serve};
-use skiff_base::World;
-use skiff_store::Store;
+use skiff_base::{Tasks, World};
+use skiff_store::{ReadError, Store};
 use std::sync::Arc;
 
 /// The server. Everything in it is shared; `Arc<Server>` is how it travels.
@@ -34,16 +35,32 @@ pub struct Server {
     pub kinds: Kinds,
     /// What is known of custom resource definitions.
     pub customs: custom::Customs,
-    /// What is stored and cannot be read.
-    pub unreadable: unreadable::Unreadable,
+    /// How objects are read by those who look something up.
+    pub reader: Arc<read::reader::Reader>,
     pub authenticator: identity::authenticate::Authenticator,
-    pub authorizer: authorize::Authorizer,
+    pub authorizer: Arc<authorize::Authorizer>,
+    /// Views of records that were made, for others who ask for the same.
+    pub renditions: Arc<render::shared::Renditions>,
     pub limits: rim::limit::Limits,
     /// What was asked, for metrics.
     pub requests: rim::requests::Requests,
-    /// What other parts of the process count, for metrics.
-    pub figures: paths::metrics::Figures,
+    /// What other parts of the process add to the metrics.
+    pub figures: Vec<paths::metrics::Figures>,
     pub ready: paths::ready::Ready,
+    /// How nodes and pods are called.
+    pub nodes: connect::Nodes,
+    pub admission: admission::Plugins,
+    /// `host:port`, as discovery tells it to clients.
+    pub address: String,
+    pub build: Build,
+}
+
+/// What a server is made of.
+pub struct Setup {
+    pub world: World,
+    pub store: Arc<dyn Store>,
+    /// Signs the tokens of service accounts.
+    pub signing: identity::keys::signing::SigningKey,
     /// How nodes and pods are called.
     pub nodes: connect::Nodes,
     /// Where addresses and ports of Services come from.
@@ -55,8 +72,52 @@ pub struct Server {
     pub build: Build,
 }
 
+impl Server {
+    /// The server of the built-in kinds, over a store that is open. What follows the store does so in these tasks.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn new(setup: Setup, tasks: &Tasks) -> Result<Server, ReadError> {
+        let Setup { world, store, signing, nodes, services, pod_security, address, build } = setup;
+        let reader = Arc::new(read::reader::Reader {
+            store: store.clone(),
+            kinds: Kinds::builtin(skiff_kinds::KINDS),
+            unreadable: unreadable::Unreadable::find(&*store).await?,
+        });
+        let authorizer =
+            Arc::new(authorize::Authorizer::start(reader.clone(), &world, tasks).await?);
+        let parts = admission::Parts {
+            world: world.clone(),
+            store: store.clone(),
+            authorizer: authorizer.clone(),
+            services,
+            pod_security,
+        };
+        let tokens = Tokens::new(store.clone(), world.clone(), Arc::new(signing));
+        let issuer = format!("https://{address}");
+        Ok(Server {
+            world,
+            store,
+            kinds: reader.kinds.clone(),
+            customs: Default::default(),
+            reader,
+            authenticator: identity::authenticate::Authenticator::new(Arc::new(tokens), issuer),
+            authorizer,
+            renditions: Default::default(),
+            limits: Default::default(),
+            requests: Default::default(),
+            figures: Vec::new(),
+            ready: Default::default(),
+            nodes,
+            admission: admission::Plugins::new(parts),
+            address,
+            build,
+        })
+    }
+}
+
 /// Which build this is, for `/version`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Build {
     pub commit: &'static str,
     pub date: &'static str,
@@ -70,10 +131,14 @@ pub struct Entry(pub Arc<Server>);
 impl Serve for Entry {
     fn serve(&self, call: Call) -> BoxFuture<'_, Answer> {
         Box::pin(async move {
-            let manner = render::Manner::of(&call);
+            let manner = render::manner::Manner::of(&call);
             let mut answer = match pipeline::run(&self.0, call).await {
-                Ok(answer) => manner.pretty(answer),
-                Err(status) => manner.refuse(status),
+                Ok(answer) => manner.pretty(answer).await,
+                Err(refused) => {
+                    let mut answer = manner.refuse(refused.status);
+                    refused.warnings.write(&mut answer.headers);
+                    answer
+                }
             };
             // Each answer can be named in a report; nothing is recorded under this name yet.
             let id = skiff_base::id::uuid(&self.0.world);

@@ -8,22 +8,34 @@ use crate::Server;
 use crate::authorize::Attributes;
 use crate::identity::impersonate::impersonate;
 use crate::render::accept::Accept;
-use crate::request::Request;
 use crate::request::codec::Incoming;
 use crate::request::url::{self, Query, Resource, Target};
+use crate::request::{Request, Warnings};
 use crate::rim::limit::Sort;
 use crate::rim::requests::Labels;
 use futures_util::StreamExt;
-use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT, WARNING};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
+use http::{HeaderValue, StatusCode};
 use skiff_api::Status;
 use skiff_api::kind::{Backend, Does, Kind, Verb};
-use skiff_api::wire::{Answer, Body, Call, Payload, Sending, User};
-use std::sync::{Arc, Mutex};
+use skiff_api::wire::{Answer, Body, Call, Payload, Rendered, Sending, User};
+use std::sync::Arc;
 use std::time::Duration;
 
+/// What a call is refused with, and what its sender is warned of all the same.
+pub struct Refused {
+    pub status: Status,
+    pub warnings: Warnings,
+}
+
+impl From<Status> for Refused {
+    fn from(status: Status) -> Refused {
+        Refused { status, warnings: Warnings::default() }
+    }
+}
+
 /// The stages of one call.
-pub async fn run(server: &Arc<Server>, call: Call) -> Result<Answer, Status> {
+pub async fn run(server: &Arc<Server>, call: Call) -> Result<Answer, Refused> {
     let caller = server.authenticator.authenticate(&call)?;
     let query = Query::parse(&call.query);
     match url::parse(&call.path) {
@@ -33,7 +45,7 @@ pub async fn run(server: &Arc<Server>, call: Call) -> Result<Answer, Status> {
             server.authorizer.check(&user, &asked).await?;
             let _place = server.limits.enter(crate::rim::limit::Sort::Short)?;
             crate::registry::custom::refresh(server);
-            let answer = crate::paths::answer(server, &call, &path, &query);
+            let answer = crate::paths::answer(server, &call, &path, &query).map_err(Refused::from);
             count(server, Labels::of_path(&path), code(&answer));
             answer
         }
@@ -47,7 +59,7 @@ async fn run_resource(
     query: Query,
     resource: Resource,
     mut call: Call,
-) -> Result<Answer, Status> {
+) -> Result<Answer, Refused> {
     let verb = url::verb(&call.method, &resource, query.flag("watch"))
         .ok_or_else(Status::method_not_allowed)?;
     let asked = Attributes::of(verb.name(), &resource, &query);
@@ -61,7 +73,7 @@ async fn run_resource(
         kind.namespaced() || resource.namespace.is_empty() || kind.plural == "namespaces"
     };
     let Some(kind) = kind.filter(|kind| fits(kind)) else {
-        return crate::registry::discovery::nothing(server, &resource.group);
+        return Ok(crate::registry::discovery::nothing(server, &resource.group)?);
     };
     check_place(verb, &resource, &kind)?;
     let header =
@@ -85,7 +97,7 @@ async fn run_resource(
         content_type: header(CONTENT_TYPE).to_owned(),
         user_agent: header(USER_AGENT).to_owned(),
         payload,
-        warnings: Mutex::new(Vec::new()),
+        warnings: Warnings::default(),
         user,
         resource,
         kind,
@@ -110,7 +122,7 @@ async fn answer(
     request: Request,
     timeout: Option<Duration>,
     call: Call,
-) -> Result<Answer, Status> {
+) -> Result<Answer, Refused> {
     if let Some(told) = request.kind.custom.as_ref().and_then(|custom| custom.deprecation.as_ref())
     {
         request.warn(told);
@@ -121,18 +133,26 @@ async fn answer(
     };
     let answer = match timeout {
         Some(most) => match server.world.within(most, bracket(server, &request, call)).await {
-            Some(answer) => answer?,
+            Some(answer) => answer,
             None => return Ok(too_late()),
         },
-        None => bracket(server, &request, call).await?,
+        None => bracket(server, &request, call).await,
     };
-    let mut answer = crate::render::encode(server, &request, answer)?;
-    add_warnings(&request, &mut answer.headers);
-    Ok(answer)
+    let answer = match answer {
+        Ok(answer) => crate::render::encode(server, &request, answer).await,
+        Err(status) => Err(status),
+    };
+    match answer {
+        Ok(mut answer) => {
+            request.warnings.write(&mut answer.headers);
+            Ok(answer)
+        }
+        Err(status) => Err(Refused { status, warnings: request.warnings }),
+    }
 }
 
-fn code(answer: &Result<Answer, Status>) -> u16 {
-    answer.as_ref().map_or_else(|status| status.code, |answer| answer.status.as_u16())
+fn code(answer: &Result<Answer, Refused>) -> u16 {
+    answer.as_ref().map_or_else(|refused| refused.status.code, |answer| answer.status.as_u16())
 }
 
 fn count(server: &Server, labels: Option<Labels>, code: u16) {
@@ -146,6 +166,10 @@ fn held(mut answer: Answer, place: impl Send + Sync + 'static) -> Answer {
     let place = Arc::new(place);
     answer.body = match answer.body {
         Body::Watch(frames) => Body::Watch(Box::pin(frames.inspect(move |_| _ = &place))),
+        Body::Rendered(Rendered { size, pieces }) => {
+            let pieces = Box::pin(pieces.inspect(move |_| _ = &place));
+            Body::Rendered(Rendered { size, pieces })
+        }
         Body::Stream(pieces) => Body::Stream(Box::pin(pieces.inspect(move |_| _ = &place))),
         Body::Upgraded(run) => Body::Upgraded(Box::pin(async move {
             run.await;
@@ -192,7 +216,7 @@ fn of_pod(request: Request) -> Result<Request, Status> {
         ..request.resource.clone()
     };
     // The entry reads the body, and warns of it, itself.
-    Ok(Request { kind: pods, resource, warnings: Mutex::default(), ..request })
+    Ok(Request { kind: pods, resource, warnings: Warnings::default(), ..request })
 }
 
 /// `timeout` bounds a request that ends soon.
@@ -244,15 +268,5 @@ async fn bracket(server: &Arc<Server>, request: &Request, call: Call) -> Result<
         Verb::Create | Verb::Update | Verb::Patch => crate::write::write(server, request).await,
         Verb::Delete => crate::write::delete::delete(server, request).await,
         Verb::DeleteCollection => crate::write::delete::delete_collection(server, request).await,
-    }
-}
-
-/// Code 299, and the agent that warns is not named (`-`), as API clients expect it.
-fn add_warnings(request: &Request, headers: &mut HeaderMap) {
-    for text in request.warnings.lock().expect("no holder of this lock panics").iter() {
-        let quoted = text.replace('\\', "\\\\").replace('"', "\\\"").replace(['\n', '\r'], " ");
-        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
-            headers.append(WARNING, value);
-        }
     }
 }

@@ -159,7 +159,7 @@ async fn fan_out(store: &Arc<dyn Store>, name: &str, facet: impl Fn(u64) -> Opti
         let sent = began.elapsed();
         let done = store.commit(vec![put(&key, None, 1024, number)]).await.expect("commits");
         commits.push(began.elapsed() - sent);
-        times.push((done[0].revision, sent));
+        times.push((done[0], sent));
         tokio::time::sleep(Duration::from_micros(16_600)).await;
     }
     // The last event that all of them know: its key ends the watches.

@@ -47,6 +47,8 @@ pub enum OpenError {
         file.display()
     )]
     Full { file: PathBuf },
+    #[error("the store was closed and is not opened again")]
+    Closed,
 }
 
 /// "SKIF", in the header of every database of ours.

@@ -8,26 +8,31 @@
 
 use crate::compact::Compaction;
 use crate::log::{Append, Entry, Log, LogError, Marks, with_body};
-use crate::shared::Shared;
+use crate::shared::{Shared, State};
 use crate::watch::End;
-use crate::{Clock, CommitError, Committed, Event, Key, Record, Revision, Write};
+use crate::{Clock, CommitError, Event, Key, Record, Revision, Write};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+/// What a batch became: the revision of each write.
+pub(crate) type Outcome = Result<Vec<Revision>, CommitError>;
+
 /// A batch that waits for the committer.
 pub(crate) struct Request {
     pub writes: Vec<Write>,
-    pub reply: oneshot::Sender<Result<Vec<Committed>, CommitError>>,
+    pub reply: oneshot::Sender<Outcome>,
     /// Its share of the bytes that may wait; given back when it is answered.
     pub permit: Option<OwnedSemaphorePermit>,
 }
 
 pub(crate) struct Committer {
     shared: Arc<Shared>,
-    log: Box<dyn Log>,
+    /// `None` after a stop that it was let go for.
+    log: Option<Box<dyn Log>>,
     compaction: Compaction,
+    keep: Duration,
     clock: Clock,
     /// The newest revision given out; only this place gives them out.
     revision: Revision,
@@ -54,7 +59,7 @@ const DISK_BYTES_GROUPS: u64 = 64;
 /// A request with what was decided about it.
 struct Decided {
     request: Request,
-    outcome: Result<Vec<Committed>, CommitError>,
+    outcome: Outcome,
 }
 
 /// The writes of a group as they follow from each other, before anybody sees them.
@@ -74,7 +79,29 @@ impl Committer {
     ) -> Committer {
         let compaction = Compaction::new(keep, marks, clock());
         let revision = marks.high;
-        Committer { shared, log, compaction, clock, revision, full: None, stopped: None }
+        let log = Some(log);
+        Committer { shared, log, compaction, keep, clock, revision, full: None, stopped: None }
+    }
+
+    /// Ends the log of a committer that a failure stopped, so that it can be opened again; false: it goes on as it is.
+    pub fn let_go(&mut self) -> bool {
+        if self.stopped.is_some() {
+            self.log = None;
+        }
+        self.stopped.is_some()
+    }
+
+    /// Goes on with what the log was found to hold.
+    pub fn begin_again(&mut self, state: State, log: Box<dyn Log>, marks: Marks) {
+        self.log = Some(log);
+        self.compaction = Compaction::new(self.keep, marks, (self.clock)());
+        (self.revision, self.full, self.stopped) = (marks.high, None, None);
+        self.shared.restart(state);
+    }
+
+    /// The log, of which a stopped committer asks nothing.
+    fn log(&mut self) -> &mut dyn Log {
+        self.log.as_deref_mut().expect("only a stopped committer has let its log go")
     }
 
     /// Commits all requests under one fsync and answers them.
@@ -86,7 +113,7 @@ impl Committer {
             return;
         }
         if let Some(oldest) = self.compaction.tick(began, self.revision) {
-            self.publish_compacted(oldest);
+            self.shared.compacted(oldest);
         }
         self.leave_full(began);
         if self.full.is_some() {
@@ -112,13 +139,14 @@ impl Committer {
         self.note_figures(began, events.len());
     }
 
-    fn note_figures(&self, began: Duration, writes: usize) {
+    fn note_figures(&mut self, began: Duration, writes: usize) {
         let took = (self.clock)().saturating_sub(began);
-        let mut figures = self.shared.figures();
+        let shared = self.shared.clone();
+        let mut figures = shared.figures();
         figures.commit_us.add_duration(took);
         figures.group_writes.add(writes as u64);
         if figures.group_writes.count % DISK_BYTES_GROUPS == 1 {
-            figures.disk_bytes = self.log.disk_bytes();
+            figures.disk_bytes = self.log().disk_bytes();
         }
         figures.full = self.full.is_some();
     }
@@ -135,7 +163,8 @@ impl Committer {
                     Some(pending) => pending.clone(),
                     None => state.index.get(key).cloned(),
                 };
-                let outcome = match conflict(&request.writes, |key| newest(&group, key)) {
+                let beaten = conflict(&request.writes, group.revision, |key| newest(&group, key));
+                let outcome = match beaten {
                     Some(error) => Err(error),
                     None if self.full.is_some()
                         && grows(&request.writes, |key| newest(&group, key)) =>
@@ -161,7 +190,8 @@ impl Committer {
         if entries.is_empty() && sweep.is_none() {
             return Ok(());
         }
-        self.log.append(entries, self.compaction.compacted(), sweep)?;
+        let compacted = self.compaction.compacted();
+        self.log().append(entries, compacted, sweep)?;
         self.compaction.swept(sweep);
         Ok(())
     }
@@ -169,7 +199,7 @@ impl Committer {
     /// Lets the log care for itself. A full disk is met here first: the log is whole, but cannot
     /// move what it has to where it belongs.
     fn tend(&mut self, last: Append) {
-        match self.log.tend(last) {
+        match self.log().tend(last) {
             Ok(()) => {}
             Err(LogError::Full) if self.full.is_none() => self.enter_full((self.clock)()),
             Err(LogError::Full) => tracing::debug!("no space for a checkpoint yet"),
@@ -185,28 +215,35 @@ impl Committer {
             LogError::Failed(reason) => CommitError::Stopped(self.stop(reason.into())),
         };
         for Decided { request, outcome } in decided {
-            answer(request, outcome.and(Err(error.clone())));
+            let outcome = match outcome {
+                // It was beaten by what is not written now: it may try again at once.
+                Err(CommitError::Conflict { key, expected, actual, .. }) => {
+                    Err(CommitError::Conflict { key, expected, actual, at: self.revision })
+                }
+                outcome => outcome.and(Err(error.clone())),
+            };
+            answer(request, outcome);
         }
     }
 
-    fn stop(&mut self, reason: Arc<str>) -> Arc<str> {
+    /// Decides nothing more: what is true is known after an opening.
+    pub fn stop(&mut self, reason: Arc<str>) -> Arc<str> {
         tracing::error!(%reason, "the store stopped");
         self.stopped = Some(reason.clone());
-        self.shared.stopped.send_replace(Some(reason.clone()));
-        self.shared.end_watches(&End::Stopped(reason.clone()));
+        self.shared.stop(End::Stopped(reason.clone()));
         reason
     }
 
     fn enter_full(&mut self, now: Duration) {
         tracing::warn!("the disk is full: creates are refused until there is space again");
         self.full = Some(now + FULL_RETRY);
-        if let Err(error) = self.log.release_reserve() {
+        if let Err(error) = self.log().release_reserve() {
             tracing::warn!(%error, "the reserve for a full disk could not be released");
         }
         self.give_up_history();
         loop {
             let swept = self.sweep_piece(FULL_SWEEP);
-            let tended = swept.and_then(|more| self.log.tend(Append::SweepOnly).map(|()| more));
+            let tended = swept.and_then(|more| self.log().tend(Append::SweepOnly).map(|()| more));
             match tended {
                 Ok(true) => {}
                 Ok(false) => return,
@@ -226,14 +263,15 @@ impl Committer {
     /// comes.
     fn give_up_history(&mut self) {
         if self.compaction.raise(self.revision) {
-            self.publish_compacted(self.revision);
+            self.shared.compacted(self.revision);
         }
     }
 
     /// Sweeps as much as goes with so many writes; false when nothing was left.
     fn sweep_piece(&mut self, writes: usize) -> Result<bool, LogError> {
         let Some(sweep) = self.compaction.sweep(writes) else { return Ok(false) };
-        self.log.append(&[], self.compaction.compacted(), Some(sweep))?;
+        let compacted = self.compaction.compacted();
+        self.log().append(&[], compacted, Some(sweep))?;
         self.compaction.swept(Some(sweep));
         Ok(true)
     }
@@ -242,7 +280,7 @@ impl Committer {
         if self.full.is_none_or(|retry| now < retry) {
             return;
         }
-        match self.log.restore_reserve() {
+        match self.log().restore_reserve() {
             Ok(()) => {
                 tracing::info!("the disk has space again");
                 self.full = None;
@@ -254,14 +292,6 @@ impl Committer {
         }
     }
 
-    /// Readers are refused first; the rows go after that.
-    fn publish_compacted(&self, oldest: Revision) {
-        tracing::debug!(oldest = oldest.0, "compacted");
-        let mut state = self.shared.write();
-        state.compacted = state.compacted.max(oldest);
-        state.window.raise_floor(oldest);
-    }
-
     /// Makes `oldest` (at most the current revision) the oldest retained one, durably.
     pub fn compact(&mut self, oldest: Revision) -> Result<(), CommitError> {
         if let Some(reason) = &self.stopped {
@@ -269,7 +299,7 @@ impl Committer {
         }
         let oldest = oldest.min(self.revision);
         if self.compaction.raise(oldest) {
-            self.publish_compacted(oldest);
+            self.shared.compacted(oldest);
         }
         while self.idle_sweep()? {}
         Ok(())
@@ -294,16 +324,17 @@ impl Committer {
 
     pub fn close(&mut self) {
         if self.stopped.is_some() {
+            // It may have been about to be opened again.
+            self.shared.stop(End::Closed);
             return;
         }
-        if let Err(error) = self.log.close() {
+        if let Err(error) = self.log().close() {
             // Nothing is lost: what was acknowledged is durable, and the next opening reads it.
             tracing::warn!(%error, "the log did not close in good order");
         }
         let reason: Arc<str> = "it was closed".into();
-        self.stopped = Some(reason.clone());
-        self.shared.stopped.send_replace(Some(reason));
-        self.shared.end_watches(&End::Closed);
+        self.stopped = Some(reason);
+        self.shared.stop(End::Closed);
     }
 }
 
@@ -318,7 +349,7 @@ impl Drop for Committer {
 
 impl Group {
     /// Takes the next revision for a write that has been found good.
-    fn add(&mut self, write: &Write, old: Option<Arc<Record>>) -> Committed {
+    fn add(&mut self, write: &Write, old: Option<Arc<Record>>) -> Revision {
         self.revision = Revision(self.revision.0 + 1);
         let (revision, key) = (self.revision, write.key().clone());
         let (old, new, last) = match write {
@@ -341,15 +372,19 @@ impl Group {
         self.pending.insert(record.key.clone(), new.clone());
         let event = Arc::new(Event { revision, key, old, new });
         self.entries.push(Entry { event, last });
-        Committed { revision, record }
+        revision
     }
 }
 
 /// Whether a batch cannot be written on top of what is there.
-fn conflict(writes: &[Write], newest: impl Fn(&Key) -> Option<Arc<Record>>) -> Option<CommitError> {
-    for (at, write) in writes.iter().enumerate() {
+fn conflict(
+    writes: &[Write],
+    at: Revision,
+    newest: impl Fn(&Key) -> Option<Arc<Record>>,
+) -> Option<CommitError> {
+    for (place, write) in writes.iter().enumerate() {
         let key = write.key();
-        if writes[..at].iter().any(|before| before.key() == key) {
+        if writes[..place].iter().any(|before| before.key() == key) {
             return Some(CommitError::Twice { key: key.clone() });
         }
         let expected = match write {
@@ -358,7 +393,7 @@ fn conflict(writes: &[Write], newest: impl Fn(&Key) -> Option<Arc<Record>>) -> O
         };
         let actual = newest(key).map(|record| record.revision);
         if actual != expected {
-            return Some(CommitError::Conflict { key: key.clone(), expected, actual });
+            return Some(CommitError::Conflict { key: key.clone(), expected, actual, at });
         }
     }
     None
@@ -374,7 +409,7 @@ fn grows(writes: &[Write], newest: impl Fn(&Key) -> Option<Arc<Record>>) -> bool
     })
 }
 
-fn answer(request: Request, outcome: Result<Vec<Committed>, CommitError>) {
+fn answer(request: Request, outcome: Outcome) {
     drop(request.permit);
     // Whoever asked may have gone away; the outcome stands all the same.
     let _ = request.reply.send(outcome);
@@ -385,7 +420,7 @@ mod tests {
     use super::*;
     use crate::log::Sweep;
     use crate::memory::MemoryLog;
-    use crate::{Options, Store, WatchError, WatchRequest, WatchStart, engine, facets};
+    use crate::{Currency, Options, Store, WatchError, WatchRequest, WatchStart, engine, facets};
     use std::sync::Mutex;
 
     /// A log on a disk of so many bytes, which can also break.
@@ -462,8 +497,9 @@ mod tests {
             let time = Arc::new(Mutex::new(Duration::ZERO));
             let clock = time.clone();
             let options = Options::new(Arc::new(move || *clock.lock().unwrap()));
-            let history = Arc::new(disk.rows.clone());
-            let store = engine::over(Box::new(disk.clone()), history, options);
+            let log = disk.clone();
+            let open = move || -> Box<dyn Log> { Box::new(log.clone()) };
+            let store = engine::on_memory(disk.rows.clone(), open, options);
             Fixture { store, disk, time }
         }
 
@@ -471,13 +507,13 @@ mod tests {
             let expect = self.store.get(key).map(|record| record.revision);
             let (body, facets) = (vec![0; size].into(), facets(Vec::new()));
             let write = Write::Put { key: key.into(), expect, body, generation: 0, facets };
-            self.store.commit(vec![write]).await.map(|done| done[0].revision.0)
+            self.store.commit(vec![write]).await.map(|done| done[0].0)
         }
 
         async fn delete(&self, key: &str) -> Result<u64, CommitError> {
             let expect = self.store.get(key).unwrap().revision;
             let write = Write::Delete { key: key.into(), expect, last: None };
-            self.store.commit(vec![write]).await.map(|done| done[0].revision.0)
+            self.store.commit(vec![write]).await.map(|done| done[0].0)
         }
     }
 
@@ -511,7 +547,7 @@ mod tests {
         let scope = crate::Scope::prefix("a");
         let request = WatchRequest { scope, facet: None, start: WatchStart::Now };
         let mut watch = fixture.store.watch(request.clone()).unwrap();
-        let late = fixture.store.wait_for(Revision(3));
+        let late = fixture.store.reach(Currency::AtLeast(Revision(3)));
         fixture.disk.state.lock().unwrap().broken = true;
         let reason: Arc<str> = "input/output error".into();
         let stopped = CommitError::Stopped(reason.clone());
@@ -526,7 +562,18 @@ mod tests {
         assert_eq!(next, Some(Err(WatchError::Stopped(reason.clone()))));
         let stopped = crate::ReadError::Stopped(reason);
         assert_eq!(late.await, Err(stopped.clone()));
-        assert_eq!(fixture.store.watch(request).err(), Some(stopped));
+        assert_eq!(fixture.store.watch(request.clone()).err(), Some(stopped));
+        // Opened again it goes on with what is there; who watched begins from what it saw.
+        fixture.store.reopen().await.unwrap();
+        assert_eq!(watch.next().await.map(|item| item.map(|_| ())), None);
+        assert_eq!(fixture.store.current(), Revision(2));
+        let mut watch = fixture.store.watch(request).unwrap();
+        let late = fixture.store.reach(Currency::AtLeast(Revision(3)));
+        assert_eq!(fixture.put("a/b/c", 3).await, Ok(3));
+        let next = watch.next().await.map(|item| item.map(|_| ()));
+        assert_eq!((next, late.await), (Some(Ok(())), Ok(())));
+        fixture.store.close().await;
+        fixture.store.reopen().await.unwrap_err();
     }
 
     #[test]
@@ -538,8 +585,9 @@ mod tests {
             index: crate::index::Index::new(Revision(1)),
             window: crate::window::Window::new(Revision(1), 10, 10_000),
             compacted: Revision(1),
+            height: 0,
         };
-        let shared = Arc::new(Shared::new(state, Arc::new(disk.rows.clone())));
+        let shared = Arc::new(Shared::new(state));
         let clock: Clock = Arc::new(|| Duration::ZERO);
         let log = Box::new(disk);
         let mut committer = Committer::new(shared, log, marks, Duration::ZERO, clock);
@@ -558,11 +606,12 @@ mod tests {
             })
             .unzip();
         committer.group(requests);
-        let outcome = |mut answer: oneshot::Receiver<Result<Vec<Committed>, CommitError>>| {
-            answer.try_recv().unwrap().map(|done| done[0].revision.0)
+        let outcome = |mut answer: oneshot::Receiver<Outcome>| {
+            answer.try_recv().unwrap().map(|done| done[0].0)
         };
         let (expected, actual) = (Some(Revision(2)), Some(Revision(3)));
-        let conflict = CommitError::Conflict { key: "a/b/c".into(), expected, actual };
+        let at = Revision(3);
+        let conflict = CommitError::Conflict { key: "a/b/c".into(), expected, actual, at };
         let outcomes: Vec<_> = answers.into_iter().map(outcome).collect();
         assert_eq!(outcomes, [Ok(2), Ok(3), Err(conflict), Ok(4), Ok(5)]);
     }

@@ -6,9 +6,9 @@
 //! record of each key and a window of recent events; older revisions come from the log until
 //! compaction drops them.
 //!
-//! Everything above the log (conflicts, index, window, watches, compaction) exists once, in this
-//! crate's `engine`; an engine is only a different `log::Log` below it: SQLite ([`open`]) or
-//! memory ([`memory`]), later a real etcd.
+//! What decides conflicts and numbers revisions is a [`Journal`]: here, over a log of ours (SQLite,
+//! [`open`], or memory, [`memory`]), or elsewhere ([`over`]: a real etcd). Everything above it
+//! (index, window, watches) exists once and follows what the journal tells.
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -20,8 +20,10 @@ mod committer;
 mod compact;
 mod engine;
 mod facets;
+mod here;
 mod index;
 mod interest;
+mod journal;
 mod list;
 mod load;
 mod log;
@@ -34,13 +36,14 @@ mod watch;
 mod window;
 
 pub use check::OpenError;
-pub use engine::{Clock, Options, memory, open};
+pub use engine::{Clock, Options, memory, open, over};
 pub use facets::{facet_is, facets};
+pub use journal::{Follower, History, Journal, Past, Snapshot, Stretch};
 pub use select::{Facet, Scope};
 pub use stats::{Histogram, Stats};
 pub use watch::{Watch, WatchError, WatchItem};
 
-/// A position in the log. 0 is "before everything"; every committed record has its own.
+/// A position in the log. 0 is "before everything"; every transaction, or every write of one, has its own.
 ///
 /// An empty store is at revision 1, because to a client resourceVersion 0 means "any".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -88,15 +91,6 @@ impl Write {
     }
 }
 
-/// What one write of a batch became.
-#[derive(Debug, Clone)]
-pub struct Committed {
-    /// The revision of this write.
-    pub revision: Revision,
-    /// The new record; of a delete, the last one (its own revision is that of its last put).
-    pub record: Arc<Record>,
-}
-
 /// What happened to one key.
 #[derive(Debug, Clone)]
 pub struct Event {
@@ -111,13 +105,23 @@ pub struct Event {
 }
 
 /// Why a commit did not happen. Nothing of the batch was written (`Stopped`: the outcome is
-/// unknown until the store is opened again).
+/// unknown until the store is opened again; `Unknown`: until the next current read).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommitError {
     #[error("key {key} is at revision {actual:?}, the write expected {expected:?}")]
-    Conflict { key: Key, expected: Option<Revision>, actual: Option<Revision> },
+    Conflict {
+        key: Key,
+        expected: Option<Revision>,
+        actual: Option<Revision>,
+        /// What beat the write shows in a read that has reached this revision.
+        at: Revision,
+    },
     #[error("key {key} occurs twice in one batch: split the batch")]
     Twice { key: Key },
+    #[error("a transaction takes at most {most} writes: split the batch")]
+    TooMany { most: usize },
+    #[error("whether it was written is not known, read before trying again: {0}")]
+    Unknown(Arc<str>),
     #[error("the disk is full: free space below the data folder; deletes still work")]
     Full,
     #[error("the store stopped and must be opened again: {0}")]
@@ -135,6 +139,18 @@ pub enum ReadError {
     Stopped(Arc<str>),
 }
 
+/// How new what a read shows must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Currency {
+    /// Everything that anybody had committed when the read began.
+    #[default]
+    Current,
+    /// At least this revision.
+    AtLeast(Revision),
+    /// What is visible here: all that this process wrote, and what it has been told. Never waits.
+    Seen,
+}
+
 /// Which records, from where, as of when.
 #[derive(Debug, Clone, Default)]
 pub struct ListRequest {
@@ -145,8 +161,9 @@ pub struct ListRequest {
     pub after: Option<Key>,
     /// At most so many; `None` is all.
     pub limit: Option<usize>,
-    /// The snapshot at this revision; `None` is the newest state.
+    /// The snapshot at this revision; `None` is the newest state, which is as new as `currency` says.
     pub at: Option<Revision>,
+    pub currency: Currency,
 }
 
 /// A page of a snapshot, in key order.
@@ -181,33 +198,34 @@ pub struct WatchRequest {
 
 /// The contract that the server is written against; `Arc<dyn Store>` is how it travels.
 ///
-/// Reads of the newest state are synchronous, from memory. Futures do not borrow the store. They
-/// need no particular runtime.
+/// Futures do not borrow the store. They need no particular runtime.
 pub trait Store: Send + Sync {
-    /// Writes a batch in one transaction, at most one write per key. Each write gets a revision of
-    /// its own, consecutive, in the order of the batch. When this returns `Ok`, the batch is
-    /// durable and visible. Dropping the future leaves it open whether the batch is written.
-    fn commit(&self, writes: Vec<Write>)
-    -> BoxFuture<'static, Result<Vec<Committed>, CommitError>>;
+    /// Writes a batch in one transaction, at most one write per key, and one per resource that
+    /// somebody watches: a watch goes on from a revision, never from within one. Returns the
+    /// revision of each write, in the order of the batch; they may all be the same. When this
+    /// returns `Ok`, the batch is durable and visible here. Dropping the future leaves it open
+    /// whether the batch is written.
+    fn commit(&self, writes: Vec<Write>) -> BoxFuture<'static, Result<Vec<Revision>, CommitError>>;
 
-    /// The newest record of a key.
+    /// The newest record of a key as it is *seen* here, from memory. A read that must be current
+    /// waits for [`Store::reach`] first.
     fn get(&self, key: &str) -> Option<Arc<Record>>;
 
     /// A page of the newest state, or of the snapshot at a retained revision.
     fn list(&self, request: ListRequest) -> BoxFuture<'static, Result<Listed, ReadError>>;
 
-    /// Events in strict revision order, none left out.
+    /// Events in strict revision order, none left out; from what is seen here.
     fn watch(&self, request: WatchRequest) -> Result<Watch, ReadError>;
 
-    /// The newest visible revision. For an engine in this process that is the newest one there is,
-    /// so a read after this call is linearizable.
+    /// The newest visible revision.
     fn current(&self) -> Revision;
 
     /// The oldest revision at which a list, and after which a watch, is still answered.
     fn oldest_retained(&self) -> Revision;
 
-    /// Waits until `revision` is visible to get, list and watch.
-    fn wait_for(&self, revision: Revision) -> BoxFuture<'static, Result<(), ReadError>>;
+    /// Waits until get, list and watch see what is as new as that. Where revisions are decided
+    /// here, everything committed is seen already.
+    fn reach(&self, currency: Currency) -> BoxFuture<'static, Result<(), ReadError>>;
 
     /// Drops what only revisions before `oldest` need. The store does this by itself by age
     /// ([`Options::keep`]); a `oldest` beyond the current revision compacts to the current one.
@@ -216,8 +234,20 @@ pub trait Store: Send + Sync {
     /// Figures for metrics; cheap enough for every scrape.
     fn stats(&self) -> Stats;
 
+    /// Counts how often much less was kept in memory than there had been: a good time to give some
+    /// back.
+    fn shrunk(&self) -> tokio::sync::watch::Receiver<u64>;
+
     /// Resolves when the store stopped, by itself or by `close`, with the reason.
     fn stopped(&self) -> BoxFuture<'static, Arc<str>>;
+
+    /// Resolves while the store runs: at once, or when it was opened again. Never after a `close`.
+    fn opened(&self) -> BoxFuture<'static, ()>;
+
+    /// Opens a store again that stopped by itself: reads what is durable and goes on. Watches
+    /// ended with the stop, and whoever had one begins anew from what it saw last. Does nothing
+    /// where nothing stopped.
+    fn reopen(&self) -> BoxFuture<'static, Result<(), OpenError>>;
 
     /// Finishes the queued commits, then closes the log; watches end.
     fn close(&self) -> BoxFuture<'static, ()>;

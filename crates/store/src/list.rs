@@ -4,7 +4,7 @@
 //! from the window; where that does not reach back far enough, from the log first. The list looks
 //! at index and window under one lock, so it can never mix two revisions.
 
-use crate::log::{READ_ROWS, Row};
+use crate::journal::History;
 use crate::select::Selection;
 use crate::shared::Shared;
 use crate::window::{Overlay, remember};
@@ -54,18 +54,16 @@ impl Listing {
     pub async fn with_log(
         mut self,
         shared: &Shared,
+        history: &dyn History,
         mut after: Revision,
         mut to: Revision,
     ) -> Result<Listed, ReadError> {
         loop {
-            let answer = shared.history.read(after, to).await;
-            let pairs = answer.map_err(|error| ReadError::Stopped(error.to_string().into()))?;
-            let whole = pairs.len() < READ_ROWS;
-            self.known = pairs.last().filter(|_| !whole).map_or(to, |(row, _)| row.revision);
-            for (row, old) in &pairs {
-                if self.request.scope.contains(&row.key) {
-                    let old = || old.as_ref().and_then(Row::record);
-                    remember(&mut self.overlay, &row.key, old);
+            let read = history.read(after, to).await?;
+            self.known = read.reached;
+            for past in read.events {
+                if self.request.scope.contains(&past.event.key) {
+                    remember(&mut self.overlay, &past.event.key, || past.before);
                 }
             }
             // This also finds out whether rows went away while they were read.

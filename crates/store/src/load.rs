@@ -4,11 +4,20 @@
 //! and each must follow the one it names. So a database that lost something does not open.
 
 use crate::index::Index;
-use crate::log::{Marks, Row};
+use crate::journal::History;
+use crate::log::{Log, Marks, Row};
 use crate::shared::State;
 use crate::window::Window;
 use crate::{Options, Record, Revision};
 use std::sync::Arc;
+
+/// A log that has been opened, and the state that it holds.
+pub(crate) struct Opened {
+    pub state: State,
+    pub log: Box<dyn Log>,
+    pub history: Arc<dyn History>,
+    pub marks: Marks,
+}
 
 /// Builds the state from the rows of a log, and refuses rows that cannot be.
 pub(crate) struct Loader {
@@ -48,9 +57,11 @@ impl Loader {
         Ok(())
     }
 
-    pub fn finish(mut self, marks: Marks) -> State {
+    pub fn finish(mut self, log: Box<dyn Log>, history: Arc<dyn History>, marks: Marks) -> Opened {
         self.index.raise_revision(marks.high);
         self.window.raise_floor(marks.compacted);
-        State { index: self.index, window: self.window, compacted: marks.compacted }
+        let (index, window, compacted) = (self.index, self.window, marks.compacted);
+        let state = State { index, window, compacted, height: 0 };
+        Opened { state, log, history, marks }
     }
 }

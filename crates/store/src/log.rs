@@ -3,9 +3,9 @@
 //! A log keeps entries in revision order, durably, and gives them back. It decides nothing: it
 //! does not compare revisions, does not know watches, and never changes an entry.
 
+use crate::journal::{Past, Stretch};
 use crate::{Event, Facets, Key, Record, Revision};
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use std::sync::Arc;
 
 /// An event on its way into the log.
@@ -137,12 +137,13 @@ pub(crate) const READ_ROWS: usize = 256;
 /// A row together with the one it superseded (`None`: it created the key).
 pub(crate) type Pair = (Row, Option<Row>);
 
-/// The reading half, for revisions that memory does not hold any more.
-pub(crate) trait History: Send + Sync {
-    /// The entries in `(after, to]`, at most [`READ_ROWS`]; fewer mean that there are no more.
-    fn read(
-        &self,
-        after: Revision,
-        to: Revision,
-    ) -> BoxFuture<'static, Result<Vec<Pair>, LogError>>;
+/// What was read of `(.., to]`: fewer rows than go into one reading are all.
+pub(crate) fn stretch(pairs: Vec<Pair>, to: Revision) -> Stretch {
+    let more = pairs.len() >= READ_ROWS;
+    let reached = pairs.last().filter(|_| more).map_or(to, |(row, _)| row.revision);
+    let past = |(row, old): (Row, Option<Row>)| {
+        let before = old.as_ref().and_then(Row::record);
+        Past { event: Arc::new(row.event(before.clone())), before }
+    };
+    Stretch { events: pairs.into_iter().map(past).collect(), reached }
 }

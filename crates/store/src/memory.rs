@@ -1,7 +1,8 @@
 //! A log without a disk, for tests and simulation: the same semantics with nothing durable.
 
-use crate::Revision;
-use crate::log::{Append, Content, Entry, History, Log, LogError, Pair, READ_ROWS, Row, Sweep};
+use crate::journal::{History, Stretch};
+use crate::log::{Append, Content, Entry, Log, LogError, Marks, READ_ROWS, Row, Sweep, stretch};
+use crate::{ReadError, Revision};
 use futures_util::future::{BoxFuture, ready};
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -16,6 +17,23 @@ pub(crate) struct MemoryLog {
 impl MemoryLog {
     fn rows(&self) -> MutexGuard<'_, BTreeMap<Revision, Row>> {
         self.rows.lock().expect("nothing panics while it holds the rows")
+    }
+
+    /// Its rows, in order, as an opening reads them.
+    pub fn replay(
+        &self,
+        origin: Revision,
+        mut each: impl FnMut(&Marks, Row) -> Result<(), String>,
+    ) -> Marks {
+        let rows = self.rows();
+        let high = rows.last_key_value().map_or(origin, |(newest, _)| origin.max(*newest));
+        // What was swept is not remembered: only the newest state is sure to be whole.
+        let compacted = if rows.is_empty() { origin } else { high };
+        let marks = Marks { high, compacted, swept: origin };
+        for row in rows.values() {
+            each(&marks, row.clone()).expect("nothing is checked of what is compacted");
+        }
+        marks
     }
 }
 
@@ -84,12 +102,12 @@ impl History for MemoryLog {
         &self,
         after: Revision,
         to: Revision,
-    ) -> BoxFuture<'static, Result<Vec<Pair>, LogError>> {
+    ) -> BoxFuture<'static, Result<Stretch, ReadError>> {
         let rows = self.rows();
         let range = (Bound::Excluded(after), Bound::Included(to.max(after)));
         let range = if to > after { Some(rows.range(range)) } else { None };
         let pair = |(_, row): (&Revision, &Row)| (row.clone(), rows.get(&row.prev).cloned());
         let pairs = range.into_iter().flatten().take(READ_ROWS).map(pair).collect();
-        Box::pin(ready(Ok(pairs)))
+        Box::pin(ready(Ok(stretch(pairs, to))))
     }
 }

@@ -8,7 +8,7 @@
 
 use crate::index::Index;
 use crate::interest::Interests;
-use crate::log::History;
+use crate::journal::History;
 use crate::select::Selection;
 use crate::stats::Histogram;
 use crate::watch::{End, Pushed, Watcher};
@@ -29,7 +29,8 @@ pub(crate) struct Shared {
     pub current: watch::Sender<Revision>,
     /// Why the store stopped, once it has.
     pub stopped: watch::Sender<Option<Arc<str>>>,
-    pub history: Arc<dyn History>,
+    /// How often `State` has shrunk by much.
+    pub shrunk: watch::Sender<u64>,
     pub figures: Mutex<Figures>,
 }
 
@@ -38,7 +39,22 @@ pub(crate) struct State {
     pub window: Window,
     /// Lists at, and watches after, anything older are refused.
     pub compacted: Revision,
+    /// The most bytes of bodies that were kept, since they shrank last.
+    pub height: usize,
 }
+
+impl State {
+    /// Whether much less is kept than at the height; if so, that is the new one.
+    fn has_shrunk(&mut self) -> bool {
+        let kept = self.index.bytes() + self.window.bytes();
+        let shrunk = kept + SHRUNK_BYTES <= self.height;
+        self.height = if shrunk { kept } else { self.height.max(kept) };
+        shrunk
+    }
+}
+
+/// What is worth telling: a twentieth of what a small cluster's process has.
+const SHRUNK_BYTES: usize = 2 << 20;
 
 #[derive(Default)]
 struct Hub {
@@ -62,7 +78,7 @@ pub(crate) struct Figures {
 const SCAN_EVENTS: usize = 2048;
 
 impl Shared {
-    pub fn new(state: State, history: Arc<dyn History>) -> Shared {
+    pub fn new(state: State) -> Shared {
         let revision = state.index.revision();
         Shared {
             state: RwLock::new(state),
@@ -71,7 +87,7 @@ impl Shared {
             behind: AtomicU64::new(0),
             current: watch::Sender::new(revision),
             stopped: watch::Sender::new(None),
-            history,
+            shrunk: watch::Sender::new(0),
             figures: Mutex::default(),
         }
     }
@@ -90,6 +106,11 @@ impl Shared {
 
     pub fn figures(&self) -> MutexGuard<'_, Figures> {
         self.figures.lock().expect("nothing panics while it holds the figures")
+    }
+
+    /// Why the store stopped.
+    pub fn reason(&self) -> Arc<str> {
+        self.stopped.borrow().clone().unwrap_or_else(|| "it was closed".into())
     }
 
     pub fn current(&self) -> Revision {
@@ -119,14 +140,18 @@ impl Shared {
     /// Makes durable events visible to get and list.
     pub fn publish(&self, events: &[Arc<Event>]) {
         let Some(last) = events.last() else { return };
-        {
+        let shrunk = {
             let mut state = self.write();
             for event in events {
                 let before = state.index.apply(event);
                 state.window.push(event.clone(), before);
             }
-        }
+            state.has_shrunk()
+        };
         self.current.send_replace(last.revision);
+        if shrunk {
+            self.shrunk.send_modify(|times| *times += 1);
+        }
     }
 
     /// Puts visible events into the queues of the watches they concern.
@@ -135,8 +160,11 @@ impl Shared {
         let mut wakers = Vec::new();
         {
             let mut hub = self.hub();
-            for event in events {
-                hub.interests.concerned(event, |watcher| match watcher.push(event) {
+            for (at, event) in events.iter().enumerate() {
+                // One transaction may be one revision: that is reached with the last of its events.
+                let more = events.get(at + 1).is_some_and(|next| next.revision == event.revision);
+                let reached = Revision(event.revision.0 - u64::from(more));
+                hub.interests.concerned(event, |watcher| match watcher.push(event, reached) {
                     Pushed::Queued(waker) => wakers.extend(waker),
                     Pushed::FellBehind => {
                         self.behind.fetch_add(1, Ordering::Relaxed);
@@ -151,27 +179,52 @@ impl Shared {
         wakers.into_iter().for_each(std::task::Waker::wake);
     }
 
-    /// Ends all watches, and all that begin from now on.
-    pub fn end_watches(&self, end: &End) {
+    /// Refuses what is older, before anything of it is forgotten.
+    pub fn compacted(&self, oldest: Revision) {
+        tracing::debug!(oldest = oldest.0, "compacted");
+        let mut state = self.write();
+        state.compacted = state.compacted.max(oldest);
+        state.window.raise_floor(oldest);
+        if state.has_shrunk() {
+            self.shrunk.send_modify(|times| *times += 1);
+        }
+    }
+
+    /// Ends all watches, and all that begin before the store is opened again.
+    pub fn stop(&self, end: End) {
+        self.stopped.send_replace(Some(end.reason()));
         let mut wakers = Vec::new();
         {
             let mut hub = self.hub();
-            hub.end = Some(end.clone());
+            // What happens after it is opened again is none of theirs: they would not know what they missed.
+            let ended = std::mem::take(&mut hub.interests);
             hub.askers.clear();
-            hub.interests.each(|watcher| wakers.extend(watcher.end(end)));
+            ended.each(|watcher| wakers.extend(watcher.end(&end)));
+            hub.end = Some(end);
         }
         wakers.into_iter().for_each(std::task::Waker::wake);
     }
 
-    pub fn watch(self: &Arc<Shared>, request: WatchRequest) -> Result<Watch, ReadError> {
+    /// Goes on after a stop, with what was found to be durable.
+    pub fn restart(&self, state: State) {
+        let revision = state.index.revision();
+        let mut hub = self.hub();
+        *self.write() = state;
+        self.dispatched.store(revision.0, Ordering::Release);
+        self.current.send_replace(revision);
+        hub.end = None;
+        self.stopped.send_replace(None);
+    }
+
+    pub fn watch(
+        self: &Arc<Shared>,
+        request: WatchRequest,
+        history: Arc<dyn History>,
+    ) -> Result<Watch, ReadError> {
         let selection = Selection { scope: request.scope, facet: request.facet };
         let mut hub = self.hub();
         if let Some(end) = &hub.end {
-            let reason = match end {
-                End::Closed => "it was closed".into(),
-                End::Stopped(reason) => reason.clone(),
-            };
-            return Err(ReadError::Stopped(reason));
+            return Err(ReadError::Stopped(end.reason()));
         }
         let state = self.read();
         let mut initial = None;
@@ -192,7 +245,7 @@ impl Shared {
         let watcher = Arc::new(Watcher::new(hub.numbers, selection, start));
         hub.interests.insert(watcher.clone());
         drop(hub);
-        Ok(Watch::new(self.clone(), watcher, initial))
+        Ok(Watch::new(self.clone(), history, watcher, initial))
     }
 
     pub fn forget(&self, watcher: &Arc<Watcher>) {
@@ -250,7 +303,8 @@ impl Shared {
         let (mut events, mut reached, mut bytes) = (Vec::new(), position, 0);
         for (count, event) in state.window.after(position).enumerate() {
             let full = events.len() >= Watcher::QUEUE_EVENTS || bytes >= Watcher::QUEUE_BYTES;
-            if full || count >= SCAN_EVENTS {
+            // No revision is taken in part.
+            if (full || count >= SCAN_EVENTS) && event.revision > reached {
                 return Ok((events, reached, false));
             }
             reached = event.revision;

@@ -7,12 +7,13 @@
 //!
 //! Nothing but rows is decided here; what they mean is decided above.
 
-use crate::Revision;
 use crate::check::{self, OpenError};
 use crate::codec::{Stored, decode_facets, encode_facets};
+use crate::journal::{History, Stretch};
 use crate::log::{
-    Append, Content, Entry, History, Log, LogError, Marks, Pair, READ_ROWS, Row, Sweep,
+    Append, Content, Entry, Log, LogError, Marks, Pair, READ_ROWS, Row, Sweep, stretch,
 };
+use crate::{ReadError, Revision};
 use futures_util::future::BoxFuture;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 use std::fs::File;
@@ -426,13 +427,15 @@ impl History for Reader {
         &self,
         after: Revision,
         to: Revision,
-    ) -> BoxFuture<'static, Result<Vec<Pair>, LogError>> {
+    ) -> BoxFuture<'static, Result<Stretch, ReadError>> {
         let (reply, answer) = oneshot::channel();
         let sent = self.jobs.send(Job::Read(after, to, reply));
         Box::pin(async move {
-            let gone = || LogError::Failed("it was closed".into());
+            let gone = || ReadError::Stopped("it was closed".into());
             sent.map_err(|_| gone())?;
-            answer.await.map_err(|_| gone())?
+            let pairs = answer.await.map_err(|_| gone())?;
+            let pairs = pairs.map_err(|error| ReadError::Stopped(error.to_string().into()))?;
+            Ok(stretch(pairs, to))
         })
     }
 }

@@ -7,10 +7,10 @@
 //! has not read: then it ends with [`WatchError::TooSlow`]. There is no thread and no timer per
 //! watch; whoever polls it does the catching up.
 
-use crate::log::{LogError, Pair, READ_ROWS};
+use crate::journal::{History, Stretch};
 use crate::select::Selection;
 use crate::shared::Shared;
-use crate::{Event, Record, Revision, window::weight};
+use crate::{Event, ReadError, Record, Revision, window::weight};
 use futures_util::future::BoxFuture;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -42,6 +42,7 @@ pub enum WatchError {
 pub struct Watch {
     watcher: Arc<Watcher>,
     shared: Arc<Shared>,
+    history: Arc<dyn History>,
     initial: Option<(std::vec::IntoIter<Arc<Record>>, Revision)>,
     reading: Option<Reading>,
     wanted: Option<Revision>,
@@ -50,8 +51,7 @@ pub struct Watch {
 
 /// A reading from the log, of everything in (the watch's position, `to`].
 struct Reading {
-    to: Revision,
-    answer: BoxFuture<'static, Result<Vec<Pair>, LogError>>,
+    answer: BoxFuture<'static, Result<Stretch, ReadError>>,
 }
 
 type Next = Poll<Option<Result<WatchItem, WatchError>>>;
@@ -59,11 +59,12 @@ type Next = Poll<Option<Result<WatchItem, WatchError>>>;
 impl Watch {
     pub(crate) fn new(
         shared: Arc<Shared>,
+        history: Arc<dyn History>,
         watcher: Arc<Watcher>,
         initial: Option<(Vec<Arc<Record>>, Revision)>,
     ) -> Watch {
         let initial = initial.map(|(records, at)| (records.into_iter(), at));
-        Watch { watcher, shared, initial, reading: None, wanted: None, over: false }
+        Watch { watcher, shared, history, initial, reading: None, wanted: None, over: false }
     }
 
     /// The next item. Nothing is lost when this is dropped before it is done.
@@ -148,9 +149,8 @@ impl Watch {
                 let Poll::Ready(answer) = reading.answer.as_mut().poll(cx) else {
                     return Poll::Pending;
                 };
-                let to = reading.to;
                 self.reading = None;
-                return Poll::Ready(self.take_read(answer, position, to));
+                return Poll::Ready(self.take_read(answer, position));
             }
             if position < self.shared.oldest_retained() {
                 return Poll::Ready(Err(WatchError::TooSlow { at: position }));
@@ -158,8 +158,8 @@ impl Watch {
             match self.shared.catch_up(&self.watcher, position) {
                 None => return Poll::Ready(Ok(())),
                 Some(to) => {
-                    let answer = self.shared.history.read(position, to);
-                    self.reading = Some(Reading { to, answer });
+                    let answer = self.history.read(position, to);
+                    self.reading = Some(Reading { answer });
                 }
             }
         }
@@ -167,21 +167,16 @@ impl Watch {
 
     fn take_read(
         &self,
-        answer: Result<Vec<Pair>, LogError>,
+        answer: Result<Stretch, ReadError>,
         position: Revision,
-        to: Revision,
     ) -> Result<(), WatchError> {
-        let pairs = answer.map_err(|error| WatchError::Stopped(error.to_string().into()))?;
+        let read = answer.map_err(|error| WatchError::Stopped(error.to_string().into()))?;
         // Rows may have gone while we read, but only after this had been raised.
         if position < self.shared.oldest_retained() {
             return Err(WatchError::TooSlow { at: position });
         }
-        let whole = pairs.len() < READ_ROWS;
-        let reached = pairs.last().filter(|_| !whole).map_or(to, |(row, _)| row.revision);
-        let events =
-            pairs.iter().map(|(row, old)| row.event(old.as_ref().and_then(|r| r.record())));
-        let selected = events.filter(|event| self.watcher.wants(event)).map(Arc::new).collect();
-        self.watcher.fill(selected, reached);
+        let events = read.events.into_iter().map(|past| past.event);
+        self.watcher.fill(events.filter(|event| self.watcher.wants(event)).collect(), read.reached);
         Ok(())
     }
 }
@@ -217,6 +212,10 @@ struct Queue {
     live: bool,
     /// Everything up to here that concerns the watch has been queued.
     position: Revision,
+    /// The newest event that was queued; the others of its revision may be still to come.
+    queued: Revision,
+    /// Everything up to here it has read for itself.
+    filled: Revision,
     queue: VecDeque<Arc<Event>>,
     bytes: usize,
     waker: Option<Waker>,
@@ -228,6 +227,15 @@ struct Queue {
 pub(crate) enum End {
     Closed,
     Stopped(Arc<str>),
+}
+
+impl End {
+    pub fn reason(&self) -> Arc<str> {
+        match self {
+            End::Closed => "it was closed".into(),
+            End::Stopped(reason) => reason.clone(),
+        }
+    }
 }
 
 enum Taken {
@@ -255,6 +263,8 @@ impl Watcher {
         let inner = Queue {
             live: false,
             position,
+            queued: position,
+            filled: position,
             queue: VecDeque::new(),
             bytes: 0,
             waker: None,
@@ -308,17 +318,23 @@ impl Watcher {
         Taken::Nothing
     }
 
-    pub fn push(&self, event: &Arc<Event>) -> Pushed {
+    /// `reached`: with this event, everything up to there has been told.
+    pub fn push(&self, event: &Arc<Event>, reached: Revision) -> Pushed {
         let mut inner = self.lock();
-        if !inner.live || event.revision <= inner.position {
+        if !inner.live || event.revision <= inner.filled {
             return Pushed::NotNeeded;
         }
-        if inner.queue.len() >= Watcher::QUEUE_EVENTS || inner.bytes >= Watcher::QUEUE_BYTES {
+        let full =
+            inner.queue.len() >= Watcher::QUEUE_EVENTS || inner.bytes >= Watcher::QUEUE_BYTES;
+        // What a transaction has begun it ends: it could not be read in part.
+        if full && event.revision > inner.queued {
+            inner.position = inner.position.max(inner.queued);
             inner.live = false;
             return Pushed::FellBehind;
         }
         inner.add(event.clone());
-        inner.position = event.revision;
+        inner.queued = event.revision;
+        inner.position = reached;
         Pushed::Queued(inner.waker.take())
     }
 
@@ -326,18 +342,22 @@ impl Watcher {
     pub fn fill(&self, events: Vec<Arc<Event>>, position: Revision) {
         let mut inner = self.lock();
         events.into_iter().for_each(|event| inner.add(event));
-        inner.position = position;
+        inner.read_up_to(position);
     }
 
     /// Nothing is missing up to `position`, and the hub brings what comes after.
     pub fn go_live(&self, position: Revision) {
         let mut inner = self.lock();
-        inner.position = position;
+        inner.read_up_to(position);
         inner.live = true;
     }
 }
 
 impl Queue {
+    fn read_up_to(&mut self, position: Revision) {
+        (self.position, self.queued, self.filled) = (position, position, position);
+    }
+
     fn add(&mut self, event: Arc<Event>) {
         self.bytes += weight(&event);
         self.queue.push_back(event);

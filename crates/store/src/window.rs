@@ -4,22 +4,17 @@
 //! The window has no gaps: it holds every event above its floor. It is capped in events and in
 //! bytes, and gives up its oldest ones; those are still in the log until compaction.
 
+use crate::journal::Past;
 use crate::{Event, Key, Record, Revision, Scope};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 pub(crate) struct Window {
-    events: VecDeque<Held>,
+    events: VecDeque<Past>,
     floor: Revision,
     bytes: usize,
     max_events: usize,
     max_bytes: usize,
-}
-
-/// An event, and the record that was stored before it: the event of a delete may show another body.
-struct Held {
-    event: Arc<Event>,
-    before: Option<Arc<Record>>,
 }
 
 /// What the keys that changed since some revision were then; `None`: did not exist.
@@ -44,8 +39,9 @@ impl Window {
     }
 
     pub fn push(&mut self, event: Arc<Event>, before: Option<Arc<Record>>) {
-        self.bytes += weight(&event);
-        self.events.push_back(Held { event, before });
+        let past = Past { event, before };
+        self.bytes += past.weight();
+        self.events.push_back(past);
         while self.events.len() > self.max_events || self.bytes > self.max_bytes {
             self.pop();
         }
@@ -60,9 +56,9 @@ impl Window {
     }
 
     fn pop(&mut self) {
-        if let Some(Held { event, .. }) = self.events.pop_front() {
-            self.bytes -= weight(&event);
-            self.floor = event.revision;
+        if let Some(past) = self.events.pop_front() {
+            self.bytes -= past.weight();
+            self.floor = past.event.revision;
         }
     }
 
@@ -71,14 +67,14 @@ impl Window {
         self.held_after(after).map(|held| &held.event)
     }
 
-    fn held_after(&self, after: Revision) -> impl Iterator<Item = &Held> {
+    fn held_after(&self, after: Revision) -> impl Iterator<Item = &Past> {
         let from = self.events.partition_point(|held| held.event.revision <= after);
         self.events.range(from..)
     }
 
     /// Adds to `overlay` what the keys of `scope` were at revision `at`, unless it knows already.
     pub fn overlay(&self, at: Revision, scope: &Scope, overlay: &mut Overlay) {
-        for Held { event, before } in self.held_after(at) {
+        for Past { event, before } in self.held_after(at) {
             if scope.contains(&event.key) {
                 remember(overlay, &event.key, || before.clone());
             }
@@ -94,6 +90,17 @@ pub(crate) fn remember(
 ) {
     if !overlay.contains_key(key) {
         overlay.insert(key.clone(), old());
+    }
+}
+
+impl Past {
+    /// What it keeps in memory: the last body of a delete is another one than the stored.
+    fn weight(&self) -> usize {
+        let further = match (&self.before, &self.event.old) {
+            (Some(before), Some(old)) if !Arc::ptr_eq(before, old) => before.body.len(),
+            _ => 0,
+        };
+        weight(&self.event) + further
     }
 }
 
@@ -135,5 +142,12 @@ mod tests {
         assert_eq!(window.after(Revision(5)).count(), 1);
         window.raise_floor(Revision(6));
         assert_eq!((window.floor(), window.len(), window.bytes()), (Revision(6), 0, 0));
+        // A delete with a last body of its own keeps two.
+        let ended = |size| event(7, size).new.clone();
+        let gone = Event { new: None, old: ended(100), ..(*event(7, 0)).clone() };
+        window.push(Arc::new(gone.clone()), gone.old.clone());
+        assert_eq!(window.bytes(), 256 + 100);
+        window.push(Arc::new(gone), ended(50));
+        assert_eq!(window.bytes(), 2 * (256 + 100) + 50);
     }
 }

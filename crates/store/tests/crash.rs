@@ -55,7 +55,7 @@ async fn write_on(store: Arc<dyn Store>, writer: u64) {
             },
         };
         let deletes = matches!(write, Write::Delete { .. });
-        let revision = store.commit(vec![write]).await.unwrap()[0].revision.0;
+        let revision = store.commit(vec![write]).await.unwrap()[0].0;
         let length = if deletes { 0 } else { store.get(&key).unwrap().body.len() };
         // One write call per line, so that a line is there whole or not at all.
         let line = format!("ack {revision} {key} {length}\n");

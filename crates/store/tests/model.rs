@@ -1,8 +1,11 @@
-//! Random histories on both engines, compared with a model so naive that it must be right: a list
+//! Random histories over every journal, compared with a model so naive that it must be right: a list
 //! of everything that ever happened.
 
+mod elsewhere;
+
+use elsewhere::{Elsewhere, Lost, Numbers};
 use skiff_store::{
-    CommitError, Committed, Facet, Key, ListRequest, Options, Revision, Scope, Store, Watch,
+    CommitError, Currency, Facet, Key, ListRequest, Options, Revision, Scope, Store, Watch,
     WatchError, WatchItem, WatchRequest, WatchStart, Write, facets, memory, open,
 };
 use std::collections::BTreeMap;
@@ -31,12 +34,13 @@ type Change = (u64, String, Option<Value>, Option<Value>);
 #[derive(Default)]
 struct Model {
     changes: Vec<Change>,
+    revision: u64,
     compacted: u64,
 }
 
 impl Model {
     fn current(&self) -> u64 {
-        1 + self.changes.len() as u64
+        self.revision
     }
 
     fn at(&self, revision: u64) -> BTreeMap<String, Value> {
@@ -89,6 +93,9 @@ struct Watching {
 
 struct Run {
     store: Arc<dyn Store>,
+    /// The journal, where it decides elsewhere; one revision for each write, else for each transaction.
+    journal: Option<Elsewhere>,
+    numbers: Numbers,
     model: Model,
     random: Random,
     watches: Vec<Watching>,
@@ -109,7 +116,8 @@ impl Run {
             let right = old.as_ref().map(|old| old.0);
             let expect = if self.random.below(12) == 0 { Some(3) } else { right };
             good &= expect == right;
-            let revision = self.model.current() + 1 + changes.len() as u64;
+            let further = if self.numbers == Numbers::Write { changes.len() as u64 } else { 0 };
+            let revision = self.model.current() + 1 + further;
             let body = format!("body {revision}");
             match expect {
                 Some(expect) if self.random.below(3) == 0 => {
@@ -134,15 +142,41 @@ impl Run {
                 }
             }
         }
-        let revisions = |done: Vec<Committed>| done.iter().map(|one| one.revision.0).collect();
-        let done: Result<Vec<u64>, _> = self.store.commit(writes).await.map(revisions);
-        if good {
-            assert_eq!(done, Ok(changes.iter().map(|change| change.0).collect()));
-            self.model.changes.extend(changes);
-        } else {
-            assert!(matches!(done, Err(CommitError::Conflict { .. })));
+        let revisions = |done: Vec<Revision>| done.iter().map(|one| one.0).collect();
+        let expected: Vec<u64> = changes.iter().map(|change: &Change| change.0).collect();
+        let newest = expected.last().copied().unwrap_or(self.model.current());
+        let luck = self.random.below(10);
+        let done: Result<Vec<u64>, _> = match &self.journal {
+            // Another server writes; here it shows when it is told.
+            Some(journal) if luck < 3 => journal.write(&writes).map(revisions),
+            Some(journal) if luck == 3 => {
+                journal.lose(self.random.one(&[Lost::Written, Lost::Unwritten]));
+                let lost = self.store.commit(writes).await.unwrap_err();
+                self.store.reach(Currency::Current).await.unwrap();
+                let written = !expected.is_empty() && self.store.current().0 == newest;
+                if written { Ok(expected.clone()) } else { Err(lost) }
+            }
+            _ => {
+                let done = self.store.commit(writes).await.map(revisions);
+                assert!(done.is_err() || self.store.current().0 == newest);
+                done
+            }
+        };
+        match done {
+            Ok(done) => {
+                assert!(good);
+                assert_eq!(done, expected);
+                self.model.changes.extend(changes);
+                self.model.revision = newest;
+            }
+            Err(CommitError::Conflict { at, .. }) => {
+                assert!(!good);
+                assert_eq!(at.0, self.model.current());
+                self.store.reach(Currency::AtLeast(at)).await.unwrap();
+            }
+            Err(CommitError::Unknown(_)) => assert!(self.journal.is_some()),
+            Err(other) => panic!("{other}"),
         }
-        assert_eq!(self.store.current().0, self.model.current());
     }
 
     async fn list(&mut self) {
@@ -159,7 +193,11 @@ impl Run {
             after: after.as_deref().map(Key::from),
             limit,
             at: (!newest).then_some(Revision(at)),
+            currency: Currency::Current,
         };
+        if !newest {
+            self.store.reach(Currency::AtLeast(Revision(at))).await.unwrap();
+        }
         let at = if newest { current } else { at };
         let mut expected: Vec<(String, Value)> = self.model.at(at).into_iter().collect();
         expected.retain(|(key, value)| {
@@ -185,6 +223,7 @@ impl Run {
         };
         let from = if matches!(start, WatchStart::After(_)) { from } else { current };
         let (scope, facet) = (selection.0.clone(), selection.facet());
+        self.store.reach(Currency::Current).await.unwrap();
         let mut watch = self.store.watch(WatchRequest { scope, facet, start }).unwrap();
         if start == WatchStart::Initial {
             let mut found = Vec::new();
@@ -209,6 +248,7 @@ impl Run {
         if self.watches.is_empty() {
             return;
         }
+        self.store.reach(Currency::Current).await.unwrap();
         let at = self.random.below(self.watches.len() as u64) as usize;
         let watching = &mut self.watches[at];
         watching.watch.request_progress();
@@ -250,6 +290,7 @@ impl Run {
 
     async fn compact(&mut self) {
         let oldest = 1 + self.random.below(self.model.current());
+        self.store.reach(Currency::Current).await.unwrap();
         self.store.compact(Revision(oldest)).await.unwrap();
         self.model.compacted = self.model.compacted.max(oldest);
         assert_eq!(self.store.oldest_retained().0, self.model.compacted);
@@ -265,16 +306,31 @@ fn options(window_events: usize) -> Options {
     Options { window_events, ..Options::new(Arc::new(|| Duration::ZERO)) }
 }
 
-async fn run(seed: u64, steps: u64, on_disk: bool) {
+/// Over which journal.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Over {
+    Memory,
+    Disk,
+    Elsewhere(Numbers),
+}
+
+async fn run(seed: u64, steps: u64, over: Over) {
     let folder = std::env::temp_dir().join(format!("skiff-model-{}-{seed}", std::process::id()));
     // From a window that holds nothing to one that holds all.
     let window = [0, 3, 40, 10_000][(seed % 4) as usize];
-    let make = || match on_disk {
-        true => open(&folder, options(window)).unwrap(),
-        false => memory(options(window)),
+    let make = || match over {
+        Over::Disk => (open(&folder, options(window)).unwrap(), None),
+        Over::Memory => (memory(options(window)), None),
+        Over::Elsewhere(numbers) => {
+            let (store, journal) = elsewhere::store(&options(window), numbers, seed);
+            (store, Some(journal))
+        }
     };
-    let (model, random) = (Model { compacted: 1, ..Model::default() }, Random(seed));
-    let mut run = Run { store: make(), model, random, watches: Vec::new() };
+    let model = Model { revision: 1, compacted: 1, ..Model::default() };
+    let numbers = if let Over::Elsewhere(numbers) = over { numbers } else { Numbers::Write };
+    let (store, journal) = make();
+    let random = Random(seed);
+    let mut run = Run { store, journal, numbers, model, random, watches: Vec::new() };
     for _ in 0..steps {
         match run.random.below(100) {
             0..60 => run.commit().await,
@@ -282,21 +338,31 @@ async fn run(seed: u64, steps: u64, on_disk: bool) {
             75..83 => run.watch().await,
             83..97 => run.drain().await,
             97 | 98 => run.compact().await,
-            _ if on_disk => {
+            _ if over == Over::Disk => {
                 run.watches.clear();
                 run.store.close().await;
-                run.store = make();
+                run.store = make().0;
                 assert_eq!(run.store.current().0, run.model.current());
                 assert_eq!(run.store.oldest_retained().0, run.model.compacted);
             }
-            _ => {}
+            _ => {
+                let Some(journal) = &run.journal else { continue };
+                run.watches.clear();
+                // What was not told by then comes with the opening.
+                journal.hold();
+                journal.break_off();
+                journal.let_go();
+                run.store.reopen().await.unwrap();
+                assert_eq!(run.store.current().0, run.model.current());
+                assert_eq!(run.store.oldest_retained().0, run.model.compacted);
+            }
         }
     }
     while !run.watches.is_empty() {
         run.drain().await;
     }
     run.store.close().await;
-    if on_disk {
+    if over == Over::Disk {
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }
@@ -304,13 +370,27 @@ async fn run(seed: u64, steps: u64, on_disk: bool) {
 #[tokio::test]
 async fn memory_engine() {
     for seed in 0..20 {
-        run(seed, 600, false).await;
+        run(seed, 600, Over::Memory).await;
     }
 }
 
 #[tokio::test]
 async fn embedded_engine() {
     for seed in 100..106 {
-        run(seed, 600, true).await;
+        run(seed, 600, Over::Disk).await;
+    }
+}
+
+#[tokio::test]
+async fn decided_elsewhere_by_write() {
+    for seed in 200..212 {
+        run(seed, 600, Over::Elsewhere(Numbers::Write)).await;
+    }
+}
+
+#[tokio::test]
+async fn decided_elsewhere_by_transaction() {
+    for seed in 300..320 {
+        run(seed, 600, Over::Elsewhere(Numbers::Transaction)).await;
     }
 }

@@ -1,8 +1,12 @@
-//! What the store promises, on both engines: each test runs once in memory and once on disk.
+//! What the store promises, whatever its journal: each test runs in memory, on disk, and following one that decides
+//! elsewhere.
 
+mod elsewhere;
+
+use elsewhere::{Lost, Numbers};
 use skiff_store::{
-    CommitError, ListRequest, Listed, OpenError, Options, ReadError, Revision, Scope, Store, Watch,
-    WatchError, WatchItem, WatchRequest, WatchStart, Write, facets, memory, open,
+    CommitError, Currency, ListRequest, Listed, OpenError, Options, ReadError, Revision, Scope,
+    Store, Watch, WatchError, WatchItem, WatchRequest, WatchStart, Write, facets, memory, open,
 };
 use std::future::poll_fn;
 use std::path::PathBuf;
@@ -44,7 +48,8 @@ impl Hand {
     }
 }
 
-fn both(change: impl Fn(&mut Options)) -> [(Arc<dyn Store>, Hand, Folder); 2] {
+/// On disk, in memory: journals that decide here.
+fn both(change: impl Fn(&mut Options)) -> Vec<(Arc<dyn Store>, Hand, Folder)> {
     let make = |on_disk: bool| {
         let (hand, folder) = (Hand::default(), Folder::new());
         let mut options = hand.options();
@@ -52,7 +57,19 @@ fn both(change: impl Fn(&mut Options)) -> [(Arc<dyn Store>, Hand, Folder); 2] {
         let store = if on_disk { open(&folder.0, options).unwrap() } else { memory(options) };
         (store, hand, folder)
     };
-    [make(false), make(true)]
+    vec![make(false), make(true)]
+}
+
+/// The same, and following one that decides elsewhere.
+fn all(change: impl Fn(&mut Options)) -> Vec<(Arc<dyn Store>, Hand, Folder)> {
+    let mut stores = both(&change);
+    for seed in 0..3 {
+        let (hand, folder) = (Hand::default(), Folder::new());
+        let mut options = hand.options();
+        change(&mut options);
+        stores.push((elsewhere::store(&options, Numbers::Write, seed).0, hand, folder));
+    }
+    stores
 }
 
 fn put(key: &str, expect: u64, body: &str, labels: &str) -> Write {
@@ -72,7 +89,7 @@ fn delete(key: &str, expect: u64, last: Option<&str>) -> Write {
 }
 
 async fn commit(store: &Arc<dyn Store>, writes: Vec<Write>) -> Vec<u64> {
-    store.commit(writes).await.unwrap().iter().map(|done| done.revision.0).collect()
+    store.commit(writes).await.unwrap().iter().map(|revision| revision.0).collect()
 }
 
 fn text(record: &skiff_store::Record) -> String {
@@ -128,14 +145,14 @@ async fn drain(watch: &mut Watch) -> Vec<String> {
 
 #[tokio::test]
 async fn revisions_and_conflicts() {
-    for (store, _, _folder) in both(|_| ()) {
+    for (store, _, _folder) in all(|_| ()) {
         assert_eq!(store.current(), Revision(1));
         let batch = vec![put("p/d/a", 0, "1", ""), put("p/d/b", 0, "1", "")];
         assert_eq!(commit(&store, batch).await, [2, 3]);
         assert_eq!(commit(&store, vec![put("p/d/a", 2, "2", "")]).await, [4]);
         let conflict = |key: &str, expected: Option<u64>, actual: Option<u64>| {
             let (expected, actual) = (expected.map(Revision), actual.map(Revision));
-            Err(CommitError::Conflict { key: key.into(), expected, actual })
+            Err(CommitError::Conflict { key: key.into(), expected, actual, at: Revision(4) })
         };
         let cases = [
             (vec![put("p/d/a", 2, "3", "")], conflict("p/d/a", Some(2), Some(4))),
@@ -157,8 +174,7 @@ async fn revisions_and_conflicts() {
         }
         assert_eq!(store.current(), Revision(4));
         assert!(store.get("p/d/new").is_none());
-        let deleted = store.commit(vec![delete("p/d/a", 4, Some("last"))]).await.unwrap();
-        assert_eq!((deleted[0].revision.0, text(&deleted[0].record).as_str()), (5, "p/d/a=last@4"));
+        assert_eq!(commit(&store, vec![delete("p/d/a", 4, Some("last"))]).await, [5]);
         assert_eq!(commit(&store, Vec::new()).await, [0; 0]);
         assert_eq!(list(&store, "", |_| ()).await, "p/d/b=1@3 | 5 +0");
     }
@@ -167,7 +183,7 @@ async fn revisions_and_conflicts() {
 #[tokio::test]
 async fn lists_by_scope_facet_page_and_revision() {
     // A window of three events, so that older revisions come from the log.
-    for (store, _, _folder) in both(|options| options.window_events = 3) {
+    for (store, _, _folder) in all(|options| options.window_events = 3) {
         for (key, labels) in
             [("p/d/a", "l=1"), ("p/d/b", "l=2"), ("p/e/c", "l=1"), ("pp//d", "l=1")]
         {
@@ -209,7 +225,7 @@ async fn lists_by_scope_facet_page_and_revision() {
 
 #[tokio::test]
 async fn watches_replay_then_follow() {
-    for (store, _, _folder) in both(|options| options.window_events = 2) {
+    for (store, _, _folder) in all(|options| options.window_events = 2) {
         commit(&store, vec![put("p/d/a", 0, "1", "n=x"), put("q/d/a", 0, "1", "n=x")]).await;
         commit(&store, vec![put("p/d/a", 2, "2", "n=y")]).await;
         commit(&store, vec![delete("p/d/a", 4, Some("end"))]).await;
@@ -247,12 +263,12 @@ async fn watches_replay_then_follow() {
 
 #[tokio::test]
 async fn a_waiting_watch_is_woken() {
-    for (store, _, _folder) in both(|_| ()) {
+    for (store, _, _folder) in all(|_| ()) {
         let mut waiting = watch(&store, "", None, WatchStart::Now);
         let first = poll_fn(|cx| Poll::Ready(waiting.poll_next(cx).is_pending())).await;
         assert!(first);
         let waiting = tokio::spawn(async move { item(waiting.next().await) });
-        let reached = store.wait_for(Revision(2));
+        let reached = store.reach(Currency::AtLeast(Revision(2)));
         commit(&store, vec![put("a/b/c", 0, "1", "")]).await;
         assert_eq!(waiting.await.unwrap(), "2 a/b/c ->1");
         reached.await.unwrap();
@@ -273,7 +289,7 @@ fn only_the_owner_may_read() {
 
 #[tokio::test]
 async fn a_slow_watch_loses_nothing_until_compaction() {
-    for (store, _, _folder) in both(|options| options.window_events = 100) {
+    for (store, _, _folder) in all(|options| options.window_events = 100) {
         let mut slow = watch(&store, "", None, WatchStart::Now);
         assert_eq!(drain(&mut slow).await, ["progress 1"]);
         let mut lost = watch(&store, "", None, WatchStart::Now);
@@ -388,4 +404,142 @@ async fn what_cannot_be_trusted_is_not_opened() {
     std::fs::write(folder.0.join("store.db"), [7; 9000]).unwrap();
     let error = open(&folder.0, Hand::default().options()).err().unwrap().to_string();
     assert!(error.contains("is not a database of Skiff"), "{error}");
+}
+
+/// One transaction is one revision: nothing of it is told twice, or cut, wherever a watch begins.
+#[tokio::test]
+async fn a_transaction_may_be_one_revision() {
+    for (seed, window) in [(1, 0), (2, 3), (3, 1000)] {
+        let options = Options { window_events: window, ..Hand::default().options() };
+        let (store, _) = elsewhere::store(&options, Numbers::Transaction, seed);
+        let mut live = watch(&store, "", None, WatchStart::Now);
+        assert_eq!(drain(&mut live).await, ["progress 1"]);
+        let mut expected = Vec::new();
+        for revision in 2..60 {
+            let keys = ["a/b/c", "d/e/f", "g//h"];
+            let expect = if revision == 2 { 0 } else { revision - 1 };
+            let body = revision.to_string();
+            let batch = keys.map(|key| put(key, expect, &body, "")).to_vec();
+            assert_eq!(commit(&store, batch).await, [revision; 3]);
+            let old = if expect == 0 { String::new() } else { expect.to_string() };
+            expected.extend(keys.map(|key| format!("{revision} {key} {old}>{body}")));
+        }
+        let expected: Vec<String> = expected.iter().map(|line| line.replace(" >", " ->")).collect();
+        let with = |after: u64, progress: &str| {
+            let later = expected.iter().skip(3 * (after as usize - 1)).cloned();
+            later.chain([progress.to_owned()]).collect::<Vec<_>>()
+        };
+        assert_eq!(drain(&mut live).await, with(1, "progress 59"));
+        for after in [1, 7, 40, 58] {
+            let mut late = watch(&store, "", None, WatchStart::After(Revision(after)));
+            assert_eq!(drain(&mut late).await, with(after, "progress 59"), "after {after}");
+        }
+        let at = |revision| move |request: &mut ListRequest| request.at = Some(Revision(revision));
+        assert_eq!(list(&store, "", at(9)).await, "a/b/c=9@9 d/e/f=9@9 g//h=9@9 | 9 +0");
+    }
+}
+
+/// What another server wrote is seen by reads that must be current, however late it is told here.
+#[tokio::test]
+async fn what_must_be_current_waits() {
+    let options = Hand::default().options();
+    let (store, journal) = elsewhere::store(&options, Numbers::Transaction, 1);
+    commit(&store, vec![put("a/b/c", 0, "1", "")]).await;
+    journal.hold();
+    journal.write(&[put("a/b/c", 2, "2", "")]).unwrap();
+    let seen = |request: &mut ListRequest| request.currency = Currency::Seen;
+    assert_eq!(list(&store, "", seen).await, "a/b/c=1@2 | 2 +0");
+    assert_eq!(store.get("a/b/c").unwrap().revision, Revision(2));
+    // A conflict comes before the event of what beat it; it says what to wait for.
+    let beaten = store.commit(vec![put("a/b/c", 2, "x", "")]).await.unwrap_err();
+    let CommitError::Conflict { at, .. } = beaten else { panic!("{beaten:?}") };
+    assert_eq!(at, Revision(3));
+    let reads = async {
+        store.reach(Currency::AtLeast(at)).await.unwrap();
+        (list(&store, "", |_| ()).await, store.reach(Currency::Current).await)
+    };
+    let mut reads = std::pin::pin!(reads);
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+        assert!(poll_fn(|cx| Poll::Ready(reads.as_mut().poll(cx).is_pending())).await);
+    }
+    journal.let_go();
+    assert_eq!(reads.await, ("a/b/c=2@3 | 3 +0".to_owned(), Ok(())));
+}
+
+/// The store goes on after a write of which it does not know what became, and the next current read tells.
+#[tokio::test]
+async fn an_unknown_outcome_is_known_to_the_next_read() {
+    let options = Hand::default().options();
+    let (store, journal) = elsewhere::store(&options, Numbers::Transaction, 1);
+    for (lost, key, expected) in
+        [(Lost::Written, "a/b/c", "a/b/c=1@2 | 2 +0"), (Lost::Unwritten, "a/b/d", " | 2 +0")]
+    {
+        journal.lose(lost);
+        let error = store.commit(vec![put(key, 0, "1", "")]).await.unwrap_err();
+        assert!(matches!(error, CommitError::Unknown(_)), "{error}");
+        let one = |request: &mut ListRequest| request.scope = Scope::key(key);
+        assert_eq!(list(&store, "", one).await, expected);
+    }
+    let many = (0..9).map(|n| put(&format!("m/n/{n}"), 0, "", "")).collect();
+    assert_eq!(store.commit(many).await, Err(CommitError::TooMany { most: 8 }));
+}
+
+/// After a stop it goes on from what is durable; who watched begins from what it saw last, and misses nothing.
+#[tokio::test]
+async fn opening_again_goes_on() {
+    let (store, journal) = elsewhere::store(&Hand::default().options(), Numbers::Write, 1);
+    commit(&store, vec![put("a/b/c", 0, "1", "")]).await;
+    let mut all = watch(&store, "", None, WatchStart::After(Revision(1)));
+    assert_eq!(drain(&mut all).await, ["2 a/b/c ->1", "progress 2"]);
+    journal.hold();
+    journal.write(&[put("a/b/c", 2, "2", "")]).unwrap();
+    journal.break_off();
+    assert!(item(all.next().await).starts_with("Stopped"));
+    let stopped = store.commit(vec![put("a/b/d", 0, "1", "")]).await.unwrap_err();
+    assert_eq!(stopped, CommitError::Stopped("the connection broke".into()));
+    assert_eq!(store.stopped().await, "the connection broke".into());
+    journal.let_go();
+    let opened = tokio::spawn(store.opened());
+    store.reopen().await.unwrap();
+    opened.await.unwrap();
+    assert_eq!(list(&store, "", |_| ()).await, "a/b/c=2@3 | 3 +0");
+    let mut all = watch(&store, "", None, WatchStart::After(Revision(2)));
+    assert_eq!(commit(&store, vec![put("a/b/d", 0, "1", "")]).await, [4]);
+    let expected = ["3 a/b/c 1>2", "4 a/b/d ->1", "progress 4"];
+    assert_eq!(drain(&mut all).await, expected);
+}
+
+/// A store on disk that stopped is opened again in place: the same folder, the same watches begun anew.
+#[tokio::test]
+async fn a_closed_store_stays_closed() {
+    let folder = Folder::new();
+    let store = open(&folder.0, Hand::default().options()).unwrap();
+    commit(&store, vec![put("a/b/c", 0, "1", "")]).await;
+    // Nothing stopped: nothing happens.
+    store.reopen().await.unwrap();
+    assert_eq!(commit(&store, vec![put("a/b/d", 0, "1", "")]).await, [3]);
+    store.close().await;
+    assert!(matches!(store.reopen().await, Err(OpenError::Closed)));
+}
+
+/// Whoever gives memory back hears of it once for a large deletion, and not of churn.
+#[tokio::test]
+async fn shrinking_is_told() {
+    for (store, _, _folder) in all(|options| options.window_bytes = 0) {
+        let shrunk = store.shrunk();
+        let large = "x".repeat(1 << 20);
+        for turn in 0..3 {
+            for key in ["a/b/c", "a/b/d", "a/b/e"] {
+                let expect = store.get(key).map_or(0, |record| record.revision.0);
+                commit(&store, vec![put(key, expect, &format!("{large}{turn}"), "")]).await;
+            }
+        }
+        assert_eq!(*shrunk.borrow(), 0);
+        for key in ["a/b/c", "a/b/d", "a/b/e"] {
+            let expect = store.get(key).unwrap().revision.0;
+            commit(&store, vec![delete(key, expect, None)]).await;
+        }
+        assert_eq!(*shrunk.borrow(), 1);
+    }
 }

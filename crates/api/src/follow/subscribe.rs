@@ -116,6 +116,13 @@ impl<K: Ord + Clone, T: Clone> Subscription<K, T> {
         }
     }
 
+    /// Waits until a change can be taken.
+    pub async fn waiting(&mut self) {
+        while self.is_empty() {
+            self.0.added.notified().await;
+        }
+    }
+
     /// How many objects wait here.
     pub fn len(&self) -> usize {
         self.0.lock().changes.len()

@@ -16,6 +16,7 @@ pub mod discovery;
 pub mod emit;
 pub mod fault;
 mod format;
+pub mod generation;
 pub mod openapi;
 pub mod openapi_v2;
 pub mod prune;

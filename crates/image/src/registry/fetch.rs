@@ -139,7 +139,7 @@ impl Fetch {
             return Ok(None);
         }
         let (images, names) = (self.images.clone(), self.names(digest));
-        block(move || {
+        block(&self.images, move || {
             images.commit(|index| match index.by_id(image.id) {
                 Some(_) => Ok(Some(index.insert((*image).clone(), &names))),
                 None => Ok(None),
@@ -175,7 +175,7 @@ impl Fetch {
         let (_lease, missing) = self.missing(&manifest, &diff_ids);
         let mut drafts = self.layers(host, missing).await?;
         let (images, names) = (self.images.clone(), self.names(resolved.digest));
-        block(move || {
+        block(&self.images, move || {
             let size = Some(manifest.size());
             images.assemble(
                 &Parts { config: &config, manifest: Some(&bytes), size, names },
@@ -255,6 +255,8 @@ impl Fetch {
         layer: &Descriptor,
         diff_id: Digest,
     ) -> Result<NewDraft, Error> {
+        // First the thread, then the registry: none is left waiting with an answer in its hands.
+        let thread = self.images.inner.unpacking.place().await;
         let ask = Ask::new(Method::GET, self.url(host, "blobs", &layer.digest.to_string()));
         let response = self.found(host, &ask, &layer.digest.to_string()).await?;
         let announced = response.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok());
@@ -266,11 +268,11 @@ impl Fetch {
         }
         let (send, receive) = mpsc::channel(PIECES_AHEAD);
         let (images, wanted) = (self.images.clone(), layer.clone());
-        let unpacking = tokio::task::spawn_blocking(move || {
-            receive_layer(&images, Pieces::new(receive), &wanted, diff_id)
-        });
-        let pumped = self.pump(&ask, response.into_body(), layer, send).await;
-        let unpacked = unpacking.await.map_err(|error| Error::Interrupted(error.to_string()))?;
+        let unpacking =
+            thread.run(move || receive_layer(&images, Pieces::new(receive), &wanted, diff_id));
+        let pumping = self.pump(&ask, response.into_body(), layer, send);
+        let (pumped, unpacked) = tokio::join!(pumping, unpacking);
+        let unpacked = unpacked.map_err(|cut| Error::Interrupted(cut.to_string()))?;
         pumped.and(unpacked)
     }
 
@@ -378,10 +380,11 @@ fn challenge(response: &Response<Incoming>) -> String {
 
 /// Runs file work on a thread that may wait.
 async fn block<T: Send + 'static>(
+    images: &Images,
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| Error::Interrupted(error.to_string()))?
+    let done = images.threads().run(work).await;
+    done.map_err(|cut| Error::Interrupted(cut.to_string()))?
 }
 
 /// Unpacks a layer from a stream, and believes it only when size and both digests are right.

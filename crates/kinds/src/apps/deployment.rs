@@ -12,13 +12,10 @@ pub fn kind() -> Kind {
     let mut columns = vec![
         name_column(),
         column("Ready", Cell::With(ready)),
-        column(
-            "Up-to-date",
-            Cell::With(|it, _| it.int("status.updatedReplicas").unwrap_or(0).into()),
-        ),
+        column("Up-to-date", Cell::With(|it| it.int("status.updatedReplicas").unwrap_or(0).into())),
         column(
             "Available",
-            Cell::With(|it, _| it.int("status.availableReplicas").unwrap_or(0).into()),
+            Cell::With(|it| it.int("status.availableReplicas").unwrap_or(0).into()),
         ),
         age_column(),
     ];
@@ -41,7 +38,7 @@ pub fn kind() -> Kind {
     }
 }
 
-fn ready(deployment: &Object, _: jiff::Timestamp) -> Value {
+fn ready(deployment: &Object) -> Value {
     let count = |path| deployment.int(path).unwrap_or(0);
     format!("{}/{}", count("status.readyReplicas"), count("spec.replicas")).into()
 }

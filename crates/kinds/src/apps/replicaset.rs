@@ -9,9 +9,9 @@ use skiff_api::object::Object;
 pub fn kind() -> Kind {
     let mut columns = vec![
         name_column(),
-        number("Desired", Cell::With(|set, _| set.int("spec.replicas").unwrap_or(0).into())),
-        number("Current", Cell::With(|set, _| set.int("status.replicas").unwrap_or(0).into())),
-        number("Ready", Cell::With(|set, _| set.int("status.readyReplicas").unwrap_or(0).into())),
+        number("Desired", Cell::With(|set| set.int("spec.replicas").unwrap_or(0).into())),
+        number("Current", Cell::With(|set| set.int("status.replicas").unwrap_or(0).into())),
+        number("Ready", Cell::With(|set| set.int("status.readyReplicas").unwrap_or(0).into())),
         age_column(),
     ];
     columns.extend(template::columns());

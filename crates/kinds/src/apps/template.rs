@@ -92,9 +92,9 @@ pub fn at_most(
 /// The columns of `-o wide` that tell what the pods are.
 pub fn columns() -> [Column; 3] {
     [
-        wide("Containers", Cell::With(|workload, _| joined(workload, "name"))),
-        wide("Images", Cell::With(|workload, _| joined(workload, "image"))),
-        wide("Selector", Cell::With(|workload, _| selector_text(workload))),
+        wide("Containers", Cell::With(|workload| joined(workload, "name"))),
+        wide("Images", Cell::With(|workload| joined(workload, "image"))),
+        wide("Selector", Cell::With(selector_text)),
     ]
 }
 

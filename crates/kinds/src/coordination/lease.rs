@@ -16,7 +16,7 @@ pub fn kind() -> Kind {
     }
 }
 
-fn holder(lease: &Object, _: jiff::Timestamp) -> Value {
+fn holder(lease: &Object) -> Value {
     lease.text("spec.holderIdentity").into()
 }
 

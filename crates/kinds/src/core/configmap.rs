@@ -20,7 +20,7 @@ pub fn kind() -> Kind {
     }
 }
 
-fn count(map: &Object, _: jiff::Timestamp) -> Value {
+fn count(map: &Object) -> Value {
     (map.map("data").len() + map.map("binaryData").len()).into()
 }
 

@@ -4,10 +4,10 @@
 
 use serde_json::Value;
 use skiff_api::errors::{Errors, Path};
-use skiff_api::jsonpath::age;
 use skiff_api::kind::{Cell, Column, Hooks, Kind, column, wide};
 use skiff_api::names;
 use skiff_api::object::Object;
+use skiff_api::table::Shown;
 
 const TEXT_MOST: usize = 128;
 const NOTE_MOST: usize = 1024;
@@ -40,15 +40,15 @@ pub fn kind() -> Kind {
 
 fn columns() -> Vec<Column> {
     vec![
-        column("Last Seen", Cell::With(|event, now| last_seen(event, now).into())),
+        column("Last Seen", Cell::Since(last_seen)),
         column("Type", text("type")),
         column("Reason", text("reason")),
-        column("Object", Cell::With(|event, _| object(event).into())),
+        column("Object", Cell::With(|event| object(event).into())),
         wide("Subobject", text("involvedObject.fieldPath")),
-        wide("Source", Cell::With(|event, _| source(event).into())),
-        column("Message", Cell::With(|event, _| event.text("message").trim().into())),
-        wide("First Seen", Cell::With(|event, now| first_seen(event, now).into())),
-        wide("Count", Cell::With(|event, _| count(event).to_string().into())),
+        wide("Source", Cell::With(|event| source(event).into())),
+        column("Message", Cell::With(|event| event.text("message").trim().into())),
+        wide("First Seen", Cell::Since(first_seen)),
+        wide("Count", Cell::With(|event| count(event).to_string().into())),
         Column { format: "name".into(), ..wide("Name", text("metadata.name")) },
     ]
 }
@@ -56,25 +56,25 @@ fn columns() -> Vec<Column> {
 /// A text that shows as nothing where it is absent.
 fn text(path: &'static str) -> Cell {
     match path {
-        "type" => Cell::With(|event, _| event.text("type").into()),
-        "reason" => Cell::With(|event, _| event.text("reason").into()),
-        "metadata.name" => Cell::With(|event, _| event.name().into()),
-        _ => Cell::With(|event, _| event.text("involvedObject.fieldPath").into()),
+        "type" => Cell::With(|event| event.text("type").into()),
+        "reason" => Cell::With(|event| event.text("reason").into()),
+        "metadata.name" => Cell::With(|event| event.name().into()),
+        _ => Cell::With(|event| event.text("involvedObject.fieldPath").into()),
     }
 }
 
-fn first_seen(event: &Object, now: jiff::Timestamp) -> String {
+fn first_seen(event: &Object) -> Shown {
     match event.text("firstTimestamp") {
-        "" => age(event.text("eventTime"), now),
-        first => age(first, now),
+        "" => Shown::ago(event.text("eventTime")),
+        first => Shown::ago(first),
     }
 }
 
-fn last_seen(event: &Object, now: jiff::Timestamp) -> String {
+fn last_seen(event: &Object) -> Shown {
     match (event.at("series"), event.text("lastTimestamp")) {
-        (Some(_), _) => age(event.text("series.lastObservedTime"), now),
-        (None, "") => first_seen(event, now),
-        (None, last) => age(last, now),
+        (Some(_), _) => Shown::ago(event.text("series.lastObservedTime")),
+        (None, "") => first_seen(event),
+        (None, last) => Shown::ago(last),
     }
 }
 
@@ -170,13 +170,14 @@ mod tests {
         let old = Object::new(json!({"involvedObject": {"kind": "Pod", "name": "a"}, "count": 3,
             "source": {"component": "kubelet", "host": "n1"},
             "firstTimestamp": "2026-01-01T00:00:00Z", "lastTimestamp": "2026-01-01T00:00:50Z"}));
-        assert_eq!((last_seen(&old, now), first_seen(&old, now)), ("10s".into(), "60s".into()));
+        assert_eq!(last_seen(&old).at(now), "10s");
+        assert_eq!(first_seen(&old).at(now), "60s");
         assert_eq!(
             (object(&old), source(&old), count(&old)),
             ("pod/a".into(), "kubelet, n1".into(), 3)
         );
         let new = Object::new(json!({"eventTime": "2026-01-01T00:00:30.000000Z"}));
-        assert_eq!((last_seen(&new, now), count(&new)), ("30s".into(), 1));
+        assert_eq!((last_seen(&new).at(now), count(&new)), ("30s".into(), 1));
     }
 
     #[test]

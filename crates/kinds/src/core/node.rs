@@ -22,17 +22,17 @@ pub fn kind() -> Kind {
         subresources: vec![proxy(), status()],
         columns: vec![
             name_column(),
-            column("Status", Cell::With(|node, _| ready(node).into())),
-            column("Roles", Cell::With(|node, _| roles(node).into())),
+            column("Status", Cell::With(|node| ready(node).into())),
+            column("Roles", Cell::With(|node| roles(node).into())),
             age_column(),
-            column("Version", Cell::With(|node, _| info(node, "kubeletVersion", "").into())),
-            wide("Internal-IP", Cell::With(|node, _| address(node, "InternalIP"))),
-            wide("External-IP", Cell::With(|node, _| address(node, "ExternalIP"))),
-            wide("OS-Image", Cell::With(|node, _| info(node, "osImage", "<unknown>").into())),
+            column("Version", Cell::With(|node| info(node, "kubeletVersion", "").into())),
+            wide("Internal-IP", Cell::With(|node| address(node, "InternalIP"))),
+            wide("External-IP", Cell::With(|node| address(node, "ExternalIP"))),
+            wide("OS-Image", Cell::With(|node| info(node, "osImage", "<unknown>").into())),
             wide("Kernel-Version", Cell::With(kernel)),
             wide(
                 "Container-Runtime",
-                Cell::With(|node, _| info(node, "containerRuntimeVersion", "<unknown>").into()),
+                Cell::With(|node| info(node, "containerRuntimeVersion", "<unknown>").into()),
             ),
         ],
         status_on_create: true,
@@ -90,7 +90,7 @@ fn info<'a>(node: &'a Object, field: &str, absent: &'a str) -> &'a str {
     text.filter(|text| !text.is_empty()).unwrap_or(absent)
 }
 
-fn kernel(node: &Object, _: jiff::Timestamp) -> Value {
+fn kernel(node: &Object) -> Value {
     let version = info(node, "kernelVersion", "<unknown>");
     match info(node, "architecture", "") {
         "" => version.into(),
@@ -278,7 +278,7 @@ mod tests {
         }));
         assert_eq!(ready(&node), "Ready,SchedulingDisabled");
         assert_eq!(roles(&node), "a,control-plane");
-        assert_eq!(kernel(&node, jiff::Timestamp::UNIX_EPOCH), "6.1 (amd64)");
+        assert_eq!(kernel(&node), "6.1 (amd64)");
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub fn kind() -> Kind {
         columns: vec![
             name_column(),
             column("Type", Cell::Path("type".into())),
-            column("Data", Cell::With(|secret, _| secret.map("data").len().into())),
+            column("Data", Cell::With(|secret| secret.map("data").len().into())),
             age_column(),
         ],
         selectable: vec!["type".into()],

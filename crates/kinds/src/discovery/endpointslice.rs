@@ -20,8 +20,8 @@ pub fn kind() -> Kind {
         columns: vec![
             name_column(),
             column("AddressType", Cell::Path("addressType".into())),
-            column("Ports", Cell::With(|slice, _| ports(slice).into())),
-            column("Endpoints", Cell::With(|slice, _| addresses(slice).into())),
+            column("Ports", Cell::With(|slice| ports(slice).into())),
+            column("Endpoints", Cell::With(|slice| addresses(slice).into())),
             age_column(),
         ],
         hooks: Hooks { default, prepare, validate, warn, generation: Some(changed), ..Hooks::NONE },

@@ -37,15 +37,14 @@ fn binding_columns() -> Vec<Column> {
         let all: Vec<String> = binding.list("subjects").iter().filter_map(shown).collect();
         all.join(", ").into()
     }
-    let role =
-        |b: &Object, _| format!("{}/{}", b.text("roleRef.kind"), b.text("roleRef.name")).into();
+    let role = |b: &Object| format!("{}/{}", b.text("roleRef.kind"), b.text("roleRef.name")).into();
     vec![
         name_column(),
         column("Role", Cell::With(role)),
         age_column(),
-        wide("Users", Cell::With(|binding, _| subjects(binding, "User"))),
-        wide("Groups", Cell::With(|binding, _| subjects(binding, "Group"))),
-        wide("ServiceAccounts", Cell::With(|binding, _| subjects(binding, "ServiceAccount"))),
+        wide("Users", Cell::With(|binding| subjects(binding, "User"))),
+        wide("Groups", Cell::With(|binding| subjects(binding, "Group"))),
+        wide("ServiceAccounts", Cell::With(|binding| subjects(binding, "ServiceAccount"))),
     ]
 }
 

@@ -118,7 +118,7 @@ fn columns_show_subjects() {
         "subjects": [{"kind": "User", "name": "u"}, {"kind": "User", "name": "v"},
                      {"kind": "ServiceAccount", "name": "s", "namespace": "n"}],
     }));
-    let cells =
-        skiff_api::table::cells(&rolebinding::kind(), &binding, jiff::Timestamp::UNIX_EPOCH);
+    let cells = skiff_api::table::cells(&rolebinding::kind(), &binding);
+    let cells: Value = cells.iter().map(|cell| cell.at(jiff::Timestamp::UNIX_EPOCH)).collect();
     assert_eq!(cells, json!(["b", "Role/r", "<unknown>", "u, v", "", "n/s"]));
 }

@@ -31,13 +31,10 @@ pub fn kind() -> Kind {
         short: vec!["pc".into()],
         columns: vec![
             name_column(),
-            number("Value", Cell::With(|class, _| class.int("value").unwrap_or(0).into())),
+            number("Value", Cell::With(|class| class.int("value").unwrap_or(0).into())),
             Column {
                 sort: "boolean".into(),
-                ..column(
-                    "Global-Default",
-                    Cell::With(|class, _| class.flag("globalDefault").into()),
-                )
+                ..column("Global-Default", Cell::With(|class| class.flag("globalDefault").into()))
             },
             age_column(),
             column("PreemptionPolicy", Cell::With(policy)),
@@ -63,7 +60,7 @@ fn fields(class: &Object, put: &mut dyn FnMut(&'static str, &str)) {
     put("globalDefault", if class.flag("globalDefault") { "true" } else { "false" });
 }
 
-fn policy(class: &Object, _: jiff::Timestamp) -> Value {
+fn policy(class: &Object) -> Value {
     class.text("preemptionPolicy").into()
 }
 

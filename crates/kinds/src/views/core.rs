@@ -61,26 +61,6 @@ impl View for ConfigMap {
     }
 }
 
-/// The config map of a namespace that holds the root certificate, and no other: what the others hold is kept nowhere.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub struct RootCa {
-    pub metadata: Meta,
-    pub data: std::collections::BTreeMap<String, String>,
-}
-
-impl RootCa {
-    pub const NAME: &'static str = "kube-root-ca.crt";
-}
-
-impl View for RootCa {
-    const RESOURCE: Resource = ConfigMap::RESOURCE;
-    const QUERY: &'static str = "&fieldSelector=metadata.name%3Dkube-root-ca.crt";
-    fn meta(&self) -> &Meta {
-        &self.metadata
-    }
-}
-
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Secret {

@@ -16,7 +16,7 @@ pub mod workloads;
 
 pub use clusterrole::{AggregationRule, ClusterRole};
 pub use condition::Condition;
-pub use core::{ConfigMap, Namespace, NamespaceStatus, RootCa, Secret, ServiceAccount};
+pub use core::{ConfigMap, Namespace, NamespaceStatus, Secret, ServiceAccount};
 pub use crd::{CrdNames, CrdStatus, CustomResourceDefinition};
 pub use endpointslice::{
     Endpoint, EndpointConditions, EndpointHints, EndpointPort, EndpointSlice, HintName,

@@ -8,15 +8,22 @@ use crate::{Change, Changes, Context, Loop, Next, On};
 use serde_json::json;
 use skiff_api::Status;
 use skiff_api::kind::Verb;
-use skiff_api::view::{Key, Resource, View};
+use skiff_api::object::Object;
+use skiff_api::view::{Key, Meta, Resource, View};
 use skiff_base::Time;
 use skiff_client::{DeleteOptions, Item};
 use skiff_kinds::views::Namespace;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The finalizer of `spec.finalizers` that this loop holds.
 const FINALIZER: &str = "kubernetes";
+
+/// Of each kind so many are asked for at once.
+const PAGE: &str = "limit=500";
+/// How soon what was found by asking is asked for again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Key: the name of a namespace.
 pub struct NamespaceEnd;
@@ -24,8 +31,15 @@ pub struct NamespaceEnd;
 pub struct Seen {
     namespace: Arc<Namespace>,
     left: Vec<Arc<Item>>,
-    /// Asked live, once the caches show nothing: the kinds of which something is there all the same.
-    found_live: Vec<&'static str>,
+    known: Known,
+}
+
+/// How it is known what is left.
+enum Known {
+    /// Whatever changes of it wakes the loop.
+    Followed,
+    /// By asking, once nothing is left of what is followed: nothing need tell of its end.
+    Asked,
 }
 
 impl Loop for NamespaceEnd {
@@ -50,34 +64,32 @@ impl Loop for NamespaceEnd {
         let Some(namespace) = namespace.filter(|namespace| namespace.metadata.deleting()) else {
             return Ok(None);
         };
-        let left = cx.metas.within(&key.name);
-        let mut found_live = Vec::new();
+        let (mut left, mut live) = (cx.metas.within(&key.name), false);
         if left.is_empty() {
             let registry = cx.kinds.now();
             for kind in
                 registry.storages().filter(|k| k.namespaced() && k.verbs.contains(&Verb::List))
             {
                 let resource = Resource::of_kind(kind);
-                if !cx.client.list(resource, &key.name, "limit=1").await?.is_empty() {
-                    found_live.push(resource.plural);
-                }
+                let found = cx.client.list(resource, &key.name, PAGE).await?;
+                live |= !found.is_empty();
+                left.extend(found.into_iter().map(|object| item(resource, object)));
             }
         }
-        Ok(Some(Seen { namespace, left, found_live }))
+        let known = if live { Known::Asked } else { Known::Followed };
+        Ok(Some(Seen { namespace, left, known }))
     }
 
     fn plan(seen: &Seen, _: &mut (), now: Time, out: &mut Changes) -> Next {
         let going = &seen.namespace;
-        if !seen.found_live.is_empty() {
-            // The caches will show it in a moment, and wake this loop.
-            out.because(format!("there are still {}", seen.found_live.join(", ")));
-            return Next::At(now + std::time::Duration::from_millis(50));
-        }
         if !seen.left.is_empty() {
             if delete_content(seen, out) == 0 {
                 say_what_holds_it(seen, now, out);
             }
-            return Next::Wait;
+            return match seen.known {
+                Known::Followed => Next::Wait,
+                Known::Asked => Next::At(now + AGAIN),
+            };
         }
         if !going.spec.finalizers.iter().any(|f| f == FINALIZER) {
             out.because("another finalizer holds it");
@@ -90,6 +102,19 @@ impl Loop for NamespaceEnd {
         out.push(Change::Merge { resource, key, subresource: "finalize", body });
         Next::Wait
     }
+}
+
+/// What was found by asking, like what is followed.
+fn item(resource: Resource, object: Object) -> Arc<Item> {
+    let meta = Meta {
+        name: object.name().to_owned(),
+        namespace: object.namespace().to_owned(),
+        uid: object.uid().to_owned(),
+        finalizers: object.finalizers().map(str::to_owned).collect(),
+        deletion_timestamp: object.text("metadata.deletionTimestamp").parse().ok(),
+        ..Meta::default()
+    };
+    Arc::new(Item { resource, meta })
 }
 
 /// Pods first; what they may need while they end goes after them. How many deletions this asks for.
@@ -183,7 +208,7 @@ mod tests {
                 serde_json::from_value(namespace).expect("the case is a valid view"),
             ),
             left: left.iter().map(item).collect(),
-            found_live: Vec::new(),
+            known: Known::Followed,
         };
         let mut out = Changes::default();
         NamespaceEnd::plan(&seen, &mut (), Time::UNIX_EPOCH, &mut out);

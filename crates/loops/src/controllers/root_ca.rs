@@ -1,19 +1,39 @@
 //! The root certificate for pods: every active namespace has a ConfigMap `kube-root-ca.crt` (KEP-1205).
 
 use crate::{Changes, Context, Loop, Next, On};
+use serde::Deserialize;
 use serde_json::json;
 use skiff_api::Status;
-use skiff_api::view::{Key, View};
+use skiff_api::view::{Key, Meta, Resource, View};
 use skiff_base::Time;
-use skiff_kinds::views::{Namespace, RootCa};
+use skiff_kinds::views::Namespace;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+const NAME: &str = "kube-root-ca.crt";
+
+/// Such a ConfigMap; the others, which may be many and large, are none of this loop's.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Published {
+    metadata: Meta,
+    data: BTreeMap<String, String>,
+}
+
+impl View for Published {
+    const RESOURCE: Resource = Resource::core("configmaps", "ConfigMap");
+    const QUERY: &'static str = "&fieldSelector=metadata.name%3Dkube-root-ca.crt";
+    fn meta(&self) -> &Meta {
+        &self.metadata
+    }
+}
 
 /// Key: the name of a namespace.
 pub struct RootCertificate;
 
 pub struct Seen {
     namespace: Arc<Namespace>,
-    map: Option<Arc<RootCa>>,
+    map: Option<Arc<Published>>,
     ca: String,
 }
 
@@ -24,12 +44,12 @@ impl Loop for RootCertificate {
 
     fn on(on: &mut On) {
         on.own::<Namespace>();
-        on.map::<RootCa>(|map, _| vec![Key::new("", &map.metadata.namespace)]);
+        on.map::<Published>(|map, _| vec![Key::new("", &map.metadata.namespace)]);
     }
 
     async fn observe(cx: &Context, key: &Key) -> Result<Option<Seen>, Status> {
         let Some(namespace) = cx.caches.of::<Namespace>().get(key) else { return Ok(None) };
-        let map = cx.caches.of::<RootCa>().get(&Key::new(&key.name, RootCa::NAME));
+        let map = cx.caches.of::<Published>().get(&Key::new(&key.name, NAME));
         Ok(Some(Seen { namespace, map, ca: cx.settings.ca.clone() }))
     }
 
@@ -45,11 +65,11 @@ impl Loop for RootCertificate {
                 for key in map.data.keys().filter(|key| *key != "ca.crt") {
                     body[key.as_str()] = serde_json::Value::Null;
                 }
-                out.merge(RootCa::RESOURCE, map.metadata.key(), json!({"data": body}));
+                out.merge(Published::RESOURCE, map.metadata.key(), json!({"data": body}));
             }
-            None => out.create(RootCa::RESOURCE, name, json!({
+            None => out.create(Published::RESOURCE, name, json!({
                 "apiVersion": "v1", "kind": "ConfigMap", "data": data,
-                "metadata": {"name": RootCa::NAME, "namespace": name, "annotations": {
+                "metadata": {"name": NAME, "namespace": name, "annotations": {
                     "kubernetes.io/description": "The certificate that verifies this cluster's API server, for pods \
                                                   that call it."}},
             })),
@@ -79,14 +99,12 @@ mod tests {
             out.text()
         };
         assert!(plan(None).starts_with("create configmaps a "));
-        let good = json!({"metadata": {"name": RootCa::NAME, "namespace": "a"}, "data": {"ca.crt": "PEM"}});
+        let good = json!({"metadata": {"name": NAME, "namespace": "a"}, "data": {"ca.crt": "PEM"}});
         assert_eq!(plan(Some(good)), "");
-        let bad = json!({"metadata": {"name": RootCa::NAME, "namespace": "a"}, "data": {"x": "y"}});
+        let bad = json!({"metadata": {"name": NAME, "namespace": "a"}, "data": {"x": "y"}});
         assert_eq!(
             plan(Some(bad)),
-            format!(
-                "merge configmaps a/kube-root-ca.crt  {{\"data\":{{\"ca.crt\":\"PEM\",\"x\":null}}}}\n"
-            )
+            format!("merge configmaps a/{NAME}  {{\"data\":{{\"ca.crt\":\"PEM\",\"x\":null}}}}\n")
         );
         assert!(!namespace.metadata.deleting());
     }

@@ -6,7 +6,6 @@ use anyhow::Result;
 use serde_json::{Map, Value, json};
 use skiff_api::view::{Key, View};
 use skiff_kinds::views::{Node, Pod};
-use tokio::sync::watch;
 
 /// What `skiff status` shows of a daemon that runs.
 pub async fn status(door: &Door) -> Result<Value> {
@@ -39,7 +38,7 @@ pub async fn status(door: &Door) -> Result<Value> {
         "kubelet": kubelet,
         "nodes": nodes,
         "pods": pods,
-        "unreadable": door.api.unreadable.present(&*door.api.store),
+        "unreadable": door.api.reader.unreadable.present(&*door.api.store),
         "obstacles": obstacles(door).await?,
     }))
 }

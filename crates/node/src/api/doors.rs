@@ -53,7 +53,7 @@ impl Doors for NodeDoors {
             };
             let mut out =
                 b"{\"kind\":\"PodList\",\"apiVersion\":\"v1\",\"metadata\":{},\"items\":[".to_vec();
-            for (at, item) in list.items.iter().enumerate() {
+            for (at, item) in list.each().enumerate() {
                 if at > 0 {
                     out.push(b',');
                 }

@@ -1,7 +1,7 @@
 //! What is done for a pod as a whole: its sandbox with network and files, its images, its end.
 
 use super::adopt::{POD_NAME, POD_NAMESPACE, POD_UID};
-use super::seen::{ImageFact, Outcome, Resize};
+use super::seen::{ImageFact, Outcome, Resize, SETUP};
 use super::worker::Mail;
 use super::{dns, files};
 use crate::admit;
@@ -9,23 +9,18 @@ use crate::container::limits;
 use crate::qos;
 use crate::report::Note;
 use crate::rim::Rim;
-use skiff_base::Backoff;
+use crate::volumes::remove;
 use skiff_image::{Credentials, DockerConfig, Given, Holder, Image, PullOptions, Reference};
 use skiff_kinds::views::pod::Container;
 use skiff_kinds::views::{Pod, Secret};
 use skiff_net::{Attach, HostPort, NetNs, Protocol};
 use skiff_runtime::spec::{Namespace, PidMode, SandboxSpec};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 
-/// Between tries to remove what is left of a pod.
-const REMOVE: Backoff =
-    Backoff { first: Duration::from_millis(200), most: Duration::from_secs(60) };
-const REMOVE_TRIES: u32 = 20;
 /// Credentials that are tried for one image: each is a question to the registry.
 const KEYS_MOST: usize = 16;
 
@@ -38,7 +33,7 @@ pub async fn make_sandbox(rim: Arc<Rim>, pod: Arc<Pod>, mail: UnboundedSender<Ma
     };
     let id = spec.id.clone();
     let (shared, its_pod) = (rim.clone(), pod.clone());
-    let attached = rim.blocking(move || {
+    let attached = rim.blocking(&rim.threads.tables, move || {
         let ip = match made.netns {
             Some(netns) if !its_pod.spec.host_network => {
                 Some(attach(&shared, &its_pod, &made.id, &netns)?)
@@ -58,7 +53,7 @@ pub async fn make_sandbox(rim: Arc<Rim>, pod: Arc<Pod>, mail: UnboundedSender<Ma
             Outcome::Sandbox(Ok((id, ip)))
         }
         Err(why) => {
-            remove_sandbox(&rim, &id, Vec::new()).await;
+            remove_until_gone(&rim, &id).await;
             Outcome::Sandbox(Err(why))
         }
     }
@@ -157,26 +152,33 @@ fn write_files(rim: &Rim, pod: &Pod, ip: Option<Ipv4Addr>) -> Result<Vec<String>
     Ok(warnings)
 }
 
-/// Removes a sandbox with its containers, address and root file systems; tries until it is done.
-pub async fn remove_sandbox(rim: &Arc<Rim>, id: &str, containers: Vec<String>) {
-    for failures in 1..=REMOVE_TRIES {
-        let done = match rim.runtime.remove_sandbox(id).await {
-            Err(error) => Err(error.to_string()),
-            Ok(()) => {
-                let (shared, id, containers) = (rim.clone(), id.to_owned(), containers.clone());
-                rim.blocking(move || {
-                    shared.network.detach(&id).map_err(|e| e.to_string())?;
-                    containers
-                        .iter()
-                        .try_for_each(|id| shared.images.discard(id))
-                        .map_err(|e| e.to_string())
-                })
-                .await
-            }
-        };
-        let Err(why) = done else { return };
+/// Removes sandboxes with their containers, addresses and root file systems.
+pub async fn remove_sandboxes(
+    rim: &Arc<Rim>,
+    ids: BTreeSet<String>,
+    containers: BTreeSet<String>,
+) -> Result<(), String> {
+    for id in &ids {
+        rim.runtime.remove_sandbox(id).await.map_err(|e| e.to_string())?;
+    }
+    let network = rim.network.clone();
+    let detach =
+        move || ids.iter().try_for_each(|id| network.detach(id).map_err(|e| e.to_string()));
+    rim.blocking(&rim.threads.tables, detach).await?;
+    let images = rim.images.clone();
+    let discard =
+        move || containers.iter().try_for_each(|id| images.discard(id).map_err(|e| e.to_string()));
+    rim.blocking(&rim.threads.removals, discard).await
+}
+
+/// A sandbox that could not be made whole: nobody knows of it but the one that makes it.
+async fn remove_until_gone(rim: &Arc<Rim>, id: &str) {
+    let mut failures = 0;
+    let one = || BTreeSet::from([id.to_owned()]);
+    while let Err(why) = remove_sandboxes(rim, one(), BTreeSet::new()).await {
+        failures += 1;
         tracing::warn!(sandbox = id, %why, "a sandbox is not removed yet");
-        rim.world.sleep(REMOVE.delay(failures)).await;
+        rim.world.sleep(SETUP.delay(failures)).await;
     }
 }
 
@@ -186,7 +188,7 @@ pub async fn forget_container(rim: &Arc<Rim>, id: String, log: std::path::PathBu
         Err(error) => Err(error.to_string()),
         Ok(()) => {
             let shared = rim.clone();
-            rim.blocking(move || {
+            rim.blocking(&rim.threads.removals, move || {
                 if log.exists() {
                     std::fs::remove_file(&log).map_err(|e| e.to_string())?;
                 }
@@ -200,23 +202,13 @@ pub async fn forget_container(rim: &Arc<Rim>, id: String, log: std::path::PathBu
     }
 }
 
-/// Removes a pod's folders, and its logs when the pod is known.
-pub async fn clean_up(rim: &Arc<Rim>, uid: &str, pod: Option<&Pod>) {
-    let dir = rim.pod_dir(uid);
-    let logs = pod.map(|pod| {
-        let meta = &pod.metadata;
-        rim.log_dir(&meta.namespace, &meta.name, &meta.uid)
-    });
-    let done = rim.blocking(move || {
-        crate::volumes::remove(&dir)?;
-        match logs.filter(|logs| logs.exists()) {
-            Some(logs) => std::fs::remove_dir_all(&logs).map_err(|e| e.to_string()),
-            None => Ok(()),
-        }
-    });
-    if let Err(why) = done.await {
-        tracing::warn!(uid, %why, "the folders of a pod are not removed");
-    }
+/// Removes a pod's folders and its logs. What is mounted in them is not entered.
+pub async fn clean_up(rim: Arc<Rim>, pod: Arc<Pod>) -> Outcome {
+    let meta = &pod.metadata;
+    let dir = rim.pod_dir(&meta.uid);
+    let logs = rim.log_dir(&meta.namespace, &meta.name, &meta.uid);
+    let work = move || [dir, logs].iter().try_for_each(|dir| remove::tree(dir));
+    Outcome::Finished(rim.blocking(&rim.threads.removals, work).await)
 }
 
 /// Makes sure that a container's image is here, and tells users how.

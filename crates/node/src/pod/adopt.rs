@@ -4,6 +4,7 @@
 use super::exits;
 use super::seen::{Ended, ImageFact, Known, RESTART, Run, Sandbox, Seen, Verdicts};
 use skiff_api::view::Key;
+use skiff_kinds::views::Pod;
 use skiff_net::Attachment;
 use skiff_runtime::status::{ContainerState, ContainerStatus, Listing, SandboxStatus};
 use std::collections::{BTreeMap, HashMap};
@@ -25,11 +26,13 @@ const USER: &str = "skiff.user";
 pub struct Leftover {
     sandboxes: Vec<(SandboxStatus, Option<std::net::Ipv4Addr>)>,
     containers: Vec<ContainerStatus>,
+    /// It has a folder, with volumes in it or without.
+    folder: bool,
 }
 
 impl Leftover {
-    pub fn sandboxes(&self) -> impl Iterator<Item = &str> {
-        self.sandboxes.iter().map(|(sandbox, _)| &*sandbox.id)
+    pub fn sandboxes(&self) -> Vec<String> {
+        self.sandboxes.iter().map(|(sandbox, _)| sandbox.id.clone()).collect()
     }
 
     /// The pod that it belongs to, as the marks say.
@@ -42,11 +45,30 @@ impl Leftover {
     pub fn container_ids(&self) -> Vec<String> {
         self.containers.iter().map(|container| container.id.clone()).collect()
     }
+
+    /// A pod that the API does not have: what is left of it ends like that of any other.
+    pub fn stray(&self, uid: &str) -> Pod {
+        let mut pod = Pod::default();
+        if let Some(key) = self.pod() {
+            (pod.metadata.namespace, pod.metadata.name) = (key.namespace, key.name);
+        }
+        pod.metadata.uid = uid.to_owned();
+        // What it was given is not known any more.
+        pod.metadata.deletion_grace_period_seconds = Some(0);
+        pod
+    }
 }
 
-/// All that is there, by the uid of its pod.
-pub fn group(listing: Listing, attached: &[Attachment]) -> HashMap<String, Leftover> {
+/// All that is there, by the uid of its pod. Each of `folders` is named by one.
+pub fn group(
+    listing: Listing,
+    attached: &[Attachment],
+    folders: Vec<String>,
+) -> HashMap<String, Leftover> {
     let mut all: HashMap<String, Leftover> = HashMap::new();
+    for uid in folders {
+        all.entry(uid).or_default().folder = true;
+    }
     for sandbox in listing.sandboxes {
         let Some(uid) = sandbox.labels.get(POD_UID).cloned() else { continue };
         let ip = attached.iter().find(|a| a.id == sandbox.id).map(|a| a.address);
@@ -92,10 +114,15 @@ pub fn adopt(seen: &mut Seen, leftover: &Leftover) {
     let host_network = seen.pod.spec.host_network;
     for (sandbox, ip) in &leftover.sandboxes {
         let whole = sandbox.ready && (ip.is_some() || host_network);
-        seen.sandbox = match whole {
-            true => Sandbox::Ready { id: sandbox.id.clone(), ip: *ip },
-            false => Sandbox::Removing { id: sandbox.id.clone() },
-        };
+        match whole {
+            true => seen.sandbox = Sandbox::Ready { id: sandbox.id.clone(), ip: *ip },
+            // Another one that is whole is the pod's, and this one goes with it.
+            false if matches!(seen.sandbox, Sandbox::Ready { .. }) => {}
+            false => seen.sandbox = Sandbox::Broken { id: sandbox.id.clone(), at: seen.since },
+        }
+    }
+    if leftover.folder {
+        seen.find_volumes();
     }
     let mut containers: Vec<&ContainerStatus> = leftover.containers.iter().collect();
     containers.sort_by_key(|container| (attempt(&container.labels), container.created_at));
@@ -104,7 +131,7 @@ pub fn adopt(seen: &mut Seen, leftover: &Leftover) {
         let known = known(seen, name, container);
         seen.containers.insert(name.clone(), known);
     }
-    if matches!(seen.sandbox, Sandbox::Removing { .. }) {
+    if matches!(seen.sandbox, Sandbox::Broken { .. }) {
         // Cluster or machine went down and took them along: that is no failure to back off from.
         for known in seen.containers.values_mut() {
             (known.backoff, known.told) = (None, None);

@@ -37,7 +37,7 @@ pub async fn read(rim: &Arc<Rim>, status: ContainerStatus) -> Option<(String, En
             .labels
             .get(MESSAGE_POLICY)
             .is_some_and(|policy| policy == "FallbackToLogsOnError");
-    let message = rim.blocking(move || {
+    let message = rim.blocking(&rim.threads.files, move || {
         let mut text = String::new();
         if let Ok(file) = std::fs::File::open(&path) {
             let mut bytes = Vec::new();

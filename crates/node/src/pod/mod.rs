@@ -20,14 +20,15 @@ pub mod worker;
 use crate::Error;
 use crate::rim::Rim;
 use adopt::Leftover;
+use futures_util::FutureExt;
 use seen::Outcome;
-use skiff_client::Change;
+use skiff_client::{Cache, Change, Subscription};
 use skiff_kinds::views::Pod;
 use skiff_runtime::client::Events;
 use skiff_runtime::spec::Resources;
 use skiff_runtime::status::{ContainerState, Event};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::mpsc::{self, UnboundedSender};
 use worker::{Mail, Worker};
 
@@ -38,7 +39,7 @@ const LEAST_SHARES: u64 = 2;
 pub struct Pods {
     rim: Arc<Rim>,
     workers: Mutex<HashMap<String, UnboundedSender<Mail>>>,
-    /// What ran when this process began, until its worker takes it.
+    /// What ran or lay on the disk when this process began, until its worker takes it.
     leftovers: Mutex<HashMap<String, Leftover>>,
 }
 
@@ -53,36 +54,57 @@ impl Pods {
         self.make_cgroups().await?;
         let listing = self.rim.runtime.list().await?;
         let attached = self.rim.network.attachments();
-        *self.leftovers.lock().expect("no holder of this lock panics") =
-            adopt::group(listing, &attached);
+        *self.leftovers() = adopt::group(listing, &attached, self.folders()?);
         self.rim.tasks.spawn(self.clone().follow_runtime(events));
         let query = format!("&fieldSelector=spec.nodeName%3D{}", self.rim.config.name);
         let cache = self.rim.caches.filtered::<Pod>(&query);
-        let (pods, mut changes) = (self.clone(), cache.subscribe());
-        self.rim.tasks.spawn(async move {
-            loop {
-                pods.changed(&changes.next().await);
-            }
-        });
-        let (pods, mut mended) = (self.clone(), cache.mended());
-        self.rim.tasks.spawn(async move {
-            while mended.changed().await.is_ok() {
-                pods.remove_strays().await;
-            }
-        });
-        let pods = self.clone();
-        self.rim.tasks.spawn(async move {
-            cache.caught_up(0).await;
-            // All that was given before is known now: what was refused, or not answered, is looked at.
-            pods.workers.lock().expect("no holder of this lock panics").values().for_each(
-                |worker| {
-                    // One that has ended needs nothing.
-                    let _ = worker.send(Mail::Room);
-                },
-            );
-            pods.remove_strays().await;
-        });
+        self.rim.tasks.spawn(self.clone().follow_pods(cache));
         Ok(())
+    }
+
+    /// Hands changes of pods to their workers. What ran for pods that are gone goes when all is known that is there,
+    /// and again when something can be read that could not.
+    async fn follow_pods(self: Arc<Self>, cache: Arc<Cache<Pod>>) {
+        let (mut changes, mut mended) = (cache.subscribe(), cache.mended());
+        let (mut known, mut all) = (std::pin::pin!(cache.caught_up(0).fuse()), false);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut known => {
+                    all = true;
+                    self.take_all(&mut changes);
+                    // All that was given before is known now: what was refused, or not answered, is looked at.
+                    let workers = self.workers.lock().expect("no holder of this lock panics");
+                    workers.values().for_each(|worker| {
+                        // One that has ended needs nothing.
+                        let _ = worker.send(Mail::Room);
+                    });
+                }
+                // The sender lives in the cache.
+                _ = mended.changed(), if all => self.take_all(&mut changes),
+                change = changes.next() => {
+                    self.changed(&change);
+                    continue;
+                }
+            }
+            self.end_strays();
+        }
+    }
+
+    fn take_all(self: &Arc<Self>, changes: &mut Subscription<Pod>) {
+        while let Some(change) = changes.take() {
+            self.changed(&change);
+        }
+    }
+
+    /// The pods that have a folder here, by uid. A name that is no text is not one that was given here.
+    fn folders(&self) -> Result<Vec<String>, Error> {
+        let path = self.rim.pod_dir("");
+        let list = || -> std::io::Result<Vec<String>> {
+            let names = path.read_dir()?.map(|entry| Ok(entry?.file_name().into_string().ok()));
+            Ok(names.collect::<std::io::Result<Vec<_>>>()?.into_iter().flatten().collect())
+        };
+        list().map_err(|source| Error::FindPods { path: path.clone(), source })
     }
 
     async fn make_cgroups(&self) -> Result<(), Error> {
@@ -102,8 +124,13 @@ impl Pods {
         }
         let Some(pod) = &change.new else { return };
         if !self.mail(&uid(pod), Mail::Pod(pod.clone())) {
-            self.hire(pod.clone());
+            let leftover = self.leftovers().remove(&uid(pod));
+            self.hire(pod.clone(), leftover);
         }
+    }
+
+    fn leftovers(&self) -> MutexGuard<'_, HashMap<String, Leftover>> {
+        self.leftovers.lock().expect("no holder of this lock panics")
     }
 
     /// Hands something to a worker; false when there is none.
@@ -112,14 +139,11 @@ impl Pods {
         workers.get(uid).is_some_and(|worker| worker.send(mail).is_ok())
     }
 
-    fn hire(self: &Arc<Self>, pod: Arc<Pod>) {
+    fn hire(self: &Arc<Self>, pod: Arc<Pod>, leftover: Option<Leftover>) {
         // Unbounded, but what is in it is bounded: one outcome for each action that is under way,
         // and the newest states of one object.
         let (send, receive) = mpsc::unbounded_channel();
         let uid = pod.metadata.uid.clone();
-        let mut leftovers = self.leftovers.lock().expect("no holder of this lock panics");
-        let leftover = leftovers.remove(&uid);
-        drop(leftovers);
         let mut workers = self.workers.lock().expect("no holder of this lock panics");
         workers.insert(uid.clone(), send.clone());
         drop(workers);
@@ -164,19 +188,19 @@ impl Pods {
         });
     }
 
-    /// What ran for pods that are no longer there goes; what runs for one whose record cannot be read runs on.
-    async fn remove_strays(&self) {
+    /// What is left of pods that are no longer there ends as that of any pod does, each by a worker of
+    /// its own. What may belong to one whose record cannot be read stays as it is.
+    fn end_strays(self: &Arc<Self>) {
         let cache = self.rim.caches.of::<Pod>();
-        let strays: Vec<(String, Leftover)> = {
-            let mut leftovers = self.leftovers.lock().expect("no holder of this lock panics");
-            leftovers.extract_if(|_, it| !it.pod().is_some_and(|pod| cache.hides(&pod))).collect()
+        let stray = |leftover: &Leftover| match leftover.pod() {
+            Some(pod) => !cache.hides(&pod),
+            None => !cache.hides_some(),
         };
+        let strays: Vec<_> = self.leftovers().extract_if(|_, it| stray(it)).collect();
         for (uid, leftover) in strays {
             tracing::info!(uid, "a pod went while the node was away");
-            for id in leftover.sandboxes() {
-                act::remove_sandbox(&self.rim, id, leftover.container_ids()).await;
-            }
-            act::clean_up(&self.rim, &uid, None).await;
+            self.hire(Arc::new(leftover.stray(&uid)), Some(leftover));
+            self.mail(&uid, Mail::Gone);
         }
     }
 }

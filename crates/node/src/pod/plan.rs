@@ -2,11 +2,13 @@
 //!
 //! A pod goes up in this order: sandbox, volumes and images side by side; init containers one after
 //! the other, sidecars among them staying up; then all main containers at once. It goes down main
-//! containers first, sidecars in reverse order, the sandbox last (KEP-753; API reference: Pod).
+//! containers first, sidecars in reverse order, then the sandbox, and the volumes last (KEP-753; API
+//! reference: Pod). The object goes when all else is known to be gone.
 //! Every action is begun once: the facts say what is under way. Never here: IO, a clock.
 
 use super::seen::{
-    ImageFact, ImageStep, Known, ProbeSort, Resize, Run, Sandbox, Seen, Step, Trouble, later,
+    End, Failed, ImageFact, ImageStep, Known, ProbeSort, Resize, Run, Sandbox, Seen, Trouble,
+    VolumeState, later,
 };
 use skiff_base::Time;
 use skiff_kinds::views::Pod;
@@ -24,7 +26,13 @@ const PULL_SHOWN_MOST_S: i64 = 3;
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
     MakeSandbox,
-    Mount,
+    /// Also one that is mounted, to make it as the API has it now.
+    Mount {
+        volume: String,
+    },
+    Unmount {
+        volume: String,
+    },
     Pull {
         container: String,
     },
@@ -91,8 +99,13 @@ impl Plan {
 /// Decides. `name` gives ids for new containers.
 pub fn plan(seen: &Seen, now: Time, name: &mut dyn FnMut() -> String) -> Plan {
     let mut out = Plan::default();
-    if seen.over {
-        return out;
+    match seen.end {
+        End::CleaningUp | End::Over => return out,
+        End::Stuck { retry } if retry > now => {
+            out.wake(retry);
+            return out;
+        }
+        End::Ahead | End::Stuck { .. } => {}
     }
     if let Some(at) = deadline(seen).filter(|_| !stopping(seen)) {
         if now >= at {
@@ -105,7 +118,7 @@ pub fn plan(seen: &Seen, now: Time, name: &mut dyn FnMut() -> String) -> Plan {
         out.wake(at);
     }
     if stopping(seen) {
-        tear_down(seen, &mut out);
+        tear_down(seen, now, &mut out);
     } else {
         bring_up(seen, now, name, &mut out);
     }
@@ -175,18 +188,67 @@ fn bring_up(seen: &Seen, now: Time, name: &mut dyn FnMut() -> String, out: &mut 
         Sandbox::Failed { retry, .. } if *retry <= now => out.actions.push(Action::MakeSandbox),
         Sandbox::Failed { retry, .. } => out.wake(*retry),
         Sandbox::Removing { .. } => return,
+        Sandbox::Broken { id, at } => return remove_sandbox(seen, id, *at, now, out),
         Sandbox::Making | Sandbox::Ready { .. } | Sandbox::Removed => {}
     }
-    match &seen.volumes {
-        Step::Todo => out.actions.push(Action::Mount),
-        Step::Failed { retry, .. } if *retry <= now => out.actions.push(Action::Mount),
-        Step::Failed { retry, .. } => out.wake(*retry),
-        Step::Doing | Step::Done => {}
-    }
+    mount(seen, now, out);
     for container in wanted(seen) {
         advance(seen, container, now, name, out);
     }
     resize(seen, out);
+}
+
+/// Mounts what is wanted, and makes anew what shows something else than the API has.
+fn mount(seen: &Seen, now: Time, out: &mut Plan) {
+    for (name, volume) in &seen.volumes {
+        let at = match &volume.state {
+            VolumeState::Wanted => now,
+            VolumeState::Failed { next, .. } => *next,
+            VolumeState::Mounted { renewing: false, .. } => match volume.due {
+                Some(due) => due,
+                None => continue,
+            },
+            VolumeState::Mounted { renewing: true, .. }
+            | VolumeState::Uncertain
+            | VolumeState::Unmounting => continue,
+        };
+        match at <= now {
+            true => out.actions.push(Action::Mount { volume: name.clone() }),
+            false => out.wake(at),
+        }
+    }
+}
+
+/// Takes away what is mounted, or may be; whether nothing of any volume is here.
+fn unmount(seen: &Seen, now: Time, out: &mut Plan) -> bool {
+    for (name, volume) in &seen.volumes {
+        match &volume.state {
+            VolumeState::Failed { at: Failed::Unmount, next, .. } if *next > now => out.wake(*next),
+            VolumeState::Failed { .. } | VolumeState::Mounted { renewing: false, .. } => {
+                out.actions.push(Action::Unmount { volume: name.clone() });
+            }
+            VolumeState::Wanted => {}
+            // Under way: the answer comes.
+            VolumeState::Uncertain | VolumeState::Unmounting => {}
+            VolumeState::Mounted { renewing: true, .. } => {}
+        }
+    }
+    seen.volumes.values().all(|volume| volume.state == VolumeState::Wanted)
+}
+
+/// What the runtime knows of how containers ended goes with the sandbox: the API has to have it first.
+fn remove_sandbox(seen: &Seen, id: &str, at: Time, now: Time, out: &mut Plan) {
+    match at <= now {
+        true if seen.told => out.actions.push(Action::RemoveSandbox { id: id.to_owned() }),
+        // The answer comes.
+        true => {}
+        false => out.wake(at),
+    }
+}
+
+/// Whether it matters for the plan that the status was told.
+pub fn tells_first(seen: &Seen) -> bool {
+    stopping(seen) || matches!(seen.sandbox, Sandbox::Broken { .. })
 }
 
 /// Gives running containers the resources that the pod has now, all at once: together they have to fit into the pod's.
@@ -302,7 +364,7 @@ fn advance(
         }
         ImageStep::Ready(image) => image.clone(),
     };
-    if matches!(seen.sandbox, Sandbox::Ready { .. }) && seen.volumes == Step::Done {
+    if matches!(seen.sandbox, Sandbox::Ready { .. }) && seen.all_mounted() {
         let attempt = known.restarts + u32::from(known.ended().is_some());
         let container = container.name.clone();
         out.actions.push(Action::Start { container, id: name(), image, attempt });
@@ -391,7 +453,7 @@ fn pod_grace(pod: &Pod) -> i64 {
     pod.metadata.deletion_grace_period_seconds.unwrap_or(spec_grace(pod)).max(GRACE_LEAST_S)
 }
 
-fn tear_down(seen: &Seen, out: &mut Plan) {
+fn tear_down(seen: &Seen, now: Time, out: &mut Plan) {
     let spec = &seen.pod.spec;
     let grace_s = pod_grace(&seen.pod);
     let sidecar =
@@ -412,12 +474,14 @@ fn tear_down(seen: &Seen, out: &mut Plan) {
         return;
     }
     match &seen.sandbox {
-        Sandbox::Ready { id, .. } => out.actions.push(Action::RemoveSandbox { id: id.clone() }),
+        Sandbox::Ready { id, .. } => remove_sandbox(seen, id, now, now, out),
+        Sandbox::Broken { id, at } => remove_sandbox(seen, id, *at, now, out),
         Sandbox::Making | Sandbox::Removing { .. } => {}
         Sandbox::Absent | Sandbox::Failed { .. } | Sandbox::Removed => {
+            let unmounted = unmount(seen, now, out);
             let pulling = seen.containers.values().any(|k| k.image == ImageStep::Pulling);
             let going = seen.gone || seen.pod.metadata.deleting();
-            if going && !pulling && seen.volumes != Step::Doing {
+            if unmounted && going && !pulling {
                 out.actions.push(Action::Finish);
             }
         }

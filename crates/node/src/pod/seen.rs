@@ -7,6 +7,7 @@
 
 use super::allocation::Refusal;
 use super::plan::{Action, Why};
+use crate::volumes::Mounted;
 use skiff_base::{Backoff, Time};
 use skiff_kinds::views::Pod;
 use skiff_kinds::views::pod::{Container, Resources};
@@ -23,7 +24,7 @@ const FORGIVEN_AFTER_S: i64 = 600;
 /// Between pulls of an image that fail.
 pub const PULL: Backoff =
     Backoff { first: Duration::from_secs(10), most: Duration::from_secs(300) };
-/// Between tries to make a sandbox, to mount volumes or to configure a container.
+/// Between tries to make or remove a sandbox, to mount or unmount a volume.
 pub const SETUP: Backoff =
     Backoff { first: Duration::from_millis(500), most: Duration::from_secs(122) };
 
@@ -35,10 +36,9 @@ pub struct Seen {
     pub gone: bool,
     pub host_ip: String,
     pub sandbox: Sandbox,
-    pub volumes: Step,
-    /// Failures in a row of the two above.
-    pub sandbox_failures: u32,
-    pub volume_failures: u32,
+    /// Failures in a row to make or to remove the sandbox, and to remove what is left in the end.
+    pub failures: u32,
+    pub volumes: BTreeMap<String, Volume>,
     pub containers: BTreeMap<String, Known>,
     /// Set when the node gave the pod up: reason and message of a failed phase.
     pub failed: Option<(String, String)>,
@@ -52,8 +52,9 @@ pub struct Seen {
     pub resize: Option<Resize>,
     /// No main container has begun in this sandbox, though some had in one before it.
     pub anew: bool,
-    /// All is cleaned up; nothing is to be done any more.
-    pub over: bool,
+    /// The status that follows from these facts was written: the API has answered.
+    pub told: bool,
+    pub end: End,
 }
 
 /// The place where the pod's containers live.
@@ -72,17 +73,73 @@ pub enum Sandbox {
     Removing {
         id: String,
     },
+    /// It is not whole any more, or could not be removed: it is removed at the time.
+    Broken {
+        id: String,
+        at: Time,
+    },
     /// It will not come back: the pod has ended.
     Removed,
 }
 
-/// A piece of preparation.
+/// One volume of the pod.
+///
+/// ```text
+/// Wanted -- mount --> Uncertain --> Mounted -- unmount --> Unmounting --> Wanted
+///    found after a start --^  |          ^                      |
+///                             +-> Failed +-- mount -- Failed <--+
+/// ```
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Volume {
+    pub state: VolumeState,
+    /// When what it shows has to be made as the API has it then; None: not by itself.
+    pub due: Option<Time>,
+    /// In a row.
+    pub failures: u32,
+}
+
+/// Where a volume is on its way. Volumes of drivers will be Attaching and Staged before they are
+/// mounted, and Expanding while they are.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum VolumeState {
+    /// Nothing of it is here.
+    #[default]
+    Wanted,
+    /// It is being mounted, or something of it was found after a start and is being looked at: until
+    /// the answer comes it may be here or not.
+    Uncertain,
+    Mounted {
+        mounted: Mounted,
+        /// What it shows is being made anew.
+        renewing: bool,
+    },
+    Unmounting,
+    /// Something of it may be here.
+    Failed {
+        at: Failed,
+        why: String,
+        next: Time,
+    },
+}
+
+/// What failed, and is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failed {
+    Mount,
+    Unmount,
+}
+
+/// The last of a pod.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Step {
-    Todo,
-    Doing,
-    Done,
-    Failed { retry: Time, message: String },
+pub enum End {
+    Ahead,
+    CleaningUp,
+    /// Something of it could not be removed; tried again at the time.
+    Stuck {
+        retry: Time,
+    },
+    /// All is cleaned up; nothing is to be done any more.
+    Over,
 }
 
 /// New resources of running containers (KEP-1287).
@@ -200,8 +257,18 @@ pub enum Outcome {
     Sandbox(Result<(String, Option<Ipv4Addr>), String>),
     /// The sandbox lost its namespaces.
     SandboxLost,
-    SandboxRemoved,
-    Volumes(Result<(), String>),
+    SandboxRemoved(Result<(), String>),
+    /// What was found of the volumes after a start was looked at: those that are whole.
+    Checked(Result<BTreeMap<String, Mounted>, String>),
+    /// With the time at which it has to be made anew.
+    Mounted {
+        volume: String,
+        result: Result<(Mounted, Option<Time>), String>,
+    },
+    Unmounted {
+        volume: String,
+        result: Result<(), String>,
+    },
     Image {
         container: String,
         result: Result<ImageFact, (String, String)>,
@@ -237,7 +304,7 @@ pub enum Outcome {
         sort: ProbeSort,
         good: bool,
     },
-    Finished,
+    Finished(Result<(), String>),
 }
 
 impl Known {
@@ -287,6 +354,48 @@ impl Known {
     }
 }
 
+impl Volume {
+    fn renew_at(&mut self, at: Option<Time>) {
+        self.due = self.due.into_iter().chain(at).min();
+    }
+
+    fn begin_mount(&mut self) {
+        self.due = None;
+        match &mut self.state {
+            VolumeState::Mounted { renewing, .. } => *renewing = true,
+            state => *state = VolumeState::Uncertain,
+        }
+    }
+
+    /// A change that came meanwhile is still to be shown; what cannot be made anew stays as it is.
+    fn take_mount(&mut self, result: Result<(Mounted, Option<Time>), String>, now: Time) {
+        self.failures = if result.is_ok() { 0 } else { self.failures + 1 };
+        let next = later(now, SETUP.delay(self.failures));
+        match (&mut self.state, result) {
+            (state, Ok((mounted, due))) => {
+                *state = VolumeState::Mounted { mounted, renewing: false };
+                self.renew_at(due);
+            }
+            (VolumeState::Mounted { renewing, .. }, Err(_)) => {
+                *renewing = false;
+                self.due = Some(next);
+            }
+            (state, Err(why)) => *state = VolumeState::Failed { at: Failed::Mount, why, next },
+        }
+    }
+
+    fn take_unmount(&mut self, result: Result<(), String>, now: Time) {
+        match result {
+            Ok(()) => *self = Volume::default(),
+            Err(why) => {
+                self.failures += 1;
+                let next = later(now, SETUP.delay(self.failures));
+                self.state = VolumeState::Failed { at: Failed::Unmount, why, next };
+            }
+        }
+    }
+}
+
 /// A moment after another.
 pub fn later(from: Time, span: Duration) -> Time {
     from.checked_add(span).unwrap_or(Time::MAX)
@@ -300,22 +409,74 @@ impl Seen {
             Some((condition.sort.clone(), (condition.status.clone(), changed)))
         });
         let conditions = conditions.collect();
+        let volumes = pod.spec.volumes.iter();
+        let volumes = volumes.map(|volume| (volume.name.clone(), Volume::default())).collect();
         Seen {
             conditions,
             pod,
             gone: false,
             host_ip: host_ip.into(),
             sandbox: if ended { Sandbox::Removed } else { Sandbox::Absent },
-            volumes: Step::Todo,
-            sandbox_failures: 0,
-            volume_failures: 0,
+            failures: 0,
+            volumes,
             containers: BTreeMap::new(),
             failed: None,
             since: now,
             pending: None,
             resize: None,
             anew: false,
-            over: false,
+            told: false,
+            end: End::Ahead,
+        }
+    }
+
+    fn volume(&mut self, name: &str) -> &mut Volume {
+        self.volumes.entry(name.to_owned()).or_default()
+    }
+
+    /// What containers get, once all is mounted.
+    pub fn mounted(&self) -> Option<BTreeMap<String, Mounted>> {
+        let each = self.volumes.iter().map(|(name, volume)| match &volume.state {
+            VolumeState::Mounted { mounted, .. } => Some((name.clone(), mounted.clone())),
+            _ => None,
+        });
+        each.collect()
+    }
+
+    /// Whether containers may start, as far as volumes go.
+    pub fn all_mounted(&self) -> bool {
+        let mounted = |volume: &Volume| matches!(volume.state, VolumeState::Mounted { .. });
+        self.volumes.values().all(mounted)
+    }
+
+    /// What a volume shows has changed.
+    pub fn outdate(&mut self, name: &str, now: Time) {
+        self.volume(name).renew_at(Some(now));
+    }
+
+    /// Whether it is not known of some volume whether it is here.
+    pub fn uncertain(&self) -> bool {
+        self.volumes.values().any(|volume| volume.state == VolumeState::Uncertain)
+    }
+
+    /// Something of the volumes is here, whatever it is.
+    pub fn find_volumes(&mut self) {
+        self.volumes.values_mut().for_each(|volume| volume.state = VolumeState::Uncertain);
+    }
+
+    /// Those that are whole stay, and are made as the API has them now when it can be asked; the
+    /// others are mounted anew, or go.
+    fn take_check(&mut self, result: Result<BTreeMap<String, Mounted>, String>, now: Time) {
+        let (whole, why) = match result {
+            Ok(whole) => (whole, "what was found of it is not whole".to_owned()),
+            Err(why) => (BTreeMap::new(), why),
+        };
+        for (name, volume) in &mut self.volumes {
+            volume.renew_at(Some(now));
+            volume.state = match whole.get(name).cloned() {
+                Some(mounted) => VolumeState::Mounted { mounted, renewing: false },
+                None => VolumeState::Failed { at: Failed::Mount, why: why.clone(), next: now },
+            };
         }
     }
 
@@ -355,7 +516,8 @@ impl Seen {
     pub fn begin(&mut self, action: &Action) {
         match action {
             Action::MakeSandbox => self.sandbox = Sandbox::Making,
-            Action::Mount => self.volumes = Step::Doing,
+            Action::Mount { volume } => self.volume(volume).begin_mount(),
+            Action::Unmount { volume } => self.volume(volume).state = VolumeState::Unmounting,
             Action::RemoveSandbox { id } => self.sandbox = Sandbox::Removing { id: id.clone() },
             Action::Pull { container } => self.entry(container).image = ImageStep::Pulling,
             Action::Resize(resize) => self.resize = Some(resize.clone()),
@@ -381,7 +543,7 @@ impl Seen {
             Action::Fail { reason, message } => {
                 self.failed = Some(((*reason).to_owned(), message.clone()));
             }
-            Action::Finish => self.over = true,
+            Action::Finish => self.end = End::CleaningUp,
         }
     }
 
@@ -389,30 +551,35 @@ impl Seen {
     pub fn take(&mut self, outcome: Outcome, now: Time) {
         match outcome {
             Outcome::Sandbox(Ok((id, ip))) => {
-                self.sandbox_failures = 0;
+                self.failures = 0;
                 self.sandbox = Sandbox::Ready { id, ip };
             }
             Outcome::Sandbox(Err(_)) => {
-                self.sandbox_failures += 1;
-                let retry = later(now, SETUP.delay(self.sandbox_failures));
+                self.failures += 1;
+                let retry = later(now, SETUP.delay(self.failures));
                 self.sandbox = Sandbox::Failed { retry };
             }
-            Outcome::SandboxLost => self.lose_sandbox(),
-            Outcome::SandboxRemoved => {
+            Outcome::SandboxLost => self.lose_sandbox(now),
+            Outcome::SandboxRemoved(Ok(())) => {
+                self.failures = 0;
                 let back = self.failed.is_none() && !super::plan::stopping(self);
                 self.sandbox = if back { Sandbox::Absent } else { Sandbox::Removed };
             }
-            Outcome::Volumes(Ok(())) => {
-                self.volume_failures = 0;
-                self.volumes = Step::Done;
+            Outcome::SandboxRemoved(Err(_)) => {
+                let Sandbox::Removing { id } = &self.sandbox else { return };
+                self.failures += 1;
+                let at = later(now, SETUP.delay(self.failures));
+                self.sandbox = Sandbox::Broken { id: id.clone(), at };
             }
-            Outcome::Volumes(Err(message)) => {
-                self.volume_failures += 1;
-                let retry = later(now, SETUP.delay(self.volume_failures));
-                self.volumes = Step::Failed { retry, message };
-            }
+            Outcome::Checked(result) => self.take_check(result, now),
+            Outcome::Mounted { volume, result } => self.volume(&volume).take_mount(result, now),
+            Outcome::Unmounted { volume, result } => self.volume(&volume).take_unmount(result, now),
             Outcome::Image { container, result } => self.take_image(&container, result, now),
-            Outcome::Finished => self.over = true,
+            Outcome::Finished(Ok(())) => self.end = End::Over,
+            Outcome::Finished(Err(_)) => {
+                self.failures += 1;
+                self.end = End::Stuck { retry: later(now, SETUP.delay(self.failures)) };
+            }
             Outcome::Resized(result) => self.take_resize(result),
             other => self.take_run(other, now),
         }
@@ -537,9 +704,9 @@ impl Seen {
     }
 
     /// Whatever ran in the sandbox is dead.
-    fn lose_sandbox(&mut self) {
+    fn lose_sandbox(&mut self, now: Time) {
         let Sandbox::Ready { id, .. } = &self.sandbox else { return };
-        self.sandbox = Sandbox::Removing { id: id.clone() };
+        self.sandbox = Sandbox::Broken { id: id.clone(), at: now };
         self.begin_anew();
     }
 

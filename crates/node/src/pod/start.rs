@@ -4,7 +4,7 @@ use super::act;
 use super::adopt::{self, ATTEMPT, CONTAINER, MESSAGE_POLICY};
 use super::exits;
 use super::seen::{ImageFact, Outcome};
-use super::worker::{Mail, Volumes};
+use super::worker::Mail;
 use crate::container::env::{self, Given};
 use crate::container::fields::Addresses;
 use crate::container::{command, identity, limits, mounts, security, service_env};
@@ -12,6 +12,7 @@ use crate::hooks;
 use crate::report::Note;
 use crate::rim::Rim;
 use crate::sources::{Names, Sources};
+use crate::volumes::Mounted;
 use skiff_image::Image;
 use skiff_kinds::views::pod::Container;
 use skiff_kinds::views::{Pod, Service};
@@ -39,7 +40,7 @@ pub struct Job {
     pub sandbox: String,
     /// Id of the running container whose processes an ephemeral one joins.
     pub target: Option<String>,
-    pub volumes: Arc<Volumes>,
+    pub volumes: BTreeMap<String, Mounted>,
     pub addresses: Addresses,
     pub send: UnboundedSender<Mail>,
     /// An older run of the container that is not kept any longer.
@@ -147,7 +148,8 @@ impl Job {
 
     async fn drop_rootfs(&self) {
         let (images, id) = (self.rim.images.clone(), self.id.clone());
-        let dropped = self.rim.blocking(move || images.discard(&id).map_err(|e| e.to_string()));
+        let work = move || images.discard(&id).map_err(|e| e.to_string());
+        let dropped = self.rim.blocking(self.rim.images.threads(), work);
         if let Err(why) = dropped.await {
             tracing::warn!(%why, "the folders of a container that did not start stay");
         }
@@ -209,7 +211,8 @@ impl Job {
             return Err(("CreateContainerError", why));
         }
         let (images, its_image, id) = (rim.images.clone(), image.clone(), self.id.clone());
-        let prepared = rim.blocking(move || prepare(&images, &its_image, &id, &wanted, &message));
+        let work = move || prepare(&images, &its_image, &id, &wanted, &message);
+        let prepared = rim.blocking(rim.images.threads(), work);
         let (rootfs, user) = prepared.await.map_err(|why| ("CreateContainerError", why))?;
         identity::check_non_root(&self.pod, container, &image.config.user, &user)
             .map_err(|why| ("CreateContainerConfigError", why))?;

@@ -155,7 +155,9 @@ fn sandbox(seen: &Seen) -> Said {
     let message = match seen.sandbox {
         Sandbox::Ready { .. } => return Said(SORT, true, "", String::new()),
         Sandbox::Absent | Sandbox::Making | Sandbox::Failed { .. } => "no pod sandbox exists",
-        Sandbox::Removing { .. } | Sandbox::Removed => "pod sandbox is not ready",
+        Sandbox::Removing { .. } | Sandbox::Broken { .. } | Sandbox::Removed => {
+            "pod sandbox is not ready"
+        }
     };
     Said(SORT, false, "PodSandboxNotReady", message.into())
 }

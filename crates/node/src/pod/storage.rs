@@ -25,8 +25,6 @@ pub fn limited(pod: &Pod) -> bool {
 
 /// Why the pod has to go, in upstream's words. `live` are the ids of its containers by name.
 pub fn excess(rim: &Rim, pod: &Pod, live: &BTreeMap<String, String>) -> Option<String> {
-    // One pod at a time: what is measured is read from the disk.
-    let _alone = rim.measuring.lock().expect("no holder of this lock panics");
     let meta = &pod.metadata;
     let dir = rim.pod_dir(&meta.uid);
     let mut total = 0;

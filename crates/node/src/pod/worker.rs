@@ -4,17 +4,15 @@
 use super::adopt::{self, Leftover};
 use super::allocation::{self, Refusal};
 use super::plan::{self, Action, Why};
-use super::seen::{Outcome, ProbeSort, Sandbox, Seen, Step};
+use super::seen::{End, Outcome, ProbeSort, Sandbox, Seen};
 use super::{act, start, status, stop, storage};
 use crate::admit;
 use crate::probe;
 use crate::report::{Note, Report};
 use crate::rim::Rim;
-use crate::sources::Names;
-use crate::volumes::{Mounted, Token};
-use serde_json::Value;
+use crate::volumes::{self, Held, Shows};
 use skiff_kinds::views::Pod;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
@@ -30,10 +28,6 @@ const REFRESH_PAUSE: Duration = Duration::from_secs(1);
 const MEASURE_EVERY: Duration = Duration::from_secs(10);
 const MEASURE_SHARE: u32 = 20;
 
-/// Volumes by name, and the tokens that are in them.
-pub type Volumes = BTreeMap<String, Mounted>;
-pub type Tokens = BTreeMap<(String, String), Token>;
-
 /// What a worker is told.
 pub enum Mail {
     Pod(Arc<Pod>),
@@ -41,11 +35,10 @@ pub enum Mail {
     /// A change of resources that was refused may fit now.
     Room,
     Outcome(Outcome),
-    Mounted(Result<Volumes, String>, Tokens),
-    /// A source of the pod's volumes has changed.
+    /// What the pod's volumes show of other objects has changed.
     Refresh,
-    /// The files of the volumes are as the API has them now, or cannot be made so.
-    Refreshed(Result<Volumes, String>, Tokens),
+    /// The API has answered to a status.
+    Told,
     Note(Note),
     /// What the pod has on the disk was measured: it has to go, for this reason, or may stay. It
     /// took so long.
@@ -61,19 +54,16 @@ pub struct Worker {
     resizing: bool,
     send: UnboundedSender<Mail>,
     report: Report,
-    reported: Value,
     /// The pod had ended before this worker began: what is known of it is in the API alone.
     silent: bool,
-    volumes: Arc<Volumes>,
-    tokens: Tokens,
+    volumes: BTreeMap<String, Arc<Held>>,
+    /// What the runtime had of the pod when this worker began: it goes with the sandbox.
+    leftover: Leftover,
     /// Probes end when their handle is dropped.
     probes: HashMap<(String, ProbeSort), watch::Sender<()>>,
     /// Stops under way, by container id: a shorter grace goes through here.
     stops: HashMap<String, watch::Sender<i64>>,
     wake: Option<Duration>,
-    /// Something has changed that volumes show; one refresh at a time.
-    stale: bool,
-    refreshing: bool,
     /// When to look at what the pod has on the disk; one look at a time.
     measure: Duration,
     measuring: bool,
@@ -87,7 +77,7 @@ impl Worker {
         leftover: Option<Leftover>,
     ) -> Worker {
         let silent = pod.ended();
-        let report = Report::new(rim.clone());
+        let report = Report::new(rim.clone(), send.clone());
         let given = Arc::new(allocation::reported(&pod));
         let mut seen = Seen::new(given, &rim.config.address.to_string(), rim.world.now());
         seen.pending = allocation::refused_before(&pod);
@@ -113,29 +103,25 @@ impl Worker {
                 }
             }
         }
-        let mut worker = Worker {
+        let volumes = Held::all(&pod, &rim.pod_dir(&pod.metadata.uid));
+        let worker = Worker {
             rim,
             wanted: pod,
             seen,
             resizing: false,
             send,
             report,
-            reported: Value::Null,
             silent,
-            volumes: Arc::default(),
-            tokens: Tokens::new(),
+            volumes,
+            leftover: leftover.unwrap_or_default(),
             probes: HashMap::new(),
             stops: HashMap::new(),
             wake: None,
-            stale: false,
-            refreshing: false,
             measure: Duration::ZERO,
             measuring: false,
         };
         worker.watch_sources();
-        if let Sandbox::Removing { id } = worker.seen.sandbox.clone() {
-            worker.remove_sandbox(id);
-        }
+        worker.check_volumes();
         worker
     }
 
@@ -146,7 +132,7 @@ impl Worker {
                 self.take(one);
             }
             self.advance();
-            if self.seen.over && self.seen.gone {
+            if self.seen.end == End::Over && self.seen.gone {
                 return;
             }
             let world = self.rim.world.clone();
@@ -168,19 +154,16 @@ impl Worker {
         match mail {
             Mail::Pod(pod) => {
                 let (old, new) = (&self.seen.pod.metadata, &pod.metadata);
-                self.stale |= old.labels != new.labels || old.annotations != new.annotations;
+                if old.labels != new.labels || old.annotations != new.annotations {
+                    self.outdate(|shows| shows.pod);
+                }
                 self.wanted = pod;
                 self.allocate();
             }
             Mail::Room => self.allocate(),
-            Mail::Refresh => self.stale = true,
-            Mail::Refreshed(result, tokens) => {
-                self.refreshing = false;
-                self.tokens = tokens;
-                if let Err(why) = result {
-                    tracing::debug!(pod = %self.seen.pod.metadata.key(), why, "volumes stay");
-                }
-            }
+            Mail::Refresh => self.outdate(|shows| !shows.names.is_empty()),
+            // It is asked for when the next status is told.
+            Mail::Told => {}
             Mail::Gone => self.seen.gone = true,
             Mail::Note(note) => self.report.event(note),
             Mail::Measured(excess, took) => {
@@ -192,37 +175,61 @@ impl Worker {
                     self.seen.failed = Some(("Evicted".into(), message));
                 }
             }
-            Mail::Mounted(result, tokens) => {
-                self.tokens = tokens;
-                if let Err(why) = &result {
-                    self.note(None, "Warning", "FailedMount", why.clone());
-                }
-                let result = result.map(|volumes| self.volumes = Arc::new(volumes));
-                self.seen.take(Outcome::Volumes(result), now);
-            }
             Mail::Outcome(outcome) => {
                 if let Outcome::Exited { ended, .. } = &outcome {
                     self.stops.remove(&ended.id);
                 }
-                if let Outcome::Sandbox(Err(why)) = &outcome {
-                    let message = format!("Failed to create pod sandbox: {why}");
-                    self.note(None, "Warning", "FailedCreatePodSandBox", message);
-                }
-                if let Outcome::Resized(Err(why)) = &outcome {
-                    let message = allocation::summary(&self.seen.pod, why);
-                    let message = format!("Pod resize error: {message}");
-                    self.note(None, "Warning", "ResizeError", message);
+                self.tell_failure(&outcome);
+                if let Outcome::Finished(Ok(())) = &outcome
+                    && !self.seen.gone
+                {
+                    self.report.delete(self.seen.pod.clone());
                 }
                 let lost = matches!(outcome, Outcome::SandboxLost)
                     && matches!(self.seen.sandbox, Sandbox::Ready { .. });
                 self.seen.take(outcome, now);
-                if let (true, Sandbox::Removing { id }) = (lost, self.seen.sandbox.clone()) {
+                if lost {
                     let message = "Pod sandbox changed, it will be killed and re-created.";
                     self.note(None, "Normal", "SandboxChanged", message.into());
-                    self.remove_sandbox(id);
                 }
             }
         }
+    }
+
+    /// Failures that users hear of, in upstream's words.
+    fn tell_failure(&self, outcome: &Outcome) {
+        let (reason, message) = match outcome {
+            Outcome::Sandbox(Err(why)) => {
+                ("FailedCreatePodSandBox", format!("Failed to create pod sandbox: {why}"))
+            }
+            Outcome::SandboxRemoved(Err(why)) => {
+                let uid = &self.seen.pod.metadata.uid;
+                let what = format!("failed to \"KillPodSandbox\" for {uid:?}");
+                let why = format!("error killing pod: {what} with KillPodSandboxError: {why:?}");
+                ("FailedKillPod", why)
+            }
+            Outcome::Mounted { result: Err(why), .. } => ("FailedMount", why.clone()),
+            Outcome::Unmounted { result: Err(why), .. } => ("FailedUnMount", why.clone()),
+            Outcome::Finished(Err(why)) => ("FailedUnMount", why.clone()),
+            Outcome::Resized(Err(why)) => {
+                let message = allocation::summary(&self.seen.pod, why);
+                ("ResizeError", format!("Pod resize error: {message}"))
+            }
+            _ => return,
+        };
+        if self.seen.gone {
+            // Nobody can look at events of a pod that is not there.
+            let uid = &self.seen.pod.metadata.uid;
+            return tracing::warn!(uid, reason, message, "what is left of a pod stays");
+        }
+        self.note(None, "Warning", reason, message);
+    }
+
+    /// Volumes of which this is true show what has changed.
+    fn outdate(&mut self, changed: impl Fn(&Shows) -> bool) {
+        let now = self.rim.world.now();
+        let changed = self.volumes.iter().filter(|(_, held)| changed(&held.shows()));
+        changed.for_each(|(name, _)| self.seen.outdate(name, now));
     }
 
     /// Takes the pod as the API has it, with the resources that it asks for if they fit, and else
@@ -263,7 +270,8 @@ impl Worker {
             self.note(None, "Normal", "ResizeCompleted", message);
         }
         self.resizing = resizing;
-        if self.seen.over || matches!(status::phase(&self.seen), "Succeeded" | "Failed") {
+        if self.seen.end == End::Over || matches!(status::phase(&self.seen), "Succeeded" | "Failed")
+        {
             self.rim.allocations.free(&self.seen.pod.metadata.uid);
         }
     }
@@ -282,6 +290,9 @@ impl Worker {
     fn advance(&mut self) {
         for _ in 0..ROUNDS_MOST {
             let now = self.rim.world.now();
+            if plan::tells_first(&self.seen) {
+                self.tell();
+            }
             let rim = self.rim.clone();
             let plan = plan::plan(&self.seen, now, &mut || rim.fresh_id());
             self.set_probes(&plan.probes);
@@ -299,44 +310,14 @@ impl Worker {
                 self.begin(action, before);
             }
         }
-        self.refresh();
         self.measure();
         self.settle();
         self.tell();
     }
 
-    /// Volumes follow the API from the moment they are mounted.
-    fn refresh(&mut self) {
-        let now = self.rim.world.now();
-        let renew = self.tokens.values().map(|token| token.renew).min();
-        let settled = self.seen.volumes == Step::Done && !plan::stopping(&self.seen);
-        if !settled || self.refreshing {
-            return;
-        }
-        if !self.stale && renew.is_none_or(|renew| renew > now) {
-            if let Some(renew) = renew {
-                let left = Duration::try_from(renew.duration_since(now)).unwrap_or(Duration::ZERO);
-                let at = self.rim.world.uptime() + left + Duration::from_millis(1);
-                self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
-            }
-            return;
-        }
-        (self.stale, self.refreshing) = (false, true);
-        let (rim, pod, send) = (self.rim.clone(), self.seen.pod.clone(), self.send.clone());
-        let (addresses, mut tokens) = (self.addresses(), std::mem::take(&mut self.tokens));
-        self.rim.tasks.spawn(async move {
-            let made = crate::volumes::prepare(&rim, &pod, &addresses, &mut tokens).await;
-            if made.is_err() {
-                rim.world.sleep(REFRESH_PAUSE).await;
-            }
-            // The worker may have ended; then nobody needs this.
-            let _ = send.send(Mail::Refreshed(made, tokens));
-        });
-    }
-
     /// Looks at what the pod has on the disk, where that is limited.
     fn measure(&mut self) {
-        let settled = self.seen.volumes == Step::Done && !plan::stopping(&self.seen);
+        let settled = self.seen.all_mounted() && !plan::stopping(&self.seen);
         if self.measuring || !settled || !storage::limited(&self.seen.pod) {
             return;
         }
@@ -351,7 +332,8 @@ impl Worker {
         let live: BTreeMap<String, String> = live.collect();
         self.rim.tasks.spawn(async move {
             let (begun, shared) = (rim.world.uptime(), rim.clone());
-            let look = rim.blocking(move || Ok(storage::excess(&shared, &pod, &live)));
+            let look = move || Ok(storage::excess(&shared, &pod, &live));
+            let look = rim.blocking(&rim.threads.measures, look);
             let excess = look.await.unwrap_or_else(|why| {
                 tracing::warn!(why, "what a pod has on the disk is not measured");
                 None
@@ -363,7 +345,9 @@ impl Worker {
 
     /// Has the worker told of changes of what its volumes show.
     fn watch_sources(&self) {
-        let names = Names::of_volumes(&self.seen.pod);
+        let mut shows = Shows::default();
+        self.volumes.values().for_each(|held| shows.add(held.shows()));
+        let names = shows.names;
         if names.is_empty() || self.silent {
             return;
         }
@@ -386,18 +370,26 @@ impl Worker {
         });
     }
 
-    /// Writes the status if it has changed.
+    /// Has what was found of the volumes looked at.
+    fn check_volumes(&self) {
+        if !self.seen.uncertain() {
+            return;
+        }
+        let (rim, all) = (self.rim.clone(), self.volumes.values().cloned().collect());
+        self.spawn(async move { Outcome::Checked(volumes::check(&rim, all).await) });
+    }
+
+    /// Writes the status if it has changed, and learns whether the API has it.
     fn tell(&mut self) {
         if self.silent || self.seen.gone {
+            self.seen.told = true;
             return;
         }
         let status = status::status(&self.seen, self.rim.world.now());
-        if status == self.reported {
-            return;
+        self.seen.told = self.report.status(&self.seen.pod, &status);
+        if !self.seen.told {
+            self.seen.remember(&status);
         }
-        self.seen.remember(&status);
-        self.reported = status.clone();
-        self.report.status(self.seen.pod.clone(), status);
     }
 
     /// The run before the last one, which a new start makes superfluous.
@@ -411,18 +403,12 @@ impl Worker {
         let (rim, pod, send) = (self.rim.clone(), self.seen.pod.clone(), self.send.clone());
         match action {
             Action::MakeSandbox => self.spawn(act::make_sandbox(rim, pod, send)),
-            Action::Mount => {
-                let addresses = self.addresses();
-                let mut tokens = std::mem::take(&mut self.tokens);
-                self.rim.tasks.spawn(async move {
-                    let made = crate::volumes::prepare(&rim, &pod, &addresses, &mut tokens).await;
-                    // The worker may have ended; then nobody needs this.
-                    let _ = send.send(Mail::Mounted(made, tokens));
-                });
-            }
+            Action::Mount { volume } => self.mount(volume),
+            Action::Unmount { volume } => self.unmount(volume),
             Action::Pull { container } => self.spawn(act::pull(rim, pod, container, send)),
             Action::Start { container, id, image, attempt } => {
-                let (volumes, addresses) = (self.volumes.clone(), self.addresses());
+                let addresses = self.addresses();
+                let Some(volumes) = self.seen.mounted() else { return };
                 let Sandbox::Ready { id: sandbox, .. } = self.seen.sandbox.clone() else { return };
                 let target = self.seen.container(&container).map(|it| &*it.target_container_name);
                 let target = target.and_then(|name| self.seen.running(name)).map(str::to_owned);
@@ -451,15 +437,23 @@ impl Worker {
                 self.note(Some(&container), sort, "BackOff", message);
             }
             Action::Fail { reason, message } => self.note(None, "Normal", reason, message),
-            Action::Finish => {
-                self.tell();
-                let report = self.report.clone();
-                self.rim.tasks.spawn(async move {
-                    act::clean_up(&rim, &pod.metadata.uid, Some(&pod)).await;
-                    report.delete(pod);
-                });
-            }
+            Action::Finish => self.spawn(act::clean_up(rim, pod)),
         }
+    }
+
+    fn mount(&self, volume: String) {
+        let Some(held) = self.volumes.get(&volume).cloned() else { return };
+        let (rim, pod, addresses) = (self.rim.clone(), self.seen.pod.clone(), self.addresses());
+        self.spawn(async move {
+            let result = held.mount(&rim, pod, addresses).await;
+            Outcome::Mounted { volume, result }
+        });
+    }
+
+    fn unmount(&self, volume: String) {
+        let Some(held) = self.volumes.get(&volume).cloned() else { return };
+        let rim = self.rim.clone();
+        self.spawn(async move { Outcome::Unmounted { volume, result: held.unmount(&rim).await } });
     }
 
     fn spawn(&self, work: impl Future<Output = Outcome> + Send + 'static) {
@@ -471,14 +465,16 @@ impl Worker {
         });
     }
 
-    fn remove_sandbox(&mut self, id: String) {
+    /// Removes it, and with it all that was found of the pod in the runtime at the start.
+    fn remove_sandbox(&self, id: String) {
         let rim = self.rim.clone();
         let known = self.seen.containers.values();
         let ended = known.flat_map(|k| k.ended().into_iter().chain(&k.last));
-        let containers: Vec<String> = ended.map(|ended| ended.id.clone()).collect();
+        let ended = ended.map(|ended| ended.id.clone());
+        let containers = ended.chain(self.leftover.container_ids()).collect::<BTreeSet<_>>();
+        let sandboxes: BTreeSet<_> = self.leftover.sandboxes().into_iter().chain([id]).collect();
         self.spawn(async move {
-            act::remove_sandbox(&rim, &id, containers).await;
-            Outcome::SandboxRemoved
+            Outcome::SandboxRemoved(act::remove_sandboxes(&rim, sandboxes, containers).await)
         });
     }
 

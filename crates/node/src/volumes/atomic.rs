@@ -4,8 +4,12 @@
 //! see are links through `..data`. A change writes a new folder and swaps the one link by a rename.
 //! Programs that watch for this know these names (documentation of ConfigMap: "Mounted ConfigMaps
 //! are updated automatically").
+//!
+//! The stamp begins with the boot of the machine: what it names is whole as long as that lasts.
+//! After another boot it may be anything, since nothing here waits for the disk.
 
 use super::payload::File;
+use super::{Place, remove};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
@@ -22,42 +26,51 @@ const GROUP_FILE: u32 = 0o440;
 const GROUP_DIR: u32 = 0o2550;
 
 /// Makes the folder, of this mode, show exactly these files.
-pub fn write(
-    dir: &Path,
-    mode: u32,
-    files: &BTreeMap<String, File>,
-    group: Option<u32>,
-    stamp: &str,
-) -> io::Result<()> {
+pub fn write(place: &Place, mode: u32, files: &BTreeMap<String, File>) -> io::Result<()> {
+    let Place { dir, group, boot, stamp } = place;
+    let group = *group;
     fs::create_dir_all(dir)?;
     own_dir(dir, mode, group)?;
     let data = dir.join(DATA);
-    if data.exists() && same(&data, files)? {
+    if is_of(dir, boot) && data.exists() && same(&data, files)? {
         return Ok(());
     }
-    let name = format!("..{stamp}");
+    let name = stamped(boot) + stamp;
     let fresh = dir.join(&name);
     fs::create_dir(&fresh)?;
     own_dir(&fresh, DIR_MODE, group)?;
     for (path, file) in files {
         write_file(&fresh, path, file, group)?;
     }
-    let old = fs::read_link(&data).ok().filter(|old| is_stamp(old));
     let next = dir.join(DATA_NEXT);
     remove_if_there(&next)?;
     symlink(&name, &next)?;
     fs::rename(&next, &data)?;
     link_all(dir, files)?;
-    if let Some(old) = old {
-        fs::remove_dir_all(dir.join(old))?;
-    }
-    Ok(())
+    remove_others(dir, &name)
 }
 
-/// A name that this file gave. Whoever is let write to the volume may put any link there.
-fn is_stamp(old: &Path) -> bool {
-    let name = old.as_os_str().as_encoded_bytes();
-    name.len() > 2 && name.starts_with(b"..") && !name.contains(&b'/')
+/// How the names of folders of one boot begin.
+fn stamped(boot: &str) -> String {
+    format!("..{boot}.")
+}
+
+/// Whether what the folder shows was written since the machine came up.
+pub fn is_of(dir: &Path, boot: &str) -> bool {
+    let name = fs::read_link(dir.join(DATA));
+    name.is_ok_and(|name| name.as_os_str().as_encoded_bytes().starts_with(stamped(boot).as_bytes()))
+}
+
+/// Removes the folders that were shown before, and those that never were: this process may have
+/// ended while it wrote one. Whoever is let write to the volume may have put anything there.
+fn remove_others(dir: &Path, kept: &str) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        if name.as_encoded_bytes().starts_with(b"..") && name != DATA && name != kept {
+            remove::clear(&dir.join(name)).map_err(io::Error::other)?;
+        }
+    }
+    Ok(())
 }
 
 fn own_dir(dir: &Path, mode: u32, group: Option<u32>) -> io::Result<()> {
@@ -141,29 +154,41 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::PathBuf;
 
     fn files(list: &[(&str, &str)]) -> BTreeMap<String, File> {
         let file = |text: &str| File { bytes: text.into(), mode: 0o644, owner: None };
         list.iter().map(|(path, text)| ((*path).to_owned(), file(text))).collect()
     }
 
+    fn place(dir: PathBuf, group: Option<u32>, stamp: &str) -> Place {
+        Place { dir, group, boot: "b1".into(), stamp: stamp.into() }
+    }
+
     #[test]
     fn a_folder_changes_as_a_whole() {
         let dir = std::env::temp_dir().join(format!("skiff-atomic-{}", std::process::id()));
         let volume = dir.join("v");
-        write(&volume, 0o1777, &files(&[("a", "1"), ("d/x", "2")]), None, "s1").expect("written");
+        let write = |place: &Place, list: &[(&str, &str)]| {
+            super::write(place, 0o1777, &files(list)).expect("written");
+        };
+        let at = |stamp| place(volume.clone(), None, stamp);
+        write(&at("s1"), &[("a", "1"), ("d/x", "2")]);
         assert_eq!(fs::read_to_string(volume.join("d/x")).expect("there"), "2");
         let first = fs::read_link(volume.join("..data")).expect("a link");
         let mode = |path: &Path| fs::metadata(path).expect("there").mode() & 0o7777;
         assert_eq!([mode(&volume), mode(&volume.join("..data"))], [0o1777, 0o755]);
-        write(&volume, 0o1777, &files(&[("a", "1"), ("d/x", "2")]), None, "s2").expect("written");
+        write(&at("s2"), &[("a", "1"), ("d/x", "2")]);
         assert_eq!(fs::read_link(volume.join("..data")).expect("a link"), first, "nothing changed");
-        write(&volume, 0o1777, &files(&[("a", "3")]), None, "s3").expect("written");
+        // The process ended before the link led there.
+        fs::create_dir(volume.join("..b1.s0")).expect("made");
+        write(&at("s3"), &[("a", "3")]);
         assert_eq!(fs::read_to_string(volume.join("a")).expect("there"), "3");
         assert!(volume.join("d").symlink_metadata().is_err());
-        assert!(!volume.join(first).exists());
+        assert!(!volume.join(first).exists() && !volume.join("..b1.s0").exists());
         let grouped = dir.join("g");
-        write(&grouped, 0o1777, &files(&[("a", "1")]), Some(7), "s1").expect("written");
+        let at = |stamp| place(grouped.clone(), Some(7), stamp);
+        write(&at("s1"), &[("a", "1")]);
         let modes = ["", "..data", "a"].map(|name| mode(&grouped.join(name)));
         assert_eq!(modes, [0o3777, 0o2755, 0o644]);
         assert!(
@@ -176,10 +201,24 @@ mod tests {
         for led in [others.as_path(), Path::new("../others"), Path::new("..")] {
             fs::remove_file(grouped.join("..data")).expect("removed");
             symlink(led, grouped.join("..data")).expect("linked");
-            write(&grouped, 0o1777, &files(&[("a", "2")]), None, "s2").expect("written");
-            fs::remove_dir_all(grouped.join("..s2")).expect("removed");
+            symlink(&others, grouped.join("..link")).expect("linked");
+            write(&at("s2"), &[("a", "2")]);
+            fs::remove_dir_all(grouped.join("..b1.s2")).expect("removed");
             assert!(others.exists() && volume.exists(), "a link leads to what is not the node's");
         }
+        fs::remove_dir_all(dir).expect("cleaned up");
+    }
+
+    #[test]
+    fn what_another_boot_wrote_is_written_anew() {
+        let dir = std::env::temp_dir().join(format!("skiff-boots-{}", std::process::id()));
+        let list = files(&[("a", "1")]);
+        let first = place(dir.join("v"), None, "s1");
+        write(&first, 0o777, &list).expect("written");
+        assert!(is_of(&first.dir, "b1") && !is_of(&first.dir, "b2") && !is_of(&dir, "b1"));
+        let next = Place { boot: "b2".into(), stamp: "s2".into(), ..first };
+        write(&next, 0o777, &list).expect("written");
+        assert!(is_of(&next.dir, "b2"), "though the files are the same");
         fs::remove_dir_all(dir).expect("cleaned up");
     }
 }

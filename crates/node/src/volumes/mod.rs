@@ -1,28 +1,111 @@
 //! Volumes: the folders of this node that a pod's containers see.
 //!
-//! `prepare` reads what the API has to say, then makes the folders on a thread that may wait. It is
-//! repeatable: what is there already is kept, what has changed in the API is swapped in at once, so
-//! that a reader sees all of the old files or all of the new. What this node cannot mount is
-//! refused by the name of its field. Never here: a mount into a container (that is the runtime's).
+//! A *source* is one file of this folder and one line of [`SOURCES`]. It says what it must be given
+//! of the API, makes its volume on a thread that may wait, says after a start whether what was
+//! found of it is whole, and takes it away. Making is repeatable: what is there already is kept,
+//! and what has changed in the API is swapped in at once, so that a reader sees all of the old files
+//! or all of the new. Where a volume is on its way is told by [`crate::pod::seen::Volume`]; when it
+//! is made and when it goes is decided in `pod/plan.rs`.
+//!
+//! Never here: a mount into a container (that is the runtime's), a removal that enters a mount.
 
 mod atomic;
-mod folders;
-pub mod payload;
+mod config_map;
+mod downward_api;
+mod empty_dir;
+mod host_path;
+mod payload;
+mod projected;
+pub mod remove;
+mod secret;
+pub mod table;
 mod tokens;
 
-use crate::container::fields::Addresses;
+use crate::container::fields::{Addresses, Capacity};
 use crate::rim::Rim;
 use crate::sources::{Names, Sources};
-use payload::{File, Given};
+use skiff_base::Time;
 use skiff_kinds::views::Pod;
-use skiff_kinds::views::pod::Volume;
+use skiff_kinds::views::pod::{TokenProjection, Volume};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use table::Table;
+use tokens::Tokens;
 
-pub use tokens::Token;
+/// Each takes the volumes that have its field.
+const SOURCES: [fn(&Volume) -> Option<Arc<dyn Source>>; 6] = [
+    config_map::source,
+    downward_api::source,
+    empty_dir::source,
+    host_path::source,
+    projected::source,
+    secret::source,
+];
 
-/// The folder of a config map is one of the disk upstream, the others are in memory.
-const CONFIG_MODE: u32 = 0o777;
+/// In memory nobody removes what is another's, as a fresh tmpfs has it (tmpfs(5)).
+const MEMORY_MODE: u32 = 0o1777;
+
+/// Where the files of a volume come from. All but `shows` and `mounted` runs on a thread that may wait.
+pub trait Source: Send + Sync {
+    /// The folder of a volume is `volumes/kubernetes.io~PLUGIN/NAME` in that of its pod.
+    fn plugin(&self) -> &'static str;
+
+    /// What of the API it shows: `mount` is given it, and is called again when it has changed.
+    fn shows(&self) -> Shows {
+        Shows::default()
+    }
+
+    /// What containers get, once it is mounted.
+    fn mounted(&self, dir: &Path) -> Mounted;
+
+    /// Makes the volume, or makes it as the API has it now; in upstream's words what is wrong.
+    fn mount(&self, place: &Place, given: &Given) -> Result<(), String>;
+
+    /// Whether what is in the folder is the whole volume. One that is not is mounted anew.
+    fn stands(&self, _dir: &Path, _found: &Found) -> bool {
+        false
+    }
+
+    /// Takes it away, or what there is of it.
+    fn unmount(&self, dir: &Path) -> Result<(), String> {
+        remove::tree(dir)
+    }
+}
+
+/// What of the API a volume shows.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Shows {
+    pub names: Names,
+    pub tokens: Vec<TokenProjection>,
+    /// The pod's own metadata.
+    pub pod: bool,
+}
+
+/// What a source is given of the API.
+pub struct Given {
+    pub pod: Arc<Pod>,
+    pub sources: Sources,
+    pub tokens: Tokens,
+    pub addresses: Addresses,
+    pub node: Capacity,
+}
+
+/// Where a volume is made, and for whom.
+#[derive(Debug, Clone)]
+pub struct Place {
+    pub dir: PathBuf,
+    pub group: Option<u32>,
+    /// The boot of the machine, and a name that nothing else has.
+    pub boot: String,
+    pub stamp: String,
+}
+
+/// What is true of the machine when a volume is found after a start.
+pub struct Found {
+    pub boot: String,
+    pub table: Table,
+}
 
 /// A volume that containers can mount.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,122 +114,138 @@ pub struct Mounted {
     pub readonly: bool,
 }
 
-/// What has to be made for one volume.
-#[derive(Debug, Clone)]
-enum Todo {
-    /// Files that follow the API, in a folder that is swapped.
-    Files {
-        dir: PathBuf,
-        mode: u32,
-        files: BTreeMap<String, File>,
-    },
-    Empty {
-        dir: PathBuf,
-        memory: bool,
-        size: Option<u64>,
-    },
-    Host {
-        path: PathBuf,
-        sort: String,
-    },
+/// A volume of a pod as its worker holds it.
+pub struct Held {
+    name: String,
+    dir: PathBuf,
+    source: Arc<dyn Source>,
+    /// Those that it shows: a token that is still good is not asked for again.
+    tokens: Mutex<Tokens>,
 }
 
-/// All volumes of a pod, by name.
-pub async fn prepare(
-    rim: &Rim,
-    pod: &Pod,
-    addresses: &Addresses,
-    tokens: &mut BTreeMap<(String, String), Token>,
-) -> Result<BTreeMap<String, Mounted>, String> {
-    let names = Names::of_volumes(pod);
-    let sources = Sources::read(&rim.client, &pod.metadata.namespace, &names)
-        .await
-        .map_err(|status| status.to_string())?;
-    tokens::renew(rim, pod, tokens).await?;
-    let given = Given { pod, sources: &sources, tokens, addresses, node: rim.machine.capacity() };
-    let root = rim.pod_dir(&pod.metadata.uid).join("volumes");
-    let mut todo = Vec::new();
-    let mut mounted = BTreeMap::new();
-    for volume in &pod.spec.volumes {
-        let step = plan(volume, &given, &root).map_err(|why| {
-            format!("MountVolume.SetUp failed for volume {:?} : {why}", volume.name)
-        })?;
-        mounted.insert(volume.name.clone(), shown(&step));
-        todo.push((volume.name.clone(), step));
+/// What this node cannot mount; says so by the name of the field.
+struct Unsupported(String);
+
+impl Source for Unsupported {
+    fn plugin(&self) -> &'static str {
+        "unsupported"
     }
-    let group = pod.spec.security_context.fs_group;
-    let stamp = rim.world.now().as_nanosecond().to_string();
-    rim.blocking(move || make(&todo, group, &stamp)).await?;
-    Ok(mounted)
-}
 
-fn shown(step: &Todo) -> Mounted {
-    match step {
-        Todo::Files { dir, .. } => Mounted { path: dir.clone(), readonly: true },
-        Todo::Empty { dir, .. } => Mounted { path: dir.clone(), readonly: false },
-        Todo::Host { path, .. } => Mounted { path: path.clone(), readonly: false },
+    fn mounted(&self, dir: &Path) -> Mounted {
+        Mounted { path: dir.to_owned(), readonly: true }
+    }
+
+    fn mount(&self, _: &Place, _: &Given) -> Result<(), String> {
+        Err(format!("volumes of type {} are not supported by this node", self.0))
     }
 }
 
-fn plan(volume: &Volume, given: &Given<'_>, root: &Path) -> Result<Todo, String> {
-    let dir = |plugin: &str| root.join(format!("kubernetes.io~{plugin}")).join(&volume.name);
-    let files = |plugin: &str, files| {
-        let mode = if plugin == "configmap" { CONFIG_MODE } else { folders::MEMORY_MODE };
-        Ok(Todo::Files { dir: dir(plugin), mode, files })
-    };
-    if let Some(map) = &volume.config_map {
-        return files("configmap", payload::config_map(map, given)?);
-    }
-    if let Some(secret) = &volume.secret {
-        return files("secret", payload::secret(secret, given)?);
-    }
-    if let Some(downward) = &volume.downward_api {
-        return files("downward-api", payload::downward(downward, given)?);
-    }
-    if let Some(projected) = &volume.projected {
-        return files("projected", payload::projected(projected, given)?);
-    }
-    if let Some(empty) = &volume.empty_dir {
-        if empty.medium.starts_with("HugePages") {
-            return Err(format!(
-                "emptyDir.medium {:?} is not supported by this node",
-                empty.medium
-            ));
-        }
-        let size = empty.size_limit.as_deref().map(skiff_api::quantity::Quantity::parse);
-        let size = size.transpose().map_err(|e| e.to_string())?.map(|q| q.value().max(0) as u64);
-        return Ok(Todo::Empty { dir: dir("empty-dir"), memory: empty.medium == "Memory", size });
-    }
-    if let Some(host) = &volume.host_path {
-        return Ok(Todo::Host { path: host.path.clone().into(), sort: host.sort.clone() });
-    }
-    if volume.image.is_some() {
-        return Err("volumes of type image are not supported by this node".into());
-    }
-    if volume.persistent_volume_claim.is_some() {
-        return Err("volumes of type persistentVolumeClaim are not supported by this node".into());
-    }
-    let field = volume.other.keys().next().map_or("", String::as_str);
-    Err(format!("volumes of type {field} are not supported by this node"))
+fn source(volume: &Volume) -> Arc<dyn Source> {
+    let found = SOURCES.iter().find_map(|source| source(volume));
+    found.unwrap_or_else(|| {
+        let typed = [
+            ("image", volume.image.is_some()),
+            ("persistentVolumeClaim", volume.persistent_volume_claim.is_some()),
+        ];
+        let typed = typed.into_iter().find(|(_, there)| *there).map(|(field, _)| field);
+        let field = typed.or(volume.other.keys().next().map(String::as_str));
+        Arc::new(Unsupported(field.unwrap_or_default().to_owned()))
+    })
 }
 
-fn make(todo: &[(String, Todo)], group: Option<u32>, stamp: &str) -> Result<(), String> {
-    for (name, step) in todo {
-        let done = match step {
-            Todo::Files { dir, mode, files } => {
-                atomic::write(dir, *mode, files, group, stamp).map_err(|e| e.to_string())
-            }
-            Todo::Empty { dir, memory, size } => {
-                folders::empty(dir, *memory, *size, group).map_err(|e| e.to_string())
-            }
-            Todo::Host { path, sort } => folders::host(path, sort),
+impl Shows {
+    pub fn add(&mut self, other: Shows) {
+        self.names.config_maps.extend(other.names.config_maps);
+        self.names.secrets.extend(other.names.secrets);
+        self.tokens.extend(other.tokens);
+        self.pod |= other.pod;
+    }
+}
+
+impl Held {
+    /// A pod's volumes by name. `dir` is the folder of the pod.
+    pub fn all(pod: &Pod, dir: &Path) -> BTreeMap<String, Arc<Held>> {
+        let volumes = pod.spec.volumes.iter().map(|volume| {
+            let (name, source) = (volume.name.clone(), source(volume));
+            let plugin = format!("kubernetes.io~{}", source.plugin());
+            let dir = dir.join("volumes").join(plugin).join(&name);
+            let held = Held { name: name.clone(), dir, source, tokens: Mutex::default() };
+            (name, Arc::new(held))
+        });
+        volumes.collect()
+    }
+
+    pub fn shows(&self) -> Shows {
+        self.source.shows()
+    }
+
+    /// Mounts it, or makes it as the API has it now. Returns what containers get, and when it has to
+    /// be made anew at the latest.
+    pub async fn mount(
+        self: &Arc<Self>,
+        rim: &Rim,
+        pod: Arc<Pod>,
+        addresses: Addresses,
+    ) -> Result<(Mounted, Option<Time>), String> {
+        let done = async {
+            let shows = self.shows();
+            let namespace = &pod.metadata.namespace;
+            let sources = Sources::read(&rim.client, namespace, &shows.names)
+                .await
+                .map_err(|status| status.to_string())?;
+            let mut tokens = self.tokens.lock().expect("no holder of this lock panics").clone();
+            tokens::renew(rim, &pod, &shows.tokens, &mut tokens).await?;
+            tokens.clone_into(&mut self.tokens.lock().expect("no holder of this lock panics"));
+            let due = tokens.values().map(|token| token.renew).min();
+            let place = Place {
+                dir: self.dir.clone(),
+                group: pod.spec.security_context.fs_group,
+                boot: rim.machine.boot_id.clone(),
+                stamp: rim.world.now().as_nanosecond().to_string(),
+            };
+            let node = rim.machine.capacity();
+            let given = Given { pod, sources, tokens, addresses, node };
+            let source = self.source.clone();
+            rim.blocking(&rim.threads.mounts, move || source.mount(&place, &given)).await?;
+            Ok((self.source.mounted(&self.dir), due))
         };
-        done.map_err(|why| format!("MountVolume.SetUp failed for volume {name:?} : {why}"))?;
+        let done: Result<_, String> = done.await;
+        done.map_err(|why| format!("MountVolume.SetUp failed for volume {:?} : {why}", self.name))
     }
-    Ok(())
+
+    /// Takes it away.
+    pub async fn unmount(self: &Arc<Self>, rim: &Rim) -> Result<(), String> {
+        let held = self.clone();
+        let work = move || held.source.unmount(&held.dir);
+        let done = rim.blocking(&rim.threads.removals, work).await;
+        done.map_err(|why| {
+            format!("UnmountVolume.TearDown failed for volume {:?} : {why}", self.name)
+        })
+    }
 }
 
-/// Unmounts and removes all that `prepare` made for a pod.
-pub fn remove(pod_dir: &Path) -> Result<(), String> {
-    folders::remove(pod_dir).map_err(|e| format!("remove {}: {e}", pod_dir.display()))
+/// What was found of a pod's volumes after a start, held against what the kernel says is mounted and
+/// against the boot of the machine: those that are whole.
+pub async fn check(
+    rim: &Rim,
+    volumes: Vec<Arc<Held>>,
+) -> Result<BTreeMap<String, Mounted>, String> {
+    let boot = rim.machine.boot_id.clone();
+    let work = move || {
+        let table = Table::read().map_err(|e| format!("read what is mounted: {e}"))?;
+        Ok(whole(&volumes, &Found { boot, table }))
+    };
+    rim.blocking(&rim.threads.mounts, work).await
 }
+
+fn whole(volumes: &[Arc<Held>], found: &Found) -> BTreeMap<String, Mounted> {
+    let stands = |held: &&Arc<Held>| {
+        let dir = held.dir.canonicalize();
+        dir.is_ok_and(|dir| held.source.stands(&dir, found))
+    };
+    let mounted = |held: &Arc<Held>| (held.name.clone(), held.source.mounted(&held.dir));
+    volumes.iter().filter(stands).map(mounted).collect()
+}
+
+#[cfg(test)]
+mod tests;

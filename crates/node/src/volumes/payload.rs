@@ -1,14 +1,12 @@
-//! Which files a volume holds: pure, from config maps, secrets, tokens and the pod itself (API
-//! reference: config-and-storage-resources, Volume).
+//! Sources whose volumes show what the API has: files in a folder that changes all at once, and is
+//! made anew whenever what it shows has changed. A source of this sort says which files: pure.
 
-use super::tokens::Token;
-use crate::container::fields::{self, Addresses, Capacity};
-use crate::sources::{Data, Sources};
-use skiff_kinds::views::Pod;
-use skiff_kinds::views::pod::{
-    ConfigMapSource, DownwardSource, KeyToPath, Projected, Projection, SecretSource,
-};
+use super::{Found, Given, Mounted, Place, Shows, Source, atomic};
+use crate::sources::Data;
+use skiff_kinds::views::pod::KeyToPath;
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
 
 /// The API's default of defaultMode.
 const MODE: u32 = 0o644;
@@ -25,83 +23,53 @@ pub struct File {
 /// Files by their path in the volume.
 pub type Files = BTreeMap<String, File>;
 
-/// What files are made from.
-pub struct Given<'a> {
-    pub pod: &'a Pod,
-    pub sources: &'a Sources,
-    /// By volume-independent audience and path.
-    pub tokens: &'a BTreeMap<(String, String), Token>,
-    pub addresses: &'a Addresses,
-    pub node: Capacity,
+/// What a volume of this sort shows.
+pub trait Content: Clone + Send + Sync + 'static {
+    /// The name of the source in paths.
+    const PLUGIN: &'static str;
+    /// The mode of the folder.
+    const FOLDER_MODE: u32;
+
+    fn shows(&self) -> Shows;
+
+    /// `mode` is that of files for which nothing else is said.
+    fn files(&self, mode: u32, given: &Given) -> Result<Files, String>;
 }
 
-pub fn config_map(source: &ConfigMapSource, given: &Given<'_>) -> Result<Files, String> {
-    let mode = source.default_mode.unwrap_or(MODE);
-    of_config_map(source, mode, given)
+/// A source of such content.
+struct Payload<T>(T);
+
+/// The source, where the volume has the field.
+pub fn source<T: Content>(field: Option<&T>) -> Option<Arc<dyn Source>> {
+    field.map(|content| Arc::new(Payload(content.clone())) as Arc<dyn Source>)
 }
 
-pub fn secret(source: &SecretSource, given: &Given<'_>) -> Result<Files, String> {
-    let mode = source.default_mode.unwrap_or(MODE);
-    of_secret(source, mode, given)
-}
-
-pub fn downward(source: &DownwardSource, given: &Given<'_>) -> Result<Files, String> {
-    of_downward(source, source.default_mode.unwrap_or(MODE), given)
-}
-
-/// All sources in one folder; a later one wins a path.
-pub fn projected(source: &Projected, given: &Given<'_>) -> Result<Files, String> {
-    let mode = source.default_mode.unwrap_or(MODE);
-    let mut files = Files::new();
-    for part in &source.sources {
-        files.extend(of_projection(part, mode, given)?);
+impl<T: Content> Source for Payload<T> {
+    fn plugin(&self) -> &'static str {
+        T::PLUGIN
     }
-    Ok(files)
-}
 
-fn of_projection(part: &Projection, mode: u32, given: &Given<'_>) -> Result<Files, String> {
-    if let Some(map) = &part.config_map {
-        return of_config_map(map, mode, given);
+    fn shows(&self) -> Shows {
+        self.0.shows()
     }
-    if let Some(secret) = &part.secret {
-        return of_secret(secret, mode, given);
-    }
-    if let Some(downward) = &part.downward_api {
-        return of_downward(downward, mode, given);
-    }
-    if let Some(token) = &part.service_account_token {
-        let found = given.tokens.get(&(token.audience.clone(), token.path.clone()));
-        let found = found.ok_or("failed to fetch token: it has not been issued")?;
-        // A token is for the pod's own user alone, or for its group.
-        let security = &given.pod.spec.security_context;
-        let owner = security.run_as_user;
-        let mode = match (security.fs_group, owner) {
-            (Some(_), _) => 0o600,
-            (None, Some(_)) => 0o600,
-            (None, None) => mode,
-        };
-        let bytes = found.text.clone().into_bytes();
-        return Ok(Files::from([(token.path.clone(), File { bytes, mode, owner })]));
-    }
-    let field = part.other.keys().next().map_or("", String::as_str);
-    Err(format!("projected sources of type {field} are not supported by this node"))
-}
 
-fn of_config_map(source: &ConfigMapSource, mode: u32, given: &Given<'_>) -> Result<Files, String> {
-    match given.sources.config_map(&source.name, source.optional)? {
-        Some(data) => keys(data, &source.items, mode, source.optional),
-        None => Ok(Files::new()),
+    fn mounted(&self, dir: &Path) -> Mounted {
+        Mounted { path: dir.to_owned(), readonly: true }
+    }
+
+    fn mount(&self, place: &Place, given: &Given) -> Result<(), String> {
+        let files = self.0.files(MODE, given)?;
+        atomic::write(place, T::FOLDER_MODE, &files).map_err(|e| e.to_string())
+    }
+
+    /// What was written before the machine went down may be written in part.
+    fn stands(&self, dir: &Path, found: &Found) -> bool {
+        atomic::is_of(dir, &found.boot)
     }
 }
 
-fn of_secret(source: &SecretSource, mode: u32, given: &Given<'_>) -> Result<Files, String> {
-    match given.sources.secret(&source.secret_name, source.optional)? {
-        Some(data) => keys(data, &source.items, mode, source.optional),
-        None => Ok(Files::new()),
-    }
-}
-
-fn keys(data: &Data, items: &[KeyToPath], mode: u32, optional: bool) -> Result<Files, String> {
+/// Files from keys: those that are named, or all.
+pub fn keys(data: &Data, items: &[KeyToPath], mode: u32, optional: bool) -> Result<Files, String> {
     let file = |bytes: &[u8], mode| File { bytes: bytes.to_vec(), mode, owner: None };
     if items.is_empty() {
         return Ok(data.iter().map(|(key, bytes)| (key.clone(), file(bytes, mode))).collect());
@@ -115,22 +83,6 @@ fn keys(data: &Data, items: &[KeyToPath], mode: u32, optional: bool) -> Result<F
             None if optional => {}
             None => return Err(format!("references non-existent config key: {}", item.key)),
         }
-    }
-    Ok(files)
-}
-
-fn of_downward(source: &DownwardSource, mode: u32, given: &Given<'_>) -> Result<Files, String> {
-    let mut files = Files::new();
-    for item in &source.items {
-        let text = if let Some(field) = &item.field_ref {
-            fields::field(given.pod, &field.field_path, given.addresses)?
-        } else if let Some(resource) = &item.resource_field_ref {
-            fields::resource(given.pod, None, resource, given.node)?
-        } else {
-            continue;
-        };
-        let mode = item.mode.unwrap_or(mode);
-        files.insert(item.path.clone(), File { bytes: text.into_bytes(), mode, owner: None });
     }
     Ok(files)
 }

@@ -1,10 +1,12 @@
 //! Tokens of service accounts for a pod: asked for from the API, renewed in time (API reference:
 //! TokenRequest; documentation of projected volumes).
 
+use crate::pod::seen::later;
 use crate::rim::Rim;
 use serde_json::json;
 use skiff_api::view::View;
 use skiff_base::Time;
+use skiff_kinds::views::pod::TokenProjection;
 use skiff_kinds::views::{Pod, ServiceAccount};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,15 +24,17 @@ pub struct Token {
     pub renew: Time,
 }
 
-/// Makes sure that every token that the pod's volumes ask for is there and fresh.
+/// By audience and path.
+pub type Tokens = BTreeMap<(String, String), Token>;
+
+/// Makes sure that every token that is wanted is there and fresh.
 pub async fn renew(
     rim: &Rim,
     pod: &Pod,
-    tokens: &mut BTreeMap<(String, String), Token>,
+    wanted: &[TokenProjection],
+    tokens: &mut Tokens,
 ) -> Result<(), String> {
-    let projected = pod.spec.volumes.iter().filter_map(|volume| volume.projected.as_ref());
-    let wanted = projected.flat_map(|projected| &projected.sources);
-    for token in wanted.filter_map(|source| source.service_account_token.as_ref()) {
+    for token in wanted {
         let key = (token.audience.clone(), token.path.clone());
         let now = rim.world.now();
         if tokens.get(&key).is_some_and(|token| token.renew > now) {
@@ -39,7 +43,7 @@ pub async fn renew(
         let life = token.expiration_seconds.unwrap_or(LIFE_S);
         let text = issue(rim, pod, &token.audience, life).await?;
         let life = Duration::from_secs(u64::from(life) * RENEW_PERCENT / 100).min(RENEW_MOST);
-        tokens.insert(key, Token { text, renew: crate::pod::seen::later(now, life) });
+        tokens.insert(key, Token { text, renew: later(now, life) });
     }
     Ok(())
 }

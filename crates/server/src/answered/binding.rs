@@ -2,7 +2,8 @@
 //! set the node's name; a pod that has one keeps it.
 
 use crate::Server;
-use crate::read::facets;
+use crate::read::reader::Found;
+use crate::read::{convert, facets};
 use crate::request::Request;
 use crate::request::codec;
 use serde_json::{Value, json};
@@ -13,7 +14,7 @@ use skiff_api::object::Object;
 use skiff_api::status::About;
 use skiff_api::wire::Answer;
 use skiff_kinds::core::pod::conditions;
-use skiff_store::{CommitError, Record, Write};
+use skiff_store::{CommitError, Currency, Record, Revision, Write};
 use std::sync::Arc;
 
 const ABOUT: About = About { group: "", resource: "pods/binding" };
@@ -31,37 +32,48 @@ pub async fn bind(
     }
     validate(&binding)?;
     for _ in 0..TRIES {
-        let record = server.store.get(&request.key()).ok_or_else(|| request.not_found())?;
-        let mut pod = codec::tree(server, &request.kind, &record)?;
+        let Found { record, object: mut pod } = pod(server, request).await?;
         check(&pod, &binding).map_err(|why| Status::conflict(ABOUT, name, &why))?;
         assign(&mut pod, &binding, &codec::time(server.world.now()));
         if request.dry_run() {
             return Ok(super::done());
         }
-        match commit(server, request, &record, &pod).await {
-            Ok(()) => return Ok(super::done()),
-            Err(CommitError::Conflict { .. }) => {}
-            Err(other) => return Err(crate::write::commit_refusal(&other)),
+        if commit(server, request, &record, &pod).await?.is_some() {
+            return Ok(super::done());
         }
     }
     Err(Status::modified(request.kind.about(), name))
 }
 
-/// Writes a pod over the record that it was made of.
+/// The pod that a request names, as it is now.
+pub async fn pod(server: &Server, request: &Request) -> Result<Found, Status> {
+    let (namespace, name) = (&request.resource.namespace, &request.resource.name);
+    let found = server.reader.read(&request.kind, namespace, name, Currency::Current).await?;
+    found.ok_or_else(|| request.not_found())
+}
+
+/// Writes a pod over the record that it was made of; `None` when somebody else wrote in between, and that is seen now.
 pub async fn commit(
     server: &Server,
     request: &Request,
     record: &Record,
     pod: &Object,
-) -> Result<(), CommitError> {
+) -> Result<Option<Revision>, Status> {
     let write = Write::Put {
         key: record.key.clone(),
         expect: Some(record.revision),
-        body: codec::body(&request.kind, pod),
+        body: convert::body(&request.kind, pod).await?,
         generation: request.kind.generation,
         facets: facets::of(&request.kind, pod),
     };
-    server.store.commit(vec![write]).await.map(|_| ())
+    match server.store.commit(vec![write]).await {
+        Ok(committed) => Ok(committed.first().copied()),
+        Err(CommitError::Conflict { at, .. }) => {
+            server.reader.reach(Currency::AtLeast(at)).await?;
+            Ok(None)
+        }
+        Err(other) => Err(crate::write::commit_refusal(&other)),
+    }
 }
 
 fn validate(binding: &Object) -> Result<(), Status> {

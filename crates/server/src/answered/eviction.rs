@@ -1,8 +1,9 @@
 //! The entry `eviction` of a pod: deletes it as politely as its owner's budget of disruptions allows
 //! (API concepts, "API-initiated Eviction"). Without budgets every eviction is allowed.
 
-use super::binding::commit;
+use super::binding::{commit, pod};
 use crate::Server;
+use crate::read::reader::Found;
 use crate::request::Request;
 use crate::request::codec;
 use serde_json::{Value, json};
@@ -10,7 +11,6 @@ use skiff_api::Status;
 use skiff_api::object::Object;
 use skiff_api::wire::Answer;
 use skiff_kinds::core::pod::conditions;
-use skiff_store::CommitError;
 use std::sync::Arc;
 
 /// How often it starts again when somebody else wrote in between.
@@ -39,24 +39,16 @@ pub async fn evict(
 /// Says in the pod why it ends. A revision that the caller based its eviction on moves along.
 async fn mark(server: &Arc<Server>, request: &Request, options: &mut Value) -> Result<(), Status> {
     for _ in 0..TRIES {
-        let record = server.store.get(&request.key()).ok_or_else(|| request.not_found())?;
-        let mut pod = codec::tree(server, &request.kind, &record)?;
+        let Found { record, object: mut pod } = pod(server, request).await?;
         crate::write::delete::check(&request.kind, &pod, options)?;
         let condition = json!({"type": "DisruptionTarget", "status": "True",
                                "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting"});
         conditions::set(&mut pod, condition, &codec::time(server.world.now()));
-        match commit(server, request, &record, &pod).await {
-            Ok(()) => {
-                let based =
-                    skiff_api::object::at(options, "preconditions.resourceVersion").is_some();
-                let now = server.store.get(&request.key()).filter(|_| based);
-                if let Some(now) = now {
-                    options["preconditions"]["resourceVersion"] = now.revision.0.to_string().into();
-                }
-                return Ok(());
+        if let Some(now) = commit(server, request, &record, &pod).await? {
+            if skiff_api::object::at(options, "preconditions.resourceVersion").is_some() {
+                options["preconditions"]["resourceVersion"] = now.0.to_string().into();
             }
-            Err(CommitError::Conflict { .. }) => {}
-            Err(other) => return Err(crate::write::commit_refusal(&other)),
+            return Ok(());
         }
     }
     Err(Status::modified(request.kind.about(), &request.resource.name))

@@ -8,9 +8,10 @@ mod reviews;
 mod token;
 
 use crate::Server;
+use crate::read::convert;
 use crate::request::Request;
-use crate::request::codec::{self, Incoming};
-use crate::write::admission::{self, Attributes};
+use crate::request::codec::Incoming;
+use crate::write::admission::{Admit, Operation};
 use http::StatusCode;
 use serde_json::json;
 use skiff_api::Status;
@@ -29,7 +30,7 @@ pub async fn create(server: &Arc<Server>, request: &Request) -> Result<Answer, S
     if kind.namespaced() {
         fill_namespace(request, &mut body)?;
     }
-    codec::default(kind, &mut body);
+    convert::default(kind, &mut body);
     incoming.own_fields(server, request, &mut body, None)?;
     let mut errors = Errors::new();
     (kind.hooks.validate)(&body, None, &mut errors);
@@ -46,14 +47,14 @@ pub async fn create(server: &Arc<Server>, request: &Request) -> Result<Answer, S
 pub async fn act(server: &Arc<Server>, request: &Request) -> Result<Answer, Status> {
     let (incoming, mut body) = read(request)?;
     fill_namespace(request, &mut body)?;
-    let attributes = Attributes::of(request, true, &request.resource.name);
-    admission::mutate(server, &attributes, &mut body, None).await?;
-    admission::validate(server, &attributes, &body, None).await?;
+    let mut at = Admit::of(server, request, Operation::Create);
+    server.admission.mutate(&mut at, &mut body).await?;
+    server.admission.validate(&at, Some(&body)).await?;
     match (&*request.kind.plural, &*request.resource.subresource) {
         ("serviceaccounts", "token") => {
             tokenrequest::default(&mut body);
             incoming.own_fields(server, request, &mut body, None)?;
-            let answer = token::issue(server, request, body)?;
+            let answer = token::issue(server, request, body).await?;
             Ok(Answer::json(StatusCode::CREATED, answer.value()))
         }
         ("pods", "binding") => binding::bind(server, request, body).await,

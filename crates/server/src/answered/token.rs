@@ -7,13 +7,13 @@ use crate::identity::token::ISSUER;
 use crate::identity::token::claims::{Claims, Kubernetes, Reference};
 use crate::request::Request;
 use crate::request::codec;
-use crate::write::admission::find;
 use serde_json::json;
 use skiff_api::Status;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::object::Object;
 use skiff_api::status::About;
 use skiff_kinds::authentication::tokenrequest;
+use skiff_store::Currency;
 use std::time::Duration;
 
 const ABOUT: About = About { group: "authentication.k8s.io", resource: "TokenRequest" };
@@ -24,7 +24,7 @@ const EXTENDED_S: i64 = 365 * 24 * 60 * 60;
 /// Audiences of one token: all of them stand in it.
 const AUDIENCES_MOST: usize = 64;
 
-pub fn issue(server: &Server, request: &Request, mut body: Object) -> Result<Object, Status> {
+pub async fn issue(server: &Server, request: &Request, mut body: Object) -> Result<Object, Status> {
     let (namespace, name) = (&*request.resource.namespace, &*request.resource.name);
     if !body.name().is_empty() && body.name() != name {
         let mut errors = Errors::new();
@@ -32,7 +32,7 @@ pub fn issue(server: &Server, request: &Request, mut body: Object) -> Result<Obj
         errors.invalid(&Path::new("metadata.name"), body.name(), why);
         return Err(Status::invalid(ABOUT, name, &errors));
     }
-    let account = find(server, "serviceaccounts", namespace, name)?;
+    let account = find(server, "serviceaccounts", namespace, name).await?;
     if !body.uid().is_empty() && body.uid() != account.uid() {
         let why = format!(
             "the UID in the token request ({}) does not match the UID of the service account ({})",
@@ -49,7 +49,7 @@ pub fn issue(server: &Server, request: &Request, mut body: Object) -> Result<Obj
         serviceaccount: reference(&account),
         ..Kubernetes::default()
     };
-    bind(server, &body, name, namespace, &mut bound)?;
+    bind(server, &body, name, namespace, &mut bound).await?;
     let wanted_s = body.int("spec.expirationSeconds").unwrap_or(tokenrequest::DEFAULT_S);
     let audiences: Vec<String> =
         body.list("spec.audiences").iter().filter_map(|a| Some(a.as_str()?.to_owned())).collect();
@@ -88,7 +88,7 @@ fn validate(body: &Object) -> Result<(), Status> {
 }
 
 /// Binds the token to what the request names.
-fn bind(
+async fn bind(
     server: &Server,
     body: &Object,
     account: &str,
@@ -103,7 +103,7 @@ fn bind(
     let (kind, name) = (text("kind"), text("name"));
     let found = match (group, kind) {
         ("", "Pod") => {
-            let pod = find(server, "pods", namespace, name)?;
+            let pod = find(server, "pods", namespace, name).await?;
             if pod.text("spec.serviceAccountName") != account {
                 return Err(Status::bad_request(format!(
                     "cannot bind token for serviceaccount {account:?} to pod running with different \
@@ -114,20 +114,19 @@ fn bind(
             if !node.is_empty() {
                 // A node that is not there any more is named without its uid.
                 let gone = || Reference { name: node.to_owned(), uid: String::new() };
-                bound.node = Some(
-                    find(server, "nodes", "", node).map_or_else(|_| gone(), |n| reference(&n)),
-                );
+                let found = server.reader.find(("", "nodes"), "", node, Currency::Current).await?;
+                bound.node = Some(found.map_or_else(gone, |node| reference(&node)));
             }
             bound.pod = Some(reference(&pod));
             pod
         }
         ("", "Node") => {
-            let node = find(server, "nodes", "", name)?;
+            let node = find(server, "nodes", "", name).await?;
             bound.node = Some(reference(&node));
             node
         }
         ("", "Secret") => {
-            let secret = find(server, "secrets", namespace, name)?;
+            let secret = find(server, "secrets", namespace, name).await?;
             bound.secret = Some(reference(&secret));
             secret
         }
@@ -145,6 +144,12 @@ fn bind(
         return Err(Status::conflict(About { group, resource: kind }, name, &why));
     }
     Ok(())
+}
+
+/// What a token is bound to is looked up as it is now.
+async fn find(server: &Server, plural: &str, ns: &str, name: &str) -> Result<Object, Status> {
+    let found = server.reader.find(("", plural), ns, name, Currency::Current).await?;
+    found.ok_or_else(|| Status::not_found(About { group: "", resource: plural }, name))
 }
 
 fn reference(object: &Object) -> Reference {

@@ -6,38 +6,45 @@
 use super::index::RoleRef;
 use super::rule::{Rule, joined, missing, quoted};
 use super::{Attributes, Authorizer, decide, is_master, reconcile};
-use crate::Server;
-use crate::write::admission::{self, Plugin};
+use crate::admission::{Admit, Plugin, Verdict};
 use serde_json::Value;
 use skiff_api::Status;
 use skiff_api::object::Object;
 use skiff_api::status::About;
 use skiff_api::wire::User;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 pub const GROUP: &str = "rbac.authorization.k8s.io";
 
 /// Checks every write of a role or binding. (Upstream does so in the storage of these kinds, so its
 /// plugin has no name there.)
-pub const PLUGIN: Plugin = Plugin { name: "RoleEscalation", validate, ..Plugin::NONE };
+pub struct RoleEscalation {
+    authorizer: Arc<Authorizer>,
+}
 
-fn validate(
-    server: &Server,
-    at: &admission::Attributes,
-    new: &Object,
-    old: Option<&Object>,
-) -> Result<(), Status> {
-    if at.kind.group != GROUP {
-        return Ok(());
+impl RoleEscalation {
+    pub fn new(authorizer: Arc<Authorizer>) -> RoleEscalation {
+        RoleEscalation { authorizer }
     }
-    let written = Written {
-        resource: &at.kind.plural,
-        name: if at.creating { "" } else { &at.name },
-        namespace: at.namespace,
-        new,
-        old,
-    };
-    server.authorizer.check_escalation(at.user, &written)
+}
+
+impl Plugin for RoleEscalation {
+    fn name(&self) -> &'static str {
+        "RoleEscalation"
+    }
+
+    fn validate<'a>(&'a self, at: &'a Admit<'_>, new: Option<&'a Object>) -> Verdict<'a> {
+        let Some(new) = new.filter(|_| at.kind.group == GROUP) else { return Verdict::PASS };
+        let written = Written {
+            resource: &at.kind.plural,
+            name: if at.creates() { "" } else { &at.name },
+            namespace: at.namespace,
+            new,
+            old: at.old,
+        };
+        self.authorizer.check_escalation(at.user, &written).into()
+    }
 }
 
 /// A write of an object of this group.

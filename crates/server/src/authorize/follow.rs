@@ -43,10 +43,9 @@ impl Followed {
         Ok(Arc::new(followed))
     }
 
-    /// Keeps the index up to date until the store ends.
+    /// Keeps the index up to date until the task is ended.
     pub async fn follow(self: Arc<Self>, store: Arc<dyn Store>, world: World) {
-        let error = feed(&*self, &store, &world).await;
-        tracing::warn!(sort = ?self.sort, %error, "roles and bindings are followed no longer");
+        match feed(&*self, &store, &world).await {}
     }
 
     /// The resource, and how its follower fares.

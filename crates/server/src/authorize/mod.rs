@@ -17,6 +17,7 @@ pub mod policy;
 pub mod reconcile;
 pub mod rule;
 
+use crate::read::reader::Reader;
 pub use attributes::{Attributes, equalities};
 use follow::Followed;
 use index::{Index, Sort};
@@ -25,7 +26,7 @@ use skiff_api::Status;
 use skiff_api::follow::Health;
 use skiff_api::wire::User;
 use skiff_base::{Tasks, World};
-use skiff_store::{ReadError, Store};
+use skiff_store::ReadError;
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 
 /// Members may do everything, whatever roles there are: the way in when all bindings are broken.
@@ -50,7 +51,7 @@ pub struct Rules {
 
 /// Decides.
 pub struct Authorizer {
-    store: Arc<dyn Store>,
+    reader: Arc<Reader>,
     index: Arc<RwLock<Index>>,
     /// What every node may do beside what belongs to its pods.
     node_rules: Vec<Rule>,
@@ -60,21 +61,22 @@ pub struct Authorizer {
 impl Authorizer {
     /// Reads all roles and bindings, and follows them from then on in tasks of this group.
     pub async fn start(
-        store: Arc<dyn Store>,
+        reader: Arc<Reader>,
         world: &World,
         tasks: &Tasks,
     ) -> Result<Authorizer, ReadError> {
+        let store = &reader.store;
         let index = Arc::new(RwLock::new(Index::default()));
         let mut followed = Vec::new();
         for sort in Sort::ALL {
-            let one = Followed::load(sort, &index, &store, world).await?;
+            let one = Followed::load(sort, &index, store, world).await?;
             tasks.spawn(one.clone().follow(store.clone(), world.clone()));
             followed.push(one);
         }
         let defaults = policy::defaults();
         let node = defaults.into_iter().find(|object| object.is("ClusterRole", "system:node"));
         let node_rules = node.map_or_else(Vec::new, |role| role.rules);
-        Ok(Authorizer { store, index, node_rules, followed })
+        Ok(Authorizer { reader, index, node_rules, followed })
     }
 
     /// How the followers of roles and bindings fare, by resource.
@@ -95,7 +97,7 @@ impl Authorizer {
         }
         let mut reasons = Vec::new();
         if let Some(node) = node::name(user) {
-            match node::decide(&self.store, &self.node_rules, node, asked).await {
+            match node::decide(&self.reader, &self.node_rules, node, asked).await {
                 Ok(()) => return Decision { allowed: true, reason: String::new() },
                 Err(why) if why.is_empty() => {}
                 Err(why) => reasons.push(format!("node: {why}")),

@@ -4,42 +4,62 @@
 //! `spec.nodeName`, and a pod that does not hold the wanted name as text is not even parsed.
 
 use super::Attributes;
+use crate::read::convert;
+use crate::read::reader::Reader;
 use serde_json::Value;
-use skiff_api::object::at;
-use skiff_store::{ListRequest, Scope, Store};
-use std::sync::Arc;
+use skiff_api::Status;
+use skiff_api::object::{Object, at};
+use skiff_store::{Currency, ListRequest, Scope};
 
-/// Whether the asked object belongs to the node, by itself or through one of its pods.
-pub async fn related(store: &Arc<dyn Store>, node: &str, asked: &Attributes) -> bool {
-    let own = |resource: &str, namespace: &str| {
-        let key = format!("{resource}/{namespace}/{}", asked.name);
-        store.get(&key).is_some_and(|record| text(&parse(&record.body), "spec.nodeName") == node)
-    };
-    match &*asked.resource {
-        "pods" => own("pods", &asked.namespace),
-        "volumeattachments" => own("volumeattachments.storage.k8s.io", ""),
-        "resourceslices" => own("resourceslices.resource.k8s.io", ""),
-        "podcertificaterequests" => {
-            own("podcertificaterequests.certificates.k8s.io", &asked.namespace)
+/// Whether the asked object belongs to the node, by itself or through one of its pods. What cannot be read relates to
+/// nothing: the node is refused, and asks again.
+pub async fn related(reader: &Reader, node: &str, asked: &Attributes) -> bool {
+    relation(reader, node, asked).await.unwrap_or_else(|status| {
+        tracing::error!(node, why = status.message, "what a node needs cannot be read");
+        false
+    })
+}
+
+async fn relation(reader: &Reader, node: &str, asked: &Attributes) -> Result<bool, Status> {
+    let (group, resource, namespace) = (&*asked.group, &*asked.resource, &*asked.namespace);
+    match resource {
+        "pods" | "volumeattachments" | "resourceslices" | "podcertificaterequests" => {
+            let own = seen(reader, (group, resource), namespace, &asked.name).await?;
+            Ok(own.is_some_and(|own| own.text("spec.nodeName") == node))
         }
         "persistentvolumes" => {
-            let claim = store
-                .get(&format!("persistentvolumes//{}", asked.name))
-                .map(|record| parse(&record.body));
-            let claim = claim.as_ref().and_then(|volume| at(volume, "spec.claimRef"));
-            match claim {
-                Some(claim) => {
-                    let (namespace, name) = (text(claim, "namespace"), text(claim, "name"));
-                    pods_need(store, node, namespace, "persistentvolumeclaims", name).await
-                }
-                None => false,
-            }
+            let volume = seen(reader, VOLUMES, "", &asked.name).await?;
+            let Some(volume) = volume else { return Ok(false) };
+            let (namespace, name) = claim(volume.value());
+            pods_need(reader, node, namespace, "persistentvolumeclaims", name).await
         }
         resource => {
-            let direct = pods_need(store, node, &asked.namespace, resource, &asked.name).await;
-            direct || (resource == "secrets" && volumes_need(store, node, asked).await)
+            let direct = pods_need(reader, node, namespace, resource, &asked.name).await?;
+            Ok(direct || (resource == "secrets" && volumes_need(reader, node, asked).await?))
         }
     }
+}
+
+const VOLUMES: (&str, &str) = ("", "persistentvolumes");
+
+/// An object as it is seen here; of a kind that is not served there is none.
+async fn seen(
+    reader: &Reader,
+    (group, plural): (&str, &str),
+    namespace: &str,
+    name: &str,
+) -> Result<Option<Object>, Status> {
+    let Some(kind) = reader.kinds.now().find_in_group(group, plural).cloned() else {
+        return Ok(None);
+    };
+    let namespace = if kind.namespaced() { namespace } else { "" };
+    let found = reader.read(&kind, namespace, name, Currency::Seen).await?;
+    Ok(found.map(|found| found.object))
+}
+
+/// The claim that a persistent volume is bound to: namespace and name.
+fn claim(volume: &Value) -> (&str, &str) {
+    (text(volume, "spec.claimRef.namespace"), text(volume, "spec.claimRef.name"))
 }
 
 /// The most pods of one node that are looked at: far above what a node runs.
@@ -47,67 +67,63 @@ const PODS_MOST: usize = 10_000;
 
 /// Whether a pod of the node in this namespace refers to the object.
 async fn pods_need(
-    store: &Arc<dyn Store>,
+    reader: &Reader,
     node: &str,
     namespace: &str,
     resource: &str,
     name: &str,
-) -> bool {
+) -> Result<bool, Status> {
     if namespace.is_empty() || name.is_empty() {
-        return false;
+        return Ok(false);
     }
-    pods(store, node, namespace).await.iter().any(|body| {
-        // The name must stand in the text; an ephemeral volume's claim and the default account need
-        // no mention.
-        let near = mentions(body, name) || resource == "persistentvolumeclaims";
-        (near || resource == "resourceclaims") && needs(&parse(body), resource, name)
-    })
+    let wanted = ListRequest {
+        scope: Scope::prefix(&format!("pods/{namespace}")),
+        facet: Some(("f:spec.nodeName".into(), node.into())),
+        limit: Some(PODS_MOST),
+        ..ListRequest::default()
+    };
+    // The name must stand in the text; an ephemeral volume's claim and the default account need
+    // no mention.
+    let unnamed = matches!(resource, "persistentvolumeclaims" | "resourceclaims");
+    let mention = if unnamed { "" } else { name };
+    let pods = mentioning(reader, ("", "pods"), wanted, mention).await?;
+    Ok(pods.iter().any(|pod| needs(pod.value(), resource, name)))
 }
 
-async fn pods(store: &Arc<dyn Store>, node: &str, namespace: &str) -> Vec<bytes::Bytes> {
-    let listed = store
-        .list(ListRequest {
-            scope: Scope::prefix(&format!("pods/{namespace}")),
-            facet: Some(("f:spec.nodeName".into(), node.into())),
-            limit: Some(PODS_MOST),
-            ..ListRequest::default()
-        })
-        .await;
-    match listed {
-        Ok(listed) => listed.records.iter().map(|record| record.body.clone()).collect(),
-        Err(error) => {
-            // No pods are known: the node is refused, and asks again.
-            tracing::error!(%error, node, "the pods of a node cannot be listed");
-            Vec::new()
-        }
-    }
+/// The objects of a kind in whose text a name stands; those that cannot be read are left out, for they relate to
+/// nothing.
+async fn mentioning(
+    reader: &Reader,
+    (group, plural): (&str, &str),
+    wanted: ListRequest,
+    name: &str,
+) -> Result<Vec<Object>, Status> {
+    let Some(kind) = reader.kinds.now().find_in_group(group, plural).cloned() else {
+        return Ok(Vec::new());
+    };
+    let wanted = ListRequest { currency: Currency::Seen, ..wanted };
+    let listed = reader.store.list(wanted).await;
+    let mut records = listed.map_err(|error| crate::read::read_error(error, false))?.records;
+    records.retain(|record| mentions(&record.body, name));
+    let trees = convert::trees(reader, &kind, &records).await.into_iter();
+    Ok(trees.filter_map(Result::ok).collect())
 }
 
 /// Whether a persistent volume behind a claim of the node's pods names the secret (drivers'
 /// credentials).
-async fn volumes_need(store: &Arc<dyn Store>, node: &str, asked: &Attributes) -> bool {
-    let listed = store
-        .list(ListRequest { scope: Scope::prefix("persistentvolumes"), ..ListRequest::default() })
-        .await;
-    let volumes = match listed {
-        Ok(listed) => listed.records,
-        Err(error) => {
-            tracing::error!(%error, "persistent volumes cannot be listed");
-            return false;
-        }
-    };
-    for record in volumes.iter().filter(|record| mentions(&record.body, &asked.name)) {
-        let volume = parse(&record.body);
-        let claim = at(&volume, "spec.claimRef").unwrap_or(&Value::Null);
-        let (namespace, name) = (text(claim, "namespace"), text(claim, "name"));
-        let named = secrets_of_volume(&volume, namespace)
+async fn volumes_need(reader: &Reader, node: &str, asked: &Attributes) -> Result<bool, Status> {
+    let scope = Scope::prefix("persistentvolumes");
+    let all = ListRequest { scope, ..ListRequest::default() };
+    for volume in mentioning(reader, VOLUMES, all, &asked.name).await? {
+        let (namespace, name) = claim(volume.value());
+        let named = secrets_of_volume(volume.value(), namespace)
             .iter()
             .any(|(n, s)| (*n, *s) == (&*asked.namespace, &*asked.name));
-        if named && pods_need(store, node, namespace, "persistentvolumeclaims", name).await {
-            return true;
+        if named && pods_need(reader, node, namespace, "persistentvolumeclaims", name).await? {
+            return Ok(true);
         }
     }
-    false
+    Ok(false)
 }
 
 /// The secrets that a persistent volume names: namespace (that of the claim where it says none) and
@@ -201,14 +217,6 @@ fn environment(pod: &Value, name: &str, whole: &str, key: &str) -> bool {
 
 fn mentions(body: &[u8], name: &str) -> bool {
     std::str::from_utf8(body).is_ok_and(|body| body.contains(name))
-}
-
-/// A stored body; one that is unreadable relates to nothing.
-fn parse(body: &[u8]) -> Value {
-    serde_json::from_slice(body).unwrap_or_else(|error| {
-        tracing::error!(%error, "a stored object is unreadable");
-        Value::Null
-    })
 }
 
 fn text<'a>(value: &'a Value, path: &str) -> &'a str {

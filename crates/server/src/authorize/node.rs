@@ -5,9 +5,8 @@
 
 use super::rule::Rule;
 use super::{Attributes, need};
+use crate::read::reader::Reader;
 use skiff_api::wire::User;
-use skiff_store::Store;
-use std::sync::Arc;
 
 const GROUP: &str = "system:nodes";
 const PREFIX: &str = "system:node:";
@@ -21,7 +20,7 @@ pub fn name(user: &User) -> Option<&str> {
 
 /// Whether the node may do this; the error says why not and may be empty.
 pub async fn decide(
-    store: &Arc<dyn Store>,
+    reader: &Reader,
     rules: &[Rule],
     node: &str,
     asked: &Attributes,
@@ -32,7 +31,7 @@ pub async fn decide(
     match shape(rules, node, asked)? {
         Then::Allowed => Ok(()),
         Then::IfRelated => {
-            let related = need::related(store, node, asked).await;
+            let related = need::related(reader, node, asked).await;
             let why = || format!("no relationship found between node '{node}' and this object");
             related.then_some(()).ok_or_else(why)
         }

@@ -1,7 +1,8 @@
 use super::*;
 use serde_json::{Value, json};
+use skiff_api::kind::Kind;
 use skiff_base::World;
-use skiff_store::{Options, Write};
+use skiff_store::{Options, Store, Write};
 
 /// A store with the default policy and these objects, by key.
 pub(crate) async fn store(objects: &[(&str, Value)]) -> Arc<dyn Store> {
@@ -22,6 +23,20 @@ pub(crate) async fn store(objects: &[(&str, Value)]) -> Arc<dyn Store> {
     writes.extend(objects.iter().map(|(key, object)| write(key, object)));
     store.commit(writes).await.expect("it commits");
     store
+}
+
+pub(crate) fn reader(store: &Arc<dyn Store>) -> Arc<Reader> {
+    // Volumes are not served yet; their rights are.
+    let volumes = || {
+        let definition = "io.k8s.api.core.v1.PersistentVolume";
+        let scope = skiff_api::kind::Scope::Cluster;
+        let kind = Kind::new("v1", "PersistentVolume", "persistentvolumes", definition);
+        Kind { scope, ..kind }
+    };
+    let kinds: Vec<fn() -> Kind> =
+        skiff_kinds::KINDS.iter().copied().chain([volumes as _]).collect();
+    let kinds = skiff_api::registry::Kinds::builtin(&kinds);
+    Arc::new(Reader { store: store.clone(), kinds, unreadable: Default::default() })
 }
 
 fn write(key: &str, object: &Value) -> Write {
@@ -71,7 +86,8 @@ async fn users_may_what_the_default_policy_says() {
     let store =
         store(&[(&format!("{BINDINGS}/a/edit"), binding("ClusterRole", "edit", "bob"))]).await;
     let tasks = Tasks::new();
-    let authorizer = Authorizer::start(store, &World::seeded(1), &tasks).await.expect("it reads");
+    let authorizer =
+        Authorizer::start(reader(&store), &World::seeded(1), &tasks).await.expect("it reads");
     let known = "bob system:authenticated";
     let cases = [
         ("x system:masters", "delete /api/v1/nodes/n1"),
@@ -122,7 +138,8 @@ async fn nodes_may_what_their_pods_need() {
     ])
     .await;
     let tasks = Tasks::new();
-    let authorizer = Authorizer::start(store, &World::seeded(1), &tasks).await.expect("it reads");
+    let authorizer =
+        Authorizer::start(reader(&store), &World::seeded(1), &tasks).await.expect("it reads");
     let node = "system:node:n1 system:nodes system:authenticated";
     let cases: Vec<(&str, &str)> = [
         "get /api/v1/namespaces/a/secrets/own",
@@ -180,14 +197,14 @@ async fn changes_are_followed() {
     let store = store(&[]).await;
     let tasks = Tasks::new();
     let authorizer =
-        Authorizer::start(store.clone(), &World::seeded(1), &tasks).await.expect("it reads");
+        Authorizer::start(reader(&store), &World::seeded(1), &tasks).await.expect("it reads");
     let (who, what) = ("bob", "list /api/v1/namespaces/a/pods");
     assert!(!authorizer.decide(&user(who), &asked(what)).await.allowed);
     let key = format!("{BINDINGS}/a/view");
     let put = write(&key, &binding("ClusterRole", "view", "bob"));
     let committed = store.commit(vec![put]).await.expect("it commits");
     until(&authorizer, who, what, true).await;
-    let expect = committed[0].revision;
+    let expect = committed[0];
     let delete = Write::Delete { key: key.into(), expect, last: None };
     store.commit(vec![delete]).await.expect("it commits");
     until(&authorizer, who, what, false).await;
@@ -204,7 +221,8 @@ async fn nobody_hands_out_more_than_they_have() {
     ])
     .await;
     let tasks = Tasks::new();
-    let authorizer = Authorizer::start(store, &World::seeded(1), &tasks).await.expect("it reads");
+    let authorizer =
+        Authorizer::start(reader(&store), &World::seeded(1), &tasks).await.expect("it reads");
     let mut out = String::new();
     let roles = |rules: Value| json!({"metadata": {"name": "x"}, "rules": rules});
     let bound = |kind: &str, name: &str| json!({"metadata": {"name": "x"}, "roleRef": {"kind": kind, "name": name}});

@@ -35,10 +35,10 @@ const SAID_MOST: usize = 4096;
 /// GET pods/NAME/log
 pub async fn log(server: &Arc<Server>, request: &Request, call: Call) -> Result<Answer, Status> {
     let options = log_options::read(request)?;
-    let pod = target::pod(server, request)?;
+    let pod = target::pod(server, request).await?;
     let container = target::container(&pod, request.query.get("container"))?;
     // A pod without a node has written nothing yet.
-    let Some(node) = target::node_of(server, request, &pod)? else {
+    let Some(node) = target::node_of(server, request, &pod).await? else {
         return Ok(Answer::text(StatusCode::OK, ""));
     };
     let query = if options.is_empty() { options } else { format!("?{options}") };

@@ -12,6 +12,7 @@ mod dial;
 mod links;
 mod log;
 mod log_options;
+mod options;
 mod proxy;
 mod rewrite;
 mod stream;
@@ -20,6 +21,7 @@ mod target;
 use crate::Server;
 use crate::authorize::Attributes;
 use crate::request::Request;
+use crate::write::admission::{Admit, Operation};
 use skiff_api::Status;
 use skiff_api::kind::Verb;
 use skiff_api::wire::{Answer, Call};
@@ -37,6 +39,12 @@ pub async fn connect(
     crate::identity::authenticate::forget(&mut call.headers);
     if matches!(&*request.resource.subresource, "exec" | "attach" | "portforward") {
         may_create(server, request).await?;
+    }
+    // A log is read; all else is a connection, and has its options admitted like an object.
+    if request.resource.subresource != "log" {
+        let at = Admit::of(server, request, Operation::Connect);
+        let options = options::of(&at, &call.path);
+        server.admission.connect(&at, &options).await?;
     }
     match (&*request.kind.plural, &*request.resource.subresource) {
         ("pods", "log") => log::log(server, request, call).await,

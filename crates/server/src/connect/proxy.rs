@@ -40,7 +40,7 @@ pub async fn proxy(server: &Arc<Server>, request: &Request, call: Call) -> Resul
         return moved(&call);
     }
     let callee = match &*resource.plural {
-        "pods" => pod(server, request, &named)?,
+        "pods" => pod(server, request, &named).await?,
         "services" => service(server, request, &named).await?,
         _ => node(server, request, &named).await?,
     };
@@ -59,8 +59,9 @@ fn callee(https: bool, address: SocketAddr) -> Callee {
     if https { Callee::Secret(address) } else { Callee::Plain(address) }
 }
 
-fn pod(server: &Server, request: &Request, named: &Named<'_>) -> Result<Callee, Status> {
-    let pod = target::object(server, request, "pods", &request.resource.namespace, named.name)?;
+async fn pod(server: &Server, request: &Request, named: &Named<'_>) -> Result<Callee, Status> {
+    let namespace = &request.resource.namespace;
+    let pod = target::object(server, request, "pods", namespace, named.name).await?;
     let containers = pod.list("spec.containers");
     let ports = containers.iter().filter_map(|c| c["ports"].as_array()).flatten();
     let port = match (named.port, named.port.parse::<u16>()) {
@@ -150,7 +151,7 @@ async fn service(server: &Server, request: &Request, named: &Named<'_>) -> Resul
         Status::unavailable(why)
     };
     let namespace = &request.resource.namespace;
-    let service = match target::object(server, request, "services", namespace, named.name) {
+    let service = match target::object(server, request, "services", namespace, named.name).await {
         Err(status) if status.code == 404 => return Err(none()),
         other => other?,
     };
@@ -186,7 +187,7 @@ fn port_name(service: &Object, wanted: &str) -> Option<String> {
 }
 
 async fn node(server: &Server, request: &Request, named: &Named<'_>) -> Result<Callee, Status> {
-    let node = target::node(server, request, named.name)?;
+    let node = target::node(server, request, named.name).await?;
     let port = match named.port {
         "" => node.port,
         text => text.parse().map_err(|_| {

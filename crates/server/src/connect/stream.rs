@@ -25,9 +25,9 @@ const HANDSHAKE: [header::HeaderName; 5] = [
 
 /// pods/exec and pods/attach.
 pub async fn remote(server: &Arc<Server>, request: &Request, call: Call) -> Result<Answer, Status> {
-    let pod = target::pod(server, request)?;
+    let pod = target::pod(server, request).await?;
     let container = target::container(&pod, request.query.get("container"))?;
-    let node = target::node_of(server, request, &pod)?.ok_or_else(|| no_host(pod.name()))?;
+    let node = target::node_of(server, request, &pod).await?.ok_or_else(|| no_host(pod.name()))?;
     let query = remote_query(&request.query);
     let what = &request.resource.subresource;
     let path = format!("/{what}/{}/{}/{container}?{query}", pod.namespace(), pod.name());
@@ -40,8 +40,8 @@ pub async fn forward(
     request: &Request,
     call: Call,
 ) -> Result<Answer, Status> {
-    let pod = target::pod(server, request)?;
-    let node = target::node_of(server, request, &pod)?.ok_or_else(|| no_host(pod.name()))?;
+    let pod = target::pod(server, request).await?;
+    let node = target::node_of(server, request, &pod).await?.ok_or_else(|| no_host(pod.name()))?;
     let path = format!("/portForward/{}/{}", pod.namespace(), pod.name());
     hand_over(server, call, node, path).await
 }

@@ -6,7 +6,7 @@ use crate::request::Request;
 use skiff_api::Status;
 use skiff_api::kind::Kind;
 use skiff_api::object::Object;
-use skiff_store::{ListRequest, Scope};
+use skiff_store::{Currency, ListRequest, Scope};
 use std::sync::Arc;
 
 /// A node's API, by address.
@@ -24,7 +24,7 @@ const KUBELET_PORT: u16 = 10250;
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// An object of the core group as it is now.
-pub fn object(
+pub async fn object(
     server: &Server,
     request: &Request,
     plural: &str,
@@ -32,10 +32,9 @@ pub fn object(
     name: &str,
 ) -> Result<Object, Status> {
     let kind = kind(request, "", plural)?;
-    let record = server.store.get(&kind.key(namespace, name));
-    let record = record.ok_or_else(|| Status::not_found(kind.about(), name))?;
-    let stored = crate::read::stored(server, kind, &record)?;
-    stored.tree().map(Object::new).map_err(Status::internal)
+    let found = server.reader.read(kind, namespace, name, Currency::Current).await?;
+    let found = found.ok_or_else(|| Status::not_found(kind.about(), name))?;
+    Ok(found.object)
 }
 
 fn kind<'a>(request: &'a Request, group: &str, plural: &str) -> Result<&'a Arc<Kind>, Status> {
@@ -44,8 +43,8 @@ fn kind<'a>(request: &'a Request, group: &str, plural: &str) -> Result<&'a Arc<K
 }
 
 /// The pod that a request names.
-pub fn pod(server: &Server, request: &Request) -> Result<Object, Status> {
-    object(server, request, "pods", &request.resource.namespace, &request.resource.name)
+pub async fn pod(server: &Server, request: &Request) -> Result<Object, Status> {
+    object(server, request, "pods", &request.resource.namespace, &request.resource.name).await
 }
 
 /// The container that is meant: the named one, or the only one.
@@ -69,16 +68,20 @@ pub fn container(pod: &Object, named: Option<&str>) -> Result<String, Status> {
 }
 
 /// Where the pod's node listens; `None` while it has none.
-pub fn node_of(server: &Server, request: &Request, pod: &Object) -> Result<Option<Node>, Status> {
+pub async fn node_of(
+    server: &Server,
+    request: &Request,
+    pod: &Object,
+) -> Result<Option<Node>, Status> {
     match pod.text("spec.nodeName") {
         "" => Ok(None),
-        name => node(server, request, name).map(Some),
+        name => node(server, request, name).await.map(Some),
     }
 }
 
 /// Where a node listens.
-pub fn node(server: &Server, request: &Request, name: &str) -> Result<Node, Status> {
-    let found = object(server, request, "nodes", "", name)?;
+pub async fn node(server: &Server, request: &Request, name: &str) -> Result<Node, Status> {
+    let found = object(server, request, "nodes", "", name).await?;
     let port = found.int("status.daemonEndpoints.kubeletEndpoint.Port");
     let port = port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0);
     let addresses = found.list("status.addresses");
@@ -106,18 +109,10 @@ pub async fn endpoints(
     port_name: &str,
 ) -> Result<Vec<(String, u16)>, Status> {
     let kind = kind(request, "discovery.k8s.io", "endpointslices")?;
-    let wanted = ListRequest {
-        scope: Scope::prefix(&kind.prefix(service.namespace())),
-        facet: None,
-        after: None,
-        limit: None,
-        at: None,
-    };
-    let listed = server.store.list(wanted).await.map_err(Status::internal)?;
+    let scope = Scope::prefix(&kind.prefix(service.namespace()));
+    let wanted = ListRequest { scope, ..ListRequest::default() };
     let mut found = Vec::new();
-    for record in &listed.records {
-        let tree = crate::read::stored(server, kind, record)?.tree().map_err(Status::internal)?;
-        let slice = Object::new(tree);
+    for slice in server.reader.list(kind, wanted).await? {
         if slice.label(SERVICE_NAME) == Some(service.name()) {
             found.extend(ready(&slice, port_name));
         }

@@ -1,16 +1,20 @@
 //! `/metrics` in the Prometheus text format: what was asked, what is limited, and how full each limit is.
 
 use crate::Server;
+use crate::render::shared::{self, KEPT_MOST};
 use crate::rim::limit::{CONNECTIONS_MOST, Limits, REQUESTS_MOST, Refused, Sort};
 use skiff_store::Histogram;
 use std::fmt::Write;
-use std::sync::Mutex;
+
+/// More of them, in the same format.
+pub type Figures = Box<dyn Fn() -> String + Send + Sync>;
 
 /// Counters, gauges and histograms of the server and its store.
 pub fn text(server: &Server) -> String {
     let mut page = Page(String::new());
     page.requests(server);
     page.limits(&server.limits);
+    page.renditions(&server.renditions.figures());
     let stats = server.store.stats();
     for (name, help, value) in [
         ("records", "Objects in the store.", stats.records as f64),
@@ -36,7 +40,9 @@ pub fn text(server: &Server) -> String {
     );
     page.histogram("skiff_store_group_writes", "Writes that share an fsync.", &stats.group_writes);
     page.unreadable(server);
-    page.0 + &followers(server) + &server.figures.text()
+    page.0 += &followers(server);
+    server.figures.iter().for_each(|more| page.0 += &more());
+    page.0
 }
 
 /// How what the server itself follows fares.
@@ -48,21 +54,6 @@ fn followers(server: &Server) -> String {
         .collect();
     rows.push(("server", "customresourcedefinitions".to_owned(), server.customs.health()));
     skiff_api::follow::figures(&rows)
-}
-
-/// Figures of other parts of the process, which the server knows nothing of.
-#[derive(Default)]
-pub struct Figures(Mutex<Vec<Box<dyn Fn() -> String + Send + Sync>>>);
-
-impl Figures {
-    pub fn add(&self, text: impl Fn() -> String + Send + Sync + 'static) {
-        self.0.lock().expect("no holder of this lock panics").push(Box::new(text));
-    }
-
-    fn text(&self) -> String {
-        let all = self.0.lock().expect("no holder of this lock panics");
-        all.iter().map(|text| text()).collect()
-    }
 }
 
 struct Page(String);
@@ -87,7 +78,7 @@ impl Page {
         let name = "skiff_unreadable_objects";
         self.head(name, "gauge", "Stored objects that cannot be read, by resource.");
         let mut counts = std::collections::BTreeMap::<String, u32>::new();
-        for key in server.unreadable.present(&*server.store) {
+        for key in server.reader.unreadable.present(&*server.store) {
             *counts.entry(key.split('/').next().unwrap_or("").to_owned()).or_default() += 1;
         }
         for (resource, count) in counts {
@@ -122,6 +113,21 @@ impl Page {
         for (limit, count) in Refused::NAMES.iter().zip(limits.refused()) {
             self.row(name, &format!("limit=\"{limit}\""), count as f64);
         }
+    }
+
+    fn renditions(&mut self, figures: &shared::Figures) {
+        let name = "skiff_renditions_total";
+        self.head(
+            name,
+            "counter",
+            "Views of records that were asked for, by where they were from.",
+        );
+        self.row(name, "from=\"made\"", figures.made as f64);
+        self.row(name, "from=\"kept\"", figures.found as f64);
+        self.head("skiff_rendition_bytes", "gauge", "Bytes of renditions that are kept.");
+        self.row("skiff_rendition_bytes", "", figures.bytes as f64);
+        self.head("skiff_rendition_bytes_limit", "gauge", "How many may be.");
+        self.row("skiff_rendition_bytes_limit", "", KEPT_MOST as f64);
     }
 
     fn head(&mut self, name: &str, sort: &str, help: &str) {

@@ -86,6 +86,6 @@ fn version(server: &Server) -> Answer {
         order,
     );
     // People read this one, whatever they read it with.
-    let text = crate::render::indent(text.as_bytes());
+    let text = crate::render::manner::indent(text.as_bytes());
     Answer::new(StatusCode::OK, Body::Bytes(text.into())).typed("application/json")
 }

@@ -4,9 +4,10 @@
 use skiff_api::follow::{Input, Start};
 use skiff_base::{Time, World};
 use skiff_store::{
-    ListRequest, ReadError, Record, Revision, Scope, Store, Watch, WatchError, WatchItem,
+    Currency, ListRequest, ReadError, Record, Revision, Scope, Store, Watch, WatchError, WatchItem,
     WatchRequest, WatchStart,
 };
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,12 +27,13 @@ pub trait Fed: Send + Sync {
     fn take(&self, input: Input<Arc<str>, Self::Object>, now: Time);
 }
 
-/// Feeds it until the store stops, and says why it did.
-pub async fn feed<F: Fed>(fed: &F, store: &Arc<dyn Store>, world: &World) -> ReadError {
+/// Feeds it until the task is ended. A store that is opened again is looked at anew.
+pub async fn feed<F: Fed>(fed: &F, store: &Arc<dyn Store>, world: &World) -> Infallible {
     loop {
+        store.opened().await;
         world.sleep(fed.delay()).await;
-        if let Err(stopped) = step(fed, store, world).await {
-            return stopped;
+        if let Err(error) = step(fed, store, world).await {
+            tracing::debug!(prefix = fed.prefix(), %error, "a reader of the store begins anew");
         }
     }
 }
@@ -40,28 +42,40 @@ pub async fn feed<F: Fed>(fed: &F, store: &Arc<dyn Store>, world: &World) -> Rea
 ///
 /// # Errors
 /// When the store has stopped.
-pub async fn step<F: Fed>(fed: &F, store: &Arc<dyn Store>, world: &World) -> Result<(), ReadError> {
+pub async fn step<F: Fed>(
+    fed: &F,
+    store: &Arc<dyn Store>,
+    world: &World,
+) -> Result<(), ReadError> {
     let scope = Scope::prefix(fed.prefix());
     let end = match fed.start(world.now()) {
-        Start::Whole => match store.list(ListRequest { scope, ..ListRequest::default() }).await {
-            Ok(listed) => {
-                listed.records.iter().for_each(|record| fed.take(put(fed, record), world.now()));
-                Input::Whole { revision: listed.revision.0, aside: Vec::new() }
-            }
-            Err(stopped @ ReadError::Stopped(_)) => return Err(stopped),
-            Err(error) => Input::Broke(error.to_string()),
-        },
+        Start::Whole => store.list(whole(scope)).await.map(|listed| {
+            listed.records.iter().for_each(|record| fed.take(put(fed, record), world.now()));
+            Input::Whole { revision: listed.revision.0, aside: Vec::new() }
+        }),
         Start::After(revision) => {
             let start = WatchStart::After(Revision(revision));
             match store.watch(WatchRequest { scope, facet: None, start }) {
-                Ok(watch) => follow(fed, watch, world).await?,
-                Err(stopped @ ReadError::Stopped(_)) => return Err(stopped),
-                Err(error) => Input::Lost(error.to_string()),
+                Ok(watch) => follow(fed, watch, world).await,
+                Err(error) => Err(error),
             }
         }
     };
-    fed.take(end, world.now());
+    match end {
+        Ok(end) => fed.take(end, world.now()),
+        Err(error) => {
+            fed.take(Input::Lost(error.to_string()), world.now());
+            if matches!(error, ReadError::Stopped(_)) {
+                return Err(error);
+            }
+        }
+    }
     Ok(())
+}
+
+/// All that is seen; what follows comes with the watch.
+fn whole(scope: Scope) -> ListRequest {
+    ListRequest { scope, currency: Currency::Seen, ..ListRequest::default() }
 }
 
 type Fodder<F> = Input<Arc<str>, <F as Fed>::Object>;

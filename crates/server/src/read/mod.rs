@@ -1,8 +1,10 @@
 //! GET and LIST: records of the store become answers, whole or page by page, at the newest or a named revision
 //! (API concepts page "Resource versions", "Retrieving large results sets in chunks").
 
+pub(crate) mod convert;
 pub(crate) mod facets;
 pub(crate) mod follow;
+pub mod reader;
 pub(crate) mod scale;
 pub(crate) mod select;
 pub mod unreadable;
@@ -10,6 +12,7 @@ pub(crate) mod watch;
 
 use crate::Server;
 use crate::read::select::Selection;
+use crate::render::shared;
 use crate::request::Request;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -18,8 +21,8 @@ use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::kind::{Does, Kind, Verb};
 use skiff_api::object::Object;
-use skiff_api::wire::{Answer, Body, List, Stored};
-use skiff_store::{ListRequest, ReadError, Record, Revision};
+use skiff_api::wire::{Answer, Body, Items, List, Stored};
+use skiff_store::{Currency, ListRequest, ReadError, Record, Revision};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,11 +33,13 @@ const CHUNK: usize = 500;
 
 /// GET of one object, or of a part of it.
 pub async fn get(server: &Arc<Server>, request: &Request) -> Result<Answer, Status> {
-    if let Some(revision) = revision_option(request, "resourceVersion")? {
+    let asked = revision_option(request, "resourceVersion")?;
+    if let Some(revision) = asked {
         wait_for(server, revision).await?;
     }
-    let record = server.store.get(&request.key()).ok_or_else(|| request.not_found())?;
-    let stored = stored(server, &request.kind, &record)?;
+    let record = server.reader.record(&request.key(), currency(asked)).await?;
+    let record = record.ok_or_else(|| request.not_found())?;
+    let stored = convert::one(&server.reader, &request.kind, &record).await?;
     let entry = request.kind.subresource(&request.resource.subresource);
     if let Some(Does::Scale(paths)) = entry.map(|e| &e.does) {
         let object = Object::new(stored.tree().map_err(Status::internal)?);
@@ -43,29 +48,22 @@ pub async fn get(server: &Arc<Server>, request: &Request) -> Result<Answer, Stat
     Ok(Answer::new(StatusCode::OK, Body::Object(stored)))
 }
 
+/// Who names no revision wants what is current; a revision, once it is there, is new enough.
+pub fn currency(asked: Option<Revision>) -> Currency {
+    if asked.is_some() { Currency::Seen } else { Currency::Current }
+}
+
 /// LIST, filtered and paged.
 pub async fn list(server: &Arc<Server>, request: &Request) -> Result<Answer, Status> {
     let selection = Selection::of(request)?;
     let limit = number_option(request, "limit")?.filter(|n| *n > 0);
-    let (at, after) = start(server, request, limit).await?;
-    let mut page = Page { at, after, ..Page::default() };
+    let mut page = start(server, request, limit).await?;
     page.fill(server, request, &selection, limit).await?;
     let next = match page.more {
         true => continue_token(&request.kind, page.revision, page.after.as_deref().unwrap_or("")),
         false => String::new(),
     };
-    let head = head(&request.kind);
-    let (mut items, mut unreadable) = (Vec::with_capacity(page.records.len()), Vec::new());
-    for record in &page.records {
-        match stored_under(&head, server, &request.kind, record) {
-            Ok(stored) => items.push(stored),
-            // It stops no list of others.
-            Err(status) => {
-                unreadable.push(crate::read::unreadable::place(&record.key).to_owned());
-                request.warn(status.message);
-            }
-        }
-    }
+    let (items, unreadable) = items(server, request, page.records).await;
     Ok(Answer::new(
         StatusCode::OK,
         Body::List(List {
@@ -80,11 +78,57 @@ pub async fn list(server: &Arc<Server>, request: &Request) -> Result<Answer, Sta
     ))
 }
 
+/// What is shown of the records of a page, and the places of those that cannot be.
+async fn items(
+    server: &Server,
+    request: &Request,
+    records: Vec<Arc<Record>>,
+) -> (Box<dyn Items>, Vec<String>) {
+    let (kind, head) = (&request.kind, head(&request.kind));
+    let plain = |it: &Arc<Record>| {
+        shared::is_stored(kind, it) && server.reader.unreadable.why(it).is_none()
+    };
+    if records.iter().all(plain) {
+        return (Box::new(Stock { head, records }), Vec::new());
+    }
+    let (mut items, mut unreadable) = (Vec::with_capacity(records.len()), Vec::new());
+    let shown = shared::faces(server, kind, &head, &records, |_| None).await;
+    for (record, stored) in records.iter().zip(shown) {
+        match stored {
+            Ok(stored) => items.push(stored),
+            // It stops no list of others.
+            Err(status) => {
+                unreadable.push(crate::read::unreadable::place(&record.key).to_owned());
+                request.warn(status.message);
+            }
+        }
+    }
+    (Box::new(items), unreadable)
+}
+
+/// Records that are shown as they are stored.
+struct Stock {
+    head: Arc<str>,
+    records: Vec<Arc<Record>>,
+}
+
+impl Items for Stock {
+    fn count(&self) -> usize {
+        self.records.len()
+    }
+
+    fn get(&self, at: usize) -> Stored {
+        let record = &self.records[at];
+        Stored { head: self.head.clone(), revision: record.revision.0, body: record.body.clone() }
+    }
+}
+
 /// A page while it is filled.
 #[derive(Default)]
 struct Page {
     at: Option<Revision>,
     after: Option<Arc<str>>,
+    currency: Currency,
     revision: Revision,
     records: Vec<Arc<Record>>,
     more: bool,
@@ -113,12 +157,17 @@ impl Page {
                     after: self.after.clone(),
                     limit: wanted,
                     at: self.at,
+                    currency: self.currency,
                 })
                 .await
                 .map_err(|error| read_error(error, request.query.get("continue").is_some()))?;
             self.revision = listed.revision;
             self.remaining = listed.remaining;
             self.more = listed.remaining > 0;
+            if limit.is_none() && selection.is_everything() {
+                self.records = listed.records;
+                return Ok(());
+            }
             for record in listed.records {
                 if limit.is_some_and(|limit| self.records.len() >= limit) {
                     self.more = true;
@@ -139,11 +188,7 @@ impl Page {
 }
 
 /// Where a list begins: at a snapshot, behind the page before.
-async fn start(
-    server: &Server,
-    request: &Request,
-    limit: Option<usize>,
-) -> Result<(Option<Revision>, Option<Arc<str>>), Status> {
+async fn start(server: &Server, request: &Request, limit: Option<usize>) -> Result<Page, Status> {
     let revision = revision_option(request, "resourceVersion")?;
     let matching = request.query.get("resourceVersionMatch");
     check_match(request, matching)?;
@@ -152,12 +197,16 @@ async fn start(
             let why = "specifying resource version is not allowed when using continue";
             return Err(Status::bad_request(why));
         }
-        return read_token(&request.kind, token);
+        let (at, after) = read_token(&request.kind, token)?;
+        return Ok(Page { at, after, ..Page::default() });
     }
-    let Some(revision) = revision.filter(|r| r.0 > 0) else { return Ok((None, None)) };
-    wait_for(server, revision).await?;
-    let exact = matching == Some("Exact") || (matching.is_none() && limit.is_some());
-    Ok((exact.then_some(revision), None))
+    let mut page = Page { currency: currency(revision), ..Page::default() };
+    if let Some(revision) = revision.filter(|r| r.0 > 0) {
+        wait_for(server, revision).await?;
+        let exact = matching == Some("Exact") || (matching.is_none() && limit.is_some());
+        page.at = exact.then_some(revision);
+    }
+    Ok(page)
 }
 
 /// The rules of `resourceVersionMatch` on lists (API reference: ListOptions).
@@ -243,7 +292,7 @@ pub async fn wait_for(server: &Server, revision: Revision) -> Result<(), Status>
     let waiting = server.limits.future();
     let wait = async {
         let _waiting = waiting.ok()?;
-        server.world.within(FUTURE_WAIT, server.store.wait_for(revision)).await
+        server.world.within(FUTURE_WAIT, server.store.reach(Currency::AtLeast(revision))).await
     };
     match wait.await {
         Some(Ok(())) => Ok(()),
@@ -279,28 +328,6 @@ pub fn read_error(error: ReadError, continuing: bool) -> Status {
         }
         ReadError::Stopped(why) => Status::internal(why),
     }
-}
-
-/// A record as this face of its kind shows it. Bodies of the current schema are shared as they are.
-pub fn stored(server: &Server, kind: &Kind, record: &Record) -> Result<Stored, Status> {
-    stored_under(&head(kind), server, kind, record)
-}
-
-/// The same where many are shown: they share the head of their kind.
-pub fn stored_under(
-    head: &Arc<str>,
-    server: &Server,
-    kind: &Kind,
-    record: &Record,
-) -> Result<Stored, Status> {
-    if let Some(why) = server.unreadable.why(record) {
-        return Err(crate::read::unreadable::refusal(server, kind, record, &why));
-    }
-    let mut body = record.body.clone();
-    if kind.convert.is_some() || record.generation != kind.generation {
-        body = crate::request::codec::renew(server, kind, record)?;
-    }
-    Ok(Stored { head: head.clone(), revision: record.revision.0, body })
 }
 
 /// `"kind":"Pod","apiVersion":"v1",`

@@ -17,8 +17,8 @@ pub fn is_asked(request: &Request) -> bool {
 pub fn columns() -> Vec<Column> {
     vec![
         name_column(),
-        number("Desired", Cell::With(|scale, _| count(scale, "spec.replicas"))),
-        number("Available", Cell::With(|scale, _| count(scale, "status.replicas"))),
+        number("Desired", Cell::With(|scale| count(scale, "spec.replicas"))),
+        number("Available", Cell::With(|scale| count(scale, "status.replicas"))),
         age_column(),
     ]
 }

@@ -109,7 +109,7 @@ impl Selection {
             });
         };
         // A body that cannot be read matches nothing; reading it says why.
-        let Ok(object) = crate::request::codec::record_tree(kind, record) else { return false };
+        let Ok(object) = super::convert::renewed(kind, record) else { return false };
         let now = facets::of(kind, &object);
         let text = |path: &str| {
             let name = format!("f:{path}");

@@ -5,7 +5,6 @@
 //! Bodies are looked at once, when the server starts: what is written later was a tree before. What only a newer schema
 //! cannot read is found, and noted, when it is read.
 
-use crate::Server;
 use skiff_api::Status;
 use skiff_api::kind::Kind;
 use skiff_api::wire::BODY_START;
@@ -73,8 +72,8 @@ impl Unreadable {
 }
 
 /// The refusal of whatever needs to read this record.
-pub fn refusal(server: &Server, kind: &Kind, record: &Record, why: &str) -> Status {
-    server.unreadable.note(record, why);
+pub fn refusal(known: &Unreadable, kind: &Kind, record: &Record, why: &str) -> Status {
+    known.note(record, why);
     let why = format!(
         "Code: 7, Key: /{}, ResourceVersion: 0, AdditionalErrorMsg: object not decodable revision={}: {why}",
         record.key.replacen("//", "/", 1),

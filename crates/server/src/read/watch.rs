@@ -4,16 +4,18 @@
 use crate::Server;
 use crate::read;
 use crate::read::select::Selection;
+use crate::render::shared;
 use crate::request::Request;
+use futures_util::FutureExt;
 use futures_util::stream::{self, StreamExt};
 use http::StatusCode;
 use skiff_api::Status;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::Kind;
 use skiff_api::registry::Registry;
-use skiff_api::wire::{Answer, Body, Frame};
+use skiff_api::wire::{Answer, Body, Frame, Stored};
 use skiff_store::{
-    Event, Record, Revision, Watch, WatchError, WatchItem, WatchRequest, WatchStart,
+    Currency, Event, Record, Revision, Watch, WatchError, WatchItem, WatchRequest, WatchStart,
 };
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,10 +26,14 @@ const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 /// Watches without `timeoutSeconds` end after this time and up to as much again, so that clients spread.
 const SHORTEST: Duration = Duration::from_secs(1800);
 
+/// So many events that are there already become frames together: a face that is made elsewhere is asked for once.
+const AT_ONCE: usize = 16;
+
 /// Answers with a stream of frames.
 pub async fn watch(server: &Arc<Server>, request: &Request) -> Result<Answer, Status> {
     let selection = Selection::of(request)?;
-    let revision = read::revision_option(request, "resourceVersion")?.unwrap_or_default();
+    let given = read::revision_option(request, "resourceVersion")?;
+    let revision = given.unwrap_or_default();
     let initial_end = wants_initial_events(request)?;
     let from_state = match initial_end {
         Some(wanted) => wanted,
@@ -47,6 +53,7 @@ pub async fn watch(server: &Arc<Server>, request: &Request) -> Result<Answer, St
         Some(seconds) => Duration::from_secs(seconds as u64),
         None => SHORTEST + Duration::from_secs(server.world.below(SHORTEST.as_secs())),
     };
+    server.reader.reach(read::currency(given)).await?;
     if revision > server.store.current() {
         return Ok(future(server, revision, timeout));
     }
@@ -80,7 +87,7 @@ fn future(server: &Arc<Server>, revision: Revision, timeout: Duration) -> Answer
     let server = server.clone();
     let wait = async move {
         // Whether the revision came, the time is up or the store stopped: the watch ends.
-        let _ = server.world.within(timeout, server.store.wait_for(revision)).await;
+        let _ = server.world.within(timeout, server.store.reach(Currency::AtLeast(revision))).await;
         None
     };
     let frames = stream::once(wait).filter_map(std::future::ready);
@@ -150,7 +157,7 @@ struct State {
     head: Arc<str>,
     selection: Selection,
     source: Watch,
-    /// Frames that one event became (an error frame ends the stream).
+    /// What became of the items that were taken last (an error frame ends the stream).
     ready: VecDeque<Frame>,
     deadline: Duration,
     bookmarks: bool,
@@ -158,6 +165,15 @@ struct State {
     /// A bookmark that ends the initial events is still owed, and names what could not be read of them.
     initial_end: Option<Vec<String>>,
     ended: bool,
+}
+
+/// What a watcher is told, before it has its form.
+enum Told {
+    /// Of a record; one that is shown as it was last has the revision of its end.
+    Of(Arc<Record>, Option<Revision>, fn(Stored) -> Frame),
+    InitialEnd(Revision),
+    Progress(Revision),
+    Failed(WatchError),
 }
 
 impl State {
@@ -169,6 +185,8 @@ impl State {
             if self.ended {
                 return None;
             }
+            // An idle watch keeps no memory for what came at once.
+            self.ready.shrink_to(1);
             let world = self.server.world.clone();
             let wake =
                 if self.bookmarks { self.next_bookmark.min(self.deadline) } else { self.deadline };
@@ -181,8 +199,7 @@ impl State {
                 }
             };
             match world.within(left, next).await.map(|next| next.unwrap_or(None)) {
-                Some(Some(Ok(item))) => self.take(item),
-                Some(Some(Err(error))) => self.fail(error),
+                Some(Some(item)) => self.take(item).await,
                 Some(None) => return None,
                 None if world.uptime() >= self.deadline => return None,
                 None => {
@@ -194,53 +211,83 @@ impl State {
         }
     }
 
-    fn take(&mut self, item: WatchItem) {
+    /// Makes frames of an item and of what else is there already.
+    async fn take(&mut self, first: Result<WatchItem, WatchError>) {
+        let (mut told, mut next) = (Vec::with_capacity(1), Some(first));
+        while let Some(item) = next {
+            told.extend(match item {
+                Ok(item) => self.told(item),
+                Err(error) => Some(Told::Failed(error)),
+            });
+            let more = told.len() < AT_ONCE && !matches!(told.last(), Some(Told::Failed(_)));
+            next = if more { self.source.next().now_or_never().flatten() } else { None };
+        }
+        let (mut records, mut ends) = (Vec::new(), Vec::new());
+        for told in &told {
+            if let Told::Of(record, end, _) = told {
+                records.push(record.clone());
+                ends.push(*end);
+            }
+        }
+        let (server, kind) = (&self.server, &self.kind);
+        let shown = shared::faces(server, kind, &self.head, &records, |at| ends[at]).await;
+        let mut shown = shown.into_iter();
+        for told in told {
+            match told {
+                Told::Of(record, end, frame) => {
+                    let stored = shown.next().expect("each record has its answer");
+                    self.show(&record, end, stored, frame);
+                }
+                Told::InitialEnd(revision) => {
+                    if let Some(unreadable) = self.initial_end.take() {
+                        self.ready.push_back(self.bookmark(revision, Some(unreadable)));
+                    }
+                }
+                Told::Progress(revision) => self.ready.push_back(self.bookmark(revision, None)),
+                Told::Failed(error) => self.fail(error),
+            }
+            if self.ended {
+                return;
+            }
+        }
+    }
+
+    fn told(&self, item: WatchItem) -> Option<Told> {
         match item {
             WatchItem::Initial(record) => {
-                if self.selection.matches(&record) {
-                    self.push(&record, None, Frame::Added);
-                }
+                let matches = self.selection.matches(&record);
+                matches.then_some(Told::Of(record, None, Frame::Added))
             }
-            WatchItem::InitialEnd(revision) => {
-                if let Some(unreadable) = self.initial_end.take() {
-                    self.ready.push_back(self.bookmark(revision, Some(unreadable)));
-                }
-            }
-            WatchItem::Event(event) => self.take_event(&event),
-            WatchItem::Progress(revision) if self.bookmarks => {
-                self.ready.push_back(self.bookmark(revision, None));
-            }
-            WatchItem::Progress(_) => {}
+            WatchItem::InitialEnd(revision) => Some(Told::InitialEnd(revision)),
+            WatchItem::Event(event) => self.told_of(&event),
+            WatchItem::Progress(revision) => self.bookmarks.then_some(Told::Progress(revision)),
         }
     }
 
     /// An event as a watcher with this selection sees it: entering is ADDED, leaving is DELETED.
-    fn take_event(&mut self, event: &Event) {
+    fn told_of(&self, event: &Event) -> Option<Told> {
         let matching = |record: &Option<Arc<Record>>| {
             record.as_ref().filter(|record| self.selection.matches(record)).cloned()
         };
-        let (old, new) = (matching(&event.old), matching(&event.new));
-        match (old, new) {
-            (None, Some(new)) => self.push(&new, None, Frame::Added),
-            (Some(_), Some(new)) => self.push(&new, None, Frame::Modified),
-            (Some(old), None) => self.push(&old, Some(event.revision), Frame::Deleted),
-            (None, None) => {}
+        match (matching(&event.old), matching(&event.new)) {
+            (None, Some(new)) => Some(Told::Of(new, None, Frame::Added)),
+            (Some(_), Some(new)) => Some(Told::Of(new, None, Frame::Modified)),
+            (Some(old), None) => Some(Told::Of(old, Some(event.revision), Frame::Deleted)),
+            (None, None) => None,
         }
     }
 
     /// What cannot be read is left out, until it goes: then the watch ends, for whoever knew it has to look anew.
-    fn push(
+    fn show(
         &mut self,
         record: &Record,
-        revision: Option<Revision>,
-        frame: fn(skiff_api::wire::Stored) -> Frame,
+        end: Option<Revision>,
+        stored: Result<Stored, Status>,
+        frame: fn(Stored) -> Frame,
     ) {
-        match read::stored_under(&self.head, &self.server, &self.kind, record) {
-            Ok(mut stored) => {
-                stored.revision = revision.unwrap_or(record.revision).0;
-                self.ready.push_back(frame(stored));
-            }
-            Err(_) if revision.is_none() => {
+        match stored {
+            Ok(stored) => self.ready.push_back(frame(stored)),
+            Err(_) if end.is_none() => {
                 let place = crate::read::unreadable::place(&record.key);
                 self.initial_end.iter_mut().for_each(|list| list.push(place.to_owned()));
             }

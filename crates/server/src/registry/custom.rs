@@ -12,7 +12,7 @@ use skiff_api::object::Object;
 use skiff_api::registry::Registry;
 use skiff_base::Time;
 use skiff_kinds::apiextensions::customresourcedefinition::served;
-use skiff_store::{ListRequest, Record, Scope};
+use skiff_store::{Currency, ListRequest, Record, Scope};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -43,11 +43,10 @@ impl Customs {
     }
 }
 
-/// Follows the definitions until the store stops, which it does with the server.
+/// Follows the definitions until the task is ended.
 pub async fn follow(server: Arc<Server>) {
     refresh(&server);
-    let error = feed(&*server, &server.store, &server.world).await;
-    tracing::debug!(%error, "definitions are followed no longer");
+    match feed(&*server, &server.store, &server.world).await {}
 }
 
 impl Fed for Server {
@@ -100,8 +99,9 @@ pub fn find(
 /// Makes the registry's custom kinds those of the definitions as they are now. Kinds that did not change stay
 /// the very same values, so that watches of them go on.
 pub fn refresh(server: &Server) {
-    let asked = ListRequest { scope: Scope::prefix(DEFINITIONS), ..ListRequest::default() };
-    // The newest state is in memory; a store that has stopped has nothing new to say.
+    let (scope, currency) = (Scope::prefix(DEFINITIONS), Currency::Seen);
+    let asked = ListRequest { scope, currency, ..ListRequest::default() };
+    // What is seen is in memory; a store that has stopped has nothing new to say.
     let Some(Ok(listed)) = server.store.list(asked).now_or_never() else { return };
     let mut keys: BTreeSet<Arc<str>> = listed.records.iter().map(|it| it.key.clone()).collect();
     keys.extend(server.customs.lock().iter().map(|(key, _)| key.clone()));

@@ -13,13 +13,12 @@ use skiff_api::kind::{Does, Kind, Verb};
 use skiff_api::object::Object;
 use skiff_api::schema::decode::{DecodeError, Mode, decode};
 use skiff_api::schema::prune::prune;
-use skiff_api::schema::{Struct, default as schema_default, emit};
+use skiff_api::schema::{Struct, emit};
 use skiff_api::status::About;
 use skiff_api::time::{Precision, format};
 use skiff_api::wire::Payload;
 use skiff_api::{json as text, patch, protobuf};
 use skiff_base::Time;
-use skiff_store::Record;
 
 const JSON: &str = "application/json";
 const YAML: &str = "application/yaml";
@@ -80,48 +79,26 @@ impl Incoming {
         }
     }
 
-    /// The new object, made of the old one where the verb says so.
+    /// The new object, made of the old one where the verb says so. A create with a name is made once, and takes it.
     pub fn object(
-        &self,
+        &mut self,
         server: &Server,
         request: &Request,
         old: Option<&Object>,
     ) -> Result<Object, Status> {
         match self {
-            Incoming::Object(object) if request.verb == Verb::Create => Ok(object.clone()),
-            Incoming::Object(object) => self.updated(request, object, old),
+            Incoming::Object(object) if request.verb == Verb::Create => {
+                Ok(match object.name().is_empty() {
+                    true => object.clone(),
+                    false => std::mem::replace(object, Object::new(Value::Null)),
+                })
+            }
+            Incoming::Object(object) => updated(request, object, old),
             Incoming::Patch { sort, bytes } => {
                 let old = old.ok_or_else(|| request.not_found())?;
                 patched(request, sort, bytes, old)
             }
             Incoming::Apply { config, force } => applied(server, request, config, *force, old),
-        }
-    }
-
-    fn updated(
-        &self,
-        request: &Request,
-        sent: &Object,
-        old: Option<&Object>,
-    ) -> Result<Object, Status> {
-        let entry = request.kind.subresource(&request.resource.subresource);
-        check_names(request, sent)?;
-        match (entry.map(|e| &e.does), old) {
-            (_, None) if !request.kind.creates_on_update => Err(request.not_found()),
-            (Some(Does::Scale(paths)), Some(old)) => {
-                validate_scale(request, sent)?;
-                let mut new = old.clone();
-                new.remove("metadata.resourceVersion");
-                crate::read::scale::put(&mut new, sent, paths);
-                Ok(new)
-            }
-            _ => {
-                let mut new = sent.clone();
-                if request.kind.namespaced() {
-                    new.set_absent("metadata.namespace", &*request.resource.namespace);
-                }
-                Ok(new)
-            }
         }
     }
 
@@ -148,6 +125,28 @@ impl Incoming {
             apply::update(write, old.map(Object::value), new.value_mut());
             Ok(())
         })
+    }
+}
+
+fn updated(request: &Request, sent: &Object, old: Option<&Object>) -> Result<Object, Status> {
+    let entry = request.kind.subresource(&request.resource.subresource);
+    check_names(request, sent)?;
+    match (entry.map(|e| &e.does), old) {
+        (_, None) if !request.kind.creates_on_update => Err(request.not_found()),
+        (Some(Does::Scale(paths)), Some(old)) => {
+            validate_scale(request, sent)?;
+            let mut new = old.clone();
+            new.remove("metadata.resourceVersion");
+            crate::read::scale::put(&mut new, sent, paths);
+            Ok(new)
+        }
+        _ => {
+            let mut new = sent.clone();
+            if request.kind.namespaced() {
+                new.set_absent("metadata.namespace", &*request.resource.namespace);
+            }
+            Ok(new)
+        }
     }
 }
 
@@ -448,10 +447,10 @@ fn applied(
         apply::keep_times(old.value(), &mut object);
         return Ok(Object::new(object));
     }
-    let mut object = result.object;
-    check_names(request, &Object::new(object.clone()))?;
-    decode_as(request, &mut object, Vec::new(), &kind.schema, (&kind.version, &kind.kind))?;
-    let mut object = Object::new(object);
+    let mut object = Object::new(result.object);
+    check_names(request, &object)?;
+    let of = (&*kind.version, &*kind.kind);
+    decode_as(request, object.value_mut(), Vec::new(), &kind.schema, of)?;
     if kind.namespaced() {
         object.set_absent("metadata.namespace", &*request.resource.namespace);
     }
@@ -579,12 +578,6 @@ pub fn read_any(request: &Request) -> Result<Value, Status> {
     }
 }
 
-/// Fills defaults: those of the schema, then those of the kind.
-pub fn default(kind: &Kind, new: &mut Object) {
-    schema_default::default(new.value_mut(), &kind.schema);
-    (kind.hooks.default)(new);
-}
-
 /// What admission changed gets its final form; when nothing changed at all, nothing will be written.
 pub fn settle(kind: &Kind, new: &mut Object, old: Option<&Object>) {
     emit::emit(new.value_mut(), &kind.schema);
@@ -630,51 +623,6 @@ pub fn validate(
             crate::read::scale::validate(new, paths, errors);
         }
     }
-}
-
-/// The bytes that are stored: `{"metadata":{...},...}` without apiVersion, kind and resourceVersion.
-pub fn body(kind: &Kind, object: &Object) -> Bytes {
-    let mut stored = object.clone();
-    if let Some(convert) = kind.convert {
-        (convert.to_stored)(&mut stored);
-    }
-    text::encode_body(stored.value()).into()
-}
-
-/// A record as the tree of this face, with its revision.
-pub fn tree(server: &Server, kind: &Kind, record: &Record) -> Result<Object, Status> {
-    record_tree(kind, record)
-        .map_err(|why| crate::read::unreadable::refusal(server, kind, record, &why))
-}
-
-/// The same, for those who have no server at hand; the error is why it cannot be read.
-pub fn record_tree(kind: &Kind, record: &Record) -> Result<Object, String> {
-    let value: Value = serde_json::from_slice(&record.body).map_err(|error| error.to_string())?;
-    if !value.get("metadata").is_some_and(Value::is_object) {
-        return Err("it has no metadata".into());
-    }
-    let mut object = Object::new(value);
-    object.set("metadata.resourceVersion", record.revision.0.to_string());
-    if let Some(convert) = kind.convert {
-        (convert.from_stored)(&mut object);
-    }
-    object.set("apiVersion", kind.api_version());
-    object.set("kind", &*kind.kind);
-    if record.generation != kind.generation {
-        // Written under an older schema: what that had and this has not goes, defaults come.
-        let renewed = match kind.is_custom() {
-            true => prune(object.value_mut(), &kind.schema, Mode::Ignore),
-            false => decode(object.value_mut(), &kind.schema, Mode::Ignore),
-        };
-        renewed.map_err(|error| error.to_string())?;
-        schema_default::default(object.value_mut(), &kind.schema);
-    }
-    Ok(object)
-}
-
-/// The body of a record that this face does not store as it is.
-pub fn renew(server: &Server, kind: &Kind, record: &Record) -> Result<Bytes, Status> {
-    tree(server, kind, record).map(|object| text::encode_body(object.value()).into())
 }
 
 /// A time as `metadata` shows it.

@@ -5,6 +5,7 @@ pub mod url;
 
 use crate::render::accept::Accept;
 use crate::request::url::{Query, Resource};
+use http::header::{HeaderMap, HeaderValue, WARNING};
 use skiff_api::Status;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Kind, Verb};
@@ -25,9 +26,12 @@ pub struct Request {
     pub content_type: String,
     pub user_agent: String,
     pub payload: Payload,
-    /// Warnings for the user, sent as headers (RFC 9111, code 299).
-    pub warnings: Mutex<Vec<String>>,
+    pub warnings: Warnings,
 }
+
+/// Warnings for the user, sent as headers whatever the answer (RFC 9111, code 299).
+#[derive(Debug, Default)]
+pub struct Warnings(Mutex<Vec<String>>);
 
 /// What `fieldValidation` asks for (KEP-2885). The default is `Warn`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,13 +44,29 @@ pub enum Strictness {
 /// The longest text of all warnings of one answer, so that no header grows without bound.
 const WARNINGS_MOST: usize = 4096;
 
-impl Request {
-    pub fn warn(&self, text: impl Into<String>) {
-        let mut warnings = self.warnings.lock().expect("no holder of this lock panics");
-        let (text, size) = (text.into(), warnings.iter().map(String::len).sum::<usize>());
+impl Warnings {
+    pub fn add(&self, text: String) {
+        let mut warnings = self.0.lock().expect("no holder of this lock panics");
+        let size = warnings.iter().map(String::len).sum::<usize>();
         if !warnings.contains(&text) && size + text.len() <= WARNINGS_MOST {
             warnings.push(text);
         }
+    }
+
+    /// The agent that warns is not named (`-`), as API clients expect it.
+    pub fn write(&self, headers: &mut HeaderMap) {
+        for text in self.0.lock().expect("no holder of this lock panics").iter() {
+            let quoted = text.replace('\\', "\\\\").replace('"', "\\\"").replace(['\n', '\r'], " ");
+            if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
+                headers.append(WARNING, value);
+            }
+        }
+    }
+}
+
+impl Request {
+    pub fn warn(&self, text: impl Into<String>) {
+        self.warnings.add(text.into());
     }
 
     pub fn dry_run(&self) -> bool {

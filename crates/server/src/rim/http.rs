@@ -1,26 +1,28 @@
 //! The HTTP rim: TLS, HTTP/1.1 and HTTP/2, sizes and times; bytes become a Call, an Answer becomes bytes.
 //!
-//! It knows no stage of the pipeline. Objects, lists and watches are written here, and only here, from shared bytes.
+//! It knows no stage of the pipeline; what objects, lists and watches look like is told by `render`.
 
 mod usage;
 
-use crate::render::list_metadata;
+use crate::render::json;
+use crate::render::json::LIST_PIECE;
 use crate::rim::limit::{Limits, Refused, Room};
 use ::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use flate2::{Compression, write::GzEncoder};
+use futures_util::TryStreamExt;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Body as HttpBody, Frame as Piece, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustix::net::sockopt;
-use serde_json::json;
 use skiff_api::Status;
-use skiff_api::wire::{self, Answer, Body, Call, Duplex, Frame, List, Payload, Peer, Serve, User};
+use skiff_api::pieces::Pieces;
+use skiff_api::wire::{self, Answer, Body, Call, Duplex, Payload, Peer, Serve, User};
 use skiff_base::{Tasks, World};
 use std::convert::Infallible;
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -49,6 +51,9 @@ const STREAMS_MOST: u32 = 250;
 const HEAD_MOST: usize = 64 * 1024;
 /// What a peer of HTTP/2 may send that nobody has taken in: on each stream, and on all together.
 const WINDOW: u32 = 256 * 1024;
+/// More is not made for a stream of HTTP/2 while so much waits until its peer takes it: a watch has its queue in the
+/// store, and a piece of a list may be larger.
+const UNSENT: usize = 16 * 1024;
 /// Streams that a peer opened and gave up again, or that were ended for a fault of its own: more end the connection
 /// (CVE-2023-44487).
 const RESETS_MOST: usize = 100;
@@ -56,12 +61,7 @@ const RESETS_MOST: usize = 100;
 /// its sender is waited for.
 const UNREAD_MOST: usize = 256 * 1024;
 const UNREAD: Duration = Duration::from_secs(2);
-/// A list is written in pieces of about this size, so that it is never whole in memory a second time.
-const LIST_PIECE: usize = 64 * 1024;
-/// A piece ends with a whole item, which is usually not larger than the room beyond.
-const LIST_PIECE_ROOM: usize = LIST_PIECE + 8 * 1024;
-
-type Sent = UnsyncBoxBody<Bytes, io::Error>;
+type Sent = UnsyncBoxBody<Pieces, io::Error>;
 
 /// What the rim needs: who answers, what is limited, and how a client certificate becomes a user.
 #[derive(Clone)]
@@ -147,6 +147,7 @@ where
     let mut builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
     builder.http2().max_concurrent_streams(STREAMS_MOST).max_header_list_size(HEAD_MOST as u32);
     builder.http2().initial_stream_window_size(WINDOW).initial_connection_window_size(WINDOW);
+    builder.http2().max_send_buf_size(UNSENT);
     builder.http2().max_pending_accept_reset_streams(RESETS_MOST);
     builder.http2().max_local_error_reset_streams(Some(RESETS_MOST));
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(ALIVE).keep_alive_timeout(ALIVE);
@@ -156,7 +157,8 @@ where
     let (rim, using) = (Arc::new(rim), usage.clone());
     let service = hyper::service::service_fn(move |request| {
         let (rim, peer, used) = (rim.clone(), peer.clone(), Use::of(&using));
-        async move { Ok::<_, Infallible>(exchange(&rim, peer, request, used).await) }
+        // On its own, for its room is free again while a watch goes on.
+        Box::pin(async move { Ok::<_, Infallible>(exchange(&rim, peer, request, used).await) })
     });
     let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     let mut served = std::pin::pin!(served);
@@ -303,10 +305,14 @@ impl Coding {
 
     /// What this body is sent in.
     fn for_body(self, body: &Body) -> Coding {
+        if self == Coding::Plain {
+            return self;
+        }
         let size = match body {
             Body::Bytes(bytes) => bytes.len(),
             Body::Object(stored) => stored.body.len(),
-            Body::List(list) => list.items.iter().map(|item| item.body.len()).sum(),
+            Body::List(list) => list.size(),
+            Body::Rendered(rendered) => rendered.size.unwrap_or(0),
             _ => 0,
         };
         if size > GZIP_LEAST { self } else { Coding::Plain }
@@ -314,23 +320,21 @@ impl Coding {
 }
 
 /// Compresses piece by piece, at the speed that upstream chose.
-fn gzip(
-    pieces: BoxStream<'static, Result<Bytes, io::Error>>,
-) -> BoxStream<'static, Result<Bytes, io::Error>> {
+fn gzip(pieces: BoxStream<'static, io::Result<Pieces>>) -> BoxStream<'static, io::Result<Pieces>> {
     let encoder = GzEncoder::new(Vec::with_capacity(LIST_PIECE), Compression::new(1));
     stream::unfold((pieces, Some(encoder)), |(mut pieces, encoder)| async move {
         let mut encoder = encoder?;
         while let Some(piece) = pieces.next().await {
-            let written = piece.and_then(|piece| encoder.write_all(&piece));
+            let written = piece.and_then(|piece| io::copy(&mut piece.reader(), &mut encoder));
             if let Err(error) = written {
                 return Some((Err(error), (pieces, None)));
             }
             if encoder.get_ref().len() >= LIST_PIECE / 2 {
                 let full = std::mem::replace(encoder.get_mut(), Vec::with_capacity(LIST_PIECE));
-                return Some((Ok(full.into()), (pieces, Some(encoder))));
+                return Some((Ok(Bytes::from(full).into()), (pieces, Some(encoder))));
             }
         }
-        Some((encoder.finish().map(Bytes::from), (pieces, None)))
+        Some((encoder.finish().map(|rest| Bytes::from(rest).into()), (pieces, None)))
     })
     .boxed()
 }
@@ -338,7 +342,7 @@ fn gzip(
 /// An answer's body, before it is compressed or not.
 enum Sending {
     Whole(Bytes),
-    Pieces(BoxStream<'static, Result<Bytes, io::Error>>),
+    Pieces(BoxStream<'static, io::Result<Pieces>>),
 }
 
 fn write(answer: Answer, head: bool, coding: Coding, used: Use) -> Response<Sent> {
@@ -354,15 +358,11 @@ fn write(answer: Answer, head: bool, coding: Coding, used: Use) -> Response<Sent
     let sending = match body {
         _ if head => Sending::Whole(Bytes::new()),
         Body::Bytes(bytes) => Sending::Whole(ended(&headers, bytes)),
-        Body::Object(stored) => {
-            let mut out = Vec::with_capacity(stored.body.len() + 128);
-            stored.write(&mut out);
-            out.push(b'\n');
-            Sending::Whole(out.into())
-        }
-        Body::List(list) => Sending::Pieces(pieces(list)),
-        Body::Watch(frames) => Sending::Pieces(frames.map(|frame| Ok(line(frame))).boxed()),
-        Body::Stream(pieces) => Sending::Pieces(pieces),
+        Body::Object(stored) => Sending::Whole(json::object(&stored)),
+        Body::List(list) => Sending::Pieces(json::list(list)),
+        Body::Watch(frames) => Sending::Pieces(frames.map(|it| Ok(json::frame(it))).boxed()),
+        Body::Rendered(rendered) => Sending::Pieces(rendered.pieces),
+        Body::Stream(pieces) => Sending::Pieces(pieces.map_ok(Pieces::from).boxed()),
         Body::Upgraded(run) => {
             // The connection becomes a stream once this answer is out, and keeps its place.
             let used = used.clone();
@@ -376,7 +376,7 @@ fn write(answer: Answer, head: bool, coding: Coding, used: Use) -> Response<Sent
     let mut response = Response::new(match (sending, coding) {
         (Sending::Whole(bytes), Coding::Plain) => full(bytes),
         (Sending::Whole(bytes), Coding::Gzip) => {
-            stream_of(gzip(stream::iter([Ok(bytes)]).boxed()), used)
+            stream_of(gzip(stream::iter([Ok(bytes.into())]).boxed()), used)
         }
         (Sending::Pieces(pieces), Coding::Plain) => stream_of(pieces, used),
         (Sending::Pieces(pieces), Coding::Gzip) => stream_of(gzip(pieces), used),
@@ -408,80 +408,16 @@ fn ended(headers: &HeaderMap, bytes: Bytes) -> Bytes {
 }
 
 fn full(bytes: Bytes) -> Sent {
-    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
+    Full::new(Pieces::from(bytes)).map_err(|never| match never {}).boxed_unsync()
 }
 
 /// The connection is in use until the last piece is taken.
-fn stream_of(pieces: BoxStream<'static, Result<Bytes, io::Error>>, used: Use) -> Sent {
+fn stream_of(pieces: BoxStream<'static, io::Result<Pieces>>, used: Use) -> Sent {
     let framed = pieces.map(move |piece| {
         let _ = &used;
         piece.map(Piece::data)
     });
     StreamBody::new(framed).boxed_unsync()
-}
-
-/// A list, piece by piece.
-fn pieces(list: List) -> BoxStream<'static, Result<Bytes, io::Error>> {
-    let mut start = Vec::with_capacity(LIST_PIECE_ROOM);
-    start.push(b'{');
-    start.extend_from_slice(list.head.as_bytes());
-    start
-        .extend_from_slice(format!("\"metadata\":{},\"items\":[", list_metadata(&list)).as_bytes());
-    let headed = list.headed_items;
-    let mut items = list.items.into_iter();
-    let state = (start, true, false);
-    stream::unfold(state, move |(mut out, mut first, ended)| {
-        if !ended {
-            for item in items.by_ref() {
-                if !std::mem::take(&mut first) {
-                    out.push(b',');
-                }
-                if headed {
-                    item.write(&mut out)
-                } else {
-                    item.write_item(&mut out)
-                }
-                if out.len() >= LIST_PIECE {
-                    let room = Vec::with_capacity(LIST_PIECE_ROOM);
-                    return std::future::ready(Some((Ok(out.into()), (room, first, false))));
-                }
-            }
-            out.extend_from_slice(b"]}\n");
-        }
-        let next = (!out.is_empty()).then(|| (Ok(out.into()), (Vec::new(), first, true)));
-        std::future::ready(next)
-    })
-    .boxed()
-}
-
-/// One message of a watch.
-fn line(frame: Frame) -> Bytes {
-    let (sort, stored) = match &frame {
-        Frame::Added(stored) => ("ADDED", stored),
-        Frame::Modified(stored) => ("MODIFIED", stored),
-        Frame::Deleted(stored) => ("DELETED", stored),
-        Frame::Bookmark { head, revision, initial_end } => {
-            return bookmark(head, *revision, initial_end.as_deref());
-        }
-        Frame::Error(status) => {
-            return format!("{}\n", json!({"type": "ERROR", "object": status.to_json()})).into();
-        }
-        Frame::Other(sort, bytes) => {
-            let mut out = format!("{{\"type\":\"{sort}\",\"object\":").into_bytes();
-            out.extend_from_slice(bytes);
-            out.extend_from_slice(b"}\n");
-            return out.into();
-        }
-    };
-    let mut out = format!("{{\"type\":\"{sort}\",\"object\":").into_bytes();
-    stored.write(&mut out);
-    out.extend_from_slice(b"}\n");
-    out.into()
-}
-
-fn bookmark(head: &str, revision: u64, initial_end: Option<&[String]>) -> Bytes {
-    let metadata = wire::bookmark_metadata(revision, initial_end);
-    format!("{{\"type\":\"BOOKMARK\",\"object\":{{{head}\"metadata\":{metadata}}}}}\n").into()
 }
 
 #[cfg(test)]

@@ -3,10 +3,12 @@
 //! A delete validates no update, so that what became invalid can still be deleted.
 
 use crate::Server;
+use crate::read::convert;
 use crate::read::select::Selection;
 use crate::request::Request;
 use crate::request::codec;
-use crate::write::admission::{self, Attributes};
+use crate::write::admission::{Admit, Operation, Taking};
+use futures_util::future::join_all;
 use http::StatusCode;
 use serde_json::{Value, json};
 use skiff_api::Status;
@@ -16,12 +18,14 @@ use skiff_api::object::Object;
 use skiff_api::status::About;
 use skiff_api::wire::{Answer, Body, List, Payload, REVISION, Stored};
 use skiff_base::Time;
-use skiff_store::{CommitError, ListRequest, Record, Write};
+use skiff_store::{CommitError, Currency, ListRequest, Record, Revision, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How often a delete starts again when somebody else wrote in between.
 const TRIES: usize = 8;
+/// So many objects of a collection are deleted together: they share the wait for the disk.
+const AT_ONCE: usize = 32;
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
 
@@ -96,9 +100,10 @@ async fn delete_unsafely(
         let why = format!("not permitted to do {UNSAFELY_VERB:?}, reason: {}", refused.message);
         return Err(Status::forbidden(kind.about(), &resource.name, &why));
     }
-    let record = server.store.get(&request.key()).ok_or_else(|| request.not_found())?;
-    if crate::read::stored(server, kind, &record).is_ok()
-        && codec::tree(server, kind, &record).is_ok()
+    let record = server.reader.record(&request.key(), Currency::Current).await?;
+    let record = record.ok_or_else(|| request.not_found())?;
+    if convert::one(&server.reader, kind, &record).await.is_ok()
+        && convert::tree(&server.reader, kind, &record).await.is_ok()
     {
         let why = format!(
             "StorageError: invalid object, Code: 4, Key: /registry/{}, ResourceVersion: 0, \
@@ -107,15 +112,15 @@ async fn delete_unsafely(
         );
         return Err(Status::conflict(kind.about(), &resource.name, &why));
     }
-    let attributes = Attributes::of(request, false, &resource.name);
     let known =
         Object::new(json!({"metadata": {"name": resource.name, "namespace": resource.namespace}}));
-    admission::validate_delete(server, &attributes, &known).await?;
+    let at = Admit { old: Some(&known), ..Admit::of(server, request, Operation::Delete) };
+    server.admission.validate(&at, None).await?;
     if !(options.dry_run || request.dry_run()) {
         let (key, expect) = (record.key.clone(), record.revision);
-        let mut writes = vec![Write::Delete { key, expect, last: None }];
-        admission::release(server, kind, &known, &mut writes);
-        server.store.commit(writes).await.map_err(|error| match error {
+        let taking = server.admission.release(&at, &known).await?;
+        let write = Write::Delete { key, expect, last: None };
+        taking.commit(&*server.store, write).await.map_err(|error| match error {
             CommitError::Conflict { .. } => Status::modified(kind.about(), &resource.name),
             other => crate::write::commit_refusal(&other),
         })?;
@@ -134,17 +139,23 @@ pub async fn delete_collection(server: &Arc<Server>, request: &Request) -> Resul
     };
     let listed = server.store.list(asked).await.map_err(|e| crate::read::read_error(e, false))?;
     let (mut items, mut unreadable) = (Vec::new(), Vec::new());
-    for record in listed.records.iter().filter(|record| selection.matches(record)) {
-        let name = record.key.rsplit('/').next().unwrap_or("").to_owned();
-        match delete_one(server, request, &record.key, &name, &options).await {
-            Ok(gone) => items.push(gone.object),
-            Err(status) if status.code == 404 => {}
-            // What nobody can read stays, and is named: it stops the deletion of no other.
-            Err(status) if status.is_storage_read() => {
-                unreadable.push(crate::read::unreadable::place(&record.key).to_owned());
-                request.warn(status.message);
+    let selected: Vec<_> = listed.records.iter().filter(|it| selection.matches(it)).collect();
+    for some in selected.chunks(AT_ONCE) {
+        let deletes = some.iter().map(|record| {
+            let name = record.key.rsplit('/').next().unwrap_or("");
+            delete_one(server, request, &record.key, name, &options)
+        });
+        for (record, outcome) in some.iter().zip(join_all(deletes).await) {
+            match outcome {
+                Ok(gone) => items.push(gone.object),
+                Err(status) if status.code == 404 => {}
+                // What nobody can read stays, and is named: it stops the deletion of no other.
+                Err(status) if status.is_storage_read() => {
+                    unreadable.push(crate::read::unreadable::place(&record.key).to_owned());
+                    request.warn(status.message);
+                }
+                Err(status) => return Err(status),
             }
-            Err(status) => return Err(status),
         }
     }
     Ok(Answer::new(
@@ -152,7 +163,7 @@ pub async fn delete_collection(server: &Arc<Server>, request: &Request) -> Resul
         Body::List(List {
             head: crate::read::list_head(&request.kind),
             revision: server.store.current().0,
-            items,
+            items: Box::new(items),
             next: String::new(),
             remaining: None,
             headed_items: request.kind.is_custom(),
@@ -177,67 +188,92 @@ async fn delete_one(
 ) -> Result<Gone, Status> {
     let kind = &*request.kind;
     let not_found = || Status::not_found(kind.about(), name);
-    let mut last = None;
     for _ in 0..TRIES {
-        let record = server.store.get(key).ok_or_else(not_found)?;
-        let old = codec::tree(server, kind, &record)?;
+        let record = server.reader.record(key, Currency::Current).await?.ok_or_else(not_found)?;
+        let old = convert::tree(&server.reader, kind, &record).await?;
         check_preconditions(kind.about_kind(), &old, options)?;
-        let mut attributes = Attributes::of(request, false, name);
-        attributes.namespace = old.namespace();
-        admission::validate_delete(server, &attributes, &old).await?;
+        let at = Admit {
+            namespace: old.namespace(),
+            name: name.into(),
+            old: Some(&old),
+            dry_run: options.dry_run || request.dry_run(),
+            ..Admit::of(server, request, Operation::Delete)
+        };
+        // An eviction was admitted as what it is.
+        if request.resource.subresource.is_empty() {
+            server.admission.validate(&at, None).await?;
+        }
         let mut new = old.clone();
         plan(server, kind, &mut new, options);
-        let removed = finished(kind, &new);
-        if removed && !kind.graceful && !old.deleting() {
-            // It goes at once: nobody sees it being deleted.
-            new = old.clone();
-        }
-        let uid = old.uid().to_owned();
-        match commit(server, request, &record, new, removed, options).await {
-            Ok(object) => {
-                return Ok(Gone { object, uid, removed });
-            }
-            Err(CommitError::Conflict { .. }) => last = Some(Status::modified(kind.about(), name)),
-            Err(other) => return Err(crate::write::commit_refusal(&other)),
+        let fate = match finished(kind, &new) {
+            true if !kind.graceful && !old.deleting() => Fate::Goes,
+            true => Fate::Ends,
+            false => Fate::Stays,
+        };
+        let removed = fate != Fate::Stays;
+        if let Some(object) = commit(server, &at, &record, (&old, &new), fate).await? {
+            return Ok(Gone { object, uid: old.uid().to_owned(), removed });
         }
     }
-    Err(last.expect("the loop runs at least once, and leaves a refusal when it does not return"))
+    Err(Status::modified(kind.about(), name))
 }
 
+/// What a delete does to an object.
+#[derive(Clone, Copy, PartialEq)]
+enum Fate {
+    /// It goes as it is: nobody sees it being deleted.
+    Goes,
+    /// It goes as one that was being deleted.
+    Ends,
+    /// Something holds it still.
+    Stays,
+}
+
+/// Writes what becomes of an object that was, and would be, so; `None` when somebody else wrote in between, and that is
+/// seen now.
 async fn commit(
-    server: &Arc<Server>,
-    request: &Request,
+    server: &Server,
+    at: &Admit<'_>,
     record: &Record,
-    new: Object,
-    removed: bool,
-    options: &Options,
-) -> Result<Stored, CommitError> {
-    let kind = &*request.kind;
-    let body = codec::body(kind, &new);
-    let stored = |revision| Stored { head: crate::read::head(kind), revision, body: body.clone() };
-    let unchanged = !removed && record.body == body;
-    if options.dry_run || request.dry_run() || unchanged {
-        return Ok(stored(record.revision.0));
+    (old, new): (&Object, &Object),
+    fate: Fate,
+) -> Result<Option<Stored>, Status> {
+    let kind = at.kind;
+    let current = kind.convert.is_none() && record.generation == kind.generation;
+    let body = match fate {
+        Fate::Goes if current => record.body.clone(),
+        Fate::Goes => convert::body(kind, old).await?,
+        Fate::Ends | Fate::Stays => convert::body(kind, new).await?,
+    };
+    let stored = |at: Revision, body| {
+        let head = crate::read::head(kind);
+        Stored { head, revision: at.0, body }
+    };
+    if at.dry_run || fate == Fate::Stays && record.body == body {
+        return Ok(Some(stored(record.revision, body)));
     }
     let (key, expect) = (record.key.clone(), record.revision);
-    let write = if removed {
-        Write::Delete { key, expect, last: Some(body.clone()) }
-    } else {
-        let facets = crate::read::facets::of(kind, &new);
-        Write::Put {
-            key,
-            expect: Some(expect),
-            body: body.clone(),
-            generation: kind.generation,
-            facets,
+    let (write, taking) = match fate {
+        Fate::Goes | Fate::Ends => {
+            let last = (record.body != body).then(|| body.clone());
+            let write = Write::Delete { key, expect, last };
+            (write, server.admission.release(at, old).await?)
+        }
+        Fate::Stays => {
+            let (generation, facets) = (kind.generation, crate::read::facets::of(kind, new));
+            let body = body.clone();
+            let write = Write::Put { key, expect: Some(expect), body, generation, facets };
+            (write, Taking::default())
         }
     };
-    let mut writes = vec![write];
-    if removed {
-        admission::release(server, kind, &new, &mut writes);
+    match taking.commit(&*server.store, write).await {
+        Ok(committed) => Ok(committed.first().map(|revision| stored(*revision, body))),
+        Err(CommitError::Conflict { at, .. }) => {
+            server.reader.reach(Currency::AtLeast(at)).await?;
+            Ok(None)
+        }
+        Err(other) => Err(crate::write::commit_refusal(&other)),
     }
-    let committed = server.store.commit(writes).await?;
-    Ok(stored(committed.first().map_or(record.revision, |c| c.revision).0))
 }
 
 /// Marks an object as deleted: when, with how much grace, and what must happen first.

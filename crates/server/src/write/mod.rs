@@ -1,24 +1,35 @@
 //! The write bracket: create, update, patch and apply are one path; they differ only in how the new object is made.
 //!
-//! patch, default, mutate, own fields, prepare, validate, admit, commit. On a revision conflict the bracket runs
-//! again, so every step is repeatable: nothing is taken before the commit takes it.
+//! ```text
+//! make       the body, or the patch over what is there; its identity and the parts that stay; defaults
+//! own        who set which field
+//! mutate     plugins; then a new object gets its name, uid and time
+//! draw       plugins choose addresses and ports: nobody asks for changes any more
+//! finish     defaults and form of what was added, prepare, generation
+//! validate   the kind, then plugins
+//! reserve    plugins take what was drawn
+//! commit     all of it in one transaction
+//! ```
+//! When somebody else wrote the object in between, all of it runs again; when somebody took what was drawn, it goes on
+//! from there. So every step is repeatable: nothing is taken before `reserve`, and a dry run ends before that.
 
 pub mod admission;
 pub(crate) mod delete;
+mod identity;
 
 use crate::Server;
+use crate::read::convert;
 use crate::request::Request;
 use crate::request::codec;
-use admission::Attributes;
+use admission::{Admit, Operation};
 use http::StatusCode;
-use serde_json::json;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::json::MAX_DEPTH;
 use skiff_api::kind::{Does, Kind, Verb};
 use skiff_api::object::Object;
 use skiff_api::wire::{Answer, Body, Stored};
 use skiff_api::{Status, meta};
-use skiff_store::{CommitError, Record, Revision, Write};
+use skiff_store::{CommitError, Currency, Record, Revision, Write};
 use std::sync::Arc;
 
 /// How often the bracket runs again when somebody else wrote in between.
@@ -35,19 +46,25 @@ enum Outcome {
 /// A create, update, patch or apply, of an object or of one part of it.
 pub async fn write(server: &Arc<Server>, request: &Request) -> Result<Answer, Status> {
     request.check_options()?;
-    let body = codec::Incoming::read(request)?;
+    let mut body = codec::Incoming::read(request)?;
     let generated = request.verb == Verb::Create && body.wants_a_name();
     let tries = if generated { NAME_TRIES } else { TRIES };
     let mut last = None;
     for _ in 0..tries {
-        match attempt(server, request, &body).await {
+        match attempt(server, request, &mut body).await {
             Ok(Outcome::Created(stored)) => {
                 return respond(request, StatusCode::CREATED, stored);
             }
             Ok(Outcome::Updated(stored)) => return respond(request, StatusCode::OK, stored),
-            Err(Failure::Again(status)) => last = Some(status),
+            Err(Failure::Again(status, at)) => {
+                // What beat this try is seen by the next.
+                server.reader.reach(Currency::AtLeast(at)).await?;
+                last = Some(status);
+            }
             Err(Failure::Taken(status)) if generated => last = Some(status),
-            Err(Failure::Taken(status) | Failure::Final(status)) => return Err(status),
+            Err(Failure::Taken(status) | Failure::Beaten(status, _) | Failure::Final(status)) => {
+                return Err(status);
+            }
         }
     }
     Err(last.expect("the loop runs at least once, and leaves a refusal when it does not return"))
@@ -63,8 +80,10 @@ fn respond(request: &Request, code: StatusCode, stored: Stored) -> Result<Answer
 }
 
 enum Failure {
-    /// Somebody else wrote in between: the same request may succeed now.
-    Again(Status),
+    /// Somebody else wrote in between: the same request may succeed once that revision is seen.
+    Again(Status, Revision),
+    /// Somebody else took what this write was about to take; by then, what is free is seen.
+    Beaten(Status, Revision),
     /// The name exists.
     Taken(Status),
     Final(Status),
@@ -80,155 +99,141 @@ impl From<Status> for Failure {
 async fn attempt(
     server: &Arc<Server>,
     request: &Request,
-    body: &codec::Incoming,
+    body: &mut codec::Incoming,
 ) -> Result<Outcome, Failure> {
     let kind = &*request.kind;
     let record = match request.verb {
         Verb::Create => None,
-        _ => server.store.get(&request.key()),
+        _ => server.reader.record(&request.key(), Currency::Current).await?,
     };
-    let old = record.as_deref().map(|record| codec::tree(server, kind, record)).transpose()?;
+    let old = match &record {
+        Some(record) => Some(convert::tree(&server.reader, kind, record).await?),
+        None => None,
+    };
     let mut new = body.object(server, request, old.as_ref())?;
-    let creating = old.is_none();
-    if creating {
-        check_identity(request, &mut new)?;
-    } else {
-        keep_identity(&mut new, old.as_ref());
+    let mut at = Admit::of(server, request, Operation::Update);
+    match &old {
+        None => {
+            identity::check(request, &mut new)?;
+            at.operation = Operation::Create;
+            at.name = identity::named(&new).to_owned().into();
+        }
+        Some(old) => {
+            identity::keep(&mut new, old);
+            identity::check_preconditions(request, &new, old)?;
+            at.old = Some(old);
+        }
     }
-    check_preconditions(request, &new, old.as_ref())?;
-    let attributes = Attributes::of(request, creating, named(&new));
     keep_other_parts(request, &mut new, old.as_ref());
-    codec::default(kind, &mut new);
+    convert::default(kind, &mut new);
     // What admission adds is owned by nobody.
     body.own_fields(server, request, &mut new, old.as_ref())?;
-    admission::mutate(server, &attributes, &mut new, old.as_ref()).await?;
-    if creating {
-        complete_identity(server, &mut new);
+    server.admission.mutate(&mut at, &mut new).await?;
+    if old.is_none() {
+        identity::complete(server, &mut new);
     }
-    codec::default(kind, &mut new);
-    codec::settle(kind, &mut new, old.as_ref());
-    match (&*request.resource.subresource, old.as_ref()) {
-        ("", old) => (kind.hooks.prepare)(&mut new, old),
-        (entry, Some(old)) => (kind.hooks.prepare_part)(entry, &mut new, old),
-        (_, None) => {}
-    }
-    // What is said about an object asks nothing new of anybody, whatever it annotates.
-    if request.resource.subresource != "status" {
-        count_generation(kind, &mut new, old.as_ref());
-    }
-    validate(request, &new, old.as_ref())?;
-    admission::validate(server, &attributes, &new, old.as_ref()).await?;
-    for warning in (kind.hooks.warn)(&new, old.as_ref()) {
-        request.warn(warning);
-    }
-    commit(server, request, &attributes, new, old.as_ref(), record.as_deref()).await
+    Bracket { server, request, at, record: record.as_deref() }.store(new).await
 }
 
-/// The name of an object, or what its name will begin with.
-fn named(new: &Object) -> &str {
-    if new.name().is_empty() { new.text("metadata.generateName") } else { new.name() }
+/// The second half of the bracket: nobody asks for changes any more.
+struct Bracket<'a> {
+    server: &'a Arc<Server>,
+    request: &'a Request,
+    at: Admit<'a>,
+    /// What is there.
+    record: Option<&'a Record>,
 }
 
-/// What a new object may say about itself.
-fn check_identity(request: &Request, new: &mut Object) -> Result<(), Status> {
-    if !request.resource.subresource.is_empty() {
-        return Err(request.not_found());
-    }
-    let resource = &request.resource;
-    if request.kind.namespaced() {
-        match new.namespace() {
-            "" => new.set("metadata.namespace", &*resource.namespace),
-            given if given != resource.namespace => {
-                let why = "the namespace of the provided object does not match the namespace sent on the request";
-                return Err(Status::bad_request(why));
+impl Bracket<'_> {
+    /// Draws, finishes and commits. When somebody else takes first what was drawn, that alone starts again.
+    async fn store(&self, made: Object) -> Result<Outcome, Failure> {
+        let admission = &self.server.admission;
+        let (mut new, made) = match admission.draw(&self.at, &made).await? {
+            Some(drawn) => (drawn, Some(made)),
+            None => (made, None),
+        };
+        self.finish(&mut new).await?;
+        let mut tries = 1;
+        loop {
+            match self.commit(&new).await {
+                Err(Failure::Beaten(_, at)) if tries < TRIES => {
+                    self.server.reader.reach(Currency::AtLeast(at)).await?;
+                    tries += 1;
+                }
+                outcome => return outcome,
             }
-            _ => {}
+            if let Some(made) = &made {
+                new = admission.draw(&self.at, made).await?.unwrap_or_else(|| made.clone());
+                self.finish(&mut new).await?;
+            }
         }
     }
-    if !new.resource_version().is_empty() && request.verb == Verb::Create {
-        let why = "resourceVersion should not be set on objects to be created";
-        return Err(Status::new(500, "", why));
-    }
-    let own = [
-        "uid",
-        "creationTimestamp",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "selfLink",
-        "resourceVersion",
-    ];
-    for path in own {
-        new.remove(&format!("metadata.{path}"));
-    }
-    Ok(())
-}
 
-/// What every new object gets from the server, once admission has had its say.
-fn complete_identity(server: &Server, new: &mut Object) {
-    let prefix = new.text("metadata.generateName").to_owned();
-    if new.name().is_empty() && !prefix.is_empty() {
-        // 63 characters leave room for five random ones.
-        let stem: String = prefix.chars().take(58).collect();
-        new.set("metadata.name", stem + &skiff_base::id::suffix(&server.world, 5));
-    }
-    new.set("metadata.uid", skiff_base::id::uuid(&server.world));
-    new.set("metadata.creationTimestamp", codec::time(server.world.now()));
-}
-
-/// What no write changes: it is taken from the old object when the new one does not name it.
-fn keep_identity(new: &mut Object, old: Option<&Object>) {
-    let Some(old) = old else { return };
-    for path in ["metadata.uid", "metadata.namespace", "metadata.generateName"] {
-        // Protobuf sends empty texts where JSON leaves them out.
-        if new.text(path).is_empty() {
-            new.copy_from(old, path);
+    /// Gives the object its last form, and has it judged in that form.
+    async fn finish(&self, new: &mut Object) -> Result<(), Failure> {
+        let (request, old) = (self.request, self.at.old);
+        let kind = &*request.kind;
+        // Once more, for what was added, and for what was sent as empty and went with `own`.
+        convert::default(kind, new);
+        codec::settle(kind, new, old);
+        match (&*request.resource.subresource, old) {
+            ("", old) => (kind.hooks.prepare)(new, old),
+            (entry, Some(old)) => (kind.hooks.prepare_part)(entry, new, old),
+            (_, None) => {}
         }
-    }
-    let fixed = [
-        "creationTimestamp",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "generation",
-        "selfLink",
-    ];
-    for path in fixed {
-        new.copy_from(old, &format!("metadata.{path}"));
-    }
-}
-
-/// The revision and UID that the client based its write on.
-fn check_preconditions(
-    request: &Request,
-    new: &Object,
-    old: Option<&Object>,
-) -> Result<(), Status> {
-    let Some(old) = old else { return Ok(()) };
-    let (about, name) = (request.kind.about(), &*request.resource.name);
-    if request.verb == Verb::Update && new.uid() != old.uid() {
-        let why = format!(
-            "StorageError: invalid object, Code: 4, Key: /registry/{}, ResourceVersion: 0, \
-             AdditionalErrorMsg: Precondition failed: UID in precondition: {}, UID in object meta: {}",
-            request.key().trim_start_matches('/'),
-            new.uid(),
-            old.uid()
-        );
-        return Err(Status::conflict(about, name, &why));
-    }
-    match new.resource_version() {
-        "" | "0" if request.verb == Verb::Update && request.kind.conditional => {
-            let mut errors = Errors::new();
-            let why = "must be specified for an update";
-            errors.invalid(&Path::new("metadata.resourceVersion"), json!(0), why);
-            Err(Status::invalid(request.kind.about_kind(), name, &errors))
+        // What is said about an object asks nothing new of anybody, whatever it annotates.
+        if request.resource.subresource != "status" {
+            count_generation(kind, new, old);
         }
-        "" | "0" => Ok(()),
-        given if given == old.resource_version() => Ok(()),
-        given if given.parse::<u64>().is_err() => Err(Status::new(
-            500,
-            "",
-            format!("strconv.ParseUint: parsing {given:?}: invalid syntax"),
-        )),
-        _ => Err(Status::modified(about, name)),
+        validate(request, new, old)?;
+        self.server.admission.validate(&self.at, Some(new)).await?;
+        for warning in (kind.hooks.warn)(new, old) {
+            request.warn(warning);
+        }
+        Ok(())
+    }
+
+    /// Writes the object, or finds that nothing changed, or that this write ends a deletion.
+    async fn commit(&self, new: &Object) -> Result<Outcome, Failure> {
+        let Bracket { server, request, at, record } = self;
+        let kind = &*request.kind;
+        let key: Arc<str> = kind.key(new.namespace(), new.name()).into();
+        let body = convert::body(kind, new).await?;
+        let expect = record.map(|record| record.revision);
+        let outcome = |revision, body| {
+            let stored = Stored { head: crate::read::head(kind), revision, body };
+            if at.old.is_none() { Outcome::Created(stored) } else { Outcome::Updated(stored) }
+        };
+        if let Some(record) = record
+            && record.body == body
+            && record.generation == kind.generation
+        {
+            return Ok(outcome(record.revision.0, body));
+        }
+        if at.dry_run {
+            if at.old.is_none() && server.store.get(&key).is_some() {
+                return Err(Failure::Final(Status::already_exists(kind.about(), new.name())));
+            }
+            return Ok(outcome(expect.map_or(0, |r| r.0), body));
+        }
+        let (write, taking) = match expect {
+            Some(expect) if delete::finished(kind, new) => {
+                let write = Write::Delete { key, expect, last: Some(body.clone()) };
+                (write, server.admission.release(at, new).await?)
+            }
+            _ => {
+                let (body, facets) = (body.clone(), crate::read::facets::of(kind, new));
+                let write = Write::Put { key, expect, body, generation: kind.generation, facets };
+                (write, server.admission.reserve(at, new).await?)
+            }
+        };
+        match taking.commit(&*server.store, write).await {
+            Ok(committed) => {
+                let revision = committed.first().copied().unwrap_or_default().0;
+                Ok(outcome(revision, body))
+            }
+            Err(error) => Err(commit_failure(request, new, at.old.is_none(), error)),
+        }
     }
 }
 
@@ -239,13 +244,12 @@ fn keep_other_parts(request: &Request, new: &mut Object, old: Option<&Object>) {
     match (entry.map(|e| &e.does), old) {
         (Some(Does::Part { part, keeps }), Some(old)) => {
             let mut kept = old.clone();
-            if !kind.is_custom() {
-                kept.copy_from(new, "metadata");
-            }
-            kept.copy_from(new, "metadata.managedFields");
-            for path in *part {
-                kept.copy_from(new, path);
-            }
+            let mut take = |path| match new.remove(path) {
+                Some(value) if !value.is_null() => kept.set(path, value),
+                _ => drop(kept.remove(path)),
+            };
+            take(if kind.is_custom() { "metadata.managedFields" } else { "metadata" });
+            part.iter().for_each(|path| take(path));
             for path in *keeps {
                 kept.copy_from(old, path);
             }
@@ -274,7 +278,7 @@ fn validate(request: &Request, new: &Object, old: Option<&Object>) -> Result<(),
     if let Some(path) = skiff_api::json::too_deep(new.value()) {
         let why = format!("must not be nested more than {MAX_DEPTH} levels deep");
         errors.forbidden(&Path::new(&path), &why);
-        return Err(Status::invalid(kind.about_kind(), named(new), &errors));
+        return Err(Status::invalid(kind.about_kind(), identity::named(new), &errors));
     }
     match old {
         None => meta::validate_create(kind, new, &mut errors),
@@ -288,80 +292,25 @@ fn validate(request: &Request, new: &Object, old: Option<&Object>) -> Result<(),
     if errors.is_empty() {
         return Ok(());
     }
-    Err(Status::invalid(kind.about_kind(), named(new), &errors))
-}
-
-/// Writes the object, or finds that nothing changed, or that this write ends a deletion.
-async fn commit(
-    server: &Arc<Server>,
-    request: &Request,
-    attributes: &Attributes<'_>,
-    new: Object,
-    old: Option<&Object>,
-    record: Option<&Record>,
-) -> Result<Outcome, Failure> {
-    let kind = &*request.kind;
-    let key: Arc<str> = kind.key(new.namespace(), new.name()).into();
-    let body = codec::body(kind, &new);
-    let head = crate::read::head(kind);
-    let expect = record.map(|record| record.revision);
-    if let (Some(record), Some(_)) = (record, old)
-        && record.body == body
-        && record.generation == kind.generation
-    {
-        return Ok(Outcome::Updated(Stored { head, revision: record.revision.0, body }));
-    }
-    let created = old.is_none();
-    if request.dry_run() {
-        if created && server.store.get(&key).is_some() {
-            return Err(Failure::Final(Status::already_exists(kind.about(), new.name())));
-        }
-        let revision = expect.map_or(0, |r| r.0);
-        let stored = Stored { head, revision, body };
-        return Ok(if created { Outcome::Created(stored) } else { Outcome::Updated(stored) });
-    }
-    let write = match expect {
-        Some(expect) if crate::write::delete::finished(kind, &new) => {
-            Write::Delete { key, expect, last: Some(body.clone()) }
-        }
-        _ => Write::Put {
-            key,
-            expect,
-            body: body.clone(),
-            generation: kind.generation,
-            facets: crate::read::facets::of(kind, &new),
-        },
-    };
-    let ends = matches!(write, Write::Delete { .. });
-    let mut writes = vec![write];
-    match ends {
-        true => admission::release(server, kind, &new, &mut writes),
-        false => admission::reserve(server, attributes, &new, old, &mut writes)?,
-    }
-    match server.store.commit(writes).await {
-        Ok(committed) => {
-            let revision = committed.first().map_or(Revision(0), |c| c.revision).0;
-            let stored = Stored { head, revision, body };
-            Ok(if created { Outcome::Created(stored) } else { Outcome::Updated(stored) })
-        }
-        Err(error) => Err(commit_failure(request, &new, created, error)),
-    }
+    Err(Status::invalid(kind.about_kind(), identity::named(new), &errors))
 }
 
 fn commit_failure(request: &Request, new: &Object, created: bool, error: CommitError) -> Failure {
     let about = request.kind.about();
     let own = request.kind.key(new.namespace(), new.name());
     match error {
-        // Somebody else took what this write was about to take.
-        CommitError::Conflict { key, .. } if *key != own => {
-            Failure::Again(Status::modified(about, new.name()))
+        CommitError::Conflict { key, at, .. } if *key != own => {
+            Failure::Beaten(Status::modified(about, new.name()), at)
         }
-        CommitError::Conflict { actual: Some(_), .. } if created => {
+        CommitError::Conflict { actual: Some(_), at, .. } if created => {
             let taken = Status::already_exists(about, new.name());
             // An apply that meets its own creation by somebody else merges with that.
-            if request.verb == Verb::Create { Failure::Taken(taken) } else { Failure::Again(taken) }
+            match request.verb {
+                Verb::Create => Failure::Taken(taken),
+                _ => Failure::Again(taken, at),
+            }
         }
-        CommitError::Conflict { .. } => Failure::Again(Status::modified(about, new.name())),
+        CommitError::Conflict { at, .. } => Failure::Again(Status::modified(about, new.name()), at),
         other => Failure::Final(commit_refusal(&other)),
     }
 }
@@ -371,23 +320,5 @@ pub fn commit_refusal(error: &CommitError) -> Status {
     match error {
         CommitError::Full => Status::new(507, "InternalError", error.to_string()),
         _ => Status::internal(error),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_empty_identity_is_none() {
-        let old = Object::new(
-            json!({"metadata": {"uid": "u", "creationTimestamp": "t", "namespace": "n"}}),
-        );
-        let sent = json!({"metadata": {"uid": "", "creationTimestamp": null, "namespace": "m"}});
-        let mut new = Object::new(sent);
-        keep_identity(&mut new, Some(&old));
-        let expected =
-            json!({"metadata": {"uid": "u", "creationTimestamp": "t", "namespace": "m"}});
-        assert_eq!(new.value(), &expected);
     }
 }

@@ -43,8 +43,8 @@ pub fn kind() -> Kind {
 
 fn columns() -> Vec<Column> {
     let date =
-        column("Created At", Cell::With(|crd, _| crd.text("metadata.creationTimestamp").into()));
-    let established = Cell::With(|crd, _| condition(crd, "Established").into());
+        column("Created At", Cell::With(|crd| crd.text("metadata.creationTimestamp").into()));
+    let established = Cell::With(|crd| condition(crd, "Established").into());
     vec![
         name_column(),
         column("Scope", Cell::Path("spec.scope".into())),
@@ -57,7 +57,7 @@ fn columns() -> Vec<Column> {
     ]
 }
 
-fn versions(crd: &Object, _: jiff::Timestamp) -> Value {
+fn versions(crd: &Object) -> Value {
     let show = |version: &Value| {
         let name = version["name"].as_str().unwrap_or("");
         if version["storage"] == true { format!("{name}(storage)") } else { name.to_owned() }
@@ -68,7 +68,7 @@ fn versions(crd: &Object, _: jiff::Timestamp) -> Value {
     all.join(",").into()
 }
 
-fn short_names(crd: &Object, _: jiff::Timestamp) -> Value {
+fn short_names(crd: &Object) -> Value {
     let names = crd.list("spec.names.shortNames").iter().filter_map(Value::as_str);
     names.collect::<Vec<_>>().join(",").into()
 }

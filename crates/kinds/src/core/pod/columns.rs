@@ -1,34 +1,33 @@
 //! The columns of `kubectl get pods`: how far a pod is, in the few words that users know.
 
-use jiff::Timestamp;
 use serde_json::Value;
-use skiff_api::jsonpath::age;
 use skiff_api::object::{Object, at};
+use skiff_api::table::Shown;
 
-pub fn ready(pod: &Object, _: Timestamp) -> Value {
+pub fn ready(pod: &Object) -> Value {
     let seen = Seen::of(pod);
     format!("{}/{}", seen.ready, seen.total).into()
 }
 
-pub fn status(pod: &Object, _: Timestamp) -> Value {
+pub fn status(pod: &Object) -> Value {
     Seen::of(pod).reason.into()
 }
 
-pub fn restarts(pod: &Object, now: Timestamp) -> Value {
+pub fn restarts(pod: &Object) -> Shown {
     let Restarts { count, last } = Seen::of(pod).restarts;
     match (count, last) {
-        (0, _) | (_, "") => count.to_string().into(),
-        (count, last) => format!("{count} ({} ago)", age(last, now)).into(),
+        (0, _) | (_, "") => Value::from(count.to_string()).into(),
+        (count, last) => Shown::ago_in(&format!("{count} ("), last, " ago)"),
     }
 }
 
-pub fn ip(pod: &Object, _: Timestamp) -> Value {
+pub fn ip(pod: &Object) -> Value {
     text_or_none(
         pod.list("status.podIPs").first().and_then(|ip| ip.get("ip")?.as_str()).unwrap_or(""),
     )
 }
 
-pub fn readiness_gates(pod: &Object, _: Timestamp) -> Value {
+pub fn readiness_gates(pod: &Object) -> Value {
     let gates = pod.list("spec.readinessGates");
     let holds = |gate: &&Value| condition(pod, text(gate, "conditionType")) == Some("True");
     match gates.len() {
@@ -198,10 +197,10 @@ mod tests {
     use serde_json::json;
 
     fn row(pod: Value) -> String {
-        let now: Timestamp = "2026-01-01T00:10:00Z".parse().expect("a time");
+        let now = "2026-01-01T00:10:00Z".parse().expect("a time");
         let pod = Object::new(pod);
-        [ready, status, restarts]
-            .map(|cell| cell(&pod, now).as_str().unwrap_or("?").to_owned())
+        [ready(&pod), status(&pod), restarts(&pod).at(now)]
+            .map(|cell| cell.as_str().unwrap_or("?").to_owned())
             .join(" | ")
     }
 

@@ -33,12 +33,12 @@ pub fn kind() -> Kind {
         creates_on_update: true,
         columns: vec![
             name_column(),
-            column("Type", Cell::With(|service, _| service.text("spec.type").into())),
-            column("Cluster-IP", Cell::With(|service, _| columns::cluster_ip(service).into())),
-            column("External-IP", Cell::With(|service, _| columns::external_ip(service).into())),
-            column("Port(s)", Cell::With(|service, _| columns::ports(service).into())),
+            column("Type", Cell::With(|service| service.text("spec.type").into())),
+            column("Cluster-IP", Cell::With(|service| columns::cluster_ip(service).into())),
+            column("External-IP", Cell::With(|service| columns::external_ip(service).into())),
+            column("Port(s)", Cell::With(|service| columns::ports(service).into())),
             age_column(),
-            wide("Selector", Cell::With(|service, _| columns::selector(service).into())),
+            wide("Selector", Cell::With(|service| columns::selector(service).into())),
         ],
         hooks: Hooks {
             default,

@@ -3,6 +3,7 @@
 use super::super::seen::{Ended, Outcome};
 use super::super::status;
 use super::*;
+use crate::volumes::Mounted;
 use expect_test::{Expect, expect};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -26,6 +27,16 @@ impl Life {
         let now = Time::from_second(1000).expect("in range");
         let mut life =
             Life { seen: Seen::new(pod(spec), "10.0.0.1", now), now, ids: 0, text: String::new() };
+        life.seen.told = true;
+        life.plan();
+        life
+    }
+
+    /// A pod of which there was a folder when the node started.
+    fn found(spec: Value) -> Life {
+        let mut life = Life::new(spec);
+        life.seen.find_volumes();
+        life.text = "after a start\n".into();
         life.plan();
         life
     }
@@ -83,8 +94,44 @@ impl Life {
 
     fn prepared(&mut self) -> &mut Life {
         let ip = "10.244.0.2".parse().ok();
-        self.happens("sandbox", Outcome::Sandbox(Ok(("s".into(), ip))));
-        self.happens("volumes", Outcome::Volumes(Ok(())))
+        self.happens("sandbox", Outcome::Sandbox(Ok(("s".into(), ip))))
+    }
+
+    fn mounts(&mut self, volume: &str) -> &mut Life {
+        self.mounts_until(volume, None)
+    }
+
+    /// It shows something that grows old after so many seconds.
+    fn mounts_until(&mut self, volume: &str, seconds: Option<u64>) -> &mut Life {
+        let due = seconds.map(|seconds| later(self.now, Duration::from_secs(seconds)));
+        let result = Ok((mounted(volume), due));
+        let mounted = Outcome::Mounted { volume: volume.into(), result };
+        self.happens(&format!("{volume} is mounted"), mounted)
+    }
+
+    fn mount_fails(&mut self, volume: &str) -> &mut Life {
+        let failed = Outcome::Mounted { volume: volume.into(), result: Err("no".into()) };
+        self.happens(&format!("{volume} cannot be mounted"), failed)
+    }
+
+    fn unmounts(&mut self, volume: &str) -> &mut Life {
+        let unmounted = Outcome::Unmounted { volume: volume.into(), result: Ok(()) };
+        self.happens(&format!("{volume} is unmounted"), unmounted)
+    }
+
+    fn unmount_fails(&mut self, volume: &str) -> &mut Life {
+        let failed = Outcome::Unmounted { volume: volume.into(), result: Err("busy".into()) };
+        self.happens(&format!("{volume} cannot be unmounted"), failed)
+    }
+
+    /// What was found of the volumes is looked at: these are whole.
+    fn checked(&mut self, whole: &[&str]) -> &mut Life {
+        let all = whole.iter().map(|name| ((*name).to_owned(), mounted(name))).collect();
+        self.happens(&format!("checked: {whole:?}"), Outcome::Checked(Ok(all)))
+    }
+
+    fn sandbox_goes(&mut self) -> &mut Life {
+        self.happens("sandbox gone", Outcome::SandboxRemoved(Ok(())))
     }
 
     fn image(&mut self, name: &str) -> &mut Life {
@@ -146,10 +193,15 @@ impl Life {
     }
 }
 
+fn mounted(volume: &str) -> Mounted {
+    Mounted { path: format!("/{volume}").into(), readonly: false }
+}
+
 fn line(action: &Action) -> String {
     match action {
         Action::MakeSandbox => "make sandbox".into(),
-        Action::Mount => "mount".into(),
+        Action::Mount { volume } => format!("mount {volume}"),
+        Action::Unmount { volume } => format!("unmount {volume}"),
         Action::Pull { container } => format!("pull {container}"),
         Action::Start { container, attempt, .. } => format!("start {container} #{attempt}"),
         Action::Kill { container, why, grace_s, .. } => {
@@ -170,15 +222,12 @@ fn line(action: &Action) -> String {
 fn a_pod_goes_up_and_down() {
     let mut life = Life::new(json!({"restartPolicy": "Always", "containers": [{"name": "c"}]}));
     life.prepared().runs("c").deleted(30).deleted(2).exits("c", 143);
-    life.happens("sandbox gone", Outcome::SandboxRemoved);
+    life.sandbox_goes();
     life.is(expect![[r#"
           make sandbox
-          mount
           pull c
           = Pending, c ContainerCreating 0
         sandbox
-          = Pending, c ContainerCreating 0
-        volumes
           = Pending, c ContainerCreating 0
         image of c
           start c #0
@@ -260,12 +309,9 @@ fn a_container_that_keeps_failing_waits_longer_each_time() {
     life.after(10).runs("c").after(700).exits("c", 1);
     life.is(expect![[r#"
           make sandbox
-          mount
           pull c
           = Pending, c ContainerCreating 0
         sandbox
-          = Pending, c ContainerCreating 0
-        volumes
           = Pending, c ContainerCreating 0
         image of c
           start c #0
@@ -308,15 +354,12 @@ fn init_containers_come_first_and_sidecars_go_last() {
         "containers": [{"name": "c"}],
     }));
     life.prepared().runs("i").exits("i", 0).runs("s").runs("c").exits("c", 0).exits("s", 0);
-    life.happens("sandbox gone", Outcome::SandboxRemoved);
+    life.sandbox_goes();
     life.is(expect![[r#"
           make sandbox
-          mount
           pull i
           = Pending, i PodInitializing 0, s PodInitializing 0, c PodInitializing 0
         sandbox
-          = Pending, i PodInitializing 0, s PodInitializing 0, c PodInitializing 0
-        volumes
           = Pending, i PodInitializing 0, s PodInitializing 0, c PodInitializing 0
         image of i
           start i #0
@@ -355,10 +398,11 @@ fn init_containers_do_their_work_again_in_a_new_sandbox() {
     life.prepared().runs("i").exits("i", 0).runs("c");
     life.text.clear();
     life.happens("sandbox lost", Outcome::SandboxLost).exits("c", 137);
-    life.happens("sandbox gone", Outcome::SandboxRemoved).prepared();
+    life.sandbox_goes().prepared();
     life.runs("i").exits("i", 0).runs("c");
     life.is(expect![[r#"
         sandbox lost
+          remove sandbox s
           = Pending, i PodInitializing 1, c running 0 ready
         c exits 137
           = Pending, i PodInitializing 1, c Error 0
@@ -367,8 +411,6 @@ fn init_containers_do_their_work_again_in_a_new_sandbox() {
           pull i
           = Pending, i PodInitializing 1, c Error 0
         sandbox
-          = Pending, i PodInitializing 1, c Error 0
-        volumes
           = Pending, i PodInitializing 1, c Error 0
         image of i
           start i #1
@@ -402,12 +444,9 @@ fn probes_decide_who_is_ready_and_who_has_to_go() {
     }
     life.is(expect![[r#"
           make sandbox
-          mount
           pull c
           = Pending, c ContainerCreating 0
         sandbox
-          = Pending, c ContainerCreating 0
-        volumes
           = Pending, c ContainerCreating 0
         image of c
           start c #0
@@ -438,12 +477,9 @@ fn a_pull_that_fails_is_told_and_tried_again() {
     life.after(3).after(7);
     life.is(expect![[r#"
           make sandbox
-          mount
           pull c
           = Pending, c ContainerCreating 0
         sandbox
-          = Pending, c ContainerCreating 0
-        volumes
           = Pending, c ContainerCreating 0
         pull fails
           look again in 3s
@@ -465,14 +501,10 @@ fn a_deadline_fails_the_pod() {
     life.prepared().runs("c").after(5).exits("c", 137);
     life.is(expect![[r#"
           make sandbox
-          mount
           pull c
           look again in 5s
           = Pending, c ContainerCreating 0
         sandbox
-          look again in 5s
-          = Pending, c ContainerCreating 0
-        volumes
           look again in 5s
           = Pending, c ContainerCreating 0
         image of c
@@ -489,5 +521,259 @@ fn a_deadline_fails_the_pod() {
         c exits 137
           remove sandbox s
           = Failed, c Error 0
+    "#]]);
+}
+
+/// Two volumes, one container.
+fn with_volumes() -> Value {
+    json!({"restartPolicy": "Always", "volumes": [{"name": "a"}, {"name": "b"}],
+        "containers": [{"name": "c"}]})
+}
+
+#[test]
+fn a_mount_that_fails_holds_up_its_pod_until_it_works() {
+    let mut life = Life::new(with_volumes());
+    life.prepared().image("c").mounts("a").mount_fails("b").after(1).mount_fails("b");
+    life.after(1).mounts("b").started("c");
+    life.is(expect![[r#"
+          make sandbox
+          mount a
+          mount b
+          pull c
+          = Pending, c ContainerCreating 0
+        sandbox
+          = Pending, c ContainerCreating 0
+        image of c
+          = Pending, c ContainerCreating 0
+        a is mounted
+          = Pending, c ContainerCreating 0
+        b cannot be mounted
+          look again in 0s
+          = Pending, c ContainerCreating 0
+        1s later
+          mount b
+          = Pending, c ContainerCreating 0
+        b cannot be mounted
+          look again in 1s
+          = Pending, c ContainerCreating 0
+        1s later
+          mount b
+          = Pending, c ContainerCreating 0
+        b is mounted
+          start c #0
+          = Pending, c ContainerCreating 0
+        c starts
+          = Running, c running 0 ready
+    "#]]);
+}
+
+#[test]
+fn the_wait_between_mounts_grows_as_upstreams() {
+    let mut life = Life::new(with_volumes());
+    let mut waits = Vec::new();
+    for _ in 0..10 {
+        life.mount_fails("b");
+        let VolumeState::Failed { next, why, .. } = life.seen.volumes["b"].state.clone() else {
+            panic!("it failed");
+        };
+        assert_eq!(why, "no");
+        waits.push(next.duration_since(life.now).as_millis());
+        life.now = next;
+        life.plan();
+    }
+    assert_eq!(waits, [500, 1000, 2000, 4000, 8000, 16000, 32000, 64000, 122_000, 122_000]);
+}
+
+#[test]
+fn the_object_goes_when_sandbox_and_volumes_are_gone() {
+    let mut life = Life::new(with_volumes());
+    life.prepared().mounts("a").mounts("b").runs("c").text.clear();
+    life.deleted(1).exits("c", 143);
+    life.happens("sandbox stays", Outcome::SandboxRemoved(Err("busy".into())));
+    life.after(1).sandbox_goes().unmounts("a").unmount_fails("b").after(1).unmounts("b");
+    life.happens("something stays", Outcome::Finished(Err("busy".into()))).after(1);
+    life.happens("all is gone", Outcome::Finished(Ok(()))).after(1000);
+    life.is(expect![[r#"
+        deleted, 1s
+          kill c in 1s: Pod { grace_s: 1 }
+          = Running, c running 0 ready
+        c exits 143
+          remove sandbox s
+          = Failed, c Error 0
+        sandbox stays
+          look again in 0s
+          = Failed, c Error 0
+        1s later
+          remove sandbox s
+          = Failed, c Error 0
+        sandbox gone
+          unmount a
+          unmount b
+          = Failed, c Error 0
+        a is unmounted
+          = Failed, c Error 0
+        b cannot be unmounted
+          look again in 0s
+          = Failed, c Error 0
+        1s later
+          unmount b
+          = Failed, c Error 0
+        b is unmounted
+          finish
+          = Failed, c Error 0
+        something stays
+          look again in 0s
+          = Failed, c Error 0
+        1s later
+          finish
+          = Failed, c Error 0
+        all is gone
+          = Failed, c Error 0
+        1000s later
+          = Failed, c Error 0
+    "#]]);
+    assert_eq!(life.seen.end, End::Over);
+}
+
+#[test]
+fn a_pod_whose_mount_fails_goes_at_once() {
+    let mut life = Life::new(with_volumes());
+    life.prepared().image("c").mount_fails("a").text.clear();
+    life.deleted(1).sandbox_goes().unmounts("a").mounts("b").unmounts("b");
+    life.is(expect![[r#"
+        deleted, 1s
+          remove sandbox s
+          = Pending, c ContainerCreating 0
+        sandbox gone
+          unmount a
+          = Pending, c ContainerCreating 0
+        a is unmounted
+          = Pending, c ContainerCreating 0
+        b is mounted
+          unmount b
+          = Pending, c ContainerCreating 0
+        b is unmounted
+          finish
+          = Pending, c ContainerCreating 0
+    "#]]);
+}
+
+#[test]
+fn what_was_found_is_uncertain_until_it_was_looked_at() {
+    let mut life = Life::found(with_volumes());
+    life.prepared().image("c").checked(&["a"]).mounts("b").mount_fails("a").started("c");
+    life.is(expect![[r#"
+        after a start
+          = Pending, c ContainerCreating 0
+        sandbox
+          = Pending, c ContainerCreating 0
+        image of c
+          = Pending, c ContainerCreating 0
+        checked: ["a"]
+          mount a
+          mount b
+          = Pending, c ContainerCreating 0
+        b is mounted
+          start c #0
+          = Pending, c ContainerCreating 0
+        a cannot be mounted
+          look again in 0s
+          = Pending, c ContainerCreating 0
+        c starts
+          look again in 0s
+          = Running, c running 0 ready
+    "#]]);
+}
+
+#[test]
+fn what_was_found_of_a_pod_that_goes_is_looked_at_then_unmounted() {
+    let mut life = Life::new(with_volumes());
+    life.image("c").text.clear();
+    life.seen.find_volumes();
+    life.seen.gone = true;
+    life.seen.sandbox = Sandbox::Removed;
+    life.checked(&["a"]).unmounts("a").unmounts("b");
+    life.is(expect![[r#"
+        checked: ["a"]
+          unmount a
+          unmount b
+          = Pending, c ContainerCreating 0
+        a is unmounted
+          = Pending, c ContainerCreating 0
+        b is unmounted
+          finish
+          = Pending, c ContainerCreating 0
+    "#]]);
+}
+
+#[test]
+fn what_a_volume_shows_follows_the_api() {
+    let mut life = Life::new(with_volumes());
+    life.prepared().mounts_until("a", Some(60)).mounts("b").runs("c").text.clear();
+    life.after(60);
+    // A change while it is made anew is not lost, nor is one before it is mounted at all.
+    life.seen.outdate("a", life.now);
+    life.mounts_until("a", Some(60)).mount_fails("a").after(1).mounts("a");
+    life.seen.outdate("b", life.now);
+    life.after(0).deleted(1).exits("c", 0).sandbox_goes();
+    // Nothing is taken away while it is made.
+    life.unmounts("a").mounts("b");
+    life.is(expect![[r#"
+        60s later
+          mount a
+          = Running, c running 0 ready
+        a is mounted
+          mount a
+          = Running, c running 0 ready
+        a cannot be mounted
+          look again in 0s
+          = Running, c running 0 ready
+        1s later
+          mount a
+          = Running, c running 0 ready
+        a is mounted
+          = Running, c running 0 ready
+        0s later
+          mount b
+          = Running, c running 0 ready
+        deleted, 1s
+          kill c in 1s: Pod { grace_s: 1 }
+          = Running, c running 0 ready
+        c exits 0
+          remove sandbox s
+          = Succeeded, c Completed 0
+        sandbox gone
+          unmount a
+          = Succeeded, c Completed 0
+        a is unmounted
+          = Succeeded, c Completed 0
+        b is mounted
+          unmount b
+          = Succeeded, c Completed 0
+    "#]]);
+}
+
+#[test]
+fn how_containers_ended_is_told_before_it_is_forgotten() {
+    let mut life = Life::new(json!({"restartPolicy": "Never", "volumes": [{"name": "a"}],
+        "containers": [{"name": "c"}]}));
+    life.prepared().mounts("a").runs("c").text.clear();
+    life.seen.told = false;
+    life.exits("c", 0).after(60);
+    life.seen.told = true;
+    life.after(0).sandbox_goes().unmounts("a");
+    life.is(expect![[r#"
+        c exits 0
+          = Succeeded, c Completed 0
+        60s later
+          = Succeeded, c Completed 0
+        0s later
+          remove sandbox s
+          = Succeeded, c Completed 0
+        sandbox gone
+          unmount a
+          = Succeeded, c Completed 0
+        a is unmounted
+          = Succeeded, c Completed 0
     "#]]);
 }

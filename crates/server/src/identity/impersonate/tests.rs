@@ -42,7 +42,10 @@ async fn callers_act_as_others_when_they_may() {
     ])
     .await;
     let tasks = Tasks::new();
-    let authorizer = Authorizer::start(store, &World::seeded(1), &tasks).await.expect("it reads");
+    let authorizer =
+        Authorizer::start(crate::authorize::tests::reader(&store), &World::seeded(1), &tasks)
+            .await
+            .expect("it reads");
     let mut out = String::new();
     for (who, wanted, what) in [
         ("bob", "", "list /api/v1/pods"),

@@ -1,26 +1,29 @@
 //! DefaultTolerationSeconds: pods stay for five minutes on a node that is not ready or cannot be reached, unless they
 //! say otherwise.
 
-use super::{Attributes, Plugin};
-use crate::Server;
+use super::{Admit, Next, Plugin, Verdict};
 use serde_json::{Value, json};
-use skiff_api::Status;
 use skiff_api::object::{Object, at};
 
-pub const PLUGIN: Plugin = Plugin { name: "DefaultTolerationSeconds", mutate, ..Plugin::NONE };
+pub struct DefaultTolerationSeconds;
+
+impl Plugin for DefaultTolerationSeconds {
+    fn name(&self) -> &'static str {
+        "DefaultTolerationSeconds"
+    }
+
+    fn mutate<'a>(&'a self, at: &'a Admit<'_>, new: &'a mut Object) -> Verdict<'a, Next> {
+        if at.is("", "pods") {
+            complete(new);
+        }
+        Ok(Next::GoOn).into()
+    }
+}
 
 const SECONDS: i64 = 300;
 const TAINTS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
 
-fn mutate(
-    _: &Server,
-    request: &Attributes,
-    pod: &mut Object,
-    _: Option<&Object>,
-) -> Result<(), Status> {
-    if !request.is("", "pods") {
-        return Ok(());
-    }
+fn complete(pod: &mut Object) {
     let mut tolerations = pod.list("spec.tolerations").to_vec();
     let before = tolerations.len();
     let missing = TAINTS
@@ -32,7 +35,6 @@ fn mutate(
     if tolerations.len() > before {
         pod.set("spec.tolerations", tolerations);
     }
-    Ok(())
 }
 
 fn tolerates(toleration: &Value, taint: &str) -> bool {

@@ -1,8 +1,18 @@
-//! Admission: what needs more than the object itself to decide. Plugins in one ordered list; mutating ones first.
+//! Admission: what needs more than the object itself to decide. Plugins in one ordered list, each a value with a state
+//! of its own; what a request asks of them is [`Admit`].
 //!
-//! A plugin is a table of functions over the attributes of a request. Each may run several times for one request
-//! (the bracket runs again on a conflict), so none takes anything: `reserve` only adds writes to the transaction.
+//! ```text
+//! mutate     changes the new object; once more when somebody else's change must be seen by those before
+//! draw       fills in what the server chooses (addresses, ports), when nobody changes the object any more
+//! validate   accepts or refuses: a new object, a delete, a binding, an eviction, a token
+//! reserve    takes what was drawn, last before the commit, and not in a dry run
+//! release    lets go of it with the object
+//! connect    accepts or refuses a stream
+//! ```
+//! What a plugin answers may have to be waited for; one with nothing to say answers at once, and costs a call.
+//! The bracket starts again on a conflict, so each may be asked several times for one request.
 
+mod admit;
 mod default_toleration_seconds;
 mod namespace_lifecycle;
 mod node_restriction;
@@ -11,149 +21,186 @@ mod priority;
 mod runtime_class;
 pub mod service;
 mod service_account;
+mod taking;
+#[cfg(test)]
+mod tests;
 
-use crate::Server;
-use crate::request::Request;
+pub use admit::{Admit, Operation};
+pub use taking::Taking;
+
+use crate::authorize::Authorizer;
+use crate::authorize::escalate::RoleEscalation;
+use futures_util::future::BoxFuture;
 use skiff_api::Status;
-use skiff_api::kind::{Kind, Verb};
 use skiff_api::object::Object;
-use skiff_api::status::About;
-use skiff_api::wire::User;
-use skiff_store::Write;
+use skiff_base::World;
+use skiff_store::Store;
+use std::sync::Arc;
 
-/// The plugins, in the order in which they run.
-const PLUGINS: &[Plugin] = &[
-    namespace_lifecycle::PLUGIN,
-    service_account::PLUGIN,
-    node_restriction::PLUGIN,
-    pod_security::PLUGIN,
-    priority::PLUGIN,
-    runtime_class::PLUGIN,
-    default_toleration_seconds::PLUGIN,
-    service::PLUGIN,
-    crate::authorize::escalate::PLUGIN,
-];
+/// What plugins are made of.
+pub struct Parts {
+    pub world: World,
+    pub store: Arc<dyn Store>,
+    pub authorizer: Arc<Authorizer>,
+    /// Where addresses and ports of Services come from.
+    pub services: service::Ranges,
+    /// What namespaces whose labels say nothing allow their pods.
+    pub pod_security: pod_security::Rules,
+}
 
-/// What a plugin does; the parts that it lacks do nothing.
-pub struct Plugin {
+impl Plugins {
+    /// The plugins, in the order in which they run.
+    pub fn new(parts: Parts) -> Plugins {
+        let Parts { world, store, authorizer, services, pod_security } = parts;
+        Plugins(vec![
+            Arc::new(namespace_lifecycle::NamespaceLifecycle),
+            Arc::new(service_account::ServiceAccount::new(world.clone())),
+            Arc::new(node_restriction::NodeRestriction::new(authorizer.clone())),
+            Arc::new(pod_security::PodSecurity::new(pod_security, store.clone(), world.clone())),
+            Arc::new(priority::Priority),
+            Arc::new(runtime_class::RuntimeClass),
+            Arc::new(default_toleration_seconds::DefaultTolerationSeconds),
+            Arc::new(service::Services::new(services, store, world)),
+            Arc::new(RoleEscalation::new(authorizer)),
+        ])
+    }
+}
+
+/// What a plugin answers: at once, or when it has asked somebody.
+pub enum Verdict<'a, T = ()> {
+    Now(Result<T, Status>),
+    Later(BoxFuture<'a, Result<T, Status>>),
+}
+
+impl<'a, T> Verdict<'a, T> {
+    pub fn later(asking: impl Future<Output = Result<T, Status>> + Send + 'a) -> Verdict<'a, T> {
+        Verdict::Later(Box::pin(asking))
+    }
+
+    async fn known(self) -> Result<T, Status> {
+        match self {
+            Verdict::Now(verdict) => verdict,
+            Verdict::Later(asking) => asking.await,
+        }
+    }
+}
+
+impl<'a> Verdict<'a> {
+    pub const PASS: Verdict<'a> = Verdict::Now(Ok(()));
+}
+
+impl<T> From<Result<T, Status>> for Verdict<'_, T> {
+    fn from(verdict: Result<T, Status>) -> Self {
+        Verdict::Now(verdict)
+    }
+}
+
+/// What follows a mutation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    GoOn,
+    /// Those that ran before could not foresee this change (a webhook's patch): all are asked once more.
+    Again,
+}
+
+/// A plugin of admission; where it says nothing, it lets pass.
+pub trait Plugin: Send + Sync {
     /// Upstream's name of it, as users know it from `--enable-admission-plugins`.
-    pub name: &'static str,
-    /// Changes a new or changed object before it is validated.
-    pub mutate: fn(&Server, &Attributes, &mut Object, Option<&Object>) -> Result<(), Status>,
-    /// Accepts or refuses a valid object.
-    pub validate: fn(&Server, &Attributes, &Object, Option<&Object>) -> Result<(), Status>,
-    /// Accepts or refuses a delete.
-    pub validate_delete: fn(&Server, &Attributes, &Object) -> Result<(), Status>,
-    /// Adds what the write takes (addresses, ports) to its transaction.
-    pub reserve:
-        fn(&Server, &Attributes, &Object, Option<&Object>, &mut Vec<Write>) -> Result<(), Status>,
-    /// Adds what goes with a removed object to the transaction of its removal.
-    pub release: fn(&Server, &Kind, &Object, &mut Vec<Write>),
+    fn name(&self) -> &'static str;
+
+    /// Changes a new or changed object before it is validated. What it has changed already, it leaves.
+    fn mutate<'a>(&'a self, _: &'a Admit<'_>, _new: &'a mut Object) -> Verdict<'a, Next> {
+        Ok(Next::GoOn).into()
+    }
+
+    /// The object with what the server chooses for it, if anything. Nothing is taken yet; it is asked again, with the
+    /// same object, when somebody else took it before [`Plugin::reserve`] did.
+    fn draw<'a>(&'a self, _: &'a Admit<'_>, _new: &'a Object) -> Verdict<'a, Option<Object>> {
+        Ok(None).into()
+    }
+
+    /// Accepts or refuses an object as it would be stored, or (`None`) the delete of [`Admit::old`].
+    fn validate<'a>(&'a self, _: &'a Admit<'_>, _new: Option<&'a Object>) -> Verdict<'a> {
+        Verdict::PASS
+    }
+
+    /// Accepts or refuses a stream; its options are an object of the kind [`Admit::asked`].
+    fn connect<'a>(&'a self, _: &'a Admit<'_>, _options: &'a Object) -> Verdict<'a> {
+        Verdict::PASS
+    }
+
+    /// Takes what the object needs beside its record.
+    fn reserve<'a>(&'a self, _: &'a Admit<'_>, _new: &'a Object, _: &'a mut Taking) -> Verdict<'a> {
+        Verdict::PASS
+    }
+
+    /// Lets go, in the transaction of its removal, of what an object had.
+    fn release<'a>(
+        &'a self,
+        _: &'a Admit<'_>,
+        _gone: &'a Object,
+        _: &'a mut Taking,
+    ) -> Verdict<'a> {
+        Verdict::PASS
+    }
 }
 
-impl Plugin {
-    pub const NONE: Plugin = Plugin {
-        name: "",
-        mutate: |_, _, _, _| Ok(()),
-        validate: |_, _, _, _| Ok(()),
-        validate_delete: |_, _, _| Ok(()),
-        reserve: |_, _, _, _, _| Ok(()),
-        release: |_, _, _, _| {},
-    };
-}
+/// All plugins, asked in their order until one refuses.
+pub struct Plugins(Vec<Arc<dyn Plugin>>);
 
-/// What is asked for, by whom.
-pub struct Attributes<'a> {
-    pub user: &'a User,
-    pub kind: &'a Kind,
-    pub verb: Verb,
-    pub subresource: &'a str,
-    pub namespace: &'a str,
-    pub name: String,
-    /// The write makes a new object (an apply may, too).
-    pub creating: bool,
-    pub dry_run: bool,
-    /// Whose warnings reach the user.
-    pub told: Option<&'a Request>,
-}
-
-impl<'a> Attributes<'a> {
-    pub fn of(request: &'a Request, creating: bool, name: &str) -> Attributes<'a> {
-        Attributes {
-            user: &request.user,
-            kind: &request.kind,
-            verb: request.verb,
-            subresource: &request.resource.subresource,
-            namespace: &request.resource.namespace,
-            name: name.to_owned(),
-            creating,
-            dry_run: request.dry_run(),
-            told: Some(request),
+impl Plugins {
+    pub async fn mutate(&self, at: &mut Admit<'_>, new: &mut Object) -> Result<(), Status> {
+        let mut again = false;
+        for plugin in &self.0 {
+            again |= plugin.mutate(at, new).known().await? == Next::Again;
         }
-    }
-
-    /// Tells the user what is allowed all the same.
-    pub fn warn(&self, text: impl Into<String>) {
-        if let Some(request) = self.told {
-            request.warn(text);
+        if again {
+            at.again = true;
+            for plugin in &self.0 {
+                plugin.mutate(at, new).known().await?;
+            }
+            at.again = false;
         }
+        Ok(())
     }
 
-    /// Whether this is a write of the object itself, of this kind.
-    pub fn is(&self, group: &str, plural: &str) -> bool {
-        self.kind.group == group && self.kind.plural == plural && self.subresource.is_empty()
+    /// The object with what was drawn for it; `None` when nothing was.
+    pub async fn draw(&self, at: &Admit<'_>, new: &Object) -> Result<Option<Object>, Status> {
+        let mut drawn = None;
+        for plugin in &self.0 {
+            let more = plugin.draw(at, drawn.as_ref().unwrap_or(new)).known().await?;
+            drawn = more.or(drawn);
+        }
+        Ok(drawn)
     }
 
-    /// A refusal in the form that all plugins share.
-    pub fn forbid(&self, why: &str) -> Status {
-        Status::forbidden(self.kind.about(), &self.name, why)
+    pub async fn validate(&self, at: &Admit<'_>, new: Option<&Object>) -> Result<(), Status> {
+        for plugin in &self.0 {
+            plugin.validate(at, new).known().await?;
+        }
+        Ok(())
     }
-}
 
-pub async fn mutate(
-    server: &Server,
-    attributes: &Attributes<'_>,
-    new: &mut Object,
-    old: Option<&Object>,
-) -> Result<(), Status> {
-    PLUGINS.iter().try_for_each(|plugin| (plugin.mutate)(server, attributes, new, old))
-}
+    pub async fn connect(&self, at: &Admit<'_>, options: &Object) -> Result<(), Status> {
+        for plugin in &self.0 {
+            plugin.connect(at, options).known().await?;
+        }
+        Ok(())
+    }
 
-pub async fn validate(
-    server: &Server,
-    attributes: &Attributes<'_>,
-    new: &Object,
-    old: Option<&Object>,
-) -> Result<(), Status> {
-    PLUGINS.iter().try_for_each(|plugin| (plugin.validate)(server, attributes, new, old))
-}
+    pub async fn reserve(&self, at: &Admit<'_>, new: &Object) -> Result<Taking, Status> {
+        let mut taking = Taking::default();
+        for plugin in &self.0 {
+            plugin.reserve(at, new, &mut taking).known().await?;
+        }
+        Ok(taking)
+    }
 
-pub async fn validate_delete(
-    server: &Server,
-    attributes: &Attributes<'_>,
-    old: &Object,
-) -> Result<(), Status> {
-    PLUGINS.iter().try_for_each(|plugin| (plugin.validate_delete)(server, attributes, old))
-}
-
-pub fn reserve(
-    server: &Server,
-    attributes: &Attributes<'_>,
-    new: &Object,
-    old: Option<&Object>,
-    writes: &mut Vec<Write>,
-) -> Result<(), Status> {
-    PLUGINS.iter().try_for_each(|plugin| (plugin.reserve)(server, attributes, new, old, writes))
-}
-
-pub fn release(server: &Server, kind: &Kind, gone: &Object, writes: &mut Vec<Write>) {
-    PLUGINS.iter().for_each(|plugin| (plugin.release)(server, kind, gone, writes));
-}
-
-/// An object of the core group, from the store: what plugins look up by name.
-pub fn find(server: &Server, plural: &str, namespace: &str, name: &str) -> Result<Object, Status> {
-    let about = About { group: "", resource: plural };
-    let record = server.store.get(&format!("{plural}/{namespace}/{name}"));
-    let record = record.ok_or_else(|| Status::not_found(about, name))?;
-    serde_json::from_slice(&record.body).map(Object::new).map_err(Status::internal)
+    pub async fn release(&self, at: &Admit<'_>, gone: &Object) -> Result<Taking, Status> {
+        let mut taking = Taking::default();
+        for plugin in &self.0 {
+            plugin.release(at, gone, &mut taking).known().await?;
+        }
+        Ok(taking)
+    }
 }

@@ -1,35 +1,57 @@
 //! NamespaceLifecycle: nothing is made in a namespace that is not there or is going; three namespaces never go.
 
-use super::{Attributes, Plugin};
-use crate::Server;
+use super::{Admit, Operation, Plugin, Verdict};
 use serde_json::json;
 use skiff_api::Status;
 use skiff_api::object::Object;
 use skiff_api::status::About;
+use skiff_store::{Currency, Record};
 
-pub const PLUGIN: Plugin =
-    Plugin { name: "NamespaceLifecycle", validate, validate_delete, ..Plugin::NONE };
+pub struct NamespaceLifecycle;
 
 const IMMORTAL: [&str; 3] = ["default", "kube-public", "kube-system"];
 
-fn validate(
-    server: &Server,
-    at: &Attributes,
-    _: &Object,
-    _: Option<&Object>,
-) -> Result<(), Status> {
-    if at.creating && at.kind.custom.as_ref().is_some_and(|custom| custom.terminating) {
+impl Plugin for NamespaceLifecycle {
+    fn name(&self) -> &'static str {
+        "NamespaceLifecycle"
+    }
+
+    fn validate<'a>(&'a self, at: &'a Admit<'_>, _: Option<&'a Object>) -> Verdict<'a> {
+        match at.operation {
+            Operation::Create => create(at),
+            Operation::Delete => delete(at).into(),
+            Operation::Update | Operation::Connect => Verdict::PASS,
+        }
+    }
+}
+
+fn create<'a>(at: &'a Admit<'_>) -> Verdict<'a> {
+    if at.kind.custom.as_ref().is_some_and(|custom| custom.terminating) {
         let why = "create not allowed while custom resource definition is terminating";
-        return Err(at.forbid(why));
+        return Err(at.forbid(why)).into();
     }
-    if !at.kind.namespaced() || !at.creating {
-        return Ok(());
+    if !at.kind.namespaced() {
+        return Verdict::PASS;
     }
-    let namespaces = About { group: "", resource: "namespaces" };
-    let Some(record) = server.store.get(&format!("namespaces//{}", at.namespace)) else {
-        return Err(Status::not_found(namespaces, at.namespace));
-    };
-    let phase = crate::read::facets::value(&record, "f:status.phase");
+    let key = format!("namespaces//{}", at.namespace);
+    if let Some(record) = at.reader.store.get(&key) {
+        return inside(at, &record).into();
+    }
+    // It may have been made a moment ago, by another server.
+    Verdict::later(async move {
+        match at.reader.record(&key, Currency::Current).await? {
+            Some(record) => inside(at, &record),
+            None => {
+                let namespaces = About { group: "", resource: "namespaces" };
+                Err(Status::not_found(namespaces, at.namespace))
+            }
+        }
+    })
+}
+
+/// Whether this namespace takes anything new.
+fn inside(at: &Admit<'_>, namespace: &Record) -> Result<(), Status> {
+    let phase = crate::read::facets::value(namespace, "f:status.phase");
     // Access reviews answer about the namespace, they do not live in it.
     if phase != Some("Terminating") || at.kind.group == "authorization.k8s.io" {
         return Ok(());
@@ -48,7 +70,7 @@ fn validate(
     Err(refusal)
 }
 
-fn validate_delete(_: &Server, at: &Attributes, _: &Object) -> Result<(), Status> {
+fn delete(at: &Admit<'_>) -> Result<(), Status> {
     if at.is("", "namespaces") && IMMORTAL.contains(&&*at.name) {
         return Err(at.forbid("this namespace may not be deleted"));
     }

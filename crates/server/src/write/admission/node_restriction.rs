@@ -1,16 +1,17 @@
 //! NodeRestriction: a node (`system:node:NAME`) changes only itself, its lease, and the pods that run on it
 //! (API access page "Using Node Authorization").
 
-use super::{Attributes, Plugin, find};
-use crate::Server;
-use crate::authorize;
+use super::{Admit, Operation, Plugin, Verdict};
+use crate::authorize::{self, Authorizer};
 use serde_json::Value;
 use skiff_api::Status;
 use skiff_api::object::Object;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-pub const PLUGIN: Plugin =
-    Plugin { name: "NodeRestriction", validate, validate_delete, ..Plugin::NONE };
+pub struct NodeRestriction {
+    authorizer: Arc<Authorizer>,
+}
 
 const MIRROR: &str = "kubernetes.io/config.mirror";
 /// The labels with a Kubernetes prefix that a node may give itself.
@@ -32,38 +33,60 @@ const PREFIXES: [&str; 2] = ["kubelet.kubernetes.io", "node.kubernetes.io"];
 const RESTRICTED: &str = "node-restriction.kubernetes.io";
 
 /// The name of the node that asks; none when a user asks who is no node.
-fn node<'a>(request: &'a Attributes) -> Option<&'a str> {
+fn node<'a>(request: &'a Admit<'_>) -> Option<&'a str> {
     let is_node = request.user.groups.iter().any(|group| group == "system:nodes");
     request.user.name.strip_prefix("system:node:").filter(|_| is_node)
 }
 
-fn validate(
-    server: &Server,
-    request: &Attributes,
+impl NodeRestriction {
+    pub fn new(authorizer: Arc<Authorizer>) -> NodeRestriction {
+        NodeRestriction { authorizer }
+    }
+}
+
+impl Plugin for NodeRestriction {
+    fn name(&self) -> &'static str {
+        "NodeRestriction"
+    }
+
+    fn validate<'a>(&'a self, at: &'a Admit<'_>, new: Option<&'a Object>) -> Verdict<'a> {
+        match (node(at), at.operation, new, at.old) {
+            (None, ..) => Verdict::PASS,
+            (Some(node), Operation::Delete, _, Some(old)) => delete(at, node, old).into(),
+            (Some(node), _, Some(new), _) => Verdict::later(write(&self.authorizer, at, node, new)),
+            _ => Verdict::PASS,
+        }
+    }
+}
+
+async fn write(
+    authorizer: &Authorizer,
+    request: &Admit<'_>,
+    node: &str,
     new: &Object,
-    old: Option<&Object>,
 ) -> Result<(), Status> {
-    let Some(node) = node(request) else { return Ok(()) };
     if node.is_empty() {
         let why = format!("could not determine node from user {:?}", request.user.name);
         return Err(request.forbid(&why));
     }
     match (&*request.kind.group, &*request.kind.plural) {
-        ("", "pods") => match (request.subresource, old) {
-            ("", None) => create_pod(request, node, new, || find(server, "nodes", "", node)),
+        ("", "pods") => match (request.subresource, request.old) {
+            ("", None) => {
+                create_pod(request, node, new, request.find(("", "nodes"), "", node)).await
+            }
             ("", Some(_)) => Err(request.forbid(&format!(
                 "unexpected operation \"UPDATE\", node {node:?} can only create and delete mirror pods"
             ))),
             ("status", Some(old)) => change_status(request, node, new, old),
-            ("eviction", _) => evict(server, request, node),
+            ("eviction", _) => evict(request, node).await,
             (other, _) => Err(request.forbid(&format!(
                 "unexpected pod subresource {other:?}, only 'status' and 'eviction' are allowed"
             ))),
         },
         ("", "serviceaccounts") if request.subresource == "token" => {
-            token(server, request, node, new)
+            token(authorizer, request, node, new).await
         }
-        ("", "nodes") => change_node(request, node, new, old),
+        ("", "nodes") => change_node(request, node, new, request.old),
         ("coordination.k8s.io", "leases") => lease(request, node),
         ("storage.k8s.io", "csinodes") if request.name != node => {
             let why = "can only access CSINode with the same name as the requesting node";
@@ -73,8 +96,7 @@ fn validate(
     }
 }
 
-fn validate_delete(_: &Server, request: &Attributes, old: &Object) -> Result<(), Status> {
-    let Some(node) = node(request) else { return Ok(()) };
+fn delete(request: &Admit<'_>, node: &str, old: &Object) -> Result<(), Status> {
     if request.is("", "pods") && old.text("spec.nodeName") != node {
         let why = format!("node {node:?} can only delete pods with spec.nodeName set to itself");
         return Err(request.forbid(&why));
@@ -89,7 +111,7 @@ fn validate_delete(_: &Server, request: &Attributes, old: &Object) -> Result<(),
     Ok(())
 }
 
-fn lease(request: &Attributes, node: &str) -> Result<(), Status> {
+fn lease(request: &Admit<'_>, node: &str) -> Result<(), Status> {
     if request.namespace != "kube-node-lease" {
         let why = "can only access leases in the \"kube-node-lease\" system namespace";
         return Err(request.forbid(why));
@@ -101,11 +123,11 @@ fn lease(request: &Attributes, node: &str) -> Result<(), Status> {
     Ok(())
 }
 
-fn create_pod(
-    request: &Attributes,
+async fn create_pod(
+    request: &Admit<'_>,
     node: &str,
     pod: &Object,
-    own: impl FnOnce() -> Result<Object, Status>,
+    own: impl Future<Output = Result<Object, Status>>,
 ) -> Result<(), Status> {
     let refuse = |why: String| Err(request.forbid(&why));
     if pod.annotation(MIRROR).is_none() {
@@ -141,7 +163,7 @@ fn create_pod(
             "node {node:?} must not set blockOwnerDeletion on an owner reference"
         ));
     }
-    let found = own()?;
+    let found = own.await?;
     let uid = found.uid();
     let given = owner["uid"].as_str().unwrap_or("");
     if uid != given {
@@ -181,8 +203,8 @@ fn reference(pod: &Object) -> Option<&'static str> {
     sources.iter().find(|(field, _)| has(spec, field)).map(|(_, what)| *what)
 }
 
-fn evict(server: &Server, request: &Attributes, node: &str) -> Result<(), Status> {
-    let pod = find(server, "pods", request.namespace, &request.name)?;
+async fn evict(request: &Admit<'_>, node: &str) -> Result<(), Status> {
+    let pod = request.find(("", "pods"), request.namespace, &request.name).await?;
     if pod.text("spec.nodeName") != node {
         let why = format!("node {node} can only evict pods with spec.nodeName set to itself");
         return Err(request.forbid(&why));
@@ -191,7 +213,12 @@ fn evict(server: &Server, request: &Attributes, node: &str) -> Result<(), Status
 }
 
 /// A node gets tokens for the pods that run on it, and for nothing else.
-fn token(server: &Server, request: &Attributes, node: &str, asked: &Object) -> Result<(), Status> {
+async fn token(
+    authorizer: &Authorizer,
+    request: &Admit<'_>,
+    node: &str,
+    asked: &Object,
+) -> Result<(), Status> {
     let bound = |field: &str| asked.text(&format!("spec.boundObjectRef.{field}"));
     let refuse = |why: &str| Err(request.forbid(why));
     if bound("apiVersion") != "v1" || bound("kind") != "Pod" || bound("name").is_empty() {
@@ -200,7 +227,7 @@ fn token(server: &Server, request: &Attributes, node: &str, asked: &Object) -> R
     if bound("uid").is_empty() {
         return refuse("node requested token with a pod binding without a uid");
     }
-    let pod = find(server, "pods", request.namespace, bound("name"))?;
+    let pod = request.find(("", "pods"), request.namespace, bound("name")).await?;
     if bound("uid") != pod.uid() {
         return refuse(&format!(
             "the UID in the bound object reference ({}) does not match the UID in record. The \
@@ -216,7 +243,7 @@ fn token(server: &Server, request: &Attributes, node: &str, asked: &Object) -> R
         [one] => one.as_str().unwrap_or(""),
         _ => return refuse("node may only request 0 or 1 audiences"),
     };
-    if mounts(&pod, audience) || server.authorizer.grants(request.user, &may(request, audience)) {
+    if mounts(&pod, audience) || authorizer.grants(request.user, &may(request, audience)) {
         return Ok(());
     }
     refuse(&format!(
@@ -236,18 +263,18 @@ fn mounts(pod: &Object, audience: &str) -> bool {
 }
 
 /// The right to tokens for an audience that no volume of the pod names (KEP-4935).
-fn may(request: &Attributes, audience: &str) -> authorize::Attributes {
+fn may(request: &Admit<'_>, audience: &str) -> authorize::Attributes {
     authorize::Attributes {
         verb: "request-serviceaccounts-token-audience".into(),
         resource: audience.into(),
-        name: request.name.clone(),
+        name: request.name.clone().into_owned(),
         namespace: request.namespace.into(),
         ..authorize::Attributes::default()
     }
 }
 
 fn change_status(
-    request: &Attributes,
+    request: &Admit<'_>,
     node: &str,
     new: &Object,
     old: &Object,
@@ -268,7 +295,7 @@ fn change_status(
 }
 
 fn change_node(
-    request: &Attributes,
+    request: &Admit<'_>,
     node: &str,
     new: &Object,
     old: Option<&Object>,
@@ -318,6 +345,7 @@ fn forbidden_labels(new: &Object, old: Option<&Object>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt;
     use serde_json::json;
 
     #[test]
@@ -332,22 +360,14 @@ mod tests {
     }
 
     /// What node `n` is told about a write of one of these resources.
-    fn told(plural: &str, name: &str, ask: impl Fn(&Attributes) -> Result<(), Status>) -> String {
+    fn told(plural: &str, name: &str, ask: impl Fn(&Admit<'_>) -> Result<(), Status>) -> String {
         let user = skiff_api::wire::User::default();
         let kinds = skiff_api::registry::Kinds::builtin(skiff_kinds::KINDS);
         let kind = kinds.now().find("", "v1", plural).expect("a kind").clone();
-        let request = Attributes {
-            told: None,
-            user: &user,
-            kind: &kind,
-            verb: skiff_api::kind::Verb::Update,
-            subresource: "",
-            namespace: "",
-            name: name.into(),
-            creating: false,
-            dry_run: false,
-        };
-        ask(&request).map_or_else(|status| status.message, |()| "allowed".into())
+        let of = (&user, &*kind, "");
+        crate::admission::tests::asked(of, name, |at| {
+            ask(at).map_or_else(|status| status.message, |()| "allowed".into())
+        })
     }
 
     /// CVE-2025-5187: an owner that is not there has the collector delete the node, and what made it trusted with it.
@@ -398,8 +418,10 @@ mod tests {
             if !path.is_empty() {
                 pod.set(path, value);
             }
-            let own = || Ok(Object::new(json!({"metadata": {"name": "n", "uid": "u"}})));
-            told("pods", "p", |request| create_pod(request, "n", &pod, own))
+            told("pods", "p", |request| {
+                let own = async { Ok(Object::new(json!({"metadata": {"name": "n", "uid": "u"}}))) };
+                create_pod(request, "n", &pod, own).now_or_never().expect("nothing is waited for")
+            })
         };
         assert_eq!(told("", Value::Null), "allowed");
         let volume = |source: Value| json!([{"name": "v", "projected": {"sources": [source]}}]);

@@ -4,19 +4,17 @@
 //! Pods are refused; templates of pods are only warned about, since the pods that come of them are judged themselves.
 //! The mode `audit` is read and validated, and would be told to an audit log in `judge`; there is none yet.
 
-use super::{Attributes, Plugin};
-use crate::Server;
+use super::{Admit, Plugin, Verdict};
 use serde_json::Value;
 use skiff_api::Status;
 use skiff_api::errors::Errors;
 use skiff_api::object::{Object, at};
+use skiff_base::World;
 use skiff_kinds::pod_security::{self, Exemptions, LABELS, Level, MODES, Pod, Policy, Violations};
-use skiff_store::{ListRequest, Record, Scope};
+use skiff_store::{Currency, ListRequest, Record, Scope, Store};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
-
-pub const PLUGIN: Plugin = Plugin { name: "PodSecurity", validate, ..Plugin::NONE };
 
 /// What counts where labels say nothing, and for whom nothing counts.
 #[derive(Debug, Clone, Default)]
@@ -45,38 +43,52 @@ const TEMPLATES: [(&str, &str, &str); 8] = [
     ("batch", "jobs", "spec.template"),
 ];
 
-fn validate(
-    server: &Server,
-    request: &Attributes,
-    new: &Object,
-    old: Option<&Object>,
-) -> Result<(), Status> {
-    let (group, plural, part) = (&*request.kind.group, &*request.kind.plural, request.subresource);
-    if (group, plural) == ("", "namespaces") {
-        return if part.is_empty() { namespace(server, request, new, old) } else { Ok(()) };
+pub struct PodSecurity {
+    rules: Rules,
+    store: Arc<dyn Store>,
+    world: World,
+}
+
+impl PodSecurity {
+    pub fn new(rules: Rules, store: Arc<dyn Store>, world: World) -> PodSecurity {
+        PodSecurity { rules, store, world }
     }
-    if (group, plural) == ("", "pods") {
-        let relevant = old.is_none_or(|old| pod_security::changes(new, old));
-        if IGNORED.contains(&part) || !relevant {
-            return Ok(());
+}
+
+impl Plugin for PodSecurity {
+    fn name(&self) -> &'static str {
+        "PodSecurity"
+    }
+
+    fn validate<'a>(&'a self, at: &'a Admit<'_>, new: Option<&'a Object>) -> Verdict<'a> {
+        let Some(new) = new else { return Verdict::PASS };
+        let (group, plural, part) = (&*at.kind.group, &*at.kind.plural, at.subresource);
+        match (group, plural) {
+            ("", "namespaces") if part.is_empty() => Verdict::later(self.namespace(at, new)),
+            ("", "pods") if IGNORED.contains(&part) => Verdict::PASS,
+            ("", "pods") if at.old.is_some_and(|old| !pod_security::changes(new, old)) => {
+                Verdict::PASS
+            }
+            ("", "pods") => judge(self, at, Pod { value: new.value() }, Some(new.name())).into(),
+            _ => {
+                let found = TEMPLATES.iter().find(|it| (it.0, it.1, "") == (group, plural, part));
+                match found.and_then(|(_, _, path)| new.at(path)) {
+                    Some(template) => judge(self, at, Pod { value: template }, None).into(),
+                    None => Verdict::PASS,
+                }
+            }
         }
-        return judge(server, request, Pod { value: new.value() }, Some(new.name()));
-    }
-    let template = TEMPLATES.iter().find(|it| (it.0, it.1, "") == (group, plural, part));
-    match template.and_then(|(_, _, path)| new.at(path)) {
-        Some(template) => judge(server, request, Pod { value: template }, None),
-        None => Ok(()),
     }
 }
 
 /// Judges a pod that has a name, or a template, which is only warned about.
 fn judge(
-    server: &Server,
-    request: &Attributes,
+    plugin: &PodSecurity,
+    request: &Admit<'_>,
     pod: Pod,
     name: Option<&str>,
 ) -> Result<(), Status> {
-    let Rules { defaults, exemptions } = &server.pod_security;
+    let Rules { defaults, exemptions } = &plugin.rules;
     let class = at(pod.value, "spec.runtimeClassName").and_then(Value::as_str).unwrap_or("");
     if is_in(&exemptions.namespaces, request.namespace)
         || is_in(&exemptions.users, &request.user.name)
@@ -84,7 +96,7 @@ fn judge(
     {
         return Ok(());
     }
-    let Some(record) = server.store.get(&format!("namespaces//{}", request.namespace)) else {
+    let Some(record) = plugin.store.get(&format!("namespaces//{}", request.namespace)) else {
         let why = format!("failed to lookup namespace {:?}", request.namespace);
         return Err(Status::internal(why));
     };
@@ -105,37 +117,46 @@ fn judge(
     Ok(())
 }
 
-/// A namespace: its labels can be read, and who changes them hears of the pods that are there.
-fn namespace(
-    server: &Server,
-    request: &Attributes,
-    new: &Object,
-    old: Option<&Object>,
-) -> Result<(), Status> {
-    let Rules { defaults, exemptions } = &server.pod_security;
-    let read = |of: &Object| {
-        let labels = of.map("metadata.labels");
-        Policy::of_labels(|key| labels.get(key).and_then(Value::as_str), *defaults)
-    };
-    let (policy, wrong) = read(new);
-    let (before, was_wrong) = old.map_or_else(|| (policy, Errors::new()), read);
-    if !wrong.is_empty() && !wrong.iter().eq(was_wrong.iter()) {
-        return Err(Status::invalid(request.kind.about_kind(), new.name(), &wrong));
+impl PodSecurity {
+    /// A namespace: its labels can be read, and who changes them hears of the pods that are there.
+    async fn namespace(&self, request: &Admit<'_>, new: &Object) -> Result<(), Status> {
+        let Rules { defaults, exemptions } = &self.rules;
+        let read = |of: &Object| {
+            let labels = of.map("metadata.labels");
+            Policy::of_labels(|key| labels.get(key).and_then(Value::as_str), *defaults)
+        };
+        let (policy, wrong) = read(new);
+        let (before, was_wrong) = request.old.map_or_else(|| (policy, Errors::new()), read);
+        if !wrong.is_empty() && !wrong.iter().eq(was_wrong.iter()) {
+            return Err(Status::invalid(request.kind.about_kind(), new.name(), &wrong));
+        }
+        let (enforce, had) = (policy.enforce, before.enforce);
+        let relaxed = enforce.version == had.version && enforce.level <= had.level;
+        let quiet = enforce.level == Level::Privileged || relaxed;
+        if is_in(&exemptions.namespaces, new.name()) && (request.creates() || !quiet) {
+            warn_of_exemption(request, new, &policy, defaults);
+        } else if !request.creates() && !quiet {
+            let warnings = self.look_at_pods(new.name(), &policy).await?;
+            warnings.into_iter().for_each(|warning| request.warn(warning));
+        }
+        Ok(())
     }
-    let (enforce, had) = (policy.enforce, before.enforce);
-    let relaxed = enforce.version == had.version && enforce.level <= had.level;
-    let quiet = enforce.level == Level::Privileged || relaxed;
-    if is_in(&exemptions.namespaces, new.name()) && (old.is_none() || !quiet) {
-        warn_of_exemption(request, new, &policy, defaults);
-    } else if old.is_some() && !quiet {
-        let warnings = look_at_pods(server, new.name(), &policy)?;
-        warnings.into_iter().for_each(|warning| request.warn(warning));
+
+    /// What the pods of a namespace have against a level that it is about to enforce.
+    async fn look_at_pods(&self, namespace: &str, policy: &Policy) -> Result<Vec<String>, Status> {
+        let (scope, currency) = (Scope::prefix(&format!("pods/{namespace}/")), Currency::Seen);
+        let asked = ListRequest { scope, currency, ..ListRequest::default() };
+        let listed = self.store.list(asked).await;
+        let listed = listed.map_err(|error| crate::read::read_error(error, false))?;
+        let until = self.world.uptime() + LOOK_MOST;
+        let exempt = |class: &str| is_in(&self.rules.exemptions.runtime_classes, class);
+        let in_time = || self.world.uptime() < until;
+        Ok(survey(&listed.records, policy, exempt, in_time).tell(namespace, policy))
     }
-    Ok(())
 }
 
 /// Labels on an exempt namespace look like a promise that nobody keeps.
-fn warn_of_exemption(request: &Attributes, new: &Object, policy: &Policy, defaults: &Policy) {
+fn warn_of_exemption(request: &Admit<'_>, new: &Object, policy: &Policy, defaults: &Policy) {
     let modes = MODES.into_iter().zip([policy.enforce, policy.audit, policy.warn]);
     let labelled = |mode: &str| {
         let label = |suffix: &str| new.label(&format!("{LABELS}{mode}{suffix}"));
@@ -150,19 +171,6 @@ fn warn_of_exemption(request: &Attributes, new: &Object, policy: &Policy, defaul
             said.join(", ")
         ));
     }
-}
-
-/// What the pods of a namespace have against a level that it is about to enforce.
-fn look_at_pods(server: &Server, namespace: &str, policy: &Policy) -> Result<Vec<String>, Status> {
-    let asked =
-        ListRequest { scope: Scope::prefix(&format!("pods/{namespace}/")), ..Default::default() };
-    let listed = futures_util::FutureExt::now_or_never(server.store.list(asked))
-        .ok_or_else(|| Status::internal("the list of pods is not at hand"))?
-        .map_err(|error| crate::read::read_error(error, false))?;
-    let until = server.world.uptime() + LOOK_MOST;
-    let exempt = |class: &str| is_in(&server.pod_security.exemptions.runtime_classes, class);
-    let in_time = || server.world.uptime() < until;
-    Ok(survey(&listed.records, policy, exempt, in_time).tell(namespace, policy))
 }
 
 fn is_in(list: &[String], word: &str) -> bool {

@@ -1,43 +1,93 @@
 //! Priority: the name of a PriorityClass becomes a number in the pod; there is one default class at most.
 
-use super::{Attributes, Plugin};
-use crate::Server;
-use serde_json::Value;
+use super::{Admit, Next, Plugin, Verdict};
 use skiff_api::Status;
 use skiff_api::object::Object;
-use skiff_store::{ListRequest, Scope};
+use skiff_store::{Currency, ListRequest, Scope};
 
-pub const PLUGIN: Plugin = Plugin { name: "Priority", mutate, validate, ..Plugin::NONE };
+const GROUP: &str = "scheduling.k8s.io";
+const CLASSES: &str = "priorityclasses";
+/// The facet under which the default class is found.
+const FIELD: &str = "globalDefault";
 
-const CLASSES: &str = "priorityclasses.scheduling.k8s.io";
+pub struct Priority;
 
-fn mutate(
-    server: &Server,
-    at: &Attributes,
-    pod: &mut Object,
-    old: Option<&Object>,
-) -> Result<(), Status> {
-    if !at.is("", "pods") {
-        return Ok(());
+impl Plugin for Priority {
+    fn name(&self) -> &'static str {
+        "Priority"
     }
-    if let Some(old) = old {
-        for path in ["spec.priority", "spec.preemptionPolicy"] {
-            if pod.at(path).is_none() {
-                pod.copy_from(old, path);
+
+    fn mutate<'a>(&'a self, at: &'a Admit<'_>, pod: &'a mut Object) -> Verdict<'a, Next> {
+        match at.old {
+            _ if !at.is("", "pods") => Ok(Next::GoOn).into(),
+            Some(old) => {
+                for path in ["spec.priority", "spec.preemptionPolicy"] {
+                    if pod.at(path).is_none() {
+                        pod.copy_from(old, path);
+                    }
+                }
+                Ok(Next::GoOn).into()
             }
+            None => Verdict::later(complete(at, pod)),
         }
-        return Ok(());
     }
-    let class = match pod.text("spec.priorityClassName") {
-        "" => default_class(server)?,
-        name => Some(class(server, at, name)?),
+
+    fn validate<'a>(&'a self, at: &'a Admit<'_>, new: Option<&'a Object>) -> Verdict<'a> {
+        match new {
+            Some(class) if at.is(GROUP, CLASSES) && class.flag(FIELD) => {
+                Verdict::later(check_default(at, class))
+            }
+            _ => Verdict::PASS,
+        }
+    }
+}
+
+async fn complete(at: &Admit<'_>, pod: &mut Object) -> Result<Next, Status> {
+    let class =
+        match pod.text("spec.priorityClassName") {
+            "" => default_class(at).await?,
+            name => Some(at.read((GROUP, CLASSES), "", name).await?.ok_or_else(|| {
+                at.forbid(&format!("no PriorityClass with name {name} was found"))
+            })?),
+        };
+    give(at, pod, class.as_ref())?;
+    Ok(Next::GoOn)
+}
+
+/// The default class; of several (which only races can make) the one of least value.
+async fn default_class(at: &Admit<'_>) -> Result<Option<Object>, Status> {
+    let kind = at.reader.kind(GROUP, CLASSES)?;
+    let asked = ListRequest {
+        scope: Scope::prefix(&kind.prefix("")),
+        facet: Some((format!("f:{FIELD}").into(), "true".into())),
+        currency: Currency::Seen,
+        ..ListRequest::default()
     };
-    let priority = class.as_ref().map_or(0, |class| class.int("value").unwrap_or(0));
-    let policy =
-        class.as_ref().map_or("PreemptLowerPriority", |it| match it.text("preemptionPolicy") {
-            "" => "PreemptLowerPriority",
-            policy => policy,
-        });
+    let mut classes = at.reader.list(&kind, asked).await?;
+    classes.sort_by_key(|class| class.int("value"));
+    Ok(classes.into_iter().next())
+}
+
+async fn check_default(at: &Admit<'_>, new: &Object) -> Result<(), Status> {
+    match default_class(at).await? {
+        Some(other) if at.creates() || other.name() != new.name() => {
+            let name = other.name();
+            let why = format!(
+                "PriorityClass {name} is already marked as default. Only one default can exist"
+            );
+            Err(at.forbid(&why))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Puts what a class says into the pod.
+fn give(at: &Admit<'_>, pod: &mut Object, class: Option<&Object>) -> Result<(), Status> {
+    let priority = class.map_or(0, |class| class.int("value").unwrap_or(0));
+    let policy = class.map_or("PreemptLowerPriority", |it| match it.text("preemptionPolicy") {
+        "" => "PreemptLowerPriority",
+        policy => policy,
+    });
     if let Some(given) = pod.int("spec.priority").filter(|given| *given != priority) {
         return Err(at.forbid(&format!(
             "the integer value of priority ({given}) must not be provided in pod spec; priority admission \
@@ -57,56 +107,4 @@ fn mutate(
         pod.set("spec.priorityClassName", class.name());
     }
     Ok(())
-}
-
-fn class(server: &Server, at: &Attributes, name: &str) -> Result<Object, Status> {
-    match server.store.get(&format!("{CLASSES}//{name}")) {
-        Some(record) => read(&record),
-        None => Err(at.forbid(&format!("no PriorityClass with name {name} was found"))),
-    }
-}
-
-fn read(record: &skiff_store::Record) -> Result<Object, Status> {
-    let value: Value = serde_json::from_slice(&record.body)
-        .map_err(|error| Status::internal(format!("{} cannot be read: {error}", record.key)))?;
-    Ok(Object::new(value))
-}
-
-/// The default class; of several (which only races can make) the one of least value.
-fn default_class(server: &Server) -> Result<Option<Object>, Status> {
-    let asked = ListRequest {
-        scope: Scope::prefix(&format!("{CLASSES}/")),
-        facet: Some((format!("f:{FIELD}").into(), "true".into())),
-        ..ListRequest::default()
-    };
-    let listed = futures_util::FutureExt::now_or_never(server.store.list(asked))
-        .ok_or_else(|| Status::internal("the list of priority classes is not at hand"))?
-        .map_err(|error| crate::read::read_error(error, false))?;
-    let mut classes = listed.records.iter().map(|it| read(it)).collect::<Result<Vec<_>, _>>()?;
-    classes.sort_by_key(|class| class.int("value"));
-    Ok(classes.into_iter().next())
-}
-
-/// The facet under which the default class is found.
-const FIELD: &str = "globalDefault";
-
-fn validate(
-    server: &Server,
-    at: &Attributes,
-    new: &Object,
-    _: Option<&Object>,
-) -> Result<(), Status> {
-    if !at.is("scheduling.k8s.io", "priorityclasses") || !new.flag(FIELD) {
-        return Ok(());
-    }
-    match default_class(server)? {
-        Some(other) if at.creating || other.name() != new.name() => {
-            let name = other.name();
-            let why = format!(
-                "PriorityClass {name} is already marked as default. Only one default can exist"
-            );
-            Err(at.forbid(&why))
-        }
-        _ => Ok(()),
-    }
 }

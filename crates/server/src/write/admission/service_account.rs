@@ -1,12 +1,14 @@
 //! ServiceAccount: every pod runs as an account that exists, and gets a token of it unless somebody says no.
 
-use super::{Attributes, Plugin};
-use crate::Server;
+use super::{Admit, Next, Plugin, Verdict};
 use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::object::{Object, at};
+use skiff_base::World;
 
-pub const PLUGIN: Plugin = Plugin { name: "ServiceAccount", mutate, validate, ..Plugin::NONE };
+pub struct ServiceAccount {
+    world: World,
+}
 
 /// Where programs look for their token.
 const MOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -17,54 +19,73 @@ const MIRROR: &str = "kubernetes.io/config.mirror";
 const TOKEN_S: i64 = 3607;
 const ENFORCE: &str = "kubernetes.io/enforce-mountable-secrets";
 
-fn mutate(
-    server: &Server,
-    request: &Attributes,
-    pod: &mut Object,
-    _: Option<&Object>,
-) -> Result<(), Status> {
-    if !request.is("", "pods") || !request.creating || pod.annotation(MIRROR).is_some() {
-        return Ok(());
+impl ServiceAccount {
+    pub fn new(world: World) -> ServiceAccount {
+        ServiceAccount { world }
     }
+}
+
+impl Plugin for ServiceAccount {
+    fn name(&self) -> &'static str {
+        "ServiceAccount"
+    }
+
+    fn mutate<'a>(&'a self, at: &'a Admit<'_>, pod: &'a mut Object) -> Verdict<'a, Next> {
+        if !at.is("", "pods") || !at.creates() || pod.annotation(MIRROR).is_some() {
+            return Ok(Next::GoOn).into();
+        }
+        Verdict::later(complete(&self.world, at, pod))
+    }
+
+    fn validate<'a>(&'a self, at: &'a Admit<'_>, new: Option<&'a Object>) -> Verdict<'a> {
+        let pods = at.kind.group.is_empty() && at.kind.plural == "pods";
+        // What is added to a pod that runs names secrets like what it began with (CVE-2023-2728).
+        let added = at.subresource == "ephemeralcontainers";
+        match new {
+            Some(pod) if pods && (added || at.subresource.is_empty() && at.creates()) => {
+                Verdict::later(check(at, pod))
+            }
+            _ => Verdict::PASS,
+        }
+    }
+}
+
+async fn complete(world: &World, at: &Admit<'_>, pod: &mut Object) -> Result<Next, Status> {
     if pod.text("spec.serviceAccountName").is_empty() {
         pod.set("spec.serviceAccountName", "default");
         pod.set("spec.serviceAccount", "default");
     }
-    let account = account(server, request, pod)?;
+    let account = account(at, pod).await?;
     let wanted = pod.at("spec.automountServiceAccountToken");
     let wanted = wanted.or_else(|| account.at("automountServiceAccountToken"));
     if wanted.and_then(Value::as_bool).unwrap_or(true) {
-        mount_token(server, pod);
+        mount_token(world, pod);
     }
     let secrets = account.list("imagePullSecrets");
     if pod.list("spec.imagePullSecrets").is_empty() && !secrets.is_empty() {
         let names = secrets.iter().map(|it| json!({"name": it["name"]}));
         pod.set("spec.imagePullSecrets", names.collect::<Vec<_>>());
     }
-    Ok(())
+    Ok(Next::GoOn)
 }
 
-fn account(server: &Server, request: &Attributes, pod: &Object) -> Result<Object, Status> {
-    let (namespace, name) = (request.namespace, pod.text("spec.serviceAccountName"));
-    let Some(record) = server.store.get(&format!("serviceaccounts/{namespace}/{name}")) else {
-        return Err(request.forbid(&format!(
+async fn account(at: &Admit<'_>, pod: &Object) -> Result<Object, Status> {
+    let (namespace, name) = (at.namespace, pod.text("spec.serviceAccountName"));
+    at.read(("", "serviceaccounts"), namespace, name).await?.ok_or_else(|| {
+        at.forbid(&format!(
             "error looking up service account {namespace}/{name}: serviceaccount \"{name}\" not found"
-        )));
-    };
-    let value = serde_json::from_slice(&record.body)
-        .map_err(|error| Status::internal(format!("{} cannot be read: {error}", record.key)))?;
-    Ok(Object::new(value))
+        ))
+    })
 }
 
-fn mount_token(server: &Server, pod: &mut Object) {
+fn mount_token(world: &World, pod: &mut Object) {
     let volumes = pod.list("spec.volumes");
     let text = |value: &Value, field: &str| {
         at(value, field).and_then(Value::as_str).unwrap_or("").to_owned()
     };
     let there = volumes.iter().map(|it| text(it, "name")).find(|name| name.starts_with(VOLUME));
-    let name = there
-        .clone()
-        .unwrap_or_else(|| format!("{VOLUME}{}", skiff_base::id::suffix(&server.world, 5)));
+    let name =
+        there.clone().unwrap_or_else(|| format!("{VOLUME}{}", skiff_base::id::suffix(world, 5)));
     let mount = json!({"name": name, "readOnly": true, "mountPath": MOUNT});
     let mut mounted = false;
     for field in ["spec.initContainers", "spec.containers"] {
@@ -100,21 +121,11 @@ fn token_volume() -> Value {
     ]})
 }
 
-fn validate(
-    server: &Server,
-    request: &Attributes,
-    pod: &Object,
-    _: Option<&Object>,
-) -> Result<(), Status> {
-    // What is added to a pod that runs names secrets like what it began with (CVE-2023-2728).
-    let added = request.kind.plural == "pods" && request.subresource == "ephemeralcontainers";
-    if !(request.is("", "pods") && request.creating || added && request.kind.group.is_empty()) {
-        return Ok(());
-    }
+async fn check(request: &Admit<'_>, pod: &Object) -> Result<(), Status> {
     if pod.annotation(MIRROR).is_some() {
         return validate_mirror(request, pod);
     }
-    let account = account(server, request, pod)?;
+    let account = account(request, pod).await?;
     if account
         .annotation(ENFORCE)
         .is_some_and(|it| matches!(it, "true" | "True" | "TRUE" | "t" | "T" | "1"))
@@ -124,7 +135,7 @@ fn validate(
     Ok(())
 }
 
-fn validate_mirror(request: &Attributes, pod: &Object) -> Result<(), Status> {
+fn validate_mirror(request: &Admit<'_>, pod: &Object) -> Result<(), Status> {
     if !pod.text("spec.serviceAccountName").is_empty() {
         return Err(request.forbid("a mirror pod may not reference service accounts"));
     }
@@ -170,7 +181,7 @@ const SECRETS_OF_VOLUMES: [&str; 9] = [
 ];
 
 /// The account restricts which secrets its pods may name.
-fn validate_secrets(request: &Attributes, account: &Object, pod: &Object) -> Result<(), Status> {
+fn validate_secrets(request: &Admit<'_>, account: &Object, pod: &Object) -> Result<(), Status> {
     let known = |list: &str, name: &str| account.list(list).iter().any(|it| it["name"] == name);
     let who = account.name();
     let refuse = |what: String, which: &str| {
@@ -247,20 +258,13 @@ mod tests {
         let user = skiff_api::wire::User::default();
         let pods = skiff_api::registry::Kinds::builtin(skiff_kinds::KINDS);
         let kind = pods.now().find("", "v1", "pods").expect("a kind").clone();
-        let request = Attributes {
-            told: None,
-            user: &user,
-            kind: &kind,
-            verb: skiff_api::kind::Verb::Update,
-            subresource: "ephemeralcontainers",
-            namespace: "n",
-            name: "p".into(),
-            creating: false,
-            dry_run: false,
-        };
+        let of = (&user, &*kind, "ephemeralcontainers");
         let check = |spec: Value| {
             let pod = Object::new(json!({"spec": spec}));
-            validate_secrets(&request, &account, &pod).map_err(|status| status.message)
+            let refused = |status: Status| status.message;
+            crate::admission::tests::asked(of, "p", |at| {
+                validate_secrets(at, &account, &pod).map_err(refused)
+            })
         };
         let env = |name: &str| {
             json!({"name": "c", "env": [{"name": "V",

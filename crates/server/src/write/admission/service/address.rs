@@ -1,7 +1,6 @@
 //! Cluster addresses: which families a Service has, and which address of each.
 
-use super::{Attributes, invalid, pick};
-use crate::Server;
+use super::{Admit, Pools, invalid};
 use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::errors::{Errors, Path};
@@ -25,11 +24,11 @@ pub fn key(address: &str) -> String {
 }
 
 /// Says which IP families a Service has, and refuses those that the cluster has not.
-pub fn families(server: &Server, new: &mut Object, old: Option<&Object>) -> Result<(), Status> {
+pub fn families(pools: &Pools, new: &mut Object, old: Option<&Object>) -> Result<(), Status> {
     if !kind::needs_cluster_ip(new) || keeps_preference(new, old) {
         return Ok(());
     }
-    let family = ip::family(server.services.addresses.base);
+    let family = ip::family(pools.ranges.addresses.base);
     let selectorless = new.text("spec.clusterIP") == "None" && new.map("spec.selector").is_empty();
     if new.at(POLICY).is_none() {
         match old.filter(|old| old.at(POLICY).is_some()) {
@@ -147,37 +146,32 @@ fn require(new: &mut Object, family: &str) -> Result<(), Status> {
 }
 
 /// Draws an address, or looks whether the one that was asked for can be had.
-pub fn draw(
-    server: &Server,
-    request: &Attributes,
-    new: &mut Object,
-    old: Option<&Object>,
-) -> Result<(), Status> {
-    let had = old.is_some_and(kind::needs_cluster_ip);
+pub fn draw(pools: &Pools, request: &Admit<'_>, new: &mut Object) -> Result<(), Status> {
+    let had = request.old.is_some_and(kind::needs_cluster_ip);
     if !kind::needs_cluster_ip(new) || kind::headless(new) || had {
         return Ok(());
     }
     let address = match new.list(ADDRESSES).first().and_then(Value::as_str) {
         Some(given) => {
             let given = given.to_owned();
-            check(server, request, new, &given)?;
+            check(pools, request, new, &given)?;
             given
         }
-        None => next(server, new)?,
+        None => next(pools, new)?,
     };
     new.set("spec.clusterIP", address.as_str());
     new.set(ADDRESSES, json!([address]));
     Ok(())
 }
 
-fn check(server: &Server, request: &Attributes, new: &Object, given: &str) -> Result<(), Status> {
-    let range = server.services.addresses;
+fn check(pools: &Pools, request: &Admit<'_>, new: &Object, given: &str) -> Result<(), Status> {
+    let range = pools.ranges.addresses;
     let usable = ip::parse(given).is_some_and(|it| {
         range.contains(it)
             && it != range.base
             && (it.is_ipv6() || it != range.nth(range.size() - 1))
     });
-    let why = match server.store.get(&key(given)) {
+    let why = match pools.store.get(&key(given)) {
         // A dry run is told in other words, as upstream has it.
         _ if !usable && request.dry_run => format!(
             "the provided IP ({given}) is not in the valid range. The range of valid IPs is {range}"
@@ -202,15 +196,15 @@ fn is_kept(range: &Cidr, given: &str, service: &Object) -> bool {
 }
 
 /// The first address of the range and, of IPv4, the last are nobody's.
-fn next(server: &Server, new: &Object) -> Result<String, Status> {
-    let range = server.services.addresses;
+fn next(pools: &Pools, new: &Object) -> Result<String, Status> {
+    let range = pools.ranges.addresses;
     let size = range.size().saturating_sub(if range.base.is_ipv4() { 2 } else { 1 });
     let kept = (size / 16).clamp(16, 256).min(size);
     let free = |place| {
         let address = range.nth(place + 1).to_string();
-        server.store.get(&key(&address)).is_none() && !is_kept(&range, &address, new)
+        pools.store.get(&key(&address)).is_none() && !is_kept(&range, &address, new)
     };
-    match pick(server, size, kept, free) {
+    match pools.pick(size, kept, free) {
         Some(place) => Ok(range.nth(place + 1).to_string()),
         None => Err(Status::internal(format!(
             "failed to allocate a serviceIP for Service {:?}: range is full",

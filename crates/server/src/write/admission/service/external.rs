@@ -2,8 +2,7 @@
 //! to whom they were given, so naming one takes nothing (CVE-2020-8554). The node serves none of them; here the user
 //! is told. With the setting, new external addresses are refused, as by upstream's DenyServiceExternalIPs.
 
-use super::Attributes;
-use crate::Server;
+use super::{Admit, Ranges};
 use serde_json::Value;
 use skiff_api::Status;
 use skiff_api::ip;
@@ -12,19 +11,14 @@ use skiff_api::object::{Object, at};
 const EXTERNAL: &str = "spec.externalIPs";
 const INGRESS: &str = "status.loadBalancer.ingress";
 
-pub fn validate(
-    server: &Server,
-    request: &Attributes,
-    new: &Object,
-    old: Option<&Object>,
-) -> Result<(), Status> {
+pub fn validate(ranges: &Ranges, request: &Admit<'_>, new: &Object) -> Result<(), Status> {
     let is_service = request.kind.group.is_empty() && request.kind.plural == "services";
     if !is_service || !["", "status"].contains(&request.subresource) {
         return Ok(());
     }
-    let known = |it| old.is_some_and(|old| old.list(EXTERNAL).contains(it));
+    let known = |it| request.old.is_some_and(|old| old.list(EXTERNAL).contains(it));
     let news = request.subresource.is_empty() && !new.list(EXTERNAL).iter().all(known);
-    if news && server.services.deny_external {
+    if news && ranges.deny_external {
         return Err(request.forbid("Use of external IPs is denied by admission control"));
     }
     let named = |path: &'static str, field: &'static str| {
@@ -37,7 +31,7 @@ pub fn validate(
     };
     let own = new.list("spec.clusterIPs");
     for (path, text) in named(EXTERNAL, "").chain(named(INGRESS, "ip")) {
-        if let Some(whose) = owner(server, text).filter(|_| !own.contains(&Value::from(text))) {
+        if let Some(whose) = owner(ranges, text).filter(|_| !own.contains(&Value::from(text))) {
             request.warn(format!(
                 "{path}: {text} is in the range of {whose} addresses, which belong to whom they were given: \
                  this Service is not served there"
@@ -48,8 +42,8 @@ pub fn validate(
 }
 
 /// Whose range an address lies in, if it is one of the cluster's.
-fn owner(server: &Server, text: &str) -> Option<&'static str> {
-    let (address, ranges) = (ip::parse(text)?, &server.services);
+fn owner(ranges: &Ranges, text: &str) -> Option<&'static str> {
+    let address = ip::parse(text)?;
     let sorts = [("service", &ranges.addresses), ("pod", &ranges.pods)];
     sorts.into_iter().find(|(_, range)| range.contains(address)).map(|(sort, _)| sort)
 }

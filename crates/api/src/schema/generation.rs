@@ -1,0 +1,135 @@
+//! The generation of a built-in kind: a number that changes with whatever would make of a stored object something
+//! else when it is read. A record of another generation is renewed then, so that an upgraded Skiff shows old objects
+//! as its own.
+//!
+//! It is reckoned from the schema (all that decoding, defaults and emission look at) and the kind's own count of what
+//! its hooks do. It is the same in every build with the same schema, and says nothing about which one is newer.
+
+use super::{Node, Shape, Struct};
+use crate::kind::Kind;
+use std::collections::BTreeSet;
+
+/// The generation of a kind that stores what it is given; see [`Kind::generation`].
+pub fn of(kind: &Kind) -> u32 {
+    let mut sum = Sum(0xcbf2_9ce4_8422_2325);
+    sum.bytes(&kind.hooks.revision.to_le_bytes());
+    let mut seen = BTreeSet::new();
+    let mut left: Vec<&Struct> = vec![&kind.schema];
+    while let Some(next) = left.pop() {
+        if seen.insert(&*next.name) {
+            sum.text(&next.name);
+            sum.bytes(&[u8::from(next.open)]);
+            for field in next.fields.iter() {
+                sum.text(&field.name);
+                sum.text(field.default.as_deref().unwrap_or(""));
+                sum.bytes(&[field.emit as u8]);
+                sum.node(&field.node, &mut left);
+            }
+        }
+    }
+    // Both halves count.
+    (sum.0 ^ (sum.0 >> 32)) as u32
+}
+
+/// FNV-1a: fixed for all time, which the standard hasher is not.
+struct Sum(u64);
+
+impl Sum {
+    fn bytes(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    /// Followed by what ends no text in UTF-8.
+    fn text(&mut self, text: &str) {
+        self.bytes(text.as_bytes());
+        self.bytes(&[0xff]);
+    }
+
+    /// One place; structs below it are left for later.
+    fn node<'a>(&mut self, node: &'a Node, left: &mut Vec<&'a Struct>) {
+        self.text(node.default.as_deref().unwrap_or(""));
+        let sort = match &node.shape {
+            Shape::Any => 0,
+            Shape::Bool => 1,
+            Shape::Int32 => 2,
+            Shape::Int64 => 3,
+            Shape::Float => 4,
+            Shape::String => 5,
+            Shape::Bytes => 6,
+            Shape::Time => 7,
+            Shape::MicroTime => 8,
+            Shape::Duration => 9,
+            Shape::Quantity => 10,
+            Shape::IntOrString => 11,
+            Shape::Struct(_) => 12,
+            Shape::Map(_) => 13,
+            Shape::List(_) => 14,
+        };
+        self.bytes(&[sort]);
+        match &node.shape {
+            Shape::Struct(of) => {
+                self.text(&of.name);
+                left.push(of);
+            }
+            Shape::Map(element) | Shape::List(element) => self.node(element, left),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::{Emit, Field, Ref, Strategy, Topology};
+    use std::sync::Arc;
+
+    fn kind(default: Option<&'static str>, shape: Shape) -> Kind {
+        let node = Node { shape, topology: Topology::Granular, default: None, rules: None };
+        let field = Field {
+            name: "data".into(),
+            go: "".into(),
+            inline: &[],
+            node,
+            required: false,
+            emit: Emit::NotEmpty,
+            topology: Topology::Granular,
+            strategy: Strategy::Default,
+            default: default.map(Into::into),
+            tag: 0,
+        };
+        let schema = Struct {
+            name: "".into(),
+            fields: vec![field].into(),
+            go: "".into(),
+            topology: Topology::Granular,
+            open: false,
+        };
+        let like = Kind::new("v1", "ConfigMap", "configmaps", "io.k8s.api.core.v1.ConfigMap");
+        Kind { schema: Ref::Shared(Arc::new(schema)), ..like }
+    }
+
+    #[test]
+    fn what_is_read_otherwise_is_another_generation() {
+        let first = of(&kind(None, Shape::String));
+        assert_eq!(first, of(&kind(None, Shape::String)));
+        assert_ne!(first, of(&kind(Some("\"a\""), Shape::String)));
+        assert_ne!(first, of(&kind(None, Shape::Bytes)));
+        let mut hooked = kind(None, Shape::String);
+        hooked.hooks.revision += 1;
+        assert_ne!(first, of(&hooked));
+    }
+
+    #[test]
+    fn what_lies_deep_counts() {
+        let pod = Kind::new("v1", "Pod", "pods", "io.k8s.api.core.v1.Pod");
+        let template = Kind::new("v1", "Pod", "pods", "io.k8s.api.core.v1.PodTemplate");
+        assert_ne!(of(&pod), of(&template));
+        // Definitions that name themselves come to an end.
+        let definition =
+            "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition";
+        let crd = Kind::new("apiextensions.k8s.io/v1", "CustomResourceDefinition", "x", definition);
+        assert_ne!(of(&crd), of(&pod));
+    }
+}

@@ -1,0 +1,174 @@
+//! JSON as it is sent: objects, lists and the messages of watches, written from shared bytes.
+
+use bytes::{Buf, Bytes};
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use serde_json::{Value, json};
+use skiff_api::Status;
+use skiff_api::pieces::Pieces;
+use skiff_api::wire::{self, Frame, List, Stored};
+use std::io;
+
+/// A list is written in pieces of this size, so that it is never whole in memory a second time. With the head of an
+/// HTTP/2 frame (9 bytes) a piece fills four records of TLS (RFC 8446 section 5.1), and leaves in one write.
+pub const LIST_PIECE: usize = 64 * 1024 - 9;
+/// An item is usually not larger than the room beyond.
+const LIST_PIECE_ROOM: usize = LIST_PIECE + 8 * 1024;
+
+/// A document and its line feed.
+pub fn object(stored: &Stored) -> Bytes {
+    let mut out = Vec::with_capacity(stored.body.len() + 192);
+    stored.write(&mut out);
+    out.push(b'\n');
+    out.into()
+}
+
+/// A list of objects as they are stored.
+pub fn list(list: List) -> BoxStream<'static, io::Result<Pieces>> {
+    let mut out = b"{".to_vec();
+    out.extend_from_slice(list.head.as_bytes());
+    out.extend_from_slice(b"\"metadata\":");
+    out.extend_from_slice(metadata(&list).to_string().as_bytes());
+    out.extend_from_slice(b",\"items\":[");
+    let headed = list.headed_items;
+    let write = move |item: Stored, out: &mut Vec<u8>| {
+        if headed {
+            item.write(out)
+        } else {
+            item.write_item(out)
+        }
+        Ok(())
+    };
+    sent(Pages::new(out, items(list.items), write))
+}
+
+/// The items of a list, for whoever takes them one by one.
+pub fn items(items: Box<dyn wire::Items>) -> impl Iterator<Item = Stored> + Send {
+    (0..items.count()).map(move |at| items.get(at))
+}
+
+/// The metadata of a list.
+pub fn metadata(list: &List) -> Value {
+    let mut metadata = json!({"resourceVersion": list.revision.to_string()});
+    if !list.next.is_empty() {
+        metadata["continue"] = json!(list.next);
+    }
+    if let Some(remaining) = list.remaining {
+        metadata["remainingItemCount"] = json!(remaining);
+    }
+    metadata
+}
+
+/// A list on its way, cut into pieces.
+pub struct Pages<I, W> {
+    /// What was written and did not leave yet.
+    rest: Bytes,
+    items: I,
+    write: W,
+    /// What stands before the next item.
+    next: &'static [u8],
+    /// Empty once it was written.
+    end: &'static [u8],
+}
+
+impl<I: Iterator, W: FnMut(I::Item, &mut Vec<u8>) -> io::Result<()>> Pages<I, W> {
+    /// Items in an array that ends the document, behind what stands before it; `write` appends one of them.
+    pub fn new(start: Vec<u8>, items: I, write: W) -> Pages<I, W> {
+        Pages { rest: start.into(), items, write, next: b"", end: b"]}\n" }
+    }
+
+    /// Writes until there is a whole piece, or the document ends.
+    fn fill(&mut self) -> io::Result<()> {
+        let mut out = Vec::with_capacity(LIST_PIECE_ROOM);
+        out.extend_from_slice(&self.rest);
+        while out.len() < LIST_PIECE {
+            let Some(item) = self.items.next() else {
+                out.extend_from_slice(std::mem::take(&mut self.end));
+                break;
+            };
+            out.extend_from_slice(std::mem::replace(&mut self.next, b","));
+            (self.write)(item, &mut out)?;
+        }
+        self.rest = out.into();
+        Ok(())
+    }
+}
+
+impl<I: Iterator, W: FnMut(I::Item, &mut Vec<u8>) -> io::Result<()>> Iterator for Pages<I, W> {
+    type Item = io::Result<Bytes>;
+
+    fn next(&mut self) -> Option<io::Result<Bytes>> {
+        if self.rest.len() < LIST_PIECE
+            && !self.end.is_empty()
+            && let Err(error) = self.fill()
+        {
+            (self.rest, self.end) = (Bytes::new(), b"");
+            return Some(Err(error));
+        }
+        let size = self.rest.len().min(LIST_PIECE);
+        (size > 0).then(|| Ok(self.rest.split_to(size)))
+    }
+}
+
+/// Pieces as the rim takes them.
+pub fn sent(
+    pieces: impl Iterator<Item = io::Result<Bytes>> + Send + 'static,
+) -> BoxStream<'static, io::Result<Pieces>> {
+    stream::iter(pieces.map(|piece| piece.map(Pieces::from))).boxed()
+}
+
+/// All pieces of an answer that ends.
+pub async fn gather(mut pieces: BoxStream<'static, io::Result<Pieces>>) -> io::Result<Bytes> {
+    let mut out = Vec::new();
+    while let Some(piece) = pieces.next().await {
+        let mut piece = piece?;
+        while piece.has_remaining() {
+            out.extend_from_slice(piece.chunk());
+            piece.advance(piece.chunk().len());
+        }
+    }
+    Ok(out.into())
+}
+
+/// What a message of a watch says of its object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sort {
+    Added,
+    Modified,
+    Deleted,
+    Bookmark,
+    Error,
+}
+
+/// An object framed as a message of a watch: JSON documents follow each other, a line each.
+pub fn message(sort: Sort, mut object: Pieces) -> Pieces {
+    object.put_before(Bytes::from_static(match sort {
+        Sort::Added => b"{\"type\":\"ADDED\",\"object\":",
+        Sort::Modified => b"{\"type\":\"MODIFIED\",\"object\":",
+        Sort::Deleted => b"{\"type\":\"DELETED\",\"object\":",
+        Sort::Bookmark => b"{\"type\":\"BOOKMARK\",\"object\":",
+        Sort::Error => b"{\"type\":\"ERROR\",\"object\":",
+    }));
+    object.push(Bytes::from_static(b"}\n"));
+    object
+}
+
+/// A frame of which the objects are sent as they are stored.
+pub fn frame(frame: Frame) -> Pieces {
+    match frame {
+        Frame::Added(stored) => message(Sort::Added, stored.pieces()),
+        Frame::Modified(stored) => message(Sort::Modified, stored.pieces()),
+        Frame::Deleted(stored) => message(Sort::Deleted, stored.pieces()),
+        Frame::Bookmark { head, revision, initial_end } => {
+            let metadata = wire::bookmark_metadata(revision, initial_end.as_deref());
+            let object = format!("{{{head}\"metadata\":{metadata}}}");
+            message(Sort::Bookmark, Bytes::from(object).into())
+        }
+        Frame::Error(status) => error(&status),
+    }
+}
+
+/// The last message of a watch that is refused.
+pub fn error(status: &Status) -> Pieces {
+    message(Sort::Error, Bytes::from(status.text()).into())
+}

@@ -1,0 +1,112 @@
+//! What admission is asked: who wants to do what to which object, and what plugins may ask in turn.
+
+use crate::Server;
+use crate::read::reader::Reader;
+use crate::request::url::Query;
+use crate::request::{Request, Warnings};
+use skiff_api::Status;
+use skiff_api::kind::Kind;
+use skiff_api::object::Object;
+use skiff_api::status::About;
+use skiff_api::wire::User;
+use skiff_store::Currency;
+use std::borrow::Cow;
+
+/// What is done to an object (API reference: AdmissionReview).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// Of an object (an apply may, too), or of an entry that acts: a binding, an eviction, a token.
+    Create,
+    Update,
+    Delete,
+    /// A stream to where a pod runs.
+    Connect,
+}
+
+/// One question to all plugins.
+pub struct Admit<'a> {
+    pub user: &'a User,
+    /// The kind below which the request lies, in the version that was asked for.
+    pub kind: &'a Kind,
+    /// Group, version and kind of what the client sent: those of `kind`, or of a Scale, an Eviction, PodExecOptions.
+    pub asked: (&'a str, &'a str, &'a str),
+    pub subresource: &'a str,
+    pub namespace: &'a str,
+    /// The object's name, or what its name will begin with.
+    pub name: Cow<'a, str>,
+    pub operation: Operation,
+    /// Options of the operation as the query names them.
+    pub options: &'a Query,
+    /// What is there: none on create and connect.
+    pub old: Option<&'a Object>,
+    pub dry_run: bool,
+    /// The mutating chain runs a second time, for what somebody has changed since.
+    pub again: bool,
+    pub warnings: &'a Warnings,
+    pub reader: &'a Reader,
+}
+
+impl<'a> Admit<'a> {
+    pub fn of(server: &'a Server, request: &'a Request, operation: Operation) -> Admit<'a> {
+        let (kind, subresource) = (&*request.kind, &*request.resource.subresource);
+        let body = kind.subresource(subresource).and_then(|entry| entry.body);
+        Admit {
+            user: &request.user,
+            kind,
+            asked: body.unwrap_or((&kind.group, &kind.version, &kind.kind)),
+            subresource,
+            namespace: &request.resource.namespace,
+            name: Cow::Borrowed(&request.resource.name),
+            operation,
+            options: &request.query,
+            old: None,
+            dry_run: request.dry_run(),
+            again: false,
+            warnings: &request.warnings,
+            reader: &server.reader,
+        }
+    }
+
+    /// Tells the user what is allowed all the same.
+    pub fn warn(&self, text: impl Into<String>) {
+        self.warnings.add(text.into());
+    }
+
+    /// Whether this is about the object itself, of this kind.
+    pub fn is(&self, group: &str, plural: &str) -> bool {
+        self.kind.group == group && self.kind.plural == plural && self.subresource.is_empty()
+    }
+
+    pub fn creates(&self) -> bool {
+        self.operation == Operation::Create
+    }
+
+    /// An object of a built-in kind (group and plural), as it is seen here; that there is none is asked of the journal.
+    pub async fn read(
+        &self,
+        of: (&str, &str),
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Object>, Status> {
+        match self.reader.find(of, namespace, name, Currency::Seen).await? {
+            Some(seen) => Ok(Some(seen)),
+            None => self.reader.find(of, namespace, name, Currency::Current).await,
+        }
+    }
+
+    /// The same, of one that must be there.
+    pub async fn find(
+        &self,
+        of: (&str, &str),
+        namespace: &str,
+        name: &str,
+    ) -> Result<Object, Status> {
+        let about = About { group: of.0, resource: of.1 };
+        self.read(of, namespace, name).await?.ok_or_else(|| Status::not_found(about, name))
+    }
+
+    /// A refusal in the form that all plugins share.
+    pub fn forbid(&self, why: &str) -> Status {
+        Status::forbidden(self.kind.about(), &self.name, why)
+    }
+}
