@@ -102,8 +102,8 @@ fn begin(streams: Vec<Vec<Frame>>) -> Case {
 impl Case {
     fn asked(&self) -> Vec<String> {
         let kept = |query: &String| {
-            let words = query.split('&').filter(|it| it.starts_with("resourceVersion="));
-            words.last().unwrap_or("whole").to_owned()
+            let mut words = query.split('&').filter(|it| it.starts_with("resourceVersion="));
+            words.next_back().unwrap_or("whole").to_owned()
         };
         self.server.asked.lock().expect("unpoisoned").iter().map(kept).collect()
     }
