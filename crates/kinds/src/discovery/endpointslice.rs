@@ -105,7 +105,7 @@ fn validate(new: &Object, old: Option<&Object>, errors: &mut Errors) {
     }
 }
 
-/// What the API's declarations demand of the type; said after everything that is checked by hand. A type that changes is
+/// What the API's declarations demand of the type; said after everything that is checked by hand. One that changes is
 /// no more looked at.
 fn validate_type(new: &Object, old: Option<&Object>, errors: &mut Errors) {
     let (path, type_) = (Path::new("addressType"), new.text("addressType"));

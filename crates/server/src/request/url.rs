@@ -33,8 +33,8 @@ pub struct RequestInfo {
     pub watch: bool,
 }
 
-/// The one name that the grammar knows: what follows it is the namespace of the rest or, without a rest, an object whose
-/// namespace is itself.
+/// The one name that the grammar knows: what follows it is the namespace of the rest or, without a rest, an object
+/// that counts as in itself.
 const NAMESPACES: &str = "namespaces";
 
 impl RequestInfo {
