@@ -9,7 +9,7 @@ use http::Method;
 use skiff_api::Status;
 use skiff_api::view::{Key, View};
 use skiff_api::wire::{Body, Frame, Payload};
-use skiff_base::{Backoff, World};
+use skiff_base::{Backoff, World, fault};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
@@ -143,6 +143,9 @@ impl<V: View> Cache<V> {
 
     /// One watch, from the whole state to its end.
     async fn pass(&self, client: &Client, query: &str) -> Result<(), Status> {
+        if fault::fails(&format!("watch/{}", V::RESOURCE.plural)) {
+            return Err(Status::internal("the fault that a test asked for"));
+        }
         let path = V::RESOURCE.path("", "", "");
         let all = format!(
             "watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true{query}"
@@ -153,6 +156,7 @@ impl<V: View> Cache<V> {
         };
         let mut initial = Some(BTreeSet::new());
         while let Some(frame) = frames.next().await {
+            fault::point(&format!("cache/{}", V::RESOURCE.plural));
             match frame {
                 Frame::Added(stored) | Frame::Modified(stored) => {
                     let object: V = decode(&stored)?;

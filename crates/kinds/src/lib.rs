@@ -7,6 +7,7 @@ pub mod apiextensions;
 pub mod apps;
 pub mod authentication;
 pub mod authorization;
+pub mod certificates;
 pub mod coordination;
 pub mod core;
 pub mod discovery;
@@ -38,6 +39,7 @@ pub const KINDS: &[fn() -> Kind] = &[
     authorization::selfsubjectaccessreview::kind,
     authorization::selfsubjectrulesreview::kind,
     authorization::subjectaccessreview::kind,
+    certificates::certificatesigningrequest::kind,
     rbac::clusterrole::kind,
     rbac::clusterrolebinding::kind,
     rbac::role::kind,

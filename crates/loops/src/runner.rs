@@ -10,11 +10,12 @@ use crate::queue::Queue;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use skiff_api::Status;
+use skiff_api::ip::Cidr;
 use skiff_api::registry::Kinds;
 use skiff_api::status::About;
 use skiff_api::view::{Key, Resource, View};
 use skiff_api::wire::{Serve, User};
-use skiff_base::{Backoff, Tasks, Time, World};
+use skiff_base::{Backoff, Parts, Tasks, Time, World, fault};
 use skiff_client::{Cache, Caches, Client, Item, Metas, Written};
 use skiff_kinds::views::token::LegacyClaims;
 use std::collections::HashMap;
@@ -42,6 +43,8 @@ pub enum Next {
 pub trait Loop: Send + Sync + 'static {
     /// The name of its service account in `kube-system`, its field manager, and the source of its events.
     const NAME: &'static str;
+    /// What its part of the process is called; no two have the same.
+    const PART: &'static str = Self::NAME;
     /// Whom `managedFields` name for what it writes: upstream's controllers are one program.
     const MANAGER: &'static str = "kube-controller-manager";
     /// How many keys it works on at once.
@@ -88,6 +91,9 @@ pub struct Settings {
     pub sign: Box<dyn Fn(&LegacyClaims) -> Result<String, Status> + Send + Sync>,
     /// What has to be there, whoever deletes it.
     pub wanted: Arc<Wanted>,
+    /// The range of all pods, and the bits that name a node's part of it.
+    pub pods: Cidr,
+    pub node_bits: u8,
 }
 
 /// The reactions of a loop: which changes lead to which keys.
@@ -128,7 +134,9 @@ impl On {
     fn wake<V: View>(&mut self, keys: impl Fn(&V, &Caches) -> Vec<Key> + Send + Sync + 'static) {
         let cache = self.follow::<V>();
         let (queue, caches) = (self.queue.clone(), self.caches.clone());
+        let point = format!("reaction/{}", V::RESOURCE.plural);
         cache.on_change(move |change| {
+            fault::point(&point);
             for object in [change.old, change.new].into_iter().flatten() {
                 keys(object, &caches).into_iter().for_each(|key| queue.add(key));
             }
@@ -180,12 +188,23 @@ pub struct Runner {
     pub kinds: Kinds,
     pub settings: Arc<Settings>,
     pub world: World,
-    pub tasks: Tasks,
+    pub parts: Parts,
 }
 
 impl Runner {
-    /// Starts one loop.
+    /// Starts one loop, a part of its own: when it ends it begins anew, and looks at everything.
     pub fn start<L: Loop>(&self) {
+        let runner = self.clone();
+        self.parts.one_of("loop", L::PART, move |tasks| {
+            let run = runner.begin::<L>(tasks);
+            async move {
+                run.work().await;
+                Ok(())
+            }
+        });
+    }
+
+    fn begin<L: Loop>(&self, tasks: Tasks) -> Arc<Run<L>> {
         let queue = Arc::new(Queue::default());
         let mut on = On {
             caches: self.caches.clone(),
@@ -196,8 +215,9 @@ impl Runner {
         };
         L::on(&mut on);
         let client = Client::new(self.serve.clone(), L::user(), L::MANAGER);
-        let run = Run::<L> {
+        Arc::new(Run::<L> {
             runner: self.clone(),
+            tasks,
             recorder: skiff_client::events::Recorder::new(
                 client.clone(),
                 self.world.clone(),
@@ -219,8 +239,7 @@ impl Runner {
             synced: on.synced,
             hidden: on.hidden,
             keys: Mutex::new(HashMap::new()),
-        };
-        self.tasks.spawn(Arc::new(run).work());
+        })
     }
 }
 
@@ -232,8 +251,23 @@ struct Known<M> {
     wrote: HashMap<&'static str, u64>,
 }
 
+/// Gives a key back when its pass ends; after a panic of the pass it is looked at again.
+struct Held<'a>(&'a Queue, &'a Key, Duration);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        let Held(queue, key, since) = *self;
+        if std::thread::panicking() {
+            queue.add_at(key.clone(), since + RETRY.first);
+        }
+        queue.done(key);
+    }
+}
+
 struct Run<L: Loop> {
     runner: Runner,
+    /// Of its passes.
+    tasks: Tasks,
     context: Context,
     recorder: skiff_client::events::Recorder,
     /// Sees what the caches see; it never writes.
@@ -263,16 +297,18 @@ impl<L: Loop> Run<L> {
                     }
                 }
             };
+            fault::point(&format!("loop/{}", L::PART));
             let run = self.clone();
-            self.runner.tasks.spawn(async move {
+            self.tasks.spawn(async move {
+                let _place = place;
+                let _held = Held(&run.queue, &key, run.runner.world.uptime());
                 run.pass(&key).await;
-                run.queue.done(&key);
-                drop(place);
             });
         }
     }
 
     async fn pass(&self, key: &Key) {
+        fault::point(&format!("pass/{}", L::PART));
         let mut known = self.take(key);
         for (resource, revision) in known.wrote.drain() {
             if let Some(synced) = self.synced.get(resource) {

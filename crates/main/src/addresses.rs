@@ -44,7 +44,7 @@ impl Addresses {
 /// The node's own address; without any network it is the one that it has towards its pods.
 fn own(settings: &Settings) -> Result<Ipv4Addr> {
     match node_address(&NetNs::current()?) {
-        Err(skiff_net::Error::NoNodeAddress) => Ok(settings.node_pods().nth(1)),
+        Err(skiff_net::Error::NoNodeAddress) => Ok(settings.first_pods().nth(1)),
         other => Ok(other?),
     }
 }

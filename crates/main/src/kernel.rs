@@ -3,6 +3,7 @@
 //!
 //! The daemon's parts and the end of a cluster read the same values here, so that what is made is also found again.
 
+use crate::range;
 use anyhow::{Context, Result, bail};
 use rustix::mount::UnmountFlags;
 use skiff_base::World;
@@ -35,12 +36,12 @@ pub fn runtime(settings: &Settings) -> Result<Config> {
     })
 }
 
-/// The pod network of the machine that this process is in.
-pub fn pod_network(settings: &Settings) -> Result<PodNetworkConfig> {
+/// The pod network of the machine that this process is in, whose pods have that range.
+pub fn pod_network(settings: &Settings, pods: Range) -> Result<PodNetworkConfig> {
     Ok(PodNetworkConfig {
         namespace: NetNs::current()?,
         link: LINK.to_owned(),
-        pods: cidr(settings.node_pods())?,
+        pods: cidr(pods)?,
         cluster: cidr(settings.pod_cidr)?,
         services: cidr(settings.service_cidr)?,
         mtu: None,
@@ -106,7 +107,8 @@ pub async fn stop_containers(settings: &Settings, world: &World) -> Result<()> {
 
 /// Removes links, routes and tables of this machine, and gives its sysctls their former values.
 pub fn remove_network(settings: &Settings) -> Result<()> {
-    PodNetwork::open(pod_network(settings)?)
+    let pods = range::remembered(settings)?.unwrap_or_else(|| settings.first_pods());
+    PodNetwork::open(pod_network(settings, pods)?)
         .and_then(PodNetwork::teardown)
         .context("removing the pod network")?;
     ServiceTable::open(service_table(settings)?)

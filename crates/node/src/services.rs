@@ -13,7 +13,7 @@
 //! Never here: the ports of pods on the node (`hostPort`), which belong to the pod network.
 
 use skiff_api::view::{Key, View};
-use skiff_base::World;
+use skiff_base::{World, fault};
 use skiff_client::{Cache, Caches};
 use skiff_kinds::views::{Endpoint as Listed, EndpointPort, SERVICE_NAME, ServicePort as Declared};
 use skiff_kinds::views::{EndpointSlice, Service};
@@ -150,6 +150,7 @@ impl Services {
         let mut known: BTreeMap<Key, Ports> = BTreeMap::new();
         let mut owners = Owners::default();
         loop {
+            fault::point("services");
             let lost = self.dirty.lost.swap(false, Ordering::AcqRel);
             let changes = self.changes(&mut known, &mut owners);
             // The first commit goes out even if it is empty: it replaces what was left behind.

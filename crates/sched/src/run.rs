@@ -8,7 +8,7 @@ use crate::pod::PodInfo;
 use serde_json::json;
 use skiff_api::time::{Precision, format};
 use skiff_api::view::{Key, View};
-use skiff_base::{Tasks, World};
+use skiff_base::{Tasks, World, fault};
 use skiff_client::events::{Recorder, reference};
 use skiff_client::{Cache, Caches, Client, PatchKind};
 use skiff_kinds::views::{Namespace, Node, Pod};
@@ -69,7 +69,7 @@ impl Scheduler {
             failed,
             bell,
         };
-        tasks.spawn(async move {
+        tasks.vital(async move {
             inbox.nodes.cache.caught_up(0).await;
             inbox.namespaces.cache.caught_up(0).await;
             inbox.pods.cache.caught_up(0).await;
@@ -82,6 +82,7 @@ impl Scheduler {
         let (world, mut mind) = (&self.0.world, Mind::default());
         loop {
             inbox.read(&mut mind, world);
+            fault::point("scheduler");
             let ready = mind.is_ready(world.uptime());
             let writing = WRITING_MOST - self.0.writing.available_permits();
             self.0.figures.set(mind.lengths(), writing);

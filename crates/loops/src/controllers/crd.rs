@@ -33,6 +33,7 @@ pub struct Seen {
 
 impl Loop for Definitions {
     const NAME: &'static str = "kube-apiserver";
+    const PART: &'static str = "crd-controller";
     const WORKERS: usize = 1;
     type Seen = Seen;
     type Memory = ();

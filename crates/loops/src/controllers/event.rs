@@ -18,6 +18,7 @@ pub struct EventExpiry;
 impl Loop for EventExpiry {
     /// No controller of upstream does this; this account may delete whatever is of no more use.
     const NAME: &'static str = "generic-garbage-collector";
+    const PART: &'static str = "event-expiry-controller";
     const WORKERS: usize = 2;
     type Seen = Arc<Event>;
     type Memory = ();

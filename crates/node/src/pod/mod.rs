@@ -21,6 +21,7 @@ use crate::Error;
 use crate::rim::Rim;
 use adopt::Leftover;
 use seen::Outcome;
+use skiff_base::fault;
 use skiff_client::Change;
 use skiff_kinds::views::Pod;
 use skiff_runtime::client::Events;
@@ -54,13 +55,21 @@ impl Pods {
         let listing = self.rim.runtime.list().await?;
         let attached = self.rim.network.attachments();
         *self.leftovers() = adopt::group(listing, &attached, self.folders()?);
-        self.rim.tasks.spawn(self.clone().follow_runtime(events));
-        let query = format!("&fieldSelector=spec.nodeName%3D{}", self.rim.config.name);
-        let cache = self.rim.caches.filtered::<Pod>(&query);
-        let pods = self.clone();
-        cache.on_change(move |change| pods.changed(change));
-        let pods = self.clone();
-        cache.on_whole(move || pods.end_strays());
+        self.rim.tasks.vital(self.clone().follow_runtime(events));
+        let cache = self.rim.caches.of::<Pod>();
+        // The cache outlives the node's part, which may end and begin anew.
+        let pods = Arc::downgrade(&self);
+        cache.on_change(move |change| {
+            if let Some(pods) = pods.upgrade() {
+                pods.changed(change);
+            }
+        });
+        let pods = Arc::downgrade(&self);
+        cache.on_whole(move || {
+            if let Some(pods) = pods.upgrade() {
+                pods.end_strays();
+            }
+        });
         let pods = self.clone();
         self.rim.tasks.spawn(async move {
             cache.caught_up(0).await;
@@ -95,7 +104,9 @@ impl Pods {
     }
 
     fn changed(self: &Arc<Self>, change: &Change<Pod>) {
+        let own = |pod: &&Arc<Pod>| pod.spec.node_name == self.rim.config.name;
         let uid = |pod: &Arc<Pod>| pod.metadata.uid.clone();
+        let change = Change { old: change.old.filter(own), new: change.new.filter(own) };
         if let Some(old) = change.old
             && change.new.is_none_or(|new| uid(new) != uid(old))
         {
@@ -128,7 +139,8 @@ impl Pods {
         drop(workers);
         let worker = Worker::new(self.rim.clone(), pod, send, leftover);
         let pods = self.clone();
-        self.rim.tasks.spawn(async move {
+        // What it has in its mind is lost with it: then the node takes stock anew.
+        self.rim.tasks.sound(async move {
             worker.run(receive).await;
             pods.workers.lock().expect("no holder of this lock panics").remove(&uid);
         });
@@ -136,6 +148,7 @@ impl Pods {
 
     async fn follow_runtime(self: Arc<Self>, mut events: Events) {
         while let Some(event) = events.next().await {
+            fault::point("node");
             match event {
                 Event::Exited(status) => self.exited(status),
                 Event::Started(_) => {}

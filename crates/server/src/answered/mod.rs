@@ -3,6 +3,7 @@
 //! are those of every create. Questions ask no admission plugin, for nothing is admitted; actions do.
 
 mod binding;
+mod certificate;
 mod eviction;
 mod reviews;
 mod token;
@@ -38,7 +39,10 @@ pub async fn create(server: &Arc<Server>, request: &Request) -> Result<Answer, S
         // The kind is not named in the refusal of a question; its group is.
         return Err(Status::invalid(About { group: &kind.group, resource: "" }, "", &errors));
     }
-    let mut answer = reviews::answer(server, request, body).await?;
+    let mut answer = match &*kind.group {
+        certificate::GROUP => certificate::sign(server, &request.user, body).await?,
+        _ => reviews::answer(server, request, body).await?,
+    };
     emit::emit(answer.value_mut(), &kind.schema);
     Ok(Answer::json(StatusCode::CREATED, answer.value()))
 }

@@ -56,13 +56,13 @@ pub struct Authorizer {
 }
 
 impl Authorizer {
-    /// Reads all roles and bindings, and follows them from then on in tasks of this group.
+    /// Reads all roles and bindings, and follows them from then on in tasks that the group cannot do without.
     pub async fn start(reader: Arc<Reader>, tasks: &Tasks) -> Result<Authorizer, ReadError> {
         let store = &reader.store;
         let index = Arc::new(RwLock::new(Index::default()));
         for sort in Sort::ALL {
             let from = follow::load(store, sort, &index).await?;
-            tasks.spawn(follow::follow(store.clone(), sort, index.clone(), from));
+            tasks.vital(follow::follow(store.clone(), sort, index.clone(), from));
         }
         let defaults = policy::defaults();
         let node = defaults.into_iter().find(|object| object.is("ClusterRole", "system:node"));

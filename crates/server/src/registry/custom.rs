@@ -8,7 +8,6 @@ use futures_util::FutureExt;
 use skiff_api::kind::Kind;
 use skiff_api::object::Object;
 use skiff_api::registry::Registry;
-use skiff_base::Tasks;
 use skiff_kinds::apiextensions::customresourcedefinition::served;
 use skiff_store::{Currency, ListRequest, Record, Revision, Scope, WatchRequest, WatchStart};
 use std::collections::BTreeMap;
@@ -28,27 +27,21 @@ struct Definition {
     kinds: Vec<Arc<Kind>>,
 }
 
-/// Follows the definitions for as long as the server runs.
-pub fn start(server: &Arc<Server>, tasks: &Tasks) {
-    refresh(server);
-    let server = server.clone();
-    tasks.spawn(async move {
-        loop {
-            let asked = WatchRequest {
-                scope: Scope::prefix(DEFINITIONS),
-                facet: None,
-                start: WatchStart::Initial,
-            };
-            // The store ends only with the server.
-            let Ok(mut events) = server.store.watch(asked) else { return };
-            while let Some(Ok(_)) = events.next().await {
-                refresh(&server);
-            }
-            if server.store.stopped().now_or_never().is_some() {
-                return;
-            }
+/// Follows the definitions until its task is ended, or the store is.
+pub async fn follow(server: Arc<Server>) {
+    refresh(&server);
+    while server.store.stopped().now_or_never().is_none() {
+        let asked = WatchRequest {
+            scope: Scope::prefix(DEFINITIONS),
+            facet: None,
+            start: WatchStart::Initial,
+        };
+        // The store ends only with the server.
+        let Ok(mut events) = server.store.watch(asked) else { return };
+        while let Some(Ok(_)) = events.next().await {
+            refresh(&server);
         }
-    });
+    }
 }
 
 /// The registry with the kind at that path, if there is one: the definition behind it is looked at first.

@@ -1,0 +1,3 @@
+//! The group `certificates.k8s.io`: certificates for keys that others made.
+
+pub mod certificatesigningrequest;
