@@ -9,7 +9,7 @@ use http::Method;
 use serde_json::{Value, json};
 use skiff_api::view::{Resource, View};
 use skiff_api::wire::{Body, Frame, Payload, Serve, User};
-use skiff_base::{Tasks, World};
+use skiff_base::{Parts, Tasks, World};
 use skiff_client::{Caches, Client};
 use skiff_kinds::views::{Namespace, Node, Pod};
 use skiff_sched::{Figures, Scheduler};
@@ -88,7 +88,7 @@ pub async fn run(name: &str) -> Result<Value> {
     let user = User::system("system:kube-scheduler", &["system:masters"]);
     let client = Client::new(serve, user, "skiff-bench");
     fill(&client, workload).await?;
-    let caches = Caches::new(client.clone(), world.clone(), tasks.clone());
+    let caches = Caches::new(client.clone(), world.clone(), Parts::new(world.clone()));
     caches.of::<Node>().caught_up(0).await;
     caches.of::<Namespace>().caught_up(0).await;
     caches.of::<Pod>().caught_up(0).await;

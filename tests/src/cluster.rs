@@ -4,7 +4,7 @@
 //! test that fails leaves the machine's folder with all logs, and prints where it is.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
@@ -19,6 +19,8 @@ pub const BUSYBOX: &str = "registry.k8s.io/busybox:test";
 pub struct Cluster {
     machine: Machine,
     skiff: PathBuf,
+    /// Where the daemon looks for the faults that a test asks for.
+    faults: Option<PathBuf>,
     /// kubectl, inside the machine.
     pub k: Kubectl,
 }
@@ -45,7 +47,31 @@ impl Cluster {
         let (skiff, kubectl) = (kit::skiff()?, kit::kubectl()?);
         let machine = Machine::start(test)?;
         let k = Kubectl::new(machine.prefix(&kubectl), machine.home().join(".kube/config"));
-        Ok(Self { machine, skiff, k })
+        Ok(Self { machine, skiff, faults: None, k })
+    }
+
+    /// The machine alone, whose Skiff fails where the test says so ([`Cluster::ask_faults`]): a debug build does.
+    #[track_caller]
+    pub fn faulty(test: &str) -> Self {
+        let mut cluster = Self::empty(test);
+        cluster.faults = Some(cluster.machine.data().join("faults"));
+        cluster
+    }
+
+    /// Makes these points fail, each once; with a `*` behind it, until the next call.
+    #[track_caller]
+    pub fn ask_faults(&self, points: &[&str]) {
+        let file = self.faults.as_ref().expect("it was started as faulty");
+        let fresh = file.with_extension("new");
+        std::fs::write(&fresh, points.join("\n")).expect("the folder can be written to");
+        std::fs::rename(&fresh, file).expect("it lies beside");
+    }
+
+    /// The points that have not failed yet.
+    #[track_caller]
+    pub fn faults(&self) -> String {
+        let file = self.faults.as_ref().expect("it was started as faulty");
+        std::fs::read_to_string(file).expect("it was written")
     }
 
     /// Runs `skiff` inside; its output. Panics when it fails.
@@ -64,6 +90,18 @@ impl Cluster {
         answer(&mut command, "")
     }
 
+    /// Runs `skiff` inside and lets it go on; what it says goes into a file of the machine's logs.
+    #[track_caller]
+    pub fn begin(&self, args: &[&str]) -> Child {
+        let log = self.machine.data().join("logs").join(args[0]);
+        let log = std::fs::File::options().create(true).append(true).open(log);
+        let log = log.expect("the folder can be written to");
+        let mut command = self.inside(&self.skiff);
+        command.args(args).stdin(Stdio::null());
+        command.stdout(log.try_clone().expect("a descriptor")).stderr(log);
+        command.spawn().expect("the machine runs commands")
+    }
+
     /// A shell line inside the machine; its output. Panics when it fails.
     #[track_caller]
     pub fn shell(&self, line: &str) -> String {
@@ -80,6 +118,9 @@ impl Cluster {
         command.env("HOME", self.machine.home()).env_remove("KUBECONFIG").current_dir("/");
         // The hierarchies are the host's: each cluster has a group of its own at their roots.
         command.env("SKIFF_CGROUP", self.cgroup());
+        if let Some(file) = &self.faults {
+            command.env("SKIFF_FAULTS", file);
+        }
         command
     }
 

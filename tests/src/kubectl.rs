@@ -71,6 +71,12 @@ impl Kubectl {
         self.expect(args.iter().map(|a| (*a).to_owned()).collect(), input, code)
     }
 
+    /// Whatever it answers.
+    #[track_caller]
+    pub fn answer_of(&self, args: &[&str]) -> Answer {
+        self.answer(&args.iter().map(|a| (*a).to_owned()).collect::<Vec<_>>(), "")
+    }
+
     /// Waits for a condition, `wait`'s own words: `"--for=condition=Ready pod/web"`.
     #[track_caller]
     pub fn wait(&self, words: &str) -> String {

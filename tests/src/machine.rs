@@ -17,6 +17,9 @@ use rustix::process::PidfdFlags;
 /// The machine's own address: nobody else is in its network.
 pub const ADDRESS: &str = "192.0.2.10";
 
+/// The addresses at the ends of a cable between two machines.
+pub const CABLE: [&str; 2] = ["198.51.100.1", "198.51.100.2"];
+
 /// What init does: a world of its own, ready when it says so, then it reaps until it is killed.
 const INIT: &str = r#"
 set -e
@@ -109,6 +112,21 @@ impl Machine {
     /// The folder of everything that the machine writes; a failed test leaves it.
     pub fn data(&self) -> &Path {
         &self.data
+    }
+
+    /// A cable between two machines, at whose ends they have [`CABLE`]'s addresses.
+    pub fn cable(&self, other: &Machine) -> Result<()> {
+        let (here, there) = (self.pid.to_string(), other.pid.to_string());
+        let add = ["link", "add", "cable0", "netns", &here, "type", "veth"];
+        let peer = ["peer", "name", "cable0", "netns", &there];
+        let status = Command::new("ip").args(add).args(peer).status().context("ip (iproute2)")?;
+        ensure!(status.success(), "the cable could not be laid");
+        for (machine, address) in [(self, CABLE[0]), (other, CABLE[1])] {
+            let line = format!("ip address add {address}/24 dev cable0 && ip link set cable0 up");
+            let status = machine.command(Path::new("bash")).args(["-c", &line]).status()?;
+            ensure!(status.success(), "{address} could not be given");
+        }
+        Ok(())
     }
 
     /// Processes inside, as the host numbers them.

@@ -369,6 +369,8 @@ pub enum Review {
     Access,
     /// What may I?
     OwnRules,
+    /// Will you sign this?
+    Signing,
 }
 
 /// What a kind that came from a CustomResourceDefinition has besides.

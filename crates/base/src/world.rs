@@ -3,9 +3,14 @@
 //! `World::real()` is the machine's clock and the kernel's randomness. `World::seeded(seed)` starts at a fixed date and
 //! follows tokio's clock, which a test pauses and advances; its random numbers follow from the seed.
 
+use crate::Lock;
 use std::future::Future;
-use std::sync::{Arc, Mutex};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// A moment on the wall clock, as the API shows it.
@@ -23,7 +28,7 @@ struct Inner {
     virtual_start: Option<Time>,
     started: Instant,
     /// The state of the seeded generator; `None` asks the kernel.
-    seed: Option<Mutex<u64>>,
+    seed: Option<Lock<u64>>,
 }
 
 impl World {
@@ -38,7 +43,7 @@ impl World {
         let inner = Inner {
             virtual_start: Some(start),
             started: Instant::now(),
-            seed: Some(Mutex::new(seed)),
+            seed: Some(Lock::new(seed)),
         };
         World(Arc::new(inner))
     }
@@ -91,7 +96,7 @@ impl World {
                 .fill(bytes)
                 .expect("the kernel gives randomness");
         };
-        let mut state = seed.lock().expect("no holder of this lock panics");
+        let mut state = seed.lock();
         for chunk in bytes.chunks_mut(8) {
             // SplitMix64 (Steele, Lea, Flood 2014): enough for simulations, from one word of state.
             *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -104,33 +109,97 @@ impl World {
     }
 }
 
-/// A group of tasks that belong to one owner: dropped with it, or stopped and awaited by it.
+/// A group of tasks that belong to one owner: dropped with it, or stopped and awaited by it. A stopped group takes no
+/// more.
 ///
 /// There is no detached spawn: whoever starts a task holds its group.
 #[derive(Clone, Default)]
-pub struct Tasks(Arc<Mutex<tokio::task::JoinSet<()>>>);
+pub struct Tasks(Arc<Group>);
+
+struct Group {
+    /// `None` once it was stopped.
+    set: Lock<Option<JoinSet<()>>>,
+    /// What becomes of the words of a panic.
+    note: Box<dyn Fn(&str) + Send + Sync>,
+    /// What ended of that which the owner cannot do without.
+    lost: watch::Sender<Option<String>>,
+}
+
+impl Default for Group {
+    fn default() -> Group {
+        let note = Box::new(|panic: &str| tracing::error!(panic, "a task panicked"));
+        Group { set: Lock::new(Some(JoinSet::new())), note, lost: watch::Sender::new(None) }
+    }
+}
 
 impl Tasks {
     pub fn new() -> Tasks {
         Tasks::default()
     }
 
-    /// Starts `work` in this group. Tasks that have ended are forgotten on the way.
+    /// A group whose owner hears of each panic.
+    pub fn noting(note: impl Fn(&str) + Send + Sync + 'static) -> Tasks {
+        Tasks(Arc::new(Group { note: Box::new(note), ..Group::default() }))
+    }
+
+    /// Starts `work` in this group. A panic of it is noted and ends nothing else.
     pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let mut set = self.0.lock().expect("no holder of this lock panics");
-        while let Some(ended) = set.try_join_next() {
-            if let Err(error) = ended
-                && error.is_panic()
+        let group = Arc::downgrade(&self.0);
+        self.hold(async move {
+            if let Err(panic) = caught(work).await
+                && let Some(group) = group.upgrade()
             {
-                tracing::error!(%error, "a task panicked");
+                (group.note)(&panic);
             }
+        });
+    }
+
+    /// Starts work that the owner of the group cannot do without: [`Tasks::lost`] hears of its end.
+    pub fn vital(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.or_lost(work, |ended| {
+            Some(ended.err().unwrap_or_else(|| "a task of it ended".into()))
+        });
+    }
+
+    /// Starts work that may end, but whose panic leaves the owner of the group with what cannot be used.
+    pub fn sound(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.or_lost(work, Result::err);
+    }
+
+    fn or_lost(
+        &self,
+        work: impl Future<Output = ()> + Send + 'static,
+        lost: fn(Result<(), String>) -> Option<String>,
+    ) {
+        let group = Arc::downgrade(&self.0);
+        self.hold(async move {
+            if let Some(why) = lost(caught(work).await)
+                && let Some(group) = group.upgrade()
+            {
+                group.lost.send_if_modified(|lost| lost.is_none() && lost.replace(why).is_none());
+            }
+        });
+    }
+
+    /// Waits until the owner has lost what it cannot do without, and says why.
+    pub async fn lost(&self) -> String {
+        let mut lost = self.0.lost.subscribe();
+        // The sender lives in self.
+        let ended = lost.wait_for(Option::is_some).await;
+        ended.ok().and_then(|why| why.clone()).unwrap_or_default()
+    }
+
+    /// Tasks that have ended are forgotten on the way.
+    fn hold(&self, work: impl Future<Output = ()> + Send + 'static) {
+        if let Some(set) = &mut *self.0.set.lock() {
+            while set.try_join_next().is_some() {}
+            set.spawn(work);
         }
-        set.spawn(work);
     }
 
     /// How many tasks have not been reaped yet.
     pub fn len(&self) -> usize {
-        self.0.lock().expect("no holder of this lock panics").len()
+        self.0.set.lock().as_ref().map_or(0, JoinSet::len)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -139,9 +208,30 @@ impl Tasks {
 
     /// Ends all tasks of the group and waits until they are gone.
     pub async fn stop(&self) {
-        let mut set = std::mem::take(&mut *self.0.lock().expect("no holder of this lock panics"));
-        set.shutdown().await;
+        let set = self.0.set.lock().take();
+        if let Some(mut set) = set {
+            set.shutdown().await;
+        }
     }
+}
+
+/// Runs work; a panic of it becomes an error in words.
+pub(crate) async fn caught<F: Future>(work: F) -> Result<F::Output, String> {
+    let mut work = std::pin::pin!(work);
+    std::future::poll_fn(|context| {
+        let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context)));
+        match polled {
+            Ok(polled) => polled.map(Ok),
+            Err(panic) => Poll::Ready(Err(format!("it panicked: {}", words(&*panic)))),
+        }
+    })
+    .await
+}
+
+/// What a panic said.
+fn words(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no words")
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! From parsed words to the command that does it.
 
+use crate::credential::Credential;
 use crate::host::{Host, Mode};
 use crate::record::Record;
 use crate::run::{Run, block};
@@ -42,6 +43,7 @@ fn as_root(word: &str, words: &ArgMatches, host: &dyn Host) -> Result<u8> {
     let run = Run { host, settings, place, sources, config };
     match word {
         "server" => serve(words, run),
+        "agent" => join(words, run),
         "up" => block(lifecycle::up(&run, words)),
         "down" => block(lifecycle::down(&run)),
         "delete" => block(lifecycle::delete(&run)),
@@ -65,6 +67,20 @@ fn serve(words: &ArgMatches, run: Run<'_>) -> Result<u8> {
         }
     }
     run.host.serve(run.settings, mode).map(|()| 0)
+}
+
+fn join(words: &ArgMatches, run: Run<'_>) -> Result<u8> {
+    let path = words.get_one::<String>("kubeconfig").context("clap asks for it")?;
+    let mut credential = Credential::read(Path::new(path))?;
+    if let Some(server) = words.get_one::<String>("server") {
+        credential.server.clone_from(server);
+    }
+    run.sources.keep_what_is_made(&run.command("delete"))?;
+    folder::claim(&run)?;
+    if run.settings.is_host() {
+        run.host.raise(&run.settings)?;
+    }
+    run.host.join(run.settings, credential).map(|()| 0)
 }
 
 fn version(words: &ArgMatches, host: &dyn Host) -> Result<u8> {

@@ -22,8 +22,8 @@ pub const MALLOC: (&str, &str) =
     ("GLIBC_TUNABLES", "glibc.malloc.arena_max=1:glibc.malloc.tcache_count=200");
 
 /// Of the caller's environment, so much is the daemon's: it lives for months, and secrets of a session do not belong in
-/// it. Settings are told by flags.
-const KEPT: [&str; 2] = ["PATH", "RUST_BACKTRACE"];
+/// it. Settings are told by flags. The last one is read in debug builds alone.
+const KEPT: [&str; 3] = ["PATH", "RUST_BACKTRACE", skiff_base::fault::VARIABLE];
 
 /// Starts it and returns when it listens; what it logged, if it ended instead. One that has said nothing within the
 /// limit is left to go on.

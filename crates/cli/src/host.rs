@@ -1,5 +1,6 @@
 //! What the command line needs of the machine that it runs on, and gets from `main`, which knows all parts.
 
+use crate::credential::Credential;
 use crate::settings::Settings;
 use anyhow::Result;
 use std::net::IpAddr;
@@ -22,6 +23,9 @@ pub trait Host {
 
     /// The daemon itself; returns when it was told to stop.
     fn serve(&self, settings: Settings, mode: Mode) -> Result<()>;
+
+    /// An agent of a server elsewhere; returns when it was told to stop.
+    fn join(&self, settings: Settings, credential: Credential) -> Result<()>;
 
     /// Makes the machine of the profile, if it needs one and has none; the address that it is reached at. Refuses while
     /// another cluster has that machine.

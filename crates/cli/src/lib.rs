@@ -10,6 +10,7 @@ mod admin;
 mod commands;
 mod completion;
 mod config;
+pub mod credential;
 mod daemon;
 mod demo_server;
 mod folder;
@@ -33,7 +34,7 @@ mod yaml;
 
 pub use daemon::MALLOC;
 pub use host::{Host, Mode};
-pub use place::Place;
+pub use place::{Place, write};
 pub use say::explain;
 
 use std::process::ExitCode;

@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// One row of the table.
 pub struct Setting {
@@ -59,6 +60,13 @@ pub const SETTINGS: &[Setting] = &[
         default: "cluster.local",
         doc: "The domain of the cluster's DNS",
         used_by: "dns, node",
+    },
+    Setting {
+        name: "cluster-signing-duration",
+        shape: Shape::Duration,
+        default: "8760h",
+        doc: "How long certificates live at most that nodes ask for: 8760h, 1h30m",
+        used_by: "server",
     },
     Setting {
         name: "data",
@@ -107,7 +115,7 @@ pub const SETTINGS: &[Setting] = &[
         name: "pod-cidr",
         shape: Shape::Ranges,
         default: "10.244.0.0/16",
-        doc: "The range of pod addresses; the node takes the first /24 of it",
+        doc: "The range of pod addresses; each node gets a /24 of it",
         used_by: "net, node",
     },
     Setting {
@@ -146,6 +154,9 @@ pub const SETTINGS: &[Setting] = &[
 /// Settings that a cluster keeps from its first start: addresses, names and certificates stand on them.
 pub const FIXED: [&str; 4] = ["cluster-domain", "node", "pod-cidr", "service-cidr"];
 
+/// The bits that name a node's part of the pod range.
+pub const NODE_BITS: u8 = 24;
+
 /// The profile that is the host itself.
 pub const HOST_PROFILE: &str = "skiff";
 
@@ -158,6 +169,7 @@ pub struct Settings {
     pub allowed_unsafe_sysctls: Vec<String>,
     pub cgroup: String,
     pub cluster_domain: String,
+    pub cluster_signing_duration: Duration,
     pub data: PathBuf,
     pub deny_service_external_ips: bool,
     pub insecure_registries: Vec<String>,
@@ -249,6 +261,8 @@ impl Settings {
             allowed_unsafe_sysctls: many("allowed-unsafe-sysctls"),
             cgroup: one("cgroup"),
             cluster_domain: one("cluster-domain"),
+            cluster_signing_duration: value::duration(&one("cluster-signing-duration"))
+                .map_err(anyhow::Error::msg)?,
             data: own_data,
             deny_service_external_ips: one("deny-service-external-ips") == "true",
             insecure_registries: many("insecure-registry"),
@@ -275,8 +289,8 @@ impl Settings {
                 bail!("pod-cidr {pods} and service-cidr {services} overlap");
             }
         }
-        if let Some(range) = self.pod_cidrs.iter().find(|range| range.prefix() > 24) {
-            bail!("pod-cidr {range}: the node needs a /24 of it");
+        if let Some(range) = self.pod_cidrs.iter().find(|range| range.prefix() > NODE_BITS) {
+            bail!("pod-cidr {range}: the node needs a /{NODE_BITS} of it");
         }
         if let Some(range) = self.service_cidrs.iter().find(|range| range.size() < 16) {
             bail!("service-cidr {range}: it has to hold 16 addresses or more");
@@ -307,6 +321,8 @@ impl Settings {
         }
         flag("cgroup", self.cgroup.clone());
         flag("cluster-domain", self.cluster_domain.clone());
+        let signing = self.cluster_signing_duration.as_secs();
+        flag("cluster-signing-duration", format!("{signing}s"));
         flag("data", self.data_flag().display().to_string());
         flag("deny-service-external-ips", self.deny_service_external_ips.to_string());
         for registry in &self.insecure_registries {
@@ -356,10 +372,10 @@ impl Settings {
         if self.is_host() { self.cgroup.clone() } else { self.machine_cgroup() + "/pods" }
     }
 
-    /// The range of this node's pods.
-    pub fn node_pods(&self) -> Cidr {
+    /// The range that the pods of a cluster's first node get.
+    pub fn first_pods(&self) -> Cidr {
         let all = self.pod_cidrs[0];
-        Cidr::new(all.base(), 24).unwrap_or(all)
+        Cidr::new(all.base(), NODE_BITS).unwrap_or(all)
     }
 
     /// The address of the `kubernetes` Service.

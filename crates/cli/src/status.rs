@@ -85,7 +85,8 @@ async fn collect_into(
             "no link has the address of --{gone}: `{down}`, then `{logs}` with one that is there"
         ));
     }
-    let well = status["apiserver"] == "Running" && status["kubelet"] != "NotReady";
+    let served = status["apiserver"] == "Running" || status["apiserver"] == "Elsewhere";
+    let well = served && status["kubelet"] != "NotReady";
     if !well {
         next.push(format!("`{}` says why it is not ready", run.command("logs")));
     }
@@ -145,6 +146,19 @@ pub fn obstacle_text(obstacle: &Value) -> String {
     format!("{}; to let them pass: {}", text("what"), text("command"))
 }
 
+/// How a part is that failed once or more.
+fn part_text(part: &Value) -> String {
+    let text = |key: &str| part[key].as_str().unwrap_or("?");
+    let count = |key: &str| part[key].as_u64().unwrap_or(0);
+    let state = if part["state"] == "Running" { "runs again" } else { "waits to start again" };
+    let (restarts, panics) = (count("restarts"), count("panics"));
+    format!(
+        "{} {state}: {restarts} restarts, {panics} lost tasks, the last for: {}",
+        text("name"),
+        text("lastError")
+    )
+}
+
 fn print(status: &Value) {
     let text = |key: &str| status[key].as_str().unwrap_or("").to_owned();
     say::line(text("context"));
@@ -167,6 +181,8 @@ fn print(status: &Value) {
     }
     let unreadable = status["unreadable"].as_array().into_iter().flatten();
     rows.extend(unreadable.map(|key| ("unreadable", key.as_str().unwrap_or("?").to_owned())));
+    let parts = status["parts"].as_array().into_iter().flatten();
+    rows.extend(parts.filter(|part| part["lastError"] != "").map(|part| ("part", part_text(part))));
     for obstacle in status["obstacles"].as_array().into_iter().flatten() {
         rows.push(("network", obstacle_text(obstacle)));
     }

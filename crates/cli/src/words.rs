@@ -171,6 +171,23 @@ fn life() -> Vec<Command> {
         Command::new("server")
             .about("Run the daemon in the foreground, for systemd")
             .args(settings()),
+        Command::new("agent")
+            .about("Run a node of a cluster whose server is elsewhere, for systemd")
+            .arg(
+                Arg::new("kubeconfig")
+                    .long("kubeconfig")
+                    .value_name("FILE")
+                    .required(true)
+                    .value_hint(ValueHint::FilePath)
+                    .help("Whom to trust, and who asks for this node's certificates"),
+            )
+            .arg(
+                Arg::new("server")
+                    .long("server")
+                    .value_name("URL")
+                    .help("Where the server is, if not where the kubeconfig says"),
+            )
+            .args(settings()),
     ]
 }
 

@@ -3,18 +3,18 @@
 use crate::{Cache, Client};
 use skiff_api::follow::Health;
 use skiff_api::view::{Resource, View};
-use skiff_base::{Tasks, World};
+use skiff_base::{Lock, Parts, World};
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// The shared caches of one client.
 #[derive(Clone)]
 pub struct Caches {
     client: Client,
     world: World,
-    tasks: Tasks,
-    caches: Arc<Mutex<HashMap<TypeId, Entry>>>,
+    parts: Parts,
+    caches: Arc<Lock<HashMap<TypeId, Entry>>>,
 }
 
 struct Entry {
@@ -24,9 +24,9 @@ struct Entry {
 }
 
 impl Caches {
-    /// The watches run in `tasks`, under the identity of `client`.
-    pub fn new(client: Client, world: World, tasks: Tasks) -> Caches {
-        Caches { client, world, tasks, caches: Arc::default() }
+    /// Each watch is a part of its own, under the identity of `client`.
+    pub fn new(client: Client, world: World, parts: Parts) -> Caches {
+        Caches { client, world, parts, caches: Arc::default() }
     }
 
     /// The cache of a resource; the first call starts its watch.
@@ -37,12 +37,19 @@ impl Caches {
     /// The same, for those who may see only a part of a resource (`&fieldSelector=spec.nodeName%3Dn1`). The filter of
     /// the first call holds.
     pub fn filtered<V: View>(&self, query: &str) -> Arc<Cache<V>> {
-        let mut caches = self.caches.lock().expect("no holder of this lock panics");
+        let mut caches = self.caches.lock();
         let entry = caches.entry(TypeId::of::<V>()).or_insert_with(|| {
             let cache: Arc<Cache<V>> = Arc::default();
-            let follow =
-                cache.clone().follow(self.client.clone(), self.world.clone(), query.to_owned());
-            self.tasks.spawn(follow);
+            let (followed, client, world) =
+                (cache.clone(), self.client.clone(), self.world.clone());
+            let query = query.to_owned();
+            self.parts.one_of("cache", V::RESOURCE.plural, move |_| {
+                let follow = followed.clone().follow(client.clone(), world.clone(), query.clone());
+                async move {
+                    follow.await;
+                    Ok(())
+                }
+            });
             let asked = cache.clone();
             Entry { resource: V::RESOURCE, cache, health: Box::new(move || asked.health()) }
         });
@@ -51,7 +58,7 @@ impl Caches {
 
     /// How the followers of all caches fare.
     pub fn health(&self) -> Vec<(Resource, Health)> {
-        let caches = self.caches.lock().expect("no holder of this lock panics");
+        let caches = self.caches.lock();
         let mut all: Vec<_> = caches.values().map(|it| (it.resource, (it.health)())).collect();
         all.sort_by_key(|(resource, _)| (resource.group, resource.plural));
         all

@@ -9,7 +9,7 @@ use skiff_api::Status;
 use skiff_api::follow::{Input, Start};
 use skiff_api::view::{Key, View};
 use skiff_api::wire::{Body, Frame, Payload, Stored};
-use skiff_base::{Time, World};
+use skiff_base::{Time, World, fault};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,8 +49,11 @@ pub async fn feed<F: Fed>(
         };
         let all = format!("watch=true&allowWatchBookmarks=true&{from}{query}");
         let end = match client.send(Method::GET, path, &all, "", Payload::None).await {
+            _ if fault::fails(&format!("watch/{}", last(path))) => {
+                Input::Broke("the fault that a test asked for".into())
+            }
             Ok(answer) => match answer.body {
-                Body::Watch(frames) => follow(fed, frames, world).await,
+                Body::Watch(frames) => follow(fed, frames, last(path), world).await,
                 _ => Input::Broke(format!("the answer to {path} is no watch")),
             },
             Err(status) if status.code == 410 => Input::Lost(status.message),
@@ -63,10 +66,20 @@ pub async fn feed<F: Fed>(
     }
 }
 
+/// The resource that a path of a collection names.
+fn last(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
 type Frames = futures_util::stream::BoxStream<'static, Frame>;
 
 /// One stream, to its end.
-async fn follow<F: Fed>(fed: &F, mut frames: Frames, world: &World) -> Input<Arc<Key>, F::Object> {
+async fn follow<F: Fed>(
+    fed: &F,
+    mut frames: Frames,
+    plural: &str,
+    world: &World,
+) -> Input<Arc<Key>, F::Object> {
     fed.take(Input::Opened, world.now());
     let doubted = std::pin::pin!(fed.doubted());
     let mut doubted = futures_util::FutureExt::fuse(doubted);
@@ -76,6 +89,7 @@ async fn follow<F: Fed>(fed: &F, mut frames: Frames, world: &World) -> Input<Arc
             why = &mut doubted => return Input::Lost(why.into()),
             frame = frames.next() => frame,
         };
+        fault::point(&format!("cache/{plural}"));
         let input = match frame {
             None => return Input::Ended,
             Some(Frame::Added(stored) | Frame::Modified(stored)) => put(fed, &stored),

@@ -1,20 +1,24 @@
-//! HTTPS: the same door to a server in another process. One connection per call, HTTP/1.1 over TLS with the client's
-//! certificate; answers become the same values as in process.
+//! HTTPS: the same door to a server in another process. Calls share a few connections (HTTP/2 over TLS, with the
+//! client's certificate or a token); answers become the same values as in process.
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
-use http::header::{CONTENT_TYPE, HOST};
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::uri::Authority;
 use http::{HeaderValue, Request};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls_pki_types::ServerName;
 use serde_json::Value;
 use skiff_api::Status;
 use skiff_api::wire::{
     self, Answer, BODY_START, Body, Call, Frame, Payload, Sending, Serve, Stored,
 };
+use skiff_base::{Lock, Tasks, World};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpStream;
 
 /// The largest document that is read whole; lists of everything in a big cluster fit.
@@ -22,13 +26,36 @@ const DOCUMENT_MOST: usize = 256 * 1024 * 1024;
 /// The largest single message of a watch: an object of the API is below 3 MiB.
 const LINE_MOST: usize = 8 * 1024 * 1024;
 
+/// Streams of one connection; whoever comes after goes over a further one. Watches hold theirs for good, and the server
+/// takes no more than a few hundred.
+const STREAMS_MOST: usize = 64;
+/// TCP and TLS together.
+const CONNECT: Duration = Duration::from_secs(10);
+/// A server that is silent so long is asked for a sign of life, and is gone when none comes in as long again.
+const ALIVE: Duration = Duration::from_secs(10);
+
 /// A server at an address.
 pub struct Https {
     /// `host:port`.
-    pub address: String,
-    pub name: ServerName<'static>,
-    pub tls: Arc<rustls::ClientConfig>,
+    address: String,
+    name: ServerName<'static>,
+    /// As whom; a certificate that it shows may be renewed behind it.
+    tls: Arc<rustls::ClientConfig>,
+    bearer: Option<HeaderValue>,
+    world: World,
+    connections: Lock<Vec<Connection>>,
+    /// They drive the connections.
+    tasks: Tasks,
 }
+
+struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    /// One more holder for each of its streams.
+    streams: Arc<()>,
+}
+
+/// One stream's place; dropped with the answer's body.
+type Stream = Arc<()>;
 
 impl Serve for Https {
     fn serve(&self, call: Call) -> futures_util::future::BoxFuture<'_, Answer> {
@@ -48,6 +75,39 @@ impl Serve for Https {
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 impl Https {
+    /// `url` is `https://host:port`; a bearer token says who calls where no certificate does.
+    ///
+    /// # Errors
+    /// What is wrong with the URL or the token.
+    pub fn new(
+        url: &str,
+        tls: Arc<rustls::ClientConfig>,
+        bearer: Option<&str>,
+        world: World,
+    ) -> Result<Https, String> {
+        let address = url.strip_prefix("https://").map(|rest| rest.trim_end_matches('/'));
+        let address = address.ok_or_else(|| format!("{url} is no URL of https://"))?;
+        let authority: Authority =
+            address.parse().map_err(|error| format!("{url} is no URL: {error}"))?;
+        let host = authority.host().trim_matches(['[', ']']).to_owned();
+        let port = authority.port_u16().unwrap_or(443);
+        let bearer = bearer.map(|token| HeaderValue::from_str(&format!("Bearer {token}")));
+        Ok(Https {
+            address: format!("{}:{port}", authority.host()),
+            name: ServerName::try_from(host).map_err(|error| format!("{url}: {error}"))?,
+            tls,
+            bearer: bearer.transpose().map_err(|error| format!("the token: {error}"))?,
+            world,
+            connections: Lock::default(),
+            tasks: Tasks::new(),
+        })
+    }
+
+    /// Later calls go over new connections: who calls is told when a connection begins.
+    pub fn begin_anew(&self) {
+        self.connections.lock().clear();
+    }
+
     async fn exchange(&self, mut call: Call) -> Result<Answer, Failure> {
         let payload = std::mem::replace(&mut call.payload, Sending::Here(Payload::None));
         let body = match payload.arrived().await {
@@ -56,19 +116,9 @@ impl Https {
             Ok(Payload::Tree(tree)) => tree.to_string().into(),
             Err(answer) => return Ok(*answer),
         };
-        let stream = TcpStream::connect(&self.address).await?;
-        stream.set_nodelay(true)?;
-        let tls = tokio_rustls::TlsConnector::from(self.tls.clone());
-        let stream = tls.connect(self.name.clone(), stream).await?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        // The connection's task ends with the answer's body, or with the sender.
-        tokio::task::spawn(async move {
-            if let Err(error) = connection.with_upgrades().await {
-                tracing::debug!(%error, "a connection to the server ended");
-            }
-        });
         let watching = call.query.contains("watch=true");
+        let (mut sender, stream) = self.connection().await?;
+        sender.ready().await?;
         let response = sender.send_request(self.request(call, body)?).await?;
         let (parts, body) = response.into_parts();
         let json = parts
@@ -76,39 +126,98 @@ impl Https {
             .get(CONTENT_TYPE)
             .is_some_and(|t| t.as_bytes().starts_with(b"application/json"));
         let body = if watching && parts.status.is_success() && json {
-            Body::Watch(frames(body))
+            Body::Watch(frames(body, stream))
         } else if json || !parts.status.is_success() {
             Body::Bytes(Limited::new(body, DOCUMENT_MOST).collect().await?.to_bytes())
         } else {
-            let pieces = body.into_data_stream().map(|piece| piece.map_err(std::io::Error::other));
+            let pieces = body.into_data_stream().map(move |piece| {
+                let _held = &stream;
+                piece.map_err(std::io::Error::other)
+            });
             Body::Stream(Box::pin(pieces))
         };
         Ok(Answer { status: parts.status, headers: parts.headers, body })
     }
 
+    /// One that has room, else a further one.
+    async fn connection(&self) -> Result<(SendRequest<Full<Bytes>>, Stream), Failure> {
+        let found = {
+            let mut all = self.connections.lock();
+            all.retain(|it| !it.sender.is_closed());
+            let free = |it: &&Connection| Arc::strong_count(&it.streams) <= STREAMS_MOST;
+            all.iter().find(free).map(|it| (it.sender.clone(), it.streams.clone()))
+        };
+        if let Some(found) = found {
+            return Ok(found);
+        }
+        let dialled = self.world.within(CONNECT, self.dial()).await;
+        let sender = dialled.unwrap_or_else(|| Err("it does not answer".into()))?;
+        let streams = Arc::new(());
+        let connection = Connection { sender: sender.clone(), streams: streams.clone() };
+        self.connections.lock().push(connection);
+        Ok((sender, streams))
+    }
+
+    async fn dial(&self) -> Result<SendRequest<Full<Bytes>>, Failure> {
+        let stream = TcpStream::connect(&self.address).await?;
+        stream.set_nodelay(true)?;
+        let tls = tokio_rustls::TlsConnector::from(self.tls.clone());
+        let stream = tls.connect(self.name.clone(), stream).await?;
+        if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
+            return Err("it does not speak HTTP/2".into());
+        }
+        let mut builder = http2::Builder::new(Driver(self.tasks.clone()));
+        builder.timer(TokioTimer::new()).keep_alive_interval(ALIVE);
+        builder.keep_alive_timeout(ALIVE).keep_alive_while_idle(true);
+        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+        self.tasks.spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection to the server ended");
+            }
+        });
+        Ok(sender)
+    }
+
     fn request(&self, call: Call, body: Bytes) -> Result<Request<Full<Bytes>>, Failure> {
         let uri = match &*call.query {
-            "" => call.path,
-            query => format!("{}?{query}", call.path),
+            "" => format!("https://{}{}", self.address, call.path),
+            query => format!("https://{}{}?{query}", self.address, call.path),
         };
         let mut request = Request::builder().method(call.method).uri(uri).body(Full::new(body))?;
         *request.headers_mut() = call.headers;
-        request.headers_mut().insert(HOST, HeaderValue::from_str(&self.address)?);
+        if let Some(bearer) = &self.bearer {
+            request.headers_mut().insert(AUTHORIZATION, bearer.clone());
+        }
         Ok(request)
     }
 }
 
+/// Runs what a connection needs beside itself in the tasks of its server.
+#[derive(Clone)]
+struct Driver(Tasks);
+
+impl<F> hyper::rt::Executor<F> for Driver
+where
+    F: Future + Send + 'static,
+{
+    fn execute(&self, work: F) {
+        self.0.spawn(async move {
+            work.await;
+        });
+    }
+}
+
 /// Lines of a watch become frames.
-fn frames(body: Incoming) -> stream::BoxStream<'static, Frame> {
-    stream::unfold((body, Vec::new()), |(mut body, mut rest)| async move {
+fn frames(body: Incoming, held: Stream) -> stream::BoxStream<'static, Frame> {
+    stream::unfold((body, Vec::new(), held), |(mut body, mut rest, held)| async move {
         loop {
             if let Some(end) = rest.iter().position(|b| *b == b'\n') {
                 let line: Vec<u8> = rest.drain(..=end).collect();
-                return Some((frame(&line), (body, rest)));
+                return Some((frame(&line), (body, rest, held)));
             }
             if rest.len() > LINE_MOST {
                 let status = Status::internal("a message of the watch is too long");
-                return Some((Frame::Error(status), (body, Vec::new())));
+                return Some((Frame::Error(status), (body, Vec::new(), held)));
             }
             match body.frame().await? {
                 Ok(piece) => rest.extend_from_slice(&piece.into_data().unwrap_or_default()),

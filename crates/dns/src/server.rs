@@ -11,8 +11,7 @@ use crate::follow::Shared;
 use crate::forward::{Forwarder, Transport, Unanswered};
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::Name;
-use skiff_base::Cidr;
-use skiff_base::{Tasks, World};
+use skiff_base::{Cidr, Tasks, World, fault};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -32,10 +31,11 @@ const WAITING_MOST: usize = 1024;
 /// some seconds).
 const IDLE: Duration = Duration::from_secs(10);
 
-/// The sockets of a server.
+/// The sockets of a server. Cheap to clone.
+#[derive(Clone)]
 pub struct Listener {
     udp: Arc<UdpSocket>,
-    tcp: TcpListener,
+    tcp: Arc<TcpListener>,
 }
 
 /// Cluster DNS.
@@ -92,7 +92,7 @@ impl Listener {
         // The same port for both, also when the kernel has chosen it.
         let address = tcp.local_addr().map_err(listen)?;
         let udp = Arc::new(UdpSocket::bind(address).await.map_err(listen)?);
-        Ok(Listener { udp, tcp })
+        Ok(Listener { udp, tcp: Arc::new(tcp) })
     }
 
     pub fn address(&self) -> io::Result<SocketAddr> {
@@ -101,12 +101,12 @@ impl Listener {
 }
 
 impl Dns {
-    /// Serves until the task group is stopped.
+    /// Serves until the task group is stopped, which cannot do without any of these.
     pub fn start(self: Arc<Self>, listener: Listener, tasks: &Tasks) {
         let (send, waiting) = mpsc::channel(2 * WAITING_MOST);
-        tasks.spawn(self.clone().receive_udp(listener.udp.clone(), send));
-        tasks.spawn(self.clone().serve_udp(listener.udp, waiting, tasks.clone()));
-        tasks.spawn(self.serve_tcp(listener.tcp, tasks.clone()));
+        tasks.vital(self.clone().receive_udp(listener.udp.clone(), send));
+        tasks.vital(self.clone().serve_udp(listener.udp, waiting, tasks.clone()));
+        tasks.vital(self.serve_tcp(listener.tcp, tasks.clone()));
     }
 
     /// Empties the socket faster than anybody fills it, and drops what is above a source's share.
@@ -123,6 +123,7 @@ impl Dns {
                     continue;
                 }
             };
+            fault::point("dns");
             let Some(place) = places.take(from.ip()) else {
                 self.metrics.unfair.fetch_add(1, Ordering::Relaxed);
                 continue;
@@ -155,7 +156,7 @@ impl Dns {
         }
     }
 
-    async fn serve_tcp(self: Arc<Self>, listener: TcpListener, tasks: Tasks) {
+    async fn serve_tcp(self: Arc<Self>, listener: Arc<TcpListener>, tasks: Tasks) {
         let places = Places::new(CONNECTIONS_MOST, self.pods.clone());
         loop {
             match listener.accept().await {

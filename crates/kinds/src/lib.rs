@@ -7,6 +7,7 @@ pub mod apiextensions;
 pub mod apps;
 pub mod authentication;
 pub mod authorization;
+pub mod certificates;
 pub mod coordination;
 pub mod core;
 pub mod discovery;
@@ -25,6 +26,7 @@ pub const KINDS: &[&[fn() -> Kind]] = &[
     events::KINDS,
     authentication::KINDS,
     authorization::KINDS,
+    certificates::KINDS,
     rbac::KINDS,
     apiextensions::KINDS,
     scheduling::KINDS,

@@ -7,7 +7,7 @@ use crate::health::Stats;
 use crate::queue::Queue;
 use skiff_api::Status;
 use skiff_api::view::{Key, Meta, Resource, View};
-use skiff_base::{Tasks, World};
+use skiff_base::{Tasks, World, fault};
 use skiff_client::{Cache, Caches, MetaChange, Metas};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -91,7 +91,7 @@ impl On {
 
     fn wake<V: View>(&mut self, keys: impl Fn(&V, &Caches) -> Vec<Key> + Send + Sync + 'static) {
         let (mut changes, caches) = (self.follow::<V>().subscribe(), self.caches.clone());
-        let react = self.reaction(move |change: &skiff_client::Change<V>| {
+        let react = self.reaction(V::RESOURCE.plural, move |change: &skiff_client::Change<V>| {
             let both = change.old.iter().chain(change.new.iter());
             both.flat_map(|object| keys(object, &caches)).collect()
         });
@@ -106,7 +106,7 @@ impl On {
     pub fn any(&mut self, keys: impl Fn(&MetaChange, &Metas) -> Vec<Key> + Send + Sync + 'static) {
         self.reads.metas = Some(self.metas.clone());
         let (mut changes, metas) = (self.metas.subscribe(), self.metas.clone());
-        let react = self.reaction(move |change: &MetaChange| keys(change, &metas));
+        let react = self.reaction("metadata", move |change: &MetaChange| keys(change, &metas));
         self.tasks.spawn(async move {
             loop {
                 react(&changes.next().await);
@@ -116,10 +116,15 @@ impl On {
 
     fn reaction<C>(
         &self,
+        to: &'static str,
         keys: impl Fn(&C) -> Vec<Key> + Send + Sync + 'static,
     ) -> impl Fn(&C) + Send + Sync + 'static {
         let (queue, stats) = (self.queue.clone(), self.stats.clone());
-        move |change| match catch_unwind(AssertUnwindSafe(|| keys(change))) {
+        let react = move |change: &C| {
+            fault::point(&format!("reaction/{to}"));
+            keys(change)
+        };
+        move |change| match catch_unwind(AssertUnwindSafe(|| react(change))) {
             Ok(keys) => keys.into_iter().for_each(|key| queue.add(key)),
             Err(panic) => stats.panicked("a reaction", &*panic),
         }

@@ -17,7 +17,7 @@ use skiff_api::registry::Kinds;
 use skiff_api::status::About;
 use skiff_api::view::{Key, Resource};
 use skiff_api::wire::{Serve, User};
-use skiff_base::{Backoff, Tasks, Time, World};
+use skiff_base::{Backoff, Cidr, Parts, Tasks, Time, World, fault};
 use skiff_client::events::Recorder;
 use skiff_client::{Caches, Client, Metas, Written};
 use skiff_kinds::views::token::LegacyClaims;
@@ -94,6 +94,9 @@ pub struct ClusterFacts {
     pub sign: Box<dyn Fn(&LegacyClaims) -> Result<String, Status> + Send + Sync>,
     /// What has to be there, whoever deletes it.
     pub wanted: Arc<Wanted>,
+    /// The range of all pods, and the bits that name a node's part of it.
+    pub pods: Cidr,
+    pub node_bits: u8,
 }
 
 /// Runs loops over one server.
@@ -105,16 +108,22 @@ pub struct Runner {
     pub kinds: Kinds,
     pub settings: Arc<ClusterFacts>,
     pub world: World,
-    pub tasks: Tasks,
+    pub parts: Parts,
     /// How the loops fare.
     pub health: Healths,
 }
 
 impl Runner {
-    /// Starts one loop.
+    /// Starts one loop, a part of its own: when it ends it begins anew, and looks at everything.
     pub fn start<L: Loop>(&self) {
-        let run = self.begin::<L>(self.tasks.clone());
-        self.tasks.spawn(run.work());
+        let runner = self.clone();
+        self.parts.one_of("loop", L::PART, move |tasks| {
+            let run = runner.begin::<L>(tasks);
+            async move {
+                run.work().await;
+                Ok(())
+            }
+        });
     }
 
     /// How loops and what they follow fare, in the Prometheus text format.
@@ -206,6 +215,7 @@ impl<L: Loop> Run<L> {
                     }
                 }
             };
+            fault::point(&format!("loop/{}", L::PART));
             let run = self.clone();
             self.tasks.spawn(async move {
                 if let Err(panic) = AssertUnwindSafe(run.pass(&key)).catch_unwind().await {
@@ -219,6 +229,7 @@ impl<L: Loop> Run<L> {
     }
 
     async fn pass(&self, key: &Key) {
+        fault::point(&format!("pass/{}", L::PART));
         let pass = Pass { key, withheld: AtomicBool::new(false) };
         let outcome = match self.looked(&pass).await {
             Ok(None) => {

@@ -45,7 +45,7 @@ impl Addresses {
 fn own(settings: &Settings) -> Result<IpAddr> {
     match node_address(&NetNs::current()?) {
         Err(skiff_net::Error::NoNodeAddress) => {
-            Ok(settings.node_pods().nth(1).unwrap_or(Ipv4Addr::LOCALHOST.into()))
+            Ok(settings.first_pods().nth(1).unwrap_or(Ipv4Addr::LOCALHOST.into()))
         }
         other => Ok(other?),
     }

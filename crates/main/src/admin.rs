@@ -23,7 +23,7 @@ use hyper::body::{Bytes, Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use skiff_base::{Tasks, World};
+use skiff_base::{Parts, Tasks, World, fault};
 use skiff_cli::Place;
 use skiff_cli::settings::Settings;
 use skiff_client::{Caches, Client};
@@ -50,6 +50,7 @@ const LINES_MOST: usize = 64;
 pub struct Door {
     pub settings: Arc<Settings>,
     pub world: World,
+    pub parts: Parts,
     pub client: Client,
     pub caches: Caches,
     pub images: Images,
@@ -57,8 +58,8 @@ pub struct Door {
     pub ready: Ready,
     /// As the kubeconfig has it.
     pub server: String,
-    /// The API server itself, for what only it can say.
-    pub api: Arc<skiff_server::Server>,
+    /// The API server itself, for what only it can say; None for an agent.
+    pub api: Option<Arc<skiff_server::Server>>,
     stop: watch::Sender<()>,
 }
 
@@ -70,16 +71,21 @@ impl Door {
         world: World,
     ) -> (Door, watch::Receiver<()>) {
         let (stop, told) = watch::channel(());
+        let api = machine.plane.as_ref().map(|plane| plane.server.clone());
         let door = Door {
             settings: settings.clone(),
             world,
-            client: machine.client.clone(),
+            parts: machine.parts.clone(),
+            client: match &machine.plane {
+                Some(plane) => plane.client.clone(),
+                None => machine.agent.client.clone(),
+            },
             caches: machine.caches.clone(),
-            images: machine.images.clone(),
-            network: machine.node.network().clone(),
-            ready: machine.ready.clone(),
-            server: machine.addresses.server.clone(),
-            api: machine.server.clone(),
+            images: machine.agent.images.clone(),
+            network: machine.agent.network.clone(),
+            ready: api.as_ref().map(|api| api.ready.clone()).unwrap_or_default(),
+            server: machine.server.clone(),
+            api,
             stop,
         };
         (door, told)
@@ -104,10 +110,11 @@ pub fn listen(place: &Place) -> Result<UnixListener> {
 }
 
 /// Answers until its task ends.
-pub async fn run(door: Arc<Door>, listener: UnixListener, tasks: Tasks) {
+pub async fn run(door: Arc<Door>, listener: Arc<UnixListener>, tasks: Tasks) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) if is_root(&stream) => {
+                fault::point("admin");
                 tasks.spawn(connection(door.clone(), stream, tasks.clone()));
             }
             Ok(_) => tracing::warn!("somebody other than root called the admin socket"),

@@ -68,10 +68,8 @@ fn dns_service(ranges: &Ranges) -> Value {
 /// The node that runs all this. It registers itself, but no node may give itself a role
 /// (admission controllers: NodeRestriction).
 fn control_plane(settings: &Settings) -> Value {
-    let pods = settings.node_pods().to_string();
     json!({"apiVersion": "v1", "kind": "Node",
-        "metadata": {"name": settings.node, "labels": {"node-role.kubernetes.io/control-plane": ""}},
-        "spec": {"podCIDR": pods, "podCIDRs": [pods]}})
+        "metadata": {"name": settings.node, "labels": {"node-role.kubernetes.io/control-plane": ""}}})
 }
 
 fn classes() -> impl Iterator<Item = Value> {

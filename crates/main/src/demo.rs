@@ -54,7 +54,7 @@ async fn deploy(door: &Door, out: &Lines) -> Result<Value> {
     apply(door, Deployment::RESOURCE, deployment(&door.settings.context())).await?;
     apply(door, Service::RESOURCE, service()).await?;
     say(out, format!("Applied Deployment {NAME} ({REPLICAS} replicas) and Service {NAME}")).await;
-    crate::admin::until(door, |deployment: &Deployment| {
+    crate::admin::until(&door.caches, |deployment: &Deployment| {
         let (meta, status) = (&deployment.metadata, &deployment.status);
         meta.name == NAME
             && meta.namespace == NAMESPACE

@@ -3,9 +3,10 @@
 //!
 //! The daemon's parts and the end of a cluster read the same values here, so that what is made is also found again.
 
+use crate::range;
 use anyhow::{Context, Result, bail};
 use rustix::mount::UnmountFlags;
-use skiff_base::World;
+use skiff_base::{Cidr, World};
 use skiff_cli::settings::Settings;
 use skiff_net::{
     LoopbackNodePorts, NetNs, PodNetwork, PodNetworkConfig, ServiceTable, ServiceTableConfig,
@@ -35,12 +36,12 @@ pub fn runtime(settings: &Settings) -> Result<Config> {
     })
 }
 
-/// The pod network of the machine that this process is in.
-pub fn pod_network(settings: &Settings) -> Result<PodNetworkConfig> {
+/// The pod network of the machine that this process is in, whose pods have that range.
+pub fn pod_network(settings: &Settings, pods: Cidr) -> Result<PodNetworkConfig> {
     Ok(PodNetworkConfig {
         namespace: NetNs::current()?,
         link: LINK.to_owned(),
-        pods: settings.node_pods(),
+        pods,
         cluster: settings.pod_cidrs.clone(),
         services: settings.service_cidrs.clone(),
         mtu: None,
@@ -102,7 +103,8 @@ pub async fn stop_containers(settings: &Settings, world: &World) -> Result<()> {
 
 /// Removes links, routes and tables of this machine, and gives its sysctls their former values.
 pub fn remove_network(settings: &Settings) -> Result<()> {
-    PodNetwork::open(pod_network(settings)?)
+    let pods = range::remembered(settings)?.unwrap_or_else(|| settings.first_pods());
+    PodNetwork::open(pod_network(settings, pods)?)
         .and_then(PodNetwork::teardown)
         .context("removing the pod network")?;
     ServiceTable::open(service_table(settings)?)

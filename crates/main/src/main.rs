@@ -5,18 +5,21 @@
 
 mod addresses;
 mod admin;
+mod agent;
 mod assemble;
 mod bootstrap;
 mod demo;
+mod identity;
+mod join;
 mod kernel;
 mod log;
 mod machines;
 mod memory;
 mod moved;
-mod node;
+mod plane;
+mod range;
 mod rim;
 mod serve;
-mod served;
 
 use std::process::ExitCode;
 

@@ -1,7 +1,9 @@
 //! What the command line gets of the machine: machines of profiles, and what is left when no daemon runs.
 
+use crate::serve::Role;
 use crate::{kernel, machines};
 use anyhow::Result;
+use skiff_cli::credential::Credential;
 use skiff_cli::settings::Settings;
 use skiff_cli::{Host, Mode};
 use std::net::IpAddr;
@@ -20,7 +22,11 @@ impl Host for RealHost {
     }
 
     fn serve(&self, settings: Settings, mode: Mode) -> Result<()> {
-        crate::serve::run(settings, mode)
+        crate::serve::run(settings, &Role::Server, mode)
+    }
+
+    fn join(&self, settings: Settings, credential: Credential) -> Result<()> {
+        crate::serve::run(settings, &Role::Agent(credential), Mode::Foreground)
     }
 
     fn raise(&self, settings: &Settings) -> Result<Option<IpAddr>> {

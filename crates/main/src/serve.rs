@@ -6,10 +6,12 @@
 
 use crate::admin::{self, Door};
 use crate::assemble::Machine;
-use crate::{kernel, log, moved};
+use crate::{join, kernel, log, moved, range};
 use anyhow::{Context, Result};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use skiff_base::World;
+use skiff_base::part::Fatal;
+use skiff_base::{OnEnd, Part, World, fault};
+use skiff_cli::credential::Credential;
 use skiff_cli::settings::Settings;
 use skiff_cli::{MALLOC, Mode, Place};
 use std::fs::Permissions;
@@ -22,19 +24,21 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
-const WORKERS: usize = 2;
+/// Threads that work, at least: one that computes for long leaves the other to answer. More follow the processors.
+const WORKERS_LEAST: usize = 2;
 /// Blocking calls (files, kernel) that may go on at once; each has a thread. Those with a purpose have their own, so
 /// that the rest is never without.
-const BLOCKING_MOST: usize = skiff_node::Threads::MOST + skiff_image::THREADS_MOST + BLOCKING_REST;
-/// One of these listens for changes of the packet rules for as long as the daemon lives.
-const BLOCKING_REST: usize = 10;
+const BLOCKING_OWN: usize = skiff_node::Threads::MOST + skiff_image::THREADS_MOST;
+/// What the rest has for each thread that works. One of these listens for changes of the packet rules for as long as
+/// the daemon lives.
+const BLOCKING_EACH: usize = 5;
 /// A thread that has nothing to do gives its memory back.
 const BLOCKING_IDLE: Duration = Duration::from_secs(5);
 /// Calls that block on the kernel have so long to return at the end.
 const LAST_CALLS: Duration = Duration::from_secs(2);
 
 /// What the daemon ended for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum End {
     /// Containers stay and are adopted.
     Signal,
@@ -42,9 +46,24 @@ enum End {
     Told,
     /// The machine has other addresses: everything that stands on them begins anew.
     Moved,
+    /// A part is gone that it cannot be without.
+    Failed(Fatal),
 }
 
-pub fn run(settings: Settings, mode: Mode) -> Result<()> {
+const ADMIN: Part = Part { name: "admin", on_end: OnEnd::Restart };
+/// A daemon that lost a part and ran so long before begins anew; one that did not ends with the reason, for whoever
+/// started it.
+const OPEN_AGAIN: Duration = Duration::from_secs(60);
+
+/// What a process is.
+pub enum Role {
+    /// A control plane and an agent.
+    Server,
+    /// An agent of a server elsewhere.
+    Agent(Credential),
+}
+
+pub fn run(settings: Settings, role: &Role, mode: Mode) -> Result<()> {
     if std::env::var_os(MALLOC.0).is_none() {
         return begin_anew();
     }
@@ -61,17 +80,26 @@ pub fn run(settings: Settings, mode: Mode) -> Result<()> {
     folder.with_context(|| format!("making {}", settings.data.display()))?;
     close_to_others(&place)?;
     log::start(&settings.log_level, &place, mode)?;
+    let processors = std::thread::available_parallelism().context("counting processors")?;
+    let workers = processors.get().max(WORKERS_LEAST);
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKERS)
-        .max_blocking_threads(BLOCKING_MOST)
+        .worker_threads(workers)
+        .max_blocking_threads(BLOCKING_OWN + workers * BLOCKING_EACH)
         .thread_keep_alive(BLOCKING_IDLE)
         .enable_all()
         .build()?;
     raise_open_files()?;
-    let result = runtime.block_on(live(Arc::new(settings), &place, mode));
+    if let Some(file) = std::env::var_os(fault::VARIABLE) {
+        fault::from(file.into());
+    }
+    let result = runtime.block_on(live(Arc::new(settings), role, &place, mode));
     runtime.shutdown_timeout(LAST_CALLS);
     match result? {
         End::Moved => begin_anew(),
+        End::Failed(fatal) => {
+            tracing::error!("{fatal}: the daemon begins anew");
+            begin_anew()
+        }
         End::Signal | End::Told => Ok(()),
     }
 }
@@ -94,7 +122,8 @@ fn close_to_others(place: &Place) -> Result<()> {
         });
         closed.with_context(|| format!("closing {} to others", folder.display()))?;
     }
-    for file in [place.record(), place.remembered(), place.kubeconfig()] {
+    let range = range::file(place.folder());
+    for file in [place.record(), place.remembered(), place.kubeconfig(), range] {
         close(&file).with_context(|| format!("closing {} to others", file.display()))?;
     }
     Ok(())
@@ -128,30 +157,46 @@ fn begin_anew() -> Result<()> {
     Err(program.env(MALLOC.0, MALLOC.1).exec()).context("executing the daemon")
 }
 
-async fn live(settings: Arc<Settings>, place: &Place, mode: Mode) -> Result<End> {
+async fn live(settings: Arc<Settings>, role: &Role, place: &Place, mode: Mode) -> Result<End> {
     let world = World::real();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let socket = admin::listen(place)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), data = %settings.data.display(), "starting");
-    let machine = Machine::start(&settings, world.clone()).await?;
+    let machine = match role {
+        Role::Server => Machine::start(&settings, world.clone()).await?,
+        Role::Agent(credential) => join::start(&settings, credential, world.clone()).await?,
+    };
     let addresses = machine.addresses.clone();
     let (door, mut told) = Door::new(&settings, &machine, world.clone());
-    machine.tasks.spawn(admin::run(Arc::new(door), socket, machine.tasks.clone()));
+    let (door, socket) = (Arc::new(door), Arc::new(socket));
+    machine.parts.start(ADMIN, move |tasks| {
+        let answering = admin::run(door.clone(), socket.clone(), tasks);
+        async move {
+            answering.await;
+            Ok(())
+        }
+    });
     std::fs::write(place.pid_file(), format!("{}\n", std::process::id()))?;
-    tracing::info!(listen = %settings.listen, took = ?world.uptime(), "the API answers");
-    match mode {
-        Mode::Background => tell_ready()?,
-        Mode::Foreground => {
+    tracing::info!(server = machine.server, took = ?world.uptime(), "the API answers");
+    match (mode, role) {
+        (Mode::Background, _) => tell_ready()?,
+        (Mode::Foreground, Role::Agent(_)) => {}
+        (Mode::Foreground, Role::Server) => {
             let kubeconfig = place.kubeconfig().display().to_string();
             tracing::info!("kubectl finds it with KUBECONFIG={kubeconfig}, or `skiff kubeconfig`");
         }
     }
+    let parts = machine.parts.clone();
     let end = tokio::select! {
         _ = terminate.recv() => End::Signal,
         _ = interrupt.recv() => End::Signal,
         _ = told.changed() => End::Told,
         () = moved::moved(&settings, &addresses, &world) => End::Moved,
+        fatal = parts.fatal() => End::Failed(match &machine.plane {
+            Some(plane) => plane.cause(fatal),
+            None => fatal,
+        }),
     };
     tracing::info!(?end, "stopping");
     machine.stop().await;
@@ -162,7 +207,12 @@ async fn live(settings: Arc<Settings>, place: &Place, mode: Mode) -> Result<End>
         std::fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))?;
     }
     tracing::info!("stopped");
-    Ok(end)
+    match end {
+        // A store that failed is opened anew, and reads what is durable; one that fails at once is the disk's affair.
+        End::Failed(_) if world.uptime() > OPEN_AGAIN => Ok(end),
+        End::Failed(fatal) => Err(fatal.into()),
+        end => Ok(end),
+    }
 }
 
 /// The caller waits for this line; then the output leads nowhere.

@@ -29,7 +29,6 @@ pub struct Config {
     pub address: IpAddr,
     /// The port of the node's own API.
     pub port: u16,
-    pub pod_cidr: String,
     pub cluster_domain: String,
     /// The cluster's DNS server; None: pods get the machine's own.
     pub cluster_dns: Option<IpAddr>,
@@ -54,7 +53,8 @@ pub struct Node {
 }
 
 impl Node {
-    /// `client` acts as `system:node:NAME` of group `system:nodes`.
+    /// `client` acts as `system:node:NAME` of group `system:nodes`; `caches` may know of other nodes' pods too. The
+    /// group of `tasks` cannot do without some of them.
     pub fn build(
         world: World,
         config: Config,
@@ -62,6 +62,7 @@ impl Node {
         images: Images,
         runtime: Runtime,
         network: Arc<PodNetwork>,
+        caches: Caches,
         tasks: Tasks,
     ) -> Result<Node, Error> {
         for folder in ["pods", "logs"] {
@@ -74,7 +75,6 @@ impl Node {
         let machine = Machine::read(&config.data)?;
         let recorder =
             Recorder::new(client.clone(), world.clone(), "kubelet").on_host(&config.name);
-        let caches = Caches::new(client.clone(), world.clone(), tasks.clone());
         let capacity = machine.capacity();
         let most = Requests { milli_cpu: capacity.milli_cpu, memory: capacity.memory };
         let rules = Rules {
@@ -105,7 +105,7 @@ impl Node {
 
     /// Registers the node, adopts what runs, and follows its pods.
     pub async fn start(&self) -> Result<(), Error> {
-        self.rim.tasks.spawn(register::run(self.rim.clone()));
+        self.rim.tasks.vital(register::run(self.rim.clone()));
         self.pods.clone().start().await
     }
 

@@ -64,11 +64,10 @@ async fn register(rim: &Rim) -> Result<(), Status> {
             OWN_PORTS: rim.config.own_ports.iter().map(u16::to_string).collect::<Vec<_>>().join(","),
         },
     });
-    let spec = json!({"podCIDR": rim.config.pod_cidr, "podCIDRs": [rim.config.pod_cidr]});
-    let body = json!({"apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": spec});
+    let body = json!({"apiVersion": "v1", "kind": "Node", "metadata": metadata});
     match rim.client.create(NODES, "", body).await {
         Ok(_) => {}
-        // Made for it, or by an earlier life of it. Its range, once there, cannot change.
+        // Made for it, or by an earlier life of it.
         Err(status) if status.code == 409 => {
             let body = json!({"metadata": metadata});
             rim.client.patch(PatchKind::Strategic, NODES, "", name, "", body).await?;

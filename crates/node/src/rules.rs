@@ -10,6 +10,7 @@
 use crate::services::Services;
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
+use skiff_base::part::Failure;
 use skiff_base::{Blocking, World};
 use skiff_net::watch::Watch;
 use skiff_net::{Obstacle, PodNetwork};
@@ -48,14 +49,9 @@ struct Wanted {
 }
 
 impl Rules {
-    /// Keeps them until the task is ended. `port` is that of the table's changes, `table` its name.
-    pub async fn run(self: Arc<Self>, table: String, port: u32) {
-        if let Err(error) = self.keep(&table, port).await {
-            tracing::error!(%error, "packet rules that somebody takes away will not come back");
-        }
-    }
-
-    async fn keep(&self, table: &str, port: u32) -> Result<(), Box<dyn std::error::Error>> {
+    /// Keeps them until the task is ended, or the kernel cannot be heard. `port` is that of the table's
+    /// changes, `table` its name.
+    pub async fn keep(&self, table: &str, port: u32) -> Result<(), Failure> {
         let of_pods = self.network.table();
         let mut watch = self.network.watch(port)?;
         let (_keep, gone) = UnixStream::pair()?;

@@ -13,7 +13,7 @@
 //! Never here: the ports of pods on the node (`hostPort`), which belong to the pod network.
 
 use skiff_api::view::Key;
-use skiff_base::World;
+use skiff_base::{World, fault};
 use skiff_client::{Cache, Caches, Subscription};
 use skiff_kinds::views::{Endpoint as Listed, EndpointPort, SERVICE_NAME, ServicePort as Declared};
 use skiff_kinds::views::{EndpointSlice, Service};
@@ -165,6 +165,7 @@ impl Services {
         let (services, slices) = (self.services.subscribe(), self.slices.subscribe());
         let mut changed = Changed { services, slices, keys: BTreeSet::new() };
         loop {
+            fault::point("services");
             let lost = self.lost.is.swap(false, Ordering::AcqRel);
             let changes = self.changes(changed.take(), &mut known, &mut owners);
             // The first commit goes out even if it is empty: it replaces what was left behind.

@@ -8,7 +8,7 @@ use crate::pod::PodInfo;
 use serde_json::json;
 use skiff_api::time::{Precision, format};
 use skiff_api::view::View;
-use skiff_base::{Tasks, World};
+use skiff_base::{Tasks, World, fault};
 use skiff_client::events::{Recorder, reference};
 use skiff_client::{Cache, Caches, Change, Client, PatchKind, Subscription};
 use skiff_kinds::views::{Namespace, Node, Pod};
@@ -53,7 +53,7 @@ impl Scheduler {
         let scheduler = Scheduler(Arc::new(inner));
         let (nodes, namespaces, pods) = (caches.of(), caches.of(), caches.of());
         let it = scheduler.clone();
-        scheduler.0.tasks.spawn(async move {
+        scheduler.0.tasks.vital(async move {
             Cache::<Node>::caught_up(&nodes, 0).await;
             Cache::<Namespace>::caught_up(&namespaces, 0).await;
             Cache::<Pod>::caught_up(&pods, 0).await;
@@ -72,6 +72,7 @@ impl Scheduler {
         let (world, mut mind) = (&self.0.world, Mind::default());
         loop {
             inbox.read(&mut mind, world);
+            fault::point("scheduler");
             let ready = mind.is_ready(world.uptime());
             let writing = WRITING_MOST - self.0.writing.available_permits();
             self.0.figures.set(mind.lengths(), writing);

@@ -47,6 +47,8 @@ pub struct Server {
     /// What other parts of the process add to the metrics.
     pub figures: paths::metrics::Figures,
     pub ready: paths::ready::Ready,
+    /// Makes certificates of nodes, where there are any but this machine's.
+    pub signer: Option<identity::keys::sign::Signer>,
     /// How nodes and pods are called.
     pub nodes: connect::Nodes,
     pub admission: admission::Plugins,
@@ -108,6 +110,7 @@ impl Server {
             requests: Default::default(),
             figures: Default::default(),
             ready: Default::default(),
+            signer: None,
             nodes,
             admission: admission::Plugins::new(parts),
             address,

@@ -3,12 +3,15 @@
 use skiff_base::Cidr;
 use skiff_kinds::pod_security::{Exemptions, Policy};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 /// What a value looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
     Address,
     Cgroup,
+    /// A span of a second or more, in Go's words.
+    Duration,
     /// Whom Pod Security asks nothing of.
     Exemption,
     Folder,
@@ -37,6 +40,7 @@ impl Shape {
         match self {
             Shape::Address => "ADDRESS",
             Shape::Cgroup => "PATH",
+            Shape::Duration => "DURATION",
             Shape::Exemption => "SORT=NAME",
             Shape::Folder => "FOLDER",
             Shape::Level => "LEVEL",
@@ -55,6 +59,7 @@ impl Shape {
         let fits = match self {
             Shape::Address => value.parse::<Ipv4Addr>().is_ok(),
             Shape::Cgroup => is_below(value),
+            Shape::Duration => return duration(value).map(drop),
             Shape::Exemption => return Exemptions::default().add(value),
             Shape::Folder => value.starts_with('/') && value.len() > 1 && is_below(&value[1..]),
             Shape::Level => value.split(',').all(is_level),
@@ -74,6 +79,7 @@ impl Shape {
         match self {
             Shape::Address => "an IPv4 address",
             Shape::Cgroup => "a path without . and .., as in skiff or machine/skiff",
+            Shape::Duration => "a second or more, as in 8760h or 1m30s",
             Shape::Exemption => "namespace=, runtime-class= or user= and a name",
             Shape::Folder => "an absolute path without . and ..",
             Shape::Level => {
@@ -88,6 +94,15 @@ impl Shape {
             Shape::Standard => "a mode and a level, as in enforce=baseline:latest",
             Shape::Switch => "true or false",
         }
+    }
+}
+
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let nanos = skiff_api::duration::parse(text)?;
+    let span = Duration::from_nanos(u64::try_from(nanos).unwrap_or(0));
+    match span.as_secs() {
+        0 => Err(format!("it has to be {}", Shape::Duration.wanted())),
+        seconds => Ok(Duration::from_secs(seconds)),
     }
 }
 

@@ -9,7 +9,7 @@ use skiff_api::Status;
 use skiff_api::follow::State as Fares;
 use skiff_api::view::Resource;
 use skiff_api::wire::{Answer, Body, Call, Frame, Serve, User};
-use skiff_base::Tasks;
+use skiff_base::Parts;
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
@@ -88,15 +88,14 @@ fn mark(revision: u64, aside: Option<&[&str]>) -> Frame {
 struct Case {
     server: Arc<Scripted>,
     caches: Caches,
-    _tasks: Tasks,
 }
 
 fn begin(streams: Vec<Vec<Frame>>) -> Case {
     let server = Arc::new(Scripted { streams: Mutex::new(streams.into()), ..Scripted::default() });
     let client = Client::new(server.clone(), User::system("test", &[]), "test");
-    let tasks = Tasks::new();
-    let caches = Caches::new(client, World::seeded(1), tasks.clone());
-    Case { server, caches, _tasks: tasks }
+    let world = World::seeded(1);
+    let caches = Caches::new(client, world.clone(), Parts::new(world));
+    Case { server, caches }
 }
 
 impl Case {

@@ -9,6 +9,7 @@ pub mod garbage;
 pub mod lasting;
 pub mod namespace;
 pub mod node;
+pub mod node_ipam;
 pub mod podgc;
 pub mod replicaset;
 pub mod root_ca;
@@ -28,6 +29,7 @@ pub const LOOPS: &[fn(&Runner)] = &[
     Runner::start::<lasting::Lasting>,
     Runner::start::<namespace::NamespaceEnd>,
     Runner::start::<node::NodeHealth>,
+    Runner::start::<node_ipam::NodeRanges>,
     Runner::start::<podgc::PodGarbage>,
     Runner::start::<replicaset::ReplicaSetLoop>,
     Runner::start::<root_ca::RootCertificate>,

@@ -70,17 +70,24 @@ fn case(streams: &[&'static str], revision: u64, kinds: &[fn() -> skiff_api::kin
         receive.entry(*plural).or_insert_with(VecDeque::new).push_back(from);
     }
     let serve = Arc::new(Api { streams: Mutex::new(receive), said: say, revision });
-    let (world, tasks) = (World::seeded(1), Tasks::new());
+    let world = World::seeded(1);
+    let parts = Parts::new(world.clone());
     let client = Client::new(serve.clone(), User::system("test", &[]), "test");
     let (sign, wanted) = (Box::new(|_: &LegacyClaims| Ok(String::new())), Arc::default());
     let runner = Runner {
         serve,
-        caches: Caches::new(client, world.clone(), tasks.clone()),
+        caches: Caches::new(client, world.clone(), parts.clone()),
         metas: Arc::default(),
         kinds: Kinds::builtin(&[kinds]),
-        settings: Arc::new(ClusterFacts { ca: String::new(), sign, wanted }),
+        settings: Arc::new(ClusterFacts {
+            ca: String::new(),
+            sign,
+            wanted,
+            pods: "10.244.0.0/16".parse().expect("a range"),
+            node_bits: 24,
+        }),
         world,
-        tasks,
+        parts,
         health: Healths::default(),
     };
     Case { runner, said, streams: send }
@@ -240,7 +247,8 @@ async fn the_status_of_an_owner_of_ten_thousand_wakes_nobody() {
     let mut case = case(&["replicasets", "pods"], 0, &kinds);
     let (metas, runner) = (case.runner.metas.clone(), case.runner.clone());
     let client = Client::new(runner.serve.clone(), User::system("test", &[]), "test");
-    runner.tasks.spawn(metas.clone().follow(client, runner.world.clone(), runner.kinds.clone()));
+    let tasks = Tasks::new();
+    tasks.spawn(metas.clone().follow(client, runner.world.clone(), runner.kinds.clone()));
     runner.start::<GarbageCollector>();
     let set =
         |revision, uid: &str| object(revision, json!({"name": uid, "namespace": "n", "uid": uid}));

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use http_body_util::BodyExt;
 use hyper::body::{Bytes, Incoming};
 use serde_json::{Value, json};
+use skiff_api::view::View;
 use skiff_image::{Error, Image, Images, Progress, PullOptions, Reference, Removed, Used};
 use skiff_kinds::views::Pod;
 use std::collections::BTreeMap;
@@ -115,7 +116,15 @@ async fn take_away(door: &Door, name: &str, used: Used) -> Result<Result<Removed
 
 /// The pods of these containers, by name. What no pod's status names is about to be taken away.
 async fn users(door: &Door, containers: &[String]) -> Result<Vec<String>> {
-    let pods = door.client.views::<Pod>().await?;
+    // An agent may see the pods of its own node, which are the ones that use its images.
+    let own = match door.api {
+        Some(_) => String::new(),
+        None => format!("fieldSelector=spec.nodeName%3D{}", door.settings.node),
+    };
+    let pods = door.client.list(Pod::RESOURCE, "", &own).await?;
+    let pods: Result<Vec<Pod>, _> =
+        pods.into_iter().map(|pod| serde_json::from_value(pod.into_value())).collect();
+    let pods = pods.context("reading the pods of this node")?;
     let uses = |pod: &&Pod| {
         let status = &pod.status;
         let mut all = status
@@ -146,7 +155,7 @@ pub async fn pull(door: &Door, document: &Value, out: &Lines) -> Result<Value> {
         }
     };
     let options = PullOptions {
-        mirrors: crate::node::mirrors(&door.settings),
+        mirrors: crate::agent::mirrors(&door.settings),
         progress: Some(Arc::new(progress)),
         ..PullOptions::default()
     };

@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::net::sockopt;
 use skiff_api::wire::User;
-use skiff_base::Tasks;
+use skiff_base::{Tasks, fault};
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -39,7 +39,7 @@ pub type Session = Arc<Mutex<Option<BoxFuture<'static, ()>>>>;
 impl Api {
     /// Accepts connections until the task group is stopped. HTTP/1.1 alone is spoken: it is what upgrades need, and no
     /// peer can open or reset thousands of streams in it.
-    pub async fn run(self: Arc<Self>, listener: TcpListener, tasks: Tasks) {
+    pub async fn run(self: Arc<Self>, listener: &TcpListener, tasks: Tasks) {
         let places = Places::new(self.world.clone());
         let mut tls = rustls::ServerConfig::clone(&self.tls);
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -54,6 +54,7 @@ impl Api {
                     continue;
                 }
             };
+            fault::point("node-api");
             if let Err(error) = set_options(&stream) {
                 tracing::debug!(%error, %address, "options of a connection");
             }

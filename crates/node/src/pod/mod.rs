@@ -22,6 +22,7 @@ use crate::rim::Rim;
 use adopt::Leftover;
 use futures_util::FutureExt;
 use seen::Outcome;
+use skiff_base::fault;
 use skiff_client::{Cache, Change, Subscription};
 use skiff_kinds::views::Pod;
 use skiff_runtime::client::Events;
@@ -55,10 +56,9 @@ impl Pods {
         let listing = self.rim.runtime.list().await?;
         let attached = self.rim.network.attachments();
         *self.leftovers() = adopt::group(listing, &attached, self.folders()?);
-        self.rim.tasks.spawn(self.clone().follow_runtime(events));
-        let query = format!("&fieldSelector=spec.nodeName%3D{}", self.rim.config.name);
-        let cache = self.rim.caches.filtered::<Pod>(&query);
-        self.rim.tasks.spawn(self.clone().follow_pods(cache));
+        self.rim.tasks.vital(self.clone().follow_runtime(events));
+        let cache = self.rim.caches.of::<Pod>();
+        self.rim.tasks.vital(self.clone().follow_pods(cache));
         Ok(())
     }
 
@@ -116,13 +116,16 @@ impl Pods {
     }
 
     fn changed(self: &Arc<Self>, change: &Change<Pod>) {
+        let own = |pod: &&Arc<Pod>| pod.spec.node_name == self.rim.config.name;
         let uid = |pod: &Arc<Pod>| pod.metadata.uid.clone();
-        if let Some(old) = &change.old
-            && change.new.as_ref().is_none_or(|new| uid(new) != uid(old))
+        // The cache has those of all nodes where it is shared with others of this process.
+        let (old, new) = (change.old.as_ref().filter(own), change.new.as_ref().filter(own));
+        if let Some(old) = old
+            && new.is_none_or(|new| uid(new) != uid(old))
         {
             self.mail(&uid(old), Mail::Gone);
         }
-        let Some(pod) = &change.new else { return };
+        let Some(pod) = new else { return };
         if !self.mail(&uid(pod), Mail::Pod(pod.clone())) {
             let leftover = self.leftovers().remove(&uid(pod));
             self.hire(pod.clone(), leftover);
@@ -149,7 +152,8 @@ impl Pods {
         drop(workers);
         let worker = Worker::new(self.rim.clone(), pod, send, leftover);
         let pods = self.clone();
-        self.rim.tasks.spawn(async move {
+        // What it has in its mind is lost with it: then the node takes stock anew.
+        self.rim.tasks.sound(async move {
             worker.run(receive).await;
             pods.workers.lock().expect("no holder of this lock panics").remove(&uid);
         });
@@ -157,6 +161,7 @@ impl Pods {
 
     async fn follow_runtime(self: Arc<Self>, mut events: Events) {
         while let Some(event) = events.next().await {
+            fault::point("node");
             match event {
                 Event::Exited(status) => self.exited(status),
                 Event::Started(_) => {}

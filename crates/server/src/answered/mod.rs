@@ -3,6 +3,7 @@
 //! are those of every create. Questions ask no admission plugin, for nothing is admitted; actions do.
 
 mod binding;
+mod certificate;
 mod eviction;
 mod reviews;
 mod token;

@@ -59,7 +59,7 @@ pub struct Authorizer {
 }
 
 impl Authorizer {
-    /// Reads all roles and bindings, and follows them from then on in tasks of this group.
+    /// Reads all roles and bindings, and follows them from then on in tasks that the group cannot do without.
     pub async fn start(
         reader: Arc<Reader>,
         world: &World,
@@ -70,7 +70,7 @@ impl Authorizer {
         let mut followed = Vec::new();
         for sort in Sort::ALL {
             let one = Followed::load(sort, &index, store, world).await?;
-            tasks.spawn(one.clone().follow(store.clone(), world.clone()));
+            tasks.vital(one.clone().follow(store.clone(), world.clone()));
             followed.push(one);
         }
         let defaults = policy::defaults();

@@ -75,6 +75,13 @@ fn shape(rules: &[Rule], node: &str, asked: &Attributes) -> Result<Then, String>
         ("", "nodes") => own_node(node, asked),
         ("", "pods") => pod(node, asked),
         ("certificates.k8s.io", "podcertificaterequests") => certificate(node, asked),
+        // A node serves names and addresses of services itself; upstream has kube-proxy and CoreDNS there, who
+        // read this.
+        ("", "namespaces") | ("discovery.k8s.io", "endpointslices")
+            if matches!(verb, "get" | "list" | "watch") && sub.is_empty() =>
+        {
+            Ok(Then::Allowed)
+        }
         _ => by_rules(rules, asked),
     }
 }
@@ -239,6 +246,10 @@ mod tests {
             "get coordination.k8s.io leases kube-node-lease n2",
             "get coordination.k8s.io leases default n1",
             "list  services  ",
+            "watch  namespaces  ",
+            "create  namespaces  a",
+            "list discovery.k8s.io endpointslices  ",
+            "update discovery.k8s.io endpointslices a s",
         ] {
             let words: Vec<&str> = question.split(' ').collect();
             let (resource, sub) = words[2].split_once('/').unwrap_or((words[2], ""));
@@ -271,6 +282,10 @@ mod tests {
             get coordination.k8s.io leases kube-node-lease n2: Err("can only access node lease with the same name as the requesting node")
             get coordination.k8s.io leases default n1: Err("can only access leases in the \"kube-node-lease\" system namespace")
             list  services  : Err("")
+            watch  namespaces  : Ok(Allowed)
+            create  namespaces  a: Err("")
+            list discovery.k8s.io endpointslices  : Ok(Allowed)
+            update discovery.k8s.io endpointslices a s: Err("")
         "#]].assert_eq(&out);
     }
 }

@@ -20,7 +20,7 @@ use rustix::net::sockopt;
 use skiff_api::Status;
 use skiff_api::pieces::Pieces;
 use skiff_api::wire::{self, Answer, Body, Call, Duplex, Payload, Peer, Serve, User};
-use skiff_base::{Tasks, World};
+use skiff_base::{Tasks, World, fault};
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -92,6 +92,7 @@ pub async fn run(
                 continue;
             }
         };
+        fault::point("api");
         let (rim, acceptor) = (rim.clone(), acceptor.clone());
         tasks.spawn(async move {
             let guest = rim.limits.guest(address.ip(), &rim.world).await;

@@ -5,9 +5,9 @@
 use super::{KeysError, Pair};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType, SerialNumber,
+    KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
 };
-use skiff_base::World;
+use skiff_base::{Time, World};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -27,11 +27,11 @@ const BACKDATE: Duration = Duration::from_secs(5 * 60);
 /// What a certificate is to say.
 #[derive(Debug, Clone)]
 pub struct Leaf {
-    name: String,
-    group: String,
-    usage: ExtendedKeyUsagePurpose,
-    names: BTreeSet<String>,
-    addresses: BTreeSet<IpAddr>,
+    pub(super) name: String,
+    pub(super) group: String,
+    pub(super) usage: ExtendedKeyUsagePurpose,
+    pub(super) names: BTreeSet<String>,
+    pub(super) addresses: BTreeSet<IpAddr>,
 }
 
 impl Leaf {
@@ -62,6 +62,31 @@ impl Leaf {
     /// The same, in an organization.
     pub fn of(self, group: &str) -> Leaf {
         Leaf { group: group.into(), ..self }
+    }
+
+    fn params(&self, world: &World, life: Duration) -> Result<CertificateParams, rcgen::Error> {
+        let mut params = params(&self.name, &self.group, world, life);
+        params.key_usages =
+            vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
+        params.extended_key_usages = vec![self.usage.clone()];
+        for name in &self.names {
+            params.subject_alt_names.push(SanType::DnsName(name.as_str().try_into()?));
+        }
+        params.subject_alt_names.extend(self.addresses.iter().map(|a| SanType::IpAddress(*a)));
+        Ok(params)
+    }
+
+    /// A fresh key, and a request that asks a certificate of this for it (PKCS #10), both as PEM.
+    pub fn request(&self, world: &World) -> Result<(String, String), KeysError> {
+        let make = || -> Result<(String, String), rcgen::Error> {
+            let key = KeyPair::generate()?;
+            let mut params = self.params(world, LEAF_LIFE)?;
+            // A request names no time and no number: they are the signer's.
+            params.serial_number = None;
+            let request = params.serialize_request(&key)?.pem()?;
+            Ok((key.serialize_pem(), request))
+        };
+        make().map_err(|error| failed(self, error))
     }
 }
 
@@ -112,24 +137,25 @@ impl Authority {
     }
 
     pub fn issue(&self, leaf: &Leaf, world: &World) -> Result<Pair, KeysError> {
-        let make = || -> Result<Pair, rcgen::Error> {
-            let mut params = params(&leaf.name, &leaf.group, world, LEAF_LIFE);
-            params.key_usages =
-                vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
-            params.extended_key_usages = vec![leaf.usage.clone()];
-            for name in &leaf.names {
-                params.subject_alt_names.push(SanType::DnsName(name.as_str().try_into()?));
-            }
-            params.subject_alt_names.extend(leaf.addresses.iter().map(|a| SanType::IpAddress(*a)));
+        let key = KeyPair::generate().map_err(|error| failed(leaf, error))?;
+        let certificate = self.sign(leaf, LEAF_LIFE, &key, world)?;
+        Ok(Pair { certificate, key: key.serialize_pem() })
+    }
+
+    /// The certificate of a key that somebody else holds, as PEM.
+    pub fn sign(
+        &self,
+        leaf: &Leaf,
+        life: Duration,
+        key: &impl PublicKeyData,
+        world: &World,
+    ) -> Result<String, KeysError> {
+        let make = || -> Result<String, rcgen::Error> {
+            let mut params = leaf.params(world, life)?;
             params.use_authority_key_identifier_extension = true;
-            let key = KeyPair::generate()?;
-            let certificate = params.signed_by(&key, &self.issuer)?;
-            Ok(Pair { certificate: certificate.pem(), key: key.serialize_pem() })
+            Ok(params.signed_by(key, &self.issuer)?.pem())
         };
-        make().map_err(|error| KeysError::Issue {
-            subject: leaf.name.clone(),
-            why: error.to_string(),
-        })
+        make().map_err(|error| failed(leaf, error))
     }
 
     /// Whether a pair says what `leaf` wants, was signed by this authority and lasts a while.
@@ -150,6 +176,19 @@ impl Authority {
         };
         with_certificate(&pair.certificate, judge).unwrap_or(false)
     }
+}
+
+fn failed(leaf: &Leaf, error: rcgen::Error) -> KeysError {
+    KeysError::Issue { subject: leaf.name.clone(), why: error.to_string() }
+}
+
+/// When a certificate was made and when it ends.
+pub fn life(pem: &str) -> Option<(Time, Time)> {
+    let times = |it: &X509Certificate<'_>| {
+        (it.validity().not_before.timestamp(), it.validity().not_after.timestamp())
+    };
+    let (since, ends) = with_certificate(pem, times)?;
+    Some((Time::from_second(since).ok()? + BACKDATE, Time::from_second(ends).ok()?))
 }
 
 /// A fresh key pair: the private and the public key as PEM.
@@ -187,7 +226,6 @@ fn with_certificate<T>(pem: &str, ask: impl FnOnce(&X509Certificate<'_>) -> T) -
 }
 
 fn key_matches(certificate: &X509Certificate<'_>, key: &KeyPair) -> bool {
-    use rcgen::PublicKeyData;
     certificate.public_key().subject_public_key.data == key.der_bytes()
 }
 

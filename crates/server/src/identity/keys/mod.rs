@@ -12,10 +12,13 @@
 //! leaves the folder but through this value.
 
 mod issue;
+pub mod sign;
 pub mod signing;
 pub mod tls;
 
+pub use issue::life;
 use issue::{Authority, Leaf};
+use sign::Signer;
 use signing::SigningKey;
 use skiff_base::World;
 use std::fs;
@@ -23,6 +26,7 @@ use std::io::Write;
 use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The names that every server certificate carries: how pods call the server.
 const SERVICE_NAMES: [&str; 5] = [
@@ -110,12 +114,11 @@ impl Keys {
             node: leaf("kubelet-client", Leaf::client(&node, "system:nodes"))?,
             node_serving: leaf(
                 "kubelet",
-                Leaf::server(
-                    &node,
+                node_leaf(
+                    &wanted.node,
                     [wanted.node.clone(), "localhost".into()],
                     with_loopback(&wanted.node_addresses),
-                )
-                .of("system:nodes"),
+                ),
             )?,
             kubelet_client: leaf(
                 "apiserver-kubelet-client",
@@ -136,19 +139,16 @@ impl Keys {
         self.authority.issue(&Leaf::client(user, group), world)
     }
 
-    /// Issues the two certificates of a further node: its client's and its server's.
-    pub fn issue_node(
-        &self,
-        name: &str,
-        addresses: &[IpAddr],
-        world: &World,
-    ) -> Result<(Pair, Pair), KeysError> {
-        let user = format!("system:node:{name}");
-        let client = self.authority.issue(&Leaf::client(&user, "system:nodes"), world)?;
-        let names = [name.to_owned(), "localhost".into()];
-        let server = Leaf::server(&user, names, with_loopback(addresses)).of("system:nodes");
-        Ok((client, self.authority.issue(&server, world)?))
+    /// What signs tokens, and what signs for nodes that make their keys themselves: for `most` at the longest,
+    /// and never for the server's own addresses.
+    pub fn signers(self, most: Duration, wanted: &Wanted) -> (SigningKey, Signer) {
+        (self.signing, Signer::new(self.authority, most, &wanted.addresses))
     }
+}
+
+/// The serving certificate of a node.
+fn node_leaf(node: &str, names: impl IntoIterator<Item = String>, addresses: Vec<IpAddr>) -> Leaf {
+    Leaf::server(&format!("system:node:{node}"), names, addresses).of("system:nodes")
 }
 
 fn with_loopback(addresses: &[IpAddr]) -> Vec<IpAddr> {

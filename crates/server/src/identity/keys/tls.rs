@@ -5,14 +5,16 @@
 use super::{Keys, KeysError, Pair};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use rustls::client::{ResolvesClientCert, Resumption, WantsClientCert};
 use rustls::crypto::CryptoProvider;
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{ClientHello, ResolvesServerCert, WantsServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
 use rustls::time_provider::TimeProvider;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore, ServerConfig, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use skiff_api::wire::User;
-use skiff_base::World;
+use skiff_base::{RwLock, World};
 use std::sync::Arc;
 use std::time::Duration;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -58,18 +60,9 @@ impl Keys {
 
 /// A server that shows `pair` and checks client certificates against `ca` (PEM).
 pub fn server_config(ca: &str, pair: &Pair, world: &World) -> Result<Arc<ServerConfig>, KeysError> {
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(ca)?), provider())
-        .allow_unauthenticated()
-        .build()
-        .map_err(wrong)?;
     let (chain, key) = decode(pair)?;
-    let mut config = ServerConfig::builder_with_details(provider(), Arc::new(Clock(world.clone())))
-        .with_safe_default_protocol_versions()
-        .map_err(wrong)?
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(chain, key)
-        .map_err(wrong)?;
-    config.alpn_protocols = PROTOCOLS.iter().map(|p| p.to_vec()).collect();
+    let mut config = server(ca, world)?.with_single_cert(chain, key).map_err(wrong)?;
+    config.alpn_protocols = protocols();
     Ok(Arc::new(config))
 }
 
@@ -79,10 +72,7 @@ pub fn client_config(
     pair: Option<&Pair>,
     world: &World,
 ) -> Result<Arc<ClientConfig>, KeysError> {
-    let builder = ClientConfig::builder_with_details(provider(), Arc::new(Clock(world.clone())))
-        .with_safe_default_protocol_versions()
-        .map_err(wrong)?
-        .with_root_certificates(roots(ca)?);
+    let builder = client(ca, world)?;
     let mut config = match pair {
         None => builder.with_no_client_auth(),
         Some(pair) => {
@@ -90,8 +80,88 @@ pub fn client_config(
             builder.with_client_auth_cert(chain, key).map_err(wrong)?
         }
     };
-    config.alpn_protocols = PROTOCOLS.iter().map(|p| p.to_vec()).collect();
+    config.alpn_protocols = protocols();
     Ok(Arc::new(config))
+}
+
+/// A certificate that is renewed while it is shown: handshakes from then on take the new one. Before the first there is
+/// none.
+#[derive(Debug, Default)]
+pub struct Shown(RwLock<Option<Arc<CertifiedKey>>>);
+
+impl Shown {
+    pub fn renew(&self, pair: &Pair) -> Result<(), KeysError> {
+        let (chain, key) = decode(pair)?;
+        let key = CertifiedKey::from_der(chain, key, &provider()).map_err(wrong)?;
+        *self.0.write() = Some(Arc::new(key));
+        Ok(())
+    }
+}
+
+impl ResolvesServerCert for Shown {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.0.read().clone()
+    }
+}
+
+impl ResolvesClientCert for Shown {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.0.read().clone()
+    }
+
+    fn has_certs(&self) -> bool {
+        self.0.read().is_some()
+    }
+}
+
+/// A server that shows what is shown just now, and checks client certificates against `ca` (PEM).
+pub fn renewed_server(
+    ca: &str,
+    shown: Arc<Shown>,
+    world: &World,
+) -> Result<Arc<ServerConfig>, KeysError> {
+    let mut config = server(ca, world)?.with_cert_resolver(shown);
+    config.alpn_protocols = protocols();
+    Ok(Arc::new(config))
+}
+
+/// A client that trusts `ca` (PEM) and shows what is shown just now.
+pub fn renewed_client(
+    ca: &str,
+    shown: Arc<Shown>,
+    world: &World,
+) -> Result<Arc<ClientConfig>, KeysError> {
+    let mut config = client(ca, world)?.with_client_cert_resolver(shown);
+    config.alpn_protocols = protocols();
+    // A resumed session would go on as whoever it was begun as.
+    config.resumption = Resumption::disabled();
+    Ok(Arc::new(config))
+}
+
+fn protocols() -> Vec<Vec<u8>> {
+    PROTOCOLS.iter().map(|p| p.to_vec()).collect()
+}
+
+fn server(
+    ca: &str,
+    world: &World,
+) -> Result<ConfigBuilder<ServerConfig, WantsServerCert>, KeysError> {
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(ca)?), provider())
+        .allow_unauthenticated()
+        .build()
+        .map_err(wrong)?;
+    let builder = ServerConfig::builder_with_details(provider(), Arc::new(Clock(world.clone())));
+    let builder = builder.with_safe_default_protocol_versions().map_err(wrong)?;
+    Ok(builder.with_client_cert_verifier(verifier))
+}
+
+fn client(
+    ca: &str,
+    world: &World,
+) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, KeysError> {
+    let builder = ClientConfig::builder_with_details(provider(), Arc::new(Clock(world.clone())));
+    let builder = builder.with_safe_default_protocol_versions().map_err(wrong)?;
+    Ok(builder.with_root_certificates(roots(ca)?))
 }
 
 /// The user that a verified client certificate names: the common name, the organizations as groups.

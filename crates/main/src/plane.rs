@@ -1,0 +1,309 @@
+//! The control plane: store, API, loops and scheduler of a cluster, built in order. What the API cannot be without ends
+//! the process; all else starts again by itself.
+
+use crate::addresses::Addresses;
+use anyhow::{Context, Result, anyhow};
+use futures_util::FutureExt;
+use skiff_api::Status;
+use skiff_api::wire::{Serve, User};
+use skiff_base::part::Fatal;
+use skiff_base::{Cidr, OnEnd, Part, Parts, World};
+use skiff_cli::Place;
+use skiff_cli::settings::{self, Settings};
+use skiff_client::{Caches, Client, Metas};
+use skiff_kinds::views::token::LegacyClaims;
+use skiff_loops::{Runner, Wanted};
+use skiff_sched::Scheduler;
+use skiff_server::admission::pod_security::Rules;
+use skiff_server::admission::service::Ranges;
+use skiff_server::connect::Nodes;
+use skiff_server::identity::keys;
+use skiff_server::identity::keys::Keys;
+use skiff_server::rim::http::{self, HttpServer};
+use skiff_server::{Build, Entry, Server, Setup};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+
+const STORE_NEXT: &str = "`skiff up` opens it again; if that fails too, look at the disk";
+const STORE: Part = Part { name: "store", on_end: OnEnd::Fatal(STORE_NEXT) };
+const HTTP: Part = Part {
+    name: "api",
+    on_end: OnEnd::Fatal("`skiff up` starts it again, `skiff logs` says what was before"),
+};
+const RBAC: (&str, &str) =
+    ("rbac", "without it nobody's rights are known: `skiff up` reads them again");
+const CUSTOM: Part = Part { name: "custom-resources", on_end: OnEnd::Restart };
+const METAS: Part = Part { name: "metadata", on_end: OnEnd::Restart };
+const MEMORY: Part = Part { name: "memory", on_end: OnEnd::Restart };
+const SCHEDULER: Part = Part { name: "scheduler", on_end: OnEnd::Restart };
+
+/// The API with its store, the loops and the scheduler.
+pub struct ControlPlane {
+    pub server: Arc<Server>,
+    /// The server's door within this process.
+    pub serve: Arc<dyn Serve>,
+    /// The API as the cluster's owner sees it.
+    pub client: Client,
+    /// Everything that anybody in this process reads of the API, once.
+    pub caches: Caches,
+    /// What has to be there, whoever deletes it.
+    pub wanted: Arc<Wanted>,
+    tls: Arc<rustls::ServerConfig>,
+    /// What the node of this machine shows to callers.
+    pub node_tls: Arc<rustls::ServerConfig>,
+}
+
+impl ControlPlane {
+    /// Builds and starts everything but the door for others.
+    pub async fn start(
+        settings: &Settings,
+        addresses: &Addresses,
+        world: &World,
+        parts: &Parts,
+    ) -> Result<ControlPlane> {
+        let store = open_store(settings, world)?;
+        let opened = store.clone();
+        parts.start(STORE, move |_| {
+            let opened = opened.clone();
+            async move { Err(opened.stopped().await.to_string().into()) }
+        });
+        let certified = certified(settings, addresses);
+        let keys = Keys::open(&settings.data.join("pki"), &certified, world)?;
+        let ca = keys.ca_pem().to_owned();
+        let tls = keys.server_config(world)?;
+        let node_tls = keys::tls::server_config(&ca, &keys.node_serving, world)?;
+        write_kubeconfig(settings, addresses, &keys)?;
+        let server = Arc::new(server(settings, addresses, world, &store, keys, parts).await?);
+        start_memory(&store, world, parts);
+        let followed = server.clone();
+        parts.start(CUSTOM, move |_| {
+            let follow = skiff_server::custom::follow(followed.clone());
+            async move {
+                follow.await;
+                Ok(())
+            }
+        });
+        let serve: Arc<dyn Serve> = Arc::new(Entry(server.clone()));
+        let client =
+            Client::new(serve.clone(), User::system("skiff", &["system:masters"]), "skiff");
+        let (kinds, ranges) = (&server.kinds, &ranges(settings));
+        let wanted = Arc::new(Wanted::default());
+        crate::bootstrap::run(&client, kinds, ranges, addresses.api, settings, &wanted).await?;
+        let pods = settings.pod_cidrs[0];
+        let runner = start_loops(&server, &serve, ca, wanted.clone(), pods, world, parts);
+        let caches = runner.caches.clone();
+        let figures = skiff_sched::Figures::default();
+        start_scheduler(&serve, &caches, world, parts, &settings.node, figures.clone());
+        server.figures.add(move || runner.figures());
+        server.figures.add(move || figures.text());
+        Ok(ControlPlane { server, serve, client, caches, wanted, tls, node_tls })
+    }
+
+    /// What took a part from under us: all that reads the store ends with it.
+    pub fn cause(&self, fatal: Fatal) -> Fatal {
+        match self.server.store.stopped().now_or_never() {
+            Some(why) => {
+                Fatal { part: STORE.name.to_owned(), error: why.to_string(), next: STORE_NEXT }
+            }
+            None => fatal,
+        }
+    }
+
+    /// Opens the door for others.
+    pub fn answer(&self, listener: TcpListener, world: &World, parts: &Parts) {
+        let door = HttpServer {
+            world: world.clone(),
+            serve: self.serve.clone(),
+            limits: self.server.limits.clone(),
+            user_of: keys::tls::user,
+        };
+        let (tls, mut listener) = (self.tls.clone(), Some(listener));
+        parts.start(HTTP, move |tasks| {
+            let (door, tls, listener) = (door.clone(), tls.clone(), listener.take());
+            async move {
+                let listener = listener.ok_or("it is opened once")?;
+                http::run(door, tls, listener, tasks).await;
+                Ok(())
+            }
+        });
+    }
+}
+
+pub async fn listen(settings: &Settings) -> Result<TcpListener> {
+    let at = settings.listen;
+    TcpListener::bind(at).await.map_err(|error| match error.kind() {
+        ErrorKind::AddrInUse => anyhow!(
+            "{at} is taken by another program: end that, or `skiff up --listen ADDRESS:PORT` with another port"
+        ),
+        ErrorKind::AddrNotAvailable => anyhow!(
+            "no link of this machine has the address of {at}: `skiff up --listen ADDRESS:PORT` with one that is there"
+        ),
+        _ => anyhow!("listening on {at}: {error}: `skiff up --listen ADDRESS:PORT` takes another"),
+    })
+}
+
+fn open_store(settings: &Settings, world: &World) -> Result<Arc<dyn skiff_store::Store>> {
+    let clock = world.clone();
+    let options = skiff_store::Options::new(Arc::new(move || clock.uptime()));
+    Ok(skiff_store::open(&settings.data.join("store"), options)?)
+}
+
+fn certified(settings: &Settings, addresses: &Addresses) -> keys::Wanted {
+    keys::Wanted {
+        names: vec![settings.node.clone()],
+        addresses: addresses.certified.clone(),
+        node: settings.node.clone(),
+        node_addresses: vec![addresses.advertise],
+    }
+}
+
+async fn server(
+    settings: &Settings,
+    addresses: &Addresses,
+    world: &World,
+    store: &Arc<dyn skiff_store::Store>,
+    keys: Keys,
+    parts: &Parts,
+) -> Result<Server> {
+    let nodes = Nodes::new(&*keys.client_config(Some(&keys.kubelet_client), world)?);
+    let wanted = certified(settings, addresses);
+    let (signing, signer) = keys.signers(settings.cluster_signing_duration, &wanted);
+    let setup = Setup {
+        world: world.clone(),
+        store: store.clone(),
+        nodes,
+        signing,
+        services: ranges(settings),
+        pod_security: pod_security(settings)?,
+        address: addresses.api.to_string(),
+        build: Build {
+            commit: option_env!("SKIFF_COMMIT").unwrap_or(""),
+            date: option_env!("SKIFF_DATE").unwrap_or("1970-01-01T00:00:00Z"),
+            compiler: "rustc",
+            arch: if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
+        },
+    };
+    let mut server = Server::new(setup, &parts.held(RBAC.0, RBAC.1)).await?;
+    let told = parts.clone();
+    server.figures.add(move || told.metrics());
+    server.signer = Some(signer);
+    Ok(server)
+}
+
+fn ranges(settings: &Settings) -> Ranges {
+    Ranges {
+        addresses: settings.service_cidrs[0],
+        pods: settings.pod_cidrs[0],
+        own_ports: vec![settings.listen.port(), crate::agent::PORT],
+        deny_external: settings.deny_service_external_ips,
+        ..Ranges::default()
+    }
+}
+
+fn pod_security(settings: &Settings) -> Result<Rules> {
+    let mut rules = Rules::default();
+    for text in &settings.pod_security_defaults {
+        rules.defaults.set(text).map_err(anyhow::Error::msg)?;
+    }
+    for text in &settings.pod_security_exemptions {
+        rules.exemptions.add(text).map_err(anyhow::Error::msg)?;
+    }
+    Ok(rules)
+}
+
+/// The kubeconfig of the cluster's owner, of which `skiff up` merges a copy into the caller's.
+fn write_kubeconfig(settings: &Settings, addresses: &Addresses, keys: &Keys) -> Result<()> {
+    let name = settings.context();
+    let config = serde_json::json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": name,
+        "clusters": [{"name": name, "cluster": keys.kubeconfig_cluster(&addresses.server)}],
+        "users": [{"name": name, "user": Keys::kubeconfig_user(&keys.admin)}],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
+    });
+    let path = Place::of(&settings.data).kubeconfig();
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let written =
+        options.open(&path).and_then(|mut file| file.write_all(format!("{config:#}").as_bytes()));
+    written.with_context(|| format!("writing {}", path.display()))
+}
+
+fn start_loops(
+    server: &Arc<Server>,
+    serve: &Arc<dyn Serve>,
+    ca: String,
+    wanted: Arc<Wanted>,
+    pods: Cidr,
+    world: &World,
+    parts: &Parts,
+) -> Runner {
+    let user = User::system("system:kube-controller-manager", &[]);
+    let reader = Client::new(serve.clone(), user, "skiff-caches");
+    let caches = Caches::new(reader.clone(), world.clone(), parts.clone());
+    let metas: Arc<Metas> = Arc::default();
+    let (kinds, signer) = (&server.kinds, server.clone());
+    let sign = move |claims: &LegacyClaims| {
+        signer.authenticator.tokens().sign(claims).map_err(Status::internal)
+    };
+    let followed = (metas.clone(), reader, world.clone(), kinds.clone());
+    parts.start(METAS, move |_| {
+        let (metas, reader, world, kinds) = followed.clone();
+        async move {
+            metas.follow(reader, world, kinds).await;
+            Ok(())
+        }
+    });
+    let runner = Runner {
+        serve: serve.clone(),
+        caches,
+        metas,
+        kinds: kinds.clone(),
+        settings: Arc::new(skiff_loops::ClusterFacts {
+            ca,
+            sign: Box::new(sign),
+            wanted,
+            pods,
+            node_bits: settings::NODE_BITS,
+        }),
+        world: world.clone(),
+        parts: parts.clone(),
+        health: Default::default(),
+    };
+    skiff_loops::LOOPS.iter().for_each(|start| start(&runner));
+    runner
+}
+
+fn start_memory(store: &Arc<dyn skiff_store::Store>, world: &World, parts: &Parts) {
+    let (store, world) = (store.clone(), world.clone());
+    parts.start(MEMORY, move |_| {
+        let run = crate::memory::run(store.clone(), world.clone());
+        async move {
+            run.await;
+            Ok(())
+        }
+    });
+}
+
+fn start_scheduler(
+    serve: &Arc<dyn Serve>,
+    caches: &Caches,
+    world: &World,
+    parts: &Parts,
+    host: &str,
+    figures: skiff_sched::Figures,
+) {
+    let user = User::system("system:kube-scheduler", &[]);
+    let client = Client::new(serve.clone(), user, "kube-scheduler");
+    let (caches, world, host) = (caches.clone(), world.clone(), host.to_owned());
+    parts.start(SCHEDULER, move |tasks| {
+        let started =
+            Scheduler::start(world.clone(), client.clone(), &caches, tasks, &host, figures.clone());
+        async move {
+            // Its tasks work; it is held here.
+            let _scheduler = started;
+            std::future::pending().await
+        }
+    });
+}
