@@ -93,6 +93,11 @@ fn a_panic_in_any_loop_ends_that_pass_or_that_loop_alone() {
     c.k.wait("--for=jsonpath={.data.token} secret/t");
     c.k.wait("--for=condition=Available deployment/web");
     fetched(&c, "web", "web");
+    c.k.ok("create deployment gone --image=x --replicas=0");
+    c.k.wait("--for=jsonpath={.status.observedGeneration}=1 deployment/gone");
+    let owned = c.k.ok("get replicaset -l app=gone -o name");
+    c.k.ok("delete deployment gone");
+    c.k.wait(&format!("--for=delete {}", owned.trim()));
     c.k.ok("create namespace gone");
     c.k.ok("delete namespace gone");
     assert_eq!(c.faults(), "", "each point was reached");

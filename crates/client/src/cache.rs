@@ -172,6 +172,7 @@ impl<V: View> Cache<V> {
 }
 
 impl<V: View> Fed for Cache<V> {
+    const READER: &'static str = "cache";
     type Object = Arc<V>;
 
     fn read(&self, stored: &Stored) -> Result<(Key, Arc<V>), String> {

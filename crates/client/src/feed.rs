@@ -16,6 +16,8 @@ use std::time::Duration;
 
 /// Somebody with a follower.
 pub trait Fed: Send + Sync {
+    /// Who it is, among those that follow one resource.
+    const READER: &'static str;
     /// What it keeps of an object.
     type Object: Send;
 
@@ -89,7 +91,7 @@ async fn follow<F: Fed>(
             why = &mut doubted => return Input::Lost(why.into()),
             frame = frames.next() => frame,
         };
-        fault::point(&format!("cache/{plural}"));
+        fault::point(&format!("{}/{plural}", F::READER));
         let input = match frame {
             None => return Input::Ended,
             Some(Frame::Added(stored) | Frame::Modified(stored)) => put(fed, &stored),

@@ -263,6 +263,7 @@ struct One {
 }
 
 impl Fed for One {
+    const READER: &'static str = "metadata";
     type Object = Arc<Item>;
 
     fn read(&self, stored: &Stored) -> Result<(Key, Arc<Item>), String> {

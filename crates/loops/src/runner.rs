@@ -22,7 +22,7 @@ use skiff_client::events::Recorder;
 use skiff_client::{Caches, Client, Metas, Written};
 use skiff_kinds::views::token::LegacyClaims;
 use std::collections::HashMap;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -218,12 +218,15 @@ impl<L: Loop> Run<L> {
             fault::point(&format!("loop/{}", L::PART));
             let run = self.clone();
             self.tasks.spawn(async move {
-                if let Err(panic) = AssertUnwindSafe(run.pass(&key)).catch_unwind().await {
+                let ended = AssertUnwindSafe(run.pass(&key)).catch_unwind().await;
+                run.stats.passed();
+                if let Err(panic) = ended {
                     run.stats.panicked(&format!("a pass over {}", *key), &*panic);
                     run.again(&key);
+                    drop((key, place));
+                    // The part of the process hears of it too.
+                    resume_unwind(panic);
                 }
-                run.stats.passed();
-                drop((key, place));
             });
         }
     }

@@ -82,6 +82,7 @@ impl Followed {
 }
 
 impl Fed for Followed {
+    const READER: &'static str = "node";
     type Object = ();
 
     fn read(&self, stored: &Stored) -> Result<(Key, ()), String> {
