@@ -1,5 +1,5 @@
-//! The scheduler without a machine around it: the real one, binding through a real server, both in this process over the
-//! memory store. Nodes and pods are those of upstream's scheduler_perf (SchedulingBasic, SchedulingPodAntiAffinity,
+//! The scheduler without a machine around it: the real one, binding through a real server, both in this process over
+//! the memory store. Nodes and pods are those of upstream's scheduler_perf (SchedulingBasic, SchedulingPodAntiAffinity,
 //! TopologySpreading), and there before the clock starts, which runs until the last pod is bound.
 
 use crate::Row;

@@ -304,7 +304,8 @@ pub enum Frame {
     Error(Status),
 }
 
-/// The header that tells the revision of a deletion, whose answer is no object: whoever deleted can wait for it to show.
+/// The header that tells the revision of a deletion, whose answer is no object: whoever deleted can wait for it to
+/// show.
 pub const REVISION: &str = "skiff-revision";
 
 /// The annotation of a bookmark that closes the initial events (KEP-3157).

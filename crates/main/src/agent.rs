@@ -22,7 +22,7 @@ use skiff_node::api::Api;
 use skiff_node::api::access::Access;
 use skiff_node::rules::Rules;
 use skiff_node::services::Services;
-use skiff_node::{Config, Node, Threads};
+use skiff_node::{Config, Node, Reach, Threads};
 use skiff_runtime::client::Runtime;
 use std::future::pending;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -122,9 +122,8 @@ fn start_node(
         let current = current.clone();
         async move {
             let config = config(&it, own);
-            let (client, caches) = (it.client, it.caches);
-            let node =
-                Node::build(it.world, config, client, it.images, runtime, network, caches, tasks)?;
+            let reach = Reach { client: it.client, caches: it.caches };
+            let node = Node::build(it.world, config, reach, it.images, runtime, network, tasks)?;
             node.start().await?;
             current.send_replace(Some(Arc::new(node)));
             pending().await
@@ -221,7 +220,7 @@ fn start_dns(given: &Given, listener: Listener) -> Result<Arc<Dns>> {
             if let Names::OfService { client, wanted } = &it.names {
                 wanted.hold(publish(client, &it.settings.node, address).await?);
             }
-            Ok::<_, Failure>(pending().await)
+            pending::<Result<(), Failure>>().await
         }
     });
     Ok(dns)

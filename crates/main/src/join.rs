@@ -23,7 +23,7 @@ pub async fn start(
 ) -> Result<Machine> {
     let parts = Parts::new(world.clone());
     let addresses = Addresses::find(settings)?;
-    let address = addresses.advertise.into();
+    let address = addresses.advertise;
     let identity = Arc::new(Identity::open(settings, address, credential, &world)?);
     let kept = identity.clone();
     parts.start(IDENTITY, move |_| {

@@ -52,17 +52,23 @@ pub struct Node {
     pods: Arc<Pods>,
 }
 
+/// How a node reaches the API.
+pub struct Reach {
+    /// Acts as `system:node:NAME` of group `system:nodes`.
+    pub client: Client,
+    /// They may know of other nodes' pods too.
+    pub caches: Caches,
+}
+
 impl Node {
-    /// `client` acts as `system:node:NAME` of group `system:nodes`; `caches` may know of other nodes' pods too. The
-    /// group of `tasks` cannot do without some of them.
+    /// The group of `tasks` cannot do without some of them.
     pub fn build(
         world: World,
         config: Config,
-        client: Client,
+        Reach { client, caches }: Reach,
         images: Images,
         runtime: Runtime,
         network: Arc<PodNetwork>,
-        caches: Caches,
         tasks: Tasks,
     ) -> Result<Node, Error> {
         for folder in ["pods", "logs"] {
