@@ -135,7 +135,9 @@ impl Parts {
                     parts
                         .note(&name, |state| (state.up, state.last_error) = (false, error.clone()));
                     let fatal = Fatal { part: name, error, next };
-                    parts.0.fatal.send_if_modified(|first| first.replace(fatal.clone()).is_none());
+                    parts.0.fatal.send_if_modified(|first| {
+                        first.is_none() && first.replace(fatal).is_none()
+                    });
                     return;
                 }
                 failures = if world.uptime() - began > CALM { 1 } else { failures + 1 };

@@ -10,9 +10,9 @@ use skiff_api::follow::{self, Follower, Health, Input, Start, Subscribers};
 use skiff_api::selector::Selector;
 use skiff_api::view::{Key, Meta, View};
 use skiff_api::wire::Stored;
-use skiff_base::{Time, World};
+use skiff_base::{RwLock, Time, World};
 use std::collections::BTreeSet;
-use std::sync::{Arc, RwLock, RwLockReadGuard};
+use std::sync::{Arc, RwLockReadGuard};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
@@ -82,7 +82,7 @@ impl<V: View> Cache<V> {
     /// The objects of a namespace that the selector matches, in the order of their keys.
     pub fn select(&self, namespace: &str, selector: &Selector) -> Vec<Arc<V>> {
         if self.read().labels.is_none() {
-            self.state.write().expect("no holder of this lock panics").index_labels();
+            self.state.write().index_labels();
         }
         let state = self.read();
         let may = state.labels.as_ref().and_then(|it| it.may_match(namespace, selector));
@@ -167,7 +167,7 @@ impl<V: View> Cache<V> {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State<V>> {
-        self.state.read().expect("no holder of this lock panics")
+        self.state.read()
     }
 }
 
@@ -184,12 +184,12 @@ impl<V: View> Fed for Cache<V> {
     }
 
     fn start(&self, now: Time) -> Start {
-        self.state.write().expect("no holder of this lock panics").follower.start(now)
+        self.state.write().follower.start(now)
     }
 
     fn take(&self, input: Input<Arc<Key>, Arc<V>>, now: Time) {
         let mut telling = self.subscribers.telling();
-        let mut state = self.state.write().expect("no holder of this lock panics");
+        let mut state = self.state.write();
         let out = state.follower.take(input, now);
         out.changes.iter().for_each(|change| state.index(change));
         let revision = state.follower.revision();

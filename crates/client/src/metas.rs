@@ -6,16 +6,18 @@
 
 use crate::Client;
 use crate::feed::{Fed, feed};
+use futures_util::FutureExt;
 use serde::Deserialize;
 use skiff_api::follow::{self, Follower, Health, Input, Start, Subscribers};
 use skiff_api::kind::Verb;
 use skiff_api::registry::Kinds;
 use skiff_api::view::{Key, Meta, Owner, Resource};
 use skiff_api::wire::Stored;
-use skiff_base::{Tasks, Time, World};
+use skiff_base::{Lock, RwLock, Tasks, Time, World};
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, RwLock};
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, MutexGuard, RwLockReadGuard};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
@@ -64,7 +66,7 @@ impl Ord for ByUid {
 pub struct Metas {
     state: RwLock<State>,
     subscribers: Subscribers<ByUid, Arc<Item>>,
-    followed: Mutex<HashMap<Resource, Arc<Followed>>>,
+    followed: Lock<HashMap<Resource, Arc<Followed>>>,
     /// Changes when a kind comes or goes, or was seen for the first time.
     known: watch::Sender<()>,
 }
@@ -83,7 +85,7 @@ struct State {
 /// One resource.
 struct Followed {
     resource: Resource,
-    follower: Mutex<Follower<Arc<Key>, Arc<Item>>>,
+    follower: Lock<Follower<Arc<Key>, Arc<Item>>>,
     progress: watch::Sender<u64>,
     doubt: Notify,
 }
@@ -164,8 +166,8 @@ impl Metas {
         let mut running: HashMap<Resource, Tasks> = HashMap::new();
         loop {
             let wanted = watched(&kinds);
-            let gone: Vec<Resource> =
-                running.keys().filter(|r| !wanted.contains(r)).copied().collect();
+            let known: Vec<Resource> = self.followed().keys().copied().collect();
+            let gone = known.into_iter().filter(|resource| !wanted.contains(resource));
             for resource in gone {
                 if let Some(tasks) = running.remove(&resource) {
                     tasks.stop().await;
@@ -175,7 +177,7 @@ impl Metas {
             for resource in wanted {
                 running.entry(resource).or_insert_with(|| self.begin(resource, &client, &world));
             }
-            self.state.write().expect("no holder of this lock panics").began = true;
+            self.state.write().began = true;
             self.known.send_replace(());
             if changes.changed().await.is_err() {
                 return;
@@ -184,14 +186,23 @@ impl Metas {
     }
 
     fn begin(self: &Arc<Self>, resource: Resource, client: &Client, world: &World) -> Tasks {
-        let (follower, progress, doubt) = (Mutex::default(), watch::Sender::new(0), Notify::new());
-        let followed = Arc::new(Followed { resource, follower, progress, doubt });
-        self.followed().insert(resource, followed.clone());
+        // What an earlier life followed is gone on with: what went meanwhile is told as gone.
+        let new = || {
+            let (follower, progress) = (Lock::default(), watch::Sender::new(0));
+            Arc::new(Followed { resource, follower, progress, doubt: Notify::new() })
+        };
+        let followed = self.followed().entry(resource).or_insert_with(new).clone();
         let (metas, client, world) = (self.clone(), client.clone(), world.clone());
         let tasks = Tasks::new();
         tasks.spawn(async move {
-            let one = One { metas, followed };
-            match feed(&one, &client, &world, &resource.path("", "", ""), "").await {}
+            let (one, path) = (One { metas, followed }, resource.path("", "", ""));
+            loop {
+                let fed = AssertUnwindSafe(feed(&one, &client, &world, &path, "")).catch_unwind();
+                if fed.await.is_err() {
+                    tracing::error!(path, "a follower of metadata panicked and reads all anew");
+                    one.take(Input::Lost("it panicked".into()), world.now());
+                }
+            }
         });
         tasks
     }
@@ -211,7 +222,7 @@ impl Metas {
         let revision = follower.revision();
         drop(follower);
         let changes: Vec<MetaChange> = out.changes.into_iter().flat_map(by_uid).collect();
-        let mut state = self.state.write().expect("no holder of this lock panics");
+        let mut state = self.state.write();
         changes.iter().for_each(|change| state.index(change));
         drop(state);
         changes.iter().for_each(|change| telling.tell(change));
@@ -230,11 +241,11 @@ impl Metas {
     }
 
     fn followed(&self) -> MutexGuard<'_, HashMap<Resource, Arc<Followed>>> {
-        self.followed.lock().expect("no holder of this lock panics")
+        self.followed.lock()
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, State> {
-        self.state.read().expect("no holder of this lock panics")
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read()
     }
 }
 
@@ -252,7 +263,7 @@ fn by_uid(change: follow::Change<Arc<Key>, Arc<Item>>) -> Vec<MetaChange> {
 
 impl Followed {
     fn lock(&self) -> MutexGuard<'_, Follower<Arc<Key>, Arc<Item>>> {
-        self.follower.lock().expect("no holder of this lock panics")
+        self.follower.lock()
     }
 }
 

@@ -4,10 +4,11 @@
 
 use crate::zone::{Zone, entry};
 use skiff_api::view::{Key, View};
+use skiff_base::RwLock;
 use skiff_client::{Cache, Caches, Change, Subscription};
 use skiff_kinds::views::{EndpointSlice, Namespace, SERVICE_NAME, Service};
 use std::collections::BTreeSet;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 /// The zone as the server reads it; `None` until the whole state was seen once.
 pub type Shared = Arc<RwLock<Option<Zone>>>;
@@ -44,7 +45,7 @@ impl Follow {
         self.services.cache.caught_up(0).await;
         self.slices.cache.caught_up(0).await;
         self.bring_up(&mut zone, BTreeSet::new());
-        *shared.write().expect("no holder of this lock panics") = Some(zone);
+        *shared.write() = Some(zone);
         loop {
             let mut keys = BTreeSet::new();
             let mut name = None;
@@ -54,7 +55,7 @@ impl Follow {
                 change = self.services.changes.next() => drop(keys.insert(Key::clone(&change.key))),
                 change = self.slices.changes.next() => keys.extend(services_of(&change)),
             }
-            let mut shared = shared.write().expect("no holder of this lock panics");
+            let mut shared = shared.write();
             if let Some(zone) = &mut *shared {
                 name.iter().for_each(|name| self.namespace(zone, name));
                 self.bring_up(zone, keys);

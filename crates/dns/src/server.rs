@@ -219,8 +219,7 @@ impl Dns {
             Ok(_) => return self.malformed(None),
             Err(_) => return self.malformed(bytes.first_chunk::<2>()),
         };
-        let outcome =
-            answer(&query, self.zone.read().expect("no holder of this lock panics").as_ref());
+        let outcome = answer(&query, self.zone.read().as_ref());
         match outcome {
             Outcome::Answer(reply) => {
                 match reply.metadata.response_code {
@@ -365,7 +364,7 @@ mod tests {
         // Every address of loopback is a pod of its own.
         let pods: Arc<[Cidr]> = Arc::new(["127.0.0.0/8".parse().unwrap()]);
         let forwarder = Forwarder::new(world.clone(), Vec::new(), pods.clone());
-        let zone = Arc::new(std::sync::RwLock::new(Some(zone)));
+        let zone = Arc::new(skiff_base::RwLock::new(Some(zone)));
         Arc::new(Dns { world, zone, forwarder, pods, metrics: Metrics::default() })
     }
 

@@ -26,10 +26,9 @@ pub struct Machine {
 
 impl Machine {
     /// Builds and starts everything; returns when the API answers.
-    pub async fn start(settings: &Arc<Settings>, world: World) -> Result<Machine> {
-        let parts = Parts::new(world.clone());
+    pub async fn start(settings: &Arc<Settings>, world: &World, parts: &Parts) -> Result<Machine> {
         let addresses = Addresses::find(settings)?;
-        let plane = ControlPlane::start(settings, &addresses, &world, &parts).await?;
+        let plane = ControlPlane::start(settings, &addresses, world, parts).await?;
         let listener = crate::plane::listen(settings).await?;
         let name = format!("system:node:{}", settings.node);
         let user = User::system(&name, &["system:nodes"]);
@@ -41,15 +40,15 @@ impl Machine {
             client: Client::new(plane.serve.clone(), user, "kubelet"),
             caches: plane.caches.clone(),
             tls: plane.node_tls.clone(),
-            images: open_images(settings, &world)?,
+            images: open_images(settings, world)?,
             own_ports: vec![settings.listen.port(), agent::PORT],
             names: Names::OfService { client: plane.client.clone(), wanted: plane.wanted.clone() },
         };
         let agent = agent::start(&given).await?;
-        plane.answer(listener, &world, &parts);
+        plane.answer(listener, world, parts);
         let caches = plane.caches.clone();
         let server = addresses.server.clone();
-        Ok(Machine { parts, addresses, server, plane: Some(plane), caches, agent })
+        Ok(Machine { parts: parts.clone(), addresses, server, plane: Some(plane), caches, agent })
     }
 
     /// Stops all parts, the store last. Containers stay.

@@ -19,12 +19,12 @@ const IDENTITY: Part = Part { name: "identity", on_end: OnEnd::Restart };
 pub async fn start(
     settings: &Arc<Settings>,
     credential: &Credential,
-    world: World,
+    world: &World,
+    parts: &Parts,
 ) -> Result<Machine> {
-    let parts = Parts::new(world.clone());
     let addresses = Addresses::find(settings)?;
     let address = addresses.advertise;
-    let identity = Arc::new(Identity::open(settings, address, credential, &world)?);
+    let identity = Arc::new(Identity::open(settings, address, credential, world)?);
     let kept = identity.clone();
     parts.start(IDENTITY, move |_| {
         let kept = kept.clone();
@@ -46,10 +46,10 @@ pub async fn start(
         client,
         caches: caches.clone(),
         tls: identity.tls.clone(),
-        images: open_images(settings, &world)?,
+        images: open_images(settings, world)?,
         names: Names::OfNode,
     };
     let agent = agent::start(&given).await?;
     let server = credential.server.clone();
-    Ok(Machine { parts, addresses, server, plane: None, caches, agent })
+    Ok(Machine { parts: parts.clone(), addresses, server, plane: None, caches, agent })
 }

@@ -10,7 +10,7 @@ use crate::{join, kernel, log, moved, range};
 use anyhow::{Context, Result};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use skiff_base::part::Fatal;
-use skiff_base::{OnEnd, Part, World, fault};
+use skiff_base::{OnEnd, Part, Parts, World, fault};
 use skiff_cli::credential::Credential;
 use skiff_cli::settings::Settings;
 use skiff_cli::{MALLOC, Mode, Place};
@@ -163,9 +163,23 @@ async fn live(settings: Arc<Settings>, role: &Role, place: &Place, mode: Mode) -
     let mut interrupt = signal(SignalKind::interrupt())?;
     let socket = admin::listen(place)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), data = %settings.data.display(), "starting");
-    let machine = match role {
-        Role::Server => Machine::start(&settings, world.clone()).await?,
-        Role::Agent(credential) => join::start(&settings, credential, world.clone()).await?,
+    let parts = Parts::new(world.clone());
+    let start = async {
+        match role {
+            Role::Server => Machine::start(&settings, &world, &parts).await,
+            Role::Agent(credential) => join::start(&settings, credential, &world, &parts).await,
+        }
+    };
+    let started = tokio::select! {
+        machine = start => Some(machine?),
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        fatal = parts.fatal() => return Err(fatal.into()),
+    };
+    let Some(machine) = started else {
+        parts.stop().await;
+        std::fs::remove_file(place.admin_socket()).context("removing the admin socket")?;
+        return Ok(End::Signal);
     };
     let addresses = machine.addresses.clone();
     let (door, mut told) = Door::new(&settings, &machine, world.clone());
@@ -187,7 +201,6 @@ async fn live(settings: Arc<Settings>, role: &Role, place: &Place, mode: Mode) -
             tracing::info!("kubectl finds it with KUBECONFIG={kubeconfig}, or `skiff kubeconfig`");
         }
     }
-    let parts = machine.parts.clone();
     let end = tokio::select! {
         _ = terminate.recv() => End::Signal,
         _ = interrupt.recv() => End::Signal,

@@ -124,7 +124,7 @@ impl Report {
         let some = state.status.is_some() || !state.events.is_empty() || state.delete.is_some();
         if some && !std::mem::replace(&mut state.draining, true) {
             drop(state);
-            self.rim.tasks.spawn(self.clone().drain());
+            self.rim.tasks.sound(self.clone().drain());
         }
         said
     }

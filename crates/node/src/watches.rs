@@ -63,7 +63,7 @@ impl Watches {
         all.retain(|_, sender| sender.strong_count() > 0);
         let sender = Arc::new(watch::channel(0).0);
         all.insert(object.clone(), Arc::downgrade(&sender));
-        rim.tasks.spawn(follow(rim.clone(), object, Arc::downgrade(&sender)));
+        rim.tasks.sound(follow(rim.clone(), object, Arc::downgrade(&sender)));
         let receiver = sender.subscribe();
         (sender, receiver)
     }

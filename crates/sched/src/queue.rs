@@ -1,6 +1,7 @@
 //! Pods without a node: the highest priority first, then the oldest. One that was refused waits for an event that may
 //! help it against those who refused it, and at least a while after its last try.
 
+use crate::mind::guarded;
 use crate::plugins::{Event, Refusers};
 use crate::pod::PodInfo;
 use crate::snapshot::Snapshot;
@@ -88,7 +89,9 @@ impl Queue {
         let kind = event.kind();
         let mut helped = Vec::new();
         for (by, keys) in self.waiting.iter().filter(|(by, _)| by.listen(kind)) {
-            let helps = |key: &&Key| by.helped(&self.entries[*key].pod, event, snapshot);
+            // Whether a plugin can say so must not decide what becomes of the pod that brought the event.
+            let asked = |key: &&Key| by.helped(&self.entries[*key].pod, event, snapshot);
+            let helps = |key: &&Key| guarded(key, || asked(key)).unwrap_or(true);
             helped.extend(keys.iter().filter(helps).cloned());
         }
         helped.iter().for_each(|key| self.wake(key, now));

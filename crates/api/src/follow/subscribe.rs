@@ -2,18 +2,19 @@
 //! much as there are objects and not as there are changes, holds up nobody, and is never called: it comes and takes.
 
 use super::Change;
+use skiff_base::Lock;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, MutexGuard, Weak};
 use tokio::sync::Notify;
 
 /// Those who hear of the changes of one follower.
-pub struct Subscribers<K, T>(Mutex<Vec<Weak<Queue<K, T>>>>);
+pub struct Subscribers<K, T>(Lock<Vec<Weak<Queue<K, T>>>>);
 
 /// One subscriber's queue of changes. Dropping it ends it.
 pub struct Subscription<K, T>(Arc<Queue<K, T>>);
 
 struct Queue<K, T> {
-    waiting: Mutex<Waiting<K, T>>,
+    waiting: Lock<Waiting<K, T>>,
     added: Notify,
 }
 
@@ -29,7 +30,7 @@ pub struct Telling<'s, K, T>(MutexGuard<'s, Vec<Weak<Queue<K, T>>>>);
 
 impl<K, T> Default for Subscribers<K, T> {
     fn default() -> Subscribers<K, T> {
-        Subscribers(Mutex::default())
+        Subscribers(Lock::default())
     }
 }
 
@@ -37,7 +38,7 @@ impl<K: Ord + Clone, T: Clone> Subscribers<K, T> {
     /// Begins to hear, first of what `known` gives as (`None`, object): all that is there already.
     pub fn subscribe(&self, known: impl FnOnce() -> Vec<Change<K, T>>) -> Subscription<K, T> {
         let waiting = Waiting { changes: BTreeMap::new(), order: VecDeque::new() };
-        let queue = Arc::new(Queue { waiting: Mutex::new(waiting), added: Notify::new() });
+        let queue = Arc::new(Queue { waiting: Lock::new(waiting), added: Notify::new() });
         let mut all = self.lock();
         known().into_iter().for_each(|change| queue.add(change));
         all.retain(|queue| queue.strong_count() > 0);
@@ -56,7 +57,7 @@ impl<K: Ord + Clone, T: Clone> Subscribers<K, T> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Weak<Queue<K, T>>>> {
-        self.0.lock().expect("no holder of this lock panics")
+        self.0.lock()
     }
 }
 
@@ -95,7 +96,7 @@ impl<K: Ord + Clone, T: Clone> Queue<K, T> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting<K, T>> {
-        self.waiting.lock().expect("no holder of this lock panics")
+        self.waiting.lock()
     }
 }
 

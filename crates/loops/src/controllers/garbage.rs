@@ -108,6 +108,10 @@ fn wakes(old: Option<&Item>, new: Option<&Item>, metas: &Metas) -> BTreeSet<Stri
     };
     // Those that it owns go with it, or go first.
     let goes = old.is_some_and(waits) != new.is_some_and(waits);
+    if new.is_none() {
+        // A pass that finds nothing forgets what was known of it.
+        uids.insert(uid.clone());
+    }
     if new.is_none() || goes {
         add(&mut uids, &metas.owned_by(uid));
     }

@@ -46,14 +46,17 @@ impl Loop for NodeRanges {
     }
 
     fn on(on: &mut On) {
-        on.map::<Node>(|node, _| match node.spec.pod_cidr.is_empty() {
-            true => vec![Key::new("", ALL)],
-            false => Vec::new(),
-        });
+        // One that goes leaves its part to another that waits for one.
+        on.map::<Node>(|_, _| vec![Key::new("", ALL)]);
     }
 
     async fn observe(cx: &Context, _: &Key) -> Result<Option<Seen>, Status> {
-        let nodes = cx.caches.of::<Node>().list("");
+        let cache = cx.caches.of::<Node>();
+        if let Some(key) = cache.hidden_in("").pop_first() {
+            let why = format!("node {key} cannot be read: which range it has is not known");
+            return Err(Status::internal(why));
+        }
+        let nodes = cache.list("");
         Ok(Some(Seen { nodes, pods: cx.settings.pods, node_bits: cx.settings.node_bits }))
     }
 

@@ -330,7 +330,7 @@ impl Worker {
         let live = self.seen.containers.iter();
         let live = live.filter_map(|(name, known)| Some((name.clone(), known.live()?.to_owned())));
         let live: BTreeMap<String, String> = live.collect();
-        self.rim.tasks.spawn(async move {
+        self.rim.tasks.sound(async move {
             let (begun, shared) = (rim.world.uptime(), rim.clone());
             let look = move || Ok(storage::excess(&shared, &pod, &live));
             let look = rim.blocking(&rim.threads.measures, look);
@@ -354,7 +354,7 @@ impl Worker {
         let namespace = &self.seen.pod.metadata.namespace;
         let mut watched = self.rim.watches.watch(&self.rim, namespace, &names);
         let (send, world) = (self.send.clone(), self.rim.world.clone());
-        self.rim.tasks.spawn(async move {
+        self.rim.tasks.sound(async move {
             loop {
                 tokio::select! {
                     biased;
@@ -430,7 +430,7 @@ impl Worker {
                     send,
                     forgotten,
                 };
-                self.rim.tasks.spawn(job.run());
+                self.rim.tasks.sound(job.run());
             }
             Action::Kill { container, id, why, grace_s } => {
                 self.stop(&container, id, &why, grace_s)
@@ -462,7 +462,7 @@ impl Worker {
 
     fn spawn(&self, work: impl Future<Output = Outcome> + Send + 'static) {
         let send = self.send.clone();
-        self.rim.tasks.spawn(async move {
+        self.rim.tasks.sound(async move {
             let outcome = work.await;
             // The worker may have ended; then nobody needs this.
             let _ = send.send(Mail::Outcome(outcome));
@@ -502,7 +502,7 @@ impl Worker {
         let (rim, pod, mail) = (self.rim.clone(), self.seen.pod.clone(), self.send.clone());
         let ip = self.addresses().pod_ip;
         let stop = stop::Stop { rim, pod, container: container.into(), id, grace, mail, ip };
-        self.rim.tasks.spawn(stop.run());
+        self.rim.tasks.sound(stop.run());
     }
 
     fn addresses(&self) -> crate::container::fields::Addresses {
@@ -535,7 +535,7 @@ impl Worker {
                 mail: self.send.clone(),
                 last: (*sort == ProbeSort::Readiness).then_some(ready),
             };
-            self.rim.tasks.spawn(prober.run(held));
+            self.rim.tasks.sound(prober.run(held));
         }
     }
 }

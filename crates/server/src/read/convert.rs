@@ -68,6 +68,14 @@ pub async fn body(kind: &Kind, object: &Object) -> Result<Bytes, Status> {
     Ok(bytes.into())
 }
 
+/// The body of an object as this face shows it, where `stored` is what [`body`] made of it.
+pub fn as_face(kind: &Kind, object: &Object, stored: &Bytes) -> Bytes {
+    match kind.convert {
+        None => stored.clone(),
+        Some(_) => json::encode_body(object.value()).into(),
+    }
+}
+
 fn show(reader: &Reader, kind: &Kind, head: &Arc<str>, record: &Record) -> Result<Stored, Status> {
     if let Some(why) = reader.unreadable.why(record) {
         return Err(unreadable::refusal(&reader.unreadable, kind, record, &why));

@@ -242,12 +242,13 @@ async fn commit(
         Fate::Goes => convert::body(kind, old).await?,
         Fate::Ends | Fate::Stays => convert::body(kind, new).await?,
     };
-    let stored = |at: Revision, body| {
+    let shown = convert::as_face(kind, if fate == Fate::Goes { old } else { new }, &body);
+    let stored = |at: Revision| {
         let head = crate::read::head(kind);
-        Stored { head, revision: at.0, body }
+        Stored { head, revision: at.0, body: shown }
     };
     if at.dry_run || fate == Fate::Stays && record.body == body {
-        return Ok(Some(stored(record.revision, body)));
+        return Ok(Some(stored(record.revision)));
     }
     let (key, expect) = (record.key.clone(), record.revision);
     let (write, taking) = match fate {
@@ -264,7 +265,7 @@ async fn commit(
         }
     };
     match taking.commit(&*server.store, write).await {
-        Ok(committed) => Ok(committed.first().map(|revision| stored(*revision, body))),
+        Ok(committed) => Ok(committed.first().copied().map(stored)),
         Err(CommitError::Conflict { at, .. }) => {
             server.reader.reach(Currency::AtLeast(at)).await?;
             Ok(None)

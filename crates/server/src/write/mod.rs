@@ -115,6 +115,7 @@ async fn attempt(
     match &old {
         None => {
             identity::check(request, &mut new)?;
+            may_create(server, request).await?;
             at.operation = Operation::Create;
             at.name = identity::named(&new).to_owned().into();
         }
@@ -133,6 +134,16 @@ async fn attempt(
         identity::complete(server, &mut new);
     }
     Bracket { server, request, at, record: record.as_deref() }.store(new).await
+}
+
+/// Who makes an object by a patch or an update needs the right to create it as well.
+async fn may_create(server: &Server, request: &Request) -> Result<(), Status> {
+    if request.verb == Verb::Create {
+        return Ok(());
+    }
+    let create = Verb::Create.name();
+    let asked = crate::authorize::Attributes::of(create, &request.resource, &request.query);
+    server.authorizer.check(&request.user, &asked).await
 }
 
 /// The second half of the bracket: nobody asks for changes any more.
@@ -199,27 +210,28 @@ impl Bracket<'_> {
         let kind = &*request.kind;
         let key: Arc<str> = kind.key(new.namespace(), new.name()).into();
         let body = convert::body(kind, new).await?;
+        let shown = convert::as_face(kind, new, &body);
         let expect = record.map(|record| record.revision);
-        let outcome = |revision, body| {
-            let stored = Stored { head: crate::read::head(kind), revision, body };
+        let outcome = |revision| {
+            let stored = Stored { head: crate::read::head(kind), revision, body: shown };
             if at.old.is_none() { Outcome::Created(stored) } else { Outcome::Updated(stored) }
         };
         if let Some(record) = record
             && record.body == body
             && record.generation == kind.generation
         {
-            return Ok(outcome(record.revision.0, body));
+            return Ok(outcome(record.revision.0));
         }
         if at.dry_run {
             if at.old.is_none() && server.store.get(&key).is_some() {
                 return Err(Failure::Final(Status::already_exists(kind.about(), new.name())));
             }
-            return Ok(outcome(expect.map_or(0, |r| r.0), body));
+            return Ok(outcome(expect.map_or(0, |r| r.0)));
         }
         let (write, taking) = match expect {
             Some(expect) if delete::finished(kind, new) => {
                 let write = Write::Delete { key, expect, last: Some(body.clone()) };
-                (write, server.admission.release(at, new).await?)
+                (write, server.admission.release(at, at.old.unwrap_or(new)).await?)
             }
             _ => {
                 let (body, facets) = (body.clone(), crate::read::facets::of(kind, new));
@@ -230,7 +242,7 @@ impl Bracket<'_> {
         match taking.commit(&*server.store, write).await {
             Ok(committed) => {
                 let revision = committed.first().copied().unwrap_or_default().0;
-                Ok(outcome(revision, body))
+                Ok(outcome(revision))
             }
             Err(error) => Err(commit_failure(request, new, at.old.is_none(), error)),
         }

@@ -5,7 +5,7 @@
 //! Nothing of a request gets into a certificate but its key and what was checked: names, groups and usages are ours.
 
 use super::issue::{Authority, Leaf};
-use super::{KeysError, node_leaf};
+use super::{KeysError, SERVICE_NAMES, node_leaf};
 use rcgen::{CertificateSigningRequestParams, DnType, DnValue, PublicKey, SanType};
 use skiff_base::World;
 use std::collections::BTreeSet;
@@ -51,11 +51,15 @@ impl Asked {
         let node = name.strip_prefix(PREFIX).filter(|node| !node.is_empty());
         let node =
             node.ok_or_else(|| format!("subject common name does not begin with {PREFIX}"))?;
+        if !skiff_api::names::subdomain(node).is_empty() {
+            return Err(format!("{node:?} is not the name of a node"));
+        }
         let (mut names, mut addresses) = (BTreeSet::new(), BTreeSet::new());
         for name in &params.subject_alt_names {
             match name {
                 SanType::DnsName(name) => _ = names.insert(name.as_str().to_owned()),
-                SanType::IpAddress(address) => _ = addresses.insert(*address),
+                // A mapped address of IPv4 is that address for whoever checks the certificate.
+                SanType::IpAddress(address) => _ = addresses.insert(address.to_canonical()),
                 _ => return Err("only DNS and IP subjectAltNames are allowed".to_owned()),
             }
         }
@@ -68,19 +72,25 @@ pub struct Signer {
     authority: Authority,
     /// No certificate lives longer.
     most: Duration,
-    /// The API server's own addresses: whoever had them in a serving certificate could be taken for it.
+    /// The API server's own addresses and names: whoever had them in a certificate could be taken for it.
     reserved: BTreeSet<IpAddr>,
+    names: BTreeSet<String>,
 }
 
 impl Signer {
     pub(super) fn new(authority: Authority, most: Duration, reserved: &[IpAddr]) -> Signer {
-        Signer { authority, most, reserved: reserved.iter().copied().collect() }
+        let reserved = reserved.iter().map(IpAddr::to_canonical).collect();
+        let names = SERVICE_NAMES.iter().map(|name| (*name).to_owned()).collect();
+        Signer { authority, most, reserved, names }
     }
 
     /// Why no node may have this certificate, if so.
     pub fn refusal(&self, asked: &Asked, purpose: Use) -> Option<String> {
         let (names, addresses) = (&asked.names, &asked.addresses);
         match purpose {
+            _ if self.names.contains(&asked.node) => {
+                Some(format!("{:?} is a name of the API server", asked.node))
+            }
             Use::Client if !names.is_empty() || !addresses.is_empty() => {
                 Some("subjectAltNames are not allowed".to_owned())
             }
@@ -92,8 +102,9 @@ impl Signer {
                 Some("at least one DNS or IP subjectAltName is required".to_owned())
             }
             Use::Serving => {
-                let taken =
-                    addresses.iter().find(|it| it.is_loopback() || self.reserved.contains(it));
+                let taken = addresses.iter().find(|it| {
+                    it.is_loopback() || it.is_unspecified() || self.reserved.contains(it)
+                });
                 taken.map(|address| format!("{address} is not the node's"))
             }
         }
@@ -182,6 +193,15 @@ mod tests {
         assert_eq!(refused(node(&["n1"], own), Use::Client), "subjectAltNames are not allowed");
         let master = Leaf::client("system:node:n1", "system:masters");
         assert_eq!(refused(master, Use::Client), "subject organization is not system:nodes");
+        let named = |name: &str| Leaf::client(&format!("system:node:{name}"), GROUP);
+        for name in ["kubernetes", "kubernetes.default.svc", "localhost"] {
+            let why = format!("{name:?} is a name of the API server");
+            assert_eq!(refused(named(name), Use::Client), why);
+        }
+        let wild = refused(named("*.default.svc"), Use::Client);
+        assert_eq!(wild, "\"*.default.svc\" is not the name of a node");
+        let mapped = "::ffff:192.0.2.1".parse().unwrap();
+        assert_eq!(refused(node(&["n1"], mapped), Use::Serving), "192.0.2.1 is not the node's");
         let user = Leaf::client("admin", GROUP);
         assert_eq!(
             refused(user, Use::Client),

@@ -69,7 +69,15 @@ async fn write(
         let why = format!("could not determine node from user {:?}", request.user.name);
         return Err(request.forbid(&why));
     }
+    let is_new = request.old.is_none() && request.subresource.is_empty();
     match (&*request.kind.group, &*request.kind.plural) {
+        // The server has drawn its name (`generateName`): it is not the node's.
+        ("", "nodes") | ("coordination.k8s.io", "leases") | ("storage.k8s.io", "csinodes")
+            if is_new && new.name() != node =>
+        {
+            let name = new.name();
+            Err(request.forbid(&format!("node {node:?} is not allowed to modify node {name:?}")))
+        }
         ("", "pods") => match (request.subresource, request.old) {
             ("", None) => {
                 create_pod(request, node, new, request.find(("", "nodes"), "", node)).await
