@@ -168,3 +168,35 @@ fn what_belongs_to_others_is_not_taken() {
         "{told}"
     );
 }
+
+/// Whoever may patch may not thereby make (KEP-555 applies create what is not there), and a name that the server draws
+/// is none that a node may give (admission controllers: NodeRestriction).
+#[test]
+fn what_is_made_otherwise_needs_the_same_rights() {
+    let c = Cluster::start("locks-made");
+    c.k.ok("create role patcher --verb=get,patch,update --resource=configmaps,services");
+    c.k.ok("create rolebinding patcher --role=patcher --user=alice");
+    let made =
+        r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"made"},"data":{"a":"b"}}"#;
+    let alice = ["apply", "--server-side", "--force-conflicts", "--as", "alice", "-f", "-"];
+    let refused = c.k.exits(1, &alice, made).err;
+    let why =
+        "cannot create resource \"configmaps\" in API group \"\" in the namespace \"default\"";
+    assert!(refused.contains(why), "{refused}");
+    c.k.apply(made);
+    c.k.exits(0, &alice, &made.replace("\"b\"", "\"c\""));
+    c.k.ok("create role maker --verb=create --resource=configmaps");
+    c.k.ok("create rolebinding maker --role=maker --user=alice");
+    c.k.exits(0, &alice, &made.replace("made", "another"));
+
+    let node = ["create", "--as", "system:node:n", "--as-group", "system:nodes", "-f", "-"];
+    let drawn = r#"{"apiVersion":"v1","kind":"Node","metadata":{"generateName":"n"},
+        "status":{"conditions":[{"type":"Ready","status":"True"}]}}"#;
+    let refused = c.k.exits(1, &node, drawn).err;
+    assert!(refused.contains("node \"n\" is not allowed to modify node \"n"), "{refused}");
+    let lease = r#"{"apiVersion":"coordination.k8s.io/v1","kind":"Lease","metadata":{"generateName":"n",
+        "namespace":"kube-node-lease"}}"#;
+    let refused = c.k.exits(1, &node, lease).err;
+    assert!(refused.contains("node \"n\" is not allowed to modify node \"n"), "{refused}");
+    c.k.exits(0, &node, &drawn.replace("generateName", "name"));
+}

@@ -73,7 +73,7 @@ async fn write(
     match (&*request.kind.group, &*request.kind.plural) {
         // The server has drawn its name (`generateName`): it is not the node's.
         ("", "nodes") | ("coordination.k8s.io", "leases") | ("storage.k8s.io", "csinodes")
-            if is_new && new.name() != node =>
+            if is_new && *new.name() != *request.name && new.name() != node =>
         {
             let name = new.name();
             Err(request.forbid(&format!("node {node:?} is not allowed to modify node {name:?}")))
