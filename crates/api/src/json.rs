@@ -372,14 +372,6 @@ pub fn float(value: f64) -> String {
     format!("{value}")
 }
 
-/// Refuses what is longer than a body may be.
-pub fn check_length(bytes: &[u8]) -> Result<(), String> {
-    if bytes.len() <= MAX_BODY_BYTES {
-        return Ok(());
-    }
-    Err(format!("Request entity too large: limit is {MAX_BODY_BYTES}"))
-}
-
 /// Reads what `write` wrote, where no client is to be told of errors.
 pub fn decode(bytes: &[u8]) -> Result<Value, serde_json::Error> {
     match parse(bytes) {

@@ -118,11 +118,6 @@ impl Quantity {
         self.combine(other, i128::saturating_sub);
     }
 
-    pub fn negate(&mut self) {
-        self.unscaled = -self.unscaled;
-        self.text = None;
-    }
-
     /// As a floating point number, for scores and metrics only.
     pub fn approximate(&self) -> f64 {
         self.unscaled as f64 * 10f64.powi(self.scale)

@@ -4,6 +4,7 @@
 //! `SKIFF_FAULTS` names a file of lines: the name of a point makes it fail once (the line goes), and one with a `*`
 //! behind it as long as the line is there.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 #[cfg(debug_assertions)]
 use std::sync::OnceLock;
@@ -23,18 +24,19 @@ pub fn from(file: PathBuf) {
 #[cfg(not(debug_assertions))]
 pub fn from(_file: PathBuf) {}
 
-/// Panics when a test asks for it.
-pub fn point(name: &str) {
-    if fails(name) {
-        panic!("the fault {name:?} that a test asked for");
+/// Panics when a test asks for it. The name is written out only where tests can ask.
+pub fn point(name: impl Display) {
+    if fails(&name) {
+        panic!("the fault \"{name}\" that a test asked for");
     }
 }
 
 /// Whether a test asks for a failure that is no panic.
 #[cfg(debug_assertions)]
-pub fn fails(name: &str) -> bool {
+pub fn fails(name: impl Display) -> bool {
     static TAKEN: crate::Lock<()> = crate::Lock::new(());
     let Some(file) = FILE.get() else { return false };
+    let name = &*name.to_string();
     let _one_at_a_time = TAKEN.lock();
     let Ok(text) = std::fs::read_to_string(file) else { return false };
     let mut lines: Vec<&str> = text.lines().collect();
@@ -48,6 +50,6 @@ pub fn fails(name: &str) -> bool {
 
 #[cfg(not(debug_assertions))]
 #[inline(always)]
-pub fn fails(_name: &str) -> bool {
+pub fn fails(_name: impl Display) -> bool {
     false
 }

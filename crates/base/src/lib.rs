@@ -5,6 +5,7 @@
 //! seed. Code outside this crate and the rims calls no `Instant::now`, no `SystemTime::now`, no thread RNG and
 //! no bare spawn.
 
+pub mod accept;
 pub mod backoff;
 pub mod blocking;
 mod cidr;

@@ -25,6 +25,11 @@ impl<T: ?Sized> Lock<T> {
     pub fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Without waiting: whoever has all of the lock shares it with nobody.
+    pub fn get_mut(&mut self) -> &mut T {
+        self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl<T> RwLock<T> {
@@ -49,7 +54,7 @@ mod tests {
 
     #[test]
     fn a_panic_of_one_holder_stops_no_other() {
-        let (lock, both) = (Lock::new(1), RwLock::new(1));
+        let (mut lock, both) = (Lock::new(1), RwLock::new(1));
         let panics = || {
             let (mut one, mut other) = (lock.lock(), both.write());
             (*one, *other) = (2, 2);
@@ -59,5 +64,7 @@ mod tests {
         assert_eq!((*lock.lock(), *both.read()), (2, 2));
         *both.write() = 3;
         assert_eq!(*both.read(), 3);
+        *lock.get_mut() += 1;
+        assert_eq!(*lock.lock(), 3);
     }
 }

@@ -51,7 +51,7 @@ pub async fn feed<F: Fed>(
         };
         let all = format!("watch=true&allowWatchBookmarks=true&{from}{query}");
         let end = match client.send(Method::GET, path, &all, "", Payload::None).await {
-            _ if fault::fails(&format!("watch/{}", last(path))) => {
+            _ if fault::fails(format_args!("watch/{}", last(path))) => {
                 Input::Broke("the fault that a test asked for".into())
             }
             Ok(answer) => match answer.body {
@@ -91,7 +91,7 @@ async fn follow<F: Fed>(
             why = &mut doubted => return Input::Lost(why.into()),
             frame = frames.next() => frame,
         };
-        fault::point(&format!("{}/{plural}", F::READER));
+        fault::point(format_args!("{}/{plural}", F::READER));
         let input = match frame {
             None => return Input::Ended,
             Some(Frame::Added(stored) | Frame::Modified(stored)) => put(fed, &stored),

@@ -11,7 +11,7 @@ use crate::follow::Shared;
 use crate::forward::{Forwarder, Transport, Unanswered};
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::Name;
-use skiff_base::{Cidr, Tasks, World, fault};
+use skiff_base::{Cidr, Tasks, World, accept, fault};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -159,25 +159,18 @@ impl Dns {
     async fn serve_tcp(self: Arc<Self>, listener: Arc<TcpListener>, tasks: Tasks) {
         let places = Places::new(CONNECTIONS_MOST, self.pods.clone());
         loop {
-            match listener.accept().await {
-                Ok((stream, from)) => {
-                    let Some(place) = places.take(from.ip()) else {
-                        self.metrics.unfair.fetch_add(1, Ordering::Relaxed);
-                        continue;
-                    };
-                    let dns = self.clone();
-                    tasks.spawn(async move {
-                        let _place = place;
-                        if let Err(error) = dns.connection(stream, from.ip()).await {
-                            tracing::debug!(%error, "a DNS connection broke off");
-                        }
-                    });
+            let (stream, from) = accept::accept(&listener, &self.world).await;
+            let Some(place) = places.take(from.ip()) else {
+                self.metrics.unfair.fetch_add(1, Ordering::Relaxed);
+                continue;
+            };
+            let dns = self.clone();
+            tasks.spawn(async move {
+                let _place = place;
+                if let Err(error) = dns.connection(stream, from.ip()).await {
+                    tracing::debug!(%error, "a DNS connection broke off");
                 }
-                Err(error) => {
-                    tracing::debug!(%error, "accepting a DNS connection failed");
-                    self.world.sleep(Duration::from_millis(50)).await;
-                }
-            }
+            });
         }
     }
 

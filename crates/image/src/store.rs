@@ -161,11 +161,6 @@ impl Images {
         std::fs::read(&path).map_err(Error::file("read", &path))
     }
 
-    /// Bytes of all unpacked layers.
-    pub fn used_bytes(&self) -> u64 {
-        self.index().snapshots.values().map(|snapshot| snapshot.bytes).sum()
-    }
-
     /// Gives an image another name; whichever image had it loses it.
     pub fn tag(&self, name: &str, reference: &str) -> Result<Arc<Image>, Error> {
         let parsed = Reference::parse(reference)

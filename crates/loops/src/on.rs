@@ -121,7 +121,7 @@ impl On {
     ) -> impl Fn(&C) + Send + Sync + 'static {
         let (queue, stats) = (self.queue.clone(), self.stats.clone());
         let react = move |change: &C| {
-            fault::point(&format!("reaction/{to}"));
+            fault::point(format_args!("reaction/{to}"));
             keys(change)
         };
         move |change| match catch_unwind(AssertUnwindSafe(|| react(change))) {

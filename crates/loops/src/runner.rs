@@ -215,7 +215,7 @@ impl<L: Loop> Run<L> {
                     }
                 }
             };
-            fault::point(&format!("loop/{}", L::PART));
+            fault::point(format_args!("loop/{}", L::PART));
             let run = self.clone();
             self.tasks.spawn(async move {
                 let ended = AssertUnwindSafe(run.pass(&key)).catch_unwind().await;
@@ -232,7 +232,7 @@ impl<L: Loop> Run<L> {
     }
 
     async fn pass(&self, key: &Key) {
-        fault::point(&format!("pass/{}", L::PART));
+        fault::point(format_args!("pass/{}", L::PART));
         let pass = Pass { key, withheld: AtomicBool::new(false) };
         let outcome = match self.looked(&pass).await {
             Ok(None) => {

@@ -22,7 +22,7 @@ use skiff_node::api::Api;
 use skiff_node::api::access::Access;
 use skiff_node::rules::Rules;
 use skiff_node::services::Services;
-use skiff_node::{Config, Node, Reach, Threads};
+use skiff_node::{Config, Equipment, Node, Reach, Threads};
 use skiff_runtime::client::Runtime;
 use std::future::pending;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -92,6 +92,7 @@ pub async fn start(given: &Given) -> Result<Agent> {
     let settings = &given.settings;
     let pods = range::find(given).await?;
     let runtime = Runtime::open(kernel::runtime(settings)?).await.context("opening the runtime")?;
+    let (images, threads) = (given.images.clone(), Threads::default());
     let network = kernel::pod_network(settings, pods)?;
     let network = tokio::task::spawn_blocking(move || PodNetwork::open(network)).await?;
     let network = Arc::new(network.context("opening the pod network")?);
@@ -100,30 +101,25 @@ pub async fn start(given: &Given) -> Result<Agent> {
     let own = pods.nth(1).context("the range of pods has no address for the node")?;
     let names = dns_listener(own).await?;
     let (current, kept) = (Arc::new(Current::new(None)), Kept::default());
-    start_node(given, own, runtime, network.clone(), current.clone());
-    start_services(given, network.clone(), kept.clone());
+    let equipment = Equipment { images, runtime, network, threads };
+    start_node(given, own, equipment.clone(), current.clone());
+    start_services(given, &equipment, kept.clone());
     let dns = start_dns(given, names)?;
     let parts = given.parts.clone();
     let figures = Arc::new(move || figures(&kept) + &dns.metrics.text() + &parts.metrics());
     start_node_api(given, listener, current, figures);
-    Ok(Agent { client: given.client.clone(), images: given.images.clone(), network })
+    let Equipment { images, network, .. } = equipment;
+    Ok(Agent { client: given.client.clone(), images, network })
 }
 
-fn start_node(
-    given: &Given,
-    own: IpAddr,
-    runtime: Runtime,
-    network: Arc<PodNetwork>,
-    current: Arc<Current>,
-) {
+fn start_node(given: &Given, own: IpAddr, equipment: Equipment, current: Arc<Current>) {
     let it = given.clone();
     given.parts.start(NODE, move |tasks| {
-        let (it, runtime, network) = (it.clone(), runtime.clone(), network.clone());
-        let current = current.clone();
+        let (it, equipment, current) = (it.clone(), equipment.clone(), current.clone());
         async move {
             let config = config(&it, own);
             let reach = Reach { client: it.client, caches: it.caches };
-            let node = Node::build(it.world, config, reach, it.images, runtime, network, tasks)?;
+            let node = Node::build(it.world, config, reach, equipment, tasks)?;
             node.start().await?;
             current.send_replace(Some(Arc::new(node)));
             pending().await
@@ -131,8 +127,9 @@ fn start_node(
     });
 }
 
-fn start_services(given: &Given, network: Arc<PodNetwork>, kept: Kept) {
-    let (it, tables) = (given.clone(), Threads::default().tables);
+fn start_services(given: &Given, equipment: &Equipment, kept: Kept) {
+    let (it, network) = (given.clone(), equipment.network.clone());
+    let tables = equipment.threads.tables.clone();
     given.parts.start(SERVICES, move |tasks| {
         let (it, network, kept) = (it.clone(), network.clone(), kept.clone());
         let tables = tables.clone();
@@ -150,7 +147,7 @@ fn start_services(given: &Given, network: Arc<PodNetwork>, kept: Kept) {
             });
             let port = table.port()?;
             *kept.lock() = Some(rules.clone());
-            tasks.vital(services.run(table));
+            tasks.vital(services.run(table, tables));
             rules.keep(kernel::TABLE, port).await
         }
     });

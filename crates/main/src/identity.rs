@@ -10,7 +10,6 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use skiff_api::Status;
-use skiff_api::view::Resource;
 use skiff_api::wire::User;
 use skiff_base::part::Failure;
 use skiff_base::{Backoff, World};
@@ -18,6 +17,7 @@ use skiff_cli::credential::{Credential, Proof};
 use skiff_cli::settings::Settings;
 use skiff_client::Client;
 use skiff_client::https::Https;
+use skiff_kinds::certificates::certificatesigningrequest::RESOURCE as REQUESTS;
 use skiff_server::identity::keys::sign::{Use, request};
 use skiff_server::identity::keys::tls::{self, Shown};
 use skiff_server::identity::keys::{Pair, life};
@@ -29,13 +29,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-const REQUESTS: Resource = Resource::of(
-    "certificates.k8s.io",
-    "v1",
-    "certificatesigningrequests",
-    "CertificateSigningRequest",
-)
-.cluster();
 /// Between two tries to renew; the server may just be starting.
 const RETRY: Backoff = Backoff { first: Duration::from_millis(200), most: Duration::from_secs(10) };
 
@@ -60,7 +53,6 @@ pub struct Identity {
 /// One of the two certificates.
 struct One {
     purpose: Use,
-    signer: &'static str,
     usages: &'static [&'static str],
     file: PathBuf,
     shown: Arc<Shown>,
@@ -79,14 +71,12 @@ impl Identity {
         made.with_context(|| format!("making {}", folder.display()))?;
         let own = One {
             purpose: Use::Client,
-            signer: "kubernetes.io/kube-apiserver-client-kubelet",
             usages: &["digital signature", "client auth"],
             file: folder.join("agent-client.pem"),
             shown: Arc::default(),
         };
         let serving = One {
             purpose: Use::Serving,
-            signer: "kubernetes.io/kubelet-serving",
             usages: &["digital signature", "server auth"],
             file: folder.join("agent-serving.pem"),
             shown: Arc::default(),
@@ -173,7 +163,7 @@ impl Identity {
         let (key, request) = request(&self.node, one.purpose, self.address, &self.world)?;
         let body = json!({"apiVersion": "certificates.k8s.io/v1", "kind": REQUESTS.kind,
             "metadata": {"generateName": "csr-"},
-            "spec": {"request": STANDARD.encode(request), "signerName": one.signer, "usages": one.usages}});
+            "spec": {"request": STANDARD.encode(request), "signerName": one.purpose.signer(), "usages": one.usages}});
         let answered = asking.create(REQUESTS, "", body).await?.object()?;
         let signed = STANDARD.decode(answered.text("status.certificate"))?;
         if signed.is_empty() {

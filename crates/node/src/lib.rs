@@ -36,7 +36,7 @@ pub mod streams;
 pub mod volumes;
 mod watches;
 
-pub use node::{Config, Node, Reach};
+pub use node::{Config, Equipment, Node, Reach};
 pub use rim::Threads;
 
 /// What can go wrong when a node is set up.

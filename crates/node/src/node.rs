@@ -7,7 +7,7 @@ use crate::pod::allocation::Allocations;
 use crate::qos::Requests;
 use crate::rim::{Rim, Threads};
 use crate::{Error, register};
-use skiff_base::{Blocking, Tasks, World};
+use skiff_base::{Tasks, World};
 use skiff_client::events::Recorder;
 use skiff_client::{Caches, Client};
 use skiff_image::{Images, Mirror};
@@ -60,15 +60,22 @@ pub struct Reach {
     pub caches: Caches,
 }
 
+/// What of the machine a node works with. It outlives the node's part: a thread that hangs counts on after a new start.
+#[derive(Clone)]
+pub struct Equipment {
+    pub images: Images,
+    pub runtime: Runtime,
+    pub network: Arc<PodNetwork>,
+    pub threads: Threads,
+}
+
 impl Node {
     /// The group of `tasks` cannot do without some of them.
     pub fn build(
         world: World,
         config: Config,
         Reach { client, caches }: Reach,
-        images: Images,
-        runtime: Runtime,
-        network: Arc<PodNetwork>,
+        Equipment { images, runtime, network, threads }: Equipment,
         tasks: Tasks,
     ) -> Result<Node, Error> {
         for folder in ["pods", "logs"] {
@@ -103,7 +110,7 @@ impl Node {
             tasks,
             watches: Default::default(),
             allocations: Allocations::new(most),
-            threads: Threads::default(),
+            threads,
         });
         let pods = Arc::new(Pods::new(rim.clone()));
         Ok(Node { rim, pods })
@@ -118,20 +125,5 @@ impl Node {
     /// What the node's API stands on.
     pub fn doors(&self) -> crate::api::NodeDoors {
         crate::api::NodeDoors::new(self.rim.clone())
-    }
-
-    /// The links and rules of its pods.
-    pub fn network(&self) -> &Arc<PodNetwork> {
-        &self.rim.network
-    }
-
-    /// The threads that change packet rules.
-    pub fn tables(&self) -> &Blocking {
-        &self.rim.threads.tables
-    }
-
-    /// The node's own door to the API server.
-    pub fn client(&self) -> &Client {
-        &self.rim.client
     }
 }

@@ -32,7 +32,8 @@ pub struct Rim {
     pub threads: Threads,
 }
 
-/// Threads that may wait, by what they wait for; images have their own ([`Images::threads`]).
+/// Threads that may wait, by what they wait for; images have their own ([`Images::threads`]). Clones share them.
+#[derive(Clone)]
 pub struct Threads {
     /// Volumes as they are made: a disk of the network may be gone for hours.
     pub mounts: Blocking,

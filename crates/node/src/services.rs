@@ -13,7 +13,7 @@
 //! Never here: the ports of pods on the node (`hostPort`), which belong to the pod network.
 
 use skiff_api::view::Key;
-use skiff_base::{World, fault};
+use skiff_base::{Blocking, World, fault};
 use skiff_client::{Cache, Caches, Subscription};
 use skiff_kinds::views::{Endpoint as Listed, EndpointPort, SERVICE_NAME, ServicePort as Declared};
 use skiff_kinds::views::{EndpointSlice, Service};
@@ -156,8 +156,8 @@ impl Services {
         self.lost.wake.notify_one();
     }
 
-    /// Keeps `table` as the API says until the task is ended.
-    pub async fn run(self: Arc<Self>, mut table: ServiceTable) {
+    /// Keeps `table` as the API says until the task is ended; the kernel is asked on these threads.
+    pub async fn run(self: Arc<Self>, mut table: ServiceTable, tables: Blocking) {
         self.services.caught_up(0).await;
         self.slices.caught_up(0).await;
         let mut known: BTreeMap<Key, Ports> = BTreeMap::new();
@@ -170,7 +170,7 @@ impl Services {
             let changes = self.changes(changed.take(), &mut known, &mut owners);
             // The first commit goes out even if it is empty: it replaces what was left behind.
             let result;
-            (table, result) = commit(table, changes, lost).await;
+            (table, result) = commit(&tables, table, changes, lost).await;
             self.stats.send_replace(table.stats());
             match result {
                 Ok(()) => {
@@ -223,11 +223,12 @@ impl Services {
 
 /// The kernel is asked on a thread that may wait.
 async fn commit(
+    tables: &Blocking,
     mut table: ServiceTable,
     changes: Vec<Change>,
     lost: bool,
 ) -> (ServiceTable, skiff_net::Result<()>) {
-    let work = tokio::task::spawn_blocking(move || {
+    let work = tables.run(move || {
         let mut result = table.change(&changes);
         if lost && result.is_ok() {
             result = table.restore();

@@ -3,9 +3,10 @@
 
 use crate::pod::PodInfo;
 use skiff_api::selector::Selector;
+use skiff_base::Lock;
 use skiff_kinds::views::Namespace;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// Tallies that are kept; beyond it the one that was asked for longest ago goes. Every pod that comes to a node is held
 /// against each of them.
@@ -98,9 +99,10 @@ impl Domains {
     }
 }
 
-/// What was counted, for as long as it holds. A copy of a snapshot counts for itself.
+/// What was counted, for as long as it holds. A copy of a snapshot counts for itself. Whatever panics while it holds
+/// the lock has put in nothing yet.
 #[derive(Debug, Default)]
-pub struct Memo(Mutex<Kept>);
+pub struct Memo(Lock<Kept>);
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -124,46 +126,39 @@ impl Clone for Memo {
 }
 
 impl Memo {
-    /// Whatever panics while it holds the lock has put in nothing yet.
-    fn kept<T>(&self, look: impl FnOnce(&mut Kept) -> T) -> T {
-        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
     pub fn tally(&self, who: &Arc<Who>, count: impl FnOnce() -> Vec<u32>) -> Arc<Vec<u32>> {
-        self.kept(|kept| {
-            kept.asked += 1;
-            let asked = kept.asked;
-            if let Some(known) = kept.tallies.iter_mut().find(|tally| tally.who == *who) {
-                known.asked = asked;
-                return known.pods.clone();
-            }
-            let pods = Arc::new(count());
-            let oldest = kept.tallies.iter().enumerate().min_by_key(|(_, tally)| tally.asked);
-            if let (TALLIES_MOST.., Some((at, _))) = (kept.tallies.len(), oldest) {
-                kept.tallies.swap_remove(at);
-            }
-            kept.tallies.push(Tally { who: who.clone(), pods: pods.clone(), asked });
-            pods
-        })
+        let kept = &mut *self.0.lock();
+        kept.asked += 1;
+        let asked = kept.asked;
+        if let Some(known) = kept.tallies.iter_mut().find(|tally| tally.who == *who) {
+            known.asked = asked;
+            return known.pods.clone();
+        }
+        let pods = Arc::new(count());
+        let oldest = kept.tallies.iter().enumerate().min_by_key(|(_, tally)| tally.asked);
+        if let (TALLIES_MOST.., Some((at, _))) = (kept.tallies.len(), oldest) {
+            kept.tallies.swap_remove(at);
+        }
+        kept.tallies.push(Tally { who: who.clone(), pods: pods.clone(), asked });
+        pods
     }
 
     pub fn domains(&self, key: &str, find: impl FnOnce() -> Domains) -> Arc<Domains> {
-        self.kept(|kept| {
-            if let Some(known) = kept.domains.get(key) {
-                return known.clone();
-            }
-            let found = Arc::new(find());
-            if kept.domains.len() >= KEYS_MOST {
-                kept.domains.clear();
-            }
-            kept.domains.insert(key.to_owned(), found.clone());
-            found
-        })
+        let kept = &mut *self.0.lock();
+        if let Some(known) = kept.domains.get(key) {
+            return known.clone();
+        }
+        let found = Arc::new(find());
+        if kept.domains.len() >= KEYS_MOST {
+            kept.domains.clear();
+        }
+        kept.domains.insert(key.to_owned(), found.clone());
+        found
     }
 
     /// A pod came to the node at this place, or left it.
     pub fn count(&mut self, info: &PodInfo, place: usize, came: bool, namespaces: &Namespaces) {
-        let kept = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.0.get_mut();
         for tally in kept.tallies.iter_mut().filter(|it| it.who.selects(info, namespaces)) {
             let pods = Arc::make_mut(&mut tally.pods);
             if pods.len() <= place {
@@ -175,12 +170,12 @@ impl Memo {
 
     /// Nodes came, went, or have other labels.
     pub fn nodes_changed(&mut self) {
-        self.0.get_mut().unwrap_or_else(PoisonError::into_inner).domains.clear();
+        self.0.get_mut().domains.clear();
     }
 
     /// Namespaces have other labels.
     pub fn namespaces_changed(&mut self) {
-        let kept = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.0.get_mut();
         kept.tallies.retain(|tally| tally.who.namespace_labels == Selector::Nothing);
     }
 }

@@ -339,11 +339,6 @@ pub fn keep_times(old: &Value, new: &mut Value) {
     }
 }
 
-/// The fields that an object sets, by its schema.
-pub fn field_set(object: &Value, schema: &Struct) -> Set {
-    owned::owned(object, Place::Fields(schema))
-}
-
 fn managed(object: &Value) -> &[Value] {
     let list =
         object.get("metadata").and_then(|m| m.get("managedFields")).and_then(Value::as_array);

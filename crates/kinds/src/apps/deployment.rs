@@ -155,11 +155,7 @@ fn validate_part(_: &str, new: &Object, old: &Object, errors: &mut Errors) {
         "terminatingReplicas",
         "collisionCount",
     ];
-    template::counts(status, &counts, &path, errors);
-    let why = "cannot be greater than status.replicas";
-    template::at_most(status, &counts[2..5], "replicas", why, &path, errors);
-    let why = "cannot be greater than readyReplicas";
-    template::at_most(status, &["availableReplicas"], "readyReplicas", why, &path, errors);
+    template::status(status, &counts, 2..5, &path, errors);
     let collisions = int(status, "collisionCount").unwrap_or(0);
     if collisions < old.int("status.collisionCount").unwrap_or(0) {
         errors.invalid(&path.child("collisionCount"), collisions, "cannot be decremented");

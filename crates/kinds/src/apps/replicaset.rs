@@ -70,9 +70,5 @@ fn validate_part(_: &str, new: &Object, _: &Object, errors: &mut Errors) {
         "observedGeneration",
         "terminatingReplicas",
     ];
-    template::counts(status, &counts, &path, errors);
-    let why = "cannot be greater than status.replicas";
-    template::at_most(status, &counts[1..4], "replicas", why, &path, errors);
-    let why = "cannot be greater than readyReplicas";
-    template::at_most(status, &["availableReplicas"], "readyReplicas", why, &path, errors);
+    template::status(status, &counts, 1..4, &path, errors);
 }

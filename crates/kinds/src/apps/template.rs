@@ -8,6 +8,7 @@ use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Column, wide};
 use skiff_api::object::{Object, at};
 use skiff_api::selector::Selector;
+use std::ops::Range;
 
 /// The selector and the template of a workload that keeps its pods running.
 pub fn selected_template(spec: &Value, path: &Path, errors: &mut Errors) {
@@ -64,6 +65,21 @@ pub fn same_selector(new: &Object, old: Option<&Object>, errors: &mut Errors) {
     internal::invalid_selector(errors, &path, selector, "field is immutable");
 }
 
+/// What holds of the counts of a workload's status, of which those at `pods` count some of its replicas.
+pub fn status(
+    status: &Value,
+    counts: &[&str],
+    pods: Range<usize>,
+    path: &Path,
+    errors: &mut Errors,
+) {
+    self::counts(status, counts, path, errors);
+    let why = "cannot be greater than status.replicas";
+    at_most(status, &counts[pods], "replicas", why, path, errors);
+    let why = "cannot be greater than readyReplicas";
+    at_most(status, &["availableReplicas"], "readyReplicas", why, path, errors);
+}
+
 /// Refuses negative numbers of these fields.
 pub fn counts(value: &Value, fields: &[&str], path: &Path, errors: &mut Errors) {
     for field in fields {
@@ -72,7 +88,7 @@ pub fn counts(value: &Value, fields: &[&str], path: &Path, errors: &mut Errors) 
 }
 
 /// Refuses fields that are greater than another one.
-pub fn at_most(
+fn at_most(
     value: &Value,
     fields: &[&str],
     most: &str,

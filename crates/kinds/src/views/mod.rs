@@ -33,6 +33,12 @@ pub use service::{IntOrString, Service, ServicePort, ServiceSpec, ServiceStatus}
 pub use workloads::{Deployment, ReplicaSet};
 
 use serde::Deserialize;
+use skiff_api::view::Meta;
+
+/// Puts an object into the index of those that own it.
+fn owners(meta: &Meta, put: &mut dyn FnMut(&'static str, &str)) {
+    meta.owner_references.iter().for_each(|owner| put("owner", &owner.uid));
+}
 
 /// Reads a list that the API writes as null where it is empty.
 fn null_is_empty<'de, D, T>(from: D) -> Result<Vec<T>, D::Error>

@@ -147,9 +147,7 @@ impl View for ReplicaSet {
         &self.metadata
     }
     fn index(&self, put: &mut dyn FnMut(&'static str, &str)) {
-        for owner in &self.metadata.owner_references {
-            put("owner", &owner.uid);
-        }
+        super::owners(&self.metadata, put);
     }
     fn selector(&self) -> Option<Selector> {
         Selector::from_object(Some(&self.spec.selector.0)).ok()
@@ -162,9 +160,7 @@ impl View for Deployment {
         &self.metadata
     }
     fn index(&self, put: &mut dyn FnMut(&'static str, &str)) {
-        for owner in &self.metadata.owner_references {
-            put("owner", &owner.uid);
-        }
+        super::owners(&self.metadata, put);
     }
     fn selector(&self) -> Option<Selector> {
         Selector::from_object(Some(&self.spec.selector.0)).ok()

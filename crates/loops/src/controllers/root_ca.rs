@@ -6,6 +6,7 @@ use serde_json::json;
 use skiff_api::Status;
 use skiff_api::view::{Key, Meta, Resource, View};
 use skiff_base::Time;
+use skiff_kinds::core::configmap;
 use skiff_kinds::views::Namespace;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ struct Published {
 }
 
 impl View for Published {
-    const RESOURCE: Resource = Resource::core("configmaps", "ConfigMap");
+    const RESOURCE: Resource = configmap::RESOURCE;
     const QUERY: &'static str = "&fieldSelector=metadata.name%3Dkube-root-ca.crt";
     fn meta(&self) -> &Meta {
         &self.metadata

@@ -10,11 +10,9 @@ use futures_util::future::BoxFuture;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustix::net::sockopt;
 use skiff_api::wire::User;
-use skiff_base::{Tasks, fault};
+use skiff_base::{Tasks, accept, fault};
 use std::convert::Infallible;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -27,10 +25,6 @@ use tokio_rustls::TlsAcceptor;
 const HEAD: Duration = Duration::from_secs(90 + 10);
 /// A head is not larger; the API server's are some hundred bytes, and tokens are of some thousand.
 const HEAD_MOST: usize = 64 * 1024;
-/// A peer that is silent so long is asked by TCP for a sign of life, and is gone when none comes in as long again.
-const ALIVE: Duration = Duration::from_secs(30);
-/// TCP asks so often, for a question can get lost.
-const ALIVE_TRIES: u32 = 3;
 
 /// What goes on over a connection once it is upgraded: left by the handler, run by the connection's
 /// own task after the answer is out.
@@ -45,19 +39,9 @@ impl Api {
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         let acceptor = TlsAcceptor::from(Arc::new(tls));
         loop {
-            let (stream, address) = match listener.accept().await {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    // Out of descriptors, most likely: others must end before one more can begin.
-                    tracing::warn!(%error, "accepting a connection to the node failed");
-                    self.world.sleep(Duration::from_millis(50)).await;
-                    continue;
-                }
-            };
+            let (stream, address) = accept::accept(listener, &self.world).await;
             fault::point("node-api");
-            if let Err(error) = set_options(&stream) {
-                tracing::debug!(%error, %address, "options of a connection");
-            }
+            accept::set_options(&stream, address);
             let held = places.enter();
             let connection = Connection { api: self.clone(), places: places.clone(), address };
             let served = connection.serve(acceptor.clone(), stream, held.place.clone());
@@ -70,15 +54,6 @@ impl Api {
             });
         }
     }
-}
-
-/// What is written leaves at once, and a peer whose machine has died is noticed.
-fn set_options(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    sockopt::set_socket_keepalive(stream, true)?;
-    sockopt::set_tcp_keepidle(stream, ALIVE)?;
-    sockopt::set_tcp_keepintvl(stream, ALIVE / ALIVE_TRIES)?;
-    Ok(sockopt::set_tcp_keepcnt(stream, ALIVE_TRIES)?)
 }
 
 /// One connection.

@@ -17,13 +17,10 @@ use skiff_api::errors::{Errors, Path};
 use skiff_api::object::Object;
 use skiff_api::status::About;
 use skiff_api::wire::User;
+use skiff_kinds::certificates::certificatesigningrequest::RESOURCE;
 use std::time::Duration;
 
-pub const GROUP: &str = "certificates.k8s.io";
-const RESOURCE: &str = "certificatesigningrequests";
-const ABOUT: About = About { group: GROUP, resource: RESOURCE };
-const CLIENT: &str = "kubernetes.io/kube-apiserver-client-kubelet";
-const SERVING: &str = "kubernetes.io/kubelet-serving";
+const ABOUT: About = About { group: RESOURCE.group, resource: RESOURCE.plural };
 
 /// The request with its certificate.
 pub async fn sign(server: &Server, user: &User, mut body: Object) -> Result<Object, Status> {
@@ -32,11 +29,10 @@ pub async fn sign(server: &Server, user: &User, mut body: Object) -> Result<Obje
         errors.invalid(&spec.child(field), value, why);
         Status::invalid(ABOUT, "", &errors)
     };
-    let purpose = match body.text("spec.signerName") {
-        CLIENT => Use::Client,
-        SERVING => Use::Serving,
-        other => return Err(invalid("signerName", other, "nobody here signs for it")),
-    };
+    let signer = body.text("spec.signerName");
+    let purpose = [Use::Client, Use::Serving].into_iter().find(|it| it.signer() == signer);
+    let purpose =
+        purpose.ok_or_else(|| invalid("signerName", signer, "nobody here signs for it"))?;
     let pem = STANDARD.decode(body.text("spec.request")).ok();
     let pem = pem.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
     let asked = Asked::read(&pem).map_err(|why| invalid("request", "", &why))?;
@@ -71,9 +67,9 @@ async fn may(server: &Server, user: &User, asked: &Asked, purpose: Use) -> Resul
     }
     let attributes = Attributes {
         verb: "create".into(),
-        group: GROUP.into(),
+        group: RESOURCE.group.into(),
         version: "v1".into(),
-        resource: RESOURCE.into(),
+        resource: RESOURCE.plural.into(),
         subresource: "nodeclient".into(),
         ..Attributes::default()
     };

@@ -16,11 +16,15 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Body as HttpBody, Frame as Piece, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rustix::net::sockopt;
 use skiff_api::Status;
+use skiff_api::json::MAX_BODY_BYTES;
 use skiff_api::pieces::Pieces;
 use skiff_api::wire::{self, Answer, Body, Call, Duplex, Payload, Peer, Serve, User};
-use skiff_base::{Tasks, World, fault};
+use skiff_base::{
+    Tasks, World,
+    accept::{self, ALIVE},
+    fault,
+};
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -32,19 +36,12 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use usage::{Usage, Use};
 
-/// The largest body of a request: upstream's limit.
-pub const BODY_MOST: usize = 3 * 1024 * 1024;
 /// A handshake that takes longer is given up, so that silent peers hold no connection.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// A body arrives within this time, whatever its size: upstream's limit of a whole request.
 const BODY: Duration = Duration::from_secs(60);
 /// So much of a body that is too large is read away before the refusal, for clients that do not read while they write.
 const BODY_REST_MOST: usize = 64 << 20;
-/// A peer that is silent so long is asked for a sign of life, by HTTP/2 and by TCP, and is gone when none comes in as
-/// long again.
-const ALIVE: Duration = Duration::from_secs(30);
-/// TCP asks so often, for a question can get lost.
-const ALIVE_TRIES: u32 = 3;
 /// Streams of one HTTP/2 connection.
 const STREAMS_MOST: u32 = 250;
 /// The head of a request, and what a connection reads ahead of it: many of them are there before anybody is known.
@@ -83,15 +80,7 @@ pub async fn run(
     let acceptor = TlsAcceptor::from(tls);
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
-        let (stream, address) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Out of descriptors, most likely: others must end before one more can begin.
-                tracing::warn!(%error, "accepting a connection failed");
-                rim.world.sleep(Duration::from_millis(50)).await;
-                continue;
-            }
-        };
+        let (stream, address) = accept::accept(&listener, &rim.world).await;
         fault::point("api");
         let (rim, acceptor) = (rim.clone(), acceptor.clone());
         tasks.spawn(async move {
@@ -108,16 +97,6 @@ pub async fn run(
     }
 }
 
-/// What is written leaves at once, and a peer whose machine has died is noticed, which matters to HTTP/1.1: a watch on
-/// which nothing happens would hold its place for good.
-fn set_options(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    sockopt::set_socket_keepalive(stream, true)?;
-    sockopt::set_tcp_keepidle(stream, ALIVE)?;
-    sockopt::set_tcp_keepintvl(stream, ALIVE / ALIVE_TRIES)?;
-    Ok(sockopt::set_tcp_keepcnt(stream, ALIVE_TRIES)?)
-}
-
 /// TLS, and who the other side is.
 async fn handshake(
     rim: &HttpServer,
@@ -125,9 +104,7 @@ async fn handshake(
     stream: TcpStream,
     address: SocketAddr,
 ) -> Option<(TlsStream<TcpStream>, Peer)> {
-    if let Err(error) = set_options(&stream) {
-        tracing::debug!(%error, %address, "options of a connection");
-    }
+    accept::set_options(&stream, address);
     let stream = match rim.world.within(HANDSHAKE, acceptor.accept(stream)).await {
         Some(Ok(stream)) => stream,
         Some(Err(error)) => {
@@ -265,14 +242,14 @@ impl AsRef<[u8]> for Held {
 async fn gather(rim: &HttpServer, body: &mut Incoming, room: &mut Room) -> Result<Vec<u8>, Status> {
     let announced = body.size_hint().exact().and_then(|size| usize::try_from(size).ok());
     // What is not written to costs nothing yet.
-    let mut bytes = Vec::with_capacity(announced.unwrap_or(0).min(BODY_MOST));
+    let mut bytes = Vec::with_capacity(announced.unwrap_or(0).min(MAX_BODY_BYTES));
     while let Some(piece) = body.frame().await {
         let piece = piece
             .map_err(|error| Status::bad_request(format!("the body could not be read: {error}")))?;
         let Ok(data) = piece.into_data() else { continue };
-        if bytes.len() + data.len() > BODY_MOST {
+        if bytes.len() + data.len() > MAX_BODY_BYTES {
             rim.limits.refuse(Refused::BodySize);
-            return Err(Status::too_large(BODY_MOST));
+            return Err(Status::too_large(MAX_BODY_BYTES));
         }
         room.take(data.len(), &rim.world).await?;
         bytes.extend_from_slice(&data);

@@ -144,9 +144,7 @@ impl View for Pod {
 
     fn index(&self, put: &mut dyn FnMut(&'static str, &str)) {
         put("node", &self.spec.node_name);
-        for owner in &self.metadata.owner_references {
-            put("owner", &owner.uid);
-        }
+        super::owners(&self.metadata, put);
     }
 }
 

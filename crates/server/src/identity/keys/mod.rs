@@ -134,11 +134,6 @@ impl Keys {
         self.authority.certificate()
     }
 
-    /// Issues a certificate for a client: a further user of a group.
-    pub fn issue_client(&self, user: &str, group: &str, world: &World) -> Result<Pair, KeysError> {
-        self.authority.issue(&Leaf::client(user, group), world)
-    }
-
     /// What signs tokens, and what signs for nodes that make their keys themselves: for `most` at the longest,
     /// and never for the server's own addresses.
     pub fn signers(self, most: Duration, wanted: &Wanted) -> (SigningKey, Signer) {

@@ -24,6 +24,16 @@ pub enum Use {
     Serving,
 }
 
+impl Use {
+    /// Who signs for it (documentation page "Certificates and Certificate Signing Requests").
+    pub fn signer(self) -> &'static str {
+        match self {
+            Use::Client => "kubernetes.io/kube-apiserver-client-kubelet",
+            Use::Serving => "kubernetes.io/kubelet-serving",
+        }
+    }
+}
+
 /// What a request says; its own signature was checked, so whoever made it holds the key.
 #[derive(Debug)]
 pub struct Asked {

@@ -168,7 +168,7 @@ async fn streams_and_upgrades_live_and_hold_their_place() {
 async fn what_is_left_of_a_large_body_is_read_away() {
     let server = Server::new();
     let mut client = server.connect();
-    let size = BODY_MOST + (1 << 20);
+    let size = MAX_BODY_BYTES + (1 << 20);
     let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n");
     client.write_all(head.as_bytes()).await.expect("the server reads");
     client.write_all(&vec![b'x'; size]).await.expect("the server reads all of it");
