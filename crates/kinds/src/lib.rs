@@ -16,6 +16,7 @@ pub mod pod_security;
 pub mod rbac;
 pub mod scheduling;
 pub mod views;
+mod workload;
 
 use skiff_api::kind::Kind;
 

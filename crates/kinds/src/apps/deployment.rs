@@ -1,8 +1,8 @@
 //! Deployment: replaces pods by newer ones, step by step (API reference: workload-resources).
 
-use super::template;
 use crate::core::pod;
 use crate::core::pod::validate::internal;
+use crate::workload;
 use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
@@ -23,7 +23,7 @@ pub fn kind() -> Kind {
         ),
         age_column(),
     ];
-    columns.extend(template::columns());
+    columns.extend(workload::columns());
     Kind {
         short: vec!["deploy".into()],
         categories: vec!["all".into()],
@@ -77,18 +77,18 @@ fn prepare(new: &mut Object, old: Option<&Object>) {
 fn validate(new: &Object, old: Option<&Object>, errors: &mut Errors) {
     let path = Path::new("spec");
     let Some(spec) = new.at("spec") else { return };
-    template::counts(spec, &["replicas"], &path, errors);
-    template::selected_template(spec, &path, errors);
+    workload::counts(spec, &["replicas"], &path, errors);
+    workload::selected_template(spec, &path, errors);
     strategy(at(spec, "strategy").unwrap_or(&Value::Null), &path.child("strategy"), errors);
-    template::counts(spec, &["minReadySeconds", "revisionHistoryLimit"], &path, errors);
-    template::counts(spec, &["progressDeadlineSeconds"], &path, errors);
+    workload::counts(spec, &["minReadySeconds", "revisionHistoryLimit"], &path, errors);
+    workload::counts(spec, &["progressDeadlineSeconds"], &path, errors);
     if let Some(seconds) = int(spec, "progressDeadlineSeconds")
         && seconds <= int(spec, "minReadySeconds").unwrap_or(0)
     {
         let why = "must be greater than minReadySeconds";
         errors.invalid(&path.child("progressDeadlineSeconds"), seconds, why);
     }
-    template::same_selector(new, old, errors);
+    workload::same_selector(new, old, errors);
 }
 
 fn strategy(strategy: &Value, path: &Path, errors: &mut Errors) {
@@ -155,7 +155,7 @@ fn validate_part(_: &str, new: &Object, old: &Object, errors: &mut Errors) {
         "terminatingReplicas",
         "collisionCount",
     ];
-    template::status(status, &counts, 2..5, &path, errors);
+    workload::status(status, &counts, 2..5, &path, errors);
     let collisions = int(status, "collisionCount").unwrap_or(0);
     if collisions < old.int("status.collisionCount").unwrap_or(0) {
         errors.invalid(&path.child("collisionCount"), collisions, "cannot be decremented");

@@ -2,7 +2,6 @@
 
 pub mod deployment;
 pub mod replicaset;
-mod template;
 
 use skiff_api::kind::Kind;
 

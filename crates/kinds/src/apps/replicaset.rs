@@ -1,7 +1,7 @@
 //! ReplicaSet: keeps a number of equal pods running (API reference: workload-resources).
 
-use super::template;
 use crate::core::pod;
+use crate::workload;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Hooks, Kind, age_column, name_column, number, scale, status};
 use skiff_api::object::Object;
@@ -17,7 +17,7 @@ pub fn kind() -> Kind {
         number("Ready", Cell::With(|set| set.int("status.readyReplicas").unwrap_or(0).into())),
         age_column(),
     ];
-    columns.extend(template::columns());
+    columns.extend(workload::columns());
     Kind {
         short: vec!["rs".into()],
         categories: vec!["all".into()],
@@ -54,9 +54,9 @@ fn prepare(new: &mut Object, old: Option<&Object>) {
 fn validate(new: &Object, old: Option<&Object>, errors: &mut Errors) {
     let path = Path::new("spec");
     let Some(spec) = new.at("spec") else { return };
-    template::counts(spec, &["replicas", "minReadySeconds"], &path, errors);
-    template::selected_template(spec, &path, errors);
-    template::same_selector(new, old, errors);
+    workload::counts(spec, &["replicas", "minReadySeconds"], &path, errors);
+    workload::selected_template(spec, &path, errors);
+    workload::same_selector(new, old, errors);
 }
 
 fn validate_part(_: &str, new: &Object, _: &Object, errors: &mut Errors) {
@@ -70,5 +70,5 @@ fn validate_part(_: &str, new: &Object, _: &Object, errors: &mut Errors) {
         "observedGeneration",
         "terminatingReplicas",
     ];
-    template::status(status, &counts, 1..4, &path, errors);
+    workload::status(status, &counts, 1..4, &path, errors);
 }

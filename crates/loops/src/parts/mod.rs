@@ -2,5 +2,6 @@
 
 pub mod adoption;
 pub mod conditions;
+pub mod pods;
 pub mod status;
 pub mod template;

@@ -8,16 +8,14 @@ mod status;
 mod tests;
 mod victims;
 
-use crate::changes::Tell;
-use crate::parts::adoption::{Claimed, claimed, reference, selector};
+use crate::parts::adoption::{Claimed, claimed, selector};
+use crate::parts::pods;
 use crate::parts::status::{this, write};
-use crate::parts::template;
 use crate::{Change, Changes, Context, Loop, Next, On};
 use serde_json::json;
 use skiff_api::Status;
-use skiff_api::view::{Key, View};
+use skiff_api::view::Key;
 use skiff_base::Time;
-use skiff_client::DeleteOptions;
 use skiff_kinds::views::{Pod, ReplicaSet};
 use std::sync::Arc;
 
@@ -104,41 +102,12 @@ impl Loop for ReplicaSetLoop {
 }
 
 fn create(set: &ReplicaSet, missing: usize, out: &mut Changes) {
-    let meta = &set.metadata;
-    let mut metadata = template::metadata(&set.spec.template.metadata);
-    if let Some(fields) = metadata.as_object_mut() {
-        fields.remove("name");
-    }
-    metadata["generateName"] = json!(format!("{}-", meta.name));
-    metadata["namespace"] = json!(meta.namespace);
-    metadata["ownerReferences"] = json!([reference(ReplicaSet::RESOURCE, meta)]);
-    let body = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": set.spec.template.spec});
-    let tell = Tell {
-        about: about(set),
-        done: ("SuccessfulCreate", "Created pod: {name}".into()),
-        failed: ("FailedCreate", "Error creating: {error}".into()),
-    };
-    let create =
-        Change::Create { resource: Pod::RESOURCE, namespace: meta.namespace.clone(), body };
-    let one = Change::Told(Box::new(create), tell);
-    out.push(Change::Together(vec![one; missing.min(BURST)]));
+    let mut pod = pods::of_template(&set.spec.template);
+    pod["metadata"]["generateName"] = json!(format!("{}-", set.metadata.name));
+    out.push(Change::Together(vec![pods::create(set, pod); missing.min(BURST)]));
 }
 
 fn delete(seen: &Seen, victims: Vec<&Arc<Pod>>, out: &mut Changes) {
-    let one = |pod: &&Arc<Pod>| {
-        let meta = &pod.metadata;
-        let options = DeleteOptions { uid: Some(meta.uid.clone()), ..DeleteOptions::default() };
-        let delete = Change::Delete { resource: Pod::RESOURCE, key: meta.key(), options };
-        let tell = Tell {
-            about: about(&seen.set),
-            done: ("SuccessfulDelete", "Deleted pod: {name}".into()),
-            failed: ("FailedDelete", "Error deleting: {error}".into()),
-        };
-        Change::Told(Box::new(delete), tell)
-    };
+    let one = |pod: &&Arc<Pod>| pods::delete(&*seen.set, &pod.metadata);
     out.push(Change::Together(victims.iter().take(BURST).map(one).collect()));
-}
-
-fn about(set: &ReplicaSet) -> serde_json::Value {
-    skiff_client::events::reference(ReplicaSet::RESOURCE, &set.metadata)
 }

@@ -2,11 +2,11 @@
 
 use crate::Next;
 use crate::parts::conditions::{self, condition};
+use crate::parts::pods;
 use skiff_base::Time;
 use skiff_kinds::views::workloads::ReplicaSetStatus;
 use skiff_kinds::views::{Pod, ReplicaSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 const FAILURE: &str = "ReplicaFailure";
 
@@ -41,24 +41,20 @@ pub fn of(
         replicas: number(&|_| true),
         fully_labeled_replicas: number(&labeled),
         ready_replicas: number(&Pod::ready),
-        available_replicas: number(&|pod| available_at(set, pod).is_some_and(|at| at <= now)),
+        available_replicas: number(&|pod| {
+            pods::available_at(pod, set.spec.min_ready_seconds).is_some_and(|at| at <= now)
+        }),
         terminating_replicas: Some(going),
         observed_generation: set.metadata.generation,
         conditions,
     }
 }
 
-/// When a pod counts as available; `None` while it is not ready.
-fn available_at(set: &ReplicaSet, pod: &Pod) -> Option<Time> {
-    let ready = pod.status.condition("Ready").filter(|ready| ready.status == "True")?;
-    match u64::try_from(set.spec.min_ready_seconds).unwrap_or(0) {
-        0 => Some(Time::UNIX_EPOCH),
-        wait => Some(ready.last_transition_time? + Duration::from_secs(wait)),
-    }
-}
-
 /// When the next ready pod becomes available by mere passing of time.
 pub fn next_check(set: &ReplicaSet, active: &[&Arc<Pod>], now: Time) -> Next {
-    let times = active.iter().filter_map(|pod| available_at(set, pod)).filter(|at| *at > now);
+    let times = active
+        .iter()
+        .filter_map(|pod| pods::available_at(pod, set.spec.min_ready_seconds))
+        .filter(|at| *at > now);
     times.min().map_or(Next::Wait, Next::At)
 }
