@@ -1,6 +1,7 @@
 //! `cargo xtask bench [NAME...]`: builds for release what `bench/` measures and what it measures with, then measures.
 
-use anyhow::{Context, Result, ensure};
+use crate::finish;
+use anyhow::{Context, Result};
 use std::process::Command;
 
 pub fn run(names: &[String]) -> Result<()> {
@@ -13,10 +14,4 @@ pub fn run(names: &[String]) -> Result<()> {
     let target = program.ancestors().nth(2).context("it lies in the target folder")?;
     let skiff = std::env::var_os("SKIFF").unwrap_or_else(|| target.join("release/skiff").into());
     finish(Command::new(target.join("release/skiff-bench")).args(names).env("SKIFF", skiff))
-}
-
-fn finish(command: &mut Command) -> Result<()> {
-    let status = command.status().with_context(|| format!("start {command:?}"))?;
-    ensure!(status.success(), "{command:?} failed ({status})");
-    Ok(())
 }

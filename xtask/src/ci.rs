@@ -1,6 +1,7 @@
 //! `cargo xtask ci`: what CI runs, the same everywhere. Each step prints its command, and the first failure ends it.
 
-use anyhow::{Context, Result, bail};
+use crate::finish;
+use anyhow::Result;
 use std::process::Command;
 
 /// The steps, fast ones first.
@@ -16,15 +17,8 @@ const STEPS: &[&[&str]] = &[
 
 pub fn run() -> Result<()> {
     for step in STEPS {
-        let line = step.join(" ");
-        println!("\n=== {line}");
-        let status = Command::new(step[0])
-            .args(&step[1..])
-            .status()
-            .with_context(|| format!("starting {line}"))?;
-        if !status.success() {
-            bail!("{line} failed ({status})");
-        }
+        println!("\n=== {}", step.join(" "));
+        finish(Command::new(step[0]).args(&step[1..]))?;
     }
     Ok(())
 }

@@ -1,8 +1,9 @@
-//! Chores of the repository, one subcommand each: `cargo xtask tidy|gen|ci|fuzz|bench`.
+//! Chores of the repository, one subcommand each: `cargo xtask tidy|gen|ci|fuzz|bench|long`.
 //!
 //! A chore never runs in a build; what `gen` makes is committed.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use std::process::Command;
 
 mod bench;
 mod ci;
@@ -10,6 +11,7 @@ mod fuzz;
 mod r#gen;
 mod gen_discovery;
 mod gen_facts;
+mod long;
 #[path = "../../crates/api/build/natural.rs"]
 mod natural;
 mod tidy;
@@ -21,8 +23,18 @@ fn main() -> Result<()> {
         Some("ci") => ci::run(),
         Some("fuzz") => fuzz::run(&arguments[1..]),
         Some("gen") => r#gen::run(),
+        Some("long") => long::run(&arguments[1..]),
         Some("tidy") => tidy::run(),
-        Some(other) => bail!("no chore named {other:?}; there are: bench, ci, fuzz, gen, tidy"),
-        None => bail!("name a chore: bench, ci, fuzz, gen, tidy"),
+        Some(other) => {
+            bail!("no chore named {other:?}; there are: bench, ci, fuzz, gen, long, tidy")
+        }
+        None => bail!("name a chore: bench, ci, fuzz, gen, long, tidy"),
     }
+}
+
+/// Runs a command to its end.
+fn finish(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("start {command:?}"))?;
+    ensure!(status.success(), "{command:?} failed ({status})");
+    Ok(())
 }

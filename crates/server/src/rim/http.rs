@@ -173,13 +173,17 @@ async fn exchange(
     let (parts, body) = request.into_parts();
     let expects = parts.headers.contains_key(header::EXPECT);
     let shows = parts.headers.contains_key(header::AUTHORIZATION);
-    let body = Arc::new(Mutex::new((!body.is_end_stream()).then_some(body)));
+    // Most requests have none, and those cost nothing of what follows for one.
+    let body = (!body.is_end_stream()).then(|| Coming::new(Mutex::new(Some(body))));
     let call = Call {
         method: parts.method,
         path: parts.uri.path().to_owned(),
         query: parts.uri.query().unwrap_or("").to_owned(),
         headers: parts.headers,
-        payload: wire::Sending::Coming(Box::pin(read(rim.clone(), body.clone()))),
+        payload: match body.clone() {
+            None => wire::Sending::Here(Payload::None),
+            Some(body) => wire::Sending::Coming(Box::pin(read(rim.clone(), body))),
+        },
         peer,
         upgrade: upgrade.map(|on| -> wire::Upgrade {
             Box::pin(async move {
@@ -193,7 +197,7 @@ async fn exchange(
         used.know();
     }
     // A sender that waits to be asked for the body was not asked.
-    if let (Some(unread), false) = (take(&body), expects) {
+    if let (Some(unread), false) = (body.as_ref().and_then(take), expects) {
         // Who sends more, or takes longer, may miss the answer.
         let _ = rim.world.within(UNREAD, read_away(unread, UNREAD_MOST)).await;
     }

@@ -1,0 +1,20 @@
+//! `cargo xtask long [ARGUMENT...]`: what CI is too short for: the whole of upstream's conformance suite against the
+//! release build. Arguments go to `tests/conformance/run` (`--focus REGEX`, `--json`); about 45 minutes without any.
+
+use crate::finish;
+use anyhow::{Context, Result};
+use std::process::Command;
+
+pub fn run(arguments: &[String]) -> Result<()> {
+    finish(&mut Command::new("tests/kit/install"))?;
+    finish(&mut Command::new("tests/conformance/build"))?;
+    for package in ["skiff", "skiff-tests"] {
+        let build = ["build", "--locked", "--release", "--package", package, "--bins"];
+        finish(Command::new("cargo").args(build))?;
+    }
+    let program = std::env::current_exe().context("find this program")?;
+    let release =
+        program.ancestors().nth(2).context("it lies in the target folder")?.join("release");
+    let skiff = std::env::var_os("SKIFF").unwrap_or_else(|| release.join("skiff").into());
+    finish(Command::new(release.join("conformance")).args(arguments).env("SKIFF", skiff))
+}
