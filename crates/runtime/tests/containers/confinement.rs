@@ -102,7 +102,8 @@ pub async fn masked_and_read_only(m: Machine) {
 
 pub async fn seccomp(m: Machine) {
     let script = |text: &str| ["sh", "-c", text].map(String::from).to_vec();
-    let test = "grep Seccomp: /proc/self/status; unshare -U true || echo refused";
+    // One stream: of two pipes nobody says which is read first.
+    let test = "exec 2>&1; grep Seccomp: /proc/self/status; unshare -U true || echo refused";
     let text = m.output("default", |spec| spec.args = script(test)).await;
     assert!(text.starts_with("Seccomp:\t2\n") && text.ends_with("refused\n"), "{text}");
     let text = m
