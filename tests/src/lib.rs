@@ -3,6 +3,7 @@
 //!
 //! - [`cluster::Cluster`] starts a Skiff in a machine of its own; the files in `tests/tests/` are
 //!   written against it.
+//! - [`damage`] makes records on disk that nobody can decode.
 //! - [`differential`] asks a cluster a few hundred questions and compares what a user sees with
 //!   what upstream's own control plane answered.
 //! - [`kit`] finds or makes the programs that both need.
@@ -11,6 +12,7 @@
 //! reach inside is no longer a user.
 
 pub mod cluster;
+pub mod damage;
 pub mod differential;
 pub mod kit;
 pub mod kubectl;

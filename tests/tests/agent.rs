@@ -16,11 +16,12 @@ fn life() -> Duration {
 /// Who may ask for certificates of nodes, and nothing else.
 const JOINER: &str = r#"{"apiVersion":"v1","kind":"List","items":[
     {"apiVersion":"v1","kind":"ServiceAccount","metadata":{"name":"joiner","namespace":"kube-system"}},
-    {"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRole","metadata":{"name":"joiner"},"rules":[
-      {"apiGroups":["certificates.k8s.io"],"verbs":["create"],
-       "resources":["certificatesigningrequests","certificatesigningrequests/nodeclient"]}]},
-    {"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRoleBinding","metadata":{"name":"joiner"},
-      "roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"joiner"},
+    {"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRoleBinding","metadata":{"name":"joiner-asks"},
+      "roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"system:node-bootstrapper"},
+      "subjects":[{"kind":"ServiceAccount","name":"joiner","namespace":"kube-system"}]},
+    {"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRoleBinding","metadata":{"name":"joiner-gets"},
+      "roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole",
+        "name":"system:certificates.k8s.io:certificatesigningrequests:nodeclient"},
       "subjects":[{"kind":"ServiceAccount","name":"joiner","namespace":"kube-system"}]}]}"#;
 
 /// A cluster in one machine, and the machine of a node.

@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 use skiff_tests::cluster::{BUSYBOX, Cluster};
+use skiff_tests::damage;
 
 /// Asks the API as the owner, with curl; the code and the body.
 struct Asks<'a>(&'a Cluster);
@@ -212,37 +213,6 @@ fn answers_as_upstream(c: &Cluster, asks: &Asks) {
     assert!(said.contains("is not allowed with DELETECOLLECTION"), "{said}");
 }
 
-/// Damages the bodies of these keys on disk, with sums that fit: what no reader takes and no disk can be blamed for.
-fn damage(c: &Cluster, keys: &[&str]) {
-    let script = r#"
-import sqlite3, sys
-def rotl(x, n): return ((x << n) | (x >> (64 - n))) & (2**64 - 1)
-def mix(s, w): return ((rotl(s, 23) ^ w) * 0x9e3779b97f4a7c15) & (2**64 - 1)
-def total(words, parts):
-    s = 0x534b4946
-    for w in words: s = mix(s, w)
-    for p in parts:
-        s = mix(s, len(p))
-        whole = len(p) // 8 * 8
-        for i in range(0, whole, 8): s = mix(s, int.from_bytes(p[i:i+8], "little"))
-        s = mix(s, int.from_bytes(p[whole:].ljust(8, b"\0"), "little"))
-    return s - 2**64 if s >= 2**63 else s
-db = sqlite3.connect(sys.argv[1])
-for key in sys.argv[2:]:
-    row = db.execute("SELECT revision, prev, deleted, generation, facets, body FROM log WHERE key = ? ORDER BY revision DESC", (key,)).fetchone()
-    revision, prev, deleted, generation, facets, body = row
-    body = body[:-1] + b',"deep":' + b"[" * 130 + b"]" * 130 + b"}" if key.startswith("widgets") else body[:-9]
-    s = total([revision, prev, deleted, generation], [key.encode(), facets, body])
-    db.execute("UPDATE log SET body = ?, sum = ? WHERE revision = ?", (body, s, revision))
-db.commit()
-"#;
-    let file = c.machine().data().join("damage.py");
-    std::fs::write(&file, script).unwrap();
-    let store = c.shell("find /var/lib/skiff /run -xdev -name store.db 2> /dev/null | head -1");
-    let keys: Vec<String> = keys.iter().map(|key| format!("'{key}'")).collect();
-    c.shell(&format!("python3 {} {} {}", file.display(), store.trim(), keys.join(" ")));
-}
-
 #[test]
 fn what_cannot_be_read_is_there_and_stops_nobody() {
     let c = Cluster::start("locks-unreadable");
@@ -266,7 +236,7 @@ fn what_cannot_be_read_is_there_and_stops_nobody() {
     c.k.apply(&owned("Widget", "bad", owner.trim()));
     assert_eq!(c.k.ok("auth can-i list configmaps --as=ann").trim(), "yes");
     c.skiff(&["down"]);
-    damage(
+    damage::spoil(
         &c,
         &[
             "widgets.locks.example/default/bad",
@@ -383,7 +353,7 @@ fn a_pod_that_cannot_be_read_is_not_made_again_and_runs_on() {
     let oldest = || c.shell("pgrep -o -xf 'sleep 86397'");
     let process = oldest();
     c.shell(&format!("kill -9 {}", c.daemon()));
-    damage(&c, &[&format!("pods/default/{pod}")]);
+    damage::spoil(&c, &[&format!("pods/default/{pod}")]);
     c.skiff(&["up"]);
     let status = c.skiff(&["status"]);
     assert!(status.contains(&format!("unreadable: pods/default/{pod}")), "{status}");

@@ -5,24 +5,67 @@ use serde_json::Value;
 use skiff_tests::cluster::{BUSYBOX, Cluster};
 use std::time::Duration;
 
-/// Every loop: its task, and one of its passes.
-const LOOPS: [&str; 15] = [
+/// Loops, most of them: their tasks, and one of the passes of each.
+const LOOPS: [&str; 34] = [
+    "claim-use",
     "clusterrole-aggregation-controller",
     "crd-controller",
+    "cronjob-controller",
+    "daemon-set-controller",
     "deployment-controller",
+    "disruption-controller",
+    "endpoint-controller",
     "endpointslice-controller",
+    "endpointslicemirroring-controller",
     "event-expiry-controller",
     "generic-garbage-collector",
+    "horizontal-pod-autoscaler",
+    "ipallocator-repair-controller",
+    "job-controller",
     "lasting-objects-controller",
     "namespace-controller",
     "node-controller",
     "node-ipam-controller",
+    "persistentvolume-controller",
     "pod-garbage-collector",
+    "pvc-protection-controller",
     "replicaset-controller",
+    "replication-controller",
+    "resourcequota-controller",
     "root-ca-cert-publisher",
     "service-account-controller",
+    "service-cidrs-controller",
+    "statefulset-controller",
+    "taint-eviction-controller",
+    "terminated-pods",
     "tokens-controller",
+    "ttl-after-finished-controller",
+    "ttl-controller",
 ];
+
+const DEFINITION: &str = r#"{"apiVersion":"apiextensions.k8s.io/v1","kind":"CustomResourceDefinition",
+    "metadata":{"name":"as.x.example"},"spec":{"group":"x.example","names":{"kind":"A","plural":"as"},
+    "scope":"Namespaced","versions":[{"name":"v1","served":true,"storage":true,
+    "schema":{"openAPIV3Schema":{"type":"object"}}}]}}"#;
+
+/// Something for each loop of a workload, without pods that run.
+const WORKLOADS: &str = r#"{"apiVersion":"v1","kind":"List","items":[
+    {"apiVersion":"apps/v1","kind":"StatefulSet","metadata":{"name":"w"},"spec":{"replicas":0,"selector":{"matchLabels":{"a":"s"}},
+     "template":{"metadata":{"labels":{"a":"s"}},"spec":{"containers":[{"name":"c","image":"x"}]}}}},
+    {"apiVersion":"apps/v1","kind":"DaemonSet","metadata":{"name":"w"},"spec":{"selector":{"matchLabels":{"a":"d"}},
+     "template":{"metadata":{"labels":{"a":"d"}},"spec":{"nodeSelector":{"no":"node"},"containers":[{"name":"c","image":"x"}]}}}},
+    {"apiVersion":"v1","kind":"ReplicationController","metadata":{"name":"w"},"spec":{"replicas":0,"selector":{"a":"r"},
+     "template":{"metadata":{"labels":{"a":"r"}},"spec":{"containers":[{"name":"c","image":"x"}]}}}},
+    {"apiVersion":"batch/v1","kind":"Job","metadata":{"name":"w"},"spec":{"template":{"spec":{"restartPolicy":"Never",
+     "nodeSelector":{"no":"node"},"containers":[{"name":"c","image":"x"}]}}}},
+    {"apiVersion":"batch/v1","kind":"CronJob","metadata":{"name":"w"},"spec":{"schedule":"@yearly","jobTemplate":{"spec":{
+     "template":{"spec":{"restartPolicy":"Never","containers":[{"name":"c","image":"x"}]}}}}}},
+    {"apiVersion":"autoscaling/v2","kind":"HorizontalPodAutoscaler","metadata":{"name":"w"},"spec":{"maxReplicas":2,
+     "scaleTargetRef":{"apiVersion":"apps/v1","kind":"Deployment","name":"w"}}},
+    {"apiVersion":"policy/v1","kind":"PodDisruptionBudget","metadata":{"name":"w"},"spec":{"maxUnavailable":1,
+     "selector":{"matchLabels":{"a":"s"}}}},
+    {"apiVersion":"v1","kind":"PersistentVolumeClaim","metadata":{"name":"w"},"spec":{"accessModes":["ReadWriteOnce"],
+     "storageClassName":"","resources":{"requests":{"storage":"1Mi"}}}}]}"#;
 
 /// How a part is, as `skiff status` tells it.
 fn part(c: &Cluster, name: &str) -> Option<Value> {
@@ -44,6 +87,18 @@ fn back(c: &Cluster, name: &str, restarts: u64) -> Value {
         std::thread::sleep(Duration::from_millis(50));
     }
     panic!("{name} is not back: {:?}", part(c, name));
+}
+
+/// Waits until every point that was asked for has been reached.
+#[track_caller]
+fn met(c: &Cluster) {
+    for _ in 0..200 {
+        if c.faults().is_empty() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("not reached: {}", c.faults());
 }
 
 /// A deployment of two pods behind a service.
@@ -80,11 +135,7 @@ fn a_panic_in_any_loop_ends_that_pass_or_that_loop_alone() {
     c.skiff(&["up"]);
     c.load_busybox();
     c.k.apply(&web("web"));
-    c.k.apply(
-        r#"{"apiVersion":"apiextensions.k8s.io/v1","kind":"CustomResourceDefinition","metadata":{"name":"as.x.example"},
-        "spec":{"group":"x.example","names":{"kind":"A","plural":"as"},"scope":"Namespaced","versions":[{"name":"v1",
-        "served":true,"storage":true,"schema":{"openAPIV3Schema":{"type":"object"}}}]}}"#,
-    );
+    c.k.apply(DEFINITION);
     c.k.wait("--for=condition=Established crd/as.x.example");
     c.k.apply(
         r#"{"apiVersion":"v1","kind":"Secret","metadata":{"name":"t","annotations":{
@@ -93,6 +144,11 @@ fn a_panic_in_any_loop_ends_that_pass_or_that_loop_alone() {
     c.k.wait("--for=jsonpath={.data.token} secret/t");
     c.k.wait("--for=condition=Available deployment/web");
     fetched(&c, "web", "web");
+    c.k.apply(
+        r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"ended"},
+        "spec":{"schedulerName":"nobody","containers":[{"name":"c","image":"x"}]}}"#,
+    );
+    c.k.ok(r#"patch pod ended --subresource=status -p {"status":{"phase":"Failed"}}"#);
     c.k.ok("create deployment gone --image=x --replicas=0");
     c.k.wait("--for=jsonpath={.status.observedGeneration}=1 deployment/gone");
     let owned = c.k.ok("get replicaset -l app=gone -o name");
@@ -100,7 +156,10 @@ fn a_panic_in_any_loop_ends_that_pass_or_that_loop_alone() {
     c.k.wait(&format!("--for=delete {}", owned.trim()));
     c.k.ok("create namespace gone");
     c.k.ok("delete namespace gone");
-    assert_eq!(c.faults(), "", "each point was reached");
+    c.k.ok("create quota q --hard=count/secrets=9");
+    c.k.wait("--for=jsonpath={.status.used} quota/q");
+    c.k.apply(WORKLOADS);
+    met(&c);
     for name in LOOPS {
         let part = back(&c, &format!("loop/{name}"), 1);
         let told = (part["restarts"].as_u64(), part["panics"].as_u64());
@@ -116,8 +175,10 @@ fn a_panic_in_any_loop_ends_that_pass_or_that_loop_alone() {
 #[test]
 fn a_part_that_panics_starts_again_and_pods_run_on() {
     let c = Cluster::faulty("parts-parts");
-    c.ask_faults(&[]);
+    // Its first pass follows the start.
+    c.ask_faults(&["memory"]);
     c.skiff(&["up"]);
+    back(&c, "memory", 1);
     c.load_busybox();
     c.k.apply(&web("web"));
     c.k.wait("--for=condition=Available deployment/web");
@@ -140,8 +201,8 @@ fn a_part_that_panics_starts_again_and_pods_run_on() {
         c.k.apply(&web(&other));
         c.k.wait(&format!("--for=condition=Available deployment/{other}"));
         if name == "node-api" {
-            // The connection that met the point is lost with it.
-            c.k.exits(1, &["exec", "deploy/web", "--", "true"], "");
+            // The connection that met the point is lost with it; kubectl asks once more, by SPDY.
+            c.k.ok("exec deploy/web -- true");
         }
         fetched(&c, "web", &other);
         if name == "cache/nodes" {
@@ -151,6 +212,20 @@ fn a_part_that_panics_starts_again_and_pods_run_on() {
         assert!(part["lastError"].as_str().unwrap().contains(name), "{part}");
         c.k.ok(&format!("delete deployment,service {other}"));
     }
+    // Who follows the metadata of a resource takes the panic itself, and reads again all that there is.
+    c.ask_faults(&["metadata/replicasets"]);
+    c.k.ok("create deployment met --image=x --replicas=0");
+    met(&c);
+    c.k.ok("create deployment owner --image=x --replicas=0");
+    c.k.wait("--for=jsonpath={.status.observedGeneration}=1 deployment/owner");
+    let owned = c.k.ok("get replicaset -l app=owner -o name");
+    c.k.ok("delete deployment owner");
+    c.k.wait(&format!("--for=delete {}", owned.trim()));
+    c.ask_faults(&["custom-resources"]);
+    c.k.apply(DEFINITION);
+    back(&c, "custom-resources", 1);
+    c.k.wait("--for=condition=Established crd/as.x.example");
+    c.k.ok("get as");
     c.ask_faults(&["node"]);
     c.k.ok("run once --image registry.k8s.io/busybox:test --restart=Never -- true");
     back(&c, "node", 1);

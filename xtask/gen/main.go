@@ -7,7 +7,12 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"reflect"
 	"sort"
 	"strconv"
@@ -35,6 +40,8 @@ type Field struct {
 	Strategy  string `json:"strategy"`
 	MergeKey  string `json:"mergeKey"`
 	Tag       int    `json:"tag"`
+	// The values that the type's package declares for it, where it is marked as an enumeration.
+	Enum []string `json:"enum"`
 }
 
 // Struct is one Go struct under its OpenAPI name.
@@ -60,6 +67,8 @@ var scalars = map[reflect.Type]string{
 
 type walk struct {
 	structs map[string]*Struct
+	// By package: the values of its enumerations.
+	enums map[string]map[string][]string
 }
 
 func main() {
@@ -67,7 +76,7 @@ func main() {
 	must(scheme.AddToScheme(all))
 	must(apiextensions.AddToScheme(all))
 	must(aggregator.AddToScheme(all))
-	w := walk{structs: map[string]*Struct{}}
+	w := walk{structs: map[string]*Struct{}, enums: map[string]map[string][]string{}}
 	for _, t := range all.AllKnownTypes() {
 		w.name(t)
 	}
@@ -124,7 +133,7 @@ func (w *walk) fields(t reflect.Type, s *Struct, via string) {
 		if it.Kind() == reflect.Pointer {
 			field.Pointer, it = true, it.Elem()
 		}
-		field.Type, field.Go = w.shape(it), it.String()
+		field.Type, field.Go, field.Enum = w.shape(it), it.String(), w.enum(it)
 		s.Fields = append(s.Fields, field)
 	}
 }
@@ -159,6 +168,92 @@ func (w *walk) shape(t reflect.Type) string {
 		return w.name(t)
 	}
 	panic(fmt.Sprintf("no shape for %s (%s)", t, t.Kind()))
+}
+
+// enum returns the values of an enumeration, or of one that a list or map holds.
+func (w *walk) enum(t reflect.Type) []string {
+	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice || t.Kind() == reflect.Map {
+		t = t.Elem()
+	}
+	if t.Kind() != reflect.String || t.PkgPath() == "" {
+		return nil
+	}
+	if _, known := w.enums[t.PkgPath()]; !known {
+		w.enums[t.PkgPath()] = enumerations(t.PkgPath())
+	}
+	return w.enums[t.PkgPath()][t.Name()]
+}
+
+// enumerations reads the types of a package that carry the marker `+enum`, and the constants of those types.
+func enumerations(path string) map[string][]string {
+	folder, err := exec.Command("go", "list", "-f", "{{.Dir}}", path).Output()
+	must(err)
+	files, err := filepath.Glob(filepath.Join(strings.TrimSpace(string(folder)), "*.go"))
+	must(err)
+	marked, values := map[string]bool{}, map[string]map[string]bool{}
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments)
+		must(err)
+		for _, decl := range parsed.Decls {
+			group, ok := decl.(*ast.GenDecl)
+			if !ok {
+				continue
+			}
+			for _, spec := range group.Specs {
+				switch it := spec.(type) {
+				case *ast.TypeSpec:
+					if hasMarker(group.Doc) || hasMarker(it.Doc) {
+						marked[it.Name.Name] = true
+					}
+				case *ast.ValueSpec:
+					constants(it, values)
+				}
+			}
+		}
+	}
+	all := map[string][]string{}
+	for name := range marked {
+		for value := range values[name] {
+			all[name] = append(all[name], value)
+		}
+		sort.Strings(all[name])
+	}
+	return all
+}
+
+func hasMarker(comments *ast.CommentGroup) bool {
+	if comments == nil {
+		return false
+	}
+	for _, line := range comments.List {
+		if strings.TrimSpace(strings.TrimPrefix(line.Text, "//")) == "+enum" {
+			return true
+		}
+	}
+	return false
+}
+
+// constants notes the texts that a specification gives to constants of a named type.
+func constants(spec *ast.ValueSpec, values map[string]map[string]bool) {
+	name, ok := spec.Type.(*ast.Ident)
+	if !ok {
+		return
+	}
+	for _, value := range spec.Values {
+		literal, ok := value.(*ast.BasicLit)
+		if !ok || literal.Kind != token.STRING {
+			continue
+		}
+		text, err := strconv.Unquote(literal.Value)
+		must(err)
+		if values[name.Name] == nil {
+			values[name.Name] = map[string]bool{}
+		}
+		values[name.Name][text] = true
+	}
 }
 
 // tag reads the field number of `protobuf:"bytes,1,opt,name=metadata"`.

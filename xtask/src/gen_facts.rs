@@ -9,7 +9,8 @@
 //! A definition says its name, its Go name, `atomic` and `gvk=group/version/Kind`; a field its JSON
 //! name, type (`[]` list, `{}` map), how it shows when empty, and its protobuf number, then what is
 //! not the default; `via=` lists the embedded Go structs it comes through, with their protobuf
-//! numbers (`VolumeSource#2`), for decoding errors and protobuf name them. The order is that of the
+//! numbers (`VolumeSource#2`), for decoding errors and protobuf name them; `enum=` lists the values
+//! of an enumeration, which OpenAPI shows, with `~` for a space. The order is that of the
 //! names, so that a new release is a readable diff.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -84,6 +85,7 @@ struct GoField {
     #[serde(rename = "mergeKey")]
     merge_key: String,
     tag: u32,
+    r#enum: Option<Vec<String>>,
 }
 
 pub fn table(types: &BTreeMap<String, GoStruct>, swagger: &Value, v3: &[Value]) -> Result<String> {
@@ -95,7 +97,7 @@ pub fn table(types: &BTreeMap<String, GoStruct>, swagger: &Value, v3: &[Value]) 
         "# Facts of the Kubernetes v1.37 API. Made by `cargo xtask gen`; never edit.\n\
          # definition Go-name [atomic] [gvk=group/version/Kind]\n\
          #   field type shows-when-empty protobuf-number [go=] [via=] [req] [list=] [map=] \
-         [patch=] [key=] [default=]\n",
+         [patch=] [key=] [enum=] [default=]\n",
     );
     for name in names {
         let said = v2.get(name).unwrap_or(&Value::Null);
@@ -158,6 +160,12 @@ impl FieldLine<'_> {
         }
         self.topology(out)?;
         self.strategy(out)?;
+        let values = self.field.r#enum.as_deref().unwrap_or_default();
+        if !values.is_empty() {
+            let odd = values.iter().find(|it| it.contains(['~', ',']));
+            ensure!(odd.is_none(), "a value of an enumeration needs another format: {odd:?}");
+            write!(out, " enum={}", values.join(",").replace(' ', "~"))?;
+        }
         if let Some(default) = self.default.filter(|it| !self.goes_without_saying(it)) {
             let text = default.to_string();
             ensure!(!text.contains(' '), "a default with a space needs another format: {text}");

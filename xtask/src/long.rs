@@ -1,5 +1,6 @@
-//! `cargo xtask long [ARGUMENT...]`: what CI is too short for: the whole of upstream's conformance suite against the
-//! release build. Arguments go to `tests/conformance/run` (`--focus REGEX`, `--json`); about 45 minutes without any.
+//! `cargo xtask long [ARGUMENT...]`: what CI is too short for: every case of the differential check, and the whole of
+//! upstream's conformance suite against the release build. Arguments go to `tests/conformance/run` (`--focus REGEX`,
+//! `--json`), and then it is that alone; about an hour without any.
 
 use crate::finish;
 use anyhow::{Context, Result};
@@ -8,6 +9,13 @@ use std::process::Command;
 pub fn run(arguments: &[String]) -> Result<()> {
     finish(&mut Command::new("tests/kit/install"))?;
     finish(&mut Command::new("tests/conformance/build"))?;
+    if arguments.is_empty() {
+        let bins =
+            ["build", "--locked", "--package", "skiff", "--package", "skiff-tests", "--bins"];
+        finish(Command::new("cargo").args(bins))?;
+        let test = ["test", "--locked", "--package", "skiff-tests", "--test", "spine", "answers_"];
+        finish(Command::new("cargo").args(test).env("SKIFF_CASES_EVERY", "1"))?;
+    }
     for package in ["skiff", "skiff-tests"] {
         let build = ["build", "--locked", "--release", "--package", package, "--bins"];
         finish(Command::new("cargo").args(build))?;

@@ -73,11 +73,14 @@ impl<'a> Writer<'a> {
             "null" => "Null",
             other => panic!("no such way to show: {other}"),
         };
+        let values = extra("enum=").into_iter().flat_map(|it| it.split(','));
+        let values: Vec<String> = values.map(|it| it.replace('~', " ")).collect();
         let required = extras.contains(&"req");
         format!(
             "    Field {{ name: Cow::Borrowed({name:?}), go: Cow::Borrowed({go:?}), \
              inline: {}, node: {node}, required: {required}, emit: Emit::{emit}, \
-             topology: {topology}, strategy: {strategy}, default: {default}, tag: {tag} }},\n",
+             topology: {topology}, strategy: {strategy}, default: {default}, values: &{values:?}, \
+             tag: {tag} }},\n",
             inline(extra("via=")),
         )
     }

@@ -14,6 +14,10 @@ pub use crate::object::{entries, flag, int, list, text};
 /// Any 31-bit number is a user or group.
 const ID_MOST: i64 = i32::MAX as i64;
 const FILE_MODE_MOST: i64 = 0o777;
+/// What a condition may be, and how much it may say.
+const STATUSES: [&str; 3] = ["False", "True", "Unknown"];
+const REASON_MOST: usize = 1024;
+const MESSAGE_MOST: usize = 32 * 1024;
 
 /// Refuses an absent or empty text.
 pub fn required(value: &Value, field: &str, path: &Path, errors: &mut Errors) {
@@ -34,6 +38,13 @@ pub fn immutable(path: &str, new: &Object, old: &Object, errors: &mut Errors) {
     if new.at(path) != old.at(path) {
         let shown = new.at(path).cloned().unwrap_or(Value::Null);
         errors.invalid(&Path::new(path), shown, "field is immutable");
+    }
+}
+
+/// The same where it is a rule of the schema (`k8s:immutable` in the Go types): no value is shown then.
+pub fn fixed(path: &str, new: &Object, old: &Object, errors: &mut Errors) {
+    if new.at(path) != old.at(path) {
+        errors.invalid(&Path::new(path), Value::Null, "field is immutable");
     }
 }
 
@@ -105,6 +116,24 @@ pub fn port(path: &Path, port: Option<&Value>, errors: &mut Errors) {
         Some(Value::String(name)) => refuse(path, name, port_name_problems(name), errors),
         Some(number) => port_number(path, number.as_i64().unwrap_or(0), errors),
         None => port_number(path, 0, errors),
+    }
+}
+
+/// A name within a domain: `example.com/name`.
+pub fn domain_prefixed(path: &Path, text: &str, errors: &mut Errors) {
+    if text.is_empty() {
+        return errors.required(path, "");
+    }
+    let parts =
+        text.split_once('/').filter(|(domain, rest)| !domain.is_empty() && !rest.is_empty());
+    let Some((domain, rest)) = parts else {
+        let why = "must be a domain-prefixed path (such as \"acme.io/foo\")";
+        return errors.invalid(path, text, why);
+    };
+    subdomain(path, domain, errors);
+    if !rest.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&b)) {
+        let why = "Invalid path (regex used for validation is '[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+')";
+        errors.invalid(path, rest, why);
     }
 }
 
@@ -191,12 +220,61 @@ pub fn not_negative(path: &Path, number: i64, errors: &mut Errors) {
     }
 }
 
+/// What is wrong with conditions (API reference: Condition of meta/v1).
+pub fn conditions(conditions: &[Value], path: &Path, errors: &mut Errors) {
+    let mut seen = HashSet::new();
+    for (index, condition) in conditions.iter().enumerate() {
+        let here = path.index(index);
+        let sort = text(condition, "type");
+        unique(&here, sort, &mut seen, errors);
+        match sort {
+            "" => errors.required(&here.child("type"), "is required"),
+            sort => qualified(&here.child("type"), sort, errors),
+        }
+        one_of(&here.child("status"), text(condition, "status"), &STATUSES, errors);
+        if let Some(number) = int(condition, "observedGeneration").filter(|number| *number < 0) {
+            let why = "must be greater than or equal to zero";
+            errors.invalid(&here.child("observedGeneration"), number, why);
+        }
+        required(condition, "lastTransitionTime", &here, errors);
+        reason(text(condition, "reason"), &here.child("reason"), errors);
+        if text(condition, "message").len() > MESSAGE_MOST {
+            errors.too_long(&here.child("message"), MESSAGE_MOST);
+        }
+    }
+}
+
+fn reason(reason: &str, path: &Path, errors: &mut Errors) {
+    if reason.is_empty() {
+        return errors.required(path, "");
+    }
+    let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ',' | ':');
+    let whole = reason.chars().all(inner)
+        && reason.starts_with(|c: char| c.is_ascii_alphabetic())
+        && !reason.ends_with([',', ':']);
+    if !whole {
+        let why = "a condition reason must start with alphabetic character, optionally followed by a string of \
+                   alphanumeric characters or '_,:', and must end with an alphanumeric character or '_' (e.g. \
+                   'my_name',  or 'MY_NAME',  or 'MyName',  or 'ReasonA,ReasonB',  or 'ReasonA:ReasonB', regex used \
+                   for validation is '[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?')";
+        errors.invalid(path, reason, why);
+    }
+    if reason.len() > REASON_MOST {
+        errors.too_long(path, REASON_MOST);
+    }
+}
+
 /// What is wrong with a LabelSelector, where it is set.
 pub fn label_selector(value: &Value, field: &str, path: &Path, errors: &mut Errors) {
-    let Some(selector) = at(value, field) else { return };
-    let here = path.child(field);
-    for problem in validate_label_selector(selector) {
-        let at = here.child(&problem.path);
+    if let Some(given) = at(value, field) {
+        selector(given, &path.child(field), errors);
+    }
+}
+
+/// What is wrong with the LabelSelector at this path.
+pub fn selector(given: &Value, path: &Path, errors: &mut Errors) {
+    for problem in validate_label_selector(given) {
+        let at = path.child(&problem.path);
         match problem.kind {
             ProblemKind::Required => errors.required(&at, &problem.detail),
             ProblemKind::Forbidden => errors.forbidden(&at, &problem.detail),

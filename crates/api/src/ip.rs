@@ -1,10 +1,11 @@
 //! Addresses and CIDR blocks as the API reads them, with the sentences that users know (KEP-4858, strict validation).
 
 use crate::errors::{Errors, Path};
-use skiff_base::Cidr;
+pub use skiff_base::Cidr;
 use std::net::{IpAddr, Ipv4Addr};
 
 pub const INVALID: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+const MAPPED: &str = "must not have an IPv4-mapped IPv6 address";
 const INVALID_CIDR: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
 
 /// An address, read sloppily: leading zeros are ignored, an IPv4 address in IPv6 form is IPv4.
@@ -40,17 +41,35 @@ pub fn family(address: IpAddr) -> &'static str {
 
 /// An address of a field that is older than strict validation: not necessarily in canonical form.
 pub fn validate(path: &Path, text: &str, errors: &mut Errors) {
+    if let Err(why) = strict(text) {
+        errors.invalid(path, text, why);
+    }
+}
+
+/// An address as it is written today, in whatever form of those that mean the same to all.
+fn strict(text: &str) -> Result<IpAddr, &'static str> {
     if parse(text).is_none() {
-        errors.invalid(path, text, INVALID);
-        return;
+        return Err(INVALID);
     }
     match text.parse::<IpAddr>() {
-        Err(_) => errors.invalid(path, text, "must not have leading 0s"),
+        Err(_) => Err("must not have leading 0s"),
         Ok(IpAddr::V6(v6)) if v6.to_ipv4_mapped().is_some() => {
-            errors.invalid(path, text, "must not be an IPv4-mapped IPv6 address");
+            Err("must not be an IPv4-mapped IPv6 address")
         }
-        Ok(_) => {}
+        Ok(address) => Ok(address),
     }
+}
+
+/// What is wrong with an address that has one form only.
+pub fn problems(text: &str) -> Vec<String> {
+    match strict(text) {
+        Err(why) => vec![why.to_owned()],
+        Ok(address) => canonical(text, &address.to_string()).into_iter().collect(),
+    }
+}
+
+fn canonical(text: &str, canonical: &str) -> Option<String> {
+    (text != canonical).then(|| format!("must be in canonical form ({canonical:?})"))
 }
 
 /// What an endpoint may not have as its address.
@@ -107,23 +126,84 @@ pub fn parse_cidr(text: &str) -> Option<(Cidr, IpAddr)> {
 
 /// A block in a field that is older than strict validation.
 pub fn validate_cidr(path: &Path, text: &str, errors: &mut Errors) {
-    let Some((cidr, address)) = parse_cidr(text) else {
-        errors.invalid(path, text, INVALID_CIDR);
-        return;
+    if let Err(why) = strict_cidr(text) {
+        errors.invalid(path, text, why);
+    }
+}
+
+/// A block that has one form only.
+pub fn validate_canonical_cidr(path: &Path, text: &str, errors: &mut Errors) {
+    match strict_cidr(text) {
+        Err(why) => errors.invalid(path, text, why),
+        Ok(cidr) => {
+            let why = canonical(text, &cidr.to_string());
+            why.into_iter().for_each(|why| errors.invalid(path, text, &why));
+        }
+    }
+}
+
+fn strict_cidr(text: &str) -> Result<Cidr, &'static str> {
+    let form = form(text);
+    let (cidr, address) = match (parse_cidr(text), &form) {
+        (Some(parsed), _) => parsed,
+        // It is read as one of IPv4, of which it has too many bits.
+        (None, Form::Mapped) if mapped_bits(text) => return Err(MAPPED),
+        (None, _) => return Err(INVALID_CIDR),
     };
+    match form {
+        Form::Zeros => Err("must not have leading 0s in IP or prefix length"),
+        Form::Mapped => Err(MAPPED),
+        Form::Plain if address != cidr.base() => {
+            Err("must not have bits set beyond the prefix length")
+        }
+        Form::Plain => Ok(cidr),
+    }
+}
+
+/// Whether the prefix is one of an IPv6 address.
+fn mapped_bits(text: &str) -> bool {
+    text.split_once('/').and_then(|(_, bits)| bits.parse().ok()).is_some_and(|bits: u8| bits <= 128)
+}
+
+/// How a block that can be read is written.
+enum Form {
+    /// With zeros that some read as octal.
+    Zeros,
+    /// As IPv6, though it is of IPv4.
+    Mapped,
+    Plain,
+}
+
+fn form(text: &str) -> Form {
     let (plain, bits) = text.split_once('/').unwrap_or((text, ""));
     let zeros = bits.len() > 1 && bits.starts_with('0');
     match plain.parse::<IpAddr>() {
-        Err(_) => errors.invalid(path, text, "must not have leading 0s in IP or prefix length"),
-        _ if zeros => errors.invalid(path, text, "must not have leading 0s in IP or prefix length"),
-        Ok(IpAddr::V6(v6)) if v6.to_ipv4_mapped().is_some() => {
-            errors.invalid(path, text, "must not have an IPv4-mapped IPv6 address");
-        }
-        Ok(_) if address != cidr.base() => {
-            errors.invalid(path, text, "must not have bits set beyond the prefix length");
-        }
-        Ok(_) => {}
+        Err(_) => Form::Zeros,
+        Ok(_) if zeros => Form::Zeros,
+        Ok(IpAddr::V6(v6)) if v6.to_ipv4_mapped().is_some() => Form::Mapped,
+        Ok(_) => Form::Plain,
     }
+}
+
+/// What users are warned of about a block that is accepted.
+pub fn cidr_warnings(path: &str, text: &str) -> Vec<String> {
+    let Some((cidr, address)) = parse_cidr(text) else { return Vec::new() };
+    let mut warnings = Vec::new();
+    if address != cidr.base() {
+        let one = Cidr::one(address);
+        warnings.push(format!(
+            "{path}: CIDR value {text:?} is ambiguous in this context (should be \"{cidr}\" or \"{one}\"?)"
+        ));
+    }
+    if !matches!(form(text), Form::Plain) {
+        warnings
+            .push(format!("{path}: non-standard CIDR value {text:?} is invalid: use \"{cidr}\""));
+    } else if warnings.is_empty() && !cidr.is_ipv4() && cidr.to_string() != text {
+        warnings.push(format!(
+            "{path}: IPv6 CIDR value {text:?} should be in RFC 5952 canonical format (\"{cidr}\")"
+        ));
+    }
+    warnings
 }
 
 #[cfg(test)]

@@ -77,6 +77,17 @@ impl Verb {
     }
 }
 
+/// What becomes of the objects that an object owns when its delete does not say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unsaid {
+    /// They go after it.
+    Background,
+    /// They stay.
+    Orphan,
+    /// They stay, and the user is warned in these words.
+    OrphanAndWarn(&'static str),
+}
+
 /// An entry below an object, `/pods/web/log`.
 #[derive(Debug, Clone)]
 pub struct Subresource {
@@ -85,6 +96,8 @@ pub struct Subresource {
     pub verbs: &'static [Verb],
     /// Group, version and kind of its body, where that is not the parent's.
     pub body: Option<(&'static str, &'static str, &'static str)>,
+    /// What nobody owns who writes through it, besides the spec and what it keeps.
+    pub unowned: &'static [&'static str],
 }
 
 impl Subresource {
@@ -143,14 +156,14 @@ pub enum Proxied {
 pub struct ScalePaths {
     pub spec: Name,
     pub status: Name,
-    /// A LabelSelector or, for custom resources, its text form.
+    /// A LabelSelector, a plain map of labels or, for custom resources, a text.
     pub selector: Option<Name>,
 }
 
 /// The usual status entry: takes `status`, keeps the rest but metadata.
 pub fn status() -> Subresource {
     let does = Does::Part { part: &["metadata", "status"], keeps: &[] };
-    Subresource { name: "status".into(), does, verbs: Verb::PART, body: None }
+    Subresource { name: "status".into(), does, verbs: Verb::PART, body: None, unowned: &[] }
 }
 
 /// The usual scale entry of `spec.replicas`.
@@ -165,6 +178,7 @@ pub fn scale() -> Subresource {
         does: Does::Scale(paths),
         verbs: Verb::PART,
         body: Some(("autoscaling", "v1", "Scale")),
+        unowned: &[],
     }
 }
 
@@ -174,7 +188,8 @@ pub fn act(
     act: Act,
     body: (&'static str, &'static str, &'static str),
 ) -> Subresource {
-    Subresource { name: name.into(), does: Does::Act(act), verbs: Verb::CREATE, body: Some(body) }
+    let (does, body) = (Does::Act(act), Some(body));
+    Subresource { name: name.into(), does, verbs: Verb::CREATE, body, unowned: &[] }
 }
 
 /// An entry that leads to the node.
@@ -184,7 +199,8 @@ pub fn connect(
     verbs: &'static [Verb],
     body: &'static str,
 ) -> Subresource {
-    Subresource { name: name.into(), does: Does::Connect(to), verbs, body: Some(("", "v1", body)) }
+    let (does, body) = (Does::Connect(to), Some(("", "v1", body)));
+    Subresource { name: name.into(), does, verbs, body, unowned: &[] }
 }
 
 /// What a kind does beyond its schema. Pure; what needs state is an admission plugin of the server.
@@ -337,12 +353,16 @@ pub struct Convert {
 pub enum NameRule {
     /// RFC 1123 subdomain: most kinds.
     Subdomain,
+    /// The same, whose length is told in bytes: ReplicationController.
+    LongName,
     /// RFC 1123 label: Namespace.
     Label,
     /// RFC 1035 label: Service.
     Label1035,
     /// One path segment: RBAC.
     Segment,
+    /// An IP address in canonical form: IPAddress.
+    Address,
 }
 
 /// Where the objects of a kind are.
@@ -352,6 +372,8 @@ pub enum Backend {
     Stored,
     /// Nowhere: a create is answered at once.
     Answered(Review),
+    /// Nowhere: what is read is what the process says of itself when it is asked.
+    Told,
     /// Nowhere: a create is one of this entry of an object that the body names.
     Entry { of: Resource, name: &'static str },
 }
@@ -369,8 +391,6 @@ pub enum Review {
     Access,
     /// What may I?
     OwnRules,
-    /// Will you sign this?
-    Signing,
 }
 
 /// What a kind that came from a CustomResourceDefinition has besides.
@@ -467,10 +487,15 @@ pub struct Kind {
     pub shows_deleted: bool,
     /// Updates must name the revision that they are based on.
     pub conditional: bool,
+    pub unsaid: Unsaid,
     /// An update of what does not exist creates it.
     pub creates_on_update: bool,
     /// A create may carry a status (nodes).
     pub status_on_create: bool,
+    /// What nobody owns who writes it, since no later write changes it.
+    pub unowned: &'static [&'static str],
+    /// `metadata.generation` of a new object, of kinds that count it ([`Hooks::generation`]); 0 is not shown.
+    pub first_generation: i64,
     /// The generation of the schema that bodies are written under: of a built-in kind reckoned from it when the
     /// registry is made ([`crate::schema::generation`]), the stored face's for all faces with a conversion.
     pub generation: u32,
@@ -530,8 +555,11 @@ impl Kind {
             hashed_version: None,
             shows_deleted: false,
             conditional: false,
+            unsaid: Unsaid::Background,
             creates_on_update: false,
             status_on_create: false,
+            unowned: &[],
+            first_generation: 1,
             generation: 0,
         }
     }

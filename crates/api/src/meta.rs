@@ -13,9 +13,11 @@ const ANNOTATIONS_MOST: usize = 256 * 1024;
 pub fn check_name(rule: NameRule, name: &str) -> Vec<String> {
     match rule {
         NameRule::Subdomain => names::subdomain(name),
+        NameRule::LongName => names::long_name(name),
         NameRule::Label => names::label(name),
         NameRule::Label1035 => names::label1035(name),
         NameRule::Segment => names::segment(name),
+        NameRule::Address => crate::ip::problems(name),
     }
 }
 

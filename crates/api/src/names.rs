@@ -15,6 +15,10 @@ const SUBDOMAIN_WHY: &str = "a lowercase RFC 1123 subdomain must consist of lowe
      characters, '-' or '.', and must start \
      and end with an alphanumeric character (e.g. 'example.com', regex used for validation is \
      '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+const WILDCARD_WHY: &str = "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, \
+     which must consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. \
+     '*.example.com', regex used for validation is \
+     '\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 const LABEL1035_WHY: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with \
                              an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or \
                              'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
@@ -42,6 +46,24 @@ pub fn subdomain(text: &str) -> Vec<String> {
     let mut wrong = too_long_name(text, SUBDOMAIN_MOST);
     if !is_subdomain(text) {
         wrong.push(SUBDOMAIN_WHY.into());
+    }
+    wrong
+}
+
+/// What is wrong with a domain whose first label is `*` (RFC 1034, 4.3.3).
+pub fn wildcard_subdomain(text: &str) -> Vec<String> {
+    let mut wrong = too_long_name(text, SUBDOMAIN_MOST);
+    if !text.strip_prefix("*.").is_some_and(is_subdomain) {
+        wrong.push(WILDCARD_WHY.into());
+    }
+    wrong
+}
+
+/// The same, as kinds say it whose names upstream checks by a marker: it counts bytes.
+pub fn long_name(text: &str) -> Vec<String> {
+    let mut wrong = subdomain(text);
+    if text.len() > SUBDOMAIN_MOST {
+        wrong[0] = format!("must be no more than {SUBDOMAIN_MOST} bytes");
     }
     wrong
 }

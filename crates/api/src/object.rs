@@ -203,6 +203,11 @@ pub fn texts(map: &Map<String, Value>) -> impl Iterator<Item = (&str, &str)> {
     map.iter().filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)))
 }
 
+/// The texts of a list.
+pub fn strings(list: &[Value]) -> Vec<&str> {
+    list.iter().filter_map(Value::as_str).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

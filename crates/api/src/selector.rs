@@ -89,6 +89,16 @@ impl Selector {
         object::selector(selector)
     }
 
+    /// The selector of whatever stands in an object's `selector`: a LabelSelector, or a plain map of labels. Only texts
+    /// are values there, and none of a LabelSelector's fields is one.
+    pub fn of(selector: Option<&Value>) -> Result<Selector, String> {
+        let labels = selector.and_then(Value::as_object).filter(|map| !map.is_empty());
+        match labels.filter(|map| map.values().all(Value::is_string)) {
+            Some(labels) => Ok(Selector::from_labels(crate::object::texts(labels))),
+            None => Selector::from_object(selector),
+        }
+    }
+
     /// The selector of a plain map of labels, as Services and ReplicationControllers have it.
     pub fn from_labels<'l>(labels: impl IntoIterator<Item = (&'l str, &'l str)>) -> Selector {
         let mut all: Vec<Requirement> = labels

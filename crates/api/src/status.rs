@@ -116,6 +116,13 @@ impl Status {
         Status { details: Some(json!({})), ..Status::new(405, "MethodNotAllowed", message) }
     }
 
+    /// A watch of what can be listed only.
+    pub fn no_watch(about: About) -> Status {
+        let message = format!("watch is not supported on resources of kind {:?}", about.resource);
+        let details = Some(json!({"kind": about.resource}));
+        Status { details, ..Status::new(405, "MethodNotAllowed", message) }
+    }
+
     /// The view of the object that was asked for does not exist.
     pub fn not_acceptable() -> Status {
         let accepted = "only the following media types are accepted: application/json, \

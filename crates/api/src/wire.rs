@@ -14,6 +14,20 @@ use std::io::Write as _;
 use std::pin::Pin;
 use std::sync::Arc;
 
+/// Percent-encodes everything but the unreserved characters of RFC 3986.
+pub fn encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                out.push(char::from(byte));
+            }
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
 /// Who calls.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct User {

@@ -11,8 +11,14 @@ pub fn uuid(world: &World) -> String {
     world.fill(&mut b);
     b[6] = b[6] & 0x0f | 0x40;
     b[8] = b[8] & 0x3f | 0x80;
-    let hex = hex(&b);
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    let mut text = String::with_capacity(36);
+    for (i, byte) in b.into_iter().enumerate() {
+        if matches!(i, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        push_hex(&mut text, byte);
+    }
+    text
 }
 
 /// `length` random characters for a generated name.
@@ -28,11 +34,16 @@ pub fn safe_encode(decimal: &str) -> String {
 
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, b| {
-        write!(text, "{b:02x}").expect("writing to a String cannot fail");
-        text
-    })
+    let mut text = String::with_capacity(bytes.len() * 2);
+    bytes.iter().for_each(|byte| push_hex(&mut text, *byte));
+    text
+}
+
+fn push_hex(text: &mut String, byte: u8) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for digit in [byte >> 4, byte & 15] {
+        text.push(DIGITS[usize::from(digit)] as char);
+    }
 }
 
 #[cfg(test)]
@@ -45,6 +56,8 @@ mod tests {
         assert_eq!(id.len(), 36);
         assert_eq!(&id[14..15], "4");
         assert!("89ab".contains(&id[19..20]));
+        assert_eq!([8, 13, 18, 23].map(|at| &id[at..=at]), ["-"; 4]);
+        assert_eq!(hex(&[0, 0x0f, 0xa5]), "000fa5");
         assert_eq!(suffix(&World::seeded(1), 5).len(), 5);
     }
 }

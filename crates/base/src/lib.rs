@@ -13,6 +13,7 @@ pub mod fault;
 pub mod id;
 pub mod lock;
 pub mod part;
+mod pool;
 pub mod world;
 
 pub use backoff::Backoff;

@@ -90,12 +90,7 @@ impl World {
 
     /// Fills `bytes` with randomness good enough for keys (in a real world).
     pub fn fill(&self, bytes: &mut [u8]) {
-        let Some(seed) = &self.0.seed else {
-            use ring::rand::SecureRandom;
-            return ring::rand::SystemRandom::new()
-                .fill(bytes)
-                .expect("the kernel gives randomness");
-        };
+        let Some(seed) = &self.0.seed else { return crate::pool::fill(bytes) };
         let mut state = seed.lock();
         for chunk in bytes.chunks_mut(8) {
             // SplitMix64 (Steele, Lea, Flood 2014): enough for simulations, from one word of state.

@@ -115,7 +115,12 @@ impl Client {
 
     /// GET of a path, as a tree.
     pub async fn get_path(&self, path: &str) -> Result<Value, Status> {
-        tree(&self.send(Method::GET, path, "", "", Payload::None).await?)
+        self.query(path, "").await
+    }
+
+    /// The same with a query.
+    pub async fn query(&self, path: &str, query: &str) -> Result<Value, Status> {
+        tree(&self.send(Method::GET, path, query, "", Payload::None).await?)
     }
 
     /// The newest state of one object.
@@ -172,6 +177,21 @@ impl Client {
                 Err(Status::storage_read(about, &names.join(", "), "left out of a list"))
             }
         }
+    }
+
+    /// How many objects of a kind a namespace has, readable or not. None of them is decoded.
+    pub async fn count(&self, resource: Resource, namespace: &str) -> Result<usize, Status> {
+        let path = resource.path(namespace, "", "");
+        let answer = self.send(Method::GET, &path, "limit=1", "", Payload::None).await?;
+        let (first, more) = match &answer.body {
+            Body::List(list) => (list.items.count() + list.unreadable.len(), list.remaining),
+            _ => {
+                let list = tree(&answer)?;
+                let items = list["items"].as_array().map_or(0, Vec::len);
+                (items, list["metadata"]["remainingItemCount"].as_u64())
+            }
+        };
+        Ok(first + usize::try_from(more.unwrap_or(0)).unwrap_or(usize::MAX))
     }
 
     /// All objects that can be read, and the names of those that cannot.

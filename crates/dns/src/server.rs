@@ -30,6 +30,8 @@ const WAITING_MOST: usize = 1024;
 /// A connection without a whole query, or that takes no answer, is closed after this (RFC 7766 wants
 /// some seconds).
 const IDLE: Duration = Duration::from_secs(10);
+/// Ports that the kernel may choose for TCP of which none is free for UDP.
+const PORT_TRIES: usize = 16;
 
 /// The sockets of a server. Cheap to clone.
 #[derive(Clone)]
@@ -86,13 +88,23 @@ impl Metrics {
 }
 
 impl Listener {
+    /// Listens by both protocols on one port. Port 0: on one that is free for both.
     pub async fn bind(address: SocketAddr) -> Result<Listener, Error> {
-        let listen = |source| Error::Listen { address, source };
-        let tcp = TcpListener::bind(address).await.map_err(listen)?;
-        // The same port for both, also when the kernel has chosen it.
-        let address = tcp.local_addr().map_err(listen)?;
-        let udp = Arc::new(UdpSocket::bind(address).await.map_err(listen)?);
-        Ok(Listener { udp, tcp: Arc::new(tcp) })
+        let mut tries = if address.port() == 0 { PORT_TRIES } else { 1 };
+        loop {
+            tries -= 1;
+            match Listener::bind_both(address).await {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries > 0 => {}
+                bound => return bound.map_err(|source| Error::Listen { address, source }),
+            }
+        }
+    }
+
+    async fn bind_both(address: SocketAddr) -> io::Result<Listener> {
+        let tcp = TcpListener::bind(address).await?;
+        // The kernel chose a port that is free for TCP; UDP's may be somebody's.
+        let udp = UdpSocket::bind(tcp.local_addr()?).await?;
+        Ok(Listener { udp: Arc::new(udp), tcp: Arc::new(tcp) })
     }
 
     pub fn address(&self) -> io::Result<SocketAddr> {

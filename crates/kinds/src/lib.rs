@@ -3,18 +3,31 @@
 //!
 //! Pure, like the machinery that they stand on (`skiff-api`), which names none of them.
 
+pub mod admissionregistration;
 pub mod apiextensions;
+pub mod apiregistration;
 pub mod apps;
 pub mod authentication;
 pub mod authorization;
+pub mod autoscaling;
+pub mod batch;
 pub mod certificates;
+mod conditions;
 pub mod coordination;
 pub mod core;
 pub mod discovery;
 pub mod events;
+pub mod flowcontrol;
+pub mod networking;
+pub mod node;
 pub mod pod_security;
+pub mod policy;
+pub mod quota;
 pub mod rbac;
+pub mod resource;
 pub mod scheduling;
+pub mod storage;
+pub mod storagemigration;
 pub mod views;
 mod workload;
 
@@ -23,16 +36,27 @@ use skiff_api::kind::Kind;
 /// Every built-in kind, by group, in the order in which discovery shows groups; within a group by name.
 pub const KINDS: &[&[fn() -> Kind]] = &[
     core::KINDS,
+    apiregistration::KINDS,
     apps::KINDS,
     events::KINDS,
     authentication::KINDS,
     authorization::KINDS,
+    batch::KINDS,
+    autoscaling::KINDS,
     certificates::KINDS,
+    policy::KINDS,
+    networking::KINDS,
     rbac::KINDS,
+    storage::KINDS,
+    admissionregistration::KINDS,
     apiextensions::KINDS,
     scheduling::KINDS,
     coordination::KINDS,
+    node::KINDS,
     discovery::KINDS,
+    resource::KINDS,
+    flowcontrol::KINDS,
+    storagemigration::KINDS,
 ];
 
 #[cfg(test)]

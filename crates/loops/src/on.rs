@@ -69,6 +69,28 @@ impl On {
         self.wake::<V>(|object, _| vec![object.meta().key()]);
     }
 
+    /// A change of an object that `counts` leads to its own key: what works by the clock is not woken by what it
+    /// writes.
+    pub fn own_if<V: View>(&mut self, counts: fn(Option<&V>, Option<&V>) -> bool) {
+        let mut changes = self.follow::<V>().subscribe();
+        let react =
+            self.reaction(
+                V::RESOURCE.plural,
+                move |change: &skiff_client::Change<V>| match counts(
+                    change.old.as_deref(),
+                    change.new.as_deref(),
+                ) {
+                    true => vec![(*change.key).clone()],
+                    false => Vec::new(),
+                },
+            );
+        self.tasks.spawn(async move {
+            loop {
+                react(&changes.next().await);
+            }
+        });
+    }
+
     /// A change of an object leads to its controller, when that is an `Owner`; of an orphan to all that would take it
     /// in.
     pub fn adopts<Owner: View, Child: View>(&mut self) {
@@ -90,10 +112,28 @@ impl On {
     }
 
     fn wake<V: View>(&mut self, keys: impl Fn(&V, &Caches) -> Vec<Key> + Send + Sync + 'static) {
+        self.react::<V>(move |old, new, caches| {
+            old.iter().chain(new.iter()).flat_map(|object| keys(object, caches)).collect()
+        });
+    }
+
+    /// A change leads to the keys that `keys` names for how the object was and how it is; what is there when the loop
+    /// begins was not before.
+    pub fn changes<V: View>(
+        &mut self,
+        keys: impl Fn(Option<&V>, Option<&V>, &Caches) -> Vec<Key> + Send + Sync + 'static,
+    ) {
+        self.reads::<V>();
+        self.react(keys);
+    }
+
+    fn react<V: View>(
+        &mut self,
+        keys: impl Fn(Option<&V>, Option<&V>, &Caches) -> Vec<Key> + Send + Sync + 'static,
+    ) {
         let (mut changes, caches) = (self.follow::<V>().subscribe(), self.caches.clone());
         let react = self.reaction(V::RESOURCE.plural, move |change: &skiff_client::Change<V>| {
-            let both = change.old.iter().chain(change.new.iter());
-            both.flat_map(|object| keys(object, &caches)).collect()
+            keys(change.old.as_deref(), change.new.as_deref(), &caches)
         });
         self.tasks.spawn(async move {
             loop {

@@ -10,7 +10,7 @@ use crate::health::{Healths, Stats};
 use crate::on::{On, Reads};
 use crate::queue::Queue;
 use futures_util::FutureExt;
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, join_all};
 use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::registry::Kinds;
@@ -20,8 +20,10 @@ use skiff_api::wire::{Serve, User};
 use skiff_base::{Backoff, Cidr, Parts, Tasks, Time, World, fault};
 use skiff_client::events::Recorder;
 use skiff_client::{Caches, Client, Metas, Written};
+use skiff_kinds::certificates::request::Request;
 use skiff_kinds::views::token::LegacyClaims;
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -44,8 +46,10 @@ pub enum Next {
 
 /// One loop. All its logic is in `plan`, which is pure.
 pub trait Loop: Send + Sync + 'static {
-    /// The name of its service account in `kube-system`, its field manager, and the source of its events.
+    /// The name of its service account in `kube-system`.
     const NAME: &'static str;
+    /// The source of its events.
+    const SOURCE: &'static str = Self::NAME;
     /// What it is called among the parts of the process; no two have the same.
     const PART: &'static str = Self::NAME;
     /// Whom `managedFields` name for what it writes: upstream's controllers are one program.
@@ -94,9 +98,39 @@ pub struct ClusterFacts {
     pub sign: Box<dyn Fn(&LegacyClaims) -> Result<String, Status> + Send + Sync>,
     /// What has to be there, whoever deletes it.
     pub wanted: Arc<Wanted>,
+    /// Waits until what quotas of a namespace are charged with by now is there, or was given back; the revision of the
+    /// newest pod of it.
+    pub settled: Box<dyn Fn(&str) -> BoxFuture<'static, u64> + Send + Sync>,
     /// The range of all pods, and the bits that name a node's part of it.
     pub pods: Cidr,
     pub node_bits: u8,
+    /// Signs for a key that somebody else holds: the request, its usages, and how long it is to be good.
+    pub certify: Box<Certify>,
+    /// What is the API server's own, and no node's.
+    pub api_names: Vec<String>,
+    pub api_addresses: Vec<IpAddr>,
+}
+
+/// Makes a certificate (PEM).
+pub type Certify =
+    dyn Fn(&Request, &[String], Option<Duration>) -> Result<String, Status> + Send + Sync;
+
+#[cfg(test)]
+impl ClusterFacts {
+    /// Of a cluster that is none.
+    pub fn test() -> ClusterFacts {
+        ClusterFacts {
+            ca: String::new(),
+            sign: Box::new(|_| Ok(String::new())),
+            wanted: Arc::default(),
+            settled: Box::new(|_| Box::pin(std::future::ready(0))),
+            pods: "10.244.0.0/16".parse().expect("a range"),
+            node_bits: 24,
+            certify: Box::new(|_, _, _| Ok(String::new())),
+            api_names: Vec::new(),
+            api_addresses: Vec::new(),
+        }
+    }
 }
 
 /// Runs loops over one server.
@@ -141,7 +175,7 @@ impl Runner {
         Arc::new(Run::<L> {
             runner: self.clone(),
             tasks,
-            recorder: Recorder::new(client.clone(), self.world.clone(), L::NAME),
+            recorder: Recorder::new(client.clone(), self.world.clone(), L::SOURCE),
             context: Context {
                 caches: self.caches.clone(),
                 metas: self.metas.clone(),
@@ -445,8 +479,10 @@ impl<L: Loop> Run<L> {
         subresource: &str,
         body: Value,
     ) -> Result<Written, Status> {
-        let object = self.reader.get(resource, &key.namespace, &key.name).await?;
-        let mut object = object.into_value();
+        // A scale is an object of its own; the other entries write a part of the whole.
+        let entry = if subresource == "scale" { subresource } else { "" };
+        let path = resource.path(&key.namespace, &key.name, entry);
+        let mut object = self.reader.get_path(&path).await?;
         let wanted = body.get("metadata").and_then(|metadata| metadata.get("uid"));
         if wanted.is_some_and(|uid| *uid != object["metadata"]["uid"]) {
             let about = About { group: resource.group, resource: resource.plural };
@@ -477,7 +513,7 @@ impl<L: Loop> Run<L> {
         };
         let (sort, (reason, message), error) = match &outcome {
             Ok(_) => ("Normal", &tell.done, ""),
-            Err(status) if namespace_ends(status) => return outcome,
+            Err(status) if namespace_ends(status) || name_taken(status) => return outcome,
             Err(status) => ("Warning", &tell.failed, &*status.message),
         };
         if !reason.is_empty() {
@@ -504,6 +540,11 @@ fn put(into: &mut Value, from: Value) {
             value => put(fields.entry(key).or_insert(Value::Null), value),
         }
     }
+}
+
+/// A refusal because the name is somebody else's: who wanted it looks again, and says so if it matters.
+fn name_taken(status: &Status) -> bool {
+    status.code == 409 && status.reason == "AlreadyExists"
 }
 
 /// A refusal because the namespace is going.

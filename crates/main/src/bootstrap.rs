@@ -1,42 +1,57 @@
 //! Bootstrap: what every cluster holds before its first user comes. Made through the pipeline, like everything else,
 //! and side by side, so that all of it shares a few group commits.
 
+use crate::addresses::Addresses;
 use anyhow::{Context, Result};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 use skiff_api::Status;
-use skiff_api::object::Object;
+use skiff_api::object::{Object, strings};
 use skiff_api::registry::Kinds;
 use skiff_api::view::Resource;
+use skiff_base::Time;
 use skiff_cli::settings::Settings;
-use skiff_client::Client;
+use skiff_client::{Client, PatchKind};
+use skiff_kinds::core::configmap;
+use skiff_kinds::networking::servicecidr;
 use skiff_kinds::scheduling::priorityclass;
+use skiff_kinds::views::token::TRACKING;
 use skiff_loops::Wanted;
 use skiff_server::admission::service::Ranges;
 use skiff_server::authorize::{policy, reconcile};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
+/// What everybody may read, and who lets them, by the names that kubeadm has given them.
+const PUBLIC: &str = "kube-public";
+const INFO: &str = "cluster-info";
+const READER: &str = "kubeadm:bootstrap-signer-clusterinfo";
 const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
 
 /// The place of cluster DNS in the range of addresses, by everybody's convention.
 const DNS: u64 = 10;
 
-/// Makes what is missing, and completes what an older version made. `api` is where the API listens; what must not
+/// Makes what is missing, and completes what an older version made. What must not
 /// go any more is `wanted` from then on.
 pub async fn run(
     client: &Client,
     kinds: &Kinds,
     ranges: &Ranges,
-    api: SocketAddr,
+    addresses: &Addresses,
     settings: &Settings,
     wanted: &Wanted,
 ) -> Result<()> {
+    let api = addresses.api;
     let namespace =
         |name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
     let namespaces = NAMESPACES.map(namespace);
     let made = namespaces.iter().map(|body| ensure(client, kinds, body.clone()));
     try_join_all(made).await.context("making the namespaces of the system")?;
+    let first = service_ranges(ranges);
+    ensure(client, kinds, first.clone()).await.context("making the range of the services")?;
+    hold_ranges(client, first, wanted).await.context("reading the range of the services")?;
     let services = [api_service(ranges, api), dns_service(ranges)];
     let made = services.clone().into_iter().chain([control_plane(settings)]).chain(classes());
     let made = made.map(|body| ensure(client, kinds, body));
@@ -46,6 +61,70 @@ pub async fn run(
     namespaces.into_iter().chain(services).for_each(|body| wanted.hold(body));
     api_endpoints(client, kinds, api, wanted).await.context("naming the endpoint of the API")?;
     policy(client, kinds).await.context("writing the default roles and bindings")
+}
+
+/// What everybody may know, before they are anybody: where the cluster is, and whom to trust (documentation page
+/// "Authenticating with Bootstrap Tokens"); and since when the use of tokens in secrets is noted.
+pub async fn public(
+    client: &Client,
+    kinds: &Kinds,
+    (server, ca, now): (&str, &str, Time),
+) -> Result<()> {
+    let cluster = json!({"server": server, "certificate-authority-data": STANDARD.encode(ca)});
+    let config = json!({"apiVersion": "v1", "kind": "Config", "preferences": {},
+        "clusters": [{"name": "", "cluster": cluster}], "contexts": [], "users": [],
+        "current-context": ""});
+    let data = json!({"kubeconfig": config.to_string()});
+    let meta = |name, namespace| json!({"name": name, "namespace": namespace});
+    let group = "rbac.authorization.k8s.io";
+    let since = json!({"since": now.strftime("%Y-%m-%d").to_string()});
+    let objects = [
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "data": data,
+            "metadata": meta(INFO, PUBLIC)}),
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "data": since,
+            "metadata": meta(TRACKING, "kube-system")}),
+        json!({"apiVersion": format!("{group}/v1"), "kind": "Role", "metadata": meta(READER, PUBLIC),
+            "rules": [{"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [INFO], "verbs": ["get"]}]}),
+        json!({"apiVersion": format!("{group}/v1"), "kind": "RoleBinding", "metadata": meta(READER, PUBLIC),
+            "roleRef": {"apiGroup": group, "kind": "Role", "name": READER},
+            "subjects": [{"apiGroup": group, "kind": "User", "name": "system:anonymous"}]}),
+    ];
+    let made = objects.into_iter().map(|body| ensure(client, kinds, body));
+    try_join_all(made).await.context("publishing where the cluster is")?;
+    let found = client.get(configmap::RESOURCE, PUBLIC, INFO).await;
+    let said =
+        found.context("reading where the cluster is")?.map("data").get("kubeconfig").cloned();
+    if said.as_ref() != data.get("kubeconfig") {
+        let (kind, body) = (PatchKind::Merge, json!({"data": data}));
+        let told = client.patch(kind, configmap::RESOURCE, PUBLIC, INFO, "", body).await;
+        told.context("publishing where the cluster is")?;
+    }
+    Ok(())
+}
+
+/// The range of the settings.
+fn service_ranges(ranges: &Ranges) -> Value {
+    json!({"apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR",
+        "metadata": {"name": servicecidr::DEFAULT}, "spec": {"cidrs": [ranges.addresses.to_string()]}})
+}
+
+/// One that an older start made of other settings stays as it is, for its addresses are in use.
+async fn hold_ranges(client: &Client, wished: Value, wanted: &Wanted) -> Result<(), Status> {
+    let found = client.get(servicecidr::RESOURCE, "", servicecidr::DEFAULT).await;
+    let found = match found {
+        Err(status) if status.is_storage_read() => return Ok(()),
+        found => found?,
+    };
+    if found.at("spec.cidrs") == wished.pointer("/spec/cidrs") {
+        wanted.hold(wished);
+    } else {
+        let range = strings(found.list("spec.cidrs")).join(", ");
+        tracing::warn!(
+            range,
+            "services keep their range: the settings name another one, which a ServiceCIDR of its own can add"
+        );
+    }
+    Ok(())
 }
 
 fn api_service(ranges: &Ranges, api: SocketAddr) -> Value {
@@ -91,19 +170,27 @@ async fn api_endpoints(
         tracing::warn!(%api, "pods cannot reach the API: it listens on no address of the network");
         return Ok(());
     }
-    let body = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+    let endpoints = json!({"apiVersion": "v1", "kind": "Endpoints",
+        "metadata": {"name": "kubernetes", "namespace": "default",
+            "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
+        "subsets": [{"addresses": [{"ip": api.ip().to_string()}],
+            "ports": [{"name": "https", "port": api.port(), "protocol": "TCP"}]}]});
+    let slice = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
         "metadata": {"name": "kubernetes", "namespace": "default",
             "labels": {"kubernetes.io/service-name": "kubernetes"}},
         "addressType": if api.is_ipv4() { "IPv4" } else { "IPv6" },
         "endpoints": [{"addresses": [api.ip().to_string()], "conditions": {"ready": true}}],
         "ports": [{"name": "https", "port": api.port(), "protocol": "TCP"}]});
-    wanted.hold(body.clone());
-    ensure(client, kinds, body.clone()).await?;
-    let slices = resource(kinds, &Object::new(body.clone()))?;
-    match client.update(slices, "default", "kubernetes", "", body).await {
-        Err(status) if status.is_storage_read() => Ok(()),
-        updated => updated.map(|_| ()),
+    for body in [endpoints, slice] {
+        wanted.hold(body.clone());
+        ensure(client, kinds, body.clone()).await?;
+        let resource = resource(kinds, &Object::new(body.clone()))?;
+        match client.update(resource, "default", "kubernetes", "", body).await {
+            Err(status) if status.is_storage_read() => {}
+            updated => drop(updated?),
+        }
     }
+    Ok(())
 }
 
 /// Creates an object; one that is there stays as it is, even one that nobody can read (`skiff status` names it).

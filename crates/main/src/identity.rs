@@ -2,15 +2,18 @@
 //! on the disk and renewed well before they end; when they have ended, since the server was away for longer, the
 //! credential that somebody made by hand gets new ones.
 //!
-//! The agent asks with a CertificateSigningRequest, as kubelets do, and expects the certificate in the answer. Who
-//! approves and signs, and how long that takes, is the server's affair.
+//! The agent asks with a CertificateSigningRequest, as kubelets do, and waits for its certificate. Who approves and
+//! signs, and how long that takes, is not its affair.
 
 use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use futures_util::StreamExt;
+use http::Method;
 use serde_json::json;
 use skiff_api::Status;
-use skiff_api::wire::User;
+use skiff_api::object::Object;
+use skiff_api::wire::{Body, Frame, Payload, User};
 use skiff_base::part::Failure;
 use skiff_base::{Backoff, World};
 use skiff_cli::credential::{Credential, Proof};
@@ -18,6 +21,8 @@ use skiff_cli::settings::Settings;
 use skiff_client::Client;
 use skiff_client::https::Https;
 use skiff_kinds::certificates::certificatesigningrequest::RESOURCE as REQUESTS;
+use skiff_kinds::certificates::signer;
+use skiff_kinds::views::CertificateSigningRequest;
 use skiff_server::identity::keys::sign::{Use, request};
 use skiff_server::identity::keys::tls::{self, Shown};
 use skiff_server::identity::keys::{Pair, life};
@@ -29,6 +34,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
+/// So long a request waits for its answer, as a kubelet's does, before another is made.
+const PATIENCE: Duration = Duration::from_secs(15 * 60);
 /// Between two tries to renew; the server may just be starting.
 const RETRY: Backoff = Backoff { first: Duration::from_millis(200), most: Duration::from_secs(10) };
 
@@ -53,6 +60,7 @@ pub struct Identity {
 /// One of the two certificates.
 struct One {
     purpose: Use,
+    signer: &'static str,
     usages: &'static [&'static str],
     file: PathBuf,
     shown: Arc<Shown>,
@@ -71,12 +79,14 @@ impl Identity {
         made.with_context(|| format!("making {}", folder.display()))?;
         let own = One {
             purpose: Use::Client,
+            signer: signer::KUBELET_CLIENT,
             usages: &["digital signature", "client auth"],
             file: folder.join("agent-client.pem"),
             shown: Arc::default(),
         };
         let serving = One {
             purpose: Use::Serving,
+            signer: signer::KUBELET_SERVING,
             usages: &["digital signature", "server auth"],
             file: folder.join("agent-serving.pem"),
             shown: Arc::default(),
@@ -163,12 +173,10 @@ impl Identity {
         let (key, request) = request(&self.node, one.purpose, self.address, &self.world)?;
         let body = json!({"apiVersion": "certificates.k8s.io/v1", "kind": REQUESTS.kind,
             "metadata": {"generateName": "csr-"},
-            "spec": {"request": STANDARD.encode(request), "signerName": one.purpose.signer(), "usages": one.usages}});
-        let answered = asking.create(REQUESTS, "", body).await?.object()?;
-        let signed = STANDARD.decode(answered.text("status.certificate"))?;
-        if signed.is_empty() {
-            return Err(Status::internal("the request is not signed yet").into());
-        }
+            "spec": {"request": STANDARD.encode(request), "signerName": one.signer, "usages": one.usages}});
+        let made = asking.create(REQUESTS, "", body).await?.object()?;
+        let signed = self.world.within(PATIENCE, answer(asking, &made)).await;
+        let signed = signed.ok_or("nobody has signed the request for so long")??;
         let pair = Pair { certificate: String::from_utf8(signed)?, key };
         // The disk first: a certificate that is shown is there after the next start too.
         skiff_cli::write(&one.file, (pair.certificate.clone() + &pair.key).as_bytes())?;
@@ -177,6 +185,35 @@ impl Identity {
         tracing::info!(purpose = ?one.purpose, "a certificate of this node was renewed");
         Ok(())
     }
+}
+
+/// Waits for the certificate that a request is answered with.
+async fn answer(asking: &Client, made: &Object) -> Result<Vec<u8>, Failure> {
+    let (name, revision) = (made.name(), made.resource_version());
+    let query =
+        format!("watch=true&fieldSelector=metadata.name%3D{name}&resourceVersion={revision}");
+    let path = REQUESTS.path("", "", "");
+    let watch = asking.send(Method::GET, &path, &query, "", Payload::None).await?;
+    let Body::Watch(mut frames) = watch.body else {
+        return Err(Status::internal("the answer is no watch").into());
+    };
+    while let Some(frame) = frames.next().await {
+        let stored = match frame {
+            Frame::Added(stored) | Frame::Modified(stored) => stored,
+            Frame::Bookmark { .. } => continue,
+            Frame::Deleted(_) => return Err(format!("the request {name} was deleted").into()),
+            Frame::Error(status) => return Err(status.into()),
+        };
+        let request: CertificateSigningRequest = skiff_client::decode(&stored)?;
+        if request.issued() {
+            return Ok(request.status.certificate);
+        }
+        if let Some(end) = request.condition("Denied").or(request.condition("Failed")) {
+            let (sort, why) = (end.sort.to_lowercase(), &end.message);
+            return Err(format!("the request {name} was {sort}: {why}").into());
+        }
+    }
+    Err(format!("the watch of the request {name} ended").into())
 }
 
 impl One {

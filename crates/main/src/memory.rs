@@ -1,7 +1,7 @@
 //! Memory that a burst of objects took goes back when they are gone. It is asked for by the store, which knows when
 //! much less is kept than there was, never by a clock.
 
-use skiff_base::World;
+use skiff_base::{World, fault};
 use skiff_store::Store;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,7 @@ pub async fn run(store: Arc<dyn Store>, world: World) {
     let mut shrunk = store.shrunk();
     loop {
         world.sleep(SETTLE).await;
+        fault::point("memory");
         // A pass that fails is made up for by the next.
         let _ = tokio::task::spawn_blocking(skiff_machine::memory::give_back).await;
         if shrunk.changed().await.is_err() {

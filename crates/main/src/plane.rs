@@ -4,24 +4,30 @@
 use crate::addresses::Addresses;
 use anyhow::{Context, Result, anyhow};
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use skiff_api::Status;
 use skiff_api::wire::{Serve, User};
-use skiff_base::part::Fatal;
-use skiff_base::{Cidr, OnEnd, Part, Parts, World};
+use skiff_base::part::{Fatal, State};
+use skiff_base::{OnEnd, Part, Parts, World};
 use skiff_cli::Place;
 use skiff_cli::settings::{self, Settings};
-use skiff_client::{Caches, Client, Metas};
-use skiff_kinds::views::token::LegacyClaims;
-use skiff_loops::{Runner, Wanted};
+use skiff_client::{Caches, Client, Metas, PatchKind};
+use skiff_kinds::certificates::request::Request;
+use skiff_kinds::core::secret;
+use skiff_kinds::views::token::{LAST_USED, LegacyClaims};
+use skiff_loops::{ClusterFacts, Runner, Wanted};
 use skiff_sched::Scheduler;
 use skiff_server::admission::pod_security::Rules;
 use skiff_server::admission::service::Ranges;
+use skiff_server::answered::told::Component;
 use skiff_server::connect::Nodes;
 use skiff_server::identity::keys;
-use skiff_server::identity::keys::Keys;
+use skiff_server::identity::keys::sign::Signer;
+use skiff_server::identity::keys::{Keys, SERVICE_NAMES};
 use skiff_server::rim::http::{self, HttpServer};
 use skiff_server::{Build, Entry, Server, Setup};
 use std::io::{ErrorKind, Write};
+use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -36,6 +42,7 @@ const RBAC: (&str, &str) =
     ("rbac", "without it nobody's rights are known: `skiff up` reads them again");
 const CUSTOM: Part = Part { name: "custom-resources", on_end: OnEnd::Restart };
 const METAS: Part = Part { name: "metadata", on_end: OnEnd::Restart };
+const LEGACY: Part = Part { name: "legacy-tokens", on_end: OnEnd::Restart };
 const MEMORY: Part = Part { name: "memory", on_end: OnEnd::Restart };
 const SCHEDULER: Part = Part { name: "scheduler", on_end: OnEnd::Restart };
 
@@ -75,7 +82,10 @@ impl ControlPlane {
         let tls = keys.server_config(world)?;
         let node_tls = keys::tls::server_config(&ca, &keys.node_serving, world)?;
         write_kubeconfig(settings, addresses, &keys)?;
-        let server = Arc::new(server(settings, addresses, world, &store, keys, parts).await?);
+        let (server, signer) = server(settings, addresses, world, &store, keys, parts).await?;
+        let server = Arc::new(server);
+        let migrated = skiff_server::admission::service::migrate(&*store, &server.reader, world);
+        migrated.await.map_err(anyhow::Error::msg).context("making objects of taken addresses")?;
         start_memory(&store, world, parts);
         let followed = server.clone();
         parts.start(CUSTOM, move |_| {
@@ -88,11 +98,15 @@ impl ControlPlane {
         let serve: Arc<dyn Serve> = Arc::new(Entry(server.clone()));
         let client =
             Client::new(serve.clone(), User::system("skiff", &["system:masters"]), "skiff");
+        start_legacy(&server, &client, parts);
         let (kinds, ranges) = (&server.kinds, &ranges(settings));
         let wanted = Arc::new(Wanted::default());
-        crate::bootstrap::run(&client, kinds, ranges, addresses.api, settings, &wanted).await?;
-        let pods = settings.pod_cidrs[0];
-        let runner = start_loops(&server, &serve, ca, wanted.clone(), pods, world, parts);
+        crate::bootstrap::run(&client, kinds, ranges, addresses, settings, &wanted).await?;
+        let server_url = format!("https://{}", addresses.api);
+        let info = (&*server_url, &*ca, world.now());
+        crate::bootstrap::public(&client, kinds, info).await?;
+        let facts = facts(&server, signer, ca, wanted.clone(), settings, addresses);
+        let runner = start_loops(&server, &serve, facts, world, parts);
         let caches = runner.caches.clone();
         let figures = skiff_sched::Figures::default();
         start_scheduler(&serve, &caches, world, parts, &settings.node, figures.clone());
@@ -166,10 +180,9 @@ async fn server(
     store: &Arc<dyn skiff_store::Store>,
     keys: Keys,
     parts: &Parts,
-) -> Result<Server> {
+) -> Result<(Server, Signer)> {
     let nodes = Nodes::new(&*keys.client_config(Some(&keys.kubelet_client), world)?);
-    let wanted = certified(settings, addresses);
-    let (signing, signer) = keys.signers(settings.cluster_signing_duration, &wanted);
+    let (signing, signer) = keys.signers(settings.cluster_signing_duration);
     let setup = Setup {
         world: world.clone(),
         store: store.clone(),
@@ -188,8 +201,27 @@ async fn server(
     let mut server = Server::new(setup, &parts.held(RBAC.0, RBAC.1)).await?;
     let told = parts.clone();
     server.figures.add(move || told.metrics());
-    server.signer = Some(signer);
-    Ok(server)
+    let told = parts.clone();
+    server.components = Box::new(move || components(&told.states()));
+    Ok((server, signer))
+}
+
+/// The components that upstream's control plane is made of, by the parts that do their work here.
+fn components(states: &[State]) -> Vec<Component> {
+    let wrong = |is: &dyn Fn(&str) -> bool| {
+        let down: Vec<String> = states
+            .iter()
+            .filter(|state| is(&state.name) && !state.up)
+            .map(|state| format!("{}: {}", state.name, state.last_error))
+            .collect();
+        (!down.is_empty()).then(|| down.join("; "))
+    };
+    let component = |name, is: &dyn Fn(&str) -> bool| Component { name, wrong: wrong(is) };
+    vec![
+        component("controller-manager", &|part| part.starts_with("loop/")),
+        component("etcd-0", &|part| part == STORE.name),
+        component("scheduler", &|part| part == SCHEDULER.name),
+    ]
 }
 
 fn ranges(settings: &Settings) -> Ranges {
@@ -230,12 +262,45 @@ fn write_kubeconfig(settings: &Settings, addresses: &Addresses, keys: &Keys) -> 
     written.with_context(|| format!("writing {}", path.display()))
 }
 
+/// What loops are told: they ask for tokens and certificates, and never see a key.
+fn facts(
+    server: &Arc<Server>,
+    signer: Signer,
+    ca: String,
+    wanted: Arc<Wanted>,
+    settings: &Settings,
+    addresses: &Addresses,
+) -> ClusterFacts {
+    let (issuer, world) = (server.clone(), server.world.clone());
+    let sign = move |claims: &LegacyClaims| {
+        issuer.authenticator.tokens().sign(claims).map_err(Status::internal)
+    };
+    let certify = move |asked: &Request, usages: &[String], life| {
+        let signed = signer.sign(asked, usages, life, &world);
+        signed.map_err(|error| Status::internal(error.to_string()))
+    };
+    let ledger = server.ledger.clone();
+    let settled = move |namespace: &str| -> BoxFuture<'static, u64> {
+        let (ledger, namespace) = (ledger.clone(), namespace.to_owned());
+        Box::pin(async move { ledger.settled(&namespace).await })
+    };
+    ClusterFacts {
+        ca,
+        sign: Box::new(sign),
+        wanted,
+        settled: Box::new(settled),
+        pods: settings.pod_cidrs[0],
+        node_bits: settings::NODE_BITS,
+        certify: Box::new(certify),
+        api_names: SERVICE_NAMES.iter().map(|name| (*name).to_owned()).collect(),
+        api_addresses: addresses.certified.iter().map(IpAddr::to_canonical).collect(),
+    }
+}
+
 fn start_loops(
     server: &Arc<Server>,
     serve: &Arc<dyn Serve>,
-    ca: String,
-    wanted: Arc<Wanted>,
-    pods: Cidr,
+    facts: ClusterFacts,
     world: &World,
     parts: &Parts,
 ) -> Runner {
@@ -243,10 +308,7 @@ fn start_loops(
     let reader = Client::new(serve.clone(), user, "skiff-caches");
     let caches = Caches::new(reader.clone(), world.clone(), parts.clone());
     let metas: Arc<Metas> = Arc::default();
-    let (kinds, signer) = (&server.kinds, server.clone());
-    let sign = move |claims: &LegacyClaims| {
-        signer.authenticator.tokens().sign(claims).map_err(Status::internal)
-    };
+    let kinds = &server.kinds;
     let followed = (metas.clone(), reader, world.clone(), kinds.clone());
     parts.start(METAS, move |_| {
         let (metas, reader, world, kinds) = followed.clone();
@@ -260,19 +322,34 @@ fn start_loops(
         caches,
         metas,
         kinds: kinds.clone(),
-        settings: Arc::new(skiff_loops::ClusterFacts {
-            ca,
-            sign: Box::new(sign),
-            wanted,
-            pods,
-            node_bits: settings::NODE_BITS,
-        }),
+        settings: Arc::new(facts),
         world: world.clone(),
         parts: parts.clone(),
         health: Default::default(),
     };
     skiff_loops::LOOPS.iter().for_each(|start| start(&runner));
     runner
+}
+
+/// Writes down when tokens in secrets were last used.
+fn start_legacy(server: &Arc<Server>, client: &Client, parts: &Parts) {
+    let (server, client) = (server.clone(), client.clone());
+    parts.start(LEGACY, move |_| {
+        let (server, client) = (server.clone(), client.clone());
+        async move {
+            loop {
+                for ((namespace, name), day) in server.authenticator.tokens().used().await {
+                    let body = serde_json::json!({"metadata": {"labels": {LAST_USED: day}}});
+                    let kind = PatchKind::Merge;
+                    let noted =
+                        client.patch(kind, secret::RESOURCE, &namespace, &name, "", body).await;
+                    if let Err(error) = noted {
+                        tracing::warn!(%error, namespace, name, "the use of a token is not noted");
+                    }
+                }
+            }
+        }
+    });
 }
 
 fn start_memory(store: &Arc<dyn skiff_store::Store>, world: &World, parts: &Parts) {

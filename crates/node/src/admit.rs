@@ -46,8 +46,6 @@ fn unsupported(pod: &Pod, rules: &Rules) -> Option<String> {
         "spec.hostUsers: false"
     } else if !spec.resource_claims.is_empty() {
         "spec.resourceClaims"
-    } else if spec.runtime_class_name.as_deref().is_some_and(|name| !name.is_empty()) {
-        "spec.runtimeClassName"
     } else if spec.os.as_ref().is_some_and(|os| os.name == "windows") {
         "spec.os.name: windows"
     } else if spec.all_containers().any(|c| !c.volume_devices.is_empty()) {

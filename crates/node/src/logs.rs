@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags, inotify};
 use skiff_base::Time;
 use skiff_runtime::stream::Stream;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom, Take};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use tokio::io::AsyncReadExt;
@@ -31,6 +31,10 @@ pub struct Options {
     pub limit_bytes: Option<u64>,
     /// `stdout` or `stderr`; None is both.
     pub only: Option<&'static str>,
+    /// The byte of the file to begin with; its first one, when the file is shorter: it was rotated.
+    pub from: u64,
+    /// The byte of the file to end before; None is its end.
+    pub until: Option<u64>,
 }
 
 /// One record of a log file.
@@ -66,14 +70,17 @@ pub fn read(
         false => None,
     };
     let mut file = open(path)?;
-    if let Some(lines) = options.tail {
-        let start = tail_start(&mut file, lines)?;
-        file.seek(SeekFrom::Start(start))?;
-    }
+    let start = match options.tail {
+        Some(lines) => tail_start(&mut file, lines)?,
+        None if options.from <= file.metadata()?.len() => options.from,
+        None => 0,
+    };
+    file.seek(SeekFrom::Start(start))?;
+    let left = options.until.map_or(u64::MAX, |until| until.saturating_sub(start));
     let filter = Filter { left: options.limit_bytes, options, inside: false };
     let reader = Reader {
         path: path.to_owned(),
-        file,
+        file: file.take(left),
         rest: Vec::new(),
         filter,
         notify,
@@ -88,6 +95,11 @@ pub fn read(
         }
     });
     Ok(pieces.boxed())
+}
+
+/// How long a log is by now, in bytes.
+pub fn length(path: &Path) -> io::Result<u64> {
+    Ok(open(path)?.metadata()?.len())
 }
 
 /// Opens POD/CONTAINER/RUN.log. A pod that mounts the folder may have put there what it likes: no
@@ -147,7 +159,7 @@ fn tail_start(file: &mut File, lines: u64) -> io::Result<u64> {
 
 struct Reader {
     path: PathBuf,
-    file: File,
+    file: Take<File>,
     /// The beginning of a record whose end is not written yet.
     rest: Vec<u8>,
     filter: Filter,
@@ -195,12 +207,12 @@ impl Reader {
     async fn more(&mut self) -> io::Result<bool> {
         let Some(notify) = &mut self.notify else { return Ok(false) };
         if let Ok(fresh) = open(&self.path)
-            && fresh.metadata()?.ino() != self.file.metadata()?.ino()
+            && fresh.metadata()?.ino() != self.file.get_ref().metadata()?.ino()
         {
             // What was written to the old file between two looks at it comes before the new one.
-            let here = self.file.stream_position()?;
-            if self.file.metadata()?.len() <= here {
-                self.file = fresh;
+            let here = self.file.get_mut().stream_position()?;
+            if self.file.get_ref().metadata()?.len() <= here {
+                self.file = fresh.take(u64::MAX);
             }
             return Ok(true);
         }
@@ -368,6 +380,28 @@ mod tests {
         )
         .await;
         check("none", Options { tail: Some(0), ..Options::default() }, expect![""]).await;
+        let second = LOG.find('\n').expect("a line") as u64 + 1;
+        check(
+            "until",
+            Options { until: Some(second), ..Options::default() },
+            expect![[r#"
+            one
+        "#]],
+        )
+        .await;
+        let rest = Options { from: second, only: Some("stdout"), ..Options::default() };
+        check(
+            "from",
+            rest,
+            expect![[r#"
+            three
+
+            five
+        "#]],
+        )
+        .await;
+        let rotated = Options { from: 1 << 20, tail: None, ..Options::default() };
+        check("rotated", Options { limit_bytes: Some(3), ..rotated }, expect!["one"]).await;
     }
 
     #[tokio::test]

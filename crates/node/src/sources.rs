@@ -1,20 +1,32 @@
-//! Config maps and secrets as a pod's environment and volumes take them: keys and bytes.
+//! Config maps, secrets and trust bundles as a pod's environment and volumes take them: keys and bytes.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use skiff_api::Status;
+use skiff_api::view::View;
 use skiff_client::Client;
-use skiff_kinds::views::{ConfigMap, Secret};
+use skiff_kinds::views::{
+    ClusterTrustBundle, ConfigMap, PersistentVolume, PersistentVolumeClaim, Secret,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The keys of one object.
 pub type Data = BTreeMap<String, Vec<u8>>;
 
 /// What the API said about each object that was asked for; None: it is not there.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub struct Sources {
     config_maps: BTreeMap<String, Option<Data>>,
     secrets: BTreeMap<String, Option<Data>>,
+    bundles: BTreeMap<String, Vec<ClusterTrustBundle>>,
+    claims: BTreeMap<String, Option<Claimed>>,
+}
+
+/// A claim, and its volume if it has one.
+#[derive(Debug, Clone)]
+pub struct Claimed {
+    pub claim: PersistentVolumeClaim,
+    pub volume: Option<PersistentVolume>,
 }
 
 /// The names of objects that a pod uses.
@@ -22,6 +34,8 @@ pub struct Sources {
 pub struct Names {
     pub config_maps: BTreeSet<String>,
     pub secrets: BTreeSet<String>,
+    /// ClusterTrustBundles, by what they are found by: a field selector.
+    pub bundles: BTreeSet<String>,
 }
 
 impl Names {
@@ -40,7 +54,7 @@ impl Names {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.config_maps.is_empty() && self.secrets.is_empty()
+        self.config_maps.is_empty() && self.secrets.is_empty() && self.bundles.is_empty()
     }
 }
 
@@ -58,7 +72,49 @@ impl Sources {
             let data = found.map(|secret| decode(secret.data)).transpose()?;
             sources.secrets.insert(name.clone(), data);
         }
+        for selector in &names.bundles {
+            let query = format!("fieldSelector={}", encode(selector));
+            let listed = client.list(ClusterTrustBundle::RESOURCE, "", &query).await?;
+            let views = listed.into_iter().map(|it| serde_json::from_value(it.into_value()));
+            let views: Result<Vec<ClusterTrustBundle>, _> = views.collect();
+            sources.bundles.insert(selector.clone(), views.map_err(Status::internal)?);
+        }
         Ok(sources)
+    }
+
+    /// The trust bundles that a field selector finds.
+    pub fn bundles(&self, selector: &str) -> &[ClusterTrustBundle] {
+        self.bundles.get(selector).map_or(&[], Vec::as_slice)
+    }
+
+    /// Reads claims with their volumes, too.
+    pub async fn read_claims(
+        &mut self,
+        client: &Client,
+        namespace: &str,
+        names: &BTreeSet<String>,
+    ) -> Result<(), Status> {
+        for name in names {
+            let claim = there(client.view::<PersistentVolumeClaim>(namespace, name).await)?;
+            let claimed = match claim {
+                Some(claim) if claim.spec.volume_name.is_empty() => {
+                    Some(Claimed { claim, volume: None })
+                }
+                Some(claim) => {
+                    let volume = there(client.view("", &claim.spec.volume_name).await)?;
+                    Some(Claimed { claim, volume })
+                }
+                None => None,
+            };
+            self.claims.insert(name.clone(), claimed);
+        }
+        Ok(())
+    }
+
+    /// A claim with its volume.
+    pub fn claim(&self, name: &str) -> Result<&Claimed, String> {
+        let found = self.claims.get(name).and_then(Option::as_ref);
+        found.ok_or_else(|| format!("persistentvolumeclaim {name:?} not found"))
     }
 
     /// The keys of a config map; an optional one may be absent.
@@ -82,6 +138,11 @@ fn find<'a>(
         None if !optional => Err(format!("{kind} {name:?} not found")),
         found => Ok(found),
     }
+}
+
+/// As a query takes it: what names and selectors have besides letters and digits.
+pub fn encode(selector: &str) -> String {
+    selector.replace('=', "%3D").replace(',', "%2C")
 }
 
 fn there<T>(answer: Result<T, Status>) -> Result<Option<T>, Status> {

@@ -8,7 +8,6 @@ use crate::rim::Rim;
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, StreamExt};
 use skiff_api::view::Key;
-use skiff_base::Time;
 use skiff_kinds::views::Pod;
 use skiff_runtime::client::{Attach, Exec};
 use skiff_runtime::spec::{AttachSpec, ExecSpec, TtySize};
@@ -33,8 +32,8 @@ pub struct Target {
 #[derive(Clone)]
 pub struct Streams {
     rim: Arc<Rim>,
-    /// When logs were last read; forgotten when there are many, which costs a line said twice.
-    reads: Arc<Mutex<HashMap<PathBuf, Time>>>,
+    /// How far logs were read, in bytes; forgotten when there are many, which costs a line said twice.
+    reads: Arc<Mutex<HashMap<PathBuf, u64>>>,
 }
 
 const MAX_READS: usize = 256;
@@ -91,8 +90,9 @@ impl Streams {
     fn said(&self, path: &Path, only: &'static str) -> Result<Stream> {
         let failed = |e: io::Error| Error::System(format!("read {}: {e}", path.display()));
         let (read, mut write) = Stream::pipe().map_err(failed)?;
-        let since = self.reads.lock().expect("no holder panics").get(path).copied();
-        let options = logs::Options { only: Some(only), since, ..logs::Options::default() };
+        let from = self.reads.lock().expect("no holder panics").get(path).copied();
+        let from = from.unwrap_or_default();
+        let options = logs::Options { only: Some(only), from, ..logs::Options::default() };
         let ended = Box::pin(std::future::ready(()));
         let mut text = logs::read(path, options, ended).map_err(failed)?;
         self.rim.tasks.spawn(async move {
@@ -106,12 +106,13 @@ impl Streams {
         Ok(read)
     }
 
-    fn note_read(&self, path: &Path) {
+    /// Bytes, not times: a line may be written a moment after the time that it bears.
+    fn note_read(&self, path: &Path, until: u64) {
         let mut reads = self.reads.lock().expect("no holder panics");
         if reads.len() >= MAX_READS {
             reads.clear();
         }
-        reads.insert(path.to_path_buf(), self.rim.world.now());
+        reads.insert(path.to_path_buf(), until);
     }
 
     pub async fn resize(&self, id: &str, size: TtySize) -> Result<()> {
@@ -153,7 +154,11 @@ impl Streams {
         options: logs::Options,
     ) -> Result<Option<BoxStream<'static, io::Result<Bytes>>>> {
         let Some(path) = self.log(target, uid, which).await? else { return Ok(None) };
-        self.note_read(&path);
+        let failed = |e: io::Error| Error::System(format!("read {}: {e}", path.display()));
+        let length = logs::length(&path).map_err(failed)?;
+        self.note_read(&path, length);
+        let until = (!options.follow).then_some(length);
+        let options = logs::Options { until, ..options };
         let running = self.running(target).await.ok().filter(|_| which == Which::Newest);
         let runtime = self.rim.runtime.clone();
         let ended = async move {
@@ -164,7 +169,7 @@ impl Streams {
             }
         };
         let read = logs::read(&path, options, Box::pin(ended));
-        read.map(Some).map_err(|e| Error::System(format!("read {}: {e}", path.display())))
+        read.map(Some).map_err(failed)
     }
 
     /// The runs of a container that the runtime still has, oldest first.

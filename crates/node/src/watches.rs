@@ -1,20 +1,21 @@
-//! Changes of config maps and secrets that pods on this node use: one watch for each object, shared
-//! by all pods that use it, ended with the last of them (node authorization lets a node see no
-//! others).
+//! Changes of config maps, secrets and trust bundles that pods on this node use: one watch for each object (or for
+//! the bundles of a signer), shared by all pods that use it, ended with the last of them (node authorization lets a
+//! node see no other config maps and secrets).
 
 use crate::rim::Rim;
-use crate::sources::Names;
+use crate::sources::{Names, encode};
 use skiff_api::follow::{Follower, Input, Start};
 use skiff_api::view::{Key, Resource, View};
 use skiff_api::wire::Stored;
 use skiff_base::Time;
 use skiff_client::{Fed, feed, named};
-use skiff_kinds::views::{ConfigMap, Secret};
+use skiff_kinds::views::{ClusterTrustBundle, ConfigMap, Secret};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 use tokio::sync::watch;
 
+/// Its resource, its namespace, and the field selector that finds it.
 type Object = (Resource, String, String);
 
 /// The watches of the node. Cheap to clone.
@@ -42,12 +43,15 @@ impl Watched {
 impl Watches {
     /// Begins to watch what a pod uses.
     pub fn watch(&self, rim: &Arc<Rim>, namespace: &str, names: &Names) -> Watched {
-        let maps = names.config_maps.iter().map(|name| (ConfigMap::RESOURCE, name));
-        let secrets = names.secrets.iter().map(|name| (Secret::RESOURCE, name));
-        let one = |(resource, name): (Resource, &String)| {
-            self.one(rim, (resource, namespace.to_owned(), name.clone()))
+        let named = |resource, name: &String| {
+            self.one(rim, (resource, namespace.to_owned(), format!("metadata.name={name}")))
         };
-        Watched { changes: maps.chain(secrets).map(one).collect() }
+        let maps = names.config_maps.iter().map(|name| named(ConfigMap::RESOURCE, name));
+        let secrets = names.secrets.iter().map(|name| named(Secret::RESOURCE, name));
+        let bundles = names.bundles.iter().map(|selector| {
+            self.one(rim, (ClusterTrustBundle::RESOURCE, String::new(), selector.clone()))
+        });
+        Watched { changes: maps.chain(secrets).chain(bundles).collect() }
     }
 
     fn one(
@@ -106,11 +110,11 @@ impl Fed for Followed {
 
 /// Follows one object for as long as a pod uses it.
 async fn follow(rim: Arc<Rim>, object: Object, sender: Weak<watch::Sender<u64>>) {
-    let (resource, namespace, name) = object;
+    let (resource, namespace, selector) = object;
     let Some(mut closed) = sender.upgrade().map(|sender| sender.subscribe()) else { return };
     let followed = Followed { follower: Mutex::default(), sender };
     let path = resource.path(&namespace, "", "");
-    let query = format!("&fieldSelector=metadata.name%3D{name}");
+    let query = format!("&fieldSelector={}", encode(&selector));
     tokio::select! {
         () = wait_closed(&mut closed) => {}
         never = feed(&followed, &rim.client, &rim.world, &path, &query) => match never {},

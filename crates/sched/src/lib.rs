@@ -12,9 +12,11 @@ mod mind;
 pub mod plan;
 pub mod plugins;
 pub mod pod;
+pub mod preempt;
 mod queue;
 mod run;
 pub mod snapshot;
+pub mod storage;
 mod tally;
 
 pub use figures::Figures;

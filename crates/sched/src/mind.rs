@@ -2,15 +2,18 @@
 //! on its node at once. No IO and no clock, and nothing that a pod or an object holds can stop it: a panic while one is
 //! looked at costs that one its turn.
 
-use crate::plan::{Decision, plan};
-use crate::plugins::{Event, PLUGINS};
+use crate::plan::{Decision, Refused, plan};
+use crate::plugins::{Event, PLUGINS, Write, devices};
 use crate::pod::PodInfo;
+use crate::preempt::Promise;
 use crate::queue::{Lengths, Queue};
 use crate::run::NAME;
 use crate::snapshot::Snapshot;
+use crate::storage::Storage;
 use skiff_api::view::Key;
-use skiff_kinds::views::{Namespace, Node, Pod};
-use std::collections::HashMap;
+use skiff_kinds::views::storage::SELECTED_NODE;
+use skiff_kinds::views::{Namespace, Node, PersistentVolumeClaim, Pod, PodDisruptionBudget};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,16 +27,37 @@ pub struct Mind {
     queue: Queue,
     /// Pods whose binds are under way, by uid and node: the API does not show them there yet.
     assumed: HashMap<Key, (String, String)>,
+    /// Of those the ones that wait for their claims to be bound first, and until when at most.
+    claiming: BTreeMap<Key, (Arc<PodInfo>, Duration)>,
+    /// A claim, and a pod that waits for it.
+    claimed_by: BTreeSet<(Key, Key)>,
+    /// Pods that wait for no claim any more.
+    claimed: VecDeque<Arc<PodInfo>>,
     start: usize,
 }
+
+/// So long a pod waits for its volumes before it is tried anew (upstream's bindTimeoutSeconds).
+const CLAIMING_MOST: Duration = Duration::from_secs(600);
 
 /// What is to be done about a pod.
 #[derive(Debug)]
 pub enum Act {
     Bind(Arc<PodInfo>, String),
-    Refuse(Arc<PodInfo>, String),
+    /// To write this first. The bind follows when the pod's claims are bound.
+    Claim(Arc<PodInfo>, Vec<Write>),
+    Refuse(Refusal),
     /// Nothing: it is tried again later.
     Again,
+}
+
+/// What a pod without a node is told, and what is done so that it gets one.
+#[derive(Debug)]
+pub struct Refusal {
+    pub pod: Arc<PodInfo>,
+    pub message: String,
+    pub promise: Promise,
+    /// Lesser pods that were promised the same node, and are no more.
+    pub displaced: Vec<Arc<PodInfo>>,
 }
 
 impl Default for Mind {
@@ -43,6 +67,9 @@ impl Default for Mind {
             snapshot: Snapshot::default(),
             queue: Queue::default(),
             assumed: HashMap::new(),
+            claiming: BTreeMap::new(),
+            claimed_by: BTreeSet::new(),
+            claimed: VecDeque::new(),
             start: 0,
         }
     }
@@ -78,6 +105,58 @@ impl Mind {
         self.tell(&Event::Namespace, now);
     }
 
+    pub fn claim(&mut self, key: &Key, new: Option<&Arc<PersistentVolumeClaim>>, now: Duration) {
+        Arc::make_mut(&mut self.snapshot.storage).set_claim(key, new);
+        let first = (key.clone(), Key::default());
+        let waiting = self.claimed_by.range(first..).take_while(|(claim, _)| claim == key);
+        let waiting: Vec<Key> = waiting.map(|(_, pod)| pod.clone()).collect();
+        for pod in waiting {
+            self.look_at_claims(&pod, now);
+        }
+        self.tell(&Event::Claim(key), now);
+    }
+
+    pub fn storage(&mut self, change: impl FnOnce(&mut Storage), now: Duration) {
+        change(Arc::make_mut(&mut self.snapshot.storage));
+        self.tell(&Event::Storage, now);
+    }
+
+    /// A pod that waits for its claims: it may be bound, or is tried anew, or waits on.
+    fn look_at_claims(&mut self, pod: &Key, now: Duration) {
+        let Some((info, until)) = self.claiming.get(pod).cloned() else { return };
+        let Some((_, node)) = self.assumed.get(pod).cloned() else { return };
+        let mut bound = true;
+        let mut hopeless = until <= now;
+        for key in &info.claims {
+            let Some(claim) = self.snapshot.storage.claim(key) else {
+                hopeless = true;
+                continue;
+            };
+            let selected = claim.metadata.annotations.get(SELECTED_NODE);
+            // Whoever was to make the volume there takes the note away when he cannot.
+            hopeless |= claim.metadata.deleting() || selected.is_some_and(|it| *it != node);
+            bound &= claim.is_bound();
+        }
+        if hopeless && !bound {
+            self.unbound(&info, now);
+        } else if bound {
+            self.wait_no_more(pod);
+            self.claimed.push_back(info);
+        }
+    }
+
+    fn wait_no_more(&mut self, pod: &Key) {
+        if let Some((info, _)) = self.claiming.remove(pod) {
+            for claim in &info.claims {
+                self.claimed_by.remove(&(claim.clone(), pod.clone()));
+            }
+        }
+    }
+
+    pub fn budget(&mut self, key: &Key, new: Option<&Arc<PodDisruptionBudget>>) {
+        self.snapshot.set_budget(key, new);
+    }
+
     pub fn pod(&mut self, key: &Key, new: Option<&Arc<Pod>>, now: Duration) {
         let new = new.filter(|new| !new.ended()).map(|new| Arc::new(PodInfo::new(new.clone())));
         if let Some((uid, _)) = self.assumed.get(key)
@@ -85,14 +164,36 @@ impl Mind {
         {
             self.assumed.remove(key);
             self.queue.remove(key);
+            if let Some((info, _)) = self.claiming.get(key).cloned() {
+                self.wait_no_more(key);
+                self.give_back(&info, "");
+            }
         }
         let assumed = self.assumed.get(key).map(|(_, node)| node.clone());
         let place = new.as_ref().and_then(|new| new.node().map(str::to_owned)).or(assumed);
         self.place(key, new.as_ref().zip(place.as_deref()), now);
         match new.filter(|new| wants_node(&new.pod)) {
-            Some(new) => self.queue.add(new, now),
-            None => self.queue.remove(key),
+            Some(new) => {
+                self.hear_promise(&new);
+                self.queue.add(new, now);
+            }
+            None => {
+                self.snapshot.unpromise(key);
+                self.queue.remove(key);
+            }
         }
+    }
+
+    /// What the API says of a promise counts when it changes: what was just decided here shows there later.
+    fn hear_promise(&mut self, new: &Arc<PodInfo>) {
+        let old = self.queue.get(&new.key).filter(|old| old.uid() == new.uid());
+        let of = |pod: &PodInfo| pod.pod.status.nominated_node_name.clone();
+        let (before, after) = (old.map_or_else(String::new, |old| of(old)), of(new));
+        let node = match before == after {
+            true => self.snapshot.promised(&new.key).map(str::to_owned),
+            false => Some(after).filter(|name| !name.is_empty()),
+        };
+        self.snapshot.promise(new, node.as_deref());
     }
 
     fn place(&mut self, key: &Key, to: Option<(&Arc<PodInfo>, &str)>, now: Duration) {
@@ -122,12 +223,16 @@ impl Mind {
     }
 
     pub fn is_ready(&mut self, now: Duration) -> bool {
-        self.queue.is_ready(now)
+        let late = self.claiming.iter().filter(|(_, (_, until))| *until <= now);
+        let late: Vec<Key> = late.map(|(key, _)| key.clone()).collect();
+        late.iter().for_each(|pod| self.look_at_claims(pod, now));
+        !self.claimed.is_empty() || self.queue.is_ready(now)
     }
 
     /// When a pod becomes ready without any change.
     pub fn next(&self) -> Option<Duration> {
-        self.queue.next()
+        let claiming = self.claiming.values().map(|(_, until)| *until).min();
+        self.queue.next().into_iter().chain(claiming).min()
     }
 
     pub fn lengths(&self) -> Lengths {
@@ -136,6 +241,13 @@ impl Mind {
 
     /// Decides about the next pod that is ready.
     pub fn decide(&mut self, now: Duration) -> Option<Act> {
+        while let Some(pod) = self.claimed.pop_front() {
+            let at = self.assumed.get(&pod.key).filter(|(uid, _)| uid == pod.uid());
+            if let Some((_, node)) = at {
+                let node = node.clone();
+                return Some(Act::Bind(pod, node));
+            }
+        }
         let pod = self.queue.take(now)?;
         let planned = guarded(&pod.key, || (self.plan)(&pod, &self.snapshot, self.start));
         let Some((decision, next)) = planned else {
@@ -144,27 +256,60 @@ impl Mind {
         };
         self.start = next;
         match decision {
-            Decision::Refuse(message, by) => {
-                tracing::debug!(key = %pod.key, ?by, "refused");
-                self.queue.refused(&pod.key, by, now);
-                Some(Act::Refuse(pod, message))
+            Decision::Refuse(refused) => {
+                tracing::debug!(key = %pod.key, by = ?refused.by, "refused");
+                self.queue.refused(&pod.key, refused.by, now);
+                let displaced = self.promise(&pod, &refused.promise);
+                let Refused { message, promise, .. } = refused;
+                Some(Act::Refuse(Refusal { pod, message, promise, displaced }))
             }
             Decision::Bind(node) => {
-                if let Err(why) = PLUGINS.iter().try_for_each(|it| it.reserve(&pod, &node)) {
-                    tracing::warn!(key = %pod.key, node, why, "not reserved");
-                    self.give_back(&pod, &node);
-                    self.queue.again(&pod.key, now);
-                    return Some(Act::Again);
+                let mut writes = Vec::new();
+                for plugin in PLUGINS {
+                    match plugin.reserve(&pod, &node, &mut self.snapshot) {
+                        Ok(more) => writes.extend(more),
+                        Err(why) => {
+                            tracing::warn!(key = %pod.key, node, why, "not reserved");
+                            self.give_back(&pod, &node);
+                            self.queue.again(&pod.key, now);
+                            return Some(Act::Again);
+                        }
+                    }
                 }
                 self.assumed.insert(pod.key.clone(), (pod.uid().to_owned(), node.clone()));
                 self.place(&pod.key.clone(), Some((&pod, &node)), now);
-                Some(Act::Bind(pod, node))
+                self.snapshot.unpromise(&pod.key);
+                if writes.is_empty() {
+                    return Some(Act::Bind(pod, node));
+                }
+                self.claiming.insert(pod.key.clone(), (pod.clone(), now + CLAIMING_MOST));
+                let both = |claim: &Key| (claim.clone(), pod.key.clone());
+                self.claimed_by.extend(pod.claims.iter().map(both));
+                Some(Act::Claim(pod, writes))
             }
         }
     }
 
-    fn give_back(&self, pod: &PodInfo, node: &str) {
-        PLUGINS.iter().rev().for_each(|plugin| plugin.unreserve(pod, node));
+    /// Keeps a promise, and says who loses theirs by it.
+    fn promise(&mut self, pod: &Arc<PodInfo>, promise: &Promise) -> Vec<Arc<PodInfo>> {
+        let node = match promise {
+            Promise::Keep => return Vec::new(),
+            Promise::None => {
+                self.snapshot.unpromise(&pod.key);
+                return Vec::new();
+            }
+            Promise::Node(node, _) => node,
+        };
+        let lesser = self.snapshot.promised_to(node).filter(|it| it.priority() < pod.priority());
+        let lesser: Vec<_> = lesser.cloned().collect();
+        lesser.iter().for_each(|it| self.snapshot.unpromise(&it.key));
+        self.snapshot.promise(pod, Some(node));
+        lesser
+    }
+
+    fn give_back(&mut self, pod: &PodInfo, node: &str) {
+        let snapshot = &mut self.snapshot;
+        PLUGINS.iter().rev().for_each(|plugin| plugin.unreserve(pod, node, snapshot));
     }
 
     /// The bind of a pod came to nothing: it counts on its node no more, and is tried again.
@@ -173,7 +318,9 @@ impl Mind {
         let Some((_, node)) = self.assumed.get(key).filter(|(uid, _)| uid == pod.uid()) else {
             return;
         };
-        self.give_back(pod, &node.clone());
+        let node = node.clone();
+        self.wait_no_more(key);
+        self.give_back(pod, &node);
         self.assumed.remove(key);
         self.place(key, None, now);
         self.queue.again(key, now);
@@ -194,6 +341,7 @@ fn wants_node(pod: &Pod) -> bool {
     let spec = &pod.spec;
     spec.node_name.is_empty()
         && spec.scheduling_gates.is_empty()
+        && devices::named(pod)
         && !pod.metadata.deleting()
         && matches!(&*spec.scheduler_name, "" | NAME)
 }
@@ -232,7 +380,8 @@ mod tests {
     fn decides(mind: &mut Mind, now: Duration) -> String {
         match mind.decide(now) {
             Some(Act::Bind(pod, node)) => format!("{} to {node}", pod.key.name),
-            Some(Act::Refuse(pod, _)) => format!("{} refused", pod.key.name),
+            Some(Act::Claim(pod, writes)) => format!("{} claims {}", pod.key.name, writes.len()),
+            Some(Act::Refuse(refusal)) => format!("{} refused", refusal.pod.key.name),
             Some(Act::Again) => "again".into(),
             None => "nothing".into(),
         }
@@ -354,5 +503,70 @@ mod tests {
         assert_eq!(mind.lengths(), [0, 2, 1], "room, but no port");
         mind.pod(&key("has-port"), None, AT(0));
         assert_eq!(mind.lengths(), [0, 3, 0]);
+    }
+
+    fn local_volume(mind: &mut Mind, node: &str) {
+        let read = "a valid view";
+        let class = json!({"metadata": {"name": "c"}, "provisioner": "kubernetes.io/no-provisioner",
+            "volumeBindingMode": "WaitForFirstConsumer"});
+        let class = serde_json::from_value(class).map(Arc::new).expect(read);
+        mind.storage(|storage| storage.set_class("c", Some(&class)), AT(0));
+        let affinity = json!({"required": {"nodeSelectorTerms": [{"matchFields": [
+            {"key": "metadata.name", "operator": "In", "values": [node]}]}]}});
+        let volume = json!({"metadata": {"name": "v", "uid": "uv"}, "status": {"phase": "Available"},
+            "spec": {"storageClassName": "c", "capacity": {"storage": "1Gi"}, "nodeAffinity": affinity}});
+        let volume = serde_json::from_value(volume).map(Arc::new).expect(read);
+        mind.storage(|storage| storage.set_volume("v", Some(&volume)), AT(0));
+    }
+
+    fn claim(mind: &mut Mind, name: &str, volume: &str, now: Duration) {
+        let notes = json!({"pv.kubernetes.io/bind-completed": "yes"});
+        let mut claim = json!({"metadata": {"name": name, "namespace": "n", "uid": name},
+            "spec": {"storageClassName": "c", "resources": {"requests": {"storage": "1Gi"}}}});
+        if !volume.is_empty() {
+            claim["metadata"]["annotations"] = notes;
+            claim["spec"]["volumeName"] = json!(volume);
+        }
+        let claim = serde_json::from_value(claim).map(Arc::new).expect("a claim");
+        mind.claim(&key(name), Some(&claim), now);
+    }
+
+    #[test]
+    fn a_pod_goes_where_its_volume_is_and_is_bound_after_its_claim() {
+        let mut mind = Mind::default();
+        local_volume(&mut mind, "b");
+        for name in ["a", "b"] {
+            node(&mut mind, name, "2", AT(0));
+        }
+        let uses = |claim: &str| json!({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": claim}}]});
+        let (first, second) = (pod("first", "0", uses("x")), pod("second", "0", uses("y")));
+        sees(&mut mind, &first, AT(0));
+        assert_eq!(decides(&mut mind, AT(0)), "first refused", "its claim is not there");
+        claim(&mut mind, "x", "", AT(0));
+        claim(&mut mind, "y", "", AT(0));
+        assert_eq!(decides(&mut mind, AT(1)), "first claims 1");
+        sees(&mut mind, &second, AT(1));
+        assert_eq!(decides(&mut mind, AT(1)), "second refused", "the volume is promised");
+        assert_eq!(decides(&mut mind, AT(1)), "nothing");
+        claim(&mut mind, "x", "v", AT(2));
+        assert!(mind.is_ready(AT(2)));
+        assert_eq!(decides(&mut mind, AT(2)), "first to b");
+    }
+
+    #[test]
+    fn a_volume_that_was_promised_is_free_again_when_the_pod_goes_or_waits_too_long() {
+        let mut mind = Mind::default();
+        local_volume(&mut mind, "a");
+        node(&mut mind, "a", "2", AT(0));
+        let uses = json!({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "x"}}]});
+        claim(&mut mind, "x", "", AT(0));
+        sees(&mut mind, &pod("p", "0", uses.clone()), AT(0));
+        assert_eq!(decides(&mut mind, AT(0)), "p claims 1");
+        assert_eq!(mind.next(), Some(CLAIMING_MOST));
+        assert!(!mind.is_ready(CLAIMING_MOST), "it backs off");
+        assert_eq!(decides(&mut mind, CLAIMING_MOST + AT(1)), "p claims 1");
+        mind.pod(&key("p"), None, CLAIMING_MOST + AT(2));
+        sees(&mut mind, &pod("q", "0", uses), CLAIMING_MOST + AT(2));
+        assert_eq!(decides(&mut mind, CLAIMING_MOST + AT(2)), "q claims 1");
     }
 }

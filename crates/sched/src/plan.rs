@@ -3,6 +3,7 @@
 
 use crate::plugins::{Filter, Moved, Nodes, PLUGINS, Refusal, Refusers, Score};
 use crate::pod::PodInfo;
+use crate::preempt::{self, Promise};
 use crate::snapshot::{NodeInfo, Snapshot};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,11 +14,21 @@ const ENOUGH_LEAST: usize = 100;
 const ENOUGH_PERCENT: (usize, usize) = (5, 50);
 
 /// Where a pod goes, or why nowhere.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub enum Decision {
     Bind(String),
-    /// The message of the event and of the condition, and who refused.
-    Refuse(String, Refusers),
+    Refuse(Refused),
+}
+
+/// Why a pod has no node.
+#[derive(Debug, Clone)]
+pub struct Refused {
+    /// Of the event and of the condition.
+    pub message: String,
+    /// Who refused.
+    pub by: Refusers,
+    /// Whether it gets one when others have left it.
+    pub promise: Promise,
 }
 
 /// What all plugins have to say about one pod.
@@ -28,22 +39,45 @@ pub struct Cycle {
     filters: Vec<(usize, Arc<dyn Filter>)>,
 }
 
+/// A plugin for which no node will do, by its number, and why.
+pub type Never = (usize, String);
+
 /// Asks each plugin for its part, and for the only nodes that can do, if there are such.
-pub fn prepare(pod: &Arc<PodInfo>, snapshot: &Snapshot) -> (Cycle, Option<Nodes>) {
-    let mut only: Option<Nodes> = None;
-    let filters = PLUGINS.iter().enumerate().filter_map(|(number, plugin)| {
+pub fn prepare(pod: &Arc<PodInfo>, snapshot: &Snapshot) -> Result<(Cycle, Option<Nodes>), Never> {
+    let (mut only, mut filters): (Option<Nodes>, _) = (None, Vec::new());
+    for (number, plugin) in PLUGINS.iter().enumerate() {
         let prepared = plugin.prepare(pod, snapshot);
+        if let Some(why) = prepared.never {
+            return Err((number, why));
+        }
         if let Some(nodes) = prepared.nodes {
             let both = |before: Nodes| before.intersection(&nodes).cloned().collect();
             only = Some(only.take().map_or_else(|| nodes.clone(), both));
         }
-        Some((number, prepared.filter?))
-    });
-    let filters = filters.collect();
-    (Cycle { pod: pod.clone(), filters }, only)
+        filters.extend(prepared.filter.map(|filter| (number, filter)));
+    }
+    Ok((Cycle { pod: pod.clone(), filters }, only))
 }
 
 impl Cycle {
+    pub fn pod(&self) -> &Arc<PodInfo> {
+        &self.pod
+    }
+
+    /// Who refuses the node, and why, if those that wait for room there and matter as much had it; it must do without
+    /// them, too, for they may never come.
+    pub fn check(&self, snapshot: &Snapshot, info: &NodeInfo) -> Option<(usize, Vec<Refusal>)> {
+        let others = snapshot.promised_to(&info.name);
+        let others =
+            others.filter(|it| it.priority() >= self.pod.priority() && it.key != self.pod.key);
+        let others: Vec<Arc<PodInfo>> = others.cloned().collect();
+        if others.is_empty() {
+            return self.filter(info);
+        }
+        let (cycle, full) = self.with(snapshot, info, &others, &[]);
+        cycle.filter(&full).or_else(|| self.filter(info))
+    }
+
     /// Who refuses the node, and why; `None`: it will do.
     pub fn filter(&self, info: &NodeInfo) -> Option<(usize, Vec<Refusal>)> {
         self.filters.iter().find_map(|(plugin, filter)| {
@@ -81,12 +115,22 @@ impl Cycle {
 /// Decides. `start` is the place of the node that is asked first; the answer names the one that the next pod begins
 /// with, so that all nodes have their turn.
 pub fn plan(pod: &Arc<PodInfo>, snapshot: &Snapshot, start: usize) -> (Decision, usize) {
-    let (cycle, only) = prepare(pod, snapshot);
+    let (cycle, only) = match prepare(pod, snapshot) {
+        Ok(prepared) => prepared,
+        Err(never) => return (nowhere(snapshot, never), start),
+    };
+    let promised = snapshot.promised(&pod.key).and_then(|name| snapshot.named(name));
+    let promised = promised.filter(|it| only.as_ref().is_none_or(|only| only.contains(&it.name)));
+    if let Some(info) = promised.filter(|info| cycle.check(snapshot, info).is_none()) {
+        return (Decision::Bind(info.name.clone()), start);
+    }
     let (all, enough) = (snapshot.places(), enough(snapshot.len()));
     let walk = || (start..all).chain(0..start.min(all)).filter_map(|at| snapshot.at(at));
     let found = match &only {
-        Some(nodes) => cycle.search(nodes.iter().filter_map(|name| snapshot.named(name)), enough),
-        None => cycle.search(walk(), enough),
+        Some(nodes) => {
+            cycle.search(nodes.iter().filter_map(|name| snapshot.named(name)), enough, snapshot)
+        }
+        None => cycle.search(walk(), enough, snapshot),
     };
     if let Some(info) = best(pod, &found.fitting, snapshot) {
         let part = only.is_none() && found.fitting.len() == enough;
@@ -94,9 +138,23 @@ pub fn plan(pod: &Arc<PodInfo>, snapshot: &Snapshot, start: usize) -> (Decision,
         return (Decision::Bind(info.name.clone()), next);
     }
     // Whoever gets no node is told of all.
-    let found = if only.is_some() { cycle.search(walk(), enough) } else { found };
-    (Decision::Refuse(found.message(pod), found.by), start)
+    let found = if only.is_some() { cycle.search(walk(), enough, snapshot) } else { found };
+    (Decision::Refuse(found.refused(&cycle, snapshot, start)), start)
 }
+
+/// No node was looked at, for none will do. Upstream's plugin of devices, asked next, finds that it was never prepared:
+/// so the message ends.
+fn nowhere(snapshot: &Snapshot, (plugin, why): Never) -> Decision {
+    let mut by = Refusers::default();
+    by.add(plugin);
+    let message = match snapshot.len() {
+        0 => NO_NODES.into(),
+        all => format!("0/{all} nodes are available: {why}. not found"),
+    };
+    Decision::Refuse(Refused { message, by, promise: Promise::Keep })
+}
+
+const NO_NODES: &str = "no nodes available to schedule pods";
 
 /// How many nodes to choose from are enough.
 fn enough(nodes: usize) -> usize {
@@ -111,17 +169,22 @@ struct Found<'a> {
     fitting: Vec<&'a NodeInfo>,
     reasons: BTreeMap<Cow<'static, str>, usize>,
     refused: usize,
-    /// Of those, how many would refuse if other pods left them, too.
-    for_good: usize,
+    /// Of those, the ones that might not if other pods left them.
+    may_help: Vec<&'a Arc<NodeInfo>>,
     by: Refusers,
 }
 
 impl Cycle {
-    fn search<'a>(&self, nodes: impl Iterator<Item = &'a Arc<NodeInfo>>, most: usize) -> Found<'a> {
+    fn search<'a>(
+        &self,
+        nodes: impl Iterator<Item = &'a Arc<NodeInfo>>,
+        most: usize,
+        snapshot: &Snapshot,
+    ) -> Found<'a> {
         let mut found = Found::default();
         for info in nodes {
-            match self.filter(info) {
-                Some((plugin, refusals)) => found.refuse(plugin, refusals),
+            match self.check(snapshot, info) {
+                Some((plugin, refusals)) => found.refuse(info, plugin, refusals),
                 None => found.fitting.push(info),
             }
             if found.fitting.len() == most {
@@ -132,10 +195,12 @@ impl Cycle {
     }
 }
 
-impl Found<'_> {
-    fn refuse(&mut self, plugin: usize, refusals: Vec<Refusal>) {
+impl<'a> Found<'a> {
+    fn refuse(&mut self, info: &'a Arc<NodeInfo>, plugin: usize, refusals: Vec<Refusal>) {
         self.refused += 1;
-        self.for_good += usize::from(refusals.iter().any(|refusal| refusal.for_good));
+        if !refusals.iter().any(|refusal| refusal.for_good) {
+            self.may_help.push(info);
+        }
         self.by.add(plugin);
         for refusal in refusals {
             *self.reasons.entry(refusal.reason).or_default() += 1;
@@ -143,25 +208,24 @@ impl Found<'_> {
     }
 
     /// `0/3 nodes are available: 1 Insufficient cpu, 2 node(s) were unschedulable. preemption: ...`
-    fn message(&self, pod: &PodInfo) -> String {
-        if self.refused == 0 {
-            return "no nodes available to schedule pods".into();
+    fn refused(self, cycle: &Cycle, snapshot: &Snapshot, start: usize) -> Refused {
+        let (nodes, by) = (self.refused, self.by);
+        if nodes == 0 {
+            return Refused { message: NO_NODES.into(), by, promise: Promise::Keep };
         }
-        let all = self.refused;
-        let head = format!("0/{all} nodes are available: {}.", listed(&self.reasons));
-        if pod.pod.spec.preemption_policy == "Never" {
-            return format!("{head} preemption: not eligible due to preemptionPolicy=Never.");
-        }
-        let why = BTreeMap::from([
-            ("Preemption is not helpful for scheduling".into(), self.for_good),
-            ("No preemption victims found for incoming pod".into(), all - self.for_good),
-        ]);
-        format!("{head} preemption: 0/{all} nodes are available: {}.", listed(&why))
+        let promised = snapshot.promised(&cycle.pod.key);
+        let promised_for_good =
+            promised.is_some_and(|name| self.may_help.iter().all(|info| info.name != name));
+        let refused = preempt::Refused { nodes, may_help: self.may_help, promised_for_good };
+        let (promise, why) = preempt::preempt(cycle, &refused, snapshot, start);
+        let reasons = listed(&self.reasons);
+        let message = format!("0/{nodes} nodes are available: {reasons}. preemption: {why}");
+        Refused { message, by, promise }
     }
 }
 
 /// In the order of the texts, numbers included.
-fn listed(reasons: &BTreeMap<Cow<'static, str>, usize>) -> String {
+pub fn listed(reasons: &BTreeMap<Cow<'static, str>, usize>) -> String {
     let counted = reasons.iter().filter(|(_, count)| **count > 0);
     let mut texts: Vec<String> = counted.map(|(reason, n)| format!("{n} {reason}")).collect();
     texts.sort_unstable();
@@ -211,7 +275,7 @@ mod tests {
         }
         expected.assert_eq(&match plan(&info(&pod), &snapshot, 0).0 {
             Decision::Bind(node) => format!("Bind({node:?})"),
-            Decision::Refuse(message, _) => format!("Refuse({message:?})"),
+            Decision::Refuse(refused) => format!("Refuse({:?})", refused.message),
         });
     }
 
@@ -374,7 +438,7 @@ mod tests {
         let snapshot = snapshot(&[node("n1")], &there);
         let node = snapshot.named("n1").expect("it is there").clone();
         let victims: Vec<_> = there.iter().map(info).collect();
-        let (cycle, _) = prepare(&info(&pod("1")), &snapshot);
+        let (cycle, _) = prepare(&info(&pod("1")), &snapshot).expect("some node may do");
         expect!["NodeResourcesFit: Insufficient cpu"].assert_eq(&says(&cycle, &node));
         let (empty, free) = cycle.with(&snapshot, &node, &[], &victims);
         expect!["fits"].assert_eq(&says(&empty, &free));
@@ -396,7 +460,7 @@ mod tests {
         let other = info(&named("other", "", pod("0")));
         let shy = info(&named("shy", "", lonely()));
         let after = |pod: Value, came: &Arc<PodInfo>| {
-            let (cycle, _) = prepare(&info(&pod), &snapshot);
+            let (cycle, _) = prepare(&info(&pod), &snapshot).expect("some node may do");
             let (cycle, a1) = cycle.with(&snapshot, &at("a1"), std::slice::from_ref(came), &[]);
             let told = [says(&cycle, &a1), says(&cycle, &at("a2")), says(&cycle, &at("b1"))];
             let (undone, a1) = cycle.with(&snapshot, &a1, &[], std::slice::from_ref(came));
@@ -458,7 +522,7 @@ mod tests {
             for asks in [even(), lonely(), pod("1")] {
                 let asks = info(&asks);
                 let all = |snapshot: &Snapshot| {
-                    let (cycle, _) = prepare(&asks, snapshot);
+                    let (cycle, _) = prepare(&asks, snapshot).expect("some node may do");
                     let infos = (0..6).filter_map(|place| snapshot.at(place));
                     infos.map(|info| says(&cycle, info)).collect::<Vec<_>>()
                 };
@@ -481,6 +545,11 @@ mod tests {
         assert_eq!(copy.named("a").expect("it is there").pods.len(), 0);
     }
 
+    fn bound(decision: Decision) -> String {
+        let Decision::Bind(node) = decision else { panic!("it has a place") };
+        node
+    }
+
     #[test]
     fn of_many_nodes_a_part_is_asked_and_each_has_its_turn() {
         assert_eq!(
@@ -492,22 +561,22 @@ mod tests {
         let (mut start, mut chosen) = (0, Vec::new());
         for _ in 0..3 {
             let (decision, next) = plan(&info(&pod("1")), &snapshot, start);
-            chosen.push(decision);
+            chosen.push(bound(decision));
             start = next;
         }
-        let nodes = ["n0", "n420", "n840"].map(|name| Decision::Bind(name.into()));
-        assert_eq!((chosen, start), (nodes.to_vec(), 260));
+        assert_eq!((chosen, start), (["n0", "n420", "n840"].map(Into::into).to_vec(), 260));
         // One that names its node looks at no other, and takes nobody's turn.
         let mut fixed = pod("1");
         fixed["spec"]["affinity"] = json!({"nodeAffinity": {
             "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
                 {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n7"]}]}]}}});
-        let (_, only) = prepare(&info(&fixed), &snapshot);
+        let (_, only) = prepare(&info(&fixed), &snapshot).expect("some node may do");
         assert_eq!(only, Some(["n7".to_owned()].into()));
-        assert_eq!(plan(&info(&fixed), &snapshot, 9), (Decision::Bind("n7".into()), 9));
+        let (decision, next) = plan(&info(&fixed), &snapshot, 9);
+        assert_eq!((&*bound(decision), next), ("n7", 9));
         let big = plan(&info(&pod("3")), &snapshot, 500);
-        let Decision::Refuse(message, by) = big.0 else { panic!("none is big enough") };
-        expect![[r#"["NodeResourcesFit"]"#]].assert_eq(&format!("{by:?}"));
-        assert!(message.starts_with("0/1000 nodes are available: 1000 Insufficient cpu."));
+        let Decision::Refuse(refused) = big.0 else { panic!("none is big enough") };
+        expect![[r#"["NodeResourcesFit"]"#]].assert_eq(&format!("{:?}", refused.by));
+        assert!(refused.message.starts_with("0/1000 nodes are available: 1000 Insufficient cpu."));
     }
 }

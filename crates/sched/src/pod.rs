@@ -41,6 +41,8 @@ pub struct PodInfo {
     /// As `requests`, with defaults where it asks for nothing: processor, memory.
     pub weighed: (Amount, Amount),
     pub ports: Vec<HostPort>,
+    /// The claims of its volumes, in their order.
+    pub claims: Vec<Key>,
     /// Required affinity and anti-affinity.
     pub near: Vec<Arc<Term>>,
     pub far: Vec<Arc<Term>>,
@@ -77,6 +79,7 @@ impl PodInfo {
         let spread = pod.spec.topology_spread_constraints.iter().filter(hard);
         PodInfo {
             key: pod.metadata.key(),
+            claims: pod.claim_keys(),
             weighed: (or(requests.cpu, CPU_DEFAULT_MILLI), or(requests.memory, MEMORY_DEFAULT)),
             ports: host_ports(&pod),
             near: terms(&affinity.pod_affinity.required),
@@ -90,6 +93,10 @@ impl PodInfo {
 
     pub fn uid(&self) -> &str {
         &self.pod.metadata.uid
+    }
+
+    pub fn priority(&self) -> i32 {
+        self.pod.spec.priority.unwrap_or(0)
     }
 
     /// The node that it is bound to.

@@ -68,8 +68,7 @@ impl Queue {
         }
         self.remove(&key);
         self.arrivals += 1;
-        let priority = pod.pod.spec.priority.unwrap_or(0);
-        let rank = (std::cmp::Reverse(priority), self.arrivals);
+        let rank = (std::cmp::Reverse(pod.priority()), self.arrivals);
         let (tries, retry_at, place) = (0, Duration::ZERO, Place::Taken);
         self.entries.insert(key.clone(), Entry { pod, rank, tries, retry_at, place });
         self.put(&key, Place::Ready);

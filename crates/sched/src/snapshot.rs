@@ -4,10 +4,12 @@
 //! node with the original until that node changes.
 
 use crate::pod::{Amount, Amounts, HostPort, PodInfo};
+use crate::preempt::{Budget, Budgets};
+use crate::storage::Storage;
 use crate::tally::{Domains, Memo, Namespaces, Term, Who};
 use skiff_api::view::Key;
-use skiff_kinds::views::{Namespace, Node, OWN_PORTS};
-use std::collections::{BTreeMap, HashMap};
+use skiff_kinds::views::{Namespace, Node, OWN_PORTS, PodDisruptionBudget};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// One node.
@@ -41,8 +43,13 @@ pub struct Snapshot {
     free: Vec<usize>,
     known: usize,
     pub namespaces: Namespaces,
+    pub storage: Arc<Storage>,
     /// Where each pod counts.
     pods: HashMap<Key, (usize, Arc<PodInfo>)>,
+    /// Pods that wait for room on a node, and the nodes that they were promised.
+    promised: HashMap<Key, (String, Arc<PodInfo>)>,
+    promises: HashMap<String, BTreeSet<Key>>,
+    pub budgets: Budgets,
     /// Nodes with taints, and those that are cordoned.
     pub tainted: usize,
     pub cordoned: usize,
@@ -80,6 +87,43 @@ impl Snapshot {
     pub fn pod(&self, key: &Key) -> Option<(&Arc<NodeInfo>, &Arc<PodInfo>)> {
         let (place, info) = self.pods.get(key)?;
         Some((&self.nodes[*place], info))
+    }
+
+    /// Promises a node to a pod, or takes the promise back.
+    pub fn promise(&mut self, pod: &Arc<PodInfo>, node: Option<&str>) {
+        self.unpromise(&pod.key);
+        if let Some(node) = node {
+            self.promised.insert(pod.key.clone(), (node.to_owned(), pod.clone()));
+            self.promises.entry(node.to_owned()).or_default().insert(pod.key.clone());
+        }
+    }
+
+    pub fn unpromise(&mut self, key: &Key) {
+        let Some((node, _)) = self.promised.remove(key) else { return };
+        if let Some(keys) = self.promises.get_mut(&node) {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.promises.remove(&node);
+            }
+        }
+    }
+
+    /// The node that a pod was promised.
+    pub fn promised(&self, key: &Key) -> Option<&str> {
+        self.promised.get(key).map(|(node, _)| &**node)
+    }
+
+    /// The pods that wait for room on a node.
+    pub fn promised_to(&self, node: &str) -> impl Iterator<Item = &Arc<PodInfo>> {
+        let keys = self.promises.get(node).into_iter().flatten();
+        keys.filter_map(|key| self.promised.get(key)).map(|(_, pod)| pod)
+    }
+
+    pub fn set_budget(&mut self, key: &Key, budget: Option<&Arc<PodDisruptionBudget>>) {
+        match budget.and_then(|it| Budget::of(it)) {
+            Some(budget) => _ = self.budgets.insert(key.clone(), budget),
+            None => _ = self.budgets.remove(key),
+        }
     }
 
     pub fn set_node(&mut self, name: &str, node: Option<&Arc<Node>>) {
@@ -125,6 +169,7 @@ impl Snapshot {
             Arc::make_mut(&mut self.nodes[place]).remove(key);
             self.memo.count(&info, place, false, &self.namespaces);
             info.far.iter().for_each(|term| self.shun_no_more(term, place));
+            self.count_claims(&info, false);
             self.leave_place(place);
         }
         let Some((info, node)) = to else { return };
@@ -135,8 +180,15 @@ impl Snapshot {
         self.pods.insert(key.clone(), (place, info.clone()));
         Arc::make_mut(&mut self.nodes[place]).add(info.clone());
         self.memo.count(info, place, true, &self.namespaces);
+        self.count_claims(info, true);
         for term in &info.far {
             *self.shunning.entry(term.clone()).or_default().entry(place).or_default() += 1;
+        }
+    }
+
+    fn count_claims(&mut self, info: &PodInfo, comes: bool) {
+        if !info.claims.is_empty() {
+            Arc::make_mut(&mut self.storage).count(info, comes);
         }
     }
 

@@ -47,11 +47,13 @@ pub struct Server {
     /// What other parts of the process add to the metrics.
     pub figures: paths::metrics::Figures,
     pub ready: paths::ready::Ready,
-    /// Makes certificates of nodes, where there are any but this machine's.
-    pub signer: Option<identity::keys::sign::Signer>,
+    /// How the parts of the control plane are, where it knows of any.
+    pub components: answered::told::Components,
     /// How nodes and pods are called.
     pub nodes: connect::Nodes,
     pub admission: admission::Plugins,
+    /// What quotas are charged with; who counts anew asks it what is under way.
+    pub ledger: Arc<admission::quota::Ledger>,
     /// `host:port`, as discovery tells it to clients.
     pub address: String,
     pub build: Build,
@@ -88,12 +90,15 @@ impl Server {
         });
         let authorizer =
             Arc::new(authorize::Authorizer::start(reader.clone(), &world, tasks).await?);
+        let ledger = admission::quota::Ledger::new(reader.clone(), world.clone(), tasks.clone());
+        let ledger = Arc::new(ledger);
         let parts = admission::Parts {
             world: world.clone(),
             store: store.clone(),
             authorizer: authorizer.clone(),
             services,
             pod_security,
+            ledger: ledger.clone(),
         };
         let tokens = Tokens::new(store.clone(), world.clone(), Arc::new(signing));
         let issuer = format!("https://{address}");
@@ -110,9 +115,10 @@ impl Server {
             requests: Default::default(),
             figures: Default::default(),
             ready: Default::default(),
-            signer: None,
+            components: Box::new(Vec::new),
             nodes,
             admission: admission::Plugins::new(parts),
+            ledger,
             address,
             build,
         })
@@ -145,7 +151,7 @@ impl Serve for Entry {
             };
             // Each answer can be named in a report; nothing is recorded under this name yet.
             let id = skiff_base::id::uuid(&self.0.world);
-            if let Ok(id) = ::http::HeaderValue::from_str(&id) {
+            if let Ok(id) = ::http::HeaderValue::try_from(id) {
                 answer.headers.insert("audit-id", id);
             }
             answer

@@ -122,7 +122,9 @@ async fn answer(
     timeout: Option<Duration>,
     call: Call,
 ) -> Result<Answer, Refused> {
-    if let Some(told) = &request.kind.deprecation {
+    if let Some(told) = &request.kind.deprecation
+        && request.kind.verbs.contains(&request.verb)
+    {
         request.warn(told);
     }
     let request = match (request.kind.backend, request.verb) {
@@ -257,10 +259,16 @@ async fn bracket(server: &Arc<Server>, request: &Request, call: Call) -> Result<
         };
     }
     if !kind.verbs.contains(&request.verb) {
-        return Err(Status::method_not_allowed());
+        return Err(match request.verb {
+            Verb::Watch if kind.verbs.contains(&Verb::List) => Status::no_watch(kind.about()),
+            _ => Status::method_not_allowed(),
+        });
     }
     if let Backend::Answered(review) = kind.backend {
         return crate::answered::create(server, request, review).await;
+    }
+    if kind.backend == Backend::Told {
+        return crate::answered::told::read(server, request).await;
     }
     match request.verb {
         Verb::Get => crate::read::get(server, request).await,

@@ -254,7 +254,8 @@ async fn what_a_service_takes_is_one_revision_with_it() {
     let got = bench.ask(Method::GET, &format!("{path}/a"), Value::Null).await.1;
     assert_eq!(got, made.1);
     let address = made.1["spec"]["clusterIP"].as_str().unwrap();
-    for key in [format!("ipallocations//{address}"), "nodeports//30007".to_owned()] {
+    for key in [format!("ipaddresses.networking.k8s.io//{address}"), "nodeports//30007".to_owned()]
+    {
         assert_eq!(bench.store.get(&key).unwrap().revision.0, revision(&got), "{key}");
     }
     let taken = bench.ask(Method::POST, path, service("b", 30_007)).await;

@@ -11,6 +11,7 @@
 //! `--nodes`. All others are answered by a control plane alone.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -64,6 +65,9 @@ struct What {
     /// Only cases whose name matches
     #[arg(long)]
     only: Option<Regex>,
+    /// Of each area only one case of so many
+    #[arg(long, default_value_t = NonZeroUsize::MIN)]
+    every: NonZeroUsize,
     /// Also the areas that need a node
     #[arg(long)]
     nodes: bool,
@@ -102,7 +106,7 @@ fn select(folder: &Path, what: &What) -> Result<Vec<Case>> {
             false => what.areas.contains(&area),
         };
         if wanted {
-            selected.extend(cases::read(&file)?);
+            selected.extend(cases::read(&file)?.into_iter().step_by(what.every.get()));
         }
     }
     if let Some(only) = &what.only {

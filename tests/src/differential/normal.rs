@@ -22,9 +22,18 @@ const RANDOM: &str = "[bcdfghjklmnpqrstvwxz2456789]";
 static NOISE: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
     let rules: Vec<(String, &str)> = vec![
         (r"/tmp/kubectl-edit-\d+".into(), "/tmp/kubectl-edit"),
+        // What Skiff says of kinds that it keeps and does not act on yet: docs/differences.md.
+        (
+            r"(?m)^Warning: [^\n]*(?:kept [^\n]* yet|Skiff does not enforce it yet)[^\n]*\n?"
+                .into(),
+            "",
+        ),
+        // One JSON text for another.
+        (r"\\u0026".into(), "&"),
         (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}".into(), "UID"),
         (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z".into(), "TIME"),
         (r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d [+-]\d{4}".into(), "TIME"),
+        (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4} UTC".into(), "TIME"),
         (r"[a-z-]+://[0-9a-f]{64}".into(), "CONTAINER"),
         (r"sha256:[0-9a-f]{64}".into(), "DIGEST"),
         (r"\b[0-9a-f]{64}\b".into(), "ID"),

@@ -5,9 +5,23 @@
 #      T=token asks with that token instead of the administrator's certificate, H="Name: value" adds a header
 # pod NAME [EXTRA]   a pod that no scheduler takes: it stays as it was made, on any cluster
 # held NAME [CONTAINER [SPEC [META]]]   the same, with further fields of its container c, its spec and its metadata
+# job NAME [SPEC [POD-SPEC [META [CONTAINER]]]]   a Job whose pods no scheduler takes; several make a stream
+# cron NAME SCHEDULE [SPEC [JOB-SPEC [META]]]   a CronJob of such
+# pods SELECTOR   their names, by their completion index and then their age
+# ends PHASE POD...   says in the name of a node that those pods have ended
 # guard MODE=VALUE...   labels the case's namespace for Pod Security
 # boats [SPEC-EXTRA [SCHEMA [VERSION-EXTRA]]]   a custom resource definition in a group of the case's own
 # boat NAME [SPEC]   an object of it;  ready boats ...   creates the definition and waits until it is served
+# ask NAME SIGNER USAGES [SPEC [SUBJECT [NAMES]]]   a request for a certificate, for a fresh key (NAME.key, NAME.csr)
+# entrust VERB SIGNER USER   lets a user approve, sign or attest (role and binding $N-s)
+# pcr NAME SPEC [KEY]   a PodCertificateRequest for a fresh key
+# trust NAME SPEC   a ClusterTrustBundle;  anchor FILE   makes a certificate that others can be trusted by
+# quoted FILE   its text as a JSON string;  signed NAME DAYS   NAME.csr signed by a fresh authority (NAME.crt)
+# sts NAME [SPEC [TEMPLATE-SPEC]]   a stateful set of two pods that no scheduler takes;  ds NAME ... the like, for nodes of the case's own
+# fake NAME [EXTRA]  a node of the case's own that nobody serves
+# alive POD...       says of pods that they run and are ready, as a node would
+# imaged POD IMAGE   waits until a pod, made anew perhaps, has that image
+# settled REF COUNT-FIELD=N...   waits for numbers in the status of what a controller works on
 # quiet CMD...       runs it without a word: for the making of what a case needs
 set -u
 export HOME=$WORK BUSYBOX=registry.k8s.io/busybox:test # tests/kit/image makes it
@@ -39,7 +53,95 @@ metadata: {name: $1${4:+, $4}}
 spec: {schedulerName: nobody, containers: [{name: c, image: registry.k8s.io/pause:3.10.2${2:+, $2}}]${3:+, $3}}
 Y
 }
+ask() {
+  openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout "$1.key" -subj "${5:-/CN=someone}" \
+    ${6:+-addext "subjectAltName=$6"} -out "$1.csr" 2> /dev/null
+  cat <<Y
+apiVersion: certificates.k8s.io/v1
+kind: CertificateSigningRequest
+metadata: {name: $1}
+spec: {signerName: "$2", usages: [$3], request: $(base64 -w0 "$1.csr")${4:+, $4}}
+Y
+}
+quoted() { printf '"%s"' "$(sed 's/$/\\n/' "$1" | tr -d '\n')"; }
+anchor() { openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout anchor.key -subj /CN=ca -out "$1" 2> /dev/null; }
+signed() {
+  anchor anchor.crt
+  openssl x509 -req -in "$1.csr" -CA anchor.crt -CAkey anchor.key -CAcreateserial -days "$2" -out "$1.crt" 2> /dev/null
+}
+pcr() {
+  openssl req -new -newkey ${3:-ec -pkeyopt ec_paramgen_curve:prime256v1} -nodes -keyout "$1.key" -subj / -out "$1.csr" 2> /dev/null
+  cat <<Y
+apiVersion: certificates.k8s.io/v1
+kind: PodCertificateRequest
+metadata: {name: $1, namespace: $N}
+spec: {$2, stubPKCS10Request: $(openssl req -in "$1.csr" -outform DER | base64 -w0)}
+Y
+}
+entrust() {
+  quiet k create -f - <<Y
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: $N-s}
+rules: [{apiGroups: [certificates.k8s.io], resources: [signers], verbs: [$1], resourceNames: ["$2"]}]
+Y
+  quiet k create clusterrolebinding "$N-s" --clusterrole="$N-s" --user="$3"
+}
+trust() {
+  cat <<Y
+apiVersion: certificates.k8s.io/v1
+kind: ClusterTrustBundle
+metadata: {name: "$1"}
+spec: $2
+Y
+}
 guard() { quiet k label ns "$N" --overwrite "${@/#/pod-security.kubernetes.io/}"; }
+sts() {
+  cat <<Y
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: $1}
+spec:
+  serviceName: svc
+  selector: {matchLabels: {app: $1}}
+  template: {metadata: {labels: {app: $1}}, spec: {schedulerName: nobody, automountServiceAccountToken: false, terminationGracePeriodSeconds: 0, containers: [{name: c, image: x}]${3:+, $3}}}
+  replicas: 2
+${2:+  $2}
+Y
+}
+ds() {
+  cat <<Y
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: $1}
+spec:
+  selector: {matchLabels: {app: $1}}
+  template: {metadata: {labels: {app: $1}}, spec: {schedulerName: nobody, automountServiceAccountToken: false, nodeSelector: {case: $N}, tolerations: [{operator: Exists}], containers: [{name: c, image: x}]${3:+, $3}}}
+${2:+  $2}
+Y
+}
+fake() {
+  quiet k create -f - <<Y
+apiVersion: v1
+kind: Node
+metadata: {name: $1, labels: {case: $N}}
+${2:-}
+Y
+}
+alive() {
+  local p
+  for p; do
+    quiet k patch pod "$p" --subresource=status -p '{"status":{"phase":"Running","conditions":[{"type":"Ready","status":"True","lastTransitionTime":"2026-01-01T00:00:00Z"}]}}'
+  done
+}
+imaged() {
+  for _ in $(seq 100); do [ "$(k get pod "$1" -o 'jsonpath={.spec.containers[0].image}' 2> /dev/null)" = "$2" ] && break; done
+  k get pod "$1" -o 'jsonpath={.metadata.name} {.spec.containers[0].image}{"\n"}'
+}
+settled() {
+  local ref=$1 pair; shift
+  for pair; do quiet k wait "--for=jsonpath={.status.${pair%=*}}=${pair#*=}" "$ref" --timeout=20s; done
+}
 export B=boats.$N.example.com # the full name of its kind: other cases have boats too
 SCHEMA='{type: object, properties: {
       spec: {type: object, required: [sails], properties: {
@@ -78,4 +180,30 @@ Y
 ready() {
   "$@" | quiet k create -f -
   quiet k wait --for=condition=Established "crd/$B" --timeout=20s
+}
+job() {
+  cat <<Y
+---
+apiVersion: batch/v1
+kind: Job
+metadata: {name: $1${4:+, $4}}
+spec: {${2:+$2, }template: {spec: {schedulerName: nobody, restartPolicy: Never, containers: [{name: c, image: x${5:+, $5}}]${3:+, $3}}}}
+Y
+}
+cron() {
+  cat <<Y
+---
+apiVersion: batch/v1
+kind: CronJob
+metadata: {name: $1${5:+, $5}}
+spec: {schedule: "$2", ${3:+$3, }jobTemplate: {spec: {${4:+$4, }template: {spec: {schedulerName: nobody, restartPolicy: Never, containers: [{name: c, image: x}]}}}}}
+Y
+}
+pods() {
+  k get pods -l "$1" --sort-by=.metadata.creationTimestamp --no-headers \
+    -o 'custom-columns=I:.metadata.labels.batch\.kubernetes\.io/job-completion-index,N:.metadata.name' | sort -s -k1,1n | awk '{print $2}'
+}
+ends() {
+  local phase=$1 p; shift
+  for p; do quiet k patch pod "$p" --subresource=status --type=merge -p "{\"status\":{\"phase\":\"$phase\"}}"; done
 }

@@ -33,6 +33,7 @@ fn structure(fields: Vec<(&'static str, Node)>) -> Struct {
             emit: Emit::Present,
             strategy: Strategy::Default,
             default: (name == "zone").then(|| r#""a""#.into()),
+            values: &[],
             tag: 0,
         })
         .collect();

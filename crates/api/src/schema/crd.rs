@@ -134,6 +134,7 @@ fn field(name: &str, node: Node, required: bool) -> Field {
         required,
         emit: Emit::Present,
         strategy: Strategy::Default,
+        values: &[],
         tag: 0,
     }
 }

@@ -98,6 +98,7 @@ mod tests {
             topology: Topology::Granular,
             strategy: Strategy::Default,
             default: default.map(Into::into),
+            values: &[],
             tag: 0,
         };
         let schema = Struct {

@@ -138,6 +138,9 @@ pub struct Field {
     pub strategy: Strategy,
     /// The default as JSON text.
     pub default: Option<Cow<'static, str>>,
+    /// The values of an enumeration, sorted: of the field, or of what its list or map holds. OpenAPI shows them;
+    /// whether another one is refused is the kind's affair.
+    pub values: &'static [&'static str],
     /// The field number in protobuf; 0 where there is none.
     pub tag: u32,
 }

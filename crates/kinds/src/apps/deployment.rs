@@ -31,7 +31,7 @@ pub fn kind() -> Kind {
         columns,
         hooks: Hooks {
             default,
-            prepare,
+            prepare: workload::drop_disabled,
             validate,
             validate_part,
             warn: pod::warn::workload,
@@ -65,13 +65,6 @@ fn default(new: &mut Object) {
     new.set_absent("spec.revisionHistoryLimit", 10);
     new.set_absent("spec.progressDeadlineSeconds", 600);
     pod::default::template(new);
-}
-
-fn prepare(new: &mut Object, old: Option<&Object>) {
-    let before = old.and_then(|old| old.at("spec.template.spec")).cloned();
-    if let Some(spec) = new.value_mut().pointer_mut("/spec/template/spec") {
-        pod::prepare::drop_disabled(spec, before.as_ref());
-    }
 }
 
 fn validate(new: &Object, old: Option<&Object>, errors: &mut Errors) {
@@ -112,34 +105,13 @@ fn strategy(strategy: &Value, path: &Path, errors: &mut Errors) {
 fn rolling_update(update: &Value, path: &Path, errors: &mut Errors) {
     let fields = ["maxUnavailable", "maxSurge"];
     let [unavailable, surge] = fields.map(|field| at(update, field).cloned().unwrap_or(0.into()));
-    amount(&unavailable, &path.child("maxUnavailable"), errors);
-    amount(&surge, &path.child("maxSurge"), errors);
-    let value = |amount: &Value| percent(amount).or(amount.as_i64()).unwrap_or(0);
+    workload::amount(&unavailable, &path.child("maxUnavailable"), errors);
+    workload::amount(&surge, &path.child("maxSurge"), errors);
     let here = path.child("maxUnavailable");
-    if value(&unavailable) == 0 && value(&surge) == 0 {
+    if workload::none(&unavailable) && workload::none(&surge) {
         errors.invalid(&here, unavailable.clone(), "may not be 0 when `maxSurge` is 0");
     }
-    if percent(&unavailable).is_some_and(|percent| percent > 100) {
-        errors.invalid(&here, unavailable, "must not be greater than 100%");
-    }
-}
-
-/// The number of a share like `25%`.
-fn percent(amount: &Value) -> Option<i64> {
-    let digits = amount.as_str()?.strip_suffix('%')?;
-    let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-    plain.then(|| digits.parse().unwrap_or(i64::MAX))
-}
-
-/// A number that is not negative, or a share.
-fn amount(amount: &Value, path: &Path, errors: &mut Errors) {
-    if let Some(number) = amount.as_i64() {
-        not_negative(path, number, errors);
-    } else if percent(amount).is_none() {
-        let why = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', \
-                   regex used for validation is '[0-9]+%')";
-        errors.invalid(path, amount.clone(), why);
-    }
+    workload::at_most_all(&unavailable, &here, errors);
 }
 
 fn validate_part(_: &str, new: &Object, old: &Object, errors: &mut Errors) {
@@ -156,10 +128,7 @@ fn validate_part(_: &str, new: &Object, old: &Object, errors: &mut Errors) {
         "collisionCount",
     ];
     workload::status(status, &counts, 2..5, &path, errors);
-    let collisions = int(status, "collisionCount").unwrap_or(0);
-    if collisions < old.int("status.collisionCount").unwrap_or(0) {
-        errors.invalid(&path.child("collisionCount"), collisions, "cannot be decremented");
-    }
+    workload::collisions(status, old, &path, errors);
 }
 
 #[cfg(test)]

@@ -3,13 +3,14 @@
 use crate::core::pod;
 use crate::workload;
 use skiff_api::errors::{Errors, Path};
-use skiff_api::kind::{Cell, Hooks, Kind, age_column, name_column, number, scale, status};
+use skiff_api::kind::{Cell, Column, Hooks, Kind, age_column, name_column, number, scale, status};
 use skiff_api::object::Object;
 use skiff_api::view::Resource;
 
 pub const RESOURCE: Resource = Resource::of("apps", "v1", "replicasets", "ReplicaSet");
 
-pub fn kind() -> Kind {
+/// Its columns, and those of what was before it.
+pub fn columns() -> Vec<Column> {
     let mut columns = vec![
         name_column(),
         number("Desired", Cell::With(|set| set.int("spec.replicas").unwrap_or(0).into())),
@@ -18,11 +19,15 @@ pub fn kind() -> Kind {
         age_column(),
     ];
     columns.extend(workload::columns());
+    columns
+}
+
+pub fn kind() -> Kind {
     Kind {
         short: vec!["rs".into()],
         categories: vec!["all".into()],
         subresources: vec![scale(), status()],
-        columns,
+        columns: columns(),
         hooks: Hooks {
             default,
             prepare,
@@ -45,10 +50,7 @@ fn prepare(new: &mut Object, old: Option<&Object>) {
     if old.is_none() {
         new.set("status.replicas", 0);
     }
-    let before = old.and_then(|old| old.at("spec.template.spec")).cloned();
-    if let Some(spec) = new.value_mut().pointer_mut("/spec/template/spec") {
-        pod::prepare::drop_disabled(spec, before.as_ref());
-    }
+    workload::drop_disabled(new, old);
 }
 
 fn validate(new: &Object, old: Option<&Object>, errors: &mut Errors) {

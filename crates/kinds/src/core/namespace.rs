@@ -51,7 +51,7 @@ pub fn kind() -> Kind {
 
 fn finalize() -> Subresource {
     let does = Does::Part { part: &["metadata", "spec.finalizers"], keeps: &[] };
-    Subresource { name: "finalize".into(), does, verbs: &[Verb::Update], body: None }
+    Subresource { name: "finalize".into(), does, verbs: &[Verb::Update], body: None, unowned: &[] }
 }
 
 fn default(new: &mut Object) {

@@ -16,5 +16,7 @@ pub struct Condition {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_update_time: Option<jiff::Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_transition_time: Option<jiff::Timestamp>,
 }

@@ -36,6 +36,15 @@ impl View for Namespace {
 #[serde(default)]
 pub struct ServiceAccount {
     pub metadata: Meta,
+    /// Names of secrets that are its own.
+    #[serde(deserialize_with = "super::null_is_empty")]
+    pub secrets: Vec<SecretName>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct SecretName {
+    pub name: String,
 }
 
 impl View for ServiceAccount {
@@ -76,4 +85,16 @@ impl View for Secret {
     fn meta(&self) -> &Meta {
         &self.metadata
     }
+}
+
+/// Which object something is about (API reference: ObjectReference).
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ObjectReference {
+    pub api_version: String,
+    pub kind: String,
+    pub namespace: String,
+    pub name: String,
+    pub uid: String,
+    pub resource_version: String,
 }

@@ -17,6 +17,14 @@ pub struct CustomResourceDefinition {
 pub struct CrdSpec {
     pub group: String,
     pub names: CrdNames,
+    pub versions: Vec<CrdVersion>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct CrdVersion {
+    pub name: String,
+    pub served: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]

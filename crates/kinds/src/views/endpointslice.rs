@@ -1,7 +1,7 @@
 //! EndpointSlice as the network and DNS read it, and as the loop that makes them compares it.
 
 use super::null_is_empty;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use skiff_api::view::{Meta, Resource, View};
 use std::collections::BTreeMap;
 
@@ -59,13 +59,24 @@ pub struct EndpointConditions {
     pub terminating: Option<bool>,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+/// An ObjectReference, with whatever somebody put in.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TargetRef {
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub kind: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub namespace: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub name: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub uid: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub api_version: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub resource_version: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub field_path: String,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]

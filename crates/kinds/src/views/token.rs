@@ -12,6 +12,11 @@ pub const LEGACY_ISSUER: &str = "kubernetes/serviceaccount";
 /// Annotations that say whose token a secret holds.
 pub const ACCOUNT_NAME: &str = "kubernetes.io/service-account.name";
 pub const ACCOUNT_UID: &str = "kubernetes.io/service-account.uid";
+/// Labels that say on which day such a token was last used, and since when it is no good (KEP-2799).
+pub const LAST_USED: &str = "kubernetes.io/legacy-token-last-used";
+pub const INVALID_SINCE: &str = "kubernetes.io/legacy-token-invalid-since";
+/// The ConfigMap that says since when uses are noted.
+pub const TRACKING: &str = "kube-apiserver-legacy-service-account-token-tracking";
 
 /// A secret of the type `kubernetes.io/service-account-token`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -24,7 +29,9 @@ pub struct TokenSecret {
 }
 
 /// A value that is no text is one that is missing.
-fn texts<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, String>, D::Error> {
+pub(super) fn texts<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<BTreeMap<String, String>, D::Error> {
     let data = BTreeMap::<String, String>::deserialize(from)?;
     let decoded = data.into_iter().filter_map(|(key, value)| {
         let text = String::from_utf8(STANDARD.decode(value).ok()?).ok()?;

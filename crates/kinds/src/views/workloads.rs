@@ -15,6 +15,11 @@ pub struct ReplicaSet {
     pub status: ReplicaSetStatus,
 }
 
+/// The same under another name, with a plain map of labels as its selector.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(transparent)]
+pub struct ReplicationController(pub ReplicaSet);
+
 #[derive(Debug, Clone, Default, Deserialize, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ReplicaSetSpec {
@@ -151,6 +156,31 @@ impl View for ReplicaSet {
     }
     fn selector(&self) -> Option<Selector> {
         Selector::from_object(Some(&self.spec.selector.0)).ok()
+    }
+}
+
+impl AsRef<ReplicaSet> for ReplicaSet {
+    fn as_ref(&self) -> &ReplicaSet {
+        self
+    }
+}
+
+impl AsRef<ReplicaSet> for ReplicationController {
+    fn as_ref(&self) -> &ReplicaSet {
+        &self.0
+    }
+}
+
+impl View for ReplicationController {
+    const RESOURCE: Resource = crate::core::replicationcontroller::RESOURCE;
+    fn meta(&self) -> &Meta {
+        &self.0.metadata
+    }
+    fn index(&self, put: &mut dyn FnMut(&'static str, &str)) {
+        super::owners(&self.0.metadata, put);
+    }
+    fn selector(&self) -> Option<Selector> {
+        Selector::of(Some(&self.0.spec.selector.0)).ok()
     }
 }
 

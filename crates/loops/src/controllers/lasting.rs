@@ -11,7 +11,7 @@ use skiff_api::object::Object;
 use skiff_api::view::{Key, Meta, Resource, View};
 use skiff_api::wire::User;
 use skiff_base::Time;
-use skiff_kinds::views::{EndpointSlice, Namespace, Service};
+use skiff_kinds::views::{EndpointSlice, Endpoints, Namespace, Service, ServiceCidr};
 use std::sync::Mutex;
 
 /// What has to be there.
@@ -71,7 +71,9 @@ impl Loop for Lasting {
         }
         own::<Namespace>(on);
         own::<Service>(on);
+        own::<Endpoints>(on);
         own::<EndpointSlice>(on);
+        own::<ServiceCidr>(on);
     }
 
     async fn observe(cx: &Context, key: &Key) -> Result<Option<Seen>, Status> {

@@ -46,7 +46,7 @@ impl Loop for NamespaceEnd {
     const NAME: &'static str = "namespace-controller";
     const WORKERS: usize = 10;
     type Seen = Seen;
-    type Memory = ();
+    type Memory = Failed;
 
     fn on(on: &mut On) {
         on.own::<Namespace>();
@@ -80,11 +80,22 @@ impl Loop for NamespaceEnd {
         Ok(Some(Seen { namespace, left, known }))
     }
 
-    fn plan(seen: &Seen, _: &mut (), now: Time, out: &mut Changes) -> Next {
+    fn failed(memory: &mut Self::Memory, change: &Change, why: &Status) {
+        if let Change::Delete { resource, key, .. } = change {
+            memory.insert((resource.plural, key.clone()), why.message.clone());
+        }
+    }
+
+    fn plan(seen: &Seen, memory: &mut Self::Memory, now: Time, out: &mut Changes) -> Next {
         let going = &seen.namespace;
         if !seen.left.is_empty() {
-            if delete_content(seen, out) == 0 {
-                say_what_holds_it(seen, now, out);
+            let deletes = delete_content(seen, memory, out);
+            if deletes.is_empty() || !memory.is_empty() {
+                say_what_holds_it(seen, memory, now, out);
+            }
+            memory.clear();
+            if !deletes.is_empty() {
+                out.push(Change::Together(deletes));
             }
             return match seen.known {
                 Known::Followed => Next::Wait,
@@ -117,35 +128,81 @@ fn item(resource: Resource, object: Object) -> Arc<Item> {
     Arc::new(Item { resource, meta })
 }
 
-/// Pods first; what they may need while they end goes after them. How many deletions this asks for.
-fn delete_content(seen: &Seen, out: &mut Changes) -> usize {
-    let mut asked = 0;
-    let pods = seen.left.iter().any(|item| item.resource.plural == "pods");
-    for item in &seen.left {
-        let first = item.resource.plural == "pods";
-        if pods && !first {
-            continue;
-        }
+/// Pods first; what they may need while they end goes after them. What could not be deleted stops no other.
+fn delete_content(seen: &Seen, failed: &Failed, out: &mut Changes) -> Vec<Change> {
+    let mut deletes = Vec::new();
+    let pods = seen.left.iter().any(|item| is_pod(item));
+    for item in seen.left.iter().filter(|item| !pods || is_pod(item)) {
         if item.meta.deleting() {
             out.because(format!("{} {} is going", item.resource.kind, item.meta.name));
             continue;
         }
+        let (resource, key) = (item.resource, item.meta.key());
         let options = DeleteOptions {
             uid: Some(item.meta.uid.clone()),
             propagation: Some("Background"),
             ..DeleteOptions::default()
         };
-        out.delete_with(item.resource, item.meta.key(), options);
-        asked += 1;
+        let last = failed.contains_key(&(resource.plural, key.clone()));
+        deletes.push((last, Change::Delete { resource, key, options }));
     }
-    asked
+    deletes.sort_by_key(|(last, _)| *last);
+    deletes.into_iter().map(|(_, delete)| delete).collect()
 }
+
+fn is_pod(item: &Item) -> bool {
+    item.resource.group.is_empty() && item.resource.plural == "pods"
+}
+
+/// What could not be deleted, and why.
+type Failed = BTreeMap<(&'static str, Key), String>;
+/// Status, reason and message of a condition.
+type Said = (&'static str, &'static str, String);
 
 /// All is being deleted, and something is not gone: conditions tell users what, and which finalizers keep it
 /// (API reference: NamespaceCondition).
-fn say_what_holds_it(seen: &Seen, now: Time, out: &mut Changes) {
+fn say_what_holds_it(seen: &Seen, failed: &Failed, now: Time, out: &mut Changes) {
+    let (remaining, held) = what_is_left(seen);
+    let fine = |reason, message: &str| ("False", reason, message.to_owned());
+    let conditions = [
+        (
+            "DeletionDiscoveryFailure",
+            fine("ResourcesDiscovered", "All resources successfully discovered"),
+        ),
+        (
+            "DeletionGroupVersionParsingFailure",
+            fine("ParsedGroupVersions", "All legacy kube types successfully parsed"),
+        ),
+        ("DeletionContentFailure", what_failed(failed)),
+        ("ContentRemaining", remaining),
+        ("FinalizersRemaining", held),
+    ];
+    let namespace = &*seen.namespace;
+    let mut after = namespace.status.clone();
+    for (sort, (status, reason, message)) in conditions {
+        let sort = format!("Namespace{sort}");
+        set(&mut after.conditions, condition(&sort, status, reason, message, now));
+    }
+    write(namespace, this_revision(&namespace.metadata), (&namespace.status, &after), out);
+}
+
+fn what_failed(failed: &Failed) -> Said {
+    if failed.is_empty() {
+        let fine = "All content successfully deleted, may be waiting on finalization";
+        return ("False", "ContentDeleted", fine.to_owned());
+    }
+    let (many, mut why) = (failed.len(), failed.values().cloned().collect::<Vec<_>>());
+    why.sort();
+    let why = why.join(", ");
+    let message = format!("Failed to delete all resource types, {many} remaining: {why}");
+    ("True", "ContentDeletionFailed", message)
+}
+
+/// What is left, and the finalizers that keep it. While pods are ending nothing is counted yet.
+fn what_is_left(seen: &Seen) -> (Said, Said) {
     let (mut kinds, mut finalizers) = (BTreeMap::new(), BTreeMap::new());
-    for item in &seen.left {
+    let pods = seen.left.iter().any(|item| is_pod(item));
+    for item in seen.left.iter().filter(|_| !pods) {
         let kind = format!("{}.{}", item.resource.plural, item.resource.group);
         *kinds.entry(kind).or_insert(0) += 1;
         for finalizer in &item.meta.finalizers {
@@ -155,6 +212,13 @@ fn say_what_holds_it(seen: &Seen, now: Time, out: &mut Changes) {
     let count = |counted: BTreeMap<String, u32>, verb: &str| {
         let each = |(name, n): (String, u32)| format!("{name} {verb} {n} resource instances");
         counted.into_iter().map(each).collect::<Vec<_>>().join(", ")
+    };
+    let remaining = match kinds.is_empty() {
+        true => ("False", "ContentRemoved", "All content successfully removed".to_owned()),
+        false => {
+            let which = count(kinds, "has");
+            ("True", "SomeResourcesRemain", format!("Some resources are remaining: {which}"))
+        }
     };
     let held = match finalizers.is_empty() {
         true => {
@@ -166,29 +230,7 @@ fn say_what_holds_it(seen: &Seen, now: Time, out: &mut Changes) {
             ("True", "SomeFinalizersRemain", why)
         }
     };
-    let remaining = format!("Some resources are remaining: {}", count(kinds, "has"));
-    let fine = |reason, message: &str| ("False", reason, message.to_owned());
-    let deleted = "All content successfully deleted, may be waiting on finalization";
-    let conditions = [
-        (
-            "DeletionDiscoveryFailure",
-            fine("ResourcesDiscovered", "All resources successfully discovered"),
-        ),
-        (
-            "DeletionGroupVersionParsingFailure",
-            fine("ParsedGroupVersions", "All legacy kube types successfully parsed"),
-        ),
-        ("DeletionContentFailure", fine("ContentDeleted", deleted)),
-        ("ContentRemaining", ("True", "SomeResourcesRemain", remaining)),
-        ("FinalizersRemaining", held),
-    ];
-    let namespace = &*seen.namespace;
-    let mut after = namespace.status.clone();
-    for (sort, (status, reason, message)) in conditions {
-        let sort = format!("Namespace{sort}");
-        set(&mut after.conditions, condition(&sort, status, reason, message, now));
-    }
-    write(namespace, this_revision(&namespace.metadata), (&namespace.status, &after), out);
+    (remaining, held)
 }
 
 #[cfg(test)]
@@ -211,7 +253,7 @@ mod tests {
             known: Known::Followed,
         };
         let mut out = Changes::default();
-        NamespaceEnd::plan(&seen, &mut (), Time::UNIX_EPOCH, &mut out);
+        NamespaceEnd::plan(&seen, &mut BTreeMap::new(), Time::UNIX_EPOCH, &mut out);
         expected.assert_eq(&out.text());
     }
 
@@ -223,15 +265,17 @@ mod tests {
             &[map, pod],
             &["kubernetes"],
             expect![[r#"
-            delete pods a/p uid=1
-        "#]],
+                together
+                  delete pods a/p uid=1
+            "#]],
         );
         check(
             &[map],
             &["kubernetes"],
             expect![[r#"
-            delete configmaps a/m uid=2
-        "#]],
+                together
+                  delete configmaps a/m uid=2
+            "#]],
         );
         check(
             &[],

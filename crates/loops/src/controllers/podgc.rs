@@ -1,22 +1,27 @@
-//! Pod garbage: pods that no node will ever end. One whose node is gone for good, and one that is to go before it got
-//! a node, are deleted at once.
+//! Pod garbage: pods that no node will ever end. One whose node is gone for good or is out of service, and one that is
+//! to go before it got a node, are deleted at once; of those that have ended, only so many are kept.
 //!
 //! Invariant: a pod is called orphaned only after its node was missing for a while and the server, asked live, does not
 //! know it: a cache may be late.
 
-use crate::{Changes, Context, Loop, Next, On};
-use serde_json::json;
+use crate::parts::disruption::{condition, fail};
+use crate::{Change, Changes, Context, Loop, Next, On};
 use skiff_api::Status;
-use skiff_api::time::{Precision, format};
 use skiff_api::view::{Key, View};
 use skiff_base::Time;
-use skiff_client::{DeleteOptions, PatchKind};
+use skiff_client::DeleteOptions;
 use skiff_kinds::views::{Node, Pod};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// A node may be missing for this long before its pods go, as upstream's does.
 const QUARANTINE: Duration = Duration::from_secs(40);
+/// Somebody saw to it that what ran on this node runs no more (KEP-2268).
+const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
+/// So many pods that have ended are kept, as upstream's `--terminated-pod-gc-threshold` has it.
+const ENDED_MOST: usize = 12_500;
+/// How soon pods that have ended are counted again.
+const COUNTED_EVERY: Duration = Duration::from_secs(20);
 
 /// Key: a Pod.
 pub struct PodGarbage;
@@ -30,6 +35,8 @@ pub struct Seen {
 enum Place {
     None,
     Node,
+    /// Its node is not ready, and somebody took it out of service.
+    OutOfService,
     /// The node that it names is not there.
     Missing,
 }
@@ -48,7 +55,8 @@ impl Loop for PodGarbage {
     fn on(on: &mut On) {
         on.own::<Pod>();
         on.map::<Node>(|node, caches| {
-            if caches.of::<Node>().get(&node.metadata.key()).is_some() {
+            let there = caches.of::<Node>().get(&node.metadata.key());
+            if there.is_some_and(|node| !out_of_service(&node)) {
                 return Vec::new();
             }
             let pods = caches.of::<Pod>().find("node", &node.metadata.name);
@@ -58,11 +66,13 @@ impl Loop for PodGarbage {
 
     async fn observe(cx: &Context, key: &Key) -> Result<Option<Seen>, Status> {
         let Some(pod) = cx.caches.of::<Pod>().get(key) else { return Ok(None) };
-        let name = &pod.spec.node_name;
-        let place = match &**name {
-            "" => Place::None,
-            name if cx.caches.of::<Node>().get(&Key::new("", name)).is_some() => Place::Node,
-            name => match cx.client.view::<Node>("", name).await {
+        let name = &*pod.spec.node_name;
+        let node = cx.caches.of::<Node>().get(&Key::new("", name));
+        let place = match node {
+            _ if name.is_empty() => Place::None,
+            Some(node) if out_of_service(&node) => Place::OutOfService,
+            Some(_) => Place::Node,
+            None => match cx.client.view::<Node>("", name).await {
                 Ok(_) => Place::Node,
                 Err(status) if status.code == 404 => Place::Missing,
                 Err(status) => return Err(status),
@@ -74,38 +84,78 @@ impl Loop for PodGarbage {
     fn plan(seen: &Seen, memory: &mut Memory, now: Time, out: &mut Changes) -> Next {
         let pod = &seen.pod;
         match seen.place {
-            Place::None if pod.metadata.deleting() => end(pod, out),
-            Place::None | Place::Node => memory.missing_since = None,
+            Place::None | Place::OutOfService if pod.metadata.deleting() => fail(pod, None, out),
+            Place::None | Place::OutOfService | Place::Node => memory.missing_since = None,
             Place::Missing => {
                 let at = *memory.missing_since.get_or_insert(now) + QUARANTINE;
                 if at > now {
                     out.because(format!("node {} may come back", pod.spec.node_name));
                     return Next::At(at);
                 }
-                mark(pod, now, out);
-                end(pod, out);
+                let why = "PodGC: node no longer exists";
+                fail(pod, Some(condition(pod, "DeletionByPodGC", why, now)), out);
             }
         }
         Next::Wait
     }
 }
 
-/// Whoever waits for the pod sees that it failed, and why.
-fn mark(pod: &Pod, now: Time, out: &mut Changes) {
-    if pod.ended() {
-        return;
-    }
-    let condition = json!({"type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC",
-        "message": "PodGC: node no longer exists", "lastTransitionTime": format(now, Precision::Seconds)});
-    let body = json!({"metadata": {"uid": pod.metadata.uid},
-        "status": {"phase": "Failed", "conditions": [condition]}});
-    out.patch(PatchKind::Strategic, Pod::RESOURCE, pod.metadata.key(), "status", body);
+fn out_of_service(node: &Node) -> bool {
+    let ready = node.condition("Ready").is_some_and(|ready| ready.status == "True");
+    !ready && node.spec.taints.iter().any(|taint| taint.key == OUT_OF_SERVICE)
 }
 
-fn end(pod: &Pod, out: &mut Changes) {
-    let uid = Some(pod.metadata.uid.clone());
-    let options = DeleteOptions { uid, grace_s: Some(0), ..DeleteOptions::default() };
-    out.delete_with(Pod::RESOURCE, pod.metadata.key(), options);
+/// The one key: all pods.
+pub struct TerminatedPods;
+
+impl Loop for TerminatedPods {
+    const NAME: &'static str = "pod-garbage-collector";
+    const PART: &'static str = "terminated-pods";
+    /// Those that have ended, where there are too many; else only how many there are.
+    type Seen = Vec<Arc<Pod>>;
+    /// When they were last counted.
+    type Memory = Option<Time>;
+
+    fn on(on: &mut On) {
+        on.changes::<Pod>(|old, new, _| match new {
+            Some(new) if new.ended() && !old.is_some_and(Pod::ended) => vec![Key::default()],
+            _ => Vec::new(),
+        });
+    }
+
+    async fn observe(cx: &Context, _: &Key) -> Result<Option<Self::Seen>, Status> {
+        let mut ended = cx.caches.of::<Pod>().list("");
+        ended.retain(|pod| pod.ended());
+        Ok(Some(ended))
+    }
+
+    fn plan(ended: &Self::Seen, last: &mut Self::Memory, now: Time, out: &mut Changes) -> Next {
+        if let Some(again) = last.map(|last| last + COUNTED_EVERY).filter(|again| *again > now) {
+            return Next::At(again);
+        }
+        *last = Some(now);
+        let most = ENDED_MOST;
+        if ended.len() <= most {
+            return Next::Wait;
+        }
+        let mut ended: Vec<&Arc<Pod>> = ended.iter().collect();
+        // Those that a node drove out go first, for nobody made them to see how they end.
+        ended.sort_by_key(|pod| {
+            let meta = &pod.metadata;
+            (pod.status.reason != "Evicted", meta.creation_timestamp, meta.name.clone())
+        });
+        let many = ended[..ended.len() - most].iter().map(|pod| Change::Delete {
+            resource: Pod::RESOURCE,
+            key: pod.metadata.key(),
+            options: DeleteOptions {
+                uid: Some(pod.metadata.uid.clone()),
+                grace_s: Some(0),
+                ..DeleteOptions::default()
+            },
+        });
+        out.push(Change::Together(many.collect()));
+        Next::Wait
+    }
 }
 
 #[cfg(test)]
@@ -138,20 +188,45 @@ mod tests {
             Place::Missing,
             Some("2026-01-01T00:59:00Z"),
             expect![[r#"
-            patch Strategic pods n/p status {"metadata":{"uid":"u"},"status":{"conditions":[{"lastTransitionTime":"2026-01-01T01:00:00Z","message":"PodGC: node no longer exists","reason":"DeletionByPodGC","status":"True","type":"DisruptionTarget"}],"phase":"Failed"}}
+            patch Strategic pods n/p status {"metadata":{"uid":"u"},"status":{"conditions":[{"lastTransitionTime":"2026-01-01T01:00:00Z","message":"PodGC: node no longer exists","observedGeneration":0,"reason":"DeletionByPodGC","status":"True","type":"DisruptionTarget"}],"observedGeneration":0,"phase":"Failed"}}
             delete pods n/p uid=u
         "#]],
         );
         check(lost, Place::Node, Some("2026-01-01T00:59:00Z"), expect![[r#""#]]);
         let unbound = r#"{"metadata": {"name": "p", "namespace": "n", "uid": "u",
             "deletionTimestamp": "2026-01-01T00:00:00Z"}}"#;
-        check(
-            unbound,
-            Place::None,
-            None,
-            expect![[r#"
-            delete pods n/p uid=u
-        "#]],
-        );
+        for place in [Place::None, Place::OutOfService] {
+            check(
+                unbound,
+                place,
+                None,
+                expect![[r#"
+                patch Strategic pods n/p status {"metadata":{"uid":"u"},"status":{"observedGeneration":0,"phase":"Failed"}}
+                delete pods n/p uid=u
+            "#]],
+            );
+        }
+    }
+
+    #[test]
+    fn only_so_many_that_have_ended_are_kept() {
+        let pod = |number: usize| {
+            let reason = if number == ENDED_MOST { "Evicted" } else { "" };
+            let pod = serde_json::json!({"metadata": {"name": format!("p{number:05}"), "uid": "u"},
+                "status": {"phase": "Failed", "reason": reason}});
+            Arc::new(serde_json::from_value(pod).expect("a view"))
+        };
+        let ended: Vec<Arc<Pod>> = (0..ENDED_MOST + 2).map(pod).collect();
+        let mut out = Changes::default();
+        TerminatedPods::plan(&ended, &mut None, Time::UNIX_EPOCH, &mut out);
+        expect![[r#"
+            together
+              delete pods p12500 uid=u
+              delete pods p00000 uid=u
+        "#]]
+        .assert_eq(&out.text());
+        let mut out = Changes::default();
+        TerminatedPods::plan(&ended[2..].to_vec(), &mut None, Time::UNIX_EPOCH, &mut out);
+        assert_eq!(out.text(), "");
     }
 }

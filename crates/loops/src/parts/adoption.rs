@@ -76,12 +76,25 @@ impl<V: View> Claimed<V> {
 
     /// Takes in and lets go.
     pub fn settle<Owner: View>(&self, owner: &Owner, out: &mut Changes) {
+        self.settle_with(owner, &[], out);
+    }
+
+    /// The same for a controller that holds what is its own by finalizers.
+    pub fn settle_with<Owner: View>(&self, owner: &Owner, finalizers: &[&str], out: &mut Changes) {
         for object in &self.adopted {
-            adopt(out, (Owner::RESOURCE, owner.meta()), (V::RESOURCE, object.meta()));
+            let owners = [reference(Owner::RESOURCE, owner.meta())];
+            write(out, (V::RESOURCE, object.meta()), json!(owners), "finalizers", finalizers);
         }
         for object in &self.released {
-            release(out, owner.meta(), (V::RESOURCE, object.meta()));
+            let gone = json!([{"$patch": "delete", "uid": owner.meta().uid}]);
+            let finalizers_go = "$deleteFromPrimitiveList/finalizers";
+            write(out, (V::RESOURCE, object.meta()), gone, finalizers_go, finalizers);
         }
+    }
+
+    /// Whether it was an orphan until now.
+    pub fn is_adopted(&self, object: &Arc<V>) -> bool {
+        self.adopted.iter().any(|it| Arc::ptr_eq(it, object))
     }
 }
 
@@ -100,7 +113,7 @@ fn claim(owner: &Meta, object: &Meta, selector: &Selector) -> Claim {
 
 /// Reads the selector of a controller. One that cannot be read selects nothing that may be touched.
 pub fn selector(selector: &LabelSelector, owner: &Meta) -> Result<Selector, Status> {
-    Selector::from_object(Some(&selector.0)).map_err(|why| {
+    Selector::of(Some(&selector.0)).map_err(|why| {
         Status::internal(format!("the selector of {} cannot be read: {why}", owner.key()))
     })
 }
@@ -111,21 +124,19 @@ pub fn reference(resource: Resource, owner: &Meta) -> Value {
         "controller": true, "blockOwnerDeletion": true})
 }
 
-/// Takes an orphan in.
-fn adopt(
+/// Writes who owns an object, and with it finalizers where there are some.
+fn write(
     out: &mut Changes,
-    (kind, owner): (Resource, &Meta),
     (resource, object): (Resource, &Meta),
+    owners: Value,
+    field: &str,
+    finalizers: &[&str],
 ) {
-    let body =
-        json!({"metadata": {"uid": object.uid, "ownerReferences": [reference(kind, owner)]}});
-    out.patch(PatchKind::Strategic, resource, object.key(), "", body);
-}
-
-/// Lets an object go.
-fn release(out: &mut Changes, owner: &Meta, (resource, object): (Resource, &Meta)) {
-    let gone = json!([{"$patch": "delete", "uid": owner.uid}]);
-    let body = json!({"metadata": {"uid": object.uid, "ownerReferences": gone}});
+    let mut metadata = json!({"uid": object.uid, "ownerReferences": owners});
+    if !finalizers.is_empty() {
+        metadata[field] = json!(finalizers);
+    }
+    let body = json!({"metadata": metadata});
     out.patch(PatchKind::Strategic, resource, object.key(), "", body);
 }
 

@@ -17,6 +17,7 @@ pub fn condition(
         reason: reason.into(),
         message: message.into(),
         last_update_time: None,
+        observed_generation: None,
         last_transition_time: Some(whole_seconds(now)),
     }
 }
@@ -37,7 +38,8 @@ pub fn set(conditions: &mut Vec<Condition>, mut new: Condition) {
         return conditions.push(new);
     };
     let same = |a: &Condition, b: &Condition| {
-        a.status == b.status && a.reason == b.reason && a.message == b.message
+        (&a.status, &a.reason, &a.message, a.observed_generation)
+            == (&b.status, &b.reason, &b.message, b.observed_generation)
     };
     if same(old, &new) {
         return;

@@ -22,7 +22,17 @@ pub fn of_template(template: &Template) -> Value {
 }
 
 /// Creates a pod that `owner` controls, in its namespace.
-pub fn create<Owner: View>(owner: &Owner, mut pod: Value) -> Change {
+pub fn create<Owner: View>(owner: &Owner, pod: Value) -> Change {
+    let tell = Tell {
+        about: events::reference(Owner::RESOURCE, owner.meta()),
+        done: ("SuccessfulCreate", "Created pod: {name}".into()),
+        failed: ("FailedCreate", "Error creating: {error}".into()),
+    };
+    create_told(owner, pod, tell)
+}
+
+/// The same for an owner that has words of its own for it.
+pub fn create_told<Owner: View>(owner: &Owner, mut pod: Value, tell: Tell) -> Change {
     let meta = owner.meta();
     pod["apiVersion"] = json!("v1");
     pod["kind"] = json!("Pod");
@@ -30,23 +40,23 @@ pub fn create<Owner: View>(owner: &Owner, mut pod: Value) -> Change {
     pod["metadata"]["ownerReferences"] = json!([reference(Owner::RESOURCE, meta)]);
     let create =
         Change::Create { resource: Pod::RESOURCE, namespace: meta.namespace.clone(), body: pod };
-    let tell = Tell {
-        about: events::reference(Owner::RESOURCE, meta),
-        done: ("SuccessfulCreate", "Created pod: {name}".into()),
-        failed: ("FailedCreate", "Error creating: {error}".into()),
-    };
     Change::Told(Box::new(create), tell)
 }
 
 /// Deletes this very pod of `owner`.
 pub fn delete<Owner: View>(owner: &Owner, pod: &Meta) -> Change {
-    let options = DeleteOptions { uid: Some(pod.uid.clone()), ..DeleteOptions::default() };
-    let delete = Change::Delete { resource: Pod::RESOURCE, key: pod.key(), options };
     let tell = Tell {
         about: events::reference(Owner::RESOURCE, owner.meta()),
         done: ("SuccessfulDelete", "Deleted pod: {name}".into()),
         failed: ("FailedDelete", "Error deleting: {error}".into()),
     };
+    delete_told(pod, tell)
+}
+
+/// The same for an owner that has words of its own for it.
+pub fn delete_told(pod: &Meta, tell: Tell) -> Change {
+    let options = DeleteOptions { uid: Some(pod.uid.clone()), ..DeleteOptions::default() };
+    let delete = Change::Delete { resource: Pod::RESOURCE, key: pod.key(), options };
     Change::Told(Box::new(delete), tell)
 }
 
@@ -57,4 +67,18 @@ pub fn available_at(pod: &Pod, min_ready_s: i32) -> Option<Time> {
         0 => Some(Time::UNIX_EPOCH),
         wait => Some(ready.last_transition_time? + Duration::from_secs(wait)),
     }
+}
+
+pub fn available(pod: &Pod, min_ready_s: i32, now: Time) -> bool {
+    available_at(pod, min_ready_s).is_some_and(|at| at <= now)
+}
+
+/// When the next of them becomes available.
+pub fn next_available<'p>(
+    pods: impl IntoIterator<Item = &'p Pod>,
+    min_ready_s: i32,
+    now: Time,
+) -> Option<Time> {
+    let times = pods.into_iter().filter_map(|pod| available_at(pod, min_ready_s));
+    times.filter(|at| *at > now).min()
 }

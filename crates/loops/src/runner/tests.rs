@@ -73,19 +73,12 @@ fn case(streams: &[&'static str], revision: u64, kinds: &[fn() -> skiff_api::kin
     let world = World::seeded(1);
     let parts = Parts::new(world.clone());
     let client = Client::new(serve.clone(), User::system("test", &[]), "test");
-    let (sign, wanted) = (Box::new(|_: &LegacyClaims| Ok(String::new())), Arc::default());
     let runner = Runner {
         serve,
         caches: Caches::new(client, world.clone(), parts.clone()),
         metas: Arc::default(),
         kinds: Kinds::builtin(&[kinds]),
-        settings: Arc::new(ClusterFacts {
-            ca: String::new(),
-            sign,
-            wanted,
-            pods: "10.244.0.0/16".parse().expect("a range"),
-            node_bits: 24,
-        }),
+        settings: Arc::new(ClusterFacts::test()),
         world,
         parts,
         health: Healths::default(),

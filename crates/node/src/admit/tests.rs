@@ -252,7 +252,6 @@ fn every_field_of_a_pod_is_listed() {
 fn what_is_refused_is_refused() {
     for (name, spec) in [
         ("hostUsers", json!({"hostUsers": false})),
-        ("runtimeClassName", json!({"runtimeClassName": "x"})),
         ("resourceClaims", json!({"resourceClaims": [{"name": "x"}]})),
         ("os", json!({"os": {"name": "windows"}})),
         ("volumeDevices", json!({"containers": [{"name": "c", "volumeDevices": [{"name": "v"}]}]})),

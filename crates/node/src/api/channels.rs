@@ -102,17 +102,22 @@ impl Dialect {
 
     /// The last message; version 1 has none for a success.
     pub fn end(self, end: &End) -> Option<Message> {
-        let text = match (self.version, end) {
-            (1, End::Success) => return None,
-            (1, End::Code(code)) => format!("command terminated with exit code {code}"),
-            (1, End::Failed(why)) => why.clone(),
-            _ => status(end).to_string(),
-        };
+        let text = text_of(end, self.version > 1)?;
         Some(self.write(Channel::Error, text.as_bytes()))
     }
 
     pub fn hearing(self) -> Hearing {
         Hearing { dialect: self, channel: None, undecoded: Vec::new(), said: Vec::new() }
+    }
+}
+
+/// How a client is told of the end: by a Status, or by the text of an error, and then by none of a success.
+pub fn text_of(end: &End, as_status: bool) -> Option<String> {
+    match end {
+        _ if as_status => Some(status(end).to_string()),
+        End::Success => None,
+        End::Code(code) => Some(format!("command terminated with exit code {code}")),
+        End::Failed(why) => Some(why.clone()),
     }
 }
 
@@ -192,7 +197,7 @@ impl Hearing {
 }
 
 /// The size that a resize message holds; a terminal without rows or columns is not asked for.
-fn size(json: &[u8]) -> Option<TtySize> {
+pub fn size(json: &[u8]) -> Option<TtySize> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct Size {

@@ -1,8 +1,8 @@
-//! Port-forward: connections to ports of a pod, through one WebSocket that carries SPDY/3.1
+//! Port-forward: connections to ports of a pod, through one connection of SPDY/3.1, be it bare or in a WebSocket
 //! (KEP-4006).
 //!
 //! For each connection the client opens two streams with the same `requestID`: `error`, on which
-//! it says nothing and we say why a connection failed, and `data`. One task owns the WebSocket's
+//! it says nothing and we say why a connection failed, and `data`. One task owns the
 //! sending side; each connection has a task of its own, and the bytes for it wait in a queue.
 //!
 //! Never here: frames ([`super::spdy`]); a dial from another namespace than the pod's.
@@ -10,9 +10,10 @@
 use super::reply::Reply;
 use super::spdy::{DATA_MOST, Decoder, Encoder, Frame, Reset, Side};
 use super::spdy_headers::Headers;
-use super::websocket::{self, Carrier, Sender};
+use super::spdy_upgrade;
+use super::websocket::{self, Carrier, Receiver, Sender};
 use super::{Api, Doors, Place, Session};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use skiff_base::{Tasks, World};
@@ -22,12 +23,18 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 const PROTOCOL: &str = "SPDY/3.1+portforward.k8s.io";
+/// The same on a bare connection.
+const BARE: &str = "portforward.k8s.io";
+/// Read at once from a bare connection.
+const READ: usize = 32 * 1024;
+/// How long a client of a bare connection may take to end its side.
+const GOODBYE: Duration = Duration::from_secs(10);
 /// Connections of one session: as many as a browser opens, many times over.
 const CONNECTIONS_MOST: usize = 256;
 /// Connections of all sessions: each is an open file, and the daemon's are for others too.
@@ -50,10 +57,73 @@ pub fn answer(
     request: Request<Incoming>,
     later: &Session,
 ) -> Response<Reply> {
+    if spdy_upgrade::is_asked(request.headers()) {
+        return spdy_upgrade::upgrade(request, &[BARE], later, move |_, carrier| async move {
+            let (doors, world, forwards) = (&api.doors, &api.world, &api.forwards);
+            let (mut from, to) = tokio::io::split(carrier);
+            let Some(mut to) = run(doors, world, forwards, place, &mut from, to).await else {
+                return;
+            };
+            let goodbye = async {
+                to.shutdown().await?;
+                while from.next().await.is_some() {}
+                Ok::<_, io::Error>(())
+            };
+            if let Some(Err(error)) = world.within(GOODBYE, goodbye).await {
+                tracing::debug!(%error, "the client of a port-forward was gone first");
+            }
+        });
+    }
     websocket::upgrade(request, &[PROTOCOL], later, move |_, carrier| async move {
         let (doors, world, forwards) = (&api.doors, &api.world, &api.forwards);
-        run(doors, world, forwards, place, carrier).await;
+        let (sender, mut receiver) = websocket::open(carrier);
+        if let Some(sender) = run(doors, world, forwards, place, &mut receiver, sender).await {
+            sender.close(receiver, world).await;
+        }
     })
+}
+
+/// Bytes of frames from the client; `None` when it is gone.
+trait FromClient: Send {
+    fn next(&mut self) -> impl Future<Output = Option<Bytes>> + Send;
+}
+
+/// The way of frames to the client.
+trait ToClient: Send {
+    fn bytes(&mut self, bytes: Bytes) -> impl Future<Output = io::Result<()>> + Send;
+}
+
+impl<S: Carrier> FromClient for Receiver<S> {
+    async fn next(&mut self) -> Option<Bytes> {
+        Receiver::next(self).await.map(|piece| piece.bytes)
+    }
+}
+
+impl<S: Carrier> ToClient for Sender<S> {
+    async fn bytes(&mut self, bytes: Bytes) -> io::Result<()> {
+        self.binary(bytes).await
+    }
+}
+
+impl<S: Carrier> FromClient for ReadHalf<S> {
+    async fn next(&mut self) -> Option<Bytes> {
+        let mut bytes = BytesMut::with_capacity(READ);
+        match self.read_buf(&mut bytes).await {
+            Ok(0) => None,
+            Ok(_) => Some(bytes.freeze()),
+            Err(error) => {
+                tracing::debug!(%error, "a port-forward broke off");
+                None
+            }
+        }
+    }
+}
+
+impl<S: Carrier> ToClient for WriteHalf<S> {
+    async fn bytes(&mut self, bytes: Bytes) -> io::Result<()> {
+        self.write_all(&bytes).await?;
+        self.flush().await
+    }
 }
 
 /// Places of connections, for all sessions of a node together.
@@ -98,21 +168,22 @@ struct Forward {
     connections: Tasks,
 }
 
-async fn run<S: Carrier>(
+/// Runs a session; the way to the client, if that is still there.
+async fn run<T: ToClient>(
     doors: &Arc<dyn Doors>,
     world: &World,
     forwards: &Forwards,
     place: Place,
-    carrier: S,
-) {
-    let (sender, mut receiver) = websocket::open(carrier);
+    from: &mut impl FromClient,
+    to: T,
+) -> Option<T> {
     let (out, frames) = mpsc::channel(FRAMES_WAITING);
     let forward = Forward::new(doors, world, forwards, place, out);
     let taking = async {
         let forward = forward;
         let mut decoder = Decoder::new();
-        while let Some(piece) = receiver.next().await {
-            decoder.feed(&piece.bytes);
+        while let Some(bytes) = from.next().await {
+            decoder.feed(&bytes);
             loop {
                 let frame = match decoder.next() {
                     Ok(Some(frame)) => frame,
@@ -125,29 +196,23 @@ async fn run<S: Carrier>(
             }
         }
     };
-    let sender = tokio::select! {
+    tokio::select! {
         biased;
-        sender = send(sender, frames) => sender,
+        to = send(to, frames) => to,
         () = taking => None,
-    };
-    if let Some(sender) = sender {
-        sender.close(receiver, world).await;
     }
 }
 
 /// Sends frames until nobody has any more, or the client is gone (`None`).
-async fn send<S: Carrier>(
-    mut sender: Sender<S>,
-    mut frames: mpsc::Receiver<Frame>,
-) -> Option<Sender<S>> {
+async fn send<T: ToClient>(mut to: T, mut frames: mpsc::Receiver<Frame>) -> Option<T> {
     let mut encoder = Encoder::new();
     while let Some(frame) = frames.recv().await {
-        if let Err(error) = sender.binary(encoder.write(&frame)).await {
+        if let Err(error) = to.bytes(encoder.write(&frame)).await {
             tracing::debug!(%error, "the client of a port-forward is gone");
             return None;
         }
     }
-    Some(sender)
+    Some(to)
 }
 
 impl Forward {

@@ -66,6 +66,7 @@ fn options(query: &Query, now: Time) -> Result<Options, String> {
         timestamps: query.flag("timestamps"),
         limit_bytes: number("limitBytes")?,
         only: stream,
+        ..Options::default()
     })
 }
 

@@ -29,6 +29,8 @@ mod reply;
 mod route;
 mod spdy;
 mod spdy_headers;
+mod spdy_remote;
+mod spdy_upgrade;
 mod websocket;
 
 pub use doors::NodeDoors;

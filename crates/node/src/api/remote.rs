@@ -1,4 +1,4 @@
-//! Exec and attach: the streams of a process, over the channels of one WebSocket.
+//! Exec and attach: the streams of a process, over the channels of one WebSocket or the streams of one SPDY connection.
 //!
 //! A session runs four things at once: what the client says goes into stdin (or resizes the
 //! terminal), stdout and stderr go out, and the end of the process is awaited. It ends with the
@@ -6,8 +6,10 @@
 //!
 //! Never here: which container is meant, and how processes start.
 
-use super::channels::{Channel, Dialect, End, Message, PROTOCOLS, Said};
+use super::channels::{Channel, Dialect, End, Hearing, Message, PROTOCOLS, Said};
 use super::reply::{Reply, refuse};
+use super::spdy_remote::{self, Expected};
+use super::spdy_upgrade;
 use super::websocket::{self, Carrier, Receiver, Sender};
 use super::{Api, Doors, Place, Query, Session};
 use bytes::Bytes;
@@ -78,10 +80,9 @@ pub fn exec(
         stderr: wanted.stderr,
         ..ExecSpec::default()
     };
-    websocket::upgrade(request, PROTOCOLS, later, move |protocol, carrier| async move {
-        let process = begin_exec(api.doors.clone(), place, spec).await;
-        run(carrier, Dialect::of(protocol), process, &api.world).await;
-    })
+    let begin =
+        move |api: Arc<Api>| async move { begin_exec(api.doors.clone(), place, spec).await };
+    answer(api, request, wanted, later, begin)
 }
 
 /// GET /attach/NS/POD/CONTAINER
@@ -95,10 +96,80 @@ pub fn attach(
         Ok(wanted) => wanted,
         Err(why) => return refuse(StatusCode::BAD_REQUEST, why),
     };
-    websocket::upgrade(request, PROTOCOLS, later, move |protocol, carrier| async move {
-        let process = begin_attach(api.doors.clone(), place, wanted).await;
-        run(carrier, Dialect::of(protocol), process, &api.world).await;
+    let begin =
+        move |api: Arc<Api>| async move { begin_attach(api.doors.clone(), place, wanted).await };
+    answer(api, request, wanted, later, begin)
+}
+
+/// Goes on in the protocol that the client asks for.
+fn answer<W>(
+    api: Arc<Api>,
+    request: Request<Incoming>,
+    wanted: Wanted,
+    later: &Session,
+    begin: impl FnOnce(Arc<Api>) -> W + Send + 'static,
+) -> Response<Reply>
+where
+    W: Future<Output = Result<Process, End>> + Send + 'static,
+{
+    if !spdy_upgrade::is_asked(request.headers()) {
+        return websocket::upgrade(
+            request,
+            PROTOCOLS,
+            later,
+            move |protocol, carrier| async move {
+                let process = begin(api.clone()).await;
+                run(carrier, Dialect::of(protocol), process, &api.world).await;
+            },
+        );
+    }
+    let Wanted { stdin, stdout, stderr, tty: terminal } = wanted;
+    let expected = Expected { stdin, stdout, stderr, terminal };
+    let protocols = spdy_remote::PROTOCOLS;
+    spdy_upgrade::upgrade(request, protocols, later, move |protocol, carrier| async move {
+        let opened = spdy_remote::open(carrier, protocol, expected, &api.world).await;
+        let Some((mut speaker, mut listener)) = opened else { return };
+        let end = match begin(api.clone()).await {
+            Ok(process) => session(&mut speaker, &mut listener, process, &api.world).await,
+            Err(end) => Ok(Some(end)),
+        };
+        match end {
+            Ok(Some(end)) => speaker.close(&end, listener, &api.world).await,
+            Ok(None) => tracing::debug!("a client left its session"),
+            Err(error) => tracing::debug!(%error, "a session broke off"),
+        }
     })
+}
+
+/// The way to a client.
+pub trait Say: Send {
+    fn say(
+        &mut self,
+        channel: Channel,
+        bytes: &Bytes,
+    ) -> impl Future<Output = io::Result<()>> + Send;
+}
+
+/// What a client says; `None` when it is gone.
+pub trait Hear: Send {
+    fn hear(&mut self) -> impl Future<Output = Option<Said>> + Send;
+}
+
+/// Both, over a WebSocket.
+struct Speaker<'a, S>(&'a mut Sender<S>, Dialect);
+struct Listener<'a, S>(&'a mut Receiver<S>, Hearing);
+
+impl<S: Carrier> Say for Speaker<'_, S> {
+    async fn say(&mut self, channel: Channel, bytes: &Bytes) -> io::Result<()> {
+        send(self.0, self.1.write(channel, bytes)).await
+    }
+}
+
+impl<S: Carrier> Hear for Listener<'_, S> {
+    async fn hear(&mut self) -> Option<Said> {
+        let piece = self.0.next().await?;
+        Some(self.1.read(piece))
+    }
 }
 
 /// A process as a session sees it.
@@ -108,6 +179,17 @@ struct Process {
     stderr: Option<Stream>,
     resize: Box<dyn Fn(TtySize) -> BoxFuture<'static, ()> + Send + Sync>,
     end: BoxFuture<'static, End>,
+}
+
+impl Process {
+    /// The first of its outputs.
+    fn first(&self) -> Channel {
+        match (&self.stdout, &self.stderr) {
+            (Some(_), _) => Channel::Stdout,
+            (None, Some(_)) => Channel::Stderr,
+            (None, None) => Channel::Error,
+        }
+    }
 }
 
 async fn begin_exec(doors: Arc<dyn Doors>, place: Place, spec: ExecSpec) -> Result<Process, End> {
@@ -178,7 +260,15 @@ async fn run<S: Carrier>(
 ) {
     let (mut sender, mut receiver) = websocket::open(carrier);
     let end = match process {
-        Ok(process) => session(&mut sender, &mut receiver, dialect, process, world).await,
+        Ok(process) => {
+            let greeted = greet(&mut sender, dialect, process.first()).await;
+            let mut listener = Listener(&mut receiver, dialect.hearing());
+            let mut speaker = Speaker(&mut sender, dialect);
+            match greeted {
+                Ok(()) => session(&mut speaker, &mut listener, process, world).await,
+                Err(error) => Err(error),
+            }
+        }
         Err(end) => Ok(Some(end)),
     };
     match end {
@@ -195,29 +285,32 @@ async fn run<S: Carrier>(
     }
 }
 
-/// Runs until the process has ended and its output is out; `None` when the client left before.
-async fn session<S: Carrier>(
+/// Older clients of a WebSocket wait for a first, empty message.
+async fn greet<S: Carrier>(
     sender: &mut Sender<S>,
-    receiver: &mut Receiver<S>,
     dialect: Dialect,
+    first: Channel,
+) -> io::Result<()> {
+    if !dialect.greets() {
+        return Ok(());
+    }
+    send(sender, dialect.write(first, b"")).await
+}
+
+/// Runs until the process has ended and its output is out; `None` when the client left before.
+async fn session(
+    speaker: &mut impl Say,
+    listener: &mut impl Hear,
     process: Process,
     world: &World,
 ) -> io::Result<Option<End>> {
     let Process { stdin, stdout, stderr, resize, end } = process;
-    if dialect.greets() {
-        let first = match (&stdout, &stderr) {
-            (Some(_), _) => Channel::Stdout,
-            (None, Some(_)) => Channel::Stderr,
-            (None, None) => Channel::Error,
-        };
-        send(sender, dialect.write(first, b"")).await?;
-    }
     let (pieces, mut output) = mpsc::channel(PIECES_WAITING);
-    let listen = listen(receiver, dialect, stdin, &*resize);
+    let listen = listen(listener, stdin, &*resize);
     let speak = async {
         while let Some((channel, piece)) = output.recv().await {
             let piece: Bytes = piece;
-            send(sender, dialect.write(channel, &piece)).await?;
+            speaker.say(channel, &piece).await?;
         }
         Ok::<_, io::Error>(())
     };
@@ -247,15 +340,13 @@ async fn session<S: Carrier>(
 }
 
 /// Takes what the client says until it is gone.
-async fn listen<S: Carrier>(
-    receiver: &mut Receiver<S>,
-    dialect: Dialect,
+async fn listen(
+    listener: &mut impl Hear,
     mut stdin: Option<Stream>,
     resize: &(dyn Fn(TtySize) -> BoxFuture<'static, ()> + Send + Sync),
 ) {
-    let mut hearing = dialect.hearing();
-    while let Some(piece) = receiver.next().await {
-        match hearing.read(piece) {
+    while let Some(said) = listener.hear().await {
+        match said {
             Said::Stdin(bytes) => {
                 if let Some(pipe) = &mut stdin
                     && let Err(error) = pipe.write_all(&bytes).await
@@ -314,4 +405,4 @@ async fn send<S: Carrier>(sender: &mut Sender<S>, message: Message) -> io::Resul
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

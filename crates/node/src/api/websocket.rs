@@ -106,7 +106,7 @@ where
     let (true, true, Some(key)) =
         (has(header::UPGRADE, "websocket"), has(header::CONNECTION, "upgrade"), key)
     else {
-        let why = "unable to upgrade: this path is a WebSocket (SPDY upgrades are not served)";
+        let why = "unable to upgrade: this path is a WebSocket or speaks SPDY/3.1";
         return refuse(StatusCode::BAD_REQUEST, why);
     };
     let Some(protocol) = choose(headers, ours) else {

@@ -12,7 +12,7 @@ use crate::rim::Rim;
 use crate::volumes::remove;
 use skiff_image::{Credentials, DockerConfig, Given, Holder, Image, PullOptions, Reference};
 use skiff_kinds::views::pod::Container;
-use skiff_kinds::views::{Pod, Secret};
+use skiff_kinds::views::{Pod, RuntimeClass, Secret};
 use skiff_net::{Attach, HostPort, NetNs, Protocol};
 use skiff_runtime::spec::{Namespace, PidMode, SandboxSpec};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -26,6 +26,9 @@ const KEYS_MOST: usize = 16;
 
 /// Namespaces, address and files of a pod.
 pub async fn make_sandbox(rim: Arc<Rim>, pod: Arc<Pod>, mail: UnboundedSender<Mail>) -> Outcome {
+    if let Err(why) = runtime(&rim, &pod).await {
+        return Outcome::Sandbox(Err(why));
+    }
     let spec = sandbox_spec(&rim, &pod);
     let made = match rim.runtime.create_sandbox(&spec).await {
         Err(error) => return Outcome::Sandbox(Err(error.to_string())),
@@ -56,6 +59,21 @@ pub async fn make_sandbox(rim: Arc<Rim>, pod: Arc<Pod>, mail: UnboundedSender<Ma
             remove_until_gone(&rim, &id).await;
             Outcome::Sandbox(Err(why))
         }
+    }
+}
+
+/// The names of the one runtime that there is: its own, and that of the program whose work it does (KEP-585).
+const HANDLERS: [&str; 3] = ["", "skiff", "runc"];
+
+/// Whether the class that a pod names is one that this node has.
+async fn runtime(rim: &Rim, pod: &Pod) -> Result<(), String> {
+    let named = pod.spec.runtime_class_name.as_deref().filter(|name| !name.is_empty());
+    let Some(name) = named else { return Ok(()) };
+    let class = rim.client.view::<RuntimeClass>("", name).await;
+    let class = class.map_err(|status| status.to_string())?;
+    match HANDLERS.contains(&&*class.handler) {
+        true => Ok(()),
+        false => Err(format!("RuntimeHandler {:?} not supported", class.handler)),
     }
 }
 

@@ -3,10 +3,11 @@
 use super::payload::{self, Content, File, Files};
 use super::{Given, MEMORY_MODE, Shows, Source};
 use crate::container::fields;
+use skiff_kinds::views::Pod;
 use skiff_kinds::views::pod::{DownwardSource, Volume};
 use std::sync::Arc;
 
-pub fn source(volume: &Volume) -> Option<Arc<dyn Source>> {
+pub fn source(_: &Pod, volume: &Volume) -> Option<Arc<dyn Source>> {
     payload::source(volume.downward_api.as_ref())
 }
 

@@ -6,6 +6,7 @@ use super::table::Table;
 use super::{Found, Given, MEMORY_MODE, Mounted, Place, Source, remove};
 use rustix::mount::{MountFlags, mount};
 use skiff_api::quantity::Quantity;
+use skiff_kinds::views::Pod;
 use skiff_kinds::views::pod::{EmptyDir, Volume};
 use std::ffi::CString;
 use std::fs;
@@ -19,7 +20,7 @@ const DISK_MODE: u32 = 0o777;
 const SETGID: u32 = 0o2000;
 const TMPFS: &str = "tmpfs";
 
-pub fn source(volume: &Volume) -> Option<Arc<dyn Source>> {
+pub fn source(_: &Pod, volume: &Volume) -> Option<Arc<dyn Source>> {
     let empty = volume.empty_dir.clone()?;
     Some(Arc::new(empty))
 }

@@ -1,13 +1,14 @@
 //! A path of the machine itself, checked or made by its type (API reference: HostPathVolumeSource).
 
 use super::{Given, Mounted, Place, Source};
+use skiff_kinds::views::Pod;
 use skiff_kinds::views::pod::{HostPath, Volume};
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::Arc;
 
-pub fn source(volume: &Volume) -> Option<Arc<dyn Source>> {
+pub fn source(_: &Pod, volume: &Volume) -> Option<Arc<dyn Source>> {
     let host = volume.host_path.clone()?;
     Some(Arc::new(host))
 }
@@ -32,7 +33,8 @@ impl Source for HostPath {
     }
 }
 
-fn check(path: &Path, sort: &str) -> Result<(), String> {
+/// Whether a path is what it should be; what may be made is made.
+pub fn check(path: &Path, sort: &str) -> Result<(), String> {
     let shown = path.display();
     let made = match sort {
         "DirectoryOrCreate" if !path.exists() => fs::create_dir_all(path),

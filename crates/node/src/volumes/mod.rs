@@ -10,6 +10,8 @@
 //! Never here: a mount into a container (that is the runtime's), a removal that enters a mount.
 
 mod atomic;
+mod certificates;
+mod claim;
 mod config_map;
 mod downward_api;
 mod empty_dir;
@@ -20,21 +22,24 @@ pub mod remove;
 mod secret;
 pub mod table;
 mod tokens;
+mod trust;
 
 use crate::container::fields::{Addresses, Capacity};
 use crate::rim::Rim;
 use crate::sources::{Names, Sources};
+use certificates::Certificates;
 use skiff_base::Time;
 use skiff_kinds::views::Pod;
-use skiff_kinds::views::pod::{TokenProjection, Volume};
-use std::collections::BTreeMap;
+use skiff_kinds::views::pod::{CertificateProjection, TokenProjection, Volume};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use table::Table;
 use tokens::Tokens;
 
 /// Each takes the volumes that have its field.
-const SOURCES: [fn(&Volume) -> Option<Arc<dyn Source>>; 6] = [
+const SOURCES: [fn(&Pod, &Volume) -> Option<Arc<dyn Source>>; 7] = [
+    claim::source,
     config_map::source,
     downward_api::source,
     empty_dir::source,
@@ -77,7 +82,10 @@ pub trait Source: Send + Sync {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Shows {
     pub names: Names,
+    /// Claims, and what their volumes are; they are read when it is mounted, and not followed.
+    pub claims: BTreeSet<String>,
     pub tokens: Vec<TokenProjection>,
+    pub certificates: Vec<CertificateProjection>,
     /// The pod's own metadata.
     pub pod: bool,
 }
@@ -87,6 +95,7 @@ pub struct Given {
     pub pod: Arc<Pod>,
     pub sources: Sources,
     pub tokens: Tokens,
+    pub certificates: Certificates,
     pub addresses: Addresses,
     pub node: Capacity,
 }
@@ -121,6 +130,8 @@ pub struct Held {
     source: Arc<dyn Source>,
     /// Those that it shows: a token that is still good is not asked for again.
     tokens: Mutex<Tokens>,
+    /// The same of certificates; one task at a time asks for them.
+    certificates: tokio::sync::Mutex<Certificates>,
 }
 
 /// What this node cannot mount; says so by the name of the field.
@@ -140,14 +151,10 @@ impl Source for Unsupported {
     }
 }
 
-fn source(volume: &Volume) -> Arc<dyn Source> {
-    let found = SOURCES.iter().find_map(|source| source(volume));
+fn source(pod: &Pod, volume: &Volume) -> Arc<dyn Source> {
+    let found = SOURCES.iter().find_map(|source| source(pod, volume));
     found.unwrap_or_else(|| {
-        let typed = [
-            ("image", volume.image.is_some()),
-            ("persistentVolumeClaim", volume.persistent_volume_claim.is_some()),
-        ];
-        let typed = typed.into_iter().find(|(_, there)| *there).map(|(field, _)| field);
+        let typed = volume.image.as_ref().map(|_| "image");
         let field = typed.or(volume.other.keys().next().map(String::as_str));
         Arc::new(Unsupported(field.unwrap_or_default().to_owned()))
     })
@@ -157,7 +164,9 @@ impl Shows {
     pub fn add(&mut self, other: Shows) {
         self.names.config_maps.extend(other.names.config_maps);
         self.names.secrets.extend(other.names.secrets);
+        self.names.bundles.extend(other.names.bundles);
         self.tokens.extend(other.tokens);
+        self.certificates.extend(other.certificates);
         self.pod |= other.pod;
     }
 }
@@ -166,10 +175,11 @@ impl Held {
     /// A pod's volumes by name. `dir` is the folder of the pod.
     pub fn all(pod: &Pod, dir: &Path) -> BTreeMap<String, Arc<Held>> {
         let volumes = pod.spec.volumes.iter().map(|volume| {
-            let (name, source) = (volume.name.clone(), source(volume));
+            let (name, source) = (volume.name.clone(), source(pod, volume));
             let plugin = format!("kubernetes.io~{}", source.plugin());
             let dir = dir.join("volumes").join(plugin).join(&name);
-            let held = Held { name: name.clone(), dir, source, tokens: Mutex::default() };
+            let (tokens, certificates) = Default::default();
+            let held = Held { name: name.clone(), dir, source, tokens, certificates };
             (name, Arc::new(held))
         });
         volumes.collect()
@@ -190,13 +200,17 @@ impl Held {
         let done = async {
             let shows = self.shows();
             let namespace = &pod.metadata.namespace;
-            let sources = Sources::read(&rim.client, namespace, &shows.names)
-                .await
-                .map_err(|status| status.to_string())?;
+            let read = Sources::read(&rim.client, namespace, &shows.names).await;
+            let mut sources = read.map_err(|status| status.to_string())?;
+            let claims = sources.read_claims(&rim.client, namespace, &shows.claims).await;
+            claims.map_err(|status| status.to_string())?;
             let mut tokens = self.tokens.lock().expect("no holder of this lock panics").clone();
             tokens::renew(rim, &pod, &shows.tokens, &mut tokens).await?;
             tokens.clone_into(&mut self.tokens.lock().expect("no holder of this lock panics"));
-            let due = tokens.values().map(|token| token.renew).min();
+            let mut certificates = self.certificates.lock().await;
+            certificates::renew(rim, &pod, &shows.certificates, &mut certificates).await?;
+            let renewed = certificates.values().map(|certificate| certificate.renew);
+            let due = tokens.values().map(|token| token.renew).chain(renewed).min();
             let place = Place {
                 dir: self.dir.clone(),
                 group: pod.spec.security_context.fs_group,
@@ -204,7 +218,8 @@ impl Held {
                 stamp: rim.world.now().as_nanosecond().to_string(),
             };
             let node = rim.machine.capacity();
-            let given = Given { pod, sources, tokens, addresses, node };
+            let certificates = certificates.clone();
+            let given = Given { pod, sources, tokens, certificates, addresses, node };
             let source = self.source.clone();
             rim.blocking(&rim.threads.mounts, move || source.mount(&place, &given)).await?;
             Ok((self.source.mounted(&self.dir), due))

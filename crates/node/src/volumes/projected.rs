@@ -2,11 +2,12 @@
 //! ProjectedVolumeSource). A later one wins a path.
 
 use super::payload::{self, Content, File, Files};
-use super::{Given, MEMORY_MODE, Shows, Source};
+use super::{Given, MEMORY_MODE, Shows, Source, certificates, trust};
+use skiff_kinds::views::Pod;
 use skiff_kinds::views::pod::{Projected, Projection, TokenProjection, Volume};
 use std::sync::Arc;
 
-pub fn source(volume: &Volume) -> Option<Arc<dyn Source>> {
+pub fn source(_: &Pod, volume: &Volume) -> Option<Arc<dyn Source>> {
     payload::source(volume.projected.as_ref())
 }
 
@@ -32,7 +33,9 @@ impl Content for Projected {
 
 fn of_part(part: &Projection) -> Shows {
     let tokens = part.service_account_token.iter().cloned().collect();
-    let mut shows = Shows { tokens, ..Shows::default() };
+    let certificates = part.pod_certificate.iter().cloned().collect();
+    let mut shows = Shows { tokens, certificates, ..Shows::default() };
+    shows.names.bundles.extend(part.cluster_trust_bundle.iter().map(trust::selector));
     part.config_map.iter().for_each(|map| shows.add(map.shows()));
     part.secret.iter().for_each(|secret| shows.add(secret.shows()));
     part.downward_api.iter().for_each(|downward| shows.add(downward.shows()));
@@ -52,6 +55,12 @@ fn part_files(part: &Projection, mode: u32, given: &Given) -> Result<Files, Stri
     if let Some(token) = &part.service_account_token {
         return token_file(token, mode, given);
     }
+    if let Some(bundle) = &part.cluster_trust_bundle {
+        return trust::file(bundle, mode, given);
+    }
+    if let Some(certificate) = &part.pod_certificate {
+        return certificates::files(certificate, mode, given);
+    }
     let field = part.other.keys().next().map_or("", String::as_str);
     Err(format!("projected sources of type {field} are not supported by this node"))
 }
@@ -59,13 +68,17 @@ fn part_files(part: &Projection, mode: u32, given: &Given) -> Result<Files, Stri
 fn token_file(token: &TokenProjection, mode: u32, given: &Given) -> Result<Files, String> {
     let found = given.tokens.get(&(token.audience.clone(), token.path.clone()));
     let found = found.ok_or("failed to fetch token: it has not been issued")?;
-    // A token is for the pod's own user alone, or for its group.
+    let file = own_file(found.text.clone().into_bytes(), mode, given);
+    Ok(Files::from([(token.path.clone(), file)]))
+}
+
+/// What is for the pod's own user alone, or for its group.
+pub fn own_file(bytes: Vec<u8>, mode: u32, given: &Given) -> File {
     let security = &given.pod.spec.security_context;
     let owner = security.run_as_user;
     let mode = match (security.fs_group, owner) {
         (None, None) => mode,
         _ => 0o600,
     };
-    let bytes = found.text.clone().into_bytes();
-    Ok(Files::from([(token.path.clone(), File { bytes, mode, owner })]))
+    File { bytes, mode, owner }
 }

@@ -2,10 +2,11 @@
 
 use super::payload::{self, Content, Files};
 use super::{Given, MEMORY_MODE, Shows, Source};
+use skiff_kinds::views::Pod;
 use skiff_kinds::views::pod::{SecretSource, Volume};
 use std::sync::Arc;
 
-pub fn source(volume: &Volume) -> Option<Arc<dyn Source>> {
+pub fn source(_: &Pod, volume: &Volume) -> Option<Arc<dyn Source>> {
     payload::source(volume.secret.as_ref())
 }
 

@@ -36,6 +36,7 @@ fn mount(pod: &Arc<Pod>, held: &Held, boot: &str, stamp: &str) -> Result<(), Str
         pod: pod.clone(),
         sources: Sources::default(),
         tokens: Tokens::default(),
+        certificates: Default::default(),
         addresses: Addresses::default(),
         node: Capacity { milli_cpu: 1, memory: 1, storage: 1 },
     };
@@ -116,7 +117,7 @@ fn what_cannot_be_mounted_is_named_by_its_field() {
     let all = Held::all(&pod, Path::new("/nowhere"));
     let why = |name: &str| mount(&pod, &all[name], BOOT, "s").expect_err("it cannot be mounted");
     assert_eq!(why("a"), "volumes of type nfs are not supported by this node");
-    assert_eq!(why("b"), "volumes of type persistentVolumeClaim are not supported by this node");
+    assert_eq!(why("b"), "persistentvolumeclaim \"c\" not found");
     assert_eq!(why("c"), "emptyDir.medium \"HugePages-2Mi\" is not supported by this node");
     let wrong = "hostPath type check failed: /proc/self/cmdline is not a directory";
     assert_eq!(why("d"), wrong);

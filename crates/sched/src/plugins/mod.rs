@@ -5,6 +5,7 @@
 //! one without a part in a cycle costs that cycle nothing.
 
 mod balanced;
+pub mod devices;
 mod image_locality;
 pub mod node_affinity;
 mod node_name;
@@ -14,15 +15,19 @@ mod resources;
 mod spread;
 pub mod taints;
 mod unschedulable;
+mod volume_binding;
+mod volume_limits;
+mod volume_restrictions;
+mod volume_zone;
 
 use crate::pod::PodInfo;
 use crate::snapshot::{NodeInfo, Snapshot};
 use crate::tally::Who;
-use skiff_kinds::views::Pod;
+use serde_json::Value;
+use skiff_api::view::{Key, Resource};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::pin::Pin;
 use std::sync::Arc;
 
 /// The highest score, after `normalize`.
@@ -36,8 +41,13 @@ pub const PLUGINS: &[&dyn Plugin] = &[
     &node_affinity::NodeAffinity,
     &ports::Ports,
     &resources::Resources,
+    &volume_restrictions::VolumeRestrictions,
+    &volume_limits::VolumeLimits,
+    &volume_binding::VolumeBinding,
+    &volume_zone::VolumeZone,
     &spread::Spread,
     &pod_affinity::PodAffinity,
+    &devices::Devices,
     &balanced::Balanced,
     &image_locality::ImageLocality,
 ];
@@ -73,22 +83,23 @@ pub trait Plugin: Sync {
         new.is_some_and(|info| filter.is_none_or(|filter| filter.filter(info).is_empty()))
     }
 
-    /// Takes what the pod needs on the node it was given, in memory; an error makes the pod wait.
-    fn reserve(&self, _pod: &PodInfo, _node: &str) -> Result<(), String> {
-        Ok(())
+    /// Takes what the pod needs on the node it was given, in memory; an error makes the pod wait. What it says must be
+    /// written, and every claim of the pod bound, before the pod is.
+    fn reserve(&self, _: &PodInfo, _: &str, _: &mut Snapshot) -> Result<Vec<Write>, String> {
+        Ok(Vec::new())
     }
 
     /// Gives back what `reserve` took, if it did.
-    fn unreserve(&self, _pod: &PodInfo, _node: &str) {}
-
-    /// What must be done before the pod may be bound; `None` is nothing.
-    fn pre_bind<'a>(&'a self, _pod: &'a Pod, _node: &'a str) -> Option<Step<'a>> {
-        None
-    }
+    fn unreserve(&self, _pod: &PodInfo, _node: &str, _snapshot: &mut Snapshot) {}
 }
 
-/// Work that waits.
-pub type Step<'a> = Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>>;
+/// Fields of an object that are set (RFC 7386) before a pod may be bound.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Write {
+    pub resource: Resource,
+    pub key: Key,
+    pub body: Value,
+}
 
 /// A plugin's part of a cycle.
 #[derive(Default)]
@@ -97,6 +108,8 @@ pub struct Prepared {
     pub filter: Option<Arc<dyn Filter>>,
     /// The only nodes that `filter` can accept, if they are few and known.
     pub nodes: Option<Nodes>,
+    /// Why no node whatever will do.
+    pub never: Option<String>,
 }
 
 /// Nodes by their names.
@@ -104,7 +117,11 @@ pub type Nodes = BTreeSet<String>;
 
 impl Prepared {
     fn of(filter: impl Filter + 'static) -> Prepared {
-        Prepared { filter: Some(Arc::new(filter)), nodes: None }
+        Prepared { filter: Some(Arc::new(filter)), ..Prepared::default() }
+    }
+
+    fn never(why: String) -> Prepared {
+        Prepared { never: Some(why), ..Prepared::default() }
     }
 }
 
@@ -181,6 +198,10 @@ pub enum Event<'a> {
     Changed { old: &'a PodInfo, new: &'a PodInfo },
     /// The labels of a namespace.
     Namespace,
+    /// A claim came, changed or went.
+    Claim(&'a Key),
+    /// Something about volumes, their classes or drivers.
+    Storage,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,6 +211,8 @@ pub enum EventKind {
     Left,
     Changed,
     Namespace,
+    Claim,
+    Storage,
 }
 
 impl Event<'_> {
@@ -200,6 +223,8 @@ impl Event<'_> {
             Event::Left(_) => EventKind::Left,
             Event::Changed { .. } => EventKind::Changed,
             Event::Namespace => EventKind::Namespace,
+            Event::Claim(_) => EventKind::Claim,
+            Event::Storage => EventKind::Storage,
         }
     }
 }

@@ -88,6 +88,7 @@ impl Plugin for PodAffinity {
             Event::Left(other) => left(other),
             Event::Changed { old, new } => left(old) || about(&info.near, new),
             Event::Namespace => true,
+            Event::Claim(_) | Event::Storage => false,
         }
     }
 }

@@ -48,7 +48,7 @@ impl Plugin for Spread {
             Event::Node(_) => true,
             Event::Came(other) | Event::Left(other) => about(other),
             Event::Changed { old, new } => about(old) != about(new),
-            Event::Namespace => false,
+            Event::Namespace | Event::Claim(_) | Event::Storage => false,
         }
     }
 }
@@ -81,7 +81,7 @@ impl Counted {
 
 /// Whether the pods of a node count for the pod.
 fn counts(info: &PodInfo, constraint: &Constraint, node: &NodeInfo) -> bool {
-    (!constraint.by_affinity || node_affinity::matches(info, node))
+    (!constraint.by_affinity || info.pod.spec.wants(&node.node))
         && (!constraint.by_taints || taints::admits(info, node))
 }
 

@@ -1,9 +1,10 @@
 //! A node that is cordoned takes no new pods, unless they tolerate its taint.
 
-use super::{Filter, Plugin, Prepared, Refusal, taints};
+use super::{Filter, Plugin, Prepared, Refusal};
 use crate::pod::PodInfo;
 use crate::snapshot::{NodeInfo, Snapshot};
 use skiff_kinds::views::Taint;
+use skiff_kinds::views::pod::tolerated;
 use std::sync::Arc;
 
 pub struct Unschedulable;
@@ -21,7 +22,7 @@ impl Plugin for Unschedulable {
             effect: "NoSchedule".into(),
             ..Taint::default()
         };
-        if snapshot.cordoned == 0 || taints::tolerated(&info.pod.spec.tolerations, &taint) {
+        if snapshot.cordoned == 0 || tolerated(&info.pod.spec.tolerations, &taint) {
             return Prepared::default();
         }
         Prepared::of(NotCordoned)

@@ -9,6 +9,7 @@ use crate::request::codec;
 use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::errors::{Errors, Path};
+use skiff_api::kind::Kind;
 use skiff_api::names;
 use skiff_api::object::Object;
 use skiff_api::status::About;
@@ -38,7 +39,7 @@ pub async fn bind(
         if request.dry_run() {
             return Ok(super::done());
         }
-        if commit(server, request, &record, &pod).await?.is_some() {
+        if commit(server, &request.kind, &record, &pod).await?.is_some() {
             return Ok(super::done());
         }
     }
@@ -52,19 +53,20 @@ pub async fn pod(server: &Server, request: &Request) -> Result<Found, Status> {
     found.ok_or_else(|| request.not_found())
 }
 
-/// Writes a pod over the record that it was made of; `None` when somebody else wrote in between, and that is seen now.
+/// Writes an object over the record that it was made of; `None` when somebody else wrote in between, and that is seen
+/// now.
 pub async fn commit(
     server: &Server,
-    request: &Request,
+    kind: &Kind,
     record: &Record,
-    pod: &Object,
+    object: &Object,
 ) -> Result<Option<Revision>, Status> {
     let write = Write::Put {
         key: record.key.clone(),
         expect: Some(record.revision),
-        body: convert::body(&request.kind, pod).await?,
-        generation: request.kind.generation,
-        facets: facets::of(&request.kind, pod),
+        body: convert::body(kind, object).await?,
+        generation: kind.generation,
+        facets: facets::of(kind, object),
     };
     match server.store.commit(vec![write]).await {
         Ok(committed) => Ok(committed.first().copied()),

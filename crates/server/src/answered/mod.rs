@@ -3,10 +3,10 @@
 //! are those of every create. Questions ask no admission plugin, for nothing is admitted; actions do.
 
 mod binding;
-mod certificate;
 mod eviction;
 mod reviews;
 mod token;
+pub mod told;
 
 use crate::Server;
 use crate::read::convert;

@@ -1,7 +1,6 @@
 //! Reviews: who am I, whose token is this, may I, may they, what may I. Each answer is the
 //! authorizer's or the authenticator's, put into the form of the API; nothing is decided here.
 
-use super::certificate;
 use crate::Server;
 use crate::authorize::rule::Rule;
 use crate::authorize::{Attributes, Decision, equalities};
@@ -31,7 +30,6 @@ pub async fn answer(
             body.set("status", status);
         }
         Review::OwnRules => return rules(server, request, &body),
-        Review::Signing => return certificate::sign(server, &request.user, body).await,
         Review::Identity => {
             let created = codec::time(server.world.now());
             body.set("metadata", json!({"creationTimestamp": created}));

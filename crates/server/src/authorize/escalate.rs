@@ -149,7 +149,7 @@ impl Written<'_> {
 }
 
 /// Whether nothing differs but what the garbage collector writes.
-fn only_owners_change(new: &Object, old: &Object) -> bool {
+pub fn only_owners_change(new: &Object, old: &Object) -> bool {
     let bare = |object: &Object| -> Value {
         let mut bare = object.clone();
         for field in ["ownerReferences", "finalizers", "managedFields", "resourceVersion"] {

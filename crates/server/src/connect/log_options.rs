@@ -1,12 +1,12 @@
 //! The options of pods/log (API reference: `PodLogOptions`): read, checked, and written for the
 //! node. Pure.
 
-use super::stream::encode;
 use crate::request::Request;
 use crate::request::url::Query;
 use skiff_api::Status;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::status::About;
+use skiff_api::wire::encode;
 
 /// The query that the node gets.
 pub fn read(request: &Request) -> Result<String, Status> {

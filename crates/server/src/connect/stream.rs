@@ -1,4 +1,4 @@
-//! Exec, attach and port-forward: the server finds the node, forwards the WebSocket handshake, and
+//! Exec, attach and port-forward: the server finds the node, forwards the handshake, and
 //! copies bytes both ways. What they mean is between the client and the node.
 
 use super::dial::{self, Called, Callee};
@@ -10,17 +10,20 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::Full;
 use skiff_api::Status;
-use skiff_api::wire::{Answer, Body, Call, Upgrade};
-use std::fmt::Write;
+use skiff_api::wire::{Answer, Body, Call, Upgrade, encode};
 use std::sync::Arc;
 
+/// What is spoken inside a connection of SPDY.
+const STREAM_PROTOCOL: header::HeaderName =
+    header::HeaderName::from_static("x-stream-protocol-version");
 /// The headers of a handshake that are forwarded. Extensions are not: nobody here compresses.
-const HANDSHAKE: [header::HeaderName; 5] = [
+const HANDSHAKE: [header::HeaderName; 6] = [
     header::CONNECTION,
     header::UPGRADE,
     header::SEC_WEBSOCKET_KEY,
     header::SEC_WEBSOCKET_VERSION,
     header::SEC_WEBSOCKET_PROTOCOL,
+    STREAM_PROTOCOL,
 ];
 
 /// pods/exec and pods/attach.
@@ -67,20 +70,6 @@ fn remote_query(query: &Query) -> String {
     out
 }
 
-/// Percent-encodes everything but the unreserved characters of RFC 3986.
-pub fn encode(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                out.push(char::from(byte));
-            }
-            _ => write!(out, "%{byte:02X}").expect("writing to a string does not fail"),
-        }
-    }
-    out
-}
-
 /// Forwards the handshake, whatever protocol it is for; after it, the connection. The node knows
 /// which it speaks: a client that falls back to another hears of a node that cannot be reached.
 async fn hand_over(
@@ -106,7 +95,7 @@ async fn hand_over(
     }
     let mut headers = HeaderMap::new();
     let passed = [header::CONNECTION, header::UPGRADE, header::SEC_WEBSOCKET_ACCEPT];
-    for name in passed.into_iter().chain([header::SEC_WEBSOCKET_PROTOCOL]) {
+    for name in passed.into_iter().chain([header::SEC_WEBSOCKET_PROTOCOL, STREAM_PROTOCOL]) {
         if let Some(value) = called.head.headers.get(&name) {
             headers.insert(name, value.clone());
         }

@@ -35,7 +35,7 @@ pub fn show(object: &Object, paths: &ScalePaths) -> Object {
     let selector = paths.selector.as_deref().and_then(|path| object.at(path));
     let text = match selector {
         Some(Value::String(text)) => text.clone(),
-        Some(value) => match Selector::from_object(Some(value)) {
+        Some(value) => match Selector::of(Some(value)) {
             Ok(selector) => selector.to_string(),
             // Validation let no such selector in; a Scale without one is still a Scale.
             Err(_) => String::new(),

@@ -10,7 +10,7 @@ use skiff_api::follow::{Change, Follower, Health, Input, Start};
 use skiff_api::kind::Kind;
 use skiff_api::object::Object;
 use skiff_api::registry::Registry;
-use skiff_base::Time;
+use skiff_base::{Time, fault};
 use skiff_kinds::apiextensions::customresourcedefinition::served;
 use skiff_store::{Currency, ListRequest, Record, Scope};
 use std::collections::BTreeSet;
@@ -57,6 +57,7 @@ impl Fed for Server {
     }
 
     fn read(&self, record: &Record) -> Result<Definition, String> {
+        fault::point("custom-resources");
         read(record, self.customs.lock().get(&*record.key))
     }
 

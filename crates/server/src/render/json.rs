@@ -49,7 +49,11 @@ pub fn items(items: Box<dyn wire::Items>) -> impl Iterator<Item = Stored> + Send
 
 /// The metadata of a list.
 pub fn metadata(list: &List) -> Value {
-    let mut metadata = json!({"resourceVersion": list.revision.to_string()});
+    let mut metadata = json!({});
+    // What was never stored has none.
+    if list.revision > 0 {
+        metadata["resourceVersion"] = json!(list.revision.to_string());
+    }
     if !list.next.is_empty() {
         metadata["continue"] = json!(list.next);
     }

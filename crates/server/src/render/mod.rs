@@ -20,7 +20,7 @@ use crate::request::Request;
 use bytes::{Buf, Bytes};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use skiff_api::kind::{Backend, Kind, Verb};
 use skiff_api::pieces::Pieces;
 use skiff_api::wire::{self, Answer, Body, Frame, List, Rendered, Stored};
@@ -95,7 +95,9 @@ impl Shape {
             View::Table => Form::Row(include(request)?),
         };
         let source = match request.verb {
-            Verb::Get | Verb::List | Verb::Watch => Source::Stored,
+            Verb::Get | Verb::List | Verb::Watch if request.kind.backend == Backend::Stored => {
+                Source::Stored
+            }
             _ => Source::Written,
         };
         Ok(Some(Shape {
@@ -141,7 +143,12 @@ impl Shape {
             rendition.push(now, &mut pieces);
             return pieces;
         }
-        pieces.push(self.start(&wire::bookmark_metadata(revision, None), columns).into());
+        let metadata = match revision {
+            // What was never stored has none.
+            0 => Value::Object(Map::new()),
+            revision => wire::bookmark_metadata(revision, None),
+        };
+        pieces.push(self.start(&metadata, columns).into());
         rendition.push(now, &mut pieces);
         pieces.push(Bytes::from_static(b"]}"));
         pieces

@@ -159,10 +159,19 @@ fn with_ownership<T>(
 ) -> Result<T, Status> {
     let mut reset = Set::default();
     let entry = request.kind.subresource(&request.resource.subresource);
-    match entry.map(|e| &e.does) {
-        None if request.kind.has_status() => reset.insert(&["status"]),
-        Some(Does::Part { .. }) => reset.insert(&["spec"]),
-        _ => {}
+    let mut unowned = |path: &&str| {
+        let fields: Vec<String> = path.split('.').map(|field| format!("f:{field}")).collect();
+        reset.insert(&fields.iter().map(String::as_str).collect::<Vec<_>>());
+    };
+    match entry.map(|e| (&e.does, e.unowned)) {
+        None => {
+            request.kind.has_status().then_some("status").iter().for_each(&mut unowned);
+            request.kind.unowned.iter().for_each(unowned);
+        }
+        Some((Does::Part { keeps, .. }, more)) => {
+            ["spec"].iter().chain(*keeps).chain(more).for_each(unowned);
+        }
+        Some(_) => {}
     }
     let (manager, now) = (request.manager(), time(server.world.now()));
     work(&apply::Write {

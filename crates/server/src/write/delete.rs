@@ -13,7 +13,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::errors::{Errors, Path};
-use skiff_api::kind::Kind;
+use skiff_api::kind::{Kind, Unsaid};
 use skiff_api::object::Object;
 use skiff_api::status::About;
 use skiff_api::wire::{Answer, Body, List, Payload, REVISION, Stored};
@@ -281,8 +281,12 @@ fn plan(server: &Server, kind: &Kind, object: &mut Object, options: &Options) {
         (Some("Orphan"), _) | (None, Some(true)) => Some(ORPHAN),
         (Some("Foreground"), _) => Some(FOREGROUND),
         (Some("Background"), _) | (None, Some(false)) => None,
-        // Nothing was said: finalizers that are there already stay.
-        _ => finalizers.iter().find_map(|f| [ORPHAN, FOREGROUND].into_iter().find(|k| k == f)),
+        // Nothing was said: finalizers that are there already stay, and then the kind is asked.
+        _ => {
+            let there =
+                finalizers.iter().find_map(|f| [ORPHAN, FOREGROUND].into_iter().find(|k| k == f));
+            there.or((kind.unsaid != Unsaid::Background).then_some(ORPHAN))
+        }
     };
     finalizers.retain(|f| f != ORPHAN && f != FOREGROUND);
     finalizers.extend(wanted.map(str::to_owned));
@@ -405,12 +409,18 @@ fn options_of(request: &Request, body: &Value) -> Result<Options, Status> {
             None => body.get(UNSAFELY).and_then(Value::as_bool).unwrap_or(false),
         },
     };
-    check_options(&options, request.resource.name.is_empty())?;
+    let dry_run = body.get("dryRun").unwrap_or(&Value::Null);
+    check_options(&options, dry_run, request.resource.name.is_empty())?;
     request.check_options()?;
+    if let (Unsaid::OrphanAndWarn(warning), None, None) =
+        (request.kind.unsaid, &options.propagation, options.orphan)
+    {
+        request.warn(warning.to_owned());
+    }
     Ok(options)
 }
 
-fn check_options(options: &Options, of_many: bool) -> Result<(), Status> {
+fn check_options(options: &Options, dry_run: &Value, of_many: bool) -> Result<(), Status> {
     let mut errors = Errors::new();
     if options.unsafely && of_many {
         let why = "is not allowed with DELETECOLLECTION, try again after removing the option";
@@ -438,6 +448,9 @@ fn check_options(options: &Options, of_many: bool) -> Result<(), Status> {
         && !["Foreground", "Background", "Orphan"].contains(&&**policy)
     {
         errors.not_supported(&path, &**policy, &["Foreground", "Background", "Orphan", "nil"]);
+    }
+    if dry_run.as_array().into_iter().flatten().any(|it| it != "All") {
+        errors.not_supported(&Path::new("dryRun"), dry_run.clone(), &["All"]);
     }
     if errors.is_empty() {
         return Ok(());

@@ -95,7 +95,8 @@ pub fn check_preconditions(request: &Request, new: &Object, old: &Object) -> Res
             let mut errors = Errors::new();
             let why = "must be specified for an update";
             errors.invalid(&Path::new("metadata.resourceVersion"), json!(0), why);
-            Err(Status::invalid(request.kind.about_kind(), name, &errors))
+            // What validation finds is about the kind; this is about the resource.
+            Err(Status::invalid(about, name, &errors))
         }
         "" | "0" => Ok(()),
         given if given == old.resource_version() => Ok(()),

@@ -277,10 +277,13 @@ fn keep_other_parts(request: &Request, new: &mut Object, old: Option<&Object>) {
 fn count_generation(kind: &Kind, new: &mut Object, old: Option<&Object>) {
     let Some(changed) = kind.hooks.generation else { return };
     let generation = match old {
-        None => 1,
+        None => kind.first_generation,
         Some(old) => old.int("metadata.generation").unwrap_or(0) + i64::from(changed(new, old)),
     };
-    new.set("metadata.generation", generation);
+    match generation {
+        0 => drop(new.remove("metadata.generation")),
+        counted => new.set("metadata.generation", counted),
+    }
 }
 
 fn validate(request: &Request, new: &Object, old: Option<&Object>) -> Result<(), Status> {

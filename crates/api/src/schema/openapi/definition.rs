@@ -1,5 +1,6 @@
 //! The definitions of a document: those that its paths name and all that these reach.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::io;
 
@@ -146,8 +147,9 @@ fn property(of: &Struct, field: &Field, sentences: &mut Descriptions) -> Value {
         zero(&mut out, &field.node.shape);
     }
     extensions(&mut out, field);
+    enumerate(&mut out, field.values);
     if let Some(text) = sentences.field(&of.name, &field.name) {
-        describe(&mut out, Some(text));
+        describe(&mut out, Some(&with_values(text, &field.node, field.values)));
     } else if matches!(field.name.as_ref(), "apiVersion" | "kind") {
         describe(&mut out, sentences.field(EXAMPLE, &field.name));
     }
@@ -159,6 +161,27 @@ fn property(of: &Struct, field: &Field, sentences: &mut Descriptions) -> Value {
         it.insert("allOf".into(), json!([{ "$ref": target }]));
     }
     out
+}
+
+/// The values of an enumeration, at the text that is one of them.
+fn enumerate(out: &mut Value, values: &[&str]) {
+    let place = match out["type"].as_str() {
+        Some("array") => &mut out["items"],
+        Some("object") => &mut out["additionalProperties"],
+        _ => out,
+    };
+    if !values.is_empty() {
+        place["enum"] = json!(values);
+    }
+}
+
+/// `kubectl explain` shows the values below the sentence as well.
+fn with_values<'a>(text: &'a str, node: &Node, values: &[&str]) -> Cow<'a, str> {
+    if values.is_empty() || matches!(node.shape, Shape::List(_) | Shape::Map(_)) {
+        return text.into();
+    }
+    let lines: Vec<String> = values.iter().map(|value| format!(" - `{value:?}`")).collect();
+    format!("{text}\n\nPossible enum values:\n{}", lines.join("\n")).into()
 }
 
 fn place(node: &Node, go: &str) -> Value {

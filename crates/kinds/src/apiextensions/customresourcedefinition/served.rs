@@ -112,6 +112,7 @@ fn subresources(version: &Value) -> Vec<Subresource> {
             does: Does::Scale(paths),
             verbs: Verb::PART,
             body: Some(("autoscaling", "v1", "Scale")),
+            unowned: &[],
         });
     }
     entries

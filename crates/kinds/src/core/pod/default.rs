@@ -226,11 +226,16 @@ pub fn absent_text(value: &mut Value, field: &str, to: &str) {
 
 /// The pod template of a workload: its metadata and spec.
 pub fn template(workload: &mut Object) {
-    workload.set_absent("spec.template", Value::Object(Map::new()));
-    workload.set_absent("spec.template.metadata", Value::Object(Map::new()));
-    workload.set_absent("spec.template.spec", Value::Object(Map::new()));
-    if let Some(found) = workload.value_mut().pointer_mut("/spec/template/spec") {
-        spec(found);
+    template_at("spec.template", workload);
+}
+
+/// The pod template at a path.
+pub fn template_at(path: &str, workload: &mut Object) {
+    workload.set_absent(path, Value::Object(Map::new()));
+    if let Some(template) = at_mut(workload.value_mut(), path) {
+        absent(template, "metadata", json!({}));
+        absent(template, "spec", json!({}));
+        spec(&mut template["spec"]);
     }
 }
 

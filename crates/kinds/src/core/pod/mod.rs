@@ -79,6 +79,7 @@ fn subresources() -> Vec<Subresource> {
         does: Does::Part { part, keeps: &[] },
         verbs: Verb::PART,
         body: None,
+        unowned: &[],
     };
     let resize: &[&str] = &["metadata", "spec.containers", "spec.initContainers", "spec.resources"];
     vec![

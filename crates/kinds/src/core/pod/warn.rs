@@ -82,18 +82,39 @@ pub fn pod(new: &Object, old: Option<&Object>) -> Vec<String> {
 
 /// The hook of workloads that keep their pods at `spec.template`.
 pub fn workload(new: &Object, old: Option<&Object>) -> Vec<String> {
+    template_in("spec", new, old, None)
+}
+
+/// The same for those whose template is in a spec at `path`; `own`: what they say of themselves.
+pub fn template_in(
+    path: &str,
+    new: &Object,
+    old: Option<&Object>,
+    own: Option<String>,
+) -> Vec<String> {
     let mut out = Warnings::default();
-    match old {
-        None => out.host_name("this is used in Pod names and hostnames", new.name()),
-        Some(old) if old.at("metadata.generation") == new.at("metadata.generation") => {
-            return out.0;
-        }
-        Some(_) => {}
+    if old.is_none() {
+        out.host_name("this is used in Pod names and hostnames", new.name());
     }
-    if let Some(template) = new.at("spec.template") {
-        out.pod(template, Some(&Path::new("spec.template")));
+    if changed(new, old) {
+        out.0.extend(own);
+        out.template(&format!("{path}.template"), new);
     }
     out.0
+}
+
+/// What is to be said of the template at a path alone.
+pub fn template_at(path: &str, new: &Object, old: Option<&Object>) -> Vec<String> {
+    let mut out = Warnings::default();
+    if changed(new, old) {
+        out.template(path, new);
+    }
+    out.0
+}
+
+/// An update counts where it begins a generation.
+fn changed(new: &Object, old: Option<&Object>) -> bool {
+    old.is_none_or(|old| old.at("metadata.generation") != new.at("metadata.generation"))
 }
 
 #[derive(Default)]
@@ -110,6 +131,12 @@ impl Warnings {
             let why = "which can result in surprising behavior; a DNS label is recommended";
             let wrong = wrong.join(" ");
             self.0.push(format!("metadata.name: {used}, {why}: [{wrong}]"));
+        }
+    }
+
+    fn template(&mut self, path: &str, workload: &Object) {
+        if let Some(template) = workload.at(path) {
+            self.pod(template, Some(&Path::new(path)));
         }
     }
 
@@ -260,7 +287,8 @@ impl Warnings {
     fn fraction(&mut self, value: &Value, set: &'static str, name: &str, path: &Path) {
         let amount = at(value, set).and_then(|set| set.get(name)).and_then(Value::as_str);
         let parsed = amount.and_then(|amount| Quantity::parse(amount).ok());
-        if let Some(amount) = parsed.filter(|amount| amount.milli_value() % 1000 != 0) {
+        let whole = |amount: &Quantity| Quantity::new(amount.value(), amount.format()) == *amount;
+        if let Some(amount) = parsed.filter(|amount| !whole(amount)) {
             let amount = amount.to_string();
             let why = format!("fractional byte value {amount:?} is invalid, must be an integer");
             self.add(&path.child(set).key(name), &why);
@@ -351,7 +379,8 @@ impl Warnings {
     }
 }
 
-fn old_node_label(key: &str) -> Option<&'static str> {
+/// What is said of such a label.
+pub fn old_node_label(key: &str) -> Option<&'static str> {
     OLD_NODE_LABELS.iter().find(|(old, _)| *old == key).map(|(_, why)| *why)
 }
 

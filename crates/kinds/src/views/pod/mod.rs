@@ -17,9 +17,9 @@ pub use container::{
     VolumeMount,
 };
 pub use placement::{
-    Affinity, LabelSelector, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm,
-    PodAffinity, PodAffinityTerm, PreferredNode, Toleration, TopologySpreadConstraint,
-    WeightedPodTerm,
+    Affinity, LabelSelector, NODE_NAME, NodeAffinity, NodeSelector, NodeSelectorRequirement,
+    NodeSelectorTerm, PodAffinity, PodAffinityTerm, PreferredNode, Toleration,
+    TopologySpreadConstraint, WeightedPodTerm, tolerated,
 };
 pub use probe::{
     ExecAction, GrpcAction, Handler, HttpGetAction, HttpHeader, Lifecycle, PortRef, Probe,
@@ -30,15 +30,18 @@ pub use security::{
     Capabilities, PodSecurityContext, Profile, SeLinuxOptions, SecurityContext, Sysctl,
 };
 pub use status::{
-    ContainerState, ContainerStatus, PodCondition, PodIp, PodStatus, Running, Terminated, Waiting,
+    ContainerState, ContainerStatus, PodClaimStatus, PodCondition, PodIp, PodStatus, Running,
+    Terminated, Waiting,
 };
 pub use volume::{
-    ConfigMapSource, DownwardFile, DownwardSource, EmptyDir, HostPath, ImageSource, KeyToPath,
-    Projected, Projection, SecretSource, TokenProjection, Volume, VolumeClaim,
+    CertificateProjection, ClaimTemplate, ConfigMapSource, DownwardFile, DownwardSource, EmptyDir,
+    Ephemeral, HostPath, ImageSource, KeyToPath, Projected, Projection, SecretSource,
+    TokenProjection, TrustProjection, Volume, VolumeClaim,
 };
 
 use serde::Deserialize;
-use skiff_api::view::{Meta, Resource, View};
+use skiff_api::view::{Key, Meta, Resource, View};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -96,8 +99,17 @@ pub struct PodSpec {
     pub overhead: Quantities,
     /// Resources of the whole pod.
     pub resources: Option<Resources>,
-    pub resource_claims: Vec<Named>,
+    pub resource_claims: Vec<PodClaim>,
     pub os: Option<Named>,
+}
+
+/// Devices that the pod names for its containers: by a claim, or by a template of one.
+#[derive(Debug, Clone, Default, Deserialize, PartialEq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodClaim {
+    pub name: String,
+    pub resource_claim_name: Option<String>,
+    pub resource_claim_template_name: Option<String>,
 }
 
 /// Something that is a name and nothing more: a gate, a secret, a claim.
@@ -144,11 +156,29 @@ impl View for Pod {
 
     fn index(&self, put: &mut dyn FnMut(&'static str, &str)) {
         put("node", &self.spec.node_name);
+        for (_, claim) in self.claims() {
+            put("claim", &Key::new(&self.metadata.namespace, &claim).to_string());
+        }
         super::owners(&self.metadata, put);
+        for claim in &self.spec.resource_claims {
+            if let Some(template) = &claim.resource_claim_template_name {
+                put("claimTemplate", &format!("{}/{template}", self.metadata.namespace));
+            }
+            if let Some(claim) = self.claim_name(claim) {
+                put("claim", &format!("{}/{claim}", self.metadata.namespace));
+            }
+        }
     }
 }
 
 impl Pod {
+    /// The name of the ResourceClaim behind one of the pod's claims, if it is known yet.
+    pub fn claim_name<'a>(&'a self, claim: &'a PodClaim) -> Option<&'a str> {
+        let made = self.status.resource_claim_statuses.iter().find(|it| it.name == claim.name);
+        let made = made.and_then(|it| it.resource_claim_name.as_deref());
+        claim.resource_claim_name.as_deref().or(made)
+    }
+
     /// It ended, for good or ill, and will not run again.
     pub fn ended(&self) -> bool {
         matches!(&*self.status.phase, "Succeeded" | "Failed")
@@ -156,6 +186,23 @@ impl Pod {
 
     pub fn ready(&self) -> bool {
         self.status.condition("Ready").is_some_and(|c| c.status == "True")
+    }
+
+    /// The claims that its volumes are.
+    pub fn claim_keys(&self) -> Vec<Key> {
+        self.claims().map(|(_, name)| Key::new(&self.metadata.namespace, &name)).collect()
+    }
+
+    /// Its volumes that are claims, with the names of those.
+    pub fn claims(&self) -> impl Iterator<Item = (&Volume, Cow<'_, str>)> {
+        self.spec.volumes.iter().filter_map(|volume| {
+            let claim = match (&volume.persistent_volume_claim, &volume.ephemeral) {
+                (Some(claim), _) => Cow::Borrowed(&*claim.claim_name),
+                (None, Some(_)) => format!("{}-{}", self.metadata.name, volume.name).into(),
+                (None, None) => return None,
+            };
+            Some((volume, claim))
+        })
     }
 
     /// A static pod, or the mirror of one: the node's own, not the API's.

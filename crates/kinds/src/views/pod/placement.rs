@@ -1,6 +1,11 @@
 //! Where a pod may and should run: affinity, tolerations and spreading.
 
+use super::PodSpec;
+use crate::views::{Node, Taint};
 use serde::Deserialize;
+
+/// The one field of a node that a term may name.
+pub const NODE_NAME: &str = "metadata.name";
 
 #[derive(Debug, Clone, Default, Deserialize, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
@@ -94,6 +99,22 @@ pub struct Toleration {
     pub toleration_seconds: Option<i64>,
 }
 
+impl Toleration {
+    /// Whether it is for this taint.
+    pub fn tolerates(&self, taint: &Taint) -> bool {
+        let effect = self.effect.is_empty() || self.effect == taint.effect;
+        let key = self.key.is_empty() || self.key == taint.key;
+        let number = |text: &str| text.parse::<i64>().ok();
+        let value = match &*self.operator {
+            "Exists" => true,
+            "Lt" => number(&taint.value) < number(&self.value),
+            "Gt" => number(&taint.value) > number(&self.value),
+            _ => self.value == taint.value && !self.key.is_empty(),
+        };
+        effect && key && value
+    }
+}
+
 #[derive(Debug, Clone, Default, Deserialize, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TopologySpreadConstraint {
@@ -107,4 +128,54 @@ pub struct TopologySpreadConstraint {
     pub node_affinity_policy: Option<String>,
     /// `Ignore` (also when absent) or `Honor`.
     pub node_taints_policy: Option<String>,
+}
+
+impl PodSpec {
+    /// Whether the node is one that the pod wants: by its selector and by what it requires of nodes.
+    pub fn wants(&self, node: &Node) -> bool {
+        let labels = &node.metadata.labels;
+        let required = &self.affinity.node_affinity.required;
+        self.node_selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+            && required.as_ref().is_none_or(|selector| {
+                let mut terms = selector.node_selector_terms.iter();
+                terms.any(|term| term.matches(&node.metadata.name, &node.metadata.labels))
+            })
+    }
+}
+
+/// Whether any of the tolerations is for this taint.
+pub fn tolerated(tolerations: &[Toleration], taint: &Taint) -> bool {
+    tolerations.iter().any(|toleration| toleration.tolerates(taint))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn which_toleration_is_for_which_taint() {
+        let taint = Taint {
+            key: "k".into(),
+            value: "v".into(),
+            effect: "NoSchedule".into(),
+            time_added: None,
+        };
+        let toleration = |key: &str, operator: &str, value: &str, effect: &str| Toleration {
+            key: key.into(),
+            operator: operator.into(),
+            value: value.into(),
+            effect: effect.into(),
+            toleration_seconds: None,
+        };
+        for (given, wanted) in [
+            (toleration("", "Exists", "", ""), true),
+            (toleration("k", "Equal", "v", ""), true),
+            (toleration("k", "", "v", "NoSchedule"), true),
+            (toleration("k", "Equal", "w", ""), false),
+            (toleration("k", "Exists", "", "NoExecute"), false),
+            (toleration("x", "Exists", "", ""), false),
+        ] {
+            assert_eq!(tolerated(std::slice::from_ref(&given), &taint), wanted, "{given:?}");
+        }
+    }
 }

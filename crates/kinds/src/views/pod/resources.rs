@@ -20,6 +20,41 @@ impl Quantities {
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Quantity)> {
         self.0.iter().map(|(name, amount)| (name.as_str(), amount))
     }
+
+    /// Adds what the other has.
+    pub fn add(&mut self, other: &Quantities) {
+        for (name, amount) in other.iter() {
+            match self.0.get_mut(name) {
+                Some(sum) => sum.add(amount),
+                None => drop(self.0.insert(name.to_owned(), amount.clone())),
+            }
+        }
+    }
+
+    /// Takes away what the other has, and never more than there is.
+    pub fn take(&mut self, other: &Quantities) {
+        for (name, amount) in other.iter() {
+            let Some(left) = self.0.get_mut(name) else { continue };
+            left.sub(amount);
+            if left.is_negative() {
+                *left = Quantity::zero();
+            }
+        }
+    }
+
+    /// Each amount is at least that of the other.
+    pub fn raise(&mut self, other: &Quantities) {
+        for (name, amount) in other.iter() {
+            if self.get(name).is_none_or(|own| own < amount) {
+                self.0.insert(name.to_owned(), amount.clone());
+            }
+        }
+    }
+
+    /// Whether they are the same amounts, however they are written.
+    pub fn same(&self, other: &Quantities) -> bool {
+        self.0 == other.0
+    }
 }
 
 impl PartialEq for Quantities {

@@ -2,7 +2,7 @@
 
 use super::Resources;
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, Default, Deserialize, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
@@ -26,6 +26,16 @@ pub struct PodStatus {
     /// `Guaranteed`, `Burstable` or `BestEffort`.
     pub qos_class: String,
     pub observed_generation: i64,
+    pub resource_claim_statuses: Vec<PodClaimStatus>,
+}
+
+/// The claim that was made for one of the pod's claims; without a name none is needed.
+#[derive(Debug, Clone, Default, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodClaimStatus {
+    pub name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource_claim_name: Option<String>,
 }
 
 impl PodStatus {

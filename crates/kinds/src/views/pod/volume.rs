@@ -3,6 +3,7 @@
 use super::{ObjectFieldSelector, ResourceFieldSelector};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use skiff_api::view::Meta;
 
 /// Exactly one source is set; one that has no type here is in `other` under its field name, so that a node can
 /// refuse it by name.
@@ -19,6 +20,7 @@ pub struct Volume {
     pub downward_api: Option<DownwardSource>,
     pub image: Option<ImageSource>,
     pub persistent_volume_claim: Option<VolumeClaim>,
+    pub ephemeral: Option<Ephemeral>,
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }
@@ -102,6 +104,8 @@ pub struct Projection {
     #[serde(rename = "downwardAPI")]
     pub downward_api: Option<DownwardSource>,
     pub service_account_token: Option<TokenProjection>,
+    pub cluster_trust_bundle: Option<TrustProjection>,
+    pub pod_certificate: Option<CertificateProjection>,
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }
@@ -113,6 +117,32 @@ pub struct TokenProjection {
     pub audience: String,
     pub expiration_seconds: Option<u32>,
     pub path: String,
+}
+
+/// Whom to trust: one bundle by its name, or those of a signer that a selector matches.
+#[derive(Debug, Clone, Default, Deserialize, PartialEq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TrustProjection {
+    pub name: Option<String>,
+    pub signer_name: Option<String>,
+    /// Without one, none is matched.
+    pub label_selector: Option<Value>,
+    pub optional: bool,
+    pub path: String,
+}
+
+/// A certificate of the pod's own, and its key.
+#[derive(Debug, Clone, Default, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CertificateProjection {
+    pub signer_name: String,
+    pub key_type: String,
+    pub max_expiration_seconds: Option<u32>,
+    /// Key and certificates in one file, and each for itself; empty makes no file.
+    pub credential_bundle_path: String,
+    pub key_path: String,
+    pub certificate_chain_path: String,
+    pub user_annotations: std::collections::BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize, PartialEq)]
@@ -127,4 +157,19 @@ pub struct ImageSource {
 pub struct VolumeClaim {
     pub claim_name: String,
     pub read_only: bool,
+}
+
+/// A claim that is made for the pod and goes with it.
+#[derive(Debug, Clone, Default, Deserialize, PartialEq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Ephemeral {
+    pub volume_claim_template: ClaimTemplate,
+}
+
+#[derive(Debug, Clone, Default, Deserialize, PartialEq)]
+#[serde(default)]
+pub struct ClaimTemplate {
+    pub metadata: Meta,
+    /// Of a PersistentVolumeClaim.
+    pub spec: Value,
 }

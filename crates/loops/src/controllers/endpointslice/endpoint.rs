@@ -83,7 +83,7 @@ impl Groups {
     }
 }
 
-fn addresses(pod: &Pod, family: &str) -> Vec<String> {
+pub fn addresses(pod: &Pod, family: &str) -> Vec<String> {
     let parsed = pod.status.pod_ips.iter().filter_map(|it| it.ip.parse::<IpAddr>().ok());
     parsed.filter(|ip| ip.is_ipv6() == (family == "IPv6")).map(|ip| ip.to_string()).collect()
 }
@@ -92,7 +92,6 @@ fn endpoint(service: &Service, pod: &Pod, node: Option<&Node>, addresses: Vec<St
     let meta = &pod.metadata;
     let (serving, terminating) = (pod.ready(), meta.deleting());
     let ready = service.spec.publish_not_ready_addresses || (serving && !terminating);
-    let named = !pod.spec.hostname.is_empty() && pod.spec.subdomain == service.metadata.name;
     let node_name = Some(pod.spec.node_name.clone()).filter(|name| !name.is_empty());
     let zone =
         node.and_then(|node| node.metadata.labels.get(ZONE)).filter(|it| !it.is_empty()).cloned();
@@ -104,18 +103,25 @@ fn endpoint(service: &Service, pod: &Pod, node: Option<&Node>, addresses: Vec<St
             serving: Some(serving),
             terminating: Some(terminating),
         },
-        hostname: named.then(|| pod.spec.hostname.clone()),
+        hostname: hostname(service, pod),
         target_ref: Some(TargetRef {
             kind: "Pod".into(),
             namespace: meta.namespace.clone(),
             name: meta.name.clone(),
             uid: meta.uid.clone(),
+            ..TargetRef::default()
         }),
         node_name,
         zone,
         hints,
         deprecated_topology: BTreeMap::new(),
     }
+}
+
+/// The name that a pod has behind its service (API reference: Pod, `spec.subdomain`).
+pub fn hostname(service: &Service, pod: &Pod) -> Option<String> {
+    let named = !pod.spec.hostname.is_empty() && pod.spec.subdomain == service.metadata.name;
+    named.then(|| pod.spec.hostname.clone())
 }
 
 /// Where a service wants its traffic to stay, ready endpoints say whom they are for (KEP-4444, KEP-3015).
@@ -136,7 +142,7 @@ fn hints(
 }
 
 /// The ports of a service as this pod has them; one that the pod does not name is left out.
-fn ports(service: &Service, pod: &Pod) -> Ports {
+pub fn ports(service: &Service, pod: &Pod) -> Ports {
     let one = |port: &ServicePort| {
         Some(EndpointPort {
             name: Some(port.name.clone()),

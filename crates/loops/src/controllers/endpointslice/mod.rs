@@ -3,12 +3,12 @@
 //! Pods whose named ports resolve differently go into different slices; a slice holds at most `MOST` endpoints. Slices
 //! that are right are left alone, and as few as possible are written: every write goes to every node.
 
-mod endpoint;
+pub mod endpoint;
 mod packing;
 #[cfg(test)]
 mod tests;
-mod trigger;
-mod write;
+pub mod trigger;
+pub mod write;
 
 use crate::{Changes, Context, Loop, Next, On};
 use skiff_api::Status;
@@ -23,10 +23,10 @@ use std::time::Duration;
 const MOST: usize = 100;
 /// A pod whose node is not there yet is looked at again after this.
 const NODE_WAIT: Duration = Duration::from_secs(1);
-const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+pub const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 /// The value of that label: slices of others are not touched.
 const MANAGER: &str = "endpointslice-controller.k8s.io";
-const HEADLESS: &str = "service.kubernetes.io/headless";
+pub const HEADLESS: &str = "service.kubernetes.io/headless";
 
 /// Key: a Service.
 pub struct EndpointSliceLoop;

@@ -4,6 +4,7 @@ use super::packing::Packed;
 use super::{HEADLESS, MANAGED_BY, MANAGER};
 use crate::changes::Tell;
 use crate::parts::adoption::reference;
+use crate::parts::metadata::replaced;
 use crate::{Change, Changes};
 use serde_json::{Map, Value, json};
 use skiff_api::time::{Precision, format};
@@ -14,7 +15,7 @@ use skiff_kinds::views::{Endpoint, EndpointPort, EndpointSlice, SERVICE_NAME, Se
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-const TRIGGER: &str = "endpoints.kubernetes.io/last-change-trigger-time";
+pub const TRIGGER: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
 pub fn owned_by(slice: &EndpointSlice, service: &Service) -> bool {
     let is_it = |owner: &skiff_api::view::Owner| {
@@ -87,10 +88,7 @@ fn update(
     let mut body = json!({"metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version,
         "annotations": {TRIGGER: trigger}}});
     if meta.labels != labels {
-        let lost = meta.labels.keys().filter(|key| !labels.contains_key(*key));
-        let mut patch: Map<String, Value> = lost.map(|key| (key.clone(), Value::Null)).collect();
-        patch.extend(labels.into_iter().map(|(key, value)| (key, value.into())));
-        body["metadata"]["labels"] = patch.into();
+        body["metadata"]["labels"] = replaced(&meta.labels, &labels);
     }
     if was.endpoints != slice.endpoints {
         body["endpoints"] = endpoints(&slice.endpoints);
@@ -119,17 +117,20 @@ fn labels(service: &Service) -> BTreeMap<String, String> {
     labels
 }
 
-fn endpoints(endpoints: &[Endpoint]) -> Value {
+pub fn endpoints(endpoints: &[Endpoint]) -> Value {
     endpoints.iter().map(endpoint).collect::<Vec<_>>().into()
 }
 
 fn endpoint(endpoint: &Endpoint) -> Value {
-    let conditions = &endpoint.conditions;
-    let mut value = json!({"addresses": endpoint.addresses, "conditions": {"ready": conditions.ready,
-        "serving": conditions.serving, "terminating": conditions.terminating}});
+    let said = &endpoint.conditions;
+    let conditions =
+        [("ready", said.ready), ("serving", said.serving), ("terminating", said.terminating)];
+    let conditions =
+        conditions.into_iter().filter_map(|(name, it)| Some((name.to_owned(), it?.into())));
+    let conditions: Map<String, Value> = conditions.collect();
+    let mut value = json!({"addresses": endpoint.addresses, "conditions": conditions});
     if let Some(target) = &endpoint.target_ref {
-        value["targetRef"] = json!({"kind": target.kind, "namespace": target.namespace, "name": target.name,
-            "uid": target.uid});
+        value["targetRef"] = json!(target);
     }
     let texts = [
         ("hostname", &endpoint.hostname),
@@ -151,7 +152,7 @@ fn endpoint(endpoint: &Endpoint) -> Value {
     value
 }
 
-fn ports(ports: &[EndpointPort]) -> Value {
+pub fn ports(ports: &[EndpointPort]) -> Value {
     let one = |port: &EndpointPort| {
         let mut value = json!({"name": port.name, "protocol": port.protocol, "port": port.port});
         if let Some(protocol) = &port.app_protocol {
@@ -162,6 +163,6 @@ fn ports(ports: &[EndpointPort]) -> Value {
     ports.iter().map(one).collect::<Vec<_>>().into()
 }
 
-fn rfc3339(time: Time) -> String {
+pub fn rfc3339(time: Time) -> String {
     format(time, Precision::Seconds)
 }

@@ -14,7 +14,7 @@ const FAILURE: &str = "ReplicaFailure";
 pub fn of(
     set: &ReplicaSet,
     active: &[&Arc<Pod>],
-    going: i32,
+    going: Option<i32>,
     failure: Option<&str>,
     now: Time,
 ) -> ReplicaSetStatus {
@@ -44,7 +44,7 @@ pub fn of(
         available_replicas: number(&|pod| {
             pods::available_at(pod, set.spec.min_ready_seconds).is_some_and(|at| at <= now)
         }),
-        terminating_replicas: Some(going),
+        terminating_replicas: going,
         observed_generation: set.metadata.generation,
         conditions,
     }

@@ -51,7 +51,7 @@ fn plan(set: Value, pods: &[Value], memory: &mut Memory) -> (String, Next) {
     let claimed = Claimed::of(&set.metadata, &selector, pods.clone());
     let seen = Seen { set, related: pods, pods: claimed };
     let mut out = Changes::default();
-    let next = ReplicaSetLoop::plan(&seen, memory, now(), &mut out);
+    let next = ReplicaLoop::<ReplicaSet>::plan(&seen, memory, now(), &mut out);
     (out.text(), next)
 }
 
@@ -187,4 +187,21 @@ fn deletions_are_told() {
             failed FailedDelete: Error deleting: {error}
     "#]],
     );
+}
+
+#[test]
+fn a_controller_of_before_differs_in_names_alone() {
+    let mut it =
+        set(1, json!({"spec": {"selector": null}, "status": {"terminatingReplicas": null}}));
+    it["spec"]["selector"] = json!({"app": "web"});
+    let set: Arc<ReplicationController> = view(it);
+    let selector = selector(&set.0.spec.selector, set.meta()).expect("a selector");
+    let pods: Vec<Arc<Pod>> = vec![view(pod("a", json!({"metadata": {"ownerReferences": []}})))];
+    let seen = Seen { related: pods.clone(), pods: Claimed::of(set.meta(), &selector, pods), set };
+    let mut out = Changes::default();
+    ReplicaLoop::<ReplicationController>::plan(&seen, &mut Memory::default(), now(), &mut out);
+    expect![[r#"
+        patch Strategic pods n/a  {"metadata":{"ownerReferences":[{"apiVersion":"v1","blockOwnerDeletion":true,"controller":true,"kind":"ReplicationController","name":"web","uid":"s"}],"uid":"a"}}
+        merge replicationcontrollers n/web status {"metadata":{"uid":"s"},"status":{"availableReplicas":0,"conditions":[],"fullyLabeledReplicas":1,"observedGeneration":1,"readyReplicas":0,"replicas":1,"terminatingReplicas":null}}
+    "#]].assert_eq(&out.text());
 }

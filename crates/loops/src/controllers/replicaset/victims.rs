@@ -31,6 +31,12 @@ pub fn choose<'p>(
     pods
 }
 
+/// Pods of which none is missed for the sake of its node: those that are missed least come first.
+pub fn by_worth(mut pods: Vec<&Arc<Pod>>, now: Time) -> Vec<&Arc<Pod>> {
+    pods.sort_by(|a, b| first(a, b).then_with(|| later(a, b, now)));
+    pods
+}
+
 /// What counts before the crowd on a node: no node, an earlier phase, not ready, cheaper.
 fn first(a: &Pod, b: &Pod) -> Ordering {
     let key = |pod: &Pod| {

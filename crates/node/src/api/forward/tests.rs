@@ -20,7 +20,12 @@ impl Client {
         let place = Place { namespace: "n".into(), pod: "p".into(), container: String::new() };
         tokio::spawn(async move {
             let doors: Arc<dyn Doors> = Arc::new(Fake::default());
-            run(&doors, &World::real(), &Forwards::default(), place, ours).await;
+            let (world, forwards) = (World::real(), Forwards::default());
+            let (sender, mut receiver) = websocket::open(ours);
+            let end = run(&doors, &world, &forwards, place, &mut receiver, sender).await;
+            if let Some(sender) = end {
+                sender.close(receiver, &world).await;
+            }
         });
         let socket = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
         Client { socket, encoder: Encoder::new(), decoder: Decoder::new() }

@@ -6,6 +6,22 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message as Frame;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
+/// A session whose streams a client of SPDY has opened.
+pub async fn over_spdy<S: Carrier>(
+    doors: Arc<dyn Doors>,
+    place: Place,
+    spec: ExecSpec,
+    mut speaker: spdy_remote::Speaker<S>,
+    mut listener: spdy_remote::Listener<S>,
+    world: &World,
+) {
+    let process = begin_exec(doors, place, spec).await.unwrap_or_else(|_| panic!("it begins"));
+    let end = session(&mut speaker, &mut listener, process, world).await;
+    if let Ok(Some(end)) = end {
+        speaker.close(&end, listener, world).await;
+    }
+}
+
 /// What a client gets for what it says.
 async fn talk(protocol: &'static str, args: &[&str], says: &[&'static [u8]]) -> String {
     let (ours, theirs) = tokio::io::duplex(1 << 16);

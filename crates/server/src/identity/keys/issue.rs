@@ -22,7 +22,7 @@ const LEAF_LIFE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// A certificate that expires within this span is re-issued at the next start.
 const RENEW_BEFORE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Certificates are valid since a little before they are made, for clients whose clocks are behind.
-const BACKDATE: Duration = Duration::from_secs(5 * 60);
+pub(super) const BACKDATE: Duration = Duration::from_secs(5 * 60);
 
 /// What a certificate is to say.
 #[derive(Debug, Clone)]
@@ -64,8 +64,8 @@ impl Leaf {
         Leaf { group: group.into(), ..self }
     }
 
-    fn params(&self, world: &World, life: Duration) -> Result<CertificateParams, rcgen::Error> {
-        let mut params = params(&self.name, &self.group, world, life);
+    fn params(&self, world: &World) -> Result<CertificateParams, rcgen::Error> {
+        let mut params = params(&self.name, &self.group, world, LEAF_LIFE);
         params.key_usages =
             vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
         params.extended_key_usages = vec![self.usage.clone()];
@@ -80,7 +80,7 @@ impl Leaf {
     pub fn request(&self, world: &World) -> Result<(String, String), KeysError> {
         let make = || -> Result<(String, String), rcgen::Error> {
             let key = KeyPair::generate()?;
-            let mut params = self.params(world, LEAF_LIFE)?;
+            let mut params = self.params(world)?;
             // A request names no time and no number: they are the signer's.
             params.serial_number = None;
             let request = params.serialize_request(&key)?.pem()?;
@@ -96,6 +96,9 @@ pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     /// The identifier of its key, which all certificates that it signed repeat.
     key_id: Vec<u8>,
+    /// Its name, as DER, which they repeat as well.
+    subject: Vec<u8>,
+    ends: Time,
 }
 
 impl Authority {
@@ -119,13 +122,31 @@ impl Authority {
     /// Reads an authority back.
     pub fn read(pair: Pair) -> Result<Authority, String> {
         let key = KeyPair::from_pem(&pair.key).map_err(|error| error.to_string())?;
-        let key_id = with_certificate(&pair.certificate, |certificate| {
-            key_matches(certificate, &key).then(|| subject_key_id(certificate)).flatten()
+        let (key_id, subject, ends) = with_certificate(&pair.certificate, |certificate| {
+            let id = key_matches(certificate, &key).then(|| subject_key_id(certificate)).flatten();
+            let ends = Time::from_second(certificate.validity().not_after.timestamp()).ok();
+            Some((id?, certificate.subject().as_raw().to_vec(), ends?))
         })
         .flatten()
         .ok_or("the certificate and the key do not belong together")?;
         let issuer = Issuer::from_ca_cert_pem(&pair.certificate, key).map_err(|e| e.to_string())?;
-        Ok(Authority { pair, issuer, key_id })
+        Ok(Authority { pair, issuer, key_id, subject, ends })
+    }
+
+    pub(super) fn signing_key(&self) -> &KeyPair {
+        self.issuer.key()
+    }
+
+    pub(super) fn key_id(&self) -> &[u8] {
+        &self.key_id
+    }
+
+    pub(super) fn subject(&self) -> &[u8] {
+        &self.subject
+    }
+
+    pub(super) fn ends(&self) -> Time {
+        self.ends
     }
 
     pub fn certificate(&self) -> &str {
@@ -137,23 +158,12 @@ impl Authority {
     }
 
     pub fn issue(&self, leaf: &Leaf, world: &World) -> Result<Pair, KeysError> {
-        let key = KeyPair::generate().map_err(|error| failed(leaf, error))?;
-        let certificate = self.sign(leaf, LEAF_LIFE, &key, world)?;
-        Ok(Pair { certificate, key: key.serialize_pem() })
-    }
-
-    /// The certificate of a key that somebody else holds, as PEM.
-    pub fn sign(
-        &self,
-        leaf: &Leaf,
-        life: Duration,
-        key: &impl PublicKeyData,
-        world: &World,
-    ) -> Result<String, KeysError> {
-        let make = || -> Result<String, rcgen::Error> {
-            let mut params = leaf.params(world, life)?;
+        let make = || -> Result<Pair, rcgen::Error> {
+            let key = KeyPair::generate()?;
+            let mut params = leaf.params(world)?;
             params.use_authority_key_identifier_extension = true;
-            Ok(params.signed_by(key, &self.issuer)?.pem())
+            let certificate = params.signed_by(&key, &self.issuer)?.pem();
+            Ok(Pair { certificate, key: key.serialize_pem() })
         };
         make().map_err(|error| failed(leaf, error))
     }

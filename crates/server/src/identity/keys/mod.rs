@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The names that every server certificate carries: how pods call the server.
-const SERVICE_NAMES: [&str; 5] = [
+pub const SERVICE_NAMES: [&str; 5] = [
     "kubernetes",
     "kubernetes.default",
     "kubernetes.default.svc",
@@ -134,10 +134,9 @@ impl Keys {
         self.authority.certificate()
     }
 
-    /// What signs tokens, and what signs for nodes that make their keys themselves: for `most` at the longest,
-    /// and never for the server's own addresses.
-    pub fn signers(self, most: Duration, wanted: &Wanted) -> (SigningKey, Signer) {
-        (self.signing, Signer::new(self.authority, most, &wanted.addresses))
+    /// What signs tokens, and what signs for those who make their keys themselves: for `most` at the longest.
+    pub fn signers(self, most: Duration) -> (SigningKey, Signer) {
+        (self.signing, Signer::new(self.authority, most))
     }
 }
 

@@ -7,7 +7,9 @@
 //! signature's check is remembered. A token that lives in a secret has no end but that of secret and
 //! account.
 
+mod bootstrap;
 pub mod claims;
+mod used;
 
 use crate::identity::keys::signing::SigningKey;
 use claims::{Claims, Reference};
@@ -15,7 +17,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use skiff_api::wire::User;
 use skiff_base::World;
-use skiff_kinds::views::token::{LEGACY_ISSUER, LegacyClaims, TokenSecret};
+use skiff_kinds::views::token::{
+    INVALID_SINCE, LAST_USED, LEGACY_ISSUER, LegacyClaims, TokenSecret,
+};
 use skiff_store::Store;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -61,18 +65,24 @@ pub struct Tokens {
     signing: Arc<SigningKey>,
     /// Tokens by digest whose signature was found good.
     remembered: Mutex<BTreeMap<[u8; 32], Arc<Signed>>>,
+    used: used::Used,
 }
 
 impl Tokens {
     pub fn new(store: Arc<dyn Store>, world: World, signing: Arc<SigningKey>) -> Tokens {
-        Tokens { store, world, signing, remembered: Mutex::default() }
+        let (remembered, used) = Default::default();
+        Tokens { store, world, signing, remembered, used }
     }
 
     /// The user of a token that is meant for one of `audiences`, and those of them that it is meant
     /// for.
     pub fn user(&self, token: &str, audiences: &[&str]) -> Result<(User, Vec<String>), TokenError> {
-        let signed = self.signed(token).ok_or(TokenError::Foreign)?;
         let own = [ISSUER.to_owned()];
+        if let Some(user) = self.bootstrapper(token) {
+            let meant = audiences.contains(&ISSUER);
+            return if meant { Ok((user, own.into())) } else { Err(TokenError::Foreign) };
+        }
+        let signed = self.signed(token).ok_or(TokenError::Foreign)?;
         let aud = match &*signed {
             Signed::Claims(claims) => &claims.aud[..],
             Signed::Legacy(_) => &own,
@@ -129,6 +139,19 @@ impl Tokens {
                 return invalid(why);
             }
             Some(_) => {}
+        }
+        let labels = &secret.metadata.labels;
+        if labels.get(INVALID_SINCE).is_some_and(|since| !since.is_empty()) {
+            let name = &claims.secret;
+            return invalid(format!(
+                "the token in secret {namespace}/{name} for service account {namespace}/{account} has been marked \
+                 invalid. Use tokens from the TokenRequest API or manually created secret-based tokens, or remove \
+                 the '{INVALID_SINCE}' label from the secret to temporarily allow use of this token"
+            ));
+        }
+        let today = self.world.now().strftime("%Y-%m-%d").to_string();
+        if labels.get(LAST_USED).is_none_or(|day| *day < today) {
+            self.used.note(namespace, &claims.secret, today);
         }
         let uid = claims.account_uid.clone();
         Ok(User { uid, ..User::service_account(namespace, account) })

@@ -77,6 +77,11 @@ impl<'a> Admit<'a> {
         self.kind.group == group && self.kind.plural == plural && self.subresource.is_empty()
     }
 
+    /// Whether this is about this entry of an object of this kind.
+    pub fn is_part(&self, group: &str, plural: &str, entry: &str) -> bool {
+        self.kind.group == group && self.kind.plural == plural && self.subresource == entry
+    }
+
     pub fn creates(&self) -> bool {
         self.operation == Operation::Create
     }

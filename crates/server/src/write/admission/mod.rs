@@ -13,20 +13,26 @@
 //! The bracket starts again on a conflict, so each may be asked several times for one request.
 
 mod admit;
+mod certificates;
+mod default_ingress_class;
 mod default_toleration_seconds;
+mod device_admin;
+mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
 pub mod pod_security;
 mod priority;
+pub mod quota;
 mod runtime_class;
 pub mod service;
 mod service_account;
+mod storage;
 mod taking;
 #[cfg(test)]
 mod tests;
 
 pub use admit::{Admit, Operation};
-pub use taking::Taking;
+pub use taking::{Fate, Taking};
 
 use crate::authorize::Authorizer;
 use crate::authorize::escalate::RoleEscalation;
@@ -46,22 +52,33 @@ pub struct Parts {
     pub services: service::Ranges,
     /// What namespaces whose labels say nothing allow their pods.
     pub pod_security: pod_security::Rules,
+    /// What quotas are charged with.
+    pub ledger: Arc<quota::Ledger>,
 }
 
 impl Plugins {
     /// The plugins, in the order in which they run.
     pub fn new(parts: Parts) -> Plugins {
-        let Parts { world, store, authorizer, services, pod_security } = parts;
+        let Parts { world, store, authorizer, services, pod_security, ledger } = parts;
         Plugins(vec![
             Arc::new(namespace_lifecycle::NamespaceLifecycle),
+            Arc::new(limit_ranger::LimitRanger),
             Arc::new(service_account::ServiceAccount::new(world.clone())),
             Arc::new(node_restriction::NodeRestriction::new(authorizer.clone())),
             Arc::new(pod_security::PodSecurity::new(pod_security, store.clone(), world.clone())),
             Arc::new(priority::Priority),
-            Arc::new(runtime_class::RuntimeClass),
             Arc::new(default_toleration_seconds::DefaultTolerationSeconds),
-            Arc::new(service::Services::new(services, store, world)),
+            Arc::new(storage::DefaultStorageClass),
+            Arc::new(storage::InUseProtection { world: world.clone() }),
+            Arc::new(storage::ClaimResize),
+            Arc::new(runtime_class::RuntimeClass),
+            Arc::new(certificates::Certificates::new(authorizer.clone(), world.clone())),
+            Arc::new(default_ingress_class::DefaultIngressClass),
+            Arc::new(device_admin::DeviceAdmin),
+            Arc::new(service::Services::new(services, store, world.clone())),
             Arc::new(RoleEscalation::new(authorizer)),
+            // Nobody refuses after it.
+            Arc::new(quota::ResourceQuota::new(ledger, world)),
         ])
     }
 }

@@ -1,6 +1,9 @@
 //! NodeRestriction: a node (`system:node:NAME`) changes only itself, its lease, and the pods that run on it
 //! (API access page "Using Node Authorization").
 
+mod certificates;
+
+use super::storage::beside_sizes;
 use super::{Admit, Operation, Plugin, Verdict};
 use crate::authorize::{self, Authorizer};
 use serde_json::Value;
@@ -91,15 +94,22 @@ async fn write(
                 "unexpected pod subresource {other:?}, only 'status' and 'eviction' are allowed"
             ))),
         },
+        ("certificates.k8s.io", "certificatesigningrequests") if is_new => {
+            certificates::own_name(request, node, new)
+        }
+        ("certificates.k8s.io", "podcertificaterequests") => {
+            certificates::of_own_pod(authorizer, request, node, new).await
+        }
         ("", "serviceaccounts") if request.subresource == "token" => {
             token(authorizer, request, node, new).await
         }
         ("", "nodes") => change_node(request, node, new, request.old),
         ("coordination.k8s.io", "leases") => lease(request, node),
-        ("storage.k8s.io", "csinodes") if request.name != node => {
-            let why = "can only access CSINode with the same name as the requesting node";
-            Err(request.forbid(why))
+        ("storage.k8s.io", "csinodes") => csi_node(request, node),
+        ("", "persistentvolumeclaims") if request.subresource == "status" => {
+            claim_status(request, node, new)
         }
+        ("", "persistentvolumeclaims") => Err(request.forbid("may only update PVC status")),
         _ => Ok(()),
     }
 }
@@ -116,7 +126,31 @@ fn delete(request: &Admit<'_>, node: &str, old: &Object) -> Result<(), Status> {
     if request.is("coordination.k8s.io", "leases") {
         return lease(request, node);
     }
+    if request.is("storage.k8s.io", "csinodes") {
+        return csi_node(request, node);
+    }
     Ok(())
+}
+
+fn csi_node(request: &Admit<'_>, node: &str) -> Result<(), Status> {
+    if request.name != node {
+        let why = "can only access CSINode with the same name as the requesting node";
+        return Err(request.forbid(why));
+    }
+    if request.subresource == "status" {
+        return Err(request.forbid("CSIVolumeHealth feature gate is disabled"));
+    }
+    Ok(())
+}
+
+/// Of a claim a node tells how big its volume is, and nothing else.
+fn claim_status(request: &Admit<'_>, node: &str, new: &Object) -> Result<(), Status> {
+    match request.old {
+        Some(old) if beside_sizes(old) == beside_sizes(new) => Ok(()),
+        _ => Err(request.forbid(&format!(
+            "node {node:?} is not allowed to update fields other than status.quantity and status.conditions"
+        ))),
+    }
 }
 
 fn lease(request: &Admit<'_>, node: &str) -> Result<(), Status> {

@@ -2,22 +2,45 @@
 
 use skiff_store::{CommitError, Revision, Store, Write};
 
-/// Gives back what was taken.
-type Back = Box<dyn FnOnce() + Send>;
+/// What became of the write that something was taken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It is there, at this revision.
+    Written(Revision),
+    /// It is not there, and never will be: what was taken is to be given back.
+    Refused,
+    /// Nobody waited for it, or the store could not say.
+    Unknown,
+}
+
+/// Is told, once.
+type Tell = Box<dyn FnOnce(Fate) + Send>;
 
 /// What plugins take for one write. Dropped before the commit began, it gives everything back.
 #[derive(Default)]
 pub struct Taking {
     /// Writes of the object's own transaction: taken when it is committed, and never without it.
     pub writes: Vec<Write>,
-    back: Vec<Back>,
+    taken: Taken,
+}
+
+/// Who is to be told, and what when nobody knows better.
+struct Taken {
+    tell: Vec<Tell>,
+    otherwise: Fate,
+}
+
+impl Default for Taken {
+    fn default() -> Taken {
+        Taken { tell: Vec::new(), otherwise: Fate::Refused }
+    }
 }
 
 impl Taking {
-    /// Something was taken in a transaction of its own. Its record must name for whom, so that it counts as free when
-    /// they never came to be: nobody gives back what a crash left, or a caller that did not wait for the commit.
-    pub fn took(&mut self, back: impl FnOnce() + Send + 'static) {
-        self.back.push(Box::new(back));
+    /// Something was taken in a transaction of its own; whoever took it is told what became of the write. What a crash
+    /// leaves, or a caller that did not wait for the commit, nobody gives back: something else must find it.
+    pub fn took(&mut self, tell: impl FnOnce(Fate) + Send + 'static) {
+        self.taken.tell.push(Box::new(tell));
     }
 
     /// Commits a write with what belongs into its transaction. What was taken before is given back when it is known
@@ -30,25 +53,26 @@ impl Taking {
         store: &dyn Store,
         write: Write,
     ) -> Result<Vec<Revision>, CommitError> {
-        let back = std::mem::take(&mut self.back);
         let mut writes = vec![write];
         writes.append(&mut self.writes);
+        self.taken.otherwise = Fate::Unknown;
         let outcome = store.commit(writes).await;
-        match &outcome {
-            Ok(_) | Err(CommitError::Stopped(_) | CommitError::Unknown(_)) => {}
+        self.taken.otherwise = match &outcome {
+            Ok(revisions) => revisions.first().map_or(Fate::Unknown, |at| Fate::Written(*at)),
+            Err(CommitError::Stopped(_) | CommitError::Unknown(_)) => Fate::Unknown,
             Err(
                 CommitError::Conflict { .. }
                 | CommitError::Twice { .. }
                 | CommitError::TooMany { .. }
                 | CommitError::Full,
-            ) => self.back = back,
-        }
+            ) => Fate::Refused,
+        };
         outcome
     }
 }
 
-impl Drop for Taking {
+impl Drop for Taken {
     fn drop(&mut self) {
-        self.back.drain(..).for_each(|back| back());
+        self.tell.drain(..).for_each(|tell| tell(self.otherwise));
     }
 }

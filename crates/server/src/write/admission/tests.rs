@@ -46,14 +46,14 @@ pub fn asked<T>(
     })
 }
 
-struct Bench {
-    server: Arc<Server>,
+pub struct Bench {
+    pub server: Arc<Server>,
     store: Arc<dyn Store>,
     _tasks: Tasks,
 }
 
 /// A server whose plugins are these, or upstream's where there are none.
-async fn bench(plugins: Vec<Arc<dyn Plugin>>) -> Bench {
+pub async fn bench(plugins: Vec<Arc<dyn Plugin>>) -> Bench {
     let (world, tasks) = (World::seeded(1), Tasks::new());
     let clock = world.clone();
     let store = skiff_store::memory(skiff_store::Options::new(Arc::new(move || clock.uptime())));
@@ -81,10 +81,10 @@ async fn bench(plugins: Vec<Arc<dyn Plugin>>) -> Bench {
 }
 
 /// The code, the warnings and the body of an answer.
-struct Told(u16, Vec<String>, Value);
+pub struct Told(pub u16, pub Vec<String>, pub Value);
 
 impl Bench {
-    async fn ask(&self, method: Method, path: &str, body: Value) -> Told {
+    pub async fn ask(&self, method: Method, path: &str, body: Value) -> Told {
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         let call = Call {
             method,
@@ -106,7 +106,7 @@ impl Bench {
         Told(answer.status.as_u16(), warnings, body)
     }
 
-    async fn create(&self, path: &str, body: Value) -> Told {
+    pub async fn create(&self, path: &str, body: Value) -> Told {
         self.ask(Method::POST, path, body).await
     }
 
@@ -119,9 +119,9 @@ impl Bench {
     }
 }
 
-const MAPS: &str = "/api/v1/namespaces/n/configmaps";
+pub const MAPS: &str = "/api/v1/namespaces/n/configmaps";
 
-fn map(name: &str) -> Value {
+pub fn map(name: &str) -> Value {
     json!({"metadata": {"name": name}, "data": {"from": "user"}})
 }
 
@@ -449,8 +449,8 @@ impl Plugin for Takes {
     ) -> Verdict<'a> {
         self.taken.fetch_add(1, Ordering::Relaxed);
         let back = self.back.clone();
-        taking.took(move || {
-            back.fetch_add(1, Ordering::Relaxed);
+        taking.took(move |fate| {
+            back.fetch_add(usize::from(fate == Fate::Refused), Ordering::Relaxed);
         });
         Verdict::PASS
     }
@@ -502,15 +502,20 @@ async fn a_service_takes_nothing_unless_it_is_stored() {
     let Told(code, _, shown) = bench.create(&dry, service("a", "")).await;
     assert_eq!(code, 201);
     assert!(shown["spec"]["clusterIP"].as_str().is_some_and(|it| it.starts_with("10.96.")));
-    assert_eq!(bench.keys("ipallocations").await.len(), 0);
+    assert_eq!(bench.keys("ipaddresses.networking.k8s.io").await.len(), 0);
     assert_eq!(bench.create(services, service("a", "10.96.7.7")).await.0, 201);
     // Another one with that port is refused, and its address stays free.
     let Told(code, _, refused) = bench.create(services, service("b", "10.96.7.8")).await;
     assert_eq!(code, 422, "{refused}");
-    assert_eq!(bench.keys("ipallocations").await, ["ipallocations//10.96.7.7"]);
+    let taken = bench.keys("ipaddresses.networking.k8s.io").await;
+    assert_eq!(taken, ["ipaddresses.networking.k8s.io//10.96.7.7"]);
     assert_eq!(bench.keys("nodeports").await, ["nodeports//30100"]);
     assert_eq!(bench.ask(Method::DELETE, &format!("{services}/a"), Value::Null).await.0, 200);
-    assert_eq!(bench.keys("ipallocations").await.len() + bench.keys("nodeports").await.len(), 0);
+    assert_eq!(
+        bench.keys("ipaddresses.networking.k8s.io").await.len()
+            + bench.keys("nodeports").await.len(),
+        0
+    );
 }
 
 /// Protobuf sends empty texts for what JSON leaves out.
@@ -528,4 +533,130 @@ async fn what_was_sent_as_empty_gets_its_default() {
         bench.create("/apis/apps/v1/namespaces/n/deployments", deployment).await;
     let port = &made["spec"]["template"]["spec"]["containers"][0]["ports"][0];
     assert_eq!((code, &port["protocol"]), (201, &json!("TCP")));
+}
+
+fn cluster_ip(name: &str, address: Option<&str>) -> Value {
+    json!({"metadata": {"name": name}, "spec": {"clusterIP": address, "ports": [{"port": 80}]}})
+}
+
+fn range(name: &str, range: &str) -> Value {
+    json!({"metadata": {"name": name}, "spec": {"cidrs": [range]}})
+}
+
+#[tokio::test]
+async fn addresses_come_from_the_ranges_that_are_there() {
+    let bench = bench(Vec::new()).await;
+    let namespace = json!({"metadata": {"name": "n"}});
+    assert_eq!(bench.create("/api/v1/namespaces", namespace).await.0, 201);
+    let ranges = "/apis/networking.k8s.io/v1/servicecidrs";
+    assert_eq!(bench.create(ranges, range("kubernetes", "10.96.0.0/29")).await.0, 201);
+    let services = "/api/v1/namespaces/n/services";
+    // Six are left between the ends, and the first one is kept for the API.
+    for name in ["a", "b", "c", "d", "e"] {
+        assert_eq!(bench.create(services, cluster_ip(name, None)).await.0, 201, "{name}");
+    }
+    let Told(code, _, refused) = bench.create(services, cluster_ip("f", None)).await;
+    let full =
+        "Internal error occurred: failed to allocate a serviceIP for Service \"f\": range is full";
+    assert_eq!((code, refused["message"].as_str()), (500, Some(full)));
+    let Told(code, _, refused) = bench.create(services, cluster_ip("f", Some("10.97.0.4"))).await;
+    assert_eq!(code, 422, "{refused}");
+    assert_eq!(bench.create(ranges, range("more", "10.97.0.0/29")).await.0, 201);
+    assert_eq!(bench.create(services, cluster_ip("f", Some("10.97.0.4"))).await.0, 201);
+    let Told(code, _, made) = bench.create(services, cluster_ip("g", None)).await;
+    assert_eq!(code, 201);
+    assert!(made["spec"]["clusterIP"].as_str().is_some_and(|it| it.starts_with("10.97.0.")));
+    // One that goes gives no more.
+    let held = json!({"metadata": {"name": "more", "finalizers": ["a.b/c"]}, "spec": {"cidrs": ["10.97.0.0/29"]}});
+    let more = format!("{ranges}/more");
+    assert_eq!(bench.ask(Method::PUT, &more, held).await.0, 200);
+    assert_eq!(bench.ask(Method::DELETE, &more, Value::Null).await.0, 200);
+    assert_eq!(bench.create(services, cluster_ip("h", Some("10.97.0.5"))).await.0, 422);
+    assert_eq!(bench.create(services, cluster_ip("h", None)).await.0, 500);
+    assert_eq!(bench.ask(Method::DELETE, &format!("{services}/a"), Value::Null).await.0, 200);
+    assert_eq!(bench.create(services, cluster_ip("h", None)).await.0, 201);
+}
+
+#[tokio::test]
+async fn an_address_is_its_object() {
+    let bench = bench(Vec::new()).await;
+    let namespace = json!({"metadata": {"name": "n"}});
+    assert_eq!(bench.create("/api/v1/namespaces", namespace).await.0, 201);
+    let (services, addresses) =
+        ("/api/v1/namespaces/n/services", "/apis/networking.k8s.io/v1/ipaddresses");
+    assert_eq!(bench.create(services, cluster_ip("a", Some("10.96.5.5"))).await.0, 201);
+    let own = format!("{addresses}/10.96.5.5");
+    let Told(code, _, taken) = bench.ask(Method::GET, &own, Value::Null).await;
+    let parent = json!({"resource": "services", "namespace": "n", "name": "a"});
+    assert_eq!((code, &taken["spec"]["parentRef"]), (200, &parent));
+    assert_eq!(taken["metadata"]["managedFields"][0]["manager"], "kube-apiserver");
+    // What another has is not given, and goes with nobody's Service.
+    let others = json!({"metadata": {"name": "10.96.5.6"},
+        "spec": {"parentRef": {"group": "example.com", "resource": "gateways", "name": "g"}}});
+    assert_eq!(bench.create(addresses, others.clone()).await.0, 201);
+    assert_eq!(bench.create(services, cluster_ip("b", Some("10.96.5.6"))).await.0, 422);
+    assert_eq!(bench.ask(Method::DELETE, &own, Value::Null).await.0, 200);
+    let mut stolen = others;
+    stolen["metadata"]["name"] = "10.96.5.5".into();
+    assert_eq!(bench.create(addresses, stolen).await.0, 201);
+    assert_eq!(bench.ask(Method::DELETE, &format!("{services}/a"), Value::Null).await.0, 200);
+    assert_eq!(bench.ask(Method::GET, &own, Value::Null).await.0, 200);
+    // A finalizer holds the record of a Service that is gone.
+    assert_eq!(bench.create(services, cluster_ip("c", Some("10.96.5.7"))).await.0, 201);
+    let held = format!("{addresses}/10.96.5.7");
+    let Told(_, _, mut record) = bench.ask(Method::GET, &held, Value::Null).await;
+    record["metadata"]["finalizers"] = json!(["a.b/c"]);
+    assert_eq!(bench.ask(Method::PUT, &held, record).await.0, 200);
+    assert_eq!(bench.ask(Method::DELETE, &format!("{services}/c"), Value::Null).await.0, 200);
+    let Told(code, _, record) = bench.ask(Method::GET, &held, Value::Null).await;
+    assert_eq!((code, record["metadata"]["deletionTimestamp"].is_string()), (200, true));
+}
+
+#[tokio::test]
+async fn what_an_older_version_took_becomes_an_object() {
+    let bench = bench(Vec::new()).await;
+    let before = |address: &str, service: &str| skiff_store::Write::Put {
+        key: format!("ipallocations//{address}").into(),
+        expect: None,
+        body: format!("{{\"service\":\"{service}\"}}").into(),
+        generation: 1,
+        facets: skiff_store::facets(Vec::new()),
+    };
+    let taken = vec![before("10.96.0.7", "n/a"), before("10.96.0.8", "n/b"), before("x", "n")];
+    bench.store.commit(taken).await.expect("it is written");
+    let server = &bench.server;
+    let migrate = || service::migrate(&*bench.store, &server.reader, &server.world);
+    migrate().await.expect("it is written");
+    migrate().await.expect("there is nothing left to do");
+    assert_eq!(bench.keys("ipallocations").await.len(), 0);
+    assert_eq!(bench.keys("ipaddresses.networking.k8s.io").await.len(), 2);
+    let path = "/apis/networking.k8s.io/v1/ipaddresses/10.96.0.8";
+    let Told(code, _, taken) = bench.ask(Method::GET, path, Value::Null).await;
+    assert_eq!((code, &taken["spec"]["parentRef"]["name"]), (200, &json!("b")));
+    assert_eq!(taken["metadata"]["labels"]["ipaddress.kubernetes.io/ip-family"], "IPv4");
+}
+
+#[tokio::test]
+async fn an_ingress_gets_the_newest_default_class() {
+    let bench = bench(Vec::new()).await;
+    let namespace = json!({"metadata": {"name": "n"}});
+    assert_eq!(bench.create("/api/v1/namespaces", namespace).await.0, 201);
+    let classes = "/apis/networking.k8s.io/v1/ingressclasses";
+    let class = |name: &str, default: &str| {
+        json!({"metadata": {"name": name, "annotations": {"ingressclass.kubernetes.io/is-default-class": default}},
+            "spec": {"controller": "a.b/c"}})
+    };
+    let ingresses = "/apis/networking.k8s.io/v1/namespaces/n/ingresses";
+    let ingress = |name: &str| {
+        let backend = json!({"service": {"name": "s", "port": {"number": 80}}});
+        json!({"metadata": {"name": name}, "spec": {"defaultBackend": backend}})
+    };
+    assert_eq!(bench.create(classes, class("x", "false")).await.0, 201);
+    let made = bench.create(ingresses, ingress("a")).await.2;
+    assert_eq!(made["spec"]["ingressClassName"], Value::Null);
+    for name in ["z", "y"] {
+        assert_eq!(bench.create(classes, class(name, "true")).await.0, 201);
+    }
+    let made = bench.create(ingresses, ingress("b")).await.2;
+    assert_eq!(made["spec"]["ingressClassName"], "y");
 }

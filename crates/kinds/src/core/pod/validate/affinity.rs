@@ -32,15 +32,7 @@ enum Values {
 
 fn node_affinity(affinity: &Value, path: &Path, errors: &mut Errors) {
     if let Some(selector) = at(affinity, REQUIRED) {
-        let here = path.child(REQUIRED);
-        let here = here.child("nodeSelectorTerms");
-        let terms = list(selector, "nodeSelectorTerms");
-        if terms.is_empty() {
-            errors.required(&here, "must have at least one node selector term");
-        }
-        for (index, term) in terms.iter().enumerate() {
-            node_term(term, Values::Labels, &here.index(index), errors);
-        }
+        node_selector(selector, &path.child(REQUIRED), errors);
     }
     let path = path.child(PREFERRED);
     for (index, term) in list(affinity, PREFERRED).iter().enumerate() {
@@ -49,6 +41,18 @@ fn node_affinity(affinity: &Value, path: &Path, errors: &mut Errors) {
         if let Some(preference) = at(term, "preference") {
             node_term(preference, Values::Anything, &here.child("preference"), errors);
         }
+    }
+}
+
+/// A NodeSelector: at least one term, of which one is to match.
+pub fn node_selector(selector: &Value, path: &Path, errors: &mut Errors) {
+    let here = path.child("nodeSelectorTerms");
+    let terms = list(selector, "nodeSelectorTerms");
+    if terms.is_empty() {
+        errors.required(&here, "must have at least one node selector term");
+    }
+    for (index, term) in terms.iter().enumerate() {
+        node_term(term, Values::Labels, &here.index(index), errors);
     }
 }
 

@@ -11,7 +11,7 @@ use std::collections::HashSet;
 
 const ACCESS_MODES: &[&str] =
     &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
-const VOLUME_MODES: &[&str] = &["Block", "Filesystem"];
+pub const VOLUME_MODES: &[&str] = &["Block", "Filesystem"];
 
 /// A volume that is claimed for the pod and goes with it (KEP-1698).
 pub fn ephemeral(source: &Value, path: &Path, errors: &mut Errors) {
@@ -38,6 +38,17 @@ pub fn ephemeral(source: &Value, path: &Path, errors: &mut Errors) {
     claim_spec(at(template, "spec").unwrap_or(&Value::Null), &path.child("spec"), errors);
 }
 
+/// Modes of access that there are; ReadWriteOncePod stands alone (KEP-2485).
+pub fn access_modes(path: &Path, modes: &[&str], errors: &mut Errors) {
+    for mode in modes.iter().filter(|mode| !ACCESS_MODES.contains(mode)) {
+        errors.not_supported(path, *mode, ACCESS_MODES);
+    }
+    let other = |mode: &&str| ACCESS_MODES.contains(mode) && *mode != "ReadWriteOncePod";
+    if modes.contains(&"ReadWriteOncePod") && modes.iter().any(other) {
+        errors.forbidden(path, "may not use ReadWriteOncePod with other access modes");
+    }
+}
+
 /// The spec of a PersistentVolumeClaim.
 pub fn claim_spec(spec: &Value, path: &Path, errors: &mut Errors) {
     let at_modes = path.child("accessModes");
@@ -46,14 +57,7 @@ pub fn claim_spec(spec: &Value, path: &Path, errors: &mut Errors) {
         errors.required(&at_modes, "at least 1 access mode is required");
     }
     label_selector(spec, "selector", path, errors);
-    for mode in modes.iter().filter(|mode| !ACCESS_MODES.contains(mode)) {
-        errors.not_supported(&at_modes, *mode, ACCESS_MODES);
-    }
-    let others =
-        modes.iter().any(|mode| ACCESS_MODES.contains(mode) && *mode != "ReadWriteOncePod");
-    if modes.contains(&"ReadWriteOncePod") && others {
-        errors.forbidden(&at_modes, "may not use ReadWriteOncePod with other access modes");
-    }
+    access_modes(&at_modes, &modes, errors);
     let (resources, storage) = (path.child("resources"), text(spec, "resources.requests.storage"));
     match Quantity::parse(storage) {
         _ if storage.is_empty() => errors.required(&resources.key("storage"), ""),
@@ -62,26 +66,52 @@ pub fn claim_spec(spec: &Value, path: &Path, errors: &mut Errors) {
         }
         _ => {}
     }
-    for field in ["storageClassName", "volumeAttributesClassName"] {
-        let name = text(spec, field);
-        if !name.is_empty() {
-            subdomain(&path.child(field), name, errors);
+    class_name(spec, "storageClassName", path, errors);
+    one_of_if_set(spec, "volumeMode", VOLUME_MODES, path, errors);
+    data_sources(spec, path, errors);
+    class_name(spec, "volumeAttributesClassName", path, errors);
+}
+
+fn class_name(spec: &Value, field: &str, path: &Path, errors: &mut Errors) {
+    let name = text(spec, field);
+    if !name.is_empty() {
+        subdomain(&path.child(field), name, errors);
+    }
+}
+
+/// Where its first content comes from: an older field, and a newer one that may name another namespace (KEP-3294).
+fn data_sources(spec: &Value, path: &Path, errors: &mut Errors) {
+    let (older, newer) = (at(spec, "dataSource"), at(spec, "dataSourceRef"));
+    for (field, source) in [("dataSource", older), ("dataSourceRef", newer)] {
+        if let Some(source) = source {
+            data_source(source, &path.child(field), errors);
         }
     }
-    one_of_if_set(spec, "volumeMode", VOLUME_MODES, path, errors);
-    for field in ["dataSource", "dataSourceRef"] {
-        let Some(source) = at(spec, field) else { continue };
-        let here = path.child(field);
-        required(source, "name", &here, errors);
-        required(source, "kind", &here, errors);
-        let group = text(source, "apiGroup");
-        if group.is_empty() && text(source, "kind") != "PersistentVolumeClaim" {
-            let why = "must be 'PersistentVolumeClaim' when referencing the default apiGroup";
-            errors.invalid(&here, text(source, "kind"), why);
-        }
-        if !group.is_empty() {
-            subdomain(&here.child("apiGroup"), group, errors);
-        }
+    let (Some(older), Some(newer)) = (older, newer) else { return };
+    let same = |field| at(older, field) == at(newer, field);
+    let why = match text(newer, "namespace") {
+        "" if same("apiGroup") && same("kind") && same("name") => return,
+        "" => "must match dataSourceRef",
+        _ => "may not be specified when dataSourceRef.namespace is specified",
+    };
+    // The value that upstream shows is a path, which prints as nothing.
+    errors.invalid(path, serde_json::json!({}), why);
+}
+
+fn data_source(source: &Value, path: &Path, errors: &mut Errors) {
+    required(source, "name", path, errors);
+    required(source, "kind", path, errors);
+    let group = text(source, "apiGroup");
+    if group.is_empty() && text(source, "kind") != "PersistentVolumeClaim" {
+        let why = "must be 'PersistentVolumeClaim' when referencing the default apiGroup";
+        errors.invalid(path, text(source, "kind"), why);
+    }
+    if !group.is_empty() {
+        subdomain(&path.child("apiGroup"), group, errors);
+    }
+    let namespace = text(source, "namespace");
+    if !namespace.is_empty() {
+        label(&path.child("namespace"), namespace, errors);
     }
 }
 

@@ -40,6 +40,13 @@ pub fn invalid(errors: &mut Errors, path: &Path, structure: &str, value: &Value,
     errors.push(ErrorType::Invalid, path, format!("Invalid value: {}: {why}", out.text));
 }
 
+/// `field: Duplicate value: {...}`.
+pub fn duplicate(errors: &mut Errors, path: &Path, structure: &str, value: &Value) {
+    let mut out = Out { text: String::new(), indent: None };
+    out.structure(structure, Some(value));
+    errors.push(ErrorType::Duplicate, path, format!("Duplicate value: {}", out.text));
+}
+
 /// The same for a list of structures.
 pub fn invalid_list(errors: &mut Errors, path: &Path, structure: &str, list: &[Value], why: &str) {
     let mut out = Out { text: String::new(), indent: None };
@@ -54,7 +61,8 @@ pub fn invalid_list(errors: &mut Errors, path: &Path, structure: &str, list: &[V
 pub fn invalid_selector(errors: &mut Errors, path: &Path, selector: &Value, why: &str) {
     let mut out = Out { text: String::new(), indent: None };
     out.selector(selector);
-    errors.push(ErrorType::Invalid, path, format!("Invalid value: {}: {why}", out.text));
+    let colon = if why.is_empty() { "" } else { ": " };
+    errors.push(ErrorType::Invalid, path, format!("Invalid value: {}{colon}{why}", out.text));
 }
 
 /// `field: Unsupported value: {...}: supported values: ...`.
@@ -127,7 +135,7 @@ impl Out {
             match field.sort {
                 "" => self.fields(field.shown, value, first),
                 "meta" => {
-                    for part in ["labels", "annotations"] {
+                    for part in ["name", "labels", "annotations", "finalizers"] {
                         if let Some(map) = found.and_then(|meta| meta.get(part)) {
                             self.member(part, first);
                             self.any(map);
@@ -176,9 +184,10 @@ impl Out {
 
     /// A LabelSelector has the API's own names, in the order of its type.
     fn selector(&mut self, selector: &Value) {
-        let Some(map) = selector.as_object().filter(|map| !map.is_empty()) else {
+        let Some(map) = selector.as_object() else { return self.text.push_str("null") };
+        if map.is_empty() {
             return self.text.push_str("{}");
-        };
+        }
         self.ordered(map, &["matchLabels", "matchExpressions", "key", "operator", "values"]);
     }
 

@@ -2,26 +2,26 @@
 //!
 //! `spec` is shared with the templates of workloads. Errors come in upstream's order, for clients show them so.
 
-mod affinity;
+pub(crate) mod affinity;
 mod annotations;
-mod claim;
+pub(crate) mod claim;
 mod containers;
-mod diff;
+pub(crate) mod diff;
 mod env;
 pub(crate) mod internal;
 mod mounts;
 mod network;
 mod os;
-mod placement;
+pub(crate) mod placement;
 mod probes;
 mod projected;
 mod resize;
-pub(super) mod resources;
+pub(crate) mod resources;
 mod security;
 mod status;
 mod update;
-mod volumes;
-mod volumes_other;
+pub(crate) mod volumes;
+pub(crate) mod volumes_other;
 
 use super::CONTAINER_LISTS;
 use serde_json::Value;

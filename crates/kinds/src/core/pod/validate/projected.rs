@@ -2,6 +2,7 @@
 
 use super::env;
 use super::volumes::key_to_path;
+use crate::certificates::signer;
 use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
@@ -161,7 +162,7 @@ fn trust_bundle(bundle: &Value, path: &Path, seen: &mut Seen<'_>, errors: &mut E
             if name.is_empty() {
                 errors.required(&path.child("signerName"), "must be a valid signer name");
             }
-            signer_name(name, &path.child("signerName"), errors);
+            signer::validate(name, &path.child("signerName"), errors);
             label_selector(bundle, "labelSelector", path, errors);
         }
         (None, None) => errors.required(path, "either name or signerName must be specified"),
@@ -172,33 +173,9 @@ fn trust_bundle(bundle: &Value, path: &Path, seen: &mut Seen<'_>, errors: &mut E
     seen.take(file, file, errors);
 }
 
-/// `example.com/name`: a domain and a path.
-fn signer_name(name: &str, path: &Path, errors: &mut Errors) {
-    if name.is_empty() {
-        return errors.required(path, "");
-    }
-    let Some((domain, rest)) = name.split_once('/').filter(|(_, rest)| !rest.contains('/')) else {
-        let why = "must be a fully qualified domain and path of the form 'example.com/signer-name'";
-        return errors.invalid(path, name, why);
-    };
-    let mut parts = |whole: &str, problems: fn(&str) -> Vec<String>| {
-        if let Some(part) = whole.split('.').find(|part| !problems(part).is_empty()) {
-            for why in problems(part) {
-                errors.invalid(path, whole, &format!("validating label {part:?}: {why}"));
-            }
-        }
-    };
-    parts(domain, skiff_api::names::label);
-    parts(rest, skiff_api::names::subdomain);
-    if !domain.contains('.') {
-        let why = "should be a domain with at least two segments separated by dots";
-        errors.invalid(path, domain, why);
-    }
-}
-
 fn certificate(source: &Value, path: &Path, seen: &mut Seen<'_>, errors: &mut Errors) {
     let signer = text(source, "signerName");
-    signer_name(signer, &path.child("signerName"), errors);
+    signer::validate(signer, &path.child("signerName"), errors);
     let sort = text(source, "keyType");
     if !KEY_TYPES.contains(&sort) {
         let shown = ["RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519"];
@@ -206,11 +183,7 @@ fn certificate(source: &Value, path: &Path, seen: &mut Seen<'_>, errors: &mut Er
     }
     if let Some(seconds) = int(source, "maxExpirationSeconds") {
         let life = path.child("maxExpirationSeconds");
-        let most = if signer.starts_with("kubernetes.io/") {
-            CERTIFICATE_OWN_MOST_S
-        } else {
-            CERTIFICATE_MOST_S
-        };
+        let most = if signer::is_own(signer) { CERTIFICATE_OWN_MOST_S } else { CERTIFICATE_MOST_S };
         if seconds < CERTIFICATE_LEAST_S {
             errors.invalid(&life, seconds, "if provided, maxExpirationSeconds must be >= 3600");
         }

@@ -96,33 +96,33 @@ fn huge_page(name: &str, amount: &Quantity, path: &Path, errors: &mut Errors) {
     }
 }
 
-fn quantity(value: &Value) -> Quantity {
+pub fn quantity(value: &Value) -> Quantity {
     let text = value.as_str().unwrap_or("");
     Quantity::parse(text).unwrap_or_else(|_| Quantity::new(0, Format::Decimal))
 }
 
-fn amounts<'a>(asked: &'a Value, field: &str) -> BTreeMap<&'a str, Quantity> {
+pub fn amounts<'a>(asked: &'a Value, field: &str) -> BTreeMap<&'a str, Quantity> {
     entries(asked, field).map(|(name, value)| (name, quantity(value))).collect()
 }
 
 /// Resources of which a node may promise more than it has.
-fn overcommits(name: &str) -> bool {
+pub fn overcommits(name: &str) -> bool {
     !is_extended(name) && !name.starts_with(HUGE)
 }
 
 /// Resources of Kubernetes itself have no domain, or one of its own.
-fn is_native(name: &str) -> bool {
+pub fn is_native(name: &str) -> bool {
     !name.contains('/') || name.contains("kubernetes.io/")
 }
 
-fn is_extended(name: &str) -> bool {
+pub fn is_extended(name: &str) -> bool {
     !is_native(name)
         && !name.starts_with("requests.")
         && names::qualified(&format!("requests.{name}")).is_empty()
 }
 
 /// Resources that quotas know besides those of containers.
-fn is_standard(name: &str) -> bool {
+pub fn is_standard(name: &str) -> bool {
     let known = [
         "cpu",
         "memory",
@@ -148,7 +148,7 @@ fn is_standard(name: &str) -> bool {
     known.contains(&name) || name.starts_with(HUGE) || name.starts_with("requests.hugepages-")
 }
 
-fn name_of(name: &str, path: &Path, errors: &mut Errors) -> bool {
+pub fn name_of(name: &str, path: &Path, errors: &mut Errors) -> bool {
     let wrong = names::qualified(name);
     let fine = wrong.is_empty() && (name.contains('/') || is_standard(name));
     if wrong.is_empty() && !fine {
@@ -158,7 +158,7 @@ fn name_of(name: &str, path: &Path, errors: &mut Errors) -> bool {
     fine
 }
 
-fn container_name(name: &str, path: &Path, errors: &mut Errors) {
+pub fn container_name(name: &str, path: &Path, errors: &mut Errors) {
     name_of(name, path, errors);
     let standard = ["cpu", "memory", "ephemeral-storage"].contains(&name) || name.starts_with(HUGE);
     if name.split('/').count() == 1 {

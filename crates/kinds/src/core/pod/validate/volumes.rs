@@ -9,7 +9,7 @@ use skiff_api::object::at;
 use std::collections::HashSet;
 
 /// How a source is checked.
-type Check = fn(&Value, &Path, &mut Errors);
+pub type Check = fn(&Value, &Path, &mut Errors);
 
 /// All sources, in the order in which they are looked at.
 const SOURCES: &[(&str, Check)] = &[
@@ -134,7 +134,7 @@ fn source(volume: &Value, pod: &str, path: &Path, errors: &mut Errors) {
 }
 
 /// A source that is checked for nothing but its required texts.
-fn needs(source: &Value, fields: &[&str], path: &Path, errors: &mut Errors) {
+pub fn needs(source: &Value, fields: &[&str], path: &Path, errors: &mut Errors) {
     for field in fields {
         required(source, field, path, errors);
     }
@@ -149,7 +149,7 @@ fn empty_dir(source: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
-fn host_path(source: &Value, path: &Path, errors: &mut Errors) {
+pub fn host_path(source: &Value, path: &Path, errors: &mut Errors) {
     let given = text(source, "path");
     if given.is_empty() {
         errors.required(&path.child("path"), "");
@@ -164,7 +164,7 @@ fn git_repo(source: &Value, path: &Path, errors: &mut Errors) {
     descending(&path.child("directory"), text(source, "directory"), errors);
 }
 
-fn disk_of(source: &Value, id: &str, path: &Path, errors: &mut Errors) {
+pub fn disk_of(source: &Value, id: &str, path: &Path, errors: &mut Errors) {
     required(source, id, path, errors);
     let partition = int(source, "partition").unwrap_or(0);
     if !(0..=255).contains(&partition) {

@@ -17,9 +17,14 @@ pub fn nfs(source: &Value, path: &Path, errors: &mut Errors) {
 
 pub fn iscsi(source: &Value, path: &Path, errors: &mut Errors) {
     required(source, "targetPortal", path, errors);
+    session(source, "must be valid format starting with iqn, eui, or naa", path, errors);
+}
+
+/// What a session of a pod or of a volume asks for; `start` is said of names that begin as none does.
+pub fn session(source: &Value, start: &str, path: &Path, errors: &mut Errors) {
     match text(source, "iqn") {
         "" => errors.required(&path.child("iqn"), ""),
-        name => initiator(&path.child("iqn"), name, errors),
+        name => initiator(&path.child("iqn"), name, start, errors),
     }
     let lun = int(source, "lun").unwrap_or(0);
     if !(0..=255).contains(&lun) {
@@ -30,12 +35,12 @@ pub fn iscsi(source: &Value, path: &Path, errors: &mut Errors) {
         errors.required(&path.child("secretRef"), "");
     }
     if let Some(name) = at(source, "initiatorName").and_then(Value::as_str) {
-        initiator(&path.child("initiatorname"), name, errors);
+        initiator(&path.child("initiatorname"), name, start, errors);
     }
 }
 
 /// The name of an iSCSI node (RFC 3720, section 3.2.6).
-fn initiator(path: &Path, name: &str, errors: &mut Errors) {
+fn initiator(path: &Path, name: &str, start: &str, errors: &mut Errors) {
     let hex = |text: &str| text.bytes().all(|b| b.is_ascii_hexdigit());
     let lower = |text: &str| {
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
@@ -56,7 +61,7 @@ fn initiator(path: &Path, name: &str, errors: &mut Errors) {
         _ => false,
     };
     if !["iqn", "eui", "naa"].iter().any(|sort| name.starts_with(sort)) {
-        errors.invalid(path, name, "must be valid format starting with iqn, eui, or naa");
+        errors.invalid(path, name, start);
     } else if !valid {
         errors.invalid(path, name, "must be valid format");
     }
@@ -172,6 +177,11 @@ pub fn azure_disk(source: &Value, path: &Path, errors: &mut Errors) {
 }
 
 pub fn storageos(source: &Value, path: &Path, errors: &mut Errors) {
+    storageos_names(source, path, errors);
+    secret_name(source, "secretRef", path, errors);
+}
+
+pub fn storageos_names(source: &Value, path: &Path, errors: &mut Errors) {
     match text(source, "volumeName") {
         "" => errors.required(&path.child("volumeName"), ""),
         name => label(&path.child("volumeName"), name, errors),
@@ -180,23 +190,25 @@ pub fn storageos(source: &Value, path: &Path, errors: &mut Errors) {
     if !namespace.is_empty() {
         label(&path.child("volumeNamespace"), namespace, errors);
     }
-    secret_name(source, "secretRef", path, errors);
 }
 
 pub fn csi(source: &Value, path: &Path, errors: &mut Errors) {
-    let driver = text(source, "driver");
-    if driver.is_empty() {
-        errors.required(&path.child("driver"), "");
-    } else {
-        if driver.len() > names::LABEL_MOST {
-            errors.too_long(&path.child("driver"), names::LABEL_MOST);
-        }
-        refuse(&path.child("driver"), driver, names::subdomain(&driver.to_lowercase()), errors);
-    }
+    driver(&path.child("driver"), text(source, "driver"), errors);
     if let Some(secret) = at(source, "nodePublishSecretRef") {
         match text(secret, "name") {
             "" => errors.required(&path.child("nodePublishSecretRef").child("name"), ""),
             name => subdomain(&path.child("name"), name, errors),
         }
     }
+}
+
+/// The name of a CSI driver: a domain in letters of any case, no longer than a label.
+pub fn driver(path: &Path, name: &str, errors: &mut Errors) {
+    if name.is_empty() {
+        return errors.required(path, "");
+    }
+    if name.len() > names::LABEL_MOST {
+        errors.too_long(path, names::LABEL_MOST);
+    }
+    refuse(path, name, names::subdomain(&name.to_lowercase()), errors);
 }

@@ -1,5 +1,6 @@
 //! Cluster addresses: which families a Service has, and which address of each.
 
+use super::record::address_key;
 use super::{Admit, Pools, invalid};
 use serde_json::{Value, json};
 use skiff_api::Status;
@@ -15,14 +16,14 @@ const ADDRESSES: &str = "spec.clusterIPs";
 const TAKEN: &str = "provided IP is already allocated";
 const OUTSIDE: &str = "the provided network does not match the current range";
 
+/// So many addresses of a range are drawn from: what is beyond nobody fills.
+const LOOKED_AT_MOST: u64 = 1 << 32;
+/// Of a range of so few addresses, none are left to those who ask for a certain one (KEP-3070).
+const SMALL: u64 = 16;
+
 /// Places in the range that are kept for a Service, so that nobody takes them while it is away for a moment.
 const KEPT: [(u64, &str, &str); 2] =
     [(1, "default", "kubernetes"), (10, "kube-system", "kube-dns")];
-
-pub fn key(address: &str) -> String {
-    let canonical = ip::parse(address).map_or_else(|| address.to_owned(), |it| it.to_string());
-    format!("ipallocations//{canonical}")
-}
 
 /// Says which IP families a Service has, and refuses those that the cluster has not.
 pub fn families(pools: &Pools, new: &mut Object, old: Option<&Object>) -> Result<(), Status> {
@@ -146,39 +147,54 @@ fn require(new: &mut Object, family: &str) -> Result<(), Status> {
     Ok(())
 }
 
-/// Draws an address, or looks whether the one that was asked for can be had.
-pub fn draw(pools: &Pools, request: &Admit<'_>, new: &mut Object) -> Result<(), Status> {
+/// Whether a Service gets an address by this write.
+pub fn is_wanted(request: &Admit<'_>, new: &Object) -> bool {
     let had = request.old.is_some_and(kind::needs_cluster_ip);
-    if !kind::needs_cluster_ip(new) || kind::headless(new) || had {
-        return Ok(());
-    }
+    kind::needs_cluster_ip(new) && !kind::headless(new) && !had
+}
+
+/// Draws an address of these ranges, or looks whether the one that was asked for can be had.
+pub fn draw(
+    pools: &Pools,
+    request: &Admit<'_>,
+    ranges: &[Cidr],
+    new: &mut Object,
+) -> Result<(), Status> {
     let address = match new.list(ADDRESSES).first().and_then(Value::as_str) {
         Some(given) => {
             let given = given.to_owned();
-            check(pools, request, new, &given)?;
+            check(pools, request, ranges, (new, &given))?;
             given
         }
-        None => next(pools, new)?,
+        None => next(pools, ranges, new)?,
     };
     new.set("spec.clusterIP", address.as_str());
     new.set(ADDRESSES, json!([address]));
     Ok(())
 }
 
-fn check(pools: &Pools, request: &Admit<'_>, new: &Object, given: &str) -> Result<(), Status> {
-    let range = pools.ranges.addresses;
-    let usable = ip::parse(given).is_some_and(|it| {
-        range.contains(it) && it != range.base() && (it.is_ipv6() || it != range.last())
-    });
-    let why = match pools.store.get(&key(given)) {
+fn check(
+    pools: &Pools,
+    request: &Admit<'_>,
+    ranges: &[Cidr],
+    (new, given): (&Object, &str),
+) -> Result<(), Status> {
+    let usable = |range: &Cidr| {
+        ip::parse(given).is_some_and(|it| {
+            range.contains(it) && it != range.base() && (it.is_ipv6() || it != range.last())
+        })
+    };
+    let why = match (ranges.iter().any(usable), request.dry_run) {
+        (true, _) if is_free(pools, given, new) => return Ok(()),
+        (true, _) => TAKEN.to_owned(),
         // A dry run is told in other words, as upstream has it.
-        _ if !usable && request.dry_run => format!(
-            "the provided IP ({given}) is not in the valid range. The range of valid IPs is {range}"
-        ),
-        _ if !usable => OUTSIDE.to_owned(),
-        Some(_) => TAKEN.to_owned(),
-        None if is_kept(&range, given, new) => TAKEN.to_owned(),
-        None => return Ok(()),
+        (false, true) => {
+            let range = ranges.first().unwrap_or(&pools.ranges.addresses);
+            format!(
+                "the provided IP ({given}) is not in the valid range. The range of valid IPs is {range}"
+            )
+        }
+        (false, false) => OUTSIDE.to_owned(),
     };
     let mut errors = Errors::new();
     let text = format!("failed to allocate IP {given}: {why}");
@@ -194,24 +210,27 @@ fn is_kept(range: &Cidr, given: &str, service: &Object) -> bool {
     })
 }
 
-/// The first address of the range and, of IPv4, the last are nobody's.
-fn next(pools: &Pools, new: &Object) -> Result<String, Status> {
-    let range = pools.ranges.addresses;
-    let size = range.size().saturating_sub(if range.is_ipv4() { 2 } else { 1 });
-    let kept = (size / 16).clamp(16, 256).min(size);
-    let free = |place| {
-        range.nth(place + 1).is_some_and(|address| {
-            let address = address.to_string();
-            pools.store.get(&key(&address)).is_none() && !is_kept(&range, &address, new)
-        })
-    };
-    match pools.pick(size, kept, free).and_then(|place| range.nth(place + 1)) {
-        Some(address) => Ok(address.to_string()),
-        None => Err(Status::internal(format!(
-            "failed to allocate a serviceIP for Service {:?}: range is full",
-            new.name()
-        ))),
+fn is_free(pools: &Pools, address: &str, service: &Object) -> bool {
+    let kept = is_kept(&pools.ranges.addresses, address, service);
+    !kept && pools.store.get(&address_key(address)).is_none()
+}
+
+/// The first address of a range and, of IPv4, the last are nobody's.
+fn next(pools: &Pools, ranges: &[Cidr], new: &Object) -> Result<String, Status> {
+    for range in ranges {
+        let ends = if range.is_ipv4() { 2 } else { 1 };
+        let size = range.size().saturating_sub(ends).min(LOOKED_AT_MOST);
+        let kept = if range.size() <= SMALL { 0 } else { (range.size() / 16).clamp(16, 256) };
+        let address = |place| Some(range.nth(place + 1)?.to_string());
+        let free = |place| address(place).is_some_and(|it| is_free(pools, &it, new));
+        if let Some(address) = pools.pick(size, kept, free).and_then(address) {
+            return Ok(address);
+        }
     }
+    Err(Status::internal(format!(
+        "failed to allocate a serviceIP for Service {:?}: range is full",
+        new.name()
+    )))
 }
 
 #[cfg(test)]

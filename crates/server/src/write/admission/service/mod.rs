@@ -2,21 +2,30 @@
 //! transaction as the Service. Nothing is taken before that, so a refused or dry-run write, or a crash, leaves nothing
 //! behind that somebody would have to find.
 //!
-//! What is taken is a record of its own, `ipallocations//ADDRESS` or `nodeports//PORT`: two writers of one are a
-//! conflict of the store, and the second one draws again or is told.
+//! What is taken is a record of its own (`record`): an IPAddress object, or `nodeports//PORT`. Two writers of one are a
+//! conflict of the store, and the second one draws again or is told. What users do to those objects beside their
+//! Services is put right by a loop.
 
 mod address;
 mod external;
 mod port;
+mod record;
+
+pub use record::migrate;
+
+use record::Taken;
 
 use super::{Admit, Plugin, Taking, Verdict};
+use crate::read::reader::Reader;
 use skiff_api::Status;
 use skiff_api::errors::Errors;
+use skiff_api::ip;
 use skiff_api::object::Object;
 use skiff_api::status::About;
 use skiff_base::{Cidr, World};
 use skiff_kinds::core::service as kind;
-use skiff_store::{ListRequest, Scope, Store, Write};
+use skiff_kinds::networking::servicecidr;
+use skiff_store::{Currency, ListRequest, Scope, Store};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -71,7 +80,7 @@ impl Plugin for Services {
         if !at.is("", "services") {
             return Ok(None).into();
         }
-        self.0.draw(at, new).map(Some).into()
+        Verdict::later(async move { self.0.draw(at, new).await.map(Some) })
     }
 
     fn validate<'a>(&'a self, at: &'a Admit<'_>, new: Option<&'a Object>) -> Verdict<'a> {
@@ -84,10 +93,10 @@ impl Plugin for Services {
         new: &'a Object,
         taking: &'a mut Taking,
     ) -> Verdict<'a> {
-        if at.is("", "services") {
-            self.0.reserve(new, at.old, taking);
+        if !at.is("", "services") {
+            return Verdict::PASS;
         }
-        Verdict::PASS
+        Verdict::later(self.0.reserve(at.reader, new, at.old, taking))
     }
 
     fn release<'a>(
@@ -99,61 +108,79 @@ impl Plugin for Services {
         if !(at.kind.group.is_empty() && at.kind.plural == "services") {
             return Verdict::PASS;
         }
-        if gone.at("spec").is_some() {
-            self.0.free(taken(gone).iter(), taking);
-            return Verdict::PASS;
-        }
-        // Of one that nobody could read, what it had is told by who has it.
-        Verdict::later(async {
-            let had = self.0.owned(gone).await?;
-            self.0.free(had.iter(), taking);
-            Ok(())
+        Verdict::later(async move {
+            let had = match gone.at("spec") {
+                Some(_) => taken(gone).into_iter().collect(),
+                // Of one that nobody could read, what it had is told by who has it.
+                None => record::owned(&self.0, gone.namespace(), gone.name()).await?,
+            };
+            self.0.free(at.reader, gone, had, taking).await
         })
     }
 }
 
 impl Pools {
-    fn draw(&self, at: &Admit<'_>, new: &Object) -> Result<Object, Status> {
+    async fn draw(&self, at: &Admit<'_>, new: &Object) -> Result<Object, Status> {
         let mut drawn = new.clone();
         kind::settle(&mut drawn, at.old);
         address::families(self, &mut drawn, at.old)?;
-        address::draw(self, at, &mut drawn)?;
+        if address::is_wanted(at, &drawn) {
+            let ranges = self.addresses(at).await?;
+            address::draw(self, at, &ranges, &mut drawn)?;
+        }
         port::draw(self, &mut drawn, at.old)?;
         Ok(drawn)
     }
 
-    fn reserve(&self, new: &Object, old: Option<&Object>, taking: &mut Taking) {
+    /// The ranges from which addresses are taken now, the cluster's first one first.
+    async fn addresses(&self, at: &Admit<'_>) -> Result<Vec<Cidr>, Status> {
+        let of = servicecidr::RESOURCE;
+        let kind = at.reader.kind(of.group, of.plural)?;
+        let asked = ListRequest {
+            scope: Scope::prefix(&kind.prefix("")),
+            currency: Currency::Seen,
+            ..ListRequest::default()
+        };
+        let mut all = at.reader.list(&kind, asked).await?;
+        if all.is_empty() {
+            // The first one is made of it when a cluster starts.
+            return Ok(vec![self.ranges.addresses]);
+        }
+        all.sort_by_key(|it| (it.name() != servicecidr::DEFAULT, it.name().to_owned()));
+        let ready = all.iter().filter(|it| servicecidr::ready(it)).flat_map(servicecidr::cidrs);
+        let family = self.ranges.addresses.is_ipv4();
+        Ok(ready.filter(|it| it.is_ipv4() == family && fits(it)).collect())
+    }
+
+    async fn reserve(
+        &self,
+        reader: &Reader,
+        new: &Object,
+        old: Option<&Object>,
+        taking: &mut Taking,
+    ) -> Result<(), Status> {
         let before = old.map_or_else(BTreeSet::new, taken);
         let after = taken(new);
-        let owner = owner(new);
-        taking.writes.extend(after.difference(&before).map(|key| Write::Put {
-            key: key.as_str().into(),
-            expect: None,
-            body: owner.clone().into(),
-            generation: 1,
-            facets: skiff_store::facets(Vec::new()),
-        }));
-        self.free(before.difference(&after), taking);
-    }
-
-    fn free<'a>(&self, keys: impl Iterator<Item = &'a String>, taking: &mut Taking) {
-        taking.writes.extend(keys.filter_map(|key| self.store.get(key)).map(|record| {
-            Write::Delete { key: record.key.clone(), expect: record.revision, last: None }
-        }));
-    }
-
-    /// The keys that this Service holds, by what lies under them.
-    async fn owned(&self, service: &Object) -> Result<BTreeSet<String>, Status> {
-        let owner = owner(service);
-        let mut keys = BTreeSet::new();
-        for prefix in ["ipallocations", "nodeports"] {
-            let asked = ListRequest { scope: Scope::prefix(prefix), ..ListRequest::default() };
-            let listed = self.store.list(asked).await;
-            let listed = listed.map_err(|error| crate::read::read_error(error, false))?;
-            let own = listed.records.iter().filter(|record| record.body == owner);
-            keys.extend(own.map(|record| record.key.to_string()));
+        for what in after.difference(&before) {
+            let service = (new.namespace(), new.name());
+            taking.writes.push(record::take(reader, &self.world, *what, service).await?);
         }
-        Ok(keys)
+        let gone = before.difference(&after).copied().collect();
+        self.free(reader, new, gone, taking).await
+    }
+
+    async fn free(
+        &self,
+        reader: &Reader,
+        service: &Object,
+        what: Vec<Taken>,
+        taking: &mut Taking,
+    ) -> Result<(), Status> {
+        let name = format!("{}/{}", service.namespace(), service.name());
+        for what in what {
+            taking.writes.extend(record::release(self, reader, what, &name).await?);
+        }
+        Ok(())
     }
 
     /// The first place in a range that is free: a random one above `kept`, else one of those below, which are
@@ -166,25 +193,25 @@ impl Pools {
     }
 }
 
-/// The keys of all that a Service has taken.
-fn taken(service: &Object) -> BTreeSet<String> {
-    let mut keys = BTreeSet::new();
+/// Ranges of IPv6 that are larger than one link's serve nobody.
+fn fits(range: &Cidr) -> bool {
+    range.is_ipv4() || range.prefix() >= 64
+}
+
+/// All that a Service has taken.
+fn taken(service: &Object) -> BTreeSet<Taken> {
+    let mut all = BTreeSet::new();
     if kind::needs_cluster_ip(service) && !kind::headless(service) {
         let list = service.list("spec.clusterIPs").iter().filter_map(|it| it.as_str());
-        keys.extend(list.map(address::key));
+        all.extend(list.filter_map(ip::parse).map(Taken::Address));
     }
-    keys.extend(kind::node_ports(service).into_iter().map(port::key));
+    all.extend(kind::node_ports(service).into_iter().map(Taken::Port));
     if kind::needs_health_check(service)
         && let Some(number) = service.int("spec.healthCheckNodePort").filter(|it| *it > 0)
     {
-        keys.insert(port::key(number));
+        all.insert(Taken::Port(number));
     }
-    keys
-}
-
-/// What a record of something that is taken says.
-fn owner(service: &Object) -> String {
-    format!("{{\"service\":\"{}/{}\"}}", service.namespace(), service.name())
+    all
 }
 
 fn invalid(service: &Object, errors: &Errors) -> Status {

@@ -2,7 +2,10 @@
 //! keep pods away (API reference: Node; KEP-589 for the leases, KEP-382 for the taints).
 //!
 //! A lease is judged by our own clock, from when we last saw it change: the clocks of nodes do not count. Taints that
-//! are not of a condition are never touched. Eviction of pods by `NoExecute` taints is another loop's.
+//! are not of a condition are never touched. Eviction of pods by `NoExecute` taints is another loop's; how fast nodes
+//! get those is said in `zone.rs`.
+
+mod zone;
 
 use crate::changes::Note;
 use crate::{Change, Changes, Context, Loop, Next, On};
@@ -15,6 +18,7 @@ use skiff_client::{PatchKind, events};
 use skiff_kinds::views::{Lease, Node, Pod, Taint};
 use std::sync::Arc;
 use std::time::Duration;
+use zone::Pace;
 
 /// A node may be silent for this long: four beats of its lease.
 const GRACE: Duration = Duration::from_secs(40);
@@ -33,6 +37,8 @@ const TAINTS: [(&str, &str, &str); 6] = [
     ("NetworkUnavailable", "True", "node.kubernetes.io/network-unavailable"),
     ("PIDPressure", "True", "node.kubernetes.io/pid-pressure"),
 ];
+/// The taints of a node that is not ready; they alone drive pods away.
+const JUDGED_UNFIT: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
 const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 
 /// Key: the name of a node.
@@ -43,6 +49,8 @@ pub struct Seen {
     lease: Option<Arc<Lease>>,
     /// Its pods that say they are ready; looked for only when the node is not.
     ready_pods: Vec<Arc<Pod>>,
+    /// All nodes; looked for only when this one is not ready.
+    all: Vec<Arc<Node>>,
 }
 
 /// The last sign of life, and when we saw it.
@@ -61,6 +69,14 @@ impl Loop for NodeHealth {
 
     fn on(on: &mut On) {
         on.own::<Node>();
+        // What becomes of those that are not ready depends on how many there are.
+        on.changes::<Node>(|old, new, caches| match old.map(is_ready) == new.map(is_ready) {
+            true => Vec::new(),
+            false => {
+                let unfit = caches.of::<Node>().list("");
+                unfit.iter().filter(|node| !is_ready(node)).map(|it| it.metadata.key()).collect()
+            }
+        });
         on.map::<Lease>(|lease, _| match &*lease.metadata.namespace {
             LEASES => vec![Key::new("", &lease.metadata.name)],
             _ => Vec::new(),
@@ -71,12 +87,13 @@ impl Loop for NodeHealth {
     async fn observe(cx: &Context, key: &Key) -> Result<Option<Seen>, Status> {
         let Some(node) = cx.caches.of::<Node>().get(key) else { return Ok(None) };
         let lease = cx.caches.of::<Lease>().get(&Key::new(LEASES, &key.name));
-        let mut ready_pods = Vec::new();
+        let (mut ready_pods, mut all) = (Vec::new(), Vec::new());
         if node.condition("Ready").is_some_and(|ready| ready.status != "True") {
             ready_pods = cx.caches.of::<Pod>().find("node", &key.name);
             ready_pods.retain(|pod| pod.ready());
+            all = cx.caches.of::<Node>().list("");
         }
-        Ok(Some(Seen { node, lease, ready_pods }))
+        Ok(Some(Seen { node, lease, ready_pods, all }))
     }
 
     fn plan(seen: &Seen, memory: &mut Memory, now: Time, out: &mut Changes) -> Next {
@@ -88,7 +105,8 @@ impl Loop for NodeHealth {
             _ => now,
         };
         memory.sign = Some((sign, seen_at));
-        taint(node, now, out);
+        let pace = zone::pace(node, &seen.all, now);
+        taint(node, pace, now, out);
         unready(seen, now, out);
         let mut end = seen_at + GRACE;
         // Woken much later than asked: this machine itself slept, and the node could not have been heard.
@@ -96,12 +114,20 @@ impl Loop for NodeHealth {
             memory.sign = Some((sign, now));
             end = now + GRACE;
         }
+        let drives = match pace {
+            Pace::NotBefore(at) => Some(at),
+            Pace::Yes | Pace::Not => None,
+        };
         if end > now {
-            return Next::At(end);
+            return Next::At(drives.map_or(end, |at| at.min(end)));
         }
         lapse(node, now, out);
-        Next::Wait
+        drives.map_or(Next::Wait, Next::At)
     }
+}
+
+fn is_ready(node: &Node) -> bool {
+    node.condition("Ready").is_some_and(|ready| ready.status == "True")
 }
 
 /// Marks what is not known of a silent node any more.
@@ -158,14 +184,14 @@ fn unready(seen: &Seen, now: Time, out: &mut Changes) {
 }
 
 /// Brings the taints in line with the conditions.
-fn taint(node: &Node, now: Time, out: &mut Changes) {
+fn taint(node: &Node, pace: Pace, now: Time, out: &mut Changes) {
     let holds = |(sort, status, _): &&(&str, &str, &str)| {
         node.condition(sort).is_some_and(|condition| condition.status == *status)
     };
     let mut wanted: Vec<(&str, &str)> = Vec::new();
     for (sort, _, key) in TAINTS.iter().filter(holds) {
         wanted.push((key, "NoSchedule"));
-        if *sort == "Ready" {
+        if *sort == "Ready" && pace == Pace::Yes {
             wanted.push((key, "NoExecute"));
         }
     }
@@ -173,7 +199,7 @@ fn taint(node: &Node, now: Time, out: &mut Changes) {
         wanted.push((UNSCHEDULABLE, "NoSchedule"));
     }
     let ours = |taint: &Taint| {
-        let of_ready = TAINTS.iter().any(|(sort, _, key)| *sort == "Ready" && *key == taint.key);
+        let of_ready = JUDGED_UNFIT.contains(&&*taint.key);
         match &*taint.effect {
             "NoSchedule" => {
                 taint.key == UNSCHEDULABLE || TAINTS.iter().any(|(_, _, key)| *key == taint.key)
@@ -219,12 +245,16 @@ mod tests {
     use expect_test::{Expect, expect};
 
     fn plan(node: Value, memory: &mut Memory, now: &str) -> (String, Next) {
-        let node = Arc::new(serde_json::from_value(node).expect("the case is a valid view"));
+        let node: Arc<Node> =
+            Arc::new(serde_json::from_value(node).expect("the case is a valid view"));
+        let other = json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}});
+        let other = Arc::new(serde_json::from_value(other).expect("the case is a valid view"));
+        let all = vec![node.clone(), other];
         let lease = json!({"spec": {"renewTime": "2026-01-01T00:00:00.000000Z"}});
         let lease =
             Some(Arc::new(serde_json::from_value(lease).expect("the case is a valid view")));
         let mut out = Changes::default();
-        let seen = Seen { node, lease, ready_pods: Vec::new() };
+        let seen = Seen { node, lease, ready_pods: Vec::new(), all };
         let next = NodeHealth::plan(&seen, memory, now.parse().expect("a time"), &mut out);
         (out.text(), next)
     }

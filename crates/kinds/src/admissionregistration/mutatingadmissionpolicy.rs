@@ -1,0 +1,72 @@
+//! MutatingAdmissionPolicy: expressions that change what a request brings (API reference: policy-resources; KEP-3962).
+
+use super::mutatingwebhookconfiguration::REINVOCATION;
+use super::{expression, policies, rules, webhooks};
+use serde_json::Value;
+use skiff_api::check::*;
+use skiff_api::errors::{Errors, Path};
+use skiff_api::kind::{Hooks, Kind};
+use skiff_api::object::{Object, at};
+use skiff_api::view::Resource;
+
+pub const RESOURCE: Resource =
+    super::resource("mutatingadmissionpolicies", "MutatingAdmissionPolicy");
+
+pub fn kind() -> Kind {
+    let columns =
+        policies::columns("Mutations", |policy| policy.list("spec.mutations").len().into());
+    policies::policy(RESOURCE, columns, Hooks { validate, ..Hooks::NONE })
+}
+
+fn validate(new: &Object, old: Option<&Object>, errors: &mut Errors) {
+    validate_spec(new, errors);
+    webhooks::own_name(new, old, errors);
+}
+
+fn validate_spec(new: &Object, errors: &mut Errors) {
+    let path = Path::new("spec");
+    let spec = new.at("spec").unwrap_or(&Value::Null);
+    policies::head(spec, &path, errors);
+    if let Some(constraints) = at(spec, "matchConstraints") {
+        rules::mutable(constraints, &path.child("matchConstraints"), errors);
+    }
+    rules::conditions(spec, &path, errors);
+    policies::variables(spec, &path, errors);
+    let (here, mutations) = (path.child("mutations"), list(spec, "mutations"));
+    if mutations.is_empty() {
+        errors.required(&here, "mutations must contain at least one item");
+    }
+    for (index, it) in mutations.iter().enumerate() {
+        mutation(it, &here.index(index), errors);
+    }
+    one_of(
+        &path.child("reinvocationPolicy"),
+        text(spec, "reinvocationPolicy"),
+        REINVOCATION,
+        errors,
+    );
+}
+
+fn mutation(mutation: &Value, path: &Path, errors: &mut Errors) {
+    let sort = text(mutation, "patchType");
+    let (own, other) = match sort {
+        "JSONPatch" => ("jsonPatch", "applyConfiguration"),
+        "ApplyConfiguration" => ("applyConfiguration", "jsonPatch"),
+        _ => {
+            let known = &["ApplyConfiguration", "JSONPatch"];
+            return one_of(&path.child("patchType"), sort, known, errors);
+        }
+    };
+    let here = path.child(own);
+    match at(mutation, own) {
+        None => errors.required(&here, &format!("must be specified when patchType is {sort}")),
+        Some(patch) => match text(patch, "expression").trim() {
+            "" => errors.required(&here.child("expression"), ""),
+            it => expression::validate(it, &here.child("expression"), errors),
+        },
+    }
+    if at(mutation, other).is_some() {
+        let why = format!("must not be specified when patchType is {sort}");
+        errors.invalid(&path.child(other), format!("{{{other}}}"), &why);
+    }
+}
