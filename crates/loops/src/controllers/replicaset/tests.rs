@@ -173,6 +173,20 @@ fn the_least_missed_pods_go_first() {
     .assert_eq(&victims::order(&pods, now()).join("\n"));
 }
 
+/// Some are made in one second, some in another: a third one between two must not turn them round.
+#[test]
+fn pods_of_about_one_age_go_by_their_uids() {
+    let pods = (0..99).map(|n| {
+        let made = format!("2026-01-01T00:00:{:02}Z", n % 7);
+        let meta = json!({"name": n.to_string(), "uid": format!("{:02}", n * 31 % 99), "creationTimestamp": made});
+        view(json!({"metadata": meta, "status": {"phase": "Running"}}))
+    });
+    let pods: Vec<Arc<Pod>> = pods.collect();
+    let ordered = victims::by_worth(pods.iter().collect(), now());
+    let uids: Vec<&str> = ordered.iter().map(|pod| &*pod.metadata.uid).collect();
+    assert!(uids.is_sorted(), "{uids:?}");
+}
+
 #[test]
 fn deletions_are_told() {
     let pods = [pod("a", json!({})), pod("b", ready("2026-01-01T00:00:00Z"))];

@@ -3,7 +3,7 @@
 
 use skiff_base::Time;
 use skiff_kinds::views::Pod;
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -24,7 +24,8 @@ pub fn choose<'p>(
     let rank = |pod: &Pod| on_node.get(&*pod.spec.node_name).copied().unwrap_or(0);
     if keep > 0 {
         pods.sort_by(|a, b| {
-            first(a, b).then_with(|| rank(b).cmp(&rank(a))).then_with(|| later(a, b, now))
+            let rest = || later(a, now).cmp(&later(b, now));
+            first(a, b).then_with(|| rank(b).cmp(&rank(a))).then_with(rest)
         });
     }
     pods.truncate(pods.len().saturating_sub(keep));
@@ -33,7 +34,7 @@ pub fn choose<'p>(
 
 /// Pods of which none is missed for the sake of its node: those that are missed least come first.
 pub fn by_worth(mut pods: Vec<&Arc<Pod>>, now: Time) -> Vec<&Arc<Pod>> {
-    pods.sort_by(|a, b| first(a, b).then_with(|| later(a, b, now)));
+    pods.sort_by(|a, b| first(a, b).then_with(|| later(a, now).cmp(&later(b, now))));
     pods
 }
 
@@ -52,35 +53,19 @@ fn first(a: &Pod, b: &Pod) -> Ordering {
     key(a).cmp(&key(b))
 }
 
-/// What counts after it: ready for a shorter time, restarted more often, younger.
-fn later(a: &Pod, b: &Pod, now: Time) -> Ordering {
-    if a.ready() && b.ready() && ready_since(a) != ready_since(b) {
-        return ages(ready_since(a), ready_since(b), now).then_with(|| uids(a, b));
-    }
-    restarts(a).cmp(&restarts(b)).reverse().then_with(|| {
-        let (a_time, b_time) = (a.metadata.creation_timestamp, b.metadata.creation_timestamp);
-        match a_time == b_time {
-            true => Ordering::Equal,
-            false => ages(a_time, b_time, now).then_with(|| uids(a, b)),
-        }
-    })
-}
-
-fn uids(a: &Pod, b: &Pod) -> Ordering {
-    a.metadata.uid.cmp(&b.metadata.uid)
-}
-
-/// Compares ages by their order of magnitude, so that which of several pods of about one age goes is left to chance.
-/// A time that is not known is the youngest.
-fn ages(a: Option<Time>, b: Option<Time>, now: Time) -> Ordering {
-    let magnitude = |time: Time| {
-        let nanos = now.as_nanosecond() - time.as_nanosecond();
-        u128::try_from(nanos).ok().and_then(u128::checked_ilog2)
+/// What counts after it: ready for a shorter time, restarted more often, younger. Ages count by their order of
+/// magnitude, so that which of several pods of about one age goes is left to chance: to their UIDs. A time that is not
+/// known is the youngest. It is a key, so that two pods are in one order whatever third one stands between them.
+fn later(pod: &Pod, now: Time) -> impl Ord + '_ {
+    let magnitude = |time: Option<Time>| {
+        time.map(|time| {
+            let nanos = now.as_nanosecond() - time.as_nanosecond();
+            u128::try_from(nanos).ok().and_then(u128::checked_ilog2)
+        })
     };
-    match (a, b) {
-        (Some(a), Some(b)) => magnitude(a).cmp(&magnitude(b)),
-        (a, b) => a.is_some().cmp(&b.is_some()),
-    }
+    let ready = pod.ready().then(|| magnitude(ready_since(pod)));
+    let age = magnitude(pod.metadata.creation_timestamp);
+    (ready, Reverse(restarts(pod)), age, &*pod.metadata.uid)
 }
 
 fn ready_since(pod: &Pod) -> Option<Time> {
