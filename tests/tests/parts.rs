@@ -74,31 +74,31 @@ fn part(c: &Cluster, name: &str) -> Option<Value> {
     status["parts"].as_array()?.iter().find(|part| part["name"] == name).cloned()
 }
 
-/// Waits, by the answers of `skiff status`, until a part has started again so often and runs.
+/// Asks again and again until something is so; panics with what was asked for when it never is.
 #[track_caller]
-fn back(c: &Cluster, name: &str, restarts: u64) -> Value {
+fn until<T>(what: impl Fn() -> String, so: impl Fn() -> Option<T>) -> T {
     for _ in 0..200 {
-        if let Some(part) = part(c, name)
-            && part["state"] == "Running"
-            && part["restarts"].as_u64() >= Some(restarts)
-        {
-            return part;
+        if let Some(found) = so() {
+            return found;
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    panic!("{name} is not back: {:?}", part(c, name));
+    panic!("{}", what());
+}
+
+/// Waits, by the answers of `skiff status`, until a part has started again so often and runs.
+#[track_caller]
+fn back(c: &Cluster, name: &str, restarts: u64) -> Value {
+    let runs =
+        |part: &Value| part["state"] == "Running" && part["restarts"].as_u64() >= Some(restarts);
+    let so = || part(c, name).filter(runs);
+    until(|| format!("{name} is not back: {:?}", part(c, name)), so)
 }
 
 /// Waits until every point that was asked for has been reached.
 #[track_caller]
 fn met(c: &Cluster) {
-    for _ in 0..200 {
-        if c.faults().is_empty() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    panic!("not reached: {}", c.faults());
+    until(|| format!("not reached: {}", c.faults()), || c.faults().is_empty().then_some(()));
 }
 
 /// A deployment of two pods behind a service.

@@ -282,3 +282,26 @@ pub fn selector(given: &Value, path: &Path, errors: &mut Errors) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn every_part_is_looked_at() {
+        let mut errors = Errors::new();
+        let conditions = [json!({"type": "A", "status": "x", "reason": "1"}), json!({"type": "A"})];
+        super::conditions(&conditions, &Path::new("c"), &mut errors);
+        let text = errors.text();
+        for part in [
+            "c[0].status: Unsupported value: \"x\"",
+            "c[0].lastTransitionTime: Required value",
+            "c[0].reason: Invalid value: \"1\": a condition reason must start",
+            "c[1]: Duplicate value: \"A\"",
+            "c[1].reason: Required value",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+}

@@ -3,6 +3,7 @@
 //! A tree lives for one request; what is kept is the encoded body. Paths are dotted field names (`spec.replicas`);
 //! label and annotation keys hold dots themselves and have accessors of their own.
 
+use crate::quantity::Quantity;
 use serde_json::{Map, Value};
 
 /// A JSON object with `metadata`; `apiVersion` and `kind` may be there or not.
@@ -145,6 +146,11 @@ pub fn at<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
 /// A text of a value; empty where there is none.
 pub fn text<'a>(value: &'a Value, path: &str) -> &'a str {
     at(value, path).and_then(Value::as_str).unwrap_or("")
+}
+
+/// An amount of a value.
+pub fn quantity(value: &Value, path: &str) -> Option<Quantity> {
+    Quantity::parse(at(value, path)?.as_str()?).ok()
 }
 
 /// A whole number of a value.

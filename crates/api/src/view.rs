@@ -138,6 +138,11 @@ impl Meta {
         self.owner_references.iter().find(|owner| owner.controller)
     }
 
+    /// Whether the owner that controls it has this uid.
+    pub fn controlled_by(&self, uid: &str) -> bool {
+        self.controller().is_some_and(|owner| owner.uid == uid)
+    }
+
     pub fn deleting(&self) -> bool {
         self.deletion_timestamp.is_some()
     }

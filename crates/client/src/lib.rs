@@ -26,6 +26,18 @@ use skiff_api::view::{Resource, View};
 use skiff_api::wire::{Answer, Body, Call, Payload, Peer, REVISION, Sending, Serve, Stored, User};
 use std::sync::Arc;
 
+/// What was asked for, if it is there.
+///
+/// # Errors
+/// Whatever else the answer was.
+pub fn there<T>(answer: Result<T, Status>) -> Result<Option<T>, Status> {
+    match answer {
+        Ok(found) => Ok(Some(found)),
+        Err(status) if status.code == 404 => Ok(None),
+        Err(status) => Err(status),
+    }
+}
+
 /// How all followers of caches and metadata fare, in the Prometheus text format.
 pub fn figures(caches: &Caches, metas: &Metas) -> String {
     let name = |resource: Resource| match resource.group {

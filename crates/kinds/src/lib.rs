@@ -12,7 +12,6 @@ pub mod authorization;
 pub mod autoscaling;
 pub mod batch;
 pub mod certificates;
-mod conditions;
 pub mod coordination;
 pub mod core;
 pub mod discovery;

@@ -1,8 +1,8 @@
 //! Changes: what a plan wants done, as data. The runner performs them in order and stops at the first failure.
 
 use serde_json::Value;
-use skiff_api::view::{Key, Resource};
-use skiff_client::{DeleteOptions, PatchKind};
+use skiff_api::view::{Key, Resource, View};
+use skiff_client::{DeleteOptions, PatchKind, events};
 
 /// One thing to do.
 #[derive(Debug, Clone)]
@@ -66,6 +66,23 @@ pub struct Note {
     pub about: Value,
 }
 
+impl Note {
+    /// An Event about an object as it was seen.
+    pub fn of<V: View>(
+        object: &V,
+        sort: &'static str,
+        reason: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Note {
+        Note { sort, reason: reason.into(), message: message.into(), about: about(object) }
+    }
+}
+
+/// An object as Events name it.
+pub fn about<V: View>(object: &V) -> Value {
+    events::reference(V::RESOURCE, object.meta())
+}
+
 /// The changes of one plan, in order, with the reasons for what was not done.
 #[derive(Debug, Default)]
 pub struct Changes {
@@ -75,6 +92,14 @@ pub struct Changes {
 }
 
 impl Changes {
+    /// Changes of which none has to wait for another.
+    pub fn together(&mut self, changes: impl IntoIterator<Item = Change>) {
+        let changes: Vec<Change> = changes.into_iter().collect();
+        if !changes.is_empty() {
+            self.list.push(Change::Together(changes));
+        }
+    }
+
     pub fn create(&mut self, resource: Resource, namespace: &str, body: Value) {
         self.list.push(Change::Create { resource, namespace: namespace.into(), body });
     }

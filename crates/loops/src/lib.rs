@@ -10,6 +10,8 @@ mod on;
 mod parts;
 mod queue;
 mod runner;
+#[cfg(test)]
+mod testkit;
 
 pub use changes::{Change, Changes, Tell};
 pub use controllers::LOOPS;

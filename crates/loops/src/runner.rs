@@ -15,11 +15,11 @@ use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::registry::Kinds;
 use skiff_api::status::About;
-use skiff_api::view::{Key, Resource};
+use skiff_api::view::{Key, Resource, View};
 use skiff_api::wire::{Serve, User};
 use skiff_base::{Backoff, Cidr, Parts, Tasks, Time, World, fault};
 use skiff_client::events::Recorder;
-use skiff_client::{Caches, Client, Metas, Written};
+use skiff_client::{Caches, Client, Metas, Written, there};
 use skiff_kinds::certificates::request::Request;
 use skiff_kinds::views::token::LegacyClaims;
 use std::collections::HashMap;
@@ -88,6 +88,13 @@ pub struct Context {
     /// Under the loop's own identity.
     pub client: Client,
     pub settings: Arc<ClusterFacts>,
+}
+
+impl Context {
+    /// An object as the server knows it now; `None`: it is not there.
+    pub async fn live<V: View>(&self, key: &Key) -> Result<Option<Arc<V>>, Status> {
+        Ok(there(self.client.view::<V>(&key.namespace, &key.name).await)?.map(Arc::new))
+    }
 }
 
 /// What loops are told about the cluster.

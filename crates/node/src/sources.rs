@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use skiff_api::Status;
 use skiff_api::view::View;
-use skiff_client::Client;
+use skiff_client::{Client, there};
 use skiff_kinds::views::{
     ClusterTrustBundle, ConfigMap, PersistentVolume, PersistentVolumeClaim, Secret,
 };
@@ -143,14 +143,6 @@ fn find<'a>(
 /// As a query takes it: what names and selectors have besides letters and digits.
 pub fn encode(selector: &str) -> String {
     selector.replace('=', "%3D").replace(',', "%2C")
-}
-
-fn there<T>(answer: Result<T, Status>) -> Result<Option<T>, Status> {
-    match answer {
-        Ok(object) => Ok(Some(object)),
-        Err(status) if status.code == 404 => Ok(None),
-        Err(status) => Err(status),
-    }
 }
 
 fn of_config_map(map: ConfigMap) -> Result<Data, Status> {

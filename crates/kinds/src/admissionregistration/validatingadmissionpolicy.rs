@@ -1,7 +1,6 @@
 //! ValidatingAdmissionPolicy: expressions that a request has to satisfy (API reference: policy-resources; KEP-3488).
 
 use super::{expression, policies, rules, webhooks};
-use crate::conditions;
 use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
@@ -106,7 +105,7 @@ fn validate_part(_: &str, new: &Object, _: &Object, errors: &mut Errors) {
         }
     }
     let list = new.list("status.conditions");
-    conditions::validate(list, &Path::new("status.conditions"), errors);
+    conditions(list, &Path::new("status.conditions"), errors);
 }
 
 #[cfg(test)]

@@ -3,14 +3,10 @@
 use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
-use skiff_api::object::at;
+use skiff_api::object::{at, quantity};
 use skiff_api::quantity::{Format, Quantity};
 
 const OPTIONS_MOST: usize = 10;
-
-fn quantity(value: &Value, field: &str) -> Option<Quantity> {
-    Quantity::parse(at(value, field)?.as_str()?).ok()
-}
 
 /// `whole` is the capacity of the device.
 pub fn policy(whole: &str, policy: &Value, path: &Path, errors: &mut Errors) {

@@ -109,14 +109,36 @@ fn shortened(name: &str) -> String {
     format!("{left}...{}", right.into_iter().rev().collect::<String>())
 }
 
+/// Which fields say where devices are, of which one is to be set, and what is said where that is wrong.
+pub struct Places<'a> {
+    pub fields: &'a [&'static str],
+    pub selector: fn(&Value, &Path, &mut Errors),
+    pub empty: &'a str,
+    pub none: &'a str,
+    pub many: &'a str,
+}
+
 /// Each device says itself where it is.
 pub fn own_place(device: &Value, path: &Path, errors: &mut Errors) {
+    let why = "exactly one of `nodeName`, `nodeSelector`, or `allNodes` is required when `perDeviceNodeSelection` is \
+               set to true in the ResourceSlice spec";
+    let places = Places {
+        fields: &PLACES,
+        selector: affinity::node_selector,
+        empty: "must not be empty",
+        none: why,
+        many: why,
+    };
+    place(device, &places, path, errors);
+}
+
+pub fn place(value: &Value, places: &Places<'_>, path: &Path, errors: &mut Errors) {
     let mut set = Vec::new();
-    for place in PLACES {
-        let (here, Some(value)) = (path.child(place), at(device, place)) else { continue };
+    for field in places.fields {
+        let (here, Some(value)) = (path.child(field), at(value, field)) else { continue };
         match value {
             Value::String(name) if name.is_empty() => {
-                errors.invalid(&here, "", "must not be empty");
+                errors.invalid(&here, "", places.empty);
                 continue;
             }
             Value::String(name) => subdomain(&here, name, errors),
@@ -124,17 +146,15 @@ pub fn own_place(device: &Value, path: &Path, errors: &mut Errors) {
                 errors.invalid(&here, false, "must be either unset or set to true");
                 continue;
             }
-            Value::Object(_) => affinity::node_selector(value, &here, errors),
+            Value::Object(_) => (places.selector)(value, &here, errors),
             _ => {}
         }
-        set.push(format!("`{place}`"));
+        set.push(format!("`{field}`"));
     }
-    let why = "exactly one of `nodeName`, `nodeSelector`, or `allNodes` is required when `perDeviceNodeSelection` is \
-               set to true in the ResourceSlice spec";
     match set.len() {
-        0 => errors.required(path, why),
+        0 => errors.required(path, places.none),
         1 => {}
-        _ => errors.invalid(path, format!("{{{}}}", set.join(", ")), why),
+        _ => errors.invalid(path, format!("{{{}}}", set.join(", ")), places.many),
     }
 }
 

@@ -1,7 +1,6 @@
 //! DeviceTaintRule: a taint for all devices that it selects (API reference: extend-resources; KEP-5055).
 
 use super::{GROUP, declared, formats, taints, warn};
-use crate::conditions;
 use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
@@ -71,6 +70,6 @@ fn validate(new: &Object, old: Option<&Object>, errors: &mut Errors) {
 
 fn validate_part(_: &str, new: &Object, _: &Object, errors: &mut Errors) {
     let (path, list) = (Path::new("status.conditions"), new.list("status.conditions"));
-    conditions::validate(list, &path, errors);
+    conditions(list, &path, errors);
     at_most(&path, list.len(), CONDITIONS_MOST, errors);
 }

@@ -1,6 +1,7 @@
 //! ResourceSlice: some of the devices of a driver's pool (API reference: extend-resources; KEP-4381).
 
 use super::config::most;
+use super::device::Places;
 use super::{GROUP, declared, device, formats, gated, taints};
 use crate::core::pod::validate::{affinity, internal};
 use serde_json::Value;
@@ -101,34 +102,16 @@ fn pool(spec: &Value, path: &Path, errors: &mut Errors) {
 
 /// Where the devices are.
 fn places(spec: &Value, path: &Path, errors: &mut Errors) {
-    let mut set = Vec::new();
-    for place in PLACES {
-        let (here, Some(value)) = (path.child(place), at(spec, place)) else { continue };
-        match value {
-            Value::String(name) if name.is_empty() => {
-                errors.invalid(&here, "", "must be either unset or set to a non-empty string");
-                continue;
-            }
-            Value::String(name) => subdomain(&here, name, errors),
-            Value::Bool(false) => {
-                errors.invalid(&here, false, "must be either unset or set to true");
-                continue;
-            }
-            Value::Object(_) => one_term(value, &here, errors),
-            _ => {}
-        }
-        set.push(format!("`{place}`"));
-    }
     let one =
         format!("exactly one of {} is required", PLACES.map(|it| format!("`{it}`")).join(", "));
-    match set.len() {
-        0 => errors.required(path, &one),
-        1 => {}
-        _ => {
-            let why = format!("{one}, but multiple fields are set");
-            errors.invalid(path, format!("{{{}}}", set.join(", ")), &why);
-        }
-    }
+    let places = Places {
+        fields: &PLACES,
+        selector: one_term,
+        empty: "must be either unset or set to a non-empty string",
+        none: &one,
+        many: &format!("{one}, but multiple fields are set"),
+    };
+    device::place(spec, &places, path, errors);
 }
 
 /// Selectors of several slices have to merge.

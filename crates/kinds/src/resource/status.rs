@@ -3,7 +3,6 @@
 use super::claim::{self, Names};
 use super::config::{self, most};
 use super::{declared, formats, gated};
-use crate::conditions;
 use crate::core::pod::validate::{affinity, internal};
 use serde_json::Value;
 use skiff_api::check::*;
@@ -83,7 +82,7 @@ fn said_of(device_status: &Value, known: &HashSet<String>, path: &Path, errors: 
     }
     let (here, said) = (path.child("conditions"), list(device_status, "conditions"));
     at_most(&here, said.len(), CONDITIONS_MOST, errors);
-    conditions::validate(said, &here, errors);
+    conditions(said, &here, errors);
     if let Some(data) = at(device_status, "data") {
         config::raw(Some(data), &path.child("data"), errors);
     }

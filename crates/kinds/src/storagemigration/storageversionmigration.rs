@@ -1,7 +1,6 @@
 //! StorageVersionMigration: asks that all objects of a resource are written anew (API reference: cluster-resources;
 //! KEP-4192).
 
-use crate::conditions;
 use serde_json::{Value, json};
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
@@ -84,7 +83,7 @@ fn validate_part(_: &str, new: &Object, old: &Object, errors: &mut Errors) {
         errors.invalid(&at_version, version, &why);
     }
     let (list, here) = (new.list("status.conditions"), path.child("conditions"));
-    conditions::validate(list, &here, errors);
+    conditions(list, &here, errors);
     let before = old.text("status.resourceVersion");
     if !before.is_empty() && before != version {
         errors.invalid(&at_version, version, "field is immutable");

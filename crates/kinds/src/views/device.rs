@@ -57,7 +57,7 @@ impl ResourceClaim {
 
     /// Whether this pod owns it.
     pub fn is_of(&self, pod: &Meta) -> bool {
-        self.metadata.controller().is_some_and(|owner| owner.uid == pod.uid)
+        self.metadata.controlled_by(&pod.uid)
     }
 }
 

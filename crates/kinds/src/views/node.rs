@@ -118,6 +118,10 @@ impl Node {
         self.status.conditions.iter().find(|it| it.sort == sort)
     }
 
+    pub fn ready(&self) -> bool {
+        self.condition("Ready").is_some_and(|ready| ready.status == "True")
+    }
+
     /// The first address of that type.
     pub fn address(&self, sort: &str) -> Option<&str> {
         let found = self.status.addresses.iter().find(|it| it.sort == sort);

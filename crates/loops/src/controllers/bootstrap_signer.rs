@@ -1,6 +1,7 @@
 //! Signs `cluster-info` with each bootstrap token that may sign, so that whoever holds one of them knows whom to trust
 //! (documentation page "Authenticating with Bootstrap Tokens", ConfigMap Signing; RFC 7515 appendix F).
 
+use crate::parts::status::this_revision;
 use crate::{Changes, Context, Loop, Next, On};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
@@ -86,9 +87,7 @@ impl Loop for BootstrapSigner {
         }
         if !data.is_empty() {
             let meta = &info.metadata;
-            let revision = &meta.resource_version;
-            let body =
-                json!({"metadata": {"uid": meta.uid, "resourceVersion": revision}, "data": data});
+            let body = json!({"metadata": this_revision(meta), "data": data});
             out.merge(ClusterInfo::RESOURCE, meta.key(), body);
         }
         Next::Wait

@@ -1,6 +1,7 @@
 //! Since when nobody uses a claim: its condition `Unused` (KEP-5541). Pods count until they ended, also those without a
 //! node; claims once they are bound, as before that the binder writes their status.
 
+use super::protection::has;
 use crate::parts::conditions::{condition, find, set};
 use crate::parts::status::this_revision;
 use crate::{Changes, Context, Loop, Next, On};
@@ -60,11 +61,9 @@ impl Loop for ClaimUse {
     }
 }
 
-/// Whether a pod that did not end has the claim; one made for a pod is that pod's alone.
+/// Whether a pod that did not end has the claim.
 fn uses(pod: &Pod, claim: &PersistentVolumeClaim) -> bool {
-    let own = claim.metadata.controller().is_some_and(|it| it.uid == pod.metadata.uid);
-    let mut has = pod.claims().filter(|(_, name)| *name == *claim.metadata.name);
-    !pod.ended() && has.any(|(volume, _)| volume.persistent_volume_claim.is_some() || own)
+    !pod.ended() && has(pod, claim, true)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! Certificate Signing Requests"): a node for itself, or somebody for a node that joins. All else waits for a person.
 
 use crate::parts::certificates::kubelet_client;
+use crate::parts::status::this_revision;
 use crate::{Changes, Context, Loop, Next, On};
 use serde_json::{Value, json};
 use skiff_api::Status;
@@ -96,8 +97,7 @@ pub fn approve(request: &CertificateSigningRequest, message: &str, out: &mut Cha
         resource: CertificateSigningRequest::RESOURCE,
         key: meta.key(),
         subresource: APPROVAL,
-        body: json!({"metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version},
-            "status": {"conditions": conditions}}),
+        body: json!({"metadata": this_revision(meta), "status": {"conditions": conditions}}),
     });
 }
 

@@ -3,6 +3,7 @@
 
 use crate::parts::certificates::{client, kubelet_client, kubelet_serving};
 use crate::parts::conditions::{condition, whole_seconds};
+use crate::parts::status::this_revision;
 use crate::{Changes, Context, Loop, Next, On};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -73,8 +74,7 @@ impl Loop for Signing {
                 json!({"conditions": conditions})
             }
         };
-        let metadata = json!({"uid": meta.uid, "resourceVersion": meta.resource_version});
-        let body = json!({"metadata": metadata, "status": status});
+        let body = json!({"metadata": this_revision(meta), "status": status});
         out.status(CertificateSigningRequest::RESOURCE, meta.key(), body);
         Next::Wait
     }

@@ -13,7 +13,6 @@ use serde_json::json;
 use skiff_api::view::{Key, View};
 use skiff_api::{Status, ip};
 use skiff_base::Time;
-use skiff_client::events;
 use skiff_kinds::views::{
     Endpoint, EndpointAddress, EndpointConditions, EndpointPort, EndpointSlice, Endpoints,
     SERVICE_NAME, Service, SubsetPort,
@@ -145,12 +144,7 @@ fn wanted(endpoints: &Endpoints, told: &mut Told, out: &mut Changes) -> Vec<Want
 
 fn tell(endpoints: &Endpoints, now: (usize, usize), told: &mut Told, out: &mut Changes) {
     let mut note = |reason: &str, message: String| {
-        out.event(Note {
-            sort: "Warning",
-            reason: reason.into(),
-            message,
-            about: events::reference(Endpoints::RESOURCE, &endpoints.metadata),
-        });
+        out.event(Note::of(endpoints, "Warning", reason, message));
     };
     let (invalid, skipped) = now;
     if invalid > 0 && told.0 != invalid {
@@ -239,12 +233,9 @@ fn update(endpoints: &Endpoints, was: &EndpointSlice, wanted: &Wanted, out: &mut
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testkit::view;
     use expect_test::{Expect, expect};
     use serde_json::Value;
-
-    fn view<V: serde::de::DeserializeOwned>(value: Value) -> Arc<V> {
-        Arc::new(serde_json::from_value(value).expect("the case is a valid view"))
-    }
 
     fn endpoints(subsets: Value) -> Value {
         json!({"metadata": {"name": "a", "namespace": "n", "uid": "e", "labels": {"x": "y"},

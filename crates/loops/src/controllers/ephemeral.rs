@@ -2,7 +2,7 @@
 //!
 //! Invariant: a claim of that name which is not the pod's own is left alone, and the pod's owner hears of it.
 
-use crate::changes::{Note, Tell};
+use crate::changes::{Note, Tell, about};
 use crate::parts::adoption::reference;
 use crate::{Change, Changes, Context, Loop, Next, On};
 use serde_json::json;
@@ -10,7 +10,6 @@ use skiff_api::Status;
 use skiff_api::view::{Key, View};
 use skiff_api::wire::User;
 use skiff_base::Time;
-use skiff_client::events;
 use skiff_kinds::views::{PersistentVolumeClaim, Pod};
 use std::sync::Arc;
 
@@ -62,13 +61,11 @@ impl Loop for EphemeralClaims {
     }
 
     fn plan(seen: &Seen, memory: &mut Memory, _: Time, out: &mut Changes) -> Next {
-        let (meta, about) =
-            (&seen.pod.metadata, events::reference(Pod::RESOURCE, &seen.pod.metadata));
+        let (meta, about) = (&seen.pod.metadata, about(&*seen.pod));
         for (volume, name) in seen.pod.claims() {
             let Some(ephemeral) = &volume.ephemeral else { continue };
             if let Some(claim) = seen.claims.iter().find(|it| it.metadata.name == name) {
-                let own = claim.metadata.controller().is_some_and(|it| it.uid == meta.uid);
-                if own {
+                if claim.metadata.controlled_by(&meta.uid) {
                     continue;
                 }
                 let message = format!(
@@ -78,8 +75,7 @@ impl Loop for EphemeralClaims {
                     meta.key()
                 );
                 if memory.told.replace(message.clone()).as_ref() != Some(&message) {
-                    let reason = "FailedBinding".into();
-                    out.event(Note { sort: "Warning", reason, message, about });
+                    out.event(Note::of(&*seen.pod, "Warning", "FailedBinding", message));
                 }
                 return Next::Wait;
             }

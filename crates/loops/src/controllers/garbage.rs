@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::view::{Key, Owner, Resource};
 use skiff_base::Time;
-use skiff_client::{DeleteOptions, Item, Metas, PatchKind};
+use skiff_client::{DeleteOptions, Item, Metas, PatchKind, there};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -214,11 +214,9 @@ async fn find(cx: &Context, item: &Item, owner: &Owner) -> Result<State, Status>
         return Ok(State::OutOfReach);
     }
     let namespace = if resource.namespaced { &*item.meta.namespace } else { "" };
-    match cx.client.get(resource, namespace, &owner.name).await {
-        Ok(found) if found.uid() == owner.uid => Ok(State::Present),
-        Ok(_) => Ok(State::Absent),
-        Err(status) if status.code == 404 => Ok(State::Absent),
-        Err(status) => Err(status),
+    match there(cx.client.get(resource, namespace, &owner.name).await)? {
+        Some(found) if found.uid() == owner.uid => Ok(State::Present),
+        _ => Ok(State::Absent),
     }
 }
 

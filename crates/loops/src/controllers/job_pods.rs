@@ -1,13 +1,12 @@
 //! Pods that a Job held until it would have counted them, when there is no such Job any more, or it has ended: they are
 //! let go, or they could never be deleted.
 
-use super::job::FINALIZER;
+use super::job::{FINALIZER, let_go};
 use crate::{Changes, Context, Loop, Next, On};
-use serde_json::json;
 use skiff_api::Status;
 use skiff_api::view::{Key, Meta, Owner, View};
 use skiff_base::Time;
-use skiff_client::{Caches, PatchKind};
+use skiff_client::Caches;
 use skiff_kinds::views::{Job, Pod};
 use std::sync::Arc;
 
@@ -45,18 +44,12 @@ impl Loop for JobPods {
             return Ok(None);
         }
         // Asked live: a cache may be behind, and a pod that was let go is never counted.
-        match cx.client.view::<Job>(&key.namespace, &owner.name).await {
-            Ok(job) if cares(Some(&job), &owner.uid) => Ok(None),
-            Ok(_) => Ok(Some(pod)),
-            Err(status) if status.code == 404 => Ok(Some(pod)),
-            Err(status) => Err(status),
-        }
+        let job = cx.live::<Job>(&Key::new(&key.namespace, &owner.name)).await?;
+        Ok((!cares(job.as_deref(), &owner.uid)).then_some(pod))
     }
 
     fn plan(pod: &Arc<Pod>, _: &mut (), _: Time, out: &mut Changes) -> Next {
-        let body = json!({"metadata": {"uid": pod.metadata.uid,
-            "$deleteFromPrimitiveList/finalizers": [FINALIZER]}});
-        out.patch(PatchKind::Strategic, Pod::RESOURCE, pod.metadata.key(), "", body);
+        out.push(let_go(pod));
         Next::Wait
     }
 }
@@ -85,6 +78,7 @@ fn counted_later(meta: &Meta, caches: &Caches) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn a_job_cares_until_it_ended() {

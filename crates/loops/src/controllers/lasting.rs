@@ -11,6 +11,7 @@ use skiff_api::object::Object;
 use skiff_api::view::{Key, Meta, Resource, View};
 use skiff_api::wire::User;
 use skiff_base::Time;
+use skiff_client::there;
 use skiff_kinds::views::{EndpointSlice, Endpoints, Namespace, Service, ServiceCidr};
 use std::sync::Mutex;
 
@@ -83,11 +84,7 @@ impl Loop for Lasting {
         let registry = cx.kinds.now();
         let kind = registry.find_kind(group, version, wanted.kind());
         let resource = Resource::of_kind(kind.ok_or_else(Status::no_such_path)?);
-        let found = match cx.client.get(resource, wanted.namespace(), wanted.name()).await {
-            Ok(found) => Some(found),
-            Err(status) if status.code == 404 => None,
-            Err(status) => return Err(status),
-        };
+        let found = there(cx.client.get(resource, wanted.namespace(), wanted.name()).await)?;
         Ok(Some(Seen { resource, wanted, found }))
     }
 

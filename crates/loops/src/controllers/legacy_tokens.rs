@@ -46,11 +46,10 @@ impl Loop for LegacyTokens {
         let kept = kept(cx, &secret);
         let tracked = match kept {
             Some(_) => None,
-            None => match cx.client.view::<ConfigMap>("kube-system", TRACKING).await {
-                Ok(map) => map.data.get("since").and_then(|text| day(text)),
-                Err(status) if status.code == 404 => None,
-                Err(status) => return Err(status),
-            },
+            None => {
+                let map = cx.live::<ConfigMap>(&Key::new("kube-system", TRACKING)).await?;
+                map.and_then(|map| day(map.data.get("since")?))
+            }
         };
         Ok(Some(Seen { secret, tracked, kept }))
     }

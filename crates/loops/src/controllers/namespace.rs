@@ -94,9 +94,7 @@ impl Loop for NamespaceEnd {
                 say_what_holds_it(seen, memory, now, out);
             }
             memory.clear();
-            if !deletes.is_empty() {
-                out.push(Change::Together(deletes));
-            }
+            out.together(deletes);
             return match seen.known {
                 Known::Followed => Next::Wait,
                 Known::Asked => Next::At(now + AGAIN),

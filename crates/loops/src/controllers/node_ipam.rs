@@ -12,7 +12,6 @@ use skiff_api::ip::parse_cidr;
 use skiff_api::view::{Key, View};
 use skiff_api::wire::User;
 use skiff_base::{Cidr, Time};
-use skiff_client::events;
 use skiff_kinds::views::Node;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -81,18 +80,14 @@ impl Loop for NodeRanges {
                     memory.told.remove(&key);
                     given.push(Change::Merge { resource, key, subresource, body });
                 }
-                None if memory.told.insert(key) => out.event(Note {
-                    sort: "Normal",
-                    reason: "CIDRNotAvailable".into(),
-                    message: format!("Node {} status is now: CIDRNotAvailable", meta.name),
-                    about: events::reference(Node::RESOURCE, meta),
-                }),
+                None if memory.told.insert(key) => {
+                    let message = format!("Node {} status is now: CIDRNotAvailable", meta.name);
+                    out.event(Note::of(&**node, "Normal", "CIDRNotAvailable", message));
+                }
                 None => out.because(format!("no part of {} is left", seen.pods)),
             }
         }
-        if !given.is_empty() {
-            out.push(Change::Together(given));
-        }
+        out.together(given);
         Next::Wait
     }
 }

@@ -72,11 +72,8 @@ impl Loop for PodGarbage {
             _ if name.is_empty() => Place::None,
             Some(node) if out_of_service(&node) => Place::OutOfService,
             Some(_) => Place::Node,
-            None => match cx.client.view::<Node>("", name).await {
-                Ok(_) => Place::Node,
-                Err(status) if status.code == 404 => Place::Missing,
-                Err(status) => return Err(status),
-            },
+            None if cx.live::<Node>(&Key::new("", name)).await?.is_some() => Place::Node,
+            None => Place::Missing,
         };
         Ok(Some(Seen { pod, place }))
     }
@@ -101,8 +98,7 @@ impl Loop for PodGarbage {
 }
 
 fn out_of_service(node: &Node) -> bool {
-    let ready = node.condition("Ready").is_some_and(|ready| ready.status == "True");
-    !ready && node.spec.taints.iter().any(|taint| taint.key == OUT_OF_SERVICE)
+    !node.ready() && node.spec.taints.iter().any(|taint| taint.key == OUT_OF_SERVICE)
 }
 
 /// The one key: all pods.
@@ -153,7 +149,7 @@ impl Loop for TerminatedPods {
                 ..DeleteOptions::default()
             },
         });
-        out.push(Change::Together(many.collect()));
+        out.together(many);
         Next::Wait
     }
 }

@@ -92,13 +92,17 @@ impl Guarded for PersistentVolumeClaim {
 /// Whether a pod that has a node has the claim, too. A claim of its own goes with it, as soon as its containers are
 /// gone.
 fn uses(pod: &Pod, claim: &PersistentVolumeClaim) -> bool {
-    let (meta, name) = (&pod.metadata, &*claim.metadata.name);
+    let meta = &pod.metadata;
     let gone = meta.deleting() && meta.deletion_grace_period_seconds == Some(0);
-    let own = claim.metadata.controller().is_some_and(|it| it.uid == meta.uid);
-    !pod.spec.node_name.is_empty()
-        && pod.claims().any(|(volume, it)| {
-            it == name && (volume.persistent_volume_claim.is_some() || own && !gone)
-        })
+    !pod.spec.node_name.is_empty() && has(pod, claim, !gone)
+}
+
+/// Whether a volume of the pod is the claim. One that was made for a pod is that pod's alone, and is asked for by
+/// `own`.
+pub fn has(pod: &Pod, claim: &PersistentVolumeClaim, own: bool) -> bool {
+    let own = own && claim.metadata.controlled_by(&pod.metadata.uid);
+    let mut found = pod.claims().filter(|(_, name)| *name == *claim.metadata.name);
+    found.any(|(volume, _)| volume.persistent_volume_claim.is_some() || own)
 }
 
 impl Guarded for PersistentVolume {

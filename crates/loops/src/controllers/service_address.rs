@@ -11,7 +11,6 @@ use skiff_api::view::{Key, View};
 use skiff_api::wire::User;
 use skiff_api::{Status, ip};
 use skiff_base::{Cidr, Time};
-use skiff_client::events;
 use skiff_kinds::networking::ipaddress::{ALLOCATOR, FAMILY, MANAGED_BY, of_service};
 use skiff_kinds::views::{IpAddress, Service, ServiceCidr};
 use std::collections::BTreeSet;
@@ -80,15 +79,6 @@ impl Loop for ServiceAddresses {
     }
 }
 
-/// An object as it is now.
-async fn live<V: View>(cx: &Context, key: &Key) -> Result<Option<Arc<V>>, Status> {
-    match cx.client.view::<V>(&key.namespace, &key.name).await {
-        Ok(found) => Ok(Some(Arc::new(found))),
-        Err(status) if status.code == 404 => Ok(None),
-        Err(status) => Err(status),
-    }
-}
-
 fn addresses(service: &Service) -> Vec<IpAddr> {
     let spec = &service.spec;
     let one = std::slice::from_ref(&spec.cluster_ip);
@@ -106,13 +96,13 @@ async fn of_named(cx: &Context, key: &Key) -> Result<Option<Seen>, Status> {
         let of = Key::new("", &address.to_string());
         let mut one = Has { address, taken: cache.get(&of), twice: false };
         if !fits(&one) {
-            one.taken = live::<IpAddress>(cx, &of).await?;
+            one.taken = cx.live::<IpAddress>(&of).await?;
         }
         if let Some(taken) = one.taken.as_ref().filter(|it| !is_right(it, &service)) {
             let parent = &taken.spec.parent_ref;
             let other = Key::new(&parent.namespace, &parent.name);
             if parent.is_service() && other != *key {
-                let other = live::<Service>(cx, &other).await?;
+                let other = cx.live::<Service>(&other).await?;
                 one.twice = other.is_some_and(|it| addresses(&it).contains(&address));
             }
         }
@@ -120,7 +110,7 @@ async fn of_named(cx: &Context, key: &Key) -> Result<Option<Seen>, Status> {
     }
     if has.iter().any(|it| !fits(it)) {
         // One that changed meanwhile is looked at again when that is seen.
-        let now = live::<Service>(cx, key).await?;
+        let now = cx.live::<Service>(key).await?;
         if now.is_none_or(|now| addresses(&now) != addresses(&service)) {
             return Ok(None);
         }
@@ -141,8 +131,8 @@ async fn of_address(cx: &Context, key: &Key) -> Result<Option<Seen>, Status> {
     if service.as_ref().is_some_and(|it| has(it, &address)) {
         return Ok(None);
     }
-    let Some(address) = live::<IpAddress>(cx, key).await? else { return Ok(None) };
-    let service = if parent.is_service() { live::<Service>(cx, &of).await? } else { None };
+    let Some(address) = cx.live::<IpAddress>(key).await? else { return Ok(None) };
+    let service = if parent.is_service() { cx.live::<Service>(&of).await? } else { None };
     Ok(Some(Seen::Address { address, service }))
 }
 
@@ -167,7 +157,7 @@ fn repair(service: &Service, has: &Has, ranges: &[Cidr], told: &mut Told, out: &
     let (family, whose) = (ip::family(address), format!("{}/{}", meta.namespace, meta.name));
     let mut warn = |reason: &str, message: String, out: &mut Changes| {
         if told.0.insert(message.clone()) {
-            out.event(warning(events::reference(Service::RESOURCE, meta), reason, message));
+            out.event(Note::of(service, "Warning", reason, message));
         }
     };
     if !ranges.iter().any(|range| range.contains(address)) {
@@ -233,24 +223,17 @@ fn clean(address: &IpAddress, service: Option<&Service>, now: Time, out: &mut Ch
             format!("IPAddress: {name} for Service {whose} has a wrong reference; cleaning up"),
         ),
     };
-    out.event(warning(events::reference(IpAddress::RESOURCE, meta), reason, message));
+    out.event(Note::of(address, "Warning", reason, message));
     out.delete(IpAddress::RESOURCE, meta.key(), &meta.uid);
     Next::Wait
-}
-
-fn warning(about: serde_json::Value, reason: &str, message: String) -> Note {
-    Note { sort: "Warning", reason: reason.into(), message, about }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testkit::view;
     use expect_test::{Expect, expect};
     use serde_json::{Value, json};
-
-    fn view<V: serde::de::DeserializeOwned>(value: Value) -> Arc<V> {
-        Arc::new(serde_json::from_value(value).expect("the case is a valid view"))
-    }
 
     fn service(address: &str) -> Arc<Service> {
         view(json!({"metadata": {"name": "s", "namespace": "n", "uid": "s"},

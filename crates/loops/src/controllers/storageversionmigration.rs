@@ -150,21 +150,16 @@ fn step(
         return fail(after, &unhandled(&why), now);
     }
     let until: u64 = after.resource_version.parse().unwrap_or(0);
-    let old: Vec<Change> = objects
-        .iter()
-        .filter(|object| revision(object) <= until)
-        .map(|object| Change::Patch {
+    let old =
+        objects.iter().filter(|object| revision(object) <= until).map(|object| Change::Patch {
             kind: PatchKind::Merge,
             resource,
             key: Key::new(object.namespace(), object.name()),
             subresource: "",
             body: json!({"apiVersion": resource.api_version(), "kind": resource.kind,
                 "metadata": {"resourceVersion": object.resource_version()}}),
-        })
-        .collect();
-    if !old.is_empty() {
-        out.push(Change::Together(old));
-    }
+        });
+    out.together(old);
     let end = condition("Succeeded", "True", "StorageVersionMigrationSucceeded", COMPLETED, now);
     ended(after, end, now)
 }

@@ -12,7 +12,6 @@ use skiff_api::Status;
 use skiff_api::view::{Key, View};
 use skiff_api::wire::User;
 use skiff_base::Time;
-use skiff_client::events;
 use skiff_kinds::views::pod::Toleration;
 use skiff_kinds::views::{Node, Pod, Taint};
 use std::sync::Arc;
@@ -149,12 +148,8 @@ fn cancel(pod: &Pod, memory: &mut Memory, out: &mut Changes) {
 }
 
 fn tell(pod: &Pod, what: &str, out: &mut Changes) {
-    out.event(Note {
-        sort: "Normal",
-        reason: "TaintManagerEviction".into(),
-        message: format!("{what} Pod {}", pod.metadata.key()),
-        about: events::reference(Pod::RESOURCE, &pod.metadata),
-    });
+    let message = format!("{what} Pod {}", pod.metadata.key());
+    out.event(Note::of(pod, "Normal", "TaintManagerEviction", message));
 }
 
 #[cfg(test)]

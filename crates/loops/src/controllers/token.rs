@@ -94,11 +94,8 @@ async fn account(cx: &Context, secret: &TokenSecret) -> Result<Option<Meta>, Sta
     {
         return Ok(Some(cached.metadata.clone()));
     }
-    match cx.client.view::<ServiceAccount>(namespace, name).await {
-        Ok(account) => Ok(Some(account).filter(|it| fits(it)).map(|account| account.metadata)),
-        Err(status) if status.code == 404 => Ok(None),
-        Err(status) => Err(status),
-    }
+    let account = cx.live::<ServiceAccount>(&Key::new(namespace, name)).await?;
+    Ok(account.filter(|it| fits(it)).map(|account| account.metadata.clone()))
 }
 
 #[cfg(test)]

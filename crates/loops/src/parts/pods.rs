@@ -3,11 +3,11 @@
 use super::adoption::reference;
 use super::template;
 use crate::Change;
-use crate::changes::Tell;
+use crate::changes::{Tell, about};
 use serde_json::{Value, json};
 use skiff_api::view::{Meta, View};
 use skiff_base::Time;
-use skiff_client::{DeleteOptions, events};
+use skiff_client::DeleteOptions;
 use skiff_kinds::views::Pod;
 use skiff_kinds::views::workloads::Template;
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub fn of_template(template: &Template) -> Value {
 /// Creates a pod that `owner` controls, in its namespace.
 pub fn create<Owner: View>(owner: &Owner, pod: Value) -> Change {
     let tell = Tell {
-        about: events::reference(Owner::RESOURCE, owner.meta()),
+        about: about(owner),
         done: ("SuccessfulCreate", "Created pod: {name}".into()),
         failed: ("FailedCreate", "Error creating: {error}".into()),
     };
@@ -46,7 +46,7 @@ pub fn create_told<Owner: View>(owner: &Owner, mut pod: Value, tell: Tell) -> Ch
 /// Deletes this very pod of `owner`.
 pub fn delete<Owner: View>(owner: &Owner, pod: &Meta) -> Change {
     let tell = Tell {
-        about: events::reference(Owner::RESOURCE, owner.meta()),
+        about: about(owner),
         done: ("SuccessfulDelete", "Deleted pod: {name}".into()),
         failed: ("FailedDelete", "Error deleting: {error}".into()),
     };

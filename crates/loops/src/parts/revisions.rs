@@ -6,6 +6,7 @@
 //! today: those that a later program adds must replace nobody's pods.
 
 use super::adoption::{Claimed, claimed, reference};
+use super::status::this_revision;
 use super::template;
 use crate::{Change, Changes, Context};
 use serde_json::{Value, json};
@@ -137,8 +138,7 @@ impl History {
         };
         let meta = &found.metadata;
         if found.revision <= before {
-            let body = json!({"metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version},
-                "revision": before + 1});
+            let body = json!({"metadata": this_revision(meta), "revision": before + 1});
             out.merge(ControllerRevision::RESOURCE, meta.key(), body);
         }
         let mut hashes: Vec<String> = same.iter().map(|it| hash_of(it, label)).collect();

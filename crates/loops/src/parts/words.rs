@@ -1,6 +1,5 @@
-//! Words: how upstream's messages print a LabelSelector, and the note that tells of something in an Event.
+//! Words: how upstream's messages print a LabelSelector.
 
-use crate::changes::{Changes, Note};
 use serde_json::Value;
 
 /// A selector as upstream's messages show it.
@@ -27,18 +26,6 @@ pub fn selector(selector: Option<&Value>) -> String {
         "&LabelSelector{{MatchLabels:map[string]string{{{labels}}},\
          MatchExpressions:[]LabelSelectorRequirement{{{expressions}}},}}"
     )
-}
-
-/// Tells users of something about an object.
-pub fn tell(
-    out: &mut Changes,
-    sort: &'static str,
-    reason: &str,
-    message: impl Into<String>,
-    about: &Value,
-) {
-    let (reason, message, about) = (reason.into(), message.into(), about.clone());
-    out.event(Note { sort, reason, message, about });
 }
 
 #[cfg(test)]

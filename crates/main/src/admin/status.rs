@@ -89,7 +89,7 @@ pub async fn ready(door: &Door, query: &str) -> Result<Value> {
 }
 
 fn is_ready(node: &Node) -> bool {
-    node.condition("Ready").is_some_and(|condition| condition.status == "True")
+    node.ready()
 }
 
 /// Waits until there is an object that fits.

@@ -9,6 +9,7 @@ use super::{Api, Query, access, forward, log, remote};
 use futures_util::future::BoxFuture;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use skiff_api::wire::User;
 use skiff_base::{Tasks, accept, fault};
@@ -29,6 +30,24 @@ const HEAD_MOST: usize = 64 * 1024;
 /// What goes on over a connection once it is upgraded: left by the handler, run by the connection's
 /// own task after the answer is out.
 pub type Session = Arc<Mutex<Option<BoxFuture<'static, ()>>>>;
+
+/// Leaves what goes on over a connection as soon as its upgrade is answered.
+pub fn leave<W>(
+    request: &mut Request<Incoming>,
+    later: &Session,
+    work: impl FnOnce(TokioIo<Upgraded>) -> W + Send + 'static,
+) where
+    W: Future<Output = ()> + Send + 'static,
+{
+    let on = hyper::upgrade::on(request);
+    let session = async move {
+        match on.await {
+            Ok(upgraded) => work(TokioIo::new(upgraded)).await,
+            Err(error) => tracing::debug!(%error, "an upgrade did not come about"),
+        }
+    };
+    *later.lock().expect("no holder of this lock panics") = Some(Box::pin(session));
+}
 
 impl Api {
     /// Accepts connections until the task group is stopped. HTTP/1.1 alone is spoken: it is what upgrades need, and no

@@ -3,8 +3,8 @@
 //!
 //! Never here: frames, and what streams are for.
 
-use super::Session;
 use super::reply::{Reply, refuse, whole};
+use super::{Session, connection};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
@@ -53,14 +53,7 @@ where
         }
         return response;
     };
-    let on = hyper::upgrade::on(&mut request);
-    let session = async move {
-        match on.await {
-            Ok(upgraded) => work(protocol, TokioIo::new(upgraded)).await,
-            Err(error) => tracing::debug!(%error, "an upgrade did not come about"),
-        }
-    };
-    *later.lock().expect("no holder of this lock panics") = Some(Box::pin(session));
+    connection::leave(&mut request, later, move |upgraded| work(protocol, upgraded));
     let mut response = Response::new(whole(Bytes::new()));
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();

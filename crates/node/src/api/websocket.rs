@@ -4,8 +4,8 @@
 //!
 //! Never here: what the messages mean.
 
-use super::Session;
 use super::reply::{Reply, refuse, whole};
+use super::{Session, connection};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
@@ -113,14 +113,7 @@ where
         let why = format!("none of the offered protocols is served: {}", ours.join(", "));
         return refuse(StatusCode::BAD_REQUEST, why);
     };
-    let on = hyper::upgrade::on(&mut request);
-    let session = async move {
-        match on.await {
-            Ok(upgraded) => work(protocol, TokioIo::new(upgraded)).await,
-            Err(error) => tracing::debug!(%error, "an upgrade did not come about"),
-        }
-    };
-    *later.lock().expect("no holder of this lock panics") = Some(Box::pin(session));
+    connection::leave(&mut request, later, move |upgraded| work(protocol, upgraded));
     switched(&key, protocol)
 }
 

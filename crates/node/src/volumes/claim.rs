@@ -48,7 +48,7 @@ impl Source for Claim {
         let bad =
             |why: String| Err(format!("error processing PVC {}/{name}: {why}", pod.namespace));
         let Claimed { claim, volume } = found;
-        if self.own && claim.metadata.controller().is_none_or(|it| it.uid != pod.uid) {
+        if self.own && !claim.metadata.controlled_by(&pod.uid) {
             return bad(format!("PVC was not created for pod {} (pod is not owner)", pod.key()));
         }
         if claim.metadata.deleting() {

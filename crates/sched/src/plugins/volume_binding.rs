@@ -213,7 +213,7 @@ fn usable<'a>(
     if claim.metadata.deleting() {
         return Err(format!("persistentvolumeclaim {name:?} is being deleted"));
     }
-    if own && claim.metadata.controller().is_none_or(|it| it.uid != info.uid()) {
+    if own && !claim.metadata.controlled_by(info.uid()) {
         let pod = &info.key;
         return Err(format!("PVC {key} was not created for pod {pod} (pod is not owner)"));
     }

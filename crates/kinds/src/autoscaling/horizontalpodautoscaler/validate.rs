@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::names;
-use skiff_api::object::{Object, at};
+use skiff_api::object::{Object, at, quantity};
 use skiff_api::quantity::Quantity;
 
 /// Bounds of scaling policies, in seconds.
@@ -249,10 +249,6 @@ fn metric_target(target: &Value, path: &Path, errors: &mut Errors) {
     if let Some(percent) = int(target, "averageUtilization").filter(|percent| *percent < 1) {
         errors.invalid(&path.child("averageUtilization"), percent, "must be greater than 0");
     }
-}
-
-fn quantity(value: &Value, field: &str) -> Option<Quantity> {
-    at(value, field)?.as_str().and_then(|text| Quantity::parse(text).ok())
 }
 
 fn scaling_rules(rules: &Value, path: &Path, errors: &mut Errors) {

@@ -11,19 +11,17 @@ mod target;
 mod tests;
 mod usage;
 
-use crate::changes::Tell;
+use crate::changes::{Note, Tell, about};
 use crate::parts::conditions::{self, condition, whole_seconds};
 use crate::parts::status::{this, write};
-use crate::parts::words::tell;
 use crate::{Change, Changes, Context, Loop, Next, On};
 use metrics::Reading;
 use proposal::{Failure, Proposal};
 use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::selector::Selector;
-use skiff_api::view::{Key, View};
+use skiff_api::view::Key;
 use skiff_base::Time;
-use skiff_client::events::reference;
 use skiff_kinds::views::autoscaler::{AutoscalerStatus, HorizontalPodAutoscaler as Hpa};
 use skiff_kinds::views::{Pod, ReplicaSet};
 use std::sync::Arc;
@@ -107,9 +105,8 @@ impl Loop for Autoscaler {
     }
 
     fn plan(seen: &Seen, memory: &mut Memory, now: Time, out: &mut Changes) -> Next {
-        let about = reference(Hpa::RESOURCE, &seen.hpa.metadata);
         let status = seen.hpa.status.clone();
-        let mut draft = Draft { hpa: &seen.hpa, about, status, now, out };
+        let mut draft = Draft { hpa: &seen.hpa, status, now, out };
         match &seen.target {
             Ok(target) => draft.decide(seen, target, memory),
             Err(why) => {
@@ -147,7 +144,6 @@ fn counts_elsewhere(hpa: &Hpa) -> bool {
 /// A status that is being made, and what is done with it.
 struct Draft<'a> {
     hpa: &'a Hpa,
-    about: Value,
     status: AutoscalerStatus,
     now: Time,
     out: &'a mut Changes,
@@ -167,10 +163,10 @@ impl Draft<'_> {
     }
 
     fn warn(&mut self, reason: &str, message: &str) {
-        tell(self.out, "Warning", reason, message, &self.about);
+        self.out.event(Note::of(self.hpa, "Warning", reason, message));
     }
 
-    fn write(self) {
+    fn write(&mut self) {
         let states = (&self.hpa.status, &self.status);
         write(self.hpa, this(&self.hpa.metadata), states, self.out);
     }
@@ -208,9 +204,9 @@ impl Draft<'_> {
                 Ok(wanted) => wanted,
                 Err((why, metrics)) => {
                     self.counts(current, self.status.desired_replicas, metrics);
-                    let (about, states) = (self.about.clone(), (&self.hpa.status, &self.status));
-                    write(self.hpa, this(&self.hpa.metadata), states, self.out);
-                    return tell(self.out, "Warning", "FailedComputeMetricsReplicas", why, &about);
+                    self.write();
+                    let note = Note::of(self.hpa, "Warning", "FailedComputeMetricsReplicas", why);
+                    return self.out.event(note);
                 }
             },
         };
@@ -231,7 +227,7 @@ impl Draft<'_> {
         }
         let size = format!("New size: {replicas}; reason: {}", wanted.reason);
         let tell = Tell {
-            about: self.about.clone(),
+            about: about(self.hpa),
             failed: ("FailedRescale", format!("{size}; error: {{error}}")),
             done: ("SuccessfulRescale", size),
         };

@@ -2,6 +2,7 @@
 
 use super::metrics::Sample;
 use super::*;
+use crate::testkit::view;
 use expect_test::{Expect, expect};
 use skiff_kinds::autoscaling::horizontalpodautoscaler;
 use skiff_kinds::core::replicationcontroller;
@@ -10,10 +11,6 @@ use std::collections::BTreeMap;
 fn at(minute: i64, second: i64) -> Time {
     let begin: Time = "2026-01-01T01:00:00Z".parse().expect("a time");
     Time::from_second(begin.as_second() + minute * 60 + second).expect("a time in range")
-}
-
-fn view<V: serde::de::DeserializeOwned>(value: Value) -> Arc<V> {
-    Arc::new(serde_json::from_value(value).expect("the case is a valid view"))
 }
 
 /// An autoscaler with its defaults.

@@ -1,7 +1,7 @@
 //! The Jobs that a CronJob made: which are active, which ended, which are too old to be kept.
 
-use super::{SCHEDULED, Seen, about, note};
-use crate::changes::Tell;
+use super::{SCHEDULED, Seen};
+use crate::changes::{Note, Tell, about};
 use crate::{Change, Changes};
 use skiff_api::view::{Key, View};
 use skiff_base::Time;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub fn look_after(seen: &Seen, status: &mut CronJobStatus, out: &mut Changes) {
     let cron = &*seen.cron;
     let tell = |reason: &str, message: String, out: &mut Changes| {
-        out.event(note(cron, "Normal", reason, message));
+        out.event(Note::of(cron, "Normal", reason, message));
     };
     for job in &seen.jobs {
         let meta = &job.metadata;
@@ -25,7 +25,7 @@ pub fn look_after(seen: &Seen, status: &mut CronJobStatus, out: &mut Changes) {
             (None, None) => {
                 let name = &meta.name;
                 let why = format!("Saw a job that the controller did not create or forgot: {name}");
-                out.event(note(cron, "Warning", "UnexpectedJob", why));
+                out.event(Note::of(cron, "Warning", "UnexpectedJob", why));
             }
             (Some(end), at) => {
                 if let Some(at) = at {

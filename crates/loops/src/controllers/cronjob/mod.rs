@@ -10,11 +10,11 @@ mod jobs;
 #[cfg(test)]
 mod tests;
 
-use crate::changes::{Note, Tell};
+use crate::changes::{Note, Tell, about};
 use crate::parts::status::{this, write};
 use crate::{Change, Changes, Context, Loop, Next, On};
 use due::Due;
-use serde_json::{Value, json};
+use serde_json::json;
 use skiff_api::Status;
 use skiff_api::view::{Key, View};
 use skiff_base::Time;
@@ -68,16 +68,13 @@ impl Loop for CronJobLoop {
         let cache = cx.caches.of::<Job>();
         let uid = &cron.metadata.uid;
         let mut jobs = cache.find("owner", uid);
-        jobs.retain(|job| job.metadata.controller().is_some_and(|owner| owner.uid == *uid));
+        jobs.retain(|job| job.metadata.controlled_by(uid));
         let known: HashSet<&str> = jobs.iter().map(|job| &*job.metadata.uid).collect();
         let mut unseen = HashSet::new();
         for active in cron.status.active.iter().filter(|it| !known.contains(&*it.uid)) {
-            match cx.client.view::<Job>(&active.namespace, &active.name).await {
-                Ok(_) => {
-                    unseen.insert(active.uid.clone());
-                }
-                Err(status) if status.code == 404 => {}
-                Err(status) => return Err(status),
+            let at = Key::new(&active.namespace, &active.name);
+            if cx.live::<Job>(&at).await?.is_some() {
+                unseen.insert(active.uid.clone());
             }
         }
         Ok(Some(Seen { cron, jobs, unseen }))
@@ -101,7 +98,7 @@ impl Loop for CronJobLoop {
             false => start(seen, memory, &mut status, now, out),
         };
         let next = next.unwrap_or_else(|(reason, message)| {
-            out.event(note(cron, "Warning", reason, message));
+            out.event(Note::of(cron, "Warning", reason, message));
             Next::Wait
         });
         write(cron, this(&cron.metadata), (&cron.status, &status), out);
@@ -138,7 +135,7 @@ fn start(
     };
     if many {
         let why = "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew";
-        out.event(note(cron, "Warning", "TooManyMissedTimes", why.into()));
+        out.event(Note::of(cron, "Warning", "TooManyMissedTimes", why));
     }
     let own = seen.jobs.iter().find(|job| job.metadata.name == due::name(cron, at));
     let taken = own.is_none() && memory.taken.as_ref() == Some(&due::name(cron, at));
@@ -190,7 +187,7 @@ fn hindrance(cron: &CronJob, status: &CronJobStatus, at: Time, now: Time) -> Hin
     if wait.is_some_and(|wait| at.checked_add(wait).is_ok_and(|end| end < now)) {
         let missed = Zone::UTC.tell_long(at);
         let why = format!("Missed scheduled time to start a job: {missed}");
-        return Hindrance::Told(note(cron, "Warning", "MissSchedule", why));
+        return Hindrance::Told(Note::of(cron, "Warning", "MissSchedule", why));
     }
     let name = due::name(cron, at);
     if status.last_schedule_time == Some(at) || status.active.iter().any(|job| job.name == name) {
@@ -199,7 +196,7 @@ fn hindrance(cron: &CronJob, status: &CronJobStatus, at: Time, now: Time) -> Hin
     if cron.spec.concurrency_policy == "Forbid" && !status.active.is_empty() {
         let why =
             "Not starting job because prior execution is running and concurrency policy is Forbid";
-        return Hindrance::Told(note(cron, "Normal", "JobAlreadyActive", why.into()));
+        return Hindrance::Told(Note::of(cron, "Normal", "JobAlreadyActive", why));
     }
     Hindrance::None
 }
@@ -235,12 +232,4 @@ fn create(cron: &CronJob, at: Time, zone: &Zone, out: &mut Changes) {
         failed: ("FailedCreate", "Error creating job: {error}".into()),
     };
     out.push(Change::Told(Box::new(create), tell));
-}
-
-fn note(cron: &CronJob, sort: &'static str, reason: &str, message: String) -> Note {
-    Note { sort, reason: reason.into(), message, about: about(cron) }
-}
-
-fn about(cron: &CronJob) -> Value {
-    skiff_client::events::reference(CronJob::RESOURCE, &cron.metadata)
 }

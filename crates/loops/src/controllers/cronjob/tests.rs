@@ -1,20 +1,9 @@
 //! Cases of the CronJob loop, on virtual time: what there is and what time it is in, changes out.
 
 use super::*;
+use crate::testkit::{merge, view};
 use expect_test::{Expect, expect};
-
-fn merge(into: &mut Value, from: Value) {
-    match (into, from) {
-        (Value::Object(into), Value::Object(from)) => {
-            from.into_iter().for_each(|(k, v)| merge(into.entry(k).or_insert(Value::Null), v));
-        }
-        (into, from) => *into = from,
-    }
-}
-
-fn view<V: serde::de::DeserializeOwned>(value: Value) -> Arc<V> {
-    Arc::new(serde_json::from_value(value).expect("the case is a valid view"))
-}
+use serde_json::Value;
 
 /// One every hour since ten, whose pods say nothing of interest.
 fn cron(more: Value) -> Arc<CronJob> {

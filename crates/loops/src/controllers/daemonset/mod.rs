@@ -15,11 +15,11 @@ use crate::changes::Note;
 use crate::parts::adoption::{Claimed, claimed, selector};
 use crate::parts::pods;
 use crate::parts::revisions::{History, Revision, hash_of};
-use crate::{Change, Changes, Context, Loop, Next, On};
+use crate::{Changes, Context, Loop, Next, On};
 use placement::Daemon;
 use serde_json::json;
 use skiff_api::Status;
-use skiff_api::view::{Key, View};
+use skiff_api::view::Key;
 use skiff_base::Time;
 use skiff_kinds::apps::daemonset::TEMPLATE_GENERATION;
 use skiff_kinds::views::{ControllerRevision, DaemonSet, Node, Pod};
@@ -162,11 +162,8 @@ impl<'s> Pass<'s> {
         });
         let deleted = self.going.iter().take(BURST);
         let deleted = deleted.map(|pod| pods::delete(self.set, &pod.metadata));
-        for changes in [made.collect::<Vec<_>>(), deleted.collect()] {
-            if !changes.is_empty() {
-                out.push(Change::Together(changes));
-            }
-        }
+        out.together(made);
+        out.together(deleted);
     }
 
     /// Deletes old revisions that no pod is of.
@@ -178,10 +175,4 @@ impl<'s> Pass<'s> {
         };
         self.seen.history.truncate(self.set.spec.revision_history_limit, old, used, out);
     }
-}
-
-/// An Event about a set.
-fn note(set: &DaemonSet, sort: &'static str, reason: &str, message: String) -> Note {
-    let about = skiff_client::events::reference(DaemonSet::RESOURCE, &set.metadata);
-    Note { sort, reason: reason.into(), message, about }
 }

@@ -1,8 +1,9 @@
 //! Brings each node to the pod that it should have: one that fits gets it, one that fits no more loses it, pods that
 //! ended are replaced, and of several the oldest stays.
 
+use super::Pass;
 use super::placement::Fit;
-use super::{Pass, note};
+use crate::changes::Note;
 use skiff_base::{Backoff, Time};
 use skiff_kinds::views::workloads::Rounding;
 use skiff_kinds::views::{Node, Pod};
@@ -104,11 +105,11 @@ impl<'s> Pass<'s> {
                     return true;
                 }
                 let message = format!("Found failed {what}, will try to kill it");
-                self.notes.push(note(self.set, "Warning", "FailedDaemonPod", message));
+                self.notes.push(Note::of(self.set, "Warning", "FailedDaemonPod", message));
             }
             "Succeeded" => {
                 let message = format!("Found succeeded {what}, will try to delete it");
-                self.notes.push(note(self.set, "Normal", "SucceededDaemonPod", message));
+                self.notes.push(Note::of(self.set, "Normal", "SucceededDaemonPod", message));
             }
             _ => return false,
         }

@@ -1,6 +1,6 @@
 //! A draft: a ReplicaSet as this pass wants it, beside what it is.
 
-use crate::changes::Tell;
+use crate::changes::{Tell, about};
 use crate::parts::template::{self, HASH_LABEL};
 use crate::{Change, Changes};
 use serde_json::{Value, json};
@@ -155,8 +155,4 @@ impl Draft {
         }
         (some_spec || !changed.is_empty()).then_some(body)
     }
-}
-
-pub fn about(deployment: &Deployment) -> Value {
-    skiff_client::events::reference(Deployment::RESOURCE, &deployment.metadata)
 }

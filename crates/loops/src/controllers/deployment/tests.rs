@@ -1,25 +1,9 @@
 //! Cases of the Deployment loop: a deployment and its sets in, changes out.
 
 use super::*;
+use crate::testkit::{merge, now, view};
 use expect_test::{Expect, expect};
 use serde_json::{Value, json};
-
-fn now() -> Time {
-    "2026-01-01T01:00:00Z".parse().expect("a time")
-}
-
-fn view<V: serde::de::DeserializeOwned>(value: Value) -> Arc<V> {
-    Arc::new(serde_json::from_value(value).expect("the case is a valid view"))
-}
-
-fn merge(into: &mut Value, from: Value) {
-    match (into, from) {
-        (Value::Object(into), Value::Object(from)) => {
-            from.into_iter().for_each(|(k, v)| merge(into.entry(k).or_insert(Value::Null), v));
-        }
-        (into, from) => *into = from,
-    }
-}
 
 fn template(image: &str) -> Value {
     json!({"metadata": {"labels": {"app": "web"}}, "spec": {"image": image}})

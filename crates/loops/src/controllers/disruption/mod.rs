@@ -8,16 +8,16 @@ pub mod stale;
 #[cfg(test)]
 mod tests;
 
+use crate::changes::Note;
 use crate::parts::conditions::{self, condition};
 use crate::parts::status::this_revision;
-use crate::parts::words::{self, tell};
+use crate::parts::words;
 use crate::{Changes, Context, Loop, Next, On};
 use scale::Expected;
 use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::view::{Key, View};
 use skiff_base::Time;
-use skiff_client::events::reference;
 use skiff_kinds::views::budget::{BudgetSpec, BudgetStatus};
 use skiff_kinds::views::workloads::{Amount, Rounding};
 use skiff_kinds::views::{Deployment, Pod, PodDisruptionBudget, ReplicaSet, ReplicationController};
@@ -77,16 +77,20 @@ impl Loop for Budgets {
 
     fn plan(seen: &Seen, memory: &mut Memory, now: Time, out: &mut Changes) -> Next {
         let Seen { budget, pods, .. } = seen;
-        let about = reference(PodDisruptionBudget::RESOURCE, &budget.metadata);
         tell_shared(seen, memory, out);
         if pods.is_empty() {
-            tell(out, "Normal", "NoPods", "No matching pods found", &about);
+            out.event(Note::of(&**budget, "Normal", "NoPods", "No matching pods found"));
         }
         let expected = match &seen.expected {
             Ok(expected) => expected,
             Err(why) => {
                 let message = format!("Failed to calculate the number of expected pods: {why}");
-                tell(out, "Warning", "CalculateExpectedPodCountFailed", message, &about);
+                out.event(Note::of(
+                    &**budget,
+                    "Warning",
+                    "CalculateExpectedPodCountFailed",
+                    message,
+                ));
                 write(budget, failed(&budget.status, why, now), out);
                 return Next::Wait;
             }
@@ -99,7 +103,7 @@ impl Loop for Budgets {
                  behavior. To account for these pods please set \".spec.minAvailable\" field of the PDB to an \
                  integer value."
             );
-            tell(out, "Warning", "UnmanagedPods", message, &about);
+            out.event(Note::of(&**budget, "Warning", "UnmanagedPods", message));
         }
         let disrupted = disrupted(seen, now, out);
         let recheck = disrupted.values().min().map(|at| *at + DELETION);
@@ -117,8 +121,7 @@ fn tell_shared(seen: &Seen, memory: &mut Memory, out: &mut Changes) {
             "Pod {:?}/{:?} matches multiple PodDisruptionBudgets.  Chose {chosen:?} arbitrarily.",
             meta.namespace, meta.name
         );
-        let about = reference(Pod::RESOURCE, meta);
-        tell(out, "Warning", "MultiplePodDisruptionBudgets", message, &about);
+        out.event(Note::of(&**pod, "Warning", "MultiplePodDisruptionBudgets", message));
     }
 }
 
@@ -147,7 +150,7 @@ fn disrupted(seen: &Seen, now: Time, out: &mut Changes) -> BTreeMap<String, Time
         let namespace = &meta.namespace;
         let message =
             format!("Pod was expected by PDB {namespace}/{namespace} to be deleted but it wasn't");
-        tell(out, "Warning", "NotDeleted", message, &reference(Pod::RESOURCE, &pod.metadata));
+        out.event(Note::of(&**pod, "Warning", "NotDeleted", message));
     }
     still
 }

@@ -5,6 +5,7 @@ use crate::Context;
 use skiff_api::kind::{Does, Kind};
 use skiff_api::object::Object;
 use skiff_api::view::{Key, Owner, Resource, View};
+use skiff_client::there;
 use skiff_kinds::views::budget::BudgetSpec;
 use skiff_kinds::views::workloads::Amount;
 use skiff_kinds::views::{Deployment, Pod, ReplicaSet, ReplicationController};
@@ -104,16 +105,12 @@ async fn by_scale(
         return Err(format!("{name} does not implement the scale subresource"));
     }
     let path = Resource::of_kind(kind).path(namespace, &owner.name, "scale");
-    match cx.client.get_path(&path).await {
-        Ok(scale) => {
-            let scale = Object::new(scale);
-            let replicas = scale.int("spec.replicas").and_then(|n| i32::try_from(n).ok());
-            let same = scale.uid() == owner.uid;
-            Ok(same.then(|| (owner.uid.clone(), replicas.unwrap_or(0))))
-        }
-        Err(status) if status.code == 404 => Ok(None),
-        Err(status) => Err(status.message),
-    }
+    let scale = there(cx.client.get_path(&path).await).map_err(|status| status.message)?;
+    let scale = scale.map(Object::new).filter(|scale| scale.uid() == owner.uid);
+    Ok(scale.map(|scale| {
+        let replicas = scale.int("spec.replicas").and_then(|n| i32::try_from(n).ok());
+        (owner.uid.clone(), replicas.unwrap_or(0))
+    }))
 }
 
 fn scales(kind: &Kind) -> bool {

@@ -2,15 +2,8 @@
 
 use super::stale::StaleDisruptions;
 use super::*;
+use crate::testkit::{now, view};
 use expect_test::{Expect, expect};
-
-fn now() -> Time {
-    "2026-01-01T01:00:00Z".parse().expect("a time")
-}
-
-fn view<V: serde::de::DeserializeOwned>(value: Value) -> Arc<V> {
-    Arc::new(serde_json::from_value(value).expect("the case is a valid view"))
-}
 
 fn pod(name: &str, ready: &str) -> Value {
     json!({"metadata": {"name": name, "namespace": "n", "uid": name},

@@ -16,10 +16,10 @@ use serde_json::json;
 use skiff_api::Status;
 use skiff_api::view::{Key, Meta, View};
 use skiff_base::Time;
-use skiff_client::events;
+use skiff_client::{events, there};
 use skiff_kinds::core::endpoints::{CONTROLLER, MANAGED_BY};
 use skiff_kinds::views::{
-    EndpointAddress, EndpointPort, EndpointSubset, Endpoints, Pod, Service, SubsetPort, TargetRef,
+    EndpointAddress, EndpointPort, EndpointSubset, Endpoints, Pod, Service, SubsetPort,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -68,15 +68,10 @@ impl Loop for EndpointsLoop {
             None if endpoints.is_none() => return Ok(None),
             None => {
                 // What goes does not come back by itself: the Service may only be late here.
-                return match cx.client.get(Service::RESOURCE, &key.namespace, &key.name).await {
-                    Err(status) if status.code == 404 => Ok(Some(Seen {
-                        service: None,
-                        pods: Vec::new(),
-                        endpoints,
-                        hidden: BTreeSet::new(),
-                    })),
-                    other => other.map(|_| None),
-                };
+                let found = cx.client.get(Service::RESOURCE, &key.namespace, &key.name).await;
+                let (pods, hidden) = (Vec::new(), BTreeSet::new());
+                let gone = there(found)?.is_none();
+                return Ok(gone.then_some(Seen { service: None, pods, endpoints, hidden }));
             }
         };
         let pods = cx.caches.of::<Pod>();
@@ -151,18 +146,11 @@ fn subsets(service: &Service, seen: &Seen) -> Vec<EndpointSubset> {
 }
 
 fn address(service: &Service, pod: &Pod, family: &str) -> Option<EndpointAddress> {
-    let meta = &pod.metadata;
     Some(EndpointAddress {
         ip: endpoint::addresses(pod, family).into_iter().next()?,
         hostname: endpoint::hostname(service, pod).unwrap_or_default(),
         node_name: Some(pod.spec.node_name.clone()),
-        target_ref: Some(TargetRef {
-            kind: "Pod".into(),
-            namespace: meta.namespace.clone(),
-            name: meta.name.clone(),
-            uid: meta.uid.clone(),
-            ..TargetRef::default()
-        }),
+        target_ref: Some(endpoint::reference(&pod.metadata)),
     })
 }
 

@@ -1,12 +1,9 @@
 //! Cases of Endpoints: a service, its pods and what is there in, changes out.
 
 use super::*;
+use crate::testkit::view;
 use expect_test::{Expect, expect};
 use serde_json::{Value, json};
-
-fn view<V: serde::de::DeserializeOwned>(value: Value) -> Arc<V> {
-    Arc::new(serde_json::from_value(value).expect("the case is a valid view"))
-}
 
 fn service(spec: Value) -> Value {
     let mut service = json!({"metadata": {"name": "web", "namespace": "n", "uid": "s", "labels": {"team": "a"}},

@@ -1,7 +1,7 @@
 //! Endpoints: what a pod is behind a Service, and with which ports.
 
 use super::Seen;
-use skiff_api::view::Key;
+use skiff_api::view::{Key, Meta};
 use skiff_kinds::views::{
     Endpoint, EndpointConditions, EndpointHints, EndpointPort, HintName, IntOrString, Node, Pod,
     Service, ServicePort, TargetRef,
@@ -104,17 +104,22 @@ fn endpoint(service: &Service, pod: &Pod, node: Option<&Node>, addresses: Vec<St
             terminating: Some(terminating),
         },
         hostname: hostname(service, pod),
-        target_ref: Some(TargetRef {
-            kind: "Pod".into(),
-            namespace: meta.namespace.clone(),
-            name: meta.name.clone(),
-            uid: meta.uid.clone(),
-            ..TargetRef::default()
-        }),
+        target_ref: Some(reference(meta)),
         node_name,
         zone,
         hints,
         deprecated_topology: BTreeMap::new(),
+    }
+}
+
+/// A pod as its endpoints name it.
+pub fn reference(pod: &Meta) -> TargetRef {
+    TargetRef {
+        kind: "Pod".into(),
+        namespace: pod.namespace.clone(),
+        name: pod.name.clone(),
+        uid: pod.uid.clone(),
+        ..TargetRef::default()
     }
 }
 

@@ -1,21 +1,9 @@
 //! Cases of the endpoint slices: a service, its pods and slices in, changes out.
 
 use super::*;
+use crate::testkit::{merge, view};
 use expect_test::{Expect, expect};
 use serde_json::{Value, json};
-
-fn view<V: serde::de::DeserializeOwned>(value: Value) -> Arc<V> {
-    Arc::new(serde_json::from_value(value).expect("the case is a valid view"))
-}
-
-fn merge(into: &mut Value, from: Value) {
-    match (into, from) {
-        (Value::Object(into), Value::Object(from)) => {
-            from.into_iter().for_each(|(k, v)| merge(into.entry(k).or_insert(Value::Null), v));
-        }
-        (into, from) => *into = from,
-    }
-}
 
 fn service(more: Value) -> Value {
     let mut value = json!({"metadata": {"name": "web", "namespace": "n", "uid": "s", "labels": {"team": "a"},

@@ -1,16 +1,14 @@
 //! Which pods of a Job come and go.
 
 use super::tally::{self, FAILURES, IGNORED, INDEX, Tally, count};
-use super::{BURST, FINALIZER, Failures, about, ends, replaced_at};
-use crate::changes::Tell;
+use super::{BURST, FINALIZER, Failures, ends, replaced_at};
 use crate::controllers::replicaset::victims;
-use crate::parts::adoption::reference;
-use crate::parts::template;
+use crate::parts::pods;
 use crate::{Change, Changes};
 use serde_json::{Value, json};
 use skiff_api::view::View;
 use skiff_base::Time;
-use skiff_client::{DeleteOptions, PatchKind};
+use skiff_client::PatchKind;
 use skiff_kinds::views::{Job, Pod};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -119,38 +117,25 @@ fn surplus<'a>(tally: &Tally<'a>, wanted: i64, now: Time) -> Vec<&'a Arc<Pod>> {
     gone
 }
 
-/// Lets pods go that are held until they are counted.
-pub fn release<'a>(pods: impl Iterator<Item = &'a Arc<Pod>>, out: &mut Changes) {
-    let one = |pod: &Arc<Pod>| Change::Patch {
+/// Lets a pod go that is held until it is counted.
+pub fn let_go(pod: &Pod) -> Change {
+    Change::Patch {
         kind: PatchKind::Strategic,
         resource: Pod::RESOURCE,
         key: pod.metadata.key(),
         subresource: "",
         body: json!({"metadata": {"uid": pod.metadata.uid,
             "$deleteFromPrimitiveList/finalizers": [FINALIZER]}}),
-    };
-    let all: Vec<Change> = pods.map(one).collect();
-    if !all.is_empty() {
-        out.push(Change::Together(all));
     }
 }
 
+/// Lets these go.
+pub fn release<'a>(pods: impl Iterator<Item = &'a Arc<Pod>>, out: &mut Changes) {
+    out.together(pods.map(|pod| let_go(pod)));
+}
+
 fn delete(tally: &mut Tally<'_>, pods: &[&Arc<Pod>], out: &mut Changes) {
-    let one = |pod: &&Arc<Pod>| {
-        let meta = &pod.metadata;
-        let options = DeleteOptions { uid: Some(meta.uid.clone()), ..DeleteOptions::default() };
-        let resource = Pod::RESOURCE;
-        let delete = Change::Delete { resource, key: meta.key(), options };
-        let tell = Tell {
-            about: about(tally.job),
-            done: ("SuccessfulDelete", "Deleted pod: {name}".into()),
-            failed: ("FailedDelete", "Error deleting: {error}".into()),
-        };
-        Change::Told(Box::new(delete), tell)
-    };
-    if !pods.is_empty() {
-        out.push(Change::Together(pods.iter().map(one).collect()));
-    }
+    out.together(pods.iter().map(|pod| pods::delete(tally.job, &pod.metadata)));
     tally.running -= count(pods.len());
     tally.going += count(pods.len());
     tally.ready -= count(pods.iter().filter(|pod| pod.ready()).count());
@@ -158,28 +143,13 @@ fn delete(tally: &mut Tally<'_>, pods: &[&Arc<Pod>], out: &mut Changes) {
 
 /// Makes these pods.
 pub fn create(job: &Job, pods: Vec<Value>, out: &mut Changes) {
-    let one = |body| {
-        let create = Change::Create {
-            resource: Pod::RESOURCE,
-            namespace: job.metadata.namespace.clone(),
-            body,
-        };
-        let tell = Tell {
-            about: about(job),
-            done: ("SuccessfulCreate", "Created pod: {name}".into()),
-            failed: ("FailedCreate", "Error creating: {error}".into()),
-        };
-        Change::Told(Box::new(create), tell)
-    };
-    if !pods.is_empty() {
-        out.push(Change::Together(pods.into_iter().map(one).collect()));
-    }
+    out.together(pods.into_iter().map(|pod| pods::create(job, pod)));
 }
 
 /// A pod of the Job. `failed`: the one of the same index in whose place it comes.
 fn pod(job: &Job, index: Option<i64>, failed: Option<&Pod>) -> Value {
-    let (meta, mut spec) = (&job.metadata, job.spec.template.spec.clone());
-    let mut from = job.spec.template.metadata.clone();
+    let (meta, mut template) = (&job.metadata, job.spec.template.clone());
+    let (from, spec) = (&mut template.metadata, &mut template.spec);
     if !from.finalizers.iter().any(|it| it == FINALIZER) {
         from.finalizers.push(FINALIZER.into());
     }
@@ -197,20 +167,14 @@ fn pod(job: &Job, index: Option<i64>, failed: Option<&Pod>) -> Value {
         let room = PREFIX_MOST.saturating_sub(end.len()).min(meta.name.len());
         prefix = format!("{}{end}", &meta.name[..room]);
     }
-    let mut metadata = template::metadata(&from);
-    if let Some(fields) = metadata.as_object_mut() {
-        fields.remove("name");
-    }
-    metadata["generateName"] = json!(prefix);
-    metadata["namespace"] = json!(meta.namespace);
-    let owner = reference(Job::RESOURCE, meta);
-    metadata["ownerReferences"] = json!([owner]);
     if spec["initContainers"].is_null()
         && let Some(fields) = spec.as_object_mut()
     {
         fields.remove("initContainers");
     }
-    json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+    let mut pod = pods::of_template(&template);
+    pod["metadata"]["generateName"] = json!(prefix);
+    pod
 }
 
 /// How often the pods of an index failed, counted and not.

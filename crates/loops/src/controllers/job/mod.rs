@@ -14,10 +14,13 @@ mod tally;
 mod tests;
 mod track;
 
+pub use make::let_go;
+
+use crate::changes::Note;
 use crate::parts::adoption::{Claimed, claimed, selector};
 use crate::{Change, Changes, Context, Loop, Next, On};
 use skiff_api::Status;
-use skiff_api::view::{Key, View};
+use skiff_api::view::Key;
 use skiff_base::{Backoff, Time};
 use skiff_kinds::views::{Job, Pod};
 use std::collections::HashSet;
@@ -130,13 +133,8 @@ impl Loop for JobLoop {
 
 fn out_events(job: &Job, said: Option<track::Said>, finished: Vec<track::Said>, out: &mut Changes) {
     for (sort, reason, message) in said.into_iter().chain(finished) {
-        let about = about(job);
-        out.event(crate::changes::Note { sort, reason, message, about });
+        out.event(Note::of(job, sort, reason, message));
     }
-}
-
-fn about(job: &Job) -> serde_json::Value {
-    skiff_client::events::reference(Job::RESOURCE, &job.metadata)
 }
 
 impl Failures {

@@ -1,27 +1,11 @@
 //! Cases of the Job loop: a Job and its pods in, changes out.
 
 use super::*;
+use crate::testkit::{merge, now, view};
 use expect_test::{Expect, expect};
 use serde_json::{Value, json};
 
 const INDEX: &str = tally::INDEX;
-
-fn now() -> Time {
-    "2026-01-01T01:00:00Z".parse().expect("a time")
-}
-
-fn merge(into: &mut Value, from: Value) {
-    match (into, from) {
-        (Value::Object(into), Value::Object(from)) => {
-            from.into_iter().for_each(|(k, v)| merge(into.entry(k).or_insert(Value::Null), v));
-        }
-        (into, from) => *into = from,
-    }
-}
-
-fn view<V: serde::de::DeserializeOwned>(value: Value) -> Arc<V> {
-    Arc::new(serde_json::from_value(value).expect("the case is a valid view"))
-}
 
 /// A Job that was looked at before, so that its status is whole.
 fn job(more: Value) -> Arc<Job> {

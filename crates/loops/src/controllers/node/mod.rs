@@ -8,13 +8,14 @@
 mod zone;
 
 use crate::changes::Note;
+use crate::parts::status::this_revision;
 use crate::{Change, Changes, Context, Loop, Next, On};
 use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::time::{Precision, format};
 use skiff_api::view::{Key, View};
 use skiff_base::Time;
-use skiff_client::{PatchKind, events};
+use skiff_client::PatchKind;
 use skiff_kinds::views::{Lease, Node, Pod, Taint};
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,11 +71,11 @@ impl Loop for NodeHealth {
     fn on(on: &mut On) {
         on.own::<Node>();
         // What becomes of those that are not ready depends on how many there are.
-        on.changes::<Node>(|old, new, caches| match old.map(is_ready) == new.map(is_ready) {
+        on.changes::<Node>(|old, new, caches| match old.map(Node::ready) == new.map(Node::ready) {
             true => Vec::new(),
             false => {
                 let unfit = caches.of::<Node>().list("");
-                unfit.iter().filter(|node| !is_ready(node)).map(|it| it.metadata.key()).collect()
+                unfit.iter().filter(|node| !node.ready()).map(|it| it.metadata.key()).collect()
             }
         });
         on.map::<Lease>(|lease, _| match &*lease.metadata.namespace {
@@ -126,10 +127,6 @@ impl Loop for NodeHealth {
     }
 }
 
-fn is_ready(node: &Node) -> bool {
-    node.condition("Ready").is_some_and(|ready| ready.status == "True")
-}
-
 /// Marks what is not known of a silent node any more.
 fn lapse(node: &Node, now: Time, out: &mut Changes) {
     let now = format(now, Precision::Seconds);
@@ -148,14 +145,9 @@ fn lapse(node: &Node, now: Time, out: &mut Changes) {
     let body =
         json!({"metadata": {"uid": node.metadata.uid}, "status": {"conditions": conditions}});
     out.patch(PatchKind::Strategic, Node::RESOURCE, node.metadata.key(), "status", body);
-    if node.condition("Ready").is_some_and(|ready| ready.status == "True") {
-        let name = &node.metadata.name;
-        out.event(Note {
-            sort: "Normal",
-            reason: "NodeNotReady".into(),
-            message: format!("Node {name} status is now: NodeNotReady"),
-            about: events::reference(Node::RESOURCE, &node.metadata),
-        });
+    if node.ready() {
+        let message = format!("Node {} status is now: NodeNotReady", node.metadata.name);
+        out.event(Note::of(node, "Normal", "NodeNotReady", message));
     }
 }
 
@@ -174,12 +166,7 @@ fn unready(seen: &Seen, now: Time, out: &mut Changes) {
             body,
         };
         out.push(patch);
-        out.event(Note {
-            sort: "Warning",
-            reason: "NodeNotReady".into(),
-            message: "Node is not ready".into(),
-            about: events::reference(Pod::RESOURCE, meta),
-        });
+        out.event(Note::of(&**pod, "Warning", "NodeNotReady", "Node is not ready"));
     }
 }
 
@@ -223,7 +210,7 @@ fn taint(node: &Node, pace: Pace, now: Time, out: &mut Changes) {
     }));
     let meta = &node.metadata;
     // The list is replaced as a whole, so it must be the one that was looked at.
-    let body = json!({"metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version},
+    let body = json!({"metadata": this_revision(meta),
         "spec": {"taints": if taints.is_empty() { Value::Null } else { taints.into() }}});
     out.merge(Node::RESOURCE, meta.key(), body);
 }

@@ -4,7 +4,7 @@
 //!
 //! The pace is kept by the times that stand in the taints themselves, so nothing is remembered.
 
-use super::{JUDGED_UNFIT, is_ready};
+use super::JUDGED_UNFIT;
 use skiff_base::Time;
 use skiff_kinds::views::Node;
 use std::sync::Arc;
@@ -45,14 +45,14 @@ fn driven(node: &Node) -> Option<Time> {
 /// Of all nodes, this one among them.
 pub fn pace(node: &Node, all: &[Arc<Node>], now: Time) -> Pace {
     // Who sees nobody well may be cut off itself.
-    if !all.iter().any(|node| is_ready(node)) {
+    if !all.iter().any(|node| node.ready()) {
         return Pace::Not;
     }
     if driven(node).is_some() {
         return Pace::Yes;
     }
     let same: Vec<&Arc<Node>> = all.iter().filter(|other| zone(other) == zone(node)).collect();
-    let unfit = same.iter().filter(|node| !is_ready(node)).count();
+    let unfit = same.iter().filter(|node| !node.ready()).count();
     let much = unfit > MUCH.0 && unfit * 100 >= same.len() * MUCH.1 && unfit < same.len();
     let pace = match much {
         true if same.len() <= LARGE => return Pace::Not,
@@ -63,7 +63,7 @@ pub fn pace(node: &Node, all: &[Arc<Node>], now: Time) -> Pace {
     // One after another, the one that is unfit the longest first.
     let since = |node: &Node| node.condition("Ready").and_then(|ready| ready.last_transition_time);
     let rank = |node: &Node| (since(node), node.metadata.name.clone());
-    let waits = same.iter().filter(|it| !is_ready(it) && driven(it).is_none());
+    let waits = same.iter().filter(|it| !it.ready() && driven(it).is_none());
     let before = waits.filter(|other| rank(other) < rank(node)).count();
     match before {
         0 if free <= now => Pace::Yes,

@@ -123,10 +123,10 @@ impl<S: Replicated> Loop for ReplicaLoop<S> {
 fn create<S: Replicated>(set: &S, missing: usize, out: &mut Changes) {
     let mut pod = pods::of_template(&set.as_ref().spec.template);
     pod["metadata"]["generateName"] = json!(format!("{}-", set.meta().name));
-    out.push(Change::Together(vec![pods::create(set, pod); missing.min(BURST)]));
+    out.together(vec![pods::create(set, pod); missing.min(BURST)]);
 }
 
 fn delete<S: Replicated>(seen: &Seen<S>, victims: Vec<&Arc<Pod>>, out: &mut Changes) {
     let one = |pod: &&Arc<Pod>| pods::delete(&*seen.set, &pod.metadata);
-    out.push(Change::Together(victims.iter().take(BURST).map(one).collect()));
+    out.together(victims.iter().take(BURST).map(one));
 }

@@ -1,16 +1,9 @@
 //! Cases of the ReplicaSet loop: a set and its pods in, changes out.
 
 use super::*;
+use crate::testkit::{merge, now, view};
 use expect_test::{Expect, expect};
 use serde_json::Value;
-
-fn now() -> Time {
-    "2026-01-01T01:00:00Z".parse().expect("a time")
-}
-
-fn view<V: serde::de::DeserializeOwned>(value: Value) -> Arc<V> {
-    Arc::new(serde_json::from_value(value).expect("the case is a valid view"))
-}
 
 fn set(replicas: i32, more: Value) -> Value {
     let mut set = json!({
@@ -21,15 +14,6 @@ fn set(replicas: i32, more: Value) -> Value {
     });
     merge(&mut set, more);
     set
-}
-
-fn merge(into: &mut Value, from: Value) {
-    match (into, from) {
-        (Value::Object(into), Value::Object(from)) => {
-            from.into_iter().for_each(|(k, v)| merge(into.entry(k).or_insert(Value::Null), v));
-        }
-        (into, from) => *into = from,
-    }
 }
 
 fn pod(name: &str, more: Value) -> Value {

@@ -1,14 +1,14 @@
 //! Claims for pods: one is made of each template that a pod names, the pod's status says which, and a pod that was
 //! given to a node by hand uses what is allocated.
 
-use crate::changes::{Note, Tell};
+use crate::changes::{Note, Tell, about};
 use crate::parts::status::this;
 use crate::{Change, Changes, Context, Loop, Next, On};
 use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::view::{Key, View};
 use skiff_base::Time;
-use skiff_client::{PatchKind, events};
+use skiff_client::PatchKind;
 use skiff_kinds::resource::resourceclaim::POD_CLAIM;
 use skiff_kinds::views::pod::{PodClaim, PodClaimStatus};
 use skiff_kinds::views::{Consumer, Pod, ResourceClaim, ResourceClaimTemplate};
@@ -115,13 +115,7 @@ fn missing(pod: &Pod, claim: &PodClaim, out: &mut Changes) -> Next {
          {template:?} not found",
         claim.name
     );
-    let about = events::reference(Pod::RESOURCE, &pod.metadata);
-    out.event(Note {
-        sort: "Warning",
-        reason: "FailedResourceClaimCreation".into(),
-        message,
-        about,
-    });
+    out.event(Note::of(pod, "Warning", "FailedResourceClaimCreation", message));
     Next::Wait
 }
 
@@ -140,7 +134,7 @@ fn create(pod: &Pod, claim: &PodClaim, template: &ResourceClaimTemplate, out: &m
     let namespace = pod.metadata.namespace.clone();
     let failed = format!("PodResourceClaim {}: create ResourceClaim : {{error}}", claim.name);
     let tell = Tell {
-        about: events::reference(Pod::RESOURCE, &pod.metadata),
+        about: about(pod),
         failed: ("FailedResourceClaimCreation", failed),
         ..Tell::default()
     };
@@ -197,11 +191,8 @@ fn reserve(pod: &Pod, claim: &ResourceClaim, out: &mut Changes) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testkit::view;
     use expect_test::{Expect, expect};
-
-    fn view<V: View>(value: Value) -> Arc<V> {
-        Arc::new(serde_json::from_value(value).expect("the case is a valid view"))
-    }
 
     fn check(pod: Value, claim: Option<Value>, template: Option<Value>, expected: Expect) {
         let claims = vec![Found { claim: claim.map(view), template: template.map(view) }];

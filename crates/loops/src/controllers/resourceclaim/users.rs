@@ -50,11 +50,10 @@ impl Loop for ClaimUsers {
                 || match known {
                     Some(pod) => pod.metadata.uid == user.uid && !done(&pod),
                     // A cache may be late, and who was just given the claim is about to start.
-                    None => match cx.client.view::<Pod>(&key.namespace, &user.name).await {
-                        Ok(pod) => pod.metadata.uid == user.uid,
-                        Err(status) if status.code == 404 => false,
-                        Err(status) => return Err(status),
-                    },
+                    None => {
+                        let pod = cx.live::<Pod>(&Key::new(&key.namespace, &user.name)).await?;
+                        pod.is_some_and(|pod| pod.metadata.uid == user.uid)
+                    }
                 };
             if stays {
                 users.push(user.clone());

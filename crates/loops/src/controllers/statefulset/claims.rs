@@ -3,8 +3,9 @@
 
 use super::{Pass, in_range};
 use crate::Change;
-use crate::changes::{Note, Tell};
+use crate::changes::{Note, Tell, about};
 use crate::parts::adoption::reference;
+use crate::parts::status::this_revision;
 use serde_json::{Value, json};
 use skiff_api::view::{Meta, Owner, Resource, View};
 use skiff_kinds::views::{PersistentVolumeClaim, Pod, StatefulSet};
@@ -59,7 +60,7 @@ impl Pass<'_> {
         body["metadata"]["name"] = json!(name);
         let of = format!("Pod {pod} in StatefulSet {}", meta.name);
         let claim = Tell {
-            about: self.about(),
+            about: about(self.set),
             done: ("SuccessfulCreate", format!("Create Claim {name} {of} success")),
             failed: (
                 "FailedCreate",
@@ -117,12 +118,13 @@ impl Pass<'_> {
                      the retention policy is ignored for this claim",
                     meta.name
                 );
-                let (reason, about) = ("ConflictingController".into(), self.about());
-                changes.push(Change::Event(Note { sort: "Warning", reason, message, about }));
+                let note = Note::of(self.set, "Warning", "ConflictingController", message);
+                changes.push(Change::Event(note));
             }
             if let Some(owners) = self.owners(claim, ordinal, pod) {
-                let body = json!({"metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version,
-                    "ownerReferences": owners}});
+                let mut metadata = this_revision(meta);
+                metadata["ownerReferences"] = json!(owners);
+                let body = json!({"metadata": metadata});
                 let (resource, key) = (PersistentVolumeClaim::RESOURCE, meta.key());
                 changes.push(Change::Merge { resource, key, subresource: "", body });
             }

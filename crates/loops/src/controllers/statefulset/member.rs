@@ -2,7 +2,7 @@
 
 use super::{Pass, Step};
 use crate::Change;
-use crate::changes::{Note, Tell};
+use crate::changes::{Note, Tell, about};
 use crate::parts::pods;
 use serde_json::{Value, json};
 use skiff_api::view::{Meta, View};
@@ -46,8 +46,7 @@ impl Pass<'_> {
             if let Some(why) = self.claim_going(ordinal) {
                 let tell = self.tell_of("Create", &name).failed;
                 let message = tell.1.replace("{error}", &why);
-                let about = self.about();
-                let note = Note { sort: "Warning", reason: tell.0.into(), message, about };
+                let note = Note::of(self.set, "Warning", tell.0, message);
                 self.todo.push(Change::Event(note));
                 continue;
             }
@@ -115,8 +114,8 @@ impl Pass<'_> {
                 Change::Merge { resource: Pod::RESOURCE, key: meta.key(), subresource: "", body };
             self.todo.push(Change::Told(Box::new(merge), tell));
         } else if !retained {
-            let ((reason, message), about) = (tell.done, tell.about);
-            let note = Note { sort: "Normal", reason: reason.into(), message, about };
+            let (reason, message) = tell.done;
+            let note = Note::of(self.set, "Normal", reason, message);
             self.todo.push(Change::Event(note));
         }
     }
@@ -139,7 +138,7 @@ impl Pass<'_> {
             _ => ("SuccessfulDelete", "FailedDelete"),
         };
         Tell {
-            about: self.about(),
+            about: about(self.set),
             done: (done, format!("{what} successful")),
             failed: (failed, format!("{what} failed error: {{error}}")),
         }

@@ -17,7 +17,7 @@ use crate::parts::pods;
 use crate::parts::revisions::{History, Revision};
 use crate::{Change, Changes, Context, Loop, Next, On};
 use skiff_api::Status;
-use skiff_api::view::{Key, View};
+use skiff_api::view::Key;
 use skiff_base::Time;
 use skiff_kinds::views::workloads::Template;
 use skiff_kinds::views::{ControllerRevision, PersistentVolumeClaim, Pod, StatefulSet};
@@ -281,9 +281,5 @@ impl<'s> Pass<'s> {
         if !changes.is_empty() {
             self.todo.push(Change::Together(changes));
         }
-    }
-
-    fn about(&self) -> serde_json::Value {
-        skiff_client::events::reference(StatefulSet::RESOURCE, &self.set.metadata)
     }
 }

@@ -1,26 +1,10 @@
 //! Cases of the StatefulSet loop: a set, its pods, revisions and claims in, changes out.
 
 use super::*;
+use crate::testkit::{merge, now, view};
 use expect_test::{Expect, expect};
 use serde_json::{Value, json};
 use skiff_kinds::views::workloads::Template;
-
-fn now() -> Time {
-    "2026-01-01T01:00:00Z".parse().expect("a time")
-}
-
-fn view<V: serde::de::DeserializeOwned>(value: Value) -> Arc<V> {
-    Arc::new(serde_json::from_value(value).expect("the case is a valid view"))
-}
-
-fn merge(into: &mut Value, from: Value) {
-    match (into, from) {
-        (Value::Object(into), Value::Object(from)) => {
-            from.into_iter().for_each(|(k, v)| merge(into.entry(k).or_insert(Value::Null), v));
-        }
-        (into, from) => *into = from,
-    }
-}
 
 fn set(more: Value) -> Value {
     let mut set = json!({

@@ -1,6 +1,7 @@
 //! A claim: it takes the volume that is named or fits best, or waits, and users hear for what.
 
-use super::{Memory, bind, live, note};
+use super::{Memory, bind};
+use crate::changes::Note;
 use crate::parts::status::{this, this_revision};
 use crate::{Changes, Context};
 use serde_json::{Value, json};
@@ -52,7 +53,7 @@ pub async fn observe(cx: &Context, key: &Key) -> Result<Option<Seen>, Status> {
             let name = Key::new("", name);
             // That it is lost is not said before the server says so.
             volume = match volumes.get(&name) {
-                None => live(cx, &name).await?,
+                None => cx.live(&name).await?,
                 found => found,
             };
         }
@@ -87,7 +88,7 @@ pub fn plan(seen: &Seen, memory: &mut Memory, out: &mut Changes) {
     };
     let now = told.as_ref().map(|(_, reason, message)| (*reason, message.clone()));
     if let Some((sort, reason, message)) = told.filter(|_| memory.told != now) {
-        out.event(note(&**claim, sort, reason, message));
+        out.event(Note::of(&**claim, sort, reason, message));
     }
     memory.told = now;
 }

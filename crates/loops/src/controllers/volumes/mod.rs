@@ -9,7 +9,6 @@ mod claim;
 mod tests;
 mod volume;
 
-use crate::changes::Note;
 use crate::parts::status::{this, this_revision};
 use crate::{Changes, Context, Loop, Next, On};
 use serde_json::{Value, json};
@@ -17,10 +16,9 @@ use skiff_api::Status;
 use skiff_api::view::{Key, View};
 use skiff_api::wire::User;
 use skiff_base::Time;
-use skiff_client::{Caches, events};
+use skiff_client::Caches;
 use skiff_kinds::views::storage::BOUND_BY_CONTROLLER;
 use skiff_kinds::views::{PersistentVolume, PersistentVolumeClaim, Pod, StorageClass};
-use std::sync::Arc;
 
 /// Key: a claim, or a volume (which has no namespace).
 pub struct VolumeBinder;
@@ -142,19 +140,5 @@ fn phase(volume: &PersistentVolume, phase: &str, message: &str, out: &mut Change
         let status = json!({"phase": phase, "message": message});
         let body = json!({"metadata": this(&volume.metadata), "status": status});
         out.status(PersistentVolume::RESOURCE, volume.metadata.key(), body);
-    }
-}
-
-fn note<V: View>(object: &V, sort: &'static str, reason: &str, message: impl Into<String>) -> Note {
-    let about = events::reference(V::RESOURCE, object.meta());
-    Note { sort, reason: reason.into(), message: message.into(), about }
-}
-
-/// What a view of an object that must be there says, asked live; `None`: it is not there.
-async fn live<V: View>(cx: &Context, key: &Key) -> Result<Option<Arc<V>>, Status> {
-    match cx.client.view::<V>(&key.namespace, &key.name).await {
-        Ok(object) => Ok(Some(Arc::new(object))),
-        Err(status) if status.code == 404 => Ok(None),
-        Err(status) => Err(status),
     }
 }

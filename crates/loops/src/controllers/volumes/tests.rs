@@ -1,11 +1,8 @@
 //! Claims and volumes as they come: what is bound, what waits, and what users hear.
 
 use super::*;
+use crate::testkit::{merge, view};
 use expect_test::{Expect, expect};
-
-fn read<V: View>(value: Value) -> Arc<V> {
-    serde_json::from_value(value).map(Arc::new).expect("the case is a valid view")
-}
 
 fn claim(more: Value) -> Value {
     let mut claim = json!({
@@ -27,17 +24,6 @@ fn volume(name: &str, size: &str, more: Value) -> Value {
     volume
 }
 
-fn merge(into: &mut Value, more: Value) {
-    let Value::Object(fields) = more else { return *into = more };
-    for (field, value) in fields {
-        if into.get(&field).is_some_and(Value::is_object) {
-            merge(&mut into[&field], value);
-        } else {
-            into[&field] = value;
-        }
-    }
-}
-
 fn bound() -> Value {
     json!({"metadata": {"annotations": {"pv.kubernetes.io/bind-completed": "yes"}}, "spec": {"volumeName": "v"},
         "status": {"phase": "Bound", "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}}})
@@ -52,18 +38,18 @@ fn looks(
     expected: Expect,
 ) {
     let seen = claim::Seen {
-        claim: read(claim),
-        volume: named.map(read),
-        candidates: candidates.into_iter().map(read).collect(),
-        class: around.get("class").cloned().map(read),
-        default: around.get("default").cloned().map(read),
-        pods: around["pods"].as_array().into_iter().flatten().cloned().map(read).collect(),
+        claim: view(claim),
+        volume: named.map(view),
+        candidates: candidates.into_iter().map(view).collect(),
+        class: around.get("class").cloned().map(view),
+        default: around.get("default").cloned().map(view),
+        pods: around["pods"].as_array().into_iter().flatten().cloned().map(view).collect(),
     };
     plans(Seen::Claim(seen), expected);
 }
 
 fn has(volume: Value, claim: Option<Value>, expected: Expect) {
-    plans(Seen::Volume(volume::Seen { volume: read(volume), claim: claim.map(read) }), expected);
+    plans(Seen::Volume(volume::Seen { volume: view(volume), claim: claim.map(view) }), expected);
 }
 
 /// The second time nothing is told again.

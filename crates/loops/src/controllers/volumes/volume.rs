@@ -1,6 +1,7 @@
 //! A volume: free, promised, bound, or left by its claim; then it is kept, or given back if somebody can do that.
 
-use super::{live, note, phase};
+use super::phase;
+use crate::changes::Note;
 use crate::parts::status::this_revision;
 use crate::{Changes, Context};
 use serde_json::json;
@@ -29,7 +30,7 @@ pub async fn observe(cx: &Context, key: &Key) -> Result<Option<Seen>, Status> {
     let left = matches!(&*volume.status.phase, "Released" | "Failed");
     let claim = match cached {
         // That it has left is not said before the server says so.
-        None if !left => live(cx, &wanted.key()).await?.filter(same),
+        None if !left => cx.live(&wanted.key()).await?.filter(same),
         cached => cached,
     };
     Ok(Some(Seen { volume, claim }))
@@ -64,12 +65,12 @@ fn mismatch(volume: &PersistentVolume, claim: &PersistentVolumeClaim, out: &mut 
         "Cannot bind PersistentVolume to requested PersistentVolumeClaim {:?} due to incompatible volumeMode.",
         claim.metadata.name
     );
-    out.event(note(volume, "Warning", "VolumeMismatch", why));
+    out.event(Note::of(volume, "Warning", "VolumeMismatch", why));
     let why = format!(
         "Cannot bind PersistentVolume {:?} to requested PersistentVolumeClaim due to incompatible volumeMode.",
         volume.metadata.name
     );
-    out.event(note(claim, "Warning", "VolumeMismatch", why));
+    out.event(Note::of(claim, "Warning", "VolumeMismatch", why));
 }
 
 fn unbind(volume: &PersistentVolume, out: &mut Changes) {
@@ -105,7 +106,7 @@ fn release(volume: &PersistentVolume, out: &mut Changes) {
             "Volume has unrecognized PersistentVolumeReclaimPolicy".into(),
         ),
     };
-    out.event(note(volume, "Warning", reason, &*why));
+    out.event(Note::of(volume, "Warning", reason, &*why));
     phase(volume, "Failed", &why, out);
 }
 
