@@ -1,15 +1,17 @@
 //! Need: whether one of a node's pods refers to an object, and so the node may read it.
 //!
-//! It is read from those pods when asked: the store finds a node's pods by the facet
-//! `spec.nodeName`, and a pod that does not hold the wanted name as text is not even parsed.
+//! It is read from those pods when asked: the store finds a node's pods by the facet `spec.nodeName`, a pod that does
+//! not hold the wanted name as text is not even parsed, and the first that refers to the object is the last that is.
 
 use super::Attributes;
 use crate::read::convert;
 use crate::read::reader::Reader;
 use serde_json::Value;
 use skiff_api::Status;
+use skiff_api::kind::Kind;
 use skiff_api::object::{Object, at};
-use skiff_store::{Currency, ListRequest, Scope};
+use skiff_store::{Currency, ListRequest, Record, Scope};
+use std::sync::Arc;
 
 /// Whether the asked object belongs to the node, by itself or through one of its pods. What cannot be read relates to
 /// nothing: the node is refused, and asks again.
@@ -82,31 +84,54 @@ async fn pods_need(
         limit: Some(PODS_MOST),
         ..ListRequest::default()
     };
-    // The name must stand in the text; an ephemeral volume's claim and the default account need
-    // no mention.
-    let unnamed = matches!(resource, "persistentvolumeclaims" | "resourceclaims");
-    let mention = if unnamed { "" } else { name };
-    let pods = mentioning(reader, ("", "pods"), wanted, mention).await?;
-    Ok(pods.iter().any(|pod| needs(pod.value(), resource, name)))
+    // The name must stand in the text; that of an ephemeral volume's claim begins with the pod's.
+    let made = |record: &Record| {
+        let pod = record.key.rsplit('/').next().unwrap_or_default();
+        resource == "persistentvolumeclaims" && name.starts_with(pod)
+    };
+    let may = |record: &Record| made(record) || mentions(&record.body, name);
+    let mut pods = Candidates::list(reader, ("", "pods"), wanted, may).await?;
+    while let Some(pod) = pods.next().await {
+        if needs(pod.value(), resource, name) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
-/// The objects of a kind in whose text a name stands; those that cannot be read are left out, for they relate to
-/// nothing.
-async fn mentioning(
-    reader: &Reader,
-    (group, plural): (&str, &str),
-    wanted: ListRequest,
-    name: &str,
-) -> Result<Vec<Object>, Status> {
-    let Some(kind) = reader.kinds.now().find_in_group(group, plural).cloned() else {
-        return Ok(Vec::new());
-    };
-    let wanted = ListRequest { currency: Currency::Seen, ..wanted };
-    let listed = reader.store.list(wanted).await;
-    let mut records = listed.map_err(|error| crate::read::read_error(error, false))?.records;
-    records.retain(|record| mentions(&record.body, name));
-    let trees = convert::trees(reader, &kind, &records).await.into_iter();
-    Ok(trees.filter_map(Result::ok).collect())
+/// Objects of a kind that may say what is looked for. Each is decoded when it is asked for and no sooner, so that what
+/// all pods refer to costs one of them; those that cannot be read are left out, for they relate to nothing.
+struct Candidates<'a, May> {
+    reader: &'a Reader,
+    kind: Arc<Kind>,
+    records: std::vec::IntoIter<Arc<Record>>,
+    may: May,
+}
+
+impl<'a, May: Fn(&Record) -> bool> Candidates<'a, May> {
+    async fn list(
+        reader: &'a Reader,
+        (group, plural): (&str, &str),
+        wanted: ListRequest,
+        may: May,
+    ) -> Result<Candidates<'a, May>, Status> {
+        let kinds = reader.kinds.now();
+        let kind = kinds.find_in_group(group, plural).cloned();
+        let kind = kind.ok_or_else(|| Status::internal(format_args!("{plural} are not served")))?;
+        let wanted = ListRequest { currency: Currency::Seen, ..wanted };
+        let listed = reader.store.list(wanted).await;
+        let records = listed.map_err(|error| crate::read::read_error(error, false))?.records;
+        Ok(Candidates { reader, kind, records: records.into_iter(), may })
+    }
+
+    async fn next(&mut self) -> Option<Object> {
+        loop {
+            let record = self.records.find(|record| (self.may)(record))?;
+            if let Ok(object) = convert::tree(self.reader, &self.kind, &record).await {
+                return Some(object);
+            }
+        }
+    }
 }
 
 /// Whether a persistent volume behind a claim of the node's pods names the secret (drivers'
@@ -114,7 +139,9 @@ async fn mentioning(
 async fn volumes_need(reader: &Reader, node: &str, asked: &Attributes) -> Result<bool, Status> {
     let scope = Scope::prefix("persistentvolumes");
     let all = ListRequest { scope, ..ListRequest::default() };
-    for volume in mentioning(reader, VOLUMES, all, &asked.name).await? {
+    let may = |record: &Record| mentions(&record.body, &asked.name);
+    let mut volumes = Candidates::list(reader, VOLUMES, all, may).await?;
+    while let Some(volume) = volumes.next().await {
         let (namespace, name) = claim(volume.value());
         let named = secrets_of_volume(volume.value(), namespace)
             .iter()
