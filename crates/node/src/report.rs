@@ -30,8 +30,8 @@ pub struct Report {
 #[derive(Default)]
 struct State {
     status: Option<(Arc<Pod>, Value)>,
-    /// The newest that was given to this file, and whether the answer to it has come.
-    newest: Value,
+    /// The newest that was given to this file, as text, and whether the answer to it has come.
+    newest: Box<str>,
     told: bool,
     /// The worker waits for it.
     awaited: bool,
@@ -69,19 +69,25 @@ enum Next {
 
 impl State {
     fn ask(&mut self, pod: &Arc<Pod>, status: &Value) -> Told {
-        if self.newest == *status {
+        let newest = text(status);
+        if self.newest == newest {
             return if self.told { Told::Answered } else { Told::Pending };
         }
-        (self.newest, self.told) = (status.clone(), false);
+        (self.newest, self.told) = (newest, false);
         self.status = Some((pod.clone(), status.clone()));
         Told::Asked
     }
 
     /// Whether the worker has to hear of it.
     fn answered(&mut self, status: &Value) -> bool {
-        self.told = self.newest == *status;
+        self.told = self.newest == text(status);
         self.told && std::mem::take(&mut self.awaited)
     }
+}
+
+/// A status is kept for as long as its pod, and its tree takes ten times as much.
+fn text(status: &Value) -> Box<str> {
+    status.to_string().into()
 }
 
 impl Report {

@@ -51,7 +51,7 @@ pub async fn make_sandbox(rim: Arc<Rim>, pod: Arc<Pod>, mail: UnboundedSender<Ma
                 let (pod, container, sort) = (pod.clone(), None, "Warning");
                 let note = Note { pod, container, sort, reason: "DNSConfigForming", message };
                 // The worker may have ended; then nobody needs this.
-                let _ = mail.send(Mail::Note(note));
+                let _ = mail.send(note.into());
             }
             Outcome::Sandbox(Ok((id, ip)))
         }
@@ -244,7 +244,7 @@ pub async fn pull(
     let tell = |sort, reason, message| {
         let (pod, container) = (pod.clone(), Some(container.clone()));
         // The worker may have ended; then nobody needs this.
-        let _ = mail.send(Mail::Note(Note { pod, container, sort, reason, message }));
+        let _ = mail.send(Note { pod, container, sort, reason, message }.into());
     };
     let result = ensure(&rim, &pod, wanted, &tell).await;
     if let Err((reason, _)) = &result {

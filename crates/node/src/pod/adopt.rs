@@ -129,7 +129,7 @@ pub fn adopt(seen: &mut Seen, leftover: &Leftover) {
     for container in containers {
         let Some(name) = container.labels.get(CONTAINER) else { continue };
         let known = known(seen, name, container);
-        seen.containers.insert(name.clone(), known);
+        seen.containers.insert(name.clone(), Box::new(known));
     }
     if matches!(seen.sandbox, Sandbox::Broken { .. }) {
         // Cluster or machine went down and took them along: that is no failure to back off from.

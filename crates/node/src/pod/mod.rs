@@ -167,7 +167,7 @@ impl Pods {
                 Event::Started(_) => {}
                 Event::SandboxLost(status) => {
                     if let Some(uid) = status.labels.get(adopt::POD_UID) {
-                        self.mail(uid, Mail::Outcome(Outcome::SandboxLost));
+                        self.mail(uid, Outcome::SandboxLost.into());
                     }
                 }
                 Event::Resync => match self.rim.runtime.list().await {
@@ -188,7 +188,7 @@ impl Pods {
         let pods = self.clone();
         self.rim.tasks.spawn(async move {
             if let Some((container, ended)) = exits::read(&pods.rim, status).await {
-                pods.mail(&uid, Mail::Outcome(Outcome::Exited { container, ended }));
+                pods.mail(&uid, Outcome::Exited { container, ended }.into());
             }
         });
     }

@@ -458,8 +458,12 @@ fn tear_down(seen: &Seen, now: Time, out: &mut Plan) {
     let grace_s = pod_grace(&seen.pod);
     let sidecar =
         |name: &str| spec.init_containers.iter().any(|c| c.is_sidecar() && c.name == name);
-    let live: Vec<(&String, &Known)> =
-        seen.containers.iter().filter(|(_, known)| known.live().is_some()).collect();
+    let live: Vec<(&String, &Known)> = seen
+        .containers
+        .iter()
+        .map(|(name, known)| (name, &**known))
+        .filter(|(_, known)| known.live().is_some())
+        .collect();
     let mut first: Vec<&(&String, &Known)> =
         live.iter().filter(|(name, _)| !sidecar(name)).collect();
     if first.is_empty() {

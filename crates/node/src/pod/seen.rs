@@ -39,7 +39,8 @@ pub struct Seen {
     /// Failures in a row to make or to remove the sandbox, and to remove what is left in the end.
     pub failures: u32,
     pub volumes: BTreeMap<String, Volume>,
-    pub containers: BTreeMap<String, Known>,
+    /// Boxed, for a node of the map has room for eleven, and most pods have one.
+    pub containers: BTreeMap<String, Box<Known>>,
     /// Set when the node gave the pod up: reason and message of a failed phase.
     pub failed: Option<(String, String)>,
     /// When the node took the pod.
@@ -493,7 +494,7 @@ impl Seen {
 
     pub fn known(&self, name: &str) -> &Known {
         static NOTHING: std::sync::OnceLock<Known> = std::sync::OnceLock::new();
-        self.containers.get(name).unwrap_or_else(|| NOTHING.get_or_init(Known::default))
+        self.containers.get(name).map_or_else(|| NOTHING.get_or_init(Known::default), |it| it)
     }
 
     fn entry(&mut self, name: &str) -> &mut Known {

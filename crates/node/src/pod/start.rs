@@ -75,13 +75,13 @@ impl Job {
 
     fn tell(&self, outcome: Outcome) {
         // The worker may have ended; then nobody needs this.
-        let _ = self.send.send(Mail::Outcome(outcome));
+        let _ = self.send.send(outcome.into());
     }
 
     fn note(&self, sort: &'static str, reason: &'static str, message: String) {
         let (pod, container) = (self.pod.clone(), Some(self.container.clone()));
         // As above.
-        let _ = self.send.send(Mail::Note(Note { pod, container, sort, reason, message }));
+        let _ = self.send.send(Note { pod, container, sort, reason, message }.into());
     }
 
     fn log_path(&self, attempt: u32) -> PathBuf {

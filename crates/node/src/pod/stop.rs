@@ -77,7 +77,7 @@ impl Stop {
                     message: "PreStopHook failed".into(),
                 };
                 // The worker may have ended; then nobody needs this.
-                let _ = self.mail.send(Mail::Note(note));
+                let _ = self.mail.send(note.into());
             }
             return;
         }

@@ -34,15 +34,27 @@ pub enum Mail {
     Gone,
     /// A change of resources that was refused may fit now.
     Room,
-    Outcome(Outcome),
+    Outcome(Box<Outcome>),
     /// What the pod's volumes show of other objects has changed.
     Refresh,
     /// The API has answered to a status.
     Told,
-    Note(Note),
+    Note(Box<Note>),
     /// What the pod has on the disk was measured: it has to go, for this reason, or may stay. It
     /// took so long.
     Measured(Option<String>, Duration),
+}
+
+impl From<Outcome> for Mail {
+    fn from(outcome: Outcome) -> Mail {
+        Mail::Outcome(Box::new(outcome))
+    }
+}
+
+impl From<Note> for Mail {
+    fn from(note: Note) -> Mail {
+        Mail::Note(Box::new(note))
+    }
 }
 
 pub struct Worker {
@@ -75,7 +87,7 @@ impl Worker {
         pod: Arc<Pod>,
         send: UnboundedSender<Mail>,
         leftover: Option<Leftover>,
-    ) -> Worker {
+    ) -> Box<Worker> {
         let silent = pod.ended();
         let report = Report::new(rim.clone(), send.clone());
         let given = Arc::new(allocation::reported(&pod));
@@ -104,7 +116,7 @@ impl Worker {
             }
         }
         let volumes = Held::all(&pod, &rim.pod_dir(&pod.metadata.uid));
-        let worker = Worker {
+        let worker = Box::new(Worker {
             rim,
             wanted: pod,
             seen,
@@ -119,14 +131,15 @@ impl Worker {
             wake: None,
             measure: Duration::ZERO,
             measuring: false,
-        };
+        });
         worker.watch_sources();
         worker.check_volumes();
         worker
     }
 
-    /// Until the pod is gone from the API and from this node.
-    pub async fn run(mut self, mut mail: UnboundedReceiver<Mail>) {
+    /// Until the pod is gone from the API and from this node. It is boxed: each future around this one would have
+    /// room of its own for it.
+    pub async fn run(mut self: Box<Self>, mut mail: UnboundedReceiver<Mail>) {
         loop {
             while let Ok(one) = mail.try_recv() {
                 self.take(one);
@@ -165,7 +178,7 @@ impl Worker {
             // It is asked for when the next status is told.
             Mail::Told => {}
             Mail::Gone => self.seen.gone = true,
-            Mail::Note(note) => self.report.event(note),
+            Mail::Note(note) => self.report.event(*note),
             Mail::Measured(excess, took) => {
                 self.measuring = false;
                 let pause = MEASURE_EVERY.max(took * MEASURE_SHARE);
@@ -176,18 +189,18 @@ impl Worker {
                 }
             }
             Mail::Outcome(outcome) => {
-                if let Outcome::Exited { ended, .. } = &outcome {
+                if let Outcome::Exited { ended, .. } = &*outcome {
                     self.stops.remove(&ended.id);
                 }
                 self.tell_failure(&outcome);
-                if let Outcome::Finished(Ok(())) = &outcome
+                if let Outcome::Finished(Ok(())) = &*outcome
                     && !self.seen.gone
                 {
                     self.report.delete(self.seen.pod.clone());
                 }
-                let lost = matches!(outcome, Outcome::SandboxLost)
+                let lost = matches!(*outcome, Outcome::SandboxLost)
                     && matches!(self.seen.sandbox, Sandbox::Ready { .. });
-                self.seen.take(outcome, now);
+                self.seen.take(*outcome, now);
                 if lost {
                     let message = "Pod sandbox changed, it will be killed and re-created.";
                     self.note(None, "Normal", "SandboxChanged", message.into());
@@ -465,7 +478,7 @@ impl Worker {
         self.rim.tasks.sound(async move {
             let outcome = work.await;
             // The worker may have ended; then nobody needs this.
-            let _ = send.send(Mail::Outcome(outcome));
+            let _ = send.send(outcome.into());
         });
     }
 

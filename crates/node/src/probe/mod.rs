@@ -94,7 +94,8 @@ impl Prober {
         self.last = Some(good);
         let (container, id, sort) = (self.container.clone(), self.id.clone(), self.sort);
         // The worker may have ended; then nobody needs this.
-        let _ = self.mail.send(Mail::Outcome(Outcome::Probed { container, id, sort, good }));
+        let outcome = Outcome::Probed { container, id, sort, good };
+        let _ = self.mail.send(outcome.into());
     }
 
     fn complain(&self, found: &Found) {
@@ -113,7 +114,7 @@ impl Prober {
         let (pod, container) = (self.pod.clone(), Some(self.container.clone()));
         let note = Note { pod, container, sort: "Warning", reason: "Unhealthy", message };
         // As above.
-        let _ = self.mail.send(Mail::Note(note));
+        let _ = self.mail.send(note.into());
     }
 }
 
