@@ -10,6 +10,7 @@
 use crate::{Backoff, Lock, Tasks, World};
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -76,6 +77,17 @@ struct Entry {
     tasks: Tasks,
 }
 
+/// Makes a part. It is boxed, so that the code that keeps parts going is there once.
+type Make = Box<dyn FnMut(Tasks) -> Life + Send>;
+type Life = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
+
+fn boxed<F>(mut make: impl FnMut(Tasks) -> F + Send + 'static) -> Make
+where
+    F: Future<Output = Result<(), Failure>> + Send + 'static,
+{
+    Box::new(move |tasks| Box::pin(make(tasks)))
+}
+
 impl Parts {
     pub fn new(world: World) -> Parts {
         let (entries, tasks) = (Lock::default(), Tasks::new());
@@ -87,7 +99,7 @@ impl Parts {
     where
         F: Future<Output = Result<(), Failure>> + Send + 'static,
     {
-        self.start_named(part.name.to_owned(), part.on_end, make);
+        self.start_named(part.name.to_owned(), part.on_end, boxed(make));
     }
 
     /// The same for one of many of a sort, whose name is only known now; starts again when it ends.
@@ -95,7 +107,7 @@ impl Parts {
     where
         F: Future<Output = Result<(), Failure>> + Send + 'static,
     {
-        self.start_named(format!("{sort}/{name}"), OnEnd::Restart, make);
+        self.start_named(format!("{sort}/{name}"), OnEnd::Restart, boxed(make));
     }
 
     /// A part whose tasks others start, each with [`Tasks::vital`]; it starts never again, so it is a fatal one.
@@ -109,14 +121,7 @@ impl Parts {
         held
     }
 
-    fn start_named<F>(
-        &self,
-        name: String,
-        on_end: OnEnd,
-        mut make: impl FnMut(Tasks) -> F + Send + 'static,
-    ) where
-        F: Future<Output = Result<(), Failure>> + Send + 'static,
-    {
+    fn start_named(&self, name: String, on_end: OnEnd, mut make: Make) {
         let state = State {
             name: name.clone(),
             up: true,
@@ -157,10 +162,7 @@ impl Parts {
     }
 
     /// One life of a part, and what ended it.
-    async fn run<F>(&self, name: &str, make: &mut impl FnMut(Tasks) -> F) -> String
-    where
-        F: Future<Output = Result<(), Failure>> + Send + 'static,
-    {
+    async fn run(&self, name: &str, make: &mut Make) -> String {
         let (parts, of) = (self.clone(), name.to_owned());
         let tasks = Tasks::noting(move |panic| {
             tracing::error!(part = of, panic, "a task panicked");

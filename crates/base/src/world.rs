@@ -6,6 +6,7 @@
 use crate::Lock;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -111,6 +112,9 @@ impl World {
 #[derive(Clone, Default)]
 pub struct Tasks(Arc<Group>);
 
+/// What a task does. It is boxed where it is handed over: the executor's code would be there once more for each.
+type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 struct Group {
     /// `None` once it was stopped.
     set: Lock<Option<JoinSet<()>>>,
@@ -139,41 +143,41 @@ impl Tasks {
 
     /// Starts `work` in this group. A panic of it is noted and ends nothing else.
     pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.or_noted(Box::pin(work));
+    }
+
+    fn or_noted(&self, work: Work) {
         let group = Arc::downgrade(&self.0);
-        self.hold(async move {
+        self.hold(Box::pin(async move {
             if let Err(panic) = caught(work).await
                 && let Some(group) = group.upgrade()
             {
                 (group.note)(&panic);
             }
-        });
+        }));
     }
 
     /// Starts work that the owner of the group cannot do without: [`Tasks::lost`] hears of its end.
     pub fn vital(&self, work: impl Future<Output = ()> + Send + 'static) {
-        self.or_lost(work, |ended| {
+        self.or_lost(Box::pin(work), |ended| {
             Some(ended.err().unwrap_or_else(|| "a task of it ended".into()))
         });
     }
 
     /// Starts work that may end, but whose panic leaves the owner of the group with what cannot be used.
     pub fn sound(&self, work: impl Future<Output = ()> + Send + 'static) {
-        self.or_lost(work, Result::err);
+        self.or_lost(Box::pin(work), Result::err);
     }
 
-    fn or_lost(
-        &self,
-        work: impl Future<Output = ()> + Send + 'static,
-        lost: fn(Result<(), String>) -> Option<String>,
-    ) {
+    fn or_lost(&self, work: Work, lost: fn(Result<(), String>) -> Option<String>) {
         let group = Arc::downgrade(&self.0);
-        self.hold(async move {
+        self.hold(Box::pin(async move {
             if let Some(why) = lost(caught(work).await)
                 && let Some(group) = group.upgrade()
             {
                 group.lost.send_if_modified(|lost| lost.is_none() && lost.replace(why).is_none());
             }
-        });
+        }));
     }
 
     /// Waits until the owner has lost what it cannot do without, and says why.
@@ -185,7 +189,7 @@ impl Tasks {
     }
 
     /// Tasks that have ended are forgotten on the way.
-    fn hold(&self, work: impl Future<Output = ()> + Send + 'static) {
+    fn hold(&self, work: Work) {
         if let Some(set) = &mut *self.0.set.lock() {
             while set.try_join_next().is_some() {}
             set.spawn(work);

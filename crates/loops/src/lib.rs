@@ -12,6 +12,7 @@ mod queue;
 mod runner;
 #[cfg(test)]
 mod testkit;
+mod writer;
 
 pub use changes::{Change, Changes, Tell};
 pub use controllers::LOOPS;

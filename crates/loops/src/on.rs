@@ -28,6 +28,10 @@ pub struct On {
     reads: Reads,
 }
 
+/// The keys that a change leads to, by how the object was and how it is. It is boxed: what reacts is there once for
+/// each resource, not once for each loop.
+type Leads<V> = Box<dyn Fn(Option<&V>, Option<&V>, &Caches) -> Vec<Key> + Send + Sync>;
+
 /// What a loop reads.
 #[derive(Default)]
 pub struct Reads {
@@ -72,23 +76,10 @@ impl On {
     /// A change of an object that `counts` leads to its own key: what works by the clock is not woken by what it
     /// writes.
     pub fn own_if<V: View>(&mut self, counts: fn(Option<&V>, Option<&V>) -> bool) {
-        let mut changes = self.follow::<V>().subscribe();
-        let react =
-            self.reaction(
-                V::RESOURCE.plural,
-                move |change: &skiff_client::Change<V>| match counts(
-                    change.old.as_deref(),
-                    change.new.as_deref(),
-                ) {
-                    true => vec![(*change.key).clone()],
-                    false => Vec::new(),
-                },
-            );
-        self.tasks.spawn(async move {
-            loop {
-                react(&changes.next().await);
-            }
-        });
+        self.react::<V>(Box::new(move |old, new, _| {
+            let object = new.or(old).filter(|_| counts(old, new));
+            object.map(|object| object.meta().key()).into_iter().collect()
+        }));
     }
 
     /// A change of an object leads to its controller, when that is an `Owner`; of an orphan to all that would take it
@@ -112,9 +103,9 @@ impl On {
     }
 
     fn wake<V: View>(&mut self, keys: impl Fn(&V, &Caches) -> Vec<Key> + Send + Sync + 'static) {
-        self.react::<V>(move |old, new, caches| {
+        self.react::<V>(Box::new(move |old, new, caches| {
             old.iter().chain(new.iter()).flat_map(|object| keys(object, caches)).collect()
-        });
+        }));
     }
 
     /// A change leads to the keys that `keys` names for how the object was and how it is; what is there when the loop
@@ -124,13 +115,10 @@ impl On {
         keys: impl Fn(Option<&V>, Option<&V>, &Caches) -> Vec<Key> + Send + Sync + 'static,
     ) {
         self.reads::<V>();
-        self.react(keys);
+        self.react::<V>(Box::new(keys));
     }
 
-    fn react<V: View>(
-        &mut self,
-        keys: impl Fn(Option<&V>, Option<&V>, &Caches) -> Vec<Key> + Send + Sync + 'static,
-    ) {
+    fn react<V: View>(&mut self, keys: Leads<V>) {
         let (mut changes, caches) = (self.follow::<V>().subscribe(), self.caches.clone());
         let react = self.reaction(V::RESOURCE.plural, move |change: &skiff_client::Change<V>| {
             keys(change.old.as_deref(), change.new.as_deref(), &caches)

@@ -4,36 +4,31 @@
 //! A pass over a key begins only when the caches show everything that the pass before wrote: this replaces the
 //! bookkeeping of expected creations and deletions.
 
-use crate::changes::{Change, Changes, Tell};
+use crate::changes::{Change, Changes};
 use crate::controllers::lasting::Wanted;
 use crate::health::{Healths, Stats};
-use crate::on::{On, Reads};
+use crate::on::On;
 use crate::queue::Queue;
+use crate::writer::{Pass, Writer, Wrote, namespace_ends};
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, join_all};
-use serde_json::{Value, json};
+use futures_util::future::BoxFuture;
 use skiff_api::Status;
 use skiff_api::registry::Kinds;
-use skiff_api::status::About;
 use skiff_api::view::{Key, Resource, View};
 use skiff_api::wire::{Serve, User};
 use skiff_base::{Backoff, Cidr, Parts, Tasks, Time, World, fault};
 use skiff_client::events::Recorder;
-use skiff_client::{Caches, Client, Metas, Written, there};
+use skiff_client::{Caches, Client, Metas, there};
 use skiff_kinds::certificates::request::Request;
 use skiff_kinds::views::token::LegacyClaims;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, resume_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 /// After a failed pass; upstream's rate limit of controllers has the same bounds.
 const RETRY: Backoff = Backoff { first: Duration::from_millis(5), most: Duration::from_secs(1000) };
-
-/// This many of the changes that stand together are under way at once; the server works on no more of one loop.
-const TOGETHER_MOST: usize = 64;
 
 /// When a loop wants to look at a key again, if nothing happens to it before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,7 +177,13 @@ impl Runner {
         Arc::new(Run::<L> {
             runner: self.clone(),
             tasks,
-            recorder: Recorder::new(client.clone(), self.world.clone(), L::SOURCE),
+            writer: Writer {
+                recorder: Recorder::new(client.clone(), self.world.clone(), L::SOURCE),
+                client: client.clone(),
+                reader: Client::new(self.serve.clone(), all, L::NAME),
+                reads: on.reading(),
+                queue: queue.clone(),
+            },
             context: Context {
                 caches: self.caches.clone(),
                 metas: self.metas.clone(),
@@ -190,10 +191,8 @@ impl Runner {
                 client,
                 settings: self.settings.clone(),
             },
-            reader: Client::new(self.serve.clone(), all, L::NAME),
             queue,
             stats,
-            reads: on.reading(),
             keys: Mutex::new(HashMap::new()),
         })
     }
@@ -215,34 +214,21 @@ impl<M: Default> Default for Known<M> {
     }
 }
 
-/// What a change wrote, and the revision that its write has.
-type Wrote = Option<(Resource, u64)>;
-
 struct Run<L: Loop> {
     runner: Runner,
     /// Of its passes.
     tasks: Tasks,
     context: Context,
-    recorder: Recorder,
-    /// Sees what the caches see; it never writes.
-    reader: Client,
+    writer: Writer,
     queue: Arc<Queue>,
     stats: Arc<Stats>,
-    reads: Reads,
     keys: Mutex<HashMap<Key, Known<L::Memory>>>,
-}
-
-/// One pass over a key.
-struct Pass<'k> {
-    key: &'k Key,
-    /// Something was held back until all can be read.
-    withheld: AtomicBool,
 }
 
 impl<L: Loop> Run<L> {
     async fn work(self: Arc<Self>) {
         let world = &self.runner.world;
-        self.reads.synced(world, &self.stats).await;
+        self.writer.reads.synced(world, &self.stats).await;
         let places = Arc::new(tokio::sync::Semaphore::new(L::WORKERS));
         loop {
             let Ok(place) = places.clone().acquire_owned().await else { return };
@@ -274,7 +260,7 @@ impl<L: Loop> Run<L> {
 
     async fn pass(&self, key: &Key) {
         fault::point(format_args!("pass/{}", L::PART));
-        let pass = Pass { key, withheld: AtomicBool::new(false) };
+        let pass = Pass::new(key);
         let outcome = match self.looked(&pass).await {
             Ok(None) => {
                 self.keys().remove(key);
@@ -330,7 +316,7 @@ impl<L: Loop> Run<L> {
             None => Vec::new(),
         };
         for (resource, revision) in wrote {
-            self.reads.caught_up(world, resource, revision).await?;
+            self.writer.reads.caught_up(world, resource, revision).await?;
         }
         // Taken out for the pass: a panic loses it, as it may.
         let mut memory = match self.keys().get_mut(pass.key) {
@@ -368,96 +354,19 @@ impl<L: Loop> Run<L> {
         self.keys.lock().expect("no holder of this lock panics")
     }
 
+    /// Performs the changes; the loop hears of those that failed.
     async fn act(
         &self,
         pass: &Pass<'_>,
         changes: Changes,
         memory: &mut L::Memory,
     ) -> Result<(), Status> {
-        for change in changes.into_list() {
-            match change {
-                Change::Together(list) => {
-                    let (mut rest, mut size) = (list.as_slice(), 1);
-                    while !rest.is_empty() {
-                        let (batch, later) = rest.split_at(size.min(rest.len()));
-                        let outcomes =
-                            join_all(batch.iter().map(|change| self.perform(pass, change))).await;
-                        let noted: Vec<_> = batch
-                            .iter()
-                            .zip(outcomes)
-                            .map(|(change, outcome)| self.note(pass, memory, change, outcome))
-                            .collect();
-                        noted.into_iter().collect::<Result<(), Status>>()?;
-                        (rest, size) = (later, (size * 2).min(TOGETHER_MOST));
-                    }
-                }
-                change => {
-                    let outcome = self.perform(pass, &change).await;
-                    self.note(pass, memory, &change, outcome)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Performs one change and says what it wrote; `None` when nothing is to be waited for.
-    async fn perform(&self, pass: &Pass<'_>, change: &Change) -> Result<Wrote, Status> {
-        let client = &self.context.client;
-        let (resource, written) = match change {
-            Change::Told(change, tell) => return self.tell(pass, change, tell).await,
-            Change::Together(_) => {
-                return Err(Status::internal("changes that stand together cannot be nested"));
-            }
-            Change::Create { resource, namespace, body } => {
-                (resource, self.create(pass, *resource, namespace, body).await?)
-            }
-            Change::Patch { kind, resource, key, subresource, body } => {
-                let (namespace, body) = (&key.namespace, body.clone());
-                let written =
-                    client.patch(*kind, *resource, namespace, &key.name, subresource, body).await?;
-                (resource, written)
-            }
-            Change::Merge { resource, key, subresource, body } => {
-                (resource, self.merge(*resource, key, subresource, body.clone()).await?)
-            }
-            Change::Delete { resource, key, options } => {
-                self.whole(pass, &key.namespace)?;
-                match client.delete(*resource, &key.namespace, &key.name, options).await {
-                    Err(status) if status.code == 404 => return Ok(None),
-                    other => (resource, other?),
-                }
-            }
-            Change::Event(note) => {
-                let about = note.about.clone();
-                self.recorder.record(note.sort, &note.reason, &note.message, about).await;
-                return Ok(None);
-            }
-        };
-        Ok(Some((*resource, written.revision)))
-    }
-
-    async fn create(
-        &self,
-        pass: &Pass<'_>,
-        resource: Resource,
-        namespace: &str,
-        body: &Value,
-    ) -> Result<Written, Status> {
-        self.whole(pass, namespace)?;
-        self.context.client.create(resource, namespace, body.clone()).await
-    }
-
-    /// Nothing is made or deleted where something is that cannot be read: the plan took it for absent. The pass is gone
-    /// over again as soon as that changes.
-    fn whole(&self, pass: &Pass<'_>, namespace: &str) -> Result<(), Status> {
-        if self.reads.hidden_in(namespace).is_some() {
-            self.queue.withhold(pass.key.clone());
-        }
-        // Asked again: what became readable before the key was noted woke nobody.
-        let Some((resource, key)) = self.reads.hidden_in(namespace) else { return Ok(()) };
-        pass.withheld.store(true, Ordering::Relaxed);
-        let about = About { group: resource.group, resource: resource.plural };
-        Err(Status::storage_read(about, &key.name, &format!("{key} is there and cannot be read")))
+        let done = self.writer.act(pass, changes).await;
+        let noted: Vec<_> = done
+            .into_iter()
+            .map(|(change, outcome)| self.note(pass, memory, &change, outcome))
+            .collect();
+        noted.into_iter().collect()
     }
 
     /// Keeps what a change wrote, or has the loop remember why it failed.
@@ -478,87 +387,6 @@ impl<L: Loop> Run<L> {
         }
         Ok(())
     }
-
-    async fn merge(
-        &self,
-        resource: Resource,
-        key: &Key,
-        subresource: &str,
-        body: Value,
-    ) -> Result<Written, Status> {
-        // A scale is an object of its own; the other entries write a part of the whole.
-        let entry = if subresource == "scale" { subresource } else { "" };
-        let path = resource.path(&key.namespace, &key.name, entry);
-        let mut object = self.reader.get_path(&path).await?;
-        let wanted = body.get("metadata").and_then(|metadata| metadata.get("uid"));
-        if wanted.is_some_and(|uid| *uid != object["metadata"]["uid"]) {
-            let about = About { group: resource.group, resource: resource.plural };
-            return Err(Status::conflict(about, &key.name, "it was deleted and made anew"));
-        }
-        put(&mut object, body);
-        self.context.client.update(resource, &key.namespace, &key.name, subresource, object).await
-    }
-
-    /// Performs a change and tells users how it went.
-    async fn tell(&self, pass: &Pass<'_>, change: &Change, tell: &Tell) -> Result<Wrote, Status> {
-        let (outcome, name) = match change {
-            // Only the answer to a create knows a generated name.
-            Change::Create { resource, namespace, body } => {
-                match self.create(pass, *resource, namespace, body).await {
-                    Ok(written) => {
-                        let revision = written.revision;
-                        let name = written.object()?.name().to_owned();
-                        (Ok(Some((*resource, revision))), name)
-                    }
-                    Err(status) => (Err(status), String::new()),
-                }
-            }
-            Change::Patch { key, .. } | Change::Merge { key, .. } | Change::Delete { key, .. } => {
-                (Box::pin(self.perform(pass, change)).await, key.name.clone())
-            }
-            other => (Box::pin(self.perform(pass, other)).await, String::new()),
-        };
-        let (sort, (reason, message), error) = match &outcome {
-            Ok(_) => ("Normal", &tell.done, ""),
-            Err(status) if namespace_ends(status) || name_taken(status) => return outcome,
-            Err(status) => ("Warning", &tell.failed, &*status.message),
-        };
-        if !reason.is_empty() {
-            let message = message.replace("{name}", &name).replace("{error}", error);
-            self.recorder.record(sort, reason, &message, tell.about.clone()).await;
-        }
-        outcome
-    }
-}
-
-/// Puts the fields of a merge patch into an object (RFC 7386).
-fn put(into: &mut Value, from: Value) {
-    let Value::Object(from) = from else {
-        *into = from;
-        return;
-    };
-    if !into.is_object() {
-        *into = json!({});
-    }
-    let Value::Object(fields) = into else { return };
-    for (key, value) in from {
-        match value {
-            Value::Null => drop(fields.remove(&key)),
-            value => put(fields.entry(key).or_insert(Value::Null), value),
-        }
-    }
-}
-
-/// A refusal because the name is somebody else's: who wanted it looks again, and says so if it matters.
-fn name_taken(status: &Status) -> bool {
-    status.code == 409 && status.reason == "AlreadyExists"
-}
-
-/// A refusal because the namespace is going.
-fn namespace_ends(status: &Status) -> bool {
-    let causes = status.details.as_ref().and_then(|details| details.get("causes")?.as_array());
-    causes
-        .is_some_and(|causes| causes.iter().any(|cause| cause["reason"] == "NamespaceTerminating"))
 }
 
 #[cfg(test)]

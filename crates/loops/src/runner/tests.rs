@@ -4,6 +4,7 @@ use super::*;
 use crate::controllers::garbage::GarbageCollector;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
+use serde_json::{Value, json};
 use skiff_api::view::View;
 use skiff_api::wire::{Answer, Body, Call, Frame, Stored};
 use skiff_client::PatchKind;
