@@ -27,6 +27,7 @@ mod runtime_class;
 pub mod service;
 mod service_account;
 mod storage;
+mod taint_nodes;
 mod taking;
 #[cfg(test)]
 mod tests;
@@ -65,6 +66,7 @@ impl Plugins {
             Arc::new(limit_ranger::LimitRanger),
             Arc::new(service_account::ServiceAccount::new(world.clone())),
             Arc::new(node_restriction::NodeRestriction::new(authorizer.clone())),
+            Arc::new(taint_nodes::TaintNodes),
             Arc::new(pod_security::PodSecurity::new(pod_security, store.clone(), world.clone())),
             Arc::new(priority::Priority),
             Arc::new(default_toleration_seconds::DefaultTolerationSeconds),
