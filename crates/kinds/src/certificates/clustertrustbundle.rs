@@ -27,6 +27,7 @@ pub fn kind() -> Kind {
         conditional: true,
         converts_fields: true,
         hooks: Hooks { validate, ..Hooks::NONE },
+        hashed_version: Some("v1beta1"),
         ..Kind::new(RESOURCE)
     }
 }

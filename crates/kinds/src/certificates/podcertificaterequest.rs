@@ -53,6 +53,7 @@ pub fn kind() -> Kind {
         conditional: true,
         converts_fields: true,
         hooks: Hooks { validate, validate_part, ..Hooks::NONE },
+        hashed_version: Some("v1beta1"),
         ..Kind::new(RESOURCE)
     }
 }

@@ -162,7 +162,19 @@ fn order(map: &Map<String, Value>) -> &'static [&'static str] {
             "categories",
         ],
         _ if map.len() == 3 && map.contains_key("group") => &["group", "version", "kind"],
-        _ => &["kind", "apiVersion", "metadata", "name", "group", "groupVersion", "version"],
+        _ => &[
+            "kind",
+            "apiVersion",
+            "metadata",
+            "name",
+            "group",
+            "groupVersion",
+            "version",
+            "versions",
+            "preferredVersion",
+            "resources",
+            "freshness",
+        ],
     }
 }
 
@@ -210,8 +222,13 @@ fn resources(
             list.push(entry);
         }
     }
-    let body = json!({"groupVersion": api_version(group, version), "resources": list});
-    Ok(document("APIResourceList", body))
+    let mut body = json!({"kind": "APIResourceList", "groupVersion": api_version(group, version),
+                          "resources": list});
+    // The list of the first group is older than the field.
+    if !group.is_empty() {
+        body["apiVersion"] = "v1".into();
+    }
+    Ok(sorted_answer(&body))
 }
 
 fn verbs(verbs: &[Verb]) -> Vec<&'static str> {
@@ -255,7 +272,8 @@ fn all(registry: &Registry, wanted: impl Fn(&str) -> bool) -> Answer {
                     json!({"version": version, "resources": resources, "freshness": "Current"})
                 })
                 .collect();
-            json!({"metadata": {"name": group, "creationTimestamp": null}, "versions": versions})
+            let name = if group.is_empty() { json!({}) } else { json!({"name": group}) };
+            json!({"metadata": name, "versions": versions})
         })
         .collect();
     let body = json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2",
