@@ -1,5 +1,5 @@
-//! TaintNodesByCondition: a Node is made with the taint of one that is not ready, so that no pod is put on it before its
-//! conditions say otherwise; the node controller takes it away then (reference page "Admission Controllers").
+//! TaintNodesByCondition: a Node is made with the taint of one that is not ready, so that no pod is put on it before
+//! its conditions say otherwise; the node controller takes it away then (reference page "Admission Controllers").
 
 use super::{Admit, Next, Plugin, Verdict};
 use serde_json::{Value, json};
