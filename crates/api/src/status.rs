@@ -11,6 +11,8 @@ pub struct Status {
     pub reason: &'static str,
     pub message: String,
     pub details: Option<Value>,
+    /// With which a list whose snapshot is gone can go on, in the metadata; mostly empty.
+    pub next: String,
 }
 
 /// The resource (or kind) that a refusal is about: group and plural (or kind) name.
@@ -51,7 +53,7 @@ impl std::error::Error for Status {}
 
 impl Status {
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Status {
-        Status { code, reason, message: message.into(), details: None }
+        Status { code, reason, message: message.into(), details: None, next: String::new() }
     }
 
     pub fn not_found(about: About, name: &str) -> Status {
@@ -202,6 +204,9 @@ impl Status {
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": self.message, "code": self.code,
         });
+        if !self.next.is_empty() {
+            status["metadata"]["continue"] = (&*self.next).into();
+        }
         if !self.reason.is_empty() {
             status["reason"] = self.reason.into();
         }
@@ -227,6 +232,7 @@ impl Status {
             reason: REASONS.iter().find(|r| Some(**r) == text("reason")).copied().unwrap_or(""),
             message: text("message").unwrap_or("").to_owned(),
             details: value.get("details").cloned(),
+            next: crate::object::text(value, "metadata.continue").to_owned(),
         })
     }
 }

@@ -60,7 +60,10 @@ pub async fn list(server: &Arc<Server>, request: &Request) -> Result<Answer, Sta
     let mut page = start(server, request, limit).await?;
     page.fill(server, request, &selection, limit).await?;
     let next = match page.more {
-        true => continue_token(&request.kind, page.revision, page.after.as_deref().unwrap_or("")),
+        true => {
+            let after = page.after.as_deref().unwrap_or("");
+            continue_token(request, Some(page.revision), after)
+        }
         false => String::new(),
     };
     let (items, unreadable) = items(server, request, page.records).await;
@@ -160,7 +163,7 @@ impl Page {
                     currency: self.currency,
                 })
                 .await
-                .map_err(|error| read_error(error, request.query.get("continue").is_some()))?;
+                .map_err(|error| self.lost(request, error))?;
             self.revision = listed.revision;
             self.remaining = listed.remaining;
             self.more = listed.remaining > 0;
@@ -185,7 +188,27 @@ impl Page {
             self.at = Some(self.revision);
         }
     }
+
+    /// What a failed read tells the client; one whose snapshot is gone is told how to go on without it.
+    fn lost(&self, request: &Request, error: ReadError) -> Status {
+        match (&error, &self.after) {
+            (ReadError::Compacted { .. }, Some(after))
+                if request.query.get("continue").is_some() =>
+            {
+                Status {
+                    next: continue_token(request, None, after),
+                    ..Status::expired(SNAPSHOT_GONE)
+                }
+            }
+            _ => read_error(error),
+        }
+    }
 }
+
+const SNAPSHOT_GONE: &str = "The provided continue parameter is too old to display a consistent list result. You can \
+    start a new list without the continue parameter, or use the continue token in this response to retrieve the \
+    remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were \
+    created, modified, or deleted between the time the first chunk was returned and now may show up in the list.";
 
 /// Where a list begins: at a snapshot, behind the page before.
 async fn start(server: &Server, request: &Request, limit: Option<usize>) -> Result<Page, Status> {
@@ -197,7 +220,7 @@ async fn start(server: &Server, request: &Request, limit: Option<usize>) -> Resu
             let why = "specifying resource version is not allowed when using continue";
             return Err(Status::bad_request(why));
         }
-        let (at, after) = read_token(&request.kind, token)?;
+        let (at, after) = read_token(request, token)?;
         // The page before may have come from a server that is ahead of this one.
         server.reader.reach(Currency::Current).await?;
         return Ok(Page { at, after, ..Page::default() });
@@ -298,7 +321,7 @@ pub async fn wait_for(server: &Server, revision: Revision) -> Result<(), Status>
     };
     match wait.await {
         Some(Ok(())) => Ok(()),
-        Some(Err(error)) => Err(read_error(error, false)),
+        Some(Err(error)) => Err(read_error(error)),
         None => {
             let text =
                 format!("Too large resource version: {}, current: {}", revision.0, current.0);
@@ -313,12 +336,8 @@ pub async fn wait_for(server: &Server, revision: Revision) -> Result<(), Status>
 }
 
 /// What a failed read tells the client.
-pub fn read_error(error: ReadError, continuing: bool) -> Status {
+pub fn read_error(error: ReadError) -> Status {
     match error {
-        ReadError::Compacted { .. } if continuing => Status::expired(
-            "The provided continue parameter is too old to display a consistent list result. You can start a new list \
-             without the continue parameter.",
-        ),
         ReadError::Compacted { asked, oldest } => Status::expired(format!(
             "The resourceVersion for the provided list is too old. ({} < {})",
             asked.0, oldest.0
@@ -346,15 +365,27 @@ fn type_head(api_version: &str, kind: &str) -> Arc<str> {
     format!("\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",").into()
 }
 
-/// A token that names the snapshot and the last key of a page, in the form that clients may look into.
-fn continue_token(kind: &Kind, revision: Revision, last: &str) -> String {
-    let start = last.strip_prefix(&*kind.storage).unwrap_or(last);
-    let token =
-        json!({"v": "meta.k8s.io/v1", "rv": revision.0, "start": format!("{}\u{0}", &start[1..])});
+/// A token that names the snapshot (-1 is the newest state) and the last key of a page, in the form that clients may
+/// look into.
+fn continue_token(request: &Request, revision: Option<Revision>, last: &str) -> String {
+    let start = last.strip_prefix(&*listed(request)).unwrap_or(last);
+    let revision = revision.map_or_else(|| json!(NEWEST), |revision| json!(revision.0));
+    let token = json!({"v": "meta.k8s.io/v1", "rv": revision, "start": format!("{start}\u{0}")});
     URL_SAFE_NO_PAD.encode(token.to_string())
 }
 
-fn read_token(kind: &Kind, token: &str) -> Result<(Option<Revision>, Option<Arc<str>>), Status> {
+/// Where the keys of a list begin.
+fn listed(request: &Request) -> String {
+    request.kind.prefix(&request.resource.namespace)
+}
+
+/// In the place of a snapshot.
+const NEWEST: i64 = -1;
+
+fn read_token(
+    request: &Request,
+    token: &str,
+) -> Result<(Option<Revision>, Option<Arc<str>>), Status> {
     let bad = |why: String| {
         Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"))
     };
@@ -365,17 +396,21 @@ fn read_token(kind: &Kind, token: &str) -> Result<(Option<Revision>, Option<Arc<
     if version != "meta.k8s.io/v1" {
         return Err(bad(format!("server does not recognize this encoded version {version}")));
     }
-    let revision = value.get("rv").and_then(Value::as_u64).filter(|r| *r > 0);
+    let named = value.get("rv").and_then(Value::as_i64).unwrap_or_default();
     let start = value.get("start").and_then(Value::as_str).unwrap_or("");
-    let Some(revision) = revision else {
+    if named == 0 {
         return Err(bad(format!("incorrect encoded start resourceVersion (version {version})")));
-    };
+    }
+    let revision = u64::try_from(named).ok().map(Revision);
     if start.is_empty() {
         return Err(bad(format!("empty encoded start key (version {version})")));
     }
     if start.split('/').any(|part| part == "..") {
         return Err(bad(start.to_owned()));
     }
-    let after = format!("{}/{}", kind.storage, start.trim_end_matches('\u{0}'));
-    Ok((Some(Revision(revision)), Some(after.into())))
+    let after = format!("{}{}", listed(request), start.trim_end_matches('\u{0}'));
+    Ok((revision, Some(after.into())))
 }
+
+#[cfg(test)]
+mod tests;

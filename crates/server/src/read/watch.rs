@@ -63,7 +63,7 @@ pub async fn watch(server: &Arc<Server>, request: &Request) -> Result<Answer, St
     let source = match server.store.watch(asked) {
         Ok(source) => source,
         // Too old a start is told inside the stream, where clients look for it.
-        Err(error) => return Ok(answer_error(read::read_error(error, false), revision)),
+        Err(error) => return Ok(answer_error(read::read_error(error), revision)),
     };
     let bookmarks = request.query.flag("allowWatchBookmarks");
     let state = State {

@@ -48,7 +48,7 @@ pub fn asked<T>(
 
 pub struct Bench {
     pub server: Arc<Server>,
-    store: Arc<dyn Store>,
+    pub store: Arc<dyn Store>,
     _tasks: Tasks,
 }
 
@@ -101,6 +101,12 @@ impl Bench {
         let body = match answer.body {
             Body::Bytes(bytes) => serde_json::from_slice(&bytes).expect("a document"),
             Body::Object(stored) => stored.tree().expect("an object"),
+            Body::List(list) => {
+                let items = (0..list.items.count()).map(|at| list.items.get(at).tree());
+                let items: Result<Vec<Value>, _> = items.collect();
+                let metadata = crate::render::json::metadata(&list);
+                json!({"metadata": metadata, "items": items.expect("objects")})
+            }
             _ => Value::Null,
         };
         Told(answer.status.as_u16(), warnings, body)
