@@ -101,7 +101,7 @@ async fn bound(watch: hyper::body::Incoming) -> Result<()> {
 }
 
 /// Sends one request for each number, many at once.
-async fn each(
+pub async fn each(
     connections: &Connections,
     (method, sort): (Method, &str),
     count: usize,

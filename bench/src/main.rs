@@ -12,6 +12,7 @@ mod load;
 mod pods;
 mod processes;
 mod schedule;
+mod services;
 mod size;
 mod watchers;
 
@@ -45,6 +46,7 @@ const PARTS: &[(&str, Part)] = &[
     ("api", api::throughput),
     ("watchers", api::watchers),
     ("memory", cluster::memory),
+    ("services", services::figures),
     ("schedule", fleet::figures),
 ];
 
@@ -81,6 +83,7 @@ fn inside(part: &str, words: &[&str]) -> Result<Value> {
         ("watchers", [shown]) => runtime.block_on(watchers::run(shown)),
         ("pods", [work, image]) => runtime.block_on(pods::run(work, image)),
         ("processes", []) => processes::now(),
+        ("services", [count]) => runtime.block_on(services::run(count)),
         ("fleet", [manner]) => runtime.block_on(fleet::run(manner)),
         // The server and the scheduler are in it, so all of it runs on the threads that they would have.
         ("schedule", [name]) => {
