@@ -30,12 +30,20 @@ pub struct Refusal {
     pub message: String,
 }
 
+impl Refusal {
+    /// A port of the machine is somebody else's.
+    pub fn ports() -> Refusal {
+        let why = "node(s) didn't have free ports for the requested pod ports";
+        Refusal { reason: "NodePorts", message: format!("Predicate NodePorts failed: {why}") }
+    }
+}
+
 /// The first reason not to take the pod.
 pub fn refusal(pod: &Pod, rules: &Rules) -> Option<Refusal> {
     let refused = |reason, why: Option<String>| why.map(|message| Refusal { reason, message });
     refused("UnsupportedPodSpec", unsupported(pod, rules))
         .or_else(|| refused("SysctlForbidden", sysctls::forbidden(pod, &rules.unsafe_sysctls)))
-        .or_else(|| refused("NodePorts", taken(pod, &rules.own_ports)))
+        .or_else(|| taken(pod, &rules.own_ports).then(Refusal::ports))
         .or_else(|| refused("AppArmor", apparmor::unenforceable(pod, rules.profiles)))
 }
 
@@ -77,13 +85,9 @@ fn labels(pod: &Pod) -> bool {
 }
 
 /// The cluster's own ports are nobody's: a pod on one would shut the API out, past any restart.
-fn taken(pod: &Pod, own: &[u16]) -> Option<String> {
-    let taken = pod
-        .spec
-        .host_ports()
-        .any(|port| matches!(&*port.protocol, "TCP" | "") && own.contains(&port.host_port));
-    let why = "node(s) didn't have free ports for the requested pod ports";
-    taken.then(|| format!("Predicate NodePorts failed: {why}"))
+fn taken(pod: &Pod, own: &[u16]) -> bool {
+    let mut ports = pod.spec.host_ports();
+    ports.any(|port| matches!(&*port.protocol, "TCP" | "") && own.contains(&port.host_port))
 }
 
 #[cfg(test)]

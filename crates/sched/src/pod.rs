@@ -7,7 +7,7 @@ use skiff_api::selector::Selector;
 use skiff_api::view::Key;
 use skiff_kinds::views::Pod;
 use skiff_kinds::views::pod::{
-    Container, LabelSelector, PodAffinityTerm, Quantities, TopologySpreadConstraint,
+    Container, HostPort, LabelSelector, PodAffinityTerm, Quantities, TopologySpreadConstraint,
     WeightedPodTerm,
 };
 use std::collections::BTreeMap;
@@ -28,9 +28,6 @@ pub struct Amounts {
     pub memory: Amount,
     others: BTreeMap<String, Amount>,
 }
-
-/// A port of the machine: address (empty is all), protocol, number.
-pub type HostPort = (String, String, u16);
 
 /// One pod.
 #[derive(Debug, Default)]
@@ -81,7 +78,7 @@ impl PodInfo {
             key: pod.metadata.key(),
             claims: pod.claim_keys(),
             weighed: (or(requests.cpu, CPU_DEFAULT_MILLI), or(requests.memory, MEMORY_DEFAULT)),
-            ports: host_ports(&pod),
+            ports: pod.spec.taken_ports(),
             near: terms(&affinity.pod_affinity.required),
             far: terms(&affinity.pod_anti_affinity.required),
             rather,
@@ -136,18 +133,6 @@ fn constraint(owner: &Pod, constraint: &TopologySpreadConstraint) -> Constraint 
         by_affinity: constraint.node_affinity_policy.as_deref() != Some("Ignore"),
         by_taints: constraint.node_taints_policy.as_deref() == Some("Honor"),
     }
-}
-
-/// The ports of the machine that a pod takes.
-fn host_ports(pod: &Pod) -> Vec<HostPort> {
-    let sidecars = pod.spec.init_containers.iter().filter(|c| c.is_sidecar());
-    let ports = sidecars.chain(&pod.spec.containers).flat_map(|c| &c.ports);
-    let taken = ports.filter(|port| port.host_port != 0).map(|port| {
-        let ip = if port.host_ip == "0.0.0.0" { String::new() } else { port.host_ip.clone() };
-        let protocol = if port.protocol.is_empty() { "TCP" } else { &port.protocol };
-        (ip, protocol.to_owned(), port.host_port)
-    });
-    taken.collect()
 }
 
 /// What a pod asks for: the main containers and sidecars together, or the most that an init

@@ -3,11 +3,12 @@
 //! It follows the change of one object at a time, so that a decision never counts pods anew. A copy of it shares every
 //! node with the original until that node changes.
 
-use crate::pod::{Amount, Amounts, HostPort, PodInfo};
+use crate::pod::{Amount, Amounts, PodInfo};
 use crate::preempt::{Budget, Budgets};
 use crate::storage::Storage;
 use crate::tally::{Domains, Memo, Namespaces, Term, Who};
 use skiff_api::view::Key;
+use skiff_kinds::views::pod::HostPort;
 use skiff_kinds::views::{Namespace, Node, OWN_PORTS, PodDisruptionBudget};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -272,7 +273,7 @@ fn calls(full: &String) -> impl Iterator<Item = &str> {
 fn own_ports(node: &Node) -> Vec<HostPort> {
     let listed = node.metadata.annotations.get(OWN_PORTS).into_iter();
     let numbers = listed.flat_map(|text| text.split(',')).filter_map(|port| port.parse().ok());
-    numbers.map(|port| (String::new(), "TCP".to_owned(), port)).collect()
+    numbers.map(HostPort::tcp).collect()
 }
 
 impl NodeInfo {

@@ -1,7 +1,7 @@
-//! What the pods of this node have been given of its processors and memory (KEP-1287).
+//! What the pods of this node have been given of its processors and memory (KEP-1287), and of its ports.
 //!
 //! A pod that comes has what it asks for: the scheduler has seen to that. Whoever names the node
-//! himself passes it by: what the whole node has not is refused. One whose resources change
+//! himself passes it by: what the whole node has not is refused, and a port that another has. One whose resources change
 //! while it is here gets the change when it fits; until then it keeps what it has. Whenever room
 //! appears those that wait are told, and one that asks leaves room for those before it.
 //! Never here: what is done to containers.
@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::Value;
 use skiff_base::Time;
 use skiff_kinds::views::Pod;
-use skiff_kinds::views::pod::{Container, Resources};
+use skiff_kinds::views::pod::{Container, HostPort, Resources};
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -41,6 +41,7 @@ pub struct Allocations {
 #[derive(Default)]
 struct State {
     given: HashMap<String, Requests>,
+    ports: HashMap<String, Vec<HostPort>>,
     /// In the order in which they are served.
     waiting: Vec<Waiting>,
 }
@@ -74,6 +75,10 @@ impl Allocations {
                 return Some(admit::Refusal { reason, message });
             }
         }
+        let wanted = pod.spec.taken_ports();
+        if self.state.lock().expect("no holder of this lock panics").clash(&wanted) {
+            return Some(admit::Refusal::ports());
+        }
         self.give(pod);
         None
     }
@@ -86,6 +91,10 @@ impl Allocations {
     pub fn give(&self, pod: &Pod) {
         let mut state = self.state.lock().expect("no holder of this lock panics");
         state.given.insert(pod.metadata.uid.clone(), qos::requests(pod));
+        let ports = pod.spec.taken_ports();
+        if !ports.is_empty() {
+            state.ports.insert(pod.metadata.uid.clone(), ports);
+        }
     }
 
     /// Whether the pod, which has been given something before, may have what it asks for now. One
@@ -114,6 +123,7 @@ impl Allocations {
     pub fn free(&self, uid: &str) {
         let mut state = self.state.lock().expect("no holder of this lock panics");
         state.waiting.retain(|waiting| waiting.uid != uid);
+        state.ports.remove(uid);
         if state.given.remove(uid).is_some() {
             state.tell();
         }
@@ -121,6 +131,11 @@ impl Allocations {
 }
 
 impl State {
+    fn clash(&self, wanted: &[HostPort]) -> bool {
+        let mut taken = self.ports.values().flatten();
+        taken.any(|taken| wanted.iter().any(|wanted| wanted.clashes(taken)))
+    }
+
     fn used(&self) -> Requests {
         self.given.values().fold(Requests::default(), |sum, one| sum.and(*one))
     }
@@ -305,6 +320,26 @@ mod tests {
             a asks for 1200m: given
             a asks for 1: given
         "#]].assert_eq(&node.text);
+    }
+
+    #[test]
+    fn a_port_of_the_machine_is_one_pods() {
+        let node = Allocations::new(MOST);
+        let pod = |uid: &str, ip: &str| -> Pod {
+            let port = json!({"containerPort": 80, "hostPort": 80, "hostIP": ip});
+            serde_json::from_value(json!({"metadata": {"name": uid, "uid": uid},
+                "spec": {"containers": [{"name": "c", "ports": [port]}]}}))
+            .expect("a pod")
+        };
+        assert_eq!(node.take_in(&pod("a", "127.0.0.1")), None);
+        assert_eq!(node.take_in(&pod("b", "127.0.0.2")), None);
+        let refused = node.take_in(&pod("c", "0.0.0.0")).expect("two have it");
+        let why = "node(s) didn't have free ports for the requested pod ports";
+        let message = format!("Predicate NodePorts failed: {why}");
+        assert_eq!((refused.reason, refused.message), ("NodePorts", message));
+        node.free("a");
+        node.free("b");
+        assert_eq!(node.take_in(&pod("c", "0.0.0.0")), None);
     }
 
     #[test]

@@ -304,6 +304,8 @@ impl Worker {
         for _ in 0..ROUNDS_MOST {
             let now = self.rim.world.now();
             if plan::tells_first(&self.seen) {
+                // Who hears that it has ended may put another one in its place.
+                self.settle();
                 self.tell();
             }
             let rim = self.rim.clone();

@@ -1,8 +1,9 @@
 //! A port of the machine belongs to one pod, or to the cluster itself.
 
 use super::{Event, EventKind, Filter, Plugin, Prepared, Refusal};
-use crate::pod::{HostPort, PodInfo};
+use crate::pod::PodInfo;
 use crate::snapshot::{NodeInfo, Snapshot};
+use skiff_kinds::views::pod::HostPort;
 use std::sync::Arc;
 
 pub struct Ports;
@@ -44,10 +45,5 @@ impl Filter for Free {
 }
 
 fn overlap<'a>(wanted: &[HostPort], mut taken: impl Iterator<Item = &'a HostPort>) -> bool {
-    taken.any(|(other, its_protocol, its_port)| {
-        wanted.iter().any(|(ip, protocol, port)| {
-            let overlap = ip.is_empty() || other.is_empty() || ip == other;
-            overlap && protocol == its_protocol && port == its_port
-        })
-    })
+    taken.any(|taken| wanted.iter().any(|wanted| wanted.clashes(taken)))
 }

@@ -4,6 +4,7 @@
 //! absence means something is an `Option`. Enumerations stay texts: the kind's validation has checked them.
 
 mod container;
+mod host_port;
 mod placement;
 mod probe;
 mod resources;
@@ -16,6 +17,7 @@ pub use container::{
     KeySelector, ObjectFieldSelector, ResourceFieldSelector, RestartRule, SourceName, VolumeDevice,
     VolumeMount,
 };
+pub use host_port::HostPort;
 pub use placement::{
     Affinity, LabelSelector, NODE_NAME, NodeAffinity, NodeSelector, NodeSelectorRequirement,
     NodeSelectorTerm, PodAffinity, PodAffinityTerm, PreferredNode, Toleration,
