@@ -9,7 +9,7 @@ use crate::controllers::lasting::Wanted;
 use crate::health::{Healths, Stats};
 use crate::on::On;
 use crate::queue::Queue;
-use crate::writer::{Pass, Writer, Wrote, namespace_ends};
+use crate::writer::{Pass, Writer, Wrote};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use skiff_api::Status;
@@ -267,8 +267,6 @@ impl<L: Loop> Run<L> {
                 return;
             }
             Ok(Some(next)) => Ok(next),
-            // Whatever is created there is refused from now on; the end of the namespace takes the object along.
-            Err(status) if namespace_ends(&status) => Ok(Next::Wait),
             // It comes again as soon as what cannot be read can be, or is gone; once at once, to tell its users why.
             Err(status) if pass.withheld.into_inner() => {
                 self.stats.withheld(format!("{key}: {status}"));

@@ -62,7 +62,7 @@ impl Writer {
                             break;
                         }
                         let outcomes =
-                            join_all(batch.iter().map(|change| self.perform(pass, change))).await;
+                            join_all(batch.iter().map(|change| self.one(pass, change))).await;
                         let failed = outcomes.iter().any(Result::is_err);
                         done.extend(batch.into_iter().zip(outcomes));
                         if failed {
@@ -72,7 +72,7 @@ impl Writer {
                     }
                 }
                 change => {
-                    let outcome = self.perform(pass, &change).await;
+                    let outcome = self.one(pass, &change).await;
                     let failed = outcome.is_err();
                     done.push((change, outcome));
                     if failed {
@@ -82,6 +82,16 @@ impl Writer {
             }
         }
         done
+    }
+
+    /// Performs one change. What is refused because its namespace ends counts as done: whatever is made there is
+    /// refused from now on, the end takes along what it was for, and what else the loop has to do there may be what the
+    /// end waits for.
+    async fn one(&self, pass: &Pass<'_>, change: &Change) -> Result<Wrote, Status> {
+        match self.perform(pass, change).await {
+            Err(status) if namespace_ends(&status) => Ok(None),
+            outcome => outcome,
+        }
     }
 
     /// Performs one change and says what it wrote; `None` when nothing is to be waited for.
@@ -220,7 +230,7 @@ fn name_taken(status: &Status) -> bool {
 }
 
 /// A refusal because the namespace is going.
-pub fn namespace_ends(status: &Status) -> bool {
+fn namespace_ends(status: &Status) -> bool {
     let causes = status.details.as_ref().and_then(|details| details.get("causes")?.as_array());
     causes
         .is_some_and(|causes| causes.iter().any(|cause| cause["reason"] == "NamespaceTerminating"))

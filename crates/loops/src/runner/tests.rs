@@ -42,6 +42,11 @@ impl Serve for Api {
             if call.method == http::Method::GET {
                 return Status::new(404, "NotFound", "it is not there").into();
             }
+            if call.method == http::Method::POST && call.path.contains("/ending/") {
+                let causes = json!([{"reason": "NamespaceTerminating"}]);
+                let refused = Status::new(403, "Forbidden", "it is being terminated");
+                return Status { details: Some(json!({"causes": causes})), ..refused }.into();
+            }
             let (head, body) = ("".into(), "{\"metadata\":{}}".into());
             let stored = Stored { head, revision: self.revision, body };
             Answer::new(http::StatusCode::OK, Body::Object(stored))
@@ -191,6 +196,41 @@ impl Loop for Makes {
         out.create(ConfigMap::RESOURCE, "n", json!({}));
         Next::Wait
     }
+}
+
+/// Makes something where nothing may be made any more, and then marks.
+struct MakesAtTheEnd;
+
+impl Loop for MakesAtTheEnd {
+    const NAME: &'static str = "makes-at-the-end";
+    type Seen = Arc<ConfigMap>;
+    type Memory = ();
+
+    fn on(on: &mut On) {
+        on.own::<ConfigMap>();
+    }
+
+    async fn observe(cx: &Context, key: &Key) -> Result<Option<Arc<ConfigMap>>, Status> {
+        Ok(cx.caches.of::<ConfigMap>().get(key))
+    }
+
+    fn plan(map: &Arc<ConfigMap>, _: &mut (), _: Time, out: &mut Changes) -> Next {
+        out.create(ConfigMap::RESOURCE, "ending", json!({}));
+        let (kind, resource) = (PatchKind::Merge, ConfigMap::RESOURCE);
+        out.patch(kind, resource, map.metadata.key(), "", json!({}));
+        Next::Wait
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_namespace_stops_only_what_is_made_there() {
+    let mut case = case(&["configmaps"], 0, &[]);
+    case.runner.start::<MakesAtTheEnd>();
+    case.send("configmaps", 0, map(2, "a"));
+    case.send("configmaps", 0, whole(5, &[]));
+    case.until("POST /api/v1/namespaces/ending/configmaps").await;
+    assert_eq!(case.until("PATCH /api/v1/namespaces/n/configmaps/a").await, [""; 0]);
+    assert_eq!(case.health("makes-at-the-end").failures, 0);
 }
 
 #[tokio::test(start_paused = true)]
