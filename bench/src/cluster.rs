@@ -100,7 +100,7 @@ pub fn memory() -> Result<Vec<Row>> {
         Ok(number(&processes, "pss_kb")? / 1024.0)
     };
     work(&["load", "create"])?;
-    work(&["watchers"])?;
+    work(&["watchers", "objects"])?;
     let full = pss()?;
     work(&["load", "delete"])?;
     cluster.k.ok("delete --raw /api/v1/namespaces/bench/configmaps");

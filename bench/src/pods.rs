@@ -5,6 +5,7 @@ use crate::percentile;
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use http::Method;
+use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -49,11 +50,11 @@ pub async fn run(work: &str, image: &str) -> Result<Value> {
             json!({"took_s": start(&connections, &mut seen, image, &names).await?})
         }
         "delete" => {
-            let mut names = HashSet::new();
-            // The watch began with all that there are.
-            while let Ok(event) = seen.try_recv() {
-                names.insert(event.name);
-            }
+            let list = connections.send(0, (Method::GET, FOLDER, ""), Bytes::new()).await?;
+            let list: Value = serde_json::from_slice(&list.collect().await?.to_bytes())?;
+            let items = list["items"].as_array().into_iter().flatten();
+            let names = items.filter_map(|pod| pod["metadata"]["name"].as_str());
+            let names: HashSet<String> = names.map(str::to_owned).collect();
             let how = (Method::DELETE, &*format!("{FOLDER}?gracePeriodSeconds=1"), JSON);
             let began = Instant::now();
             drain(connections.send(0, how, Bytes::new()).await?).await?;

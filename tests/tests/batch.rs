@@ -46,6 +46,19 @@ fn jobs_run_to_their_end() {
 }
 
 #[test]
+fn a_namespace_ends_with_a_job_that_runs() {
+    let c = Cluster::start("batch-end");
+    c.load_busybox();
+    c.k.ok("create namespace going");
+    // Its pods succeed when they are told to end: the Job wants others in their place.
+    let line = "trap 'exit 0' TERM; while :; do sleep 1000 & wait; done";
+    let k = c.k.namespace("going");
+    k.apply(&job("j", r#""completions":4,"parallelism":2,"#, line));
+    k.wait("--for=jsonpath={.status.ready}=2 job/j --timeout=30s");
+    k.ok("delete namespace going --timeout=60s");
+}
+
+#[test]
 fn a_cron_job_runs_and_is_suspended() {
     let c = Cluster::start("batch-cron");
     c.load_busybox();

@@ -51,7 +51,8 @@ pub use extension::{
 pub use lease::{Lease, LeaseSpec};
 pub use networking::{IpAddress, ParentRef, ServiceCidr, ServiceCidrStatus};
 pub use node::{
-    Node, NodeAddress, NodeCondition, NodeImage, NodeSpec, NodeStatus, OWN_PORTS, Taint,
+    NOT_READY, Node, NodeAddress, NodeCondition, NodeImage, NodeSpec, NodeStatus, OWN_PORTS, Taint,
+    UNREACHABLE,
 };
 pub use pod::Pod;
 pub use priorityclass::PriorityClass;

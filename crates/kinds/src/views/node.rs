@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 /// The annotation of a node with the TCP ports on which the cluster itself listens there: no pod
 /// may have them as host ports, and the scheduler has no other place to learn of the API's.
 pub const OWN_PORTS: &str = "skiff/own-ports";
+/// The taints of a node that is not ready, and of one that nobody hears from.
+pub const NOT_READY: &str = "node.kubernetes.io/not-ready";
+pub const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]

@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde_json::{Map, Value, json};
 use skiff_api::view::{Key, View};
 use skiff_client::Caches;
-use skiff_kinds::views::{Node, Pod};
+use skiff_kinds::views::{NOT_READY, Node, Pod};
 use skiff_server::Server;
 
 /// What `skiff status` shows of a daemon that runs.
@@ -31,7 +31,7 @@ async fn of_cluster(door: &Door, api: &Server) -> Result<Value> {
     let well = door.ready.states().iter().all(|(_, state)| state.is_ok());
     let mut nodes = Vec::new();
     for node in door.client.views::<Node>().await? {
-        let status = if is_ready(&node) { "Ready" } else { "NotReady" };
+        let status = if node.ready() { "Ready" } else { "NotReady" };
         nodes.push(json!({"name": node.metadata.name, "status": status}));
     }
     let own = nodes.iter().find(|node| node["name"] == door.settings.node.as_str());
@@ -53,7 +53,7 @@ async fn of_cluster(door: &Door, api: &Server) -> Result<Value> {
 /// An agent answers without its server: what it saw last counts.
 fn of_agent(door: &Door) -> Value {
     let own = door.caches.of::<Node>().get(&Key::new("", &door.settings.node));
-    json!({"apiserver": "Elsewhere", "kubelet": kubelet(own.is_some_and(|node| is_ready(&node)))})
+    json!({"apiserver": "Elsewhere", "kubelet": kubelet(own.is_some_and(|node| node.ready()))})
 }
 
 fn kubelet(ready: bool) -> &'static str {
@@ -82,14 +82,15 @@ pub async fn ready(door: &Door, query: &str) -> Result<Value> {
     let mut ready = json!({"server": door.server, "obstacles": obstacles(door).await?});
     if query == "for=node" {
         let key = Key::new("", &door.settings.node);
-        until(&door.caches, |node: &Node| node.metadata.key() == key && is_ready(node)).await;
+        until(&door.caches, |node: &Node| node.metadata.key() == key && takes_pods(node)).await;
         ready["node"] = json!(door.settings.node);
     }
     Ok(ready)
 }
 
-fn is_ready(node: &Node) -> bool {
-    node.ready()
+/// A node is made with a taint that goes when it is ready; a pod that comes before that waits for a second.
+fn takes_pods(node: &Node) -> bool {
+    node.ready() && !node.spec.taints.iter().any(|taint| taint.key == NOT_READY)
 }
 
 /// Waits until there is an object that fits.

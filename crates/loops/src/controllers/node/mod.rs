@@ -16,7 +16,7 @@ use skiff_api::time::{Precision, format};
 use skiff_api::view::{Key, View};
 use skiff_base::Time;
 use skiff_client::PatchKind;
-use skiff_kinds::views::{Lease, Node, Pod, Taint};
+use skiff_kinds::views::{Lease, NOT_READY, Node, Pod, Taint, UNREACHABLE};
 use std::sync::Arc;
 use std::time::Duration;
 use zone::Pace;
@@ -31,15 +31,15 @@ const LEASES: &str = "kube-node-lease";
 const JUDGED: [&str; 4] = ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"];
 /// Condition, its status, and the taint that it makes.
 const TAINTS: [(&str, &str, &str); 6] = [
-    ("Ready", "False", "node.kubernetes.io/not-ready"),
-    ("Ready", "Unknown", "node.kubernetes.io/unreachable"),
+    ("Ready", "False", NOT_READY),
+    ("Ready", "Unknown", UNREACHABLE),
     ("MemoryPressure", "True", "node.kubernetes.io/memory-pressure"),
     ("DiskPressure", "True", "node.kubernetes.io/disk-pressure"),
     ("NetworkUnavailable", "True", "node.kubernetes.io/network-unavailable"),
     ("PIDPressure", "True", "node.kubernetes.io/pid-pressure"),
 ];
 /// The taints of a node that is not ready; they alone drive pods away.
-const JUDGED_UNFIT: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
+const JUDGED_UNFIT: [&str; 2] = [NOT_READY, UNREACHABLE];
 const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 
 /// Key: the name of a node.

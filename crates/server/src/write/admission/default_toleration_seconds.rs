@@ -4,6 +4,7 @@
 use super::{Admit, Next, Plugin, Verdict};
 use serde_json::{Value, json};
 use skiff_api::object::{Object, at};
+use skiff_kinds::views::{NOT_READY, UNREACHABLE};
 
 pub struct DefaultTolerationSeconds;
 
@@ -21,7 +22,7 @@ impl Plugin for DefaultTolerationSeconds {
 }
 
 const SECONDS: i64 = 300;
-const TAINTS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
+const TAINTS: [&str; 2] = [NOT_READY, UNREACHABLE];
 
 fn complete(pod: &mut Object) {
     let mut tolerations = pod.list("spec.tolerations").to_vec();

@@ -4,8 +4,8 @@
 use super::{Admit, Next, Plugin, Verdict};
 use serde_json::{Value, json};
 use skiff_api::object::{Object, text};
+use skiff_kinds::views::NOT_READY;
 
-const NOT_READY: &str = "node.kubernetes.io/not-ready";
 const NO_SCHEDULE: &str = "NoSchedule";
 
 pub struct TaintNodes;
