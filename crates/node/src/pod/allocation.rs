@@ -1,9 +1,9 @@
 //! What the pods of this node have been given of its processors and memory (KEP-1287), and of its ports.
 //!
-//! A pod that comes has what it asks for: the scheduler has seen to that. Whoever names the node
-//! himself passes it by: what the whole node has not is refused, and a port that another has. One whose resources change
-//! while it is here gets the change when it fits; until then it keeps what it has. Whenever room
-//! appears those that wait are told, and one that asks leaves room for those before it.
+//! A pod that comes has what it asks for: the scheduler has seen to that. Whoever names the node himself passes it by:
+//! what the whole node has not is refused, and a port that another has. One whose resources change while it is here
+//! gets the change when it fits; until then it keeps what it has. Whenever room appears those that wait are told, and
+//! one that asks leaves room for those before it.
 //! Never here: what is done to containers.
 
 use super::containers;
