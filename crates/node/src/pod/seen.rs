@@ -494,7 +494,10 @@ impl Seen {
 
     pub fn known(&self, name: &str) -> &Known {
         static NOTHING: std::sync::OnceLock<Known> = std::sync::OnceLock::new();
-        self.containers.get(name).map_or_else(|| NOTHING.get_or_init(Known::default), |it| it)
+        self.containers
+            .get(name)
+            .map(|known| &**known)
+            .unwrap_or_else(|| NOTHING.get_or_init(Known::default))
     }
 
     fn entry(&mut self, name: &str) -> &mut Known {

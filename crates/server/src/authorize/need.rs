@@ -120,7 +120,7 @@ impl<'a, May: Fn(&Record) -> bool> Candidates<'a, May> {
         let kind = kind.ok_or_else(|| Status::internal(format_args!("{plural} are not served")))?;
         let wanted = ListRequest { currency: Currency::Seen, ..wanted };
         let listed = reader.store.list(wanted).await;
-        let records = listed.map_err(|error| crate::read::read_error(error))?.records;
+        let records = listed.map_err(crate::read::read_error)?.records;
         Ok(Candidates { reader, kind, records: records.into_iter(), may })
     }
 

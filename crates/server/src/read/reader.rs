@@ -67,7 +67,7 @@ impl Reader {
     /// When one of them cannot be read: an unreadable list is not a shorter one.
     pub async fn list(&self, kind: &Kind, request: ListRequest) -> Result<Vec<Object>, Status> {
         let listed = self.store.list(request).await;
-        let listed = listed.map_err(|error| super::read_error(error))?;
+        let listed = listed.map_err(super::read_error)?;
         convert::trees(self, kind, &listed.records).await.into_iter().collect()
     }
 
@@ -89,7 +89,7 @@ impl Reader {
     /// # Errors
     /// When the store cannot say what is current.
     pub async fn reach(&self, currency: Currency) -> Result<(), Status> {
-        self.store.reach(currency).await.map_err(|error| super::read_error(error))
+        self.store.reach(currency).await.map_err(super::read_error)
     }
 
     /// A built-in kind by its group and plural.

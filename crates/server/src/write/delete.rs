@@ -134,7 +134,7 @@ pub async fn delete_collection(server: &Arc<Server>, request: &Request) -> Resul
         facet: selection.facet(),
         ..ListRequest::default()
     };
-    let listed = server.store.list(asked).await.map_err(|e| crate::read::read_error(e))?;
+    let listed = server.store.list(asked).await.map_err(crate::read::read_error)?;
     let (mut items, mut unreadable) = (Vec::new(), Vec::new());
     let selected: Vec<_> = listed.records.iter().filter(|it| selection.matches(it)).collect();
     for some in selected.chunks(AT_ONCE) {

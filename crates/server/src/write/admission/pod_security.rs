@@ -147,7 +147,7 @@ impl PodSecurity {
         let (scope, currency) = (Scope::prefix(&format!("pods/{namespace}/")), Currency::Seen);
         let asked = ListRequest { scope, currency, ..ListRequest::default() };
         let listed = self.store.list(asked).await;
-        let listed = listed.map_err(|error| crate::read::read_error(error))?;
+        let listed = listed.map_err(crate::read::read_error)?;
         let until = self.world.uptime() + LOOK_MOST;
         let exempt = |class: &str| is_in(&self.rules.exemptions.runtime_classes, class);
         let in_time = || self.world.uptime() < until;

@@ -148,7 +148,7 @@ impl Ledger {
         let kind = self.kind()?;
         let asked = ListRequest { limit: Some(1), ..asked(&kind, namespace) };
         let listed = self.reader.store.list(asked).await;
-        let listed = listed.map_err(|error| crate::read::read_error(error))?;
+        let listed = listed.map_err(crate::read::read_error)?;
         Ok(!listed.records.is_empty())
     }
 
@@ -323,7 +323,7 @@ impl Ledger {
     async fn pages(&self, namespace: &str) -> Result<Vec<Page>, Status> {
         let kind = self.kind()?;
         let listed = self.reader.store.list(asked(&kind, namespace)).await;
-        let listed = listed.map_err(|error| crate::read::read_error(error))?;
+        let listed = listed.map_err(crate::read::read_error)?;
         let objects = convert::trees(&self.reader, &kind, &listed.records).await;
         let page = |(record, object): (Arc<Record>, Result<Object, Status>)| {
             let object = object?;

@@ -138,7 +138,7 @@ fn service_facet() -> String {
 pub async fn owned(pools: &Pools, namespace: &str, name: &str) -> Result<Vec<Taken>, Status> {
     let list = |request: ListRequest| async move {
         let listed = pools.store.list(request).await;
-        listed.map_err(|error| crate::read::read_error(error))
+        listed.map_err(crate::read::read_error)
     };
     let facet = (service_facet().into(), format!("{namespace}/{name}").into());
     let addresses = ListRequest {
@@ -163,7 +163,7 @@ pub async fn owned(pools: &Pools, namespace: &str, name: &str) -> Result<Vec<Tak
 pub async fn migrate(store: &dyn Store, reader: &Reader, world: &World) -> Result<(), Status> {
     let asked = ListRequest { scope: Scope::prefix(BEFORE), ..ListRequest::default() };
     let listed = store.list(asked).await;
-    let listed = listed.map_err(|error| crate::read::read_error(error))?;
+    let listed = listed.map_err(crate::read::read_error)?;
     for some in listed.records.chunks(AT_ONCE) {
         let mut writes = Vec::new();
         for record in some {
