@@ -58,6 +58,13 @@ fn nothing_is_left(c: &Cluster) {
     assert_eq!(c.shell(&format!("grep -c {PODS} /proc/mounts || true")), "0\n");
 }
 
+/// The same, where the node hears of it only when the object has gone.
+#[track_caller]
+fn all_goes(c: &Cluster) {
+    c.shell(&format!("while [ -n \"$(ls -A {PODS})\" ]; do sleep 0.05; done"));
+    nothing_is_left(c);
+}
+
 #[test]
 fn a_daemon_killed_between_mount_and_start_finds_its_volumes() {
     let c = Cluster::start("volumes-killed");
@@ -77,8 +84,7 @@ fn a_daemon_killed_between_mount_and_start_finds_its_volumes() {
     c.shell(&format!("while [ -e {memory} ] || [ -e {disk} ]; do sleep 0.05; done"));
     // The object of one that has ended goes at once, as upstream's does; the node hears of it.
     c.k.ok("delete pod p");
-    c.shell(&format!("while [ -n \"$(ls -A {PODS})\" ]; do sleep 0.05; done"));
-    nothing_is_left(&c);
+    all_goes(&c);
 }
 
 #[test]
@@ -99,8 +105,7 @@ fn what_a_killed_daemon_mounted_goes_with_the_pod() {
     kill_and_up(&c);
     c.shell(&format!("mountpoint -q {folder}"));
     nobody_uses(&c);
-    c.shell(&format!("while [ -n \"$(ls -A {PODS})\" ]; do sleep 0.05; done"));
-    nothing_is_left(&c);
+    all_goes(&c);
 }
 
 #[test]

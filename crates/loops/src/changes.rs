@@ -1,4 +1,4 @@
-//! Changes: what a plan wants done, as data. The runner performs them in order and stops at the first failure.
+//! Changes: what a plan wants done, as data. The writer performs them in order and stops at the first failure.
 
 use serde_json::Value;
 use skiff_api::view::{Key, Resource, View};

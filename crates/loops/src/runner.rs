@@ -1,5 +1,5 @@
-//! The runner: the only one that acts for loops. It wakes a loop with a key, has it observe and plan, performs the
-//! changes through the client under the loop's own identity, and comes back when the plan says so or when it failed.
+//! The runner: the only one that acts for loops. It wakes a loop with a key, has it observe and plan, has the changes
+//! written (`writer.rs`), and comes back when the plan says so or when it failed.
 //!
 //! A pass over a key begins only when the caches show everything that the pass before wrote: this replaces the
 //! bookkeeping of expected creations and deletions.

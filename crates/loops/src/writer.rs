@@ -53,32 +53,21 @@ impl Writer {
     ) -> Vec<(Change, Result<Wrote, Status>)> {
         let mut done: Vec<(Change, Result<Wrote, Status>)> = Vec::new();
         for change in changes.into_list() {
-            match change {
-                Change::Together(list) => {
-                    let (mut rest, mut size) = (list.into_iter(), 1);
-                    loop {
-                        let batch: Vec<Change> = rest.by_ref().take(size).collect();
-                        if batch.is_empty() {
-                            break;
-                        }
-                        let outcomes =
-                            join_all(batch.iter().map(|change| self.one(pass, change))).await;
-                        let failed = outcomes.iter().any(Result::is_err);
-                        done.extend(batch.into_iter().zip(outcomes));
-                        if failed {
-                            return done;
-                        }
-                        size = (size * 2).min(TOGETHER_MOST);
-                    }
+            let mut rest = match change {
+                Change::Together(list) => list,
+                change => vec![change],
+            }
+            .into_iter();
+            let mut size = 1;
+            while rest.len() > 0 {
+                let batch: Vec<Change> = rest.by_ref().take(size).collect();
+                let outcomes = join_all(batch.iter().map(|change| self.one(pass, change))).await;
+                let failed = outcomes.iter().any(Result::is_err);
+                done.extend(batch.into_iter().zip(outcomes));
+                if failed {
+                    return done;
                 }
-                change => {
-                    let outcome = self.one(pass, &change).await;
-                    let failed = outcome.is_err();
-                    done.push((change, outcome));
-                    if failed {
-                        return done;
-                    }
-                }
+                size = (size * 2).min(TOGETHER_MOST);
             }
         }
         done

@@ -10,6 +10,7 @@ pub use apparmor::profile;
 pub use sysctls::effective as effective_sysctls;
 
 use skiff_kinds::views::Pod;
+use skiff_kinds::views::pod::NO_FREE_PORTS;
 
 /// What the node goes by.
 #[derive(Debug, Clone)]
@@ -33,8 +34,8 @@ pub struct Refusal {
 impl Refusal {
     /// A port of the machine is somebody else's.
     pub fn ports() -> Refusal {
-        let why = "node(s) didn't have free ports for the requested pod ports";
-        Refusal { reason: "NodePorts", message: format!("Predicate NodePorts failed: {why}") }
+        let message = format!("Predicate NodePorts failed: {NO_FREE_PORTS}");
+        Refusal { reason: "NodePorts", message }
     }
 }
 

@@ -14,6 +14,8 @@ pub mod registry;
 pub mod render;
 pub mod request;
 pub mod rim;
+#[cfg(test)]
+mod testkit;
 mod write;
 
 pub use read::{reader, unreadable};

@@ -52,7 +52,7 @@ pub use lease::{Lease, LeaseSpec};
 pub use networking::{IpAddress, ParentRef, ServiceCidr, ServiceCidrStatus};
 pub use node::{
     NOT_READY, Node, NodeAddress, NodeCondition, NodeImage, NodeSpec, NodeStatus, OWN_PORTS, Taint,
-    UNREACHABLE,
+    UNREACHABLE, UNSCHEDULABLE,
 };
 pub use pod::Pod;
 pub use priorityclass::PriorityClass;

@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 /// The annotation of a node with the TCP ports on which the cluster itself listens there: no pod
 /// may have them as host ports, and the scheduler has no other place to learn of the API's.
 pub const OWN_PORTS: &str = "skiff/own-ports";
-/// The taints of a node that is not ready, and of one that nobody hears from.
+/// The taints of a node that is not ready, of one that nobody hears from, and of one that is to take no pods.
 pub const NOT_READY: &str = "node.kubernetes.io/not-ready";
 pub const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
+pub const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]

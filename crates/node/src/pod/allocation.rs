@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::Value;
 use skiff_base::Time;
 use skiff_kinds::views::Pod;
-use skiff_kinds::views::pod::{Container, HostPort, Resources};
+use skiff_kinds::views::pod::{Container, HostPort, Resources, clash};
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -75,11 +75,13 @@ impl Allocations {
                 return Some(admit::Refusal { reason, message });
             }
         }
-        let wanted = pod.spec.taken_ports();
-        if self.state.lock().expect("no holder of this lock panics").clash(&wanted) {
+        // Looked at and taken under one lock: pods come at once.
+        let mut state = self.state.lock().expect("no holder of this lock panics");
+        let ports = pod.spec.taken_ports();
+        if clash(&ports, state.ports.values().flatten()) {
             return Some(admit::Refusal::ports());
         }
-        self.give(pod);
+        state.give(pod, ports);
         None
     }
 
@@ -90,11 +92,7 @@ impl Allocations {
     /// A pod was here before.
     pub fn give(&self, pod: &Pod) {
         let mut state = self.state.lock().expect("no holder of this lock panics");
-        state.given.insert(pod.metadata.uid.clone(), qos::requests(pod));
-        let ports = pod.spec.taken_ports();
-        if !ports.is_empty() {
-            state.ports.insert(pod.metadata.uid.clone(), ports);
-        }
+        state.give(pod, pod.spec.taken_ports());
     }
 
     /// Whether the pod, which has been given something before, may have what it asks for now. One
@@ -131,9 +129,12 @@ impl Allocations {
 }
 
 impl State {
-    fn clash(&self, wanted: &[HostPort]) -> bool {
-        let mut taken = self.ports.values().flatten();
-        taken.any(|taken| wanted.iter().any(|wanted| wanted.clashes(taken)))
+    fn give(&mut self, pod: &Pod, ports: Vec<HostPort>) {
+        let uid = &pod.metadata.uid;
+        self.given.insert(uid.clone(), qos::requests(pod));
+        if !ports.is_empty() {
+            self.ports.insert(uid.clone(), ports);
+        }
     }
 
     fn used(&self) -> Requests {

@@ -3,7 +3,7 @@
 use super::{Event, EventKind, Filter, Plugin, Prepared, Refusal};
 use crate::pod::PodInfo;
 use crate::snapshot::{NodeInfo, Snapshot};
-use skiff_kinds::views::pod::HostPort;
+use skiff_kinds::views::pod::{NO_FREE_PORTS, clash};
 use std::sync::Arc;
 
 pub struct Ports;
@@ -29,7 +29,7 @@ impl Plugin for Ports {
     fn helps(&self, info: &Arc<PodInfo>, event: &Event, _: &Snapshot) -> bool {
         match event {
             Event::Node(new) => new.is_some_and(|node| Free(info.clone()).filter(node).is_empty()),
-            Event::Left(other) => overlap(&info.ports, other.ports.iter()),
+            Event::Left(other) => clash(&info.ports, other.ports.iter()),
             _ => false,
         }
     }
@@ -37,13 +37,9 @@ impl Plugin for Ports {
 
 impl Filter for Free {
     fn filter(&self, info: &NodeInfo) -> Vec<Refusal> {
-        match overlap(&self.0.ports, info.ports.iter().chain(&info.own_ports)) {
-            true => Refusal::for_now("node(s) didn't have free ports for the requested pod ports"),
+        match clash(&self.0.ports, info.ports.iter().chain(&info.own_ports)) {
+            true => Refusal::for_now(NO_FREE_PORTS),
             false => Vec::new(),
         }
     }
-}
-
-fn overlap<'a>(wanted: &[HostPort], mut taken: impl Iterator<Item = &'a HostPort>) -> bool {
-    taken.any(|taken| wanted.iter().any(|wanted| wanted.clashes(taken)))
 }

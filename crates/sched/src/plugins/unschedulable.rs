@@ -3,8 +3,8 @@
 use super::{Filter, Plugin, Prepared, Refusal};
 use crate::pod::PodInfo;
 use crate::snapshot::{NodeInfo, Snapshot};
-use skiff_kinds::views::Taint;
 use skiff_kinds::views::pod::tolerated;
+use skiff_kinds::views::{Taint, UNSCHEDULABLE};
 use std::sync::Arc;
 
 pub struct Unschedulable;
@@ -17,11 +17,8 @@ impl Plugin for Unschedulable {
     }
 
     fn prepare(&self, info: &Arc<PodInfo>, snapshot: &Snapshot) -> Prepared {
-        let taint = Taint {
-            key: "node.kubernetes.io/unschedulable".into(),
-            effect: "NoSchedule".into(),
-            ..Taint::default()
-        };
+        let taint =
+            Taint { key: UNSCHEDULABLE.into(), effect: "NoSchedule".into(), ..Taint::default() };
         if snapshot.cordoned == 0 || tolerated(&info.pod.spec.tolerations, &taint) {
             return Prepared::default();
         }

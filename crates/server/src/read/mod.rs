@@ -59,11 +59,9 @@ pub async fn list(server: &Arc<Server>, request: &Request) -> Result<Answer, Sta
     let limit = number_option(request, "limit")?.filter(|n| *n > 0);
     let mut page = start(server, request, limit).await?;
     page.fill(server, request, &selection, limit).await?;
+    let after = page.after.as_deref().unwrap_or("");
     let next = match page.more {
-        true => {
-            let after = page.after.as_deref().unwrap_or("");
-            continue_token(request, Some(page.revision), after)
-        }
+        true => continue_token(request, Some(page.revision), after),
         false => String::new(),
     };
     let (items, unreadable) = items(server, request, page.records).await;

@@ -1,6 +1,6 @@
 //! Lists of a whole server.
 
-use crate::write::admission::tests::{MAPS, Told, bench, map};
+use crate::testkit::{MAPS, Told, bench, map};
 use http::Method;
 use serde_json::{Value, json};
 use skiff_store::Revision;
@@ -12,7 +12,7 @@ fn names(list: &Value) -> Vec<&str> {
 
 #[tokio::test]
 async fn a_list_whose_snapshot_is_gone_can_go_on_from_where_it_was() {
-    let bench = bench(Vec::new()).await;
+    let bench = bench().await;
     let namespace = json!({"metadata": {"name": "n"}});
     assert_eq!(bench.create("/api/v1/namespaces", namespace).await.0, 201);
     for name in ["a", "b", "c", "d"] {

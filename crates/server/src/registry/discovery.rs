@@ -272,8 +272,8 @@ fn all(registry: &Registry, wanted: impl Fn(&str) -> bool) -> Answer {
                     json!({"version": version, "resources": resources, "freshness": "Current"})
                 })
                 .collect();
-            let name = if group.is_empty() { json!({}) } else { json!({"name": group}) };
-            json!({"metadata": name, "versions": versions})
+            let metadata = if group.is_empty() { json!({}) } else { json!({"name": group}) };
+            json!({"metadata": metadata, "versions": versions})
         })
         .collect();
     let body = json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2",

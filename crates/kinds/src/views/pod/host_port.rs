@@ -11,6 +11,9 @@ pub struct HostPort {
     pub port: u16,
 }
 
+/// Why a pod whose ports another one has is not taken.
+pub const NO_FREE_PORTS: &str = "node(s) didn't have free ports for the requested pod ports";
+
 impl HostPort {
     /// Of all addresses.
     pub fn tcp(port: u16) -> HostPort {
@@ -18,10 +21,15 @@ impl HostPort {
     }
 
     /// Whether not both can be had.
-    pub fn clashes(&self, other: &HostPort) -> bool {
+    fn clashes(&self, other: &HostPort) -> bool {
         let one_address = self.ip.is_empty() || other.ip.is_empty() || self.ip == other.ip;
         one_address && self.protocol == other.protocol && self.port == other.port
     }
+}
+
+/// Whether one of the ports that are wanted is taken.
+pub fn clash<'a>(wanted: &[HostPort], taken: impl IntoIterator<Item = &'a HostPort>) -> bool {
+    taken.into_iter().any(|taken| wanted.iter().any(|wanted| wanted.clashes(taken)))
 }
 
 impl From<&ContainerPort> for HostPort {

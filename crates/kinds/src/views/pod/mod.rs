@@ -17,7 +17,7 @@ pub use container::{
     KeySelector, ObjectFieldSelector, ResourceFieldSelector, RestartRule, SourceName, VolumeDevice,
     VolumeMount,
 };
-pub use host_port::HostPort;
+pub use host_port::{HostPort, NO_FREE_PORTS, clash};
 pub use placement::{
     Affinity, LabelSelector, NODE_NAME, NodeAffinity, NodeSelector, NodeSelectorRequirement,
     NodeSelectorTerm, PodAffinity, PodAffinityTerm, PreferredNode, Toleration,

@@ -6,17 +6,17 @@ use serde_json::{Value, json};
 use skiff_api::view::Key;
 use skiff_client::Caches;
 use skiff_kinds::views::pod::{NODE_NAME, PodSpec, tolerated};
-use skiff_kinds::views::{DaemonSet, Node, Pod, Taint};
+use skiff_kinds::views::{DaemonSet, NOT_READY, Node, Pod, Taint, UNREACHABLE, UNSCHEDULABLE};
 
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 /// Troubles of a node that its daemons outlast: the taint and its effect.
 const OUTLASTED: [(&str, &str); 6] = [
-    ("node.kubernetes.io/not-ready", "NoExecute"),
-    ("node.kubernetes.io/unreachable", "NoExecute"),
+    (NOT_READY, "NoExecute"),
+    (UNREACHABLE, "NoExecute"),
     ("node.kubernetes.io/disk-pressure", "NoSchedule"),
     ("node.kubernetes.io/memory-pressure", "NoSchedule"),
     ("node.kubernetes.io/pid-pressure", "NoSchedule"),
-    ("node.kubernetes.io/unschedulable", "NoSchedule"),
+    (UNSCHEDULABLE, "NoSchedule"),
 ];
 /// The network of a node may be missing to those alone who use that of the machine.
 const WITHOUT_NETWORK: (&str, &str) = ("node.kubernetes.io/network-unavailable", "NoSchedule");

@@ -16,7 +16,7 @@ use skiff_api::time::{Precision, format};
 use skiff_api::view::{Key, View};
 use skiff_base::Time;
 use skiff_client::PatchKind;
-use skiff_kinds::views::{Lease, NOT_READY, Node, Pod, Taint, UNREACHABLE};
+use skiff_kinds::views::{Lease, NOT_READY, Node, Pod, Taint, UNREACHABLE, UNSCHEDULABLE};
 use std::sync::Arc;
 use std::time::Duration;
 use zone::Pace;
@@ -40,7 +40,6 @@ const TAINTS: [(&str, &str, &str); 6] = [
 ];
 /// The taints of a node that is not ready; they alone drive pods away.
 const JUDGED_UNFIT: [&str; 2] = [NOT_READY, UNREACHABLE];
-const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 
 /// Key: the name of a node.
 pub struct NodeHealth;

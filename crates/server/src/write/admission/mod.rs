@@ -30,7 +30,7 @@ mod storage;
 mod taint_nodes;
 mod taking;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 
 pub use admit::{Admit, Operation};
 pub use taking::{Fate, Taking};

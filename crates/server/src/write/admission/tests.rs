@@ -1,19 +1,16 @@
 //! Admission of whole requests, by plugins that tell what they are asked.
 
 use super::*;
-use crate::connect::Nodes;
-use crate::identity::keys::signing::{SigningKey, tests::pem};
 use crate::read::reader::Reader;
 use crate::request::Warnings;
 use crate::request::url::Query;
-use crate::{Build, Entry, Server, Setup};
+use crate::testkit::{self, Bench, MAPS, Told, map};
 use expect_test::{Expect, expect};
-use http::{HeaderMap, Method};
+use http::Method;
 use serde_json::{Value, json};
 use skiff_api::kind::Kind;
 use skiff_api::registry::Kinds;
-use skiff_api::wire::{Body, Call, Payload, Peer, Sending, Serve, User};
-use skiff_base::Tasks;
+use skiff_api::wire::User;
 use skiff_store::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -46,89 +43,15 @@ pub fn asked<T>(
     })
 }
 
-pub struct Bench {
-    pub server: Arc<Server>,
-    pub store: Arc<dyn Store>,
-    _tasks: Tasks,
-}
-
 /// A server whose plugins are these, or upstream's where there are none.
-pub async fn bench(plugins: Vec<Arc<dyn Plugin>>) -> Bench {
-    let (world, tasks) = (World::seeded(1), Tasks::new());
-    let clock = world.clone();
-    let store = skiff_store::memory(skiff_store::Options::new(Arc::new(move || clock.uptime())));
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let nobody = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_root_certificates(rustls::RootCertStore::empty())
-        .with_no_client_auth();
-    let setup = Setup {
-        world,
-        store: store.clone(),
-        signing: SigningKey::from_pem(&pem().0).expect("it reads"),
-        nodes: Nodes::new(&nobody),
-        services: Default::default(),
-        pod_security: Default::default(),
-        address: "here".into(),
-        build: Build::default(),
-    };
-    let mut server = Server::new(setup, &tasks).await.expect("an empty store reads");
-    if !plugins.is_empty() {
-        server.admission = Plugins(plugins);
-    }
-    Bench { server: Arc::new(server), store, _tasks: tasks }
-}
-
-/// The code, the warnings and the body of an answer.
-pub struct Told(pub u16, pub Vec<String>, pub Value);
-
-impl Bench {
-    pub async fn ask(&self, method: Method, path: &str, body: Value) -> Told {
-        let (path, query) = path.split_once('?').unwrap_or((path, ""));
-        let call = Call {
-            method,
-            path: path.into(),
-            query: query.into(),
-            headers: HeaderMap::new(),
-            payload: Sending::Here(Payload::Tree(body)),
-            peer: Peer::Local(Arc::new(User::system("root", &["system:masters"]))),
-            upgrade: None,
-        };
-        let answer = Entry(self.server.clone()).serve(call).await;
-        let warnings = answer.headers.get_all("warning").iter();
-        let warnings = warnings.map(|it| it.to_str().expect("a text").to_owned()).collect();
-        let body = match answer.body {
-            Body::Bytes(bytes) => serde_json::from_slice(&bytes).expect("a document"),
-            Body::Object(stored) => stored.tree().expect("an object"),
-            Body::List(list) => {
-                let items = (0..list.items.count()).map(|at| list.items.get(at).tree());
-                let items: Result<Vec<Value>, _> = items.collect();
-                let metadata = crate::render::json::metadata(&list);
-                json!({"metadata": metadata, "items": items.expect("objects")})
-            }
-            _ => Value::Null,
-        };
-        Told(answer.status.as_u16(), warnings, body)
-    }
-
-    pub async fn create(&self, path: &str, body: Value) -> Told {
-        self.ask(Method::POST, path, body).await
-    }
-
-    /// The keys that begin so.
-    async fn keys(&self, prefix: &str) -> Vec<String> {
-        let scope = skiff_store::Scope::prefix(prefix);
-        let asked = skiff_store::ListRequest { scope, ..Default::default() };
-        let listed = self.store.list(asked).await.expect("the store answers");
-        listed.records.iter().map(|record| record.key.to_string()).collect()
-    }
-}
-
-pub const MAPS: &str = "/api/v1/namespaces/n/configmaps";
-
-pub fn map(name: &str) -> Value {
-    json!({"metadata": {"name": name}, "data": {"from": "user"}})
+async fn bench(plugins: Vec<Arc<dyn Plugin>>) -> Bench {
+    let all = plugins.is_empty();
+    testkit::bench_of(|server| {
+        if !all {
+            server.admission = Plugins(plugins);
+        }
+    })
+    .await
 }
 
 fn put(key: &str, body: &'static str) -> Write {

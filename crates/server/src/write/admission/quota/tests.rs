@@ -1,6 +1,6 @@
 //! Quotas of a whole server: many at once, two that match, what is given back.
 
-use super::super::tests::{MAPS, Told, bench, map};
+use crate::testkit::{Bench, MAPS, Told, bench, map};
 use futures_util::future::join_all;
 use http::Method;
 use serde_json::{Value, json};
@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 const QUOTAS: &str = "/api/v1/namespaces/n/resourcequotas";
 
 /// A namespace with quotas of these names that allow so many config maps; the status is what their loop would say.
-async fn limited(quotas: &[(&str, &str)]) -> super::super::tests::Bench {
-    let bench = bench(Vec::new()).await;
+async fn limited(quotas: &[(&str, &str)]) -> Bench {
+    let bench = bench().await;
     let namespace = json!({"metadata": {"name": "n"}});
     assert_eq!(bench.create("/api/v1/namespaces", namespace).await.0, 201);
     for (name, most) in quotas {
@@ -24,7 +24,7 @@ async fn limited(quotas: &[(&str, &str)]) -> super::super::tests::Bench {
     bench
 }
 
-async fn used(bench: &super::super::tests::Bench, quota: &str) -> String {
+async fn used(bench: &Bench, quota: &str) -> String {
     let Told(_, _, quota) = bench.ask(Method::GET, &format!("{QUOTAS}/{quota}"), Value::Null).await;
     quota["status"]["used"]["count/configmaps"].as_str().expect("a text").to_owned()
 }
