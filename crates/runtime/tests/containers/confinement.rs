@@ -1,6 +1,6 @@
 //! What a container may not do.
 
-use crate::machine::Machine;
+use crate::machine::{Machine, shell};
 use skiff_runtime::spec::{
     Device, LogPolicy, Mount, MountSource, ProcMount, Propagation, Resources, Rlimit, Seccomp,
     Security, User,
@@ -9,8 +9,7 @@ use skiff_runtime::status::ExitReason;
 
 pub async fn capabilities_and_user(m: Machine) {
     let show = "grep Cap /proc/self/status | tr -d '\\t'; grep NoNew /proc/self/status; id";
-    let script = |text: &str| ["sh", "-c", text].map(String::from).to_vec();
-    let text = m.output("plain", |spec| spec.args = script(show)).await;
+    let text = m.output("plain", |spec| spec.args = shell(show)).await;
     assert_eq!(
         text,
         "CapInh:0000000000000000\nCapPrm:00000000a80425fb\nCapEff:00000000a80425fb\n\
@@ -19,7 +18,7 @@ pub async fn capabilities_and_user(m: Machine) {
     );
     let text = m
         .output("app", |spec| {
-            spec.args = script(show);
+            spec.args = shell(show);
             spec.user = User { uid: 1000, gid: 1000, groups: vec![33] };
             spec.security.no_new_privileges = true;
             spec.security.add_capabilities = vec!["NET_ADMIN".into()];
@@ -33,21 +32,21 @@ pub async fn capabilities_and_user(m: Machine) {
     );
     let text = m
         .output("none", |spec| {
-            spec.args = script("grep CapEff /proc/self/status; chroot / true || echo no");
+            spec.args = shell("grep CapEff /proc/self/status; chroot / true || echo no");
             spec.security.drop_capabilities = vec!["ALL".into()];
         })
         .await;
     assert!(text.starts_with("CapEff:\t0000000000000000\n") && text.contains("\nno\n"), "{text}");
     let text = m
         .output("all", |spec| {
-            spec.args = script("mount -t tmpfs x /tmp && echo mounted; ls /dev | grep -c .");
+            spec.args = shell("mount -t tmpfs x /tmp && echo mounted; ls /dev | grep -c .");
             spec.security.privileged = true;
         })
         .await;
     assert!(text.starts_with("mounted\n"), "{text}");
     let limits = m
         .output("limits", |spec| {
-            spec.args = script("ulimit -n; cat /proc/self/oom_score_adj");
+            spec.args = shell("ulimit -n; cat /proc/self/oom_score_adj");
             spec.rlimits = vec![Rlimit { kind: "nofile".into(), soft: 77, hard: 1 << 30 }];
             spec.oom_score_adj = Some(500);
         })
@@ -56,12 +55,11 @@ pub async fn capabilities_and_user(m: Machine) {
 }
 
 pub async fn masked_and_read_only(m: Machine) {
-    let script = |text: &str| ["sh", "-c", text].map(String::from).to_vec();
     let look = "echo x > /proc/sys/kernel/hostname || echo ro; wc -c < /proc/interrupts; \
                 ls /sys/firmware | wc -l; touch /sys/x || echo ro; echo $(ls /dev); touch /new; \
                     ls /new; \
                 ls /sys/fs/cgroup | wc -l; touch /sys/fs/cgroup/x || echo ro";
-    let text = m.output("plain", |spec| spec.args = script(look)).await;
+    let text = m.output("plain", |spec| spec.args = shell(look)).await;
     let lines: Vec<_> = text.lines().filter(|line| !line.contains(": ")).collect();
     assert_eq!(
         lines[..6],
@@ -80,15 +78,14 @@ pub async fn masked_and_read_only(m: Machine) {
     assert_eq!(lines[7], "ro");
     let text = m
         .output("unmasked", |spec| {
-            spec.args = script("echo 0 > /proc/sys/kernel/shm_rmid_forced && echo rw");
+            spec.args = shell("echo 0 > /proc/sys/kernel/shm_rmid_forced && echo rw");
             spec.security.proc_mount = ProcMount::Unmasked;
         })
         .await;
     assert_eq!(text, "rw\n");
     let text = m
         .output("ro", |spec| {
-            spec.args =
-                script("touch /new || echo ro; touch /tmp/x && echo rw; echo y > /dev/null");
+            spec.args = shell("touch /new || echo ro; touch /tmp/x && echo rw; echo y > /dev/null");
             spec.readonly_rootfs = true;
             spec.mounts = vec![Mount {
                 target: "/tmp".into(),
@@ -101,14 +98,12 @@ pub async fn masked_and_read_only(m: Machine) {
 }
 
 pub async fn seccomp(m: Machine) {
-    let script = |text: &str| ["sh", "-c", text].map(String::from).to_vec();
-    // One stream: of two pipes nobody says which is read first.
-    let test = "exec 2>&1; grep Seccomp: /proc/self/status; unshare -U true || echo refused";
-    let text = m.output("default", |spec| spec.args = script(test)).await;
+    let test = "grep Seccomp: /proc/self/status; unshare -U true || echo refused";
+    let text = m.output("default", |spec| spec.args = shell(test)).await;
     assert!(text.starts_with("Seccomp:\t2\n") && text.ends_with("refused\n"), "{text}");
     let text = m
         .output("free", |spec| {
-            spec.args = script(test);
+            spec.args = shell(test);
             spec.security.seccomp = Seccomp::Unconfined;
         })
         .await;
@@ -119,7 +114,7 @@ pub async fn seccomp(m: Machine) {
     std::fs::write(&profile, json).expect("write");
     let text = m
         .output("local", |spec| {
-            spec.args = script("busybox mkdir /x; echo done");
+            spec.args = shell("busybox mkdir /x; echo done");
             spec.security.seccomp = Seccomp::Localhost(profile);
         })
         .await;
@@ -171,7 +166,7 @@ pub async fn mounts(m: Machine) {
                   cat /one; ls /escape; cat /up || echo none";
     let text = m
         .output("c", |spec| {
-            spec.args = ["sh", "-c", script].map(String::from).to_vec();
+            spec.args = shell(script);
             spec.mounts = vec![
                 bind("/v", None, false),
                 bind("/ro", None, true),
@@ -199,7 +194,6 @@ pub async fn mounts(m: Machine) {
 }
 
 pub async fn limits_and_oom(m: Machine) {
-    let script = |text: &str| ["sh", "-c", text].map(String::from).to_vec();
     m.sandbox("pod").await;
     let mut spec = m.spec("c", "echo up; sleep 1000");
     spec.resources = Resources {
@@ -222,33 +216,31 @@ pub async fn limits_and_oom(m: Machine) {
     let pod = m.runtime.sandbox_stats("pod").await.expect("stats");
     assert!(pod.memory_bytes >= stats.memory_rss_bytes, "{pod:?}");
     let mut spec = m.spec("oom", "");
-    spec.args = script("dd if=/dev/zero of=/dev/null bs=64M count=1; echo survived");
+    spec.args = shell("dd if=/dev/zero of=/dev/null bs=64M count=1; echo survived");
     spec.resources.memory = Some(16 << 20);
     let (status, text) = m.run("pod", &spec).await;
     let exit = status.exit.expect("ended");
     assert_eq!(exit.reason, ExitReason::OOMKilled, "{exit:?} {text}");
     let mut spec = m.spec("direct", "");
-    spec.args = script("exec dd if=/dev/zero of=/dev/null bs=64M count=1");
+    spec.args = shell("exec dd if=/dev/zero of=/dev/null bs=64M count=1");
     spec.resources.memory = Some(16 << 20);
     let exit = m.run("pod", &spec).await.0.exit.expect("ended");
     assert_eq!((exit.code, exit.reason), (137, ExitReason::OOMKilled));
     let mut spec = m.spec("fork", "");
-    spec.args = script("for i in 1 2 3 4 5 6; do sleep 100 & done; echo all");
+    spec.args = shell("for i in 1 2 3 4 5 6; do sleep 100 & done; echo all");
     spec.resources.pids = Some(3);
     let (_, text) = m.run("pod", &spec).await;
     assert!(!text.contains("all\n") || text.contains("can't fork"), "{text}");
 }
 
 pub async fn devices(m: Machine) {
-    let script = |text: &str| ["sh", "-c", text].map(String::from).to_vec();
-    // One stream: between two, nothing orders the lines.
-    let test = "exec 2>&1; head -c 3 /dev/zero | wc -c; mknod /tmp/tun c 10 200 && echo made; \
+    let test = "head -c 3 /dev/zero | wc -c; mknod /tmp/tun c 10 200 && echo made; \
                 (exec 3<>/tmp/tun) || echo denied";
-    let text = m.output("plain", |spec| spec.args = script(test)).await;
+    let text = m.output("plain", |spec| spec.args = shell(test)).await;
     assert!(text.starts_with("3\nmade\n") && text.ends_with("denied\n"), "{text}");
     let text = m
         .output("tun", |spec| {
-            spec.args = script("ls -l /dev/tun2; (exec 3<>/dev/tun2) && echo open");
+            spec.args = shell("ls -l /dev/tun2; (exec 3<>/dev/tun2) && echo open");
             spec.devices = vec![Device {
                 host_path: "/dev/net/tun".into(),
                 path: "/dev/tun2".into(),

@@ -1,6 +1,6 @@
 //! From creation to removal.
 
-use crate::machine::Machine;
+use crate::machine::{Machine, shell};
 use skiff_runtime::Error;
 use skiff_runtime::container::user;
 use skiff_runtime::spec::{ContainerSpec, ExecSpec, Namespace, PidMode, Rootfs, SandboxSpec};
@@ -172,7 +172,8 @@ pub async fn process_1_is_nobody(m: Machine) {
     }
     assert!(lines[17].ends_with("still there"), "{text}");
     // Without the capability, not even those who are nobody too look into it.
-    let mut spec = m.spec("same", "ls /proc/1/root/ /proc/1/fd/ || echo refused");
+    let mut spec = m.spec("same", "");
+    spec.args = shell("ls /proc/1/root/ /proc/1/fd/ || echo refused");
     (spec.user.uid, spec.user.gid) = (65534, 65534);
     let (_, text) = m.run("pod", &spec).await;
     assert!(text.ends_with("refused\n"), "{text}");

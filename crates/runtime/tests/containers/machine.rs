@@ -13,6 +13,11 @@ pub struct Machine {
     pub runtime: Runtime,
 }
 
+/// A script whose output is one stream: of two pipes nobody says which is read first.
+pub fn shell(script: &str) -> Vec<String> {
+    vec!["sh".into(), "-c".into(), format!("exec 2>&1; {script}")]
+}
+
 impl Machine {
     pub async fn new(name: &str) -> Machine {
         let name = format!("skiff-test-{}-{}", name.replace("::", "-"), std::process::id());
