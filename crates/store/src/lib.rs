@@ -28,6 +28,7 @@ mod list;
 mod load;
 mod log;
 mod memory;
+mod reserve;
 mod select;
 mod shared;
 mod sqlite;

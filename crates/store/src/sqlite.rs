@@ -13,12 +13,11 @@ use crate::journal::{History, Stretch};
 use crate::log::{
     Append, Content, Entry, Log, LogError, Marks, Pair, READ_ROWS, Row, Sweep, stretch,
 };
+use crate::reserve::Reserve;
 use crate::{ReadError, Revision};
 use futures_util::future::BoxFuture;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 use std::fs::File;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -87,14 +86,6 @@ const SCARCE_CHECKPOINT_BYTES: usize = 256 << 10;
 /// it, and the first page, which holds the size.
 const COMMIT_BYTES: usize = 3 * 4096;
 
-/// Held back on disk for the day it is full: room for what the WAL has still to move (twice the
-/// checkpoint's threshold at most) and for some thousand deletes.
-const RESERVE_BYTES: usize = 16 << 20;
-/// So much must be free beside the reserve before a full disk counts as well again; else it would
-/// be full at the next write.
-const HEADROOM_BYTES: usize = 16 << 20;
-const RESERVE: &str = "reserve";
-
 /// Free pages beyond this and a quarter of the file go back to the file system, so many at a time.
 const FREE_PAGES: i64 = 4096;
 const VACUUM: &str = "PRAGMA incremental_vacuum(256)";
@@ -112,15 +103,16 @@ pub(crate) fn open(
     let file = folder.join("store.db");
     let (db, marks) = match connect(&file, origin) {
         // Even to be opened a database needs a little space.
-        Err(OpenError::Full { .. }) if std::fs::remove_file(folder.join(RESERVE)).is_ok() => {
+        Err(OpenError::Full { .. }) if Reserve::new(folder).release().is_ok_and(|there| there) => {
             connect(&file, origin)?
         }
         connected => connected?,
     };
     load(&db, &file, &marks, each)?;
-    let log = SqliteLog::new(db, lock, folder)?;
+    let reserve = Arc::new(Reserve::new(folder));
+    let log = SqliteLog::new(db, lock, folder, reserve.clone())?;
     // Some 50 ms of writing that nobody needs to wait for. The thread is there.
-    let _ = log.jobs.send(Job::Reserve(log.reserve()));
+    let _ = log.jobs.send(Job::Reserve(reserve));
     let history = Arc::new(Reader { jobs: log.jobs.clone() });
     Ok((log, history, marks))
 }
@@ -190,8 +182,7 @@ pub(crate) struct SqliteLog {
     /// Appended since the last checkpoint began, about.
     appended: usize,
     checkpoint: Arc<Checkpoint>,
-    /// The reserve has been given up.
-    scarce: bool,
+    reserve: Arc<Reserve>,
     _lock: File,
 }
 
@@ -209,12 +200,17 @@ struct Reader {
 enum Job {
     Read(Revision, Revision, oneshot::Sender<Result<Vec<Pair>, LogError>>),
     Checkpoint(Arc<Checkpoint>),
-    Reserve(PathBuf),
+    Reserve(Arc<Reserve>),
     End,
 }
 
 impl SqliteLog {
-    fn new(db: Connection, lock: File, folder: &Path) -> Result<SqliteLog, OpenError> {
+    fn new(
+        db: Connection,
+        lock: File,
+        folder: &Path,
+        reserve: Arc<Reserve>,
+    ) -> Result<SqliteLog, OpenError> {
         let file = folder.join("store.db");
         let reader = Connection::open(&file).map_err(check::sqlite(&file))?;
         reader.execute_batch(READER).map_err(check::sqlite(&file))?;
@@ -230,7 +226,7 @@ impl SqliteLog {
             reader: Some(thread),
             appended: 0,
             checkpoint: Arc::default(),
-            scarce: false,
+            reserve,
             _lock: lock,
         })
     }
@@ -264,7 +260,7 @@ impl SqliteLog {
     /// meanwhile is little, and without it the WAL could never begin anew. While space is scarce,
     /// checkpoints are small, are waited for, and give the WAL's space back.
     fn checkpoint(&mut self) -> rusqlite::Result<()> {
-        if self.scarce {
+        if self.reserve.scarce() {
             if self.appended >= SCARCE_CHECKPOINT_BYTES {
                 self.db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")?;
                 self.appended = 0;
@@ -295,34 +291,6 @@ impl SqliteLog {
         }
         Ok(())
     }
-
-    fn reserve(&self) -> PathBuf {
-        self.folder.join(RESERVE)
-    }
-}
-
-/// Makes the reserve if it is not there, provided that there is `headroom` beside it.
-fn write_reserve(path: &Path, headroom: usize) -> std::io::Result<()> {
-    let size = RESERVE_BYTES as u64;
-    if std::fs::metadata(path).is_ok_and(|metadata| metadata.len() == size) {
-        return Ok(());
-    }
-    // Written, not only sized: a file with holes holds nothing back.
-    let piece = vec![0; 1 << 20];
-    let mut options = File::options();
-    options.create(true).truncate(true).write(true).mode(0o600);
-    let written = options.open(path).and_then(|mut file| {
-        for _ in 0..(RESERVE_BYTES + headroom) >> 20 {
-            file.write_all(&piece)?;
-        }
-        file.set_len(size)?;
-        file.sync_all()
-    });
-    if written.is_err() {
-        // It must not keep half of the last space; if it cannot go, the next try finds it.
-        let _ = std::fs::remove_file(path);
-    }
-    written
 }
 
 fn insert_entry(insert: &mut rusqlite::CachedStatement<'_>, entry: &Entry) -> rusqlite::Result<()> {
@@ -373,33 +341,23 @@ impl Log for SqliteLog {
 
     fn tend(&mut self, last: Append) -> Result<(), LogError> {
         self.checkpoint().map_err(failed)?;
-        if last == Append::SweepOnly || self.scarce {
+        if last == Append::SweepOnly || self.reserve.scarce() {
             self.vacuum().map_err(failed)?;
         }
         Ok(())
     }
 
     fn release_reserve(&mut self) -> Result<(), LogError> {
-        match std::fs::remove_file(self.reserve()) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(LogError::Failed(error.to_string()))
-            }
-            _ => {
-                // The space is for this first: what is in the WAL moves to where it belongs.
-                self.scarce = true;
-                self.appended = SCARCE_CHECKPOINT_BYTES;
-                self.checkpoint().map_err(failed)
-            }
-        }
+        self.reserve.release().map_err(|error| LogError::Failed(error.to_string()))?;
+        // The space is for this first: what is in the WAL moves to where it belongs.
+        self.appended = SCARCE_CHECKPOINT_BYTES;
+        self.checkpoint().map_err(failed)
     }
 
     fn restore_reserve(&mut self) -> Result<(), LogError> {
-        let path = self.reserve();
-        let written = write_reserve(&path, HEADROOM_BYTES);
-        self.scarce = written.is_err();
-        written.map_err(|error| match error.kind() {
+        self.reserve.restore().map_err(|error| match error.kind() {
             std::io::ErrorKind::StorageFull => LogError::Full,
-            _ => LogError::Failed(format!("{}: {error}", path.display())),
+            _ => LogError::Failed(error.to_string()),
         })
     }
 
@@ -455,8 +413,8 @@ fn run(db: &Connection, jobs: &mpsc::Receiver<Job>) {
                 checkpoint.ended.store(true, Ordering::Release);
                 checkpoint.running.store(false, Ordering::Release);
             }
-            Job::Reserve(path) => {
-                if let Err(error) = write_reserve(&path, 0) {
+            Job::Reserve(reserve) => {
+                if let Err(error) = reserve.make() {
                     // Then the first write that finds no space tells.
                     tracing::warn!(%error, "nothing is held back for a full disk");
                 }
@@ -596,21 +554,6 @@ mod tests {
         log.append(&[], oldest, sweep).unwrap();
         assert_eq!(pages(&log, "SELECT count(*) FROM log"), 1);
         assert!(pages(&log, "PRAGMA freelist_count") > 20);
-        log.close().unwrap();
-        std::fs::remove_dir_all(&folder).unwrap();
-    }
-
-    #[test]
-    fn the_reserve_comes_and_goes() {
-        let folder = std::env::temp_dir().join(format!("skiff-reserve-{}", std::process::id()));
-        let (mut log, _, _) = open(&folder, Revision(1), &mut |_, _| Ok(())).unwrap();
-        log.restore_reserve().unwrap();
-        assert_eq!(std::fs::metadata(log.reserve()).unwrap().len(), RESERVE_BYTES as u64);
-        log.release_reserve().unwrap();
-        assert!(log.scarce && !log.reserve().exists());
-        log.release_reserve().unwrap();
-        log.restore_reserve().unwrap();
-        assert!(!log.scarce && log.reserve().exists());
         log.close().unwrap();
         std::fs::remove_dir_all(&folder).unwrap();
     }
