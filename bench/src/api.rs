@@ -51,11 +51,11 @@ pub fn throughput() -> Result<Vec<Row>> {
     let cluster = Cluster::start("bench-api");
     let peer = Peer::start()?;
     let mut rows = Vec::new();
-    for sort in load::SORTS {
-        let (ours, theirs) = both(&cluster, &peer, &["load", sort])?;
+    for type_ in load::SORTS {
+        let (ours, theirs) = both(&cluster, &peer, &["load", type_])?;
         let (ours, theirs) = (number(&ours, "per_s")?, number(&theirs, "per_s")?);
         rows.push(Row {
-            figure: format!("API: {sort}, 64 at once"),
+            figure: format!("API: {type_}, 64 at once"),
             ours: format!("{ours:.0} /s"),
             peer: Some((format!("{theirs:.0} /s"), ours / theirs)),
             goal: "ahead",

@@ -103,7 +103,7 @@ async fn bound(watch: hyper::body::Incoming) -> Result<()> {
 /// Sends one request for each number, many at once.
 pub async fn each(
     connections: &Connections,
-    (method, sort): (Method, &str),
+    (method, type_): (Method, &str),
     count: usize,
     request: impl Fn(usize) -> (String, Value),
 ) -> Result<()> {
@@ -112,7 +112,7 @@ pub async fn each(
         while next.get() < count {
             let number = next.replace(next.get() + 1);
             let (path, body) = request(number);
-            let how = (method.clone(), &*path, sort);
+            let how = (method.clone(), &*path, type_);
             drain(connections.send(worker, how, body.to_string().into()).await?).await?;
         }
         anyhow::Ok(())

@@ -61,15 +61,16 @@ impl Connections {
     pub async fn begin(
         &self,
         worker: usize,
-        (method, path, sort): How<'_>,
+        (method, path, type_): How<'_>,
         body: Bytes,
     ) -> Result<impl Future<Output = Result<Incoming>> + use<>> {
         let mut request =
             Request::builder().method(method).uri(format!("https://{}{path}", self.address));
-        let accepted = if body.is_empty() && !sort.is_empty() { sort } else { "application/json" };
+        let accepted =
+            if body.is_empty() && !type_.is_empty() { type_ } else { "application/json" };
         request = request.header(header::ACCEPT, accepted);
         if !body.is_empty() {
-            request = request.header(header::CONTENT_TYPE, sort);
+            request = request.header(header::CONTENT_TYPE, type_);
         }
         let mut sender = self.senders[worker % self.senders.len()].clone();
         sender.ready().await?;

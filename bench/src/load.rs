@@ -24,7 +24,7 @@ const JSON: &str = "application/json";
 struct Load {
     count: usize,
     method: Method,
-    sort: &'static str,
+    type_: &'static str,
     path: fn(usize) -> String,
     body: fn(usize) -> Bytes,
 }
@@ -33,7 +33,7 @@ struct Load {
 pub const SORTS: &[&str] = &["create", "get", "list", "merge patch", "apply", "delete"];
 
 fn load(name: &str) -> Result<Load> {
-    let (count, method, sort, path, body): (_, _, _, fn(usize) -> String, fn(usize) -> Bytes) =
+    let (count, method, type_, path, body): (_, _, _, fn(usize) -> String, fn(usize) -> Bytes) =
         match name {
             "create" => (OBJECTS, Method::POST, JSON, |_| FOLDER.to_owned(), config_map),
             "get" => (2 * OBJECTS, Method::GET, "", one, |_| Bytes::new()),
@@ -54,7 +54,7 @@ fn load(name: &str) -> Result<Load> {
             "delete" => (OBJECTS, Method::DELETE, JSON, one, |_| Bytes::new()),
             other => bail!("no load named {other:?}"),
         };
-    Ok(Load { count, method, sort, path, body })
+    Ok(Load { count, method, type_, path, body })
 }
 
 fn name_of(number: usize) -> String {
@@ -125,7 +125,7 @@ async fn work(
         next.set(number + 1);
         let (path, body) = ((load.path)(number), (load.body)(number));
         let began = Instant::now();
-        let how = (load.method.clone(), &*path, load.sort);
+        let how = (load.method.clone(), &*path, load.type_);
         bytes += drain(connections.send(worker, how, body).await?).await?;
         times.push(began.elapsed().as_secs_f64() * 1e3);
     }

@@ -36,19 +36,19 @@ fn cluster(name: &str) -> (Cluster, u64) {
 
 /// A body to POST as it is, and what the answer says, over each HTTP that this machine's curl speaks.
 #[track_caller]
-fn refused(c: &Cluster, sort: &str, body: &str, wanted: &str) {
+fn refused(c: &Cluster, type_: &str, body: &str, wanted: &str) {
     let file = c.machine().data().join("body");
     std::fs::write(&file, body).unwrap();
     let has_http2 = c.shell("curl --version").contains("HTTP2");
     for version in ["--http1.1", "--http2"].into_iter().take(1 + usize::from(has_http2)) {
         let line = format!(
             "curl -sS {version} --max-time 60 --cacert $HOME/ca --cert $HOME/cert --key $HOME/key \
-             -H 'Content-Type: {sort}' --data-binary @{} \
+             -H 'Content-Type: {type_}' --data-binary @{} \
              $(cat $HOME/server)/api/v1/namespaces/default/configmaps",
             file.display()
         );
         let said = c.shell(&line);
-        assert!(said.contains(wanted), "{sort} {version}: {}", &said[..said.len().min(2000)]);
+        assert!(said.contains(wanted), "{type_} {version}: {}", &said[..said.len().min(2000)]);
     }
 }
 

@@ -24,12 +24,12 @@ impl Asks<'_> {
         Asks(c)
     }
 
-    fn ask(&self, method: &str, sort: &str, path: &str, body: &str) -> (u16, String) {
+    fn ask(&self, method: &str, type_: &str, path: &str, body: &str) -> (u16, String) {
         let file = self.0.machine().home().join("body");
         std::fs::write(&file, body).unwrap();
         let said = self.0.shell(&format!(
             "curl -sS --max-time 60 -X {method} --cacert $HOME/ca --cert $HOME/cert --key $HOME/key \
-             -H 'Content-Type: {sort}' --data-binary @{} -w '\n%{{http_code}}' \"$(cat $HOME/server){path}\"",
+             -H 'Content-Type: {type_}' --data-binary @{} -w '\n%{{http_code}}' \"$(cat $HOME/server){path}\"",
             file.display()
         ));
         let (body, code) = said.rsplit_once('\n').expect("the code is on a line of its own");
@@ -96,29 +96,29 @@ fn nothing_becomes_too_deep_to_be_read() {
     let applied = |depth: usize| widget("w", "spec", tower(depth)).to_string();
     let status = |depth: usize| json!({"status": tower(depth)}).to_string();
     let over = json!([{"op": "add", "path": "/spec/b", "value": tower(118)}]).to_string();
-    for (method, sort, path, body) in [
+    for (method, type_, path, body) in [
         ("POST", "application/json", "", whole(122)),
         ("PATCH", merge, "/w", patch(122)),
         ("PATCH", merge, "/w/status", status(122)),
         ("PATCH", "application/apply-patch+yaml", apply, applied(122)),
         ("PATCH", "application/json-patch+json", "/w", over),
     ] {
-        let (code, said) = asks.ask(method, sort, &format!("{WIDGET}{path}"), &body);
-        assert_eq!(code, 422, "{method} {sort} {path}: {said}");
+        let (code, said) = asks.ask(method, type_, &format!("{WIDGET}{path}"), &body);
+        assert_eq!(code, 422, "{method} {type_} {path}: {said}");
         assert!(said.contains("nested more than 120 levels deep"), "{said}");
         assert!(
             said.contains(".a.a.a") || said.contains(".f:a.f:a") || said.contains("spec.b"),
             "{said}"
         );
     }
-    for (method, sort, path, body) in [
+    for (method, type_, path, body) in [
         ("POST", "application/json", "", whole(200)),
         ("POST", "application/yaml", "", yaml(200)),
         ("PATCH", merge, "/w", patch(200)),
         ("PATCH", "application/apply-patch+yaml", apply, applied(200)),
     ] {
-        let (code, said) = asks.ask(method, sort, &format!("{WIDGET}{path}"), &body);
-        assert_eq!(code, 400, "{method} {sort} {path}: {said}");
+        let (code, said) = asks.ask(method, type_, &format!("{WIDGET}{path}"), &body);
+        assert_eq!(code, 400, "{method} {type_} {path}: {said}");
     }
     // What a schema would fill in lies in the definition, and even deeper there.
     let crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.locks.example";
@@ -180,8 +180,9 @@ fn answers_as_upstream(c: &Cluster, asks: &Asks) {
     let nameless = r#"{"apiVersion":"v1","kind":"ConfigMap","data":{"a":"b"}}"#;
     let why = "the name of the object (x based on URL) was undeterminable: name must be provided";
     let one = format!("{maps}/x?fieldManager=m");
-    for (method, sort) in [("PATCH", "application/apply-patch+yaml"), ("PUT", "application/json")] {
-        let (code, said) = asks.ask(method, sort, &one, nameless);
+    for (method, type_) in [("PATCH", "application/apply-patch+yaml"), ("PUT", "application/json")]
+    {
+        let (code, said) = asks.ask(method, type_, &one, nameless);
         assert_eq!((code, said.contains(why)), (400, true), "{said}");
     }
     c.k.ok("create configmap x");

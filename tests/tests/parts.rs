@@ -129,7 +129,7 @@ fn fetched(c: &Cluster, from: &str, name: &str) {
 #[test]
 fn a_panic_in_any_loop_ends_that_pass_or_that_loop_alone() {
     let c = Cluster::faulty("parts-loops");
-    let points = |sort: &str| LOOPS.map(|name| format!("{sort}/{name}"));
+    let points = |type_: &str| LOOPS.map(|name| format!("{type_}/{name}"));
     let all: Vec<String> = [points("loop"), points("pass")].concat();
     c.ask_faults(&all.iter().map(String::as_str).collect::<Vec<_>>());
     c.skiff(&["up"]);

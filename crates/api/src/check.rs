@@ -225,11 +225,11 @@ pub fn conditions(conditions: &[Value], path: &Path, errors: &mut Errors) {
     let mut seen = HashSet::new();
     for (index, condition) in conditions.iter().enumerate() {
         let here = path.index(index);
-        let sort = text(condition, "type");
-        unique(&here, sort, &mut seen, errors);
-        match sort {
+        let type_ = text(condition, "type");
+        unique(&here, type_, &mut seen, errors);
+        match type_ {
             "" => errors.required(&here.child("type"), "is required"),
-            sort => qualified(&here.child("type"), sort, errors),
+            type_ => qualified(&here.child("type"), type_, errors),
         }
         one_of(&here.child("status"), text(condition, "status"), &STATUSES, errors);
         if let Some(number) = int(condition, "observedGeneration").filter(|number| *number < 0) {

@@ -269,7 +269,7 @@ impl std::fmt::Debug for Hooks {
 pub struct Column {
     pub name: Name,
     /// `string`, `integer`, `number`, `boolean` or `date`.
-    pub sort: Name,
+    pub type_: Name,
     /// `name` for the column that `-o name` reads.
     pub format: Name,
     /// 0 shows always, 1 with `-o wide`.
@@ -307,10 +307,10 @@ impl std::fmt::Debug for Cell {
 
 /// A column that always shows.
 pub fn column(name: &'static str, cell: Cell) -> Column {
-    let sort = if matches!(cell, Cell::Age(_)) { "date" } else { "string" };
+    let type_ = if matches!(cell, Cell::Age(_)) { "date" } else { "string" };
     Column {
         name: name.into(),
-        sort: sort.into(),
+        type_: type_.into(),
         format: if name == "Name" { "name".into() } else { "".into() },
         priority: 0,
         description: "".into(),
@@ -325,7 +325,7 @@ pub fn wide(name: &'static str, cell: Cell) -> Column {
 
 /// A column of whole numbers.
 pub fn number(name: &'static str, cell: Cell) -> Column {
-    Column { sort: "integer".into(), ..column(name, cell) }
+    Column { type_: "integer".into(), ..column(name, cell) }
 }
 
 /// The first column of nearly every kind.
@@ -336,7 +336,7 @@ pub fn name_column() -> Column {
 /// The last column of nearly every kind.
 pub fn age_column() -> Column {
     Column {
-        sort: "string".into(),
+        type_: "string".into(),
         ..column("Age", Cell::Age("metadata.creationTimestamp".into()))
     }
 }

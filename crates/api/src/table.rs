@@ -82,7 +82,7 @@ fn append(out: &mut Vec<u8>, value: &(impl serde::Serialize + ?Sized)) {
 /// The column definitions of a kind.
 pub fn columns(kind: &Kind) -> Value {
     let definition = |c: &Column| {
-        json!({"name": c.name, "type": c.sort, "format": c.format, "description": c.description,
+        json!({"name": c.name, "type": c.type_, "format": c.format, "description": c.description,
                "priority": c.priority})
     };
     kind.columns.iter().map(definition).collect()
@@ -116,10 +116,10 @@ fn cell(column: &Column, object: &Object) -> Shown {
         Cell::Since(show) => show(object),
         Cell::Age(path) => Shown::ago(object.text(path)),
         Cell::Path(path) => {
-            let absent = || if column.sort == "string" { "<none>".into() } else { Value::Null };
+            let absent = || if column.type_ == "string" { "<none>".into() } else { Value::Null };
             object.at(path).cloned().unwrap_or_else(absent).into()
         }
-        Cell::JsonPath(path) => jsonpath::cell(path, &column.sort, object.value()),
+        Cell::JsonPath(path) => jsonpath::cell(path, &column.type_, object.value()),
     }
 }
 

@@ -7,8 +7,8 @@ use crate::kind::Kind;
 use crate::selector::Selector;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use skiff_base::Lock;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
 
 /// A resource by its names: what a client needs to build a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -73,8 +73,8 @@ impl Resource {
 
 /// Keeps a name for good, once. Only names of kinds come here: a cluster has hundreds of them, not millions.
 fn intern(name: &str) -> &'static str {
-    static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
-    let mut names = NAMES.lock().expect("no holder of this lock panics");
+    static NAMES: Lock<BTreeSet<&'static str>> = Lock::new(BTreeSet::new());
+    let mut names = NAMES.lock();
     if let Some(known) = names.get(name) {
         return known;
     }

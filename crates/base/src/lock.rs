@@ -3,7 +3,7 @@
 //! The standard locks refuse everybody once a holder has panicked. Here whoever comes next goes on with the state as it
 //! is: holders change it in steps that are whole each for itself, a panic ends the part that made it ([`crate::part`]),
 //! and that part reads its state anew when it starts again. A daemon in which every later caller panics too helps
-//! nobody.
+//! nobody. The store alone keeps the standard locks: its state has no half that may be gone on with, and its part is fatal.
 
 use std::sync::{self, MutexGuard, PoisonError, RwLockReadGuard, RwLockWriteGuard};
 
@@ -18,6 +18,10 @@ pub struct RwLock<T: ?Sized>(sync::RwLock<T>);
 impl<T> Lock<T> {
     pub const fn new(value: T) -> Lock<T> {
         Lock(sync::Mutex::new(value))
+    }
+
+    pub fn into_inner(self) -> T {
+        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

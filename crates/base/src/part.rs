@@ -103,11 +103,11 @@ impl Parts {
     }
 
     /// The same for one of many of a sort, whose name is only known now; starts again when it ends.
-    pub fn one_of<F>(&self, sort: &str, name: &str, make: impl FnMut(Tasks) -> F + Send + 'static)
+    pub fn one_of<F>(&self, type_: &str, name: &str, make: impl FnMut(Tasks) -> F + Send + 'static)
     where
         F: Future<Output = Result<(), Failure>> + Send + 'static,
     {
-        self.start_named(format!("{sort}/{name}"), OnEnd::Restart, boxed(make));
+        self.start_named(format!("{type_}/{name}"), OnEnd::Restart, boxed(make));
     }
 
     /// A part whose tasks others start, each with [`Tasks::vital`]; it starts never again, so it is a fatal one.
@@ -209,8 +209,8 @@ impl Parts {
             ("panics_total", "counter", "Panics that a part did without.", |it| it.panics),
         ];
         let mut page = String::new();
-        for (name, sort, help, value) in figures {
-            page += &format!("# HELP skiff_part_{name} {help}\n# TYPE skiff_part_{name} {sort}\n");
+        for (name, type_, help, value) in figures {
+            page += &format!("# HELP skiff_part_{name} {help}\n# TYPE skiff_part_{name} {type_}\n");
             for state in &states {
                 let (part, value) = (&state.name, value(state));
                 page += &format!("skiff_part_{name}{{part=\"{part}\"}} {value}\n");

@@ -4,9 +4,10 @@
 use crate::{Client, PatchKind};
 use serde_json::{Value, json};
 use skiff_api::view::Resource;
+use skiff_base::Lock;
 use skiff_base::{Time, World};
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 const EVENTS: Resource = Resource::core("events", "Event");
@@ -29,7 +30,7 @@ pub struct Recorder {
     world: World,
     component: Arc<str>,
     host: Arc<str>,
-    state: Arc<Mutex<State>>,
+    state: Arc<Lock<State>>,
 }
 
 #[derive(Default)]
@@ -51,7 +52,7 @@ struct Seen {
 /// One occurrence. Without an action it is written in the form of the core group.
 struct Word<'a> {
     action: &'a str,
-    sort: &'a str,
+    type_: &'a str,
     reason: &'a str,
     message: &'a str,
 }
@@ -81,23 +82,30 @@ impl Recorder {
     }
 
     /// Records one event. Failures are logged: nothing may depend on events.
-    pub async fn record(&self, sort: &str, reason: &str, message: &str, about: Value) {
-        self.put(&Word { action: "", sort, reason, message }, about).await;
+    pub async fn record(&self, type_: &str, reason: &str, message: &str, about: Value) {
+        self.put(&Word { action: "", type_, reason, message }, about).await;
     }
 
     /// The same in the newer form: what this part did, or tried to do, about the object.
-    pub async fn acted(&self, action: &str, sort: &str, reason: &str, message: &str, about: Value) {
-        self.put(&Word { action, sort, reason, message }, about).await;
+    pub async fn acted(
+        &self,
+        action: &str,
+        type_: &str,
+        reason: &str,
+        message: &str,
+        about: Value,
+    ) {
+        self.put(&Word { action, type_, reason, message }, about).await;
     }
 
     async fn put(&self, word: &Word<'_>, about: Value) {
-        let Word { action, sort, reason, message } = word;
+        let Word { action, type_, reason, message } = word;
         // The same word about the same object is the same event, whatever the object's revision.
         let mut object = about.clone();
         if let Some(object) = object.as_object_mut() {
             object.remove("resourceVersion");
         }
-        let key = format!("{action}\u{0}{sort}\u{0}{reason}\u{0}{message}\u{0}{object}");
+        let key = format!("{action}\u{0}{type_}\u{0}{reason}\u{0}{message}\u{0}{object}");
         let step = self.step(&key, &about);
         let outcome = match step {
             Step::Drop => return,
@@ -107,7 +115,7 @@ impl Recorder {
         };
         if let Err(status) = outcome {
             if status.code == 404 {
-                self.state.lock().expect("no holder of this lock panics").seen.remove(&key);
+                self.state.lock().seen.remove(&key);
             }
             tracing::debug!(%status, reason, message, "an event was not recorded");
         }
@@ -116,7 +124,7 @@ impl Recorder {
     fn step(&self, key: &str, about: &Value) -> Step {
         let now = self.world.uptime();
         let text = |field: &str| about.get(field).and_then(Value::as_str).unwrap_or("").to_owned();
-        let mut state = self.state.lock().expect("no holder of this lock panics");
+        let mut state = self.state.lock();
         let budget =
             state.budgets.entry(text("uid") + &text("name")).or_insert((f64::from(BURST), now));
         let earned = (now.saturating_sub(budget.1)).as_secs_f64() / REFILL.as_secs_f64();
@@ -195,7 +203,7 @@ impl Recorder {
         }
         json!({
             "involvedObject": about, "reason": word.reason, "message": word.message,
-            "type": word.sort, "source": source, "firstTimestamp": now, "lastTimestamp": now,
+            "type": word.type_, "source": source, "firstTimestamp": now, "lastTimestamp": now,
             "count": 1, "reportingComponent": &*self.component, "reportingInstance": &*self.host,
         })
     }
@@ -203,7 +211,7 @@ impl Recorder {
     fn acted_form(&self, word: &Word<'_>, about: &Value) -> Value {
         json!({
             "regarding": about, "reason": word.reason, "note": cut(word.message),
-            "type": word.sort, "action": word.action, "eventTime": micros(self.world.now()),
+            "type": word.type_, "action": word.action, "eventTime": micros(self.world.now()),
             "reportingController": &*self.component,
             "reportingInstance": format!("{}-{}", self.component, self.host),
         })

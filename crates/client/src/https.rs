@@ -240,8 +240,8 @@ fn frame(line: &[u8]) -> Frame {
         Err(error) => return unreadable(&error.to_string()),
     };
     let mut object = message.get_mut("object").map(Value::take).unwrap_or(Value::Null);
-    let sort = message.get("type").and_then(Value::as_str).unwrap_or("");
-    if sort == "ERROR" {
+    let type_ = message.get("type").and_then(Value::as_str).unwrap_or("");
+    if type_ == "ERROR" {
         return match Status::from_json(&object) {
             Some(status) => Frame::Error(status),
             None => unreadable("an error in no known form"),
@@ -250,7 +250,7 @@ fn frame(line: &[u8]) -> Frame {
     let Some(stored) = stored(&mut object) else {
         return unreadable("an object without a revision");
     };
-    match sort {
+    match type_ {
         "ADDED" => Frame::Added(stored),
         "MODIFIED" => Frame::Modified(stored),
         "DELETED" => Frame::Deleted(stored),

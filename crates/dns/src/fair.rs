@@ -6,9 +6,10 @@
 //! their address; all others (the node itself, and strangers, who can) count as one.
 
 use skiff_base::Cidr;
+use skiff_base::Lock;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, MutexGuard};
 
 /// How many times what a source holds has to be free.
 const FREE: usize = 4;
@@ -20,7 +21,7 @@ const OTHERS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 pub struct Places {
     most: usize,
     pods: Arc<[Cidr]>,
-    taken: Mutex<Taken>,
+    taken: Lock<Taken>,
 }
 
 #[derive(Debug, Default)]
@@ -38,7 +39,7 @@ pub struct Place {
 
 impl Places {
     pub fn new(most: usize, pods: Arc<[Cidr]>) -> Arc<Places> {
-        Arc::new(Places { most, pods, taken: Mutex::default() })
+        Arc::new(Places { most, pods, taken: Lock::default() })
     }
 
     /// A place for a source, unless it holds its share.
@@ -56,7 +57,7 @@ impl Places {
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
-        self.taken.lock().expect("no holder of this lock panics")
+        self.taken.lock()
     }
 }
 

@@ -157,12 +157,12 @@ async fn over_tcp(resolver: SocketAddr, asked: &[u8]) -> io::Result<Vec<u8>> {
 /// Whether this answers that (RFC 5452, 9.1): a response, with the same id, to the same question. The
 /// bytes are compared, so that it holds for records too that only the client can read.
 fn answers(answer: &[u8], asked: &[u8]) -> bool {
-    let Some((name, sort)) = question(asked) else { return false };
+    let Some((name, type_)) = question(asked) else { return false };
     let head = answer.first_chunk::<HEADER>();
     let is_response = head.is_some_and(|head| head[..2] == asked[..2] && head[2] & 0x80 != 0);
     is_response
         && match question(answer) {
-            Some((other, of)) => other.eq_ignore_ascii_case(name) && of == sort,
+            Some((other, of)) => other.eq_ignore_ascii_case(name) && of == type_,
             // A resolver that cannot read the question may refuse without it, but has no records.
             None => answer[3] & 0x0f != 0 && answer[4..HEADER].iter().all(|count| *count == 0),
         }

@@ -84,7 +84,7 @@ pub struct Endpoint {
 /// What a Service and its slices mean.
 pub fn entry(service: &Service, slices: &[Arc<EndpointSlice>]) -> Entry {
     let spec = &service.spec;
-    if spec.sort == "ExternalName" {
+    if spec.type_ == "ExternalName" {
         let name = spec.external_name.trim_end_matches('.').to_ascii_lowercase();
         return Entry::External(name);
     }

@@ -12,11 +12,12 @@
 //! change shows when it is on disk. A layer is deleted only when no image, no container and no
 //! lease uses it.
 
+use skiff_base::Lock;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, MutexGuard};
 
 use rustix::fs::{FlockOperation, flock};
 use skiff_base::{Blocking, World};
@@ -67,16 +68,16 @@ pub(crate) struct Inner {
     pub(crate) flights: Flights,
     pub(crate) unpacking: Blocking,
     pub(crate) files: Blocking,
-    live: Mutex<Live>,
+    live: Lock<Live>,
     /// Held while the index is changed and written.
-    writer: Mutex<()>,
+    writer: Lock<()>,
     next: AtomicU64,
     /// Its lock ends with the process.
     _lock: File,
 }
 
 /// Pulls that are under way, by what they ask for.
-type Flights = Mutex<BTreeMap<String, Arc<OnceCell<Result<Arc<Image>, Error>>>>>;
+type Flights = Lock<BTreeMap<String, Arc<OnceCell<Result<Arc<Image>, Error>>>>>;
 
 /// What is true now.
 pub(crate) struct Live {
@@ -131,8 +132,8 @@ impl Images {
         }
         sweep(root, &index)?;
         let next = AtomicU64::new(index.next);
-        let live = Mutex::new(Live { index: Arc::new(index), uses, containers });
-        let (root, flights, writer) = (root.to_owned(), Flights::default(), Mutex::new(()));
+        let live = Lock::new(Live { index: Arc::new(index), uses, containers });
+        let (root, flights, writer) = (root.to_owned(), Flights::default(), Lock::new(()));
         let (unpacking, files) = (Blocking::new(UNPACKING_MOST), Blocking::new(FILES_MOST));
         let inner =
             Inner { root, options, flights, unpacking, files, live, writer, next, _lock: lock };
@@ -257,7 +258,7 @@ impl Images {
     }
 
     pub(crate) fn live(&self) -> MutexGuard<'_, Live> {
-        self.inner.live.lock().expect("no holder of this lock panics")
+        self.inner.live.lock()
     }
 
     /// Changes the index: in memory when it is on disk, and not at all if that fails.
@@ -278,7 +279,7 @@ impl Images {
 impl Inner {
     fn writer(&self) -> MutexGuard<'_, ()> {
         // A writer that panicked changed nothing that others see.
-        self.writer.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.writer.lock()
     }
 
     pub(crate) fn snapshot_dir(&self, number: u64) -> PathBuf {

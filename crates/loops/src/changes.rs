@@ -59,7 +59,7 @@ pub struct Tell {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Note {
     /// `Normal` or `Warning`.
-    pub sort: &'static str,
+    pub type_: &'static str,
     pub reason: String,
     pub message: String,
     /// The object that it is about: an ObjectReference.
@@ -70,11 +70,11 @@ impl Note {
     /// An Event about an object as it was seen.
     pub fn of<V: View>(
         object: &V,
-        sort: &'static str,
+        type_: &'static str,
         reason: impl Into<String>,
         message: impl Into<String>,
     ) -> Note {
-        Note { sort, reason: reason.into(), message: message.into(), about: about(object) }
+        Note { type_, reason: reason.into(), message: message.into(), about: about(object) }
     }
 }
 
@@ -188,7 +188,9 @@ impl Change {
                 let uid = options.uid.as_deref().unwrap_or("");
                 format!("delete {} {key} uid={uid}", resource.plural)
             }
-            Change::Event(note) => format!("event {} {}: {}", note.sort, note.reason, note.message),
+            Change::Event(note) => {
+                format!("event {} {}: {}", note.type_, note.reason, note.message)
+            }
             Change::Told(change, tell) => {
                 change.describe(indent, out);
                 let said = [("done", &tell.done), ("failed", &tell.failed)];

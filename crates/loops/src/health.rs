@@ -3,11 +3,12 @@
 
 use crate::queue::{Depth, Queue};
 use skiff_api::view::Resource;
+use skiff_base::Lock;
 use skiff_base::{Time, World};
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, MutexGuard};
 
 /// How one loop fares.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -26,25 +27,25 @@ pub struct Health {
 
 /// The figures of all loops, by the names of their parts. They outlive a loop that starts again. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Healths(Arc<Mutex<BTreeMap<&'static str, Arc<Stats>>>>);
+pub struct Healths(Arc<Lock<BTreeMap<&'static str, Arc<Stats>>>>);
 
 /// The figures of one loop.
 pub struct Stats {
     world: World,
     name: &'static str,
-    health: Mutex<Health>,
-    queue: Mutex<Arc<Queue>>,
+    health: Lock<Health>,
+    queue: Lock<Arc<Queue>>,
 }
 
 impl Healths {
     /// Those of a loop that starts, with its new queue.
     pub(crate) fn of(&self, name: &'static str, world: &World, queue: &Arc<Queue>) -> Arc<Stats> {
         let new = || {
-            let (world, health, queue) = (world.clone(), Mutex::default(), queue.clone());
-            Arc::new(Stats { world, name, health, queue: Mutex::new(queue) })
+            let (world, health, queue) = (world.clone(), Lock::default(), queue.clone());
+            Arc::new(Stats { world, name, health, queue: Lock::new(queue) })
         };
         let stats = self.lock().entry(name).or_insert_with(new).clone();
-        *stats.queue.lock().expect("no holder of this lock panics") = queue.clone();
+        *stats.queue.lock() = queue.clone();
         stats
     }
 
@@ -67,9 +68,9 @@ impl Healths {
             }),
         ];
         let (all, mut text) = (self.all(), String::new());
-        for (name, sort, help, value) in figures {
+        for (name, type_, help, value) in figures {
             let name = format!("skiff_loop_{name}");
-            text += &format!("# HELP {name} {help}\n# TYPE {name} {sort}\n");
+            text += &format!("# HELP {name} {help}\n# TYPE {name} {type_}\n");
             for (of, health) in &all {
                 writeln!(text, "{name}{{loop=\"{of}\"}} {}", value(health))
                     .expect("a String takes all");
@@ -79,13 +80,13 @@ impl Healths {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, Arc<Stats>>> {
-        self.0.lock().expect("no holder of this lock panics")
+        self.0.lock()
     }
 }
 
 impl Stats {
     fn health(&self) -> Health {
-        let depth = self.queue.lock().expect("no holder of this lock panics").depth();
+        let depth = self.queue.lock().depth();
         Health { depth, ..self.lock().clone() }
     }
 
@@ -120,6 +121,6 @@ impl Stats {
     }
 
     fn lock(&self) -> MutexGuard<'_, Health> {
-        self.health.lock().expect("no holder of this lock panics")
+        self.health.lock()
     }
 }

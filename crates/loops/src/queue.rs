@@ -2,15 +2,16 @@
 //! in it once.
 
 use skiff_api::view::Key;
+use skiff_base::Lock;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 
 /// Keys with their states. Bounded by the number of objects that there are.
 #[derive(Debug, Default)]
 pub struct Queue {
-    state: Mutex<State>,
+    state: Lock<State>,
     changed: Notify,
 }
 
@@ -146,7 +147,7 @@ impl Queue {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().expect("no holder of this lock panics")
+        self.state.lock()
     }
 }
 

@@ -16,6 +16,7 @@ use skiff_api::Status;
 use skiff_api::registry::Kinds;
 use skiff_api::view::{Key, Resource, View};
 use skiff_api::wire::{Serve, User};
+use skiff_base::Lock;
 use skiff_base::{Backoff, Cidr, Parts, Tasks, Time, World, fault};
 use skiff_client::events::Recorder;
 use skiff_client::{Caches, Client, Metas, there};
@@ -24,7 +25,7 @@ use skiff_kinds::views::token::LegacyClaims;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, resume_unwind};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 /// After a failed pass; upstream's rate limit of controllers has the same bounds.
@@ -193,7 +194,7 @@ impl Runner {
             },
             queue,
             stats,
-            keys: Mutex::new(HashMap::new()),
+            keys: Lock::new(HashMap::new()),
         })
     }
 }
@@ -222,7 +223,7 @@ struct Run<L: Loop> {
     writer: Writer,
     queue: Arc<Queue>,
     stats: Arc<Stats>,
-    keys: Mutex<HashMap<Key, Known<L::Memory>>>,
+    keys: Lock<HashMap<Key, Known<L::Memory>>>,
 }
 
 impl<L: Loop> Run<L> {
@@ -349,7 +350,7 @@ impl<L: Loop> Run<L> {
     }
 
     fn keys(&self) -> MutexGuard<'_, HashMap<Key, Known<L::Memory>>> {
-        self.keys.lock().expect("no holder of this lock panics")
+        self.keys.lock()
     }
 
     /// Performs the changes; the loop hears of those that failed.

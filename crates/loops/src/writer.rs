@@ -112,7 +112,7 @@ impl Writer {
             }
             Change::Event(note) => {
                 let about = note.about.clone();
-                self.recorder.record(note.sort, &note.reason, &note.message, about).await;
+                self.recorder.record(note.type_, &note.reason, &note.message, about).await;
                 return Ok(None);
             }
         };
@@ -182,14 +182,14 @@ impl Writer {
             }
             other => (Box::pin(self.perform(pass, other)).await, String::new()),
         };
-        let (sort, (reason, message), error) = match &outcome {
+        let (type_, (reason, message), error) = match &outcome {
             Ok(_) => ("Normal", &tell.done, ""),
             Err(status) if namespace_ends(status) || name_taken(status) => return outcome,
             Err(status) => ("Warning", &tell.failed, &*status.message),
         };
         if !reason.is_empty() {
             let message = message.replace("{name}", &name).replace("{error}", error);
-            self.recorder.record(sort, reason, &message, tell.about.clone()).await;
+            self.recorder.record(type_, reason, &message, tell.about.clone()).await;
         }
         outcome
     }

@@ -254,9 +254,9 @@ fn figures(kept: &Kept) -> String {
         ("stale_flows_total", "counter", "UDP flows that were ended.", stale_flows_deleted),
         ("restored_total", "counter", "Times that rules came back that somebody took.", restored),
     ];
-    let row = |(name, sort, help, value): (&str, &str, &str, u64)| {
+    let row = |(name, type_, help, value): (&str, &str, &str, u64)| {
         let name = format!("skiff_rules_{name}");
-        format!("# HELP {name} {help}\n# TYPE {name} {sort}\n{name} {value}\n")
+        format!("# HELP {name} {help}\n# TYPE {name} {type_}\n{name} {value}\n")
     };
     rows.map(row).concat()
 }

@@ -209,8 +209,8 @@ async fn answer(asking: &Client, made: &Object) -> Result<Vec<u8>, Failure> {
             return Ok(request.status.certificate);
         }
         if let Some(end) = request.condition("Denied").or(request.condition("Failed")) {
-            let (sort, why) = (end.sort.to_lowercase(), &end.message);
-            return Err(format!("the request {name} was {sort}: {why}").into());
+            let (type_, why) = (end.type_.to_lowercase(), &end.message);
+            return Err(format!("the request {name} was {type_}: {why}").into());
         }
     }
     Err(format!("the watch of the request {name} ended").into())

@@ -1,12 +1,13 @@
 //! The daemon's log. In the foreground it goes to where the process was told; in the background it is a file that is
 //! rotated by size, and whatever else writes to the error output (a panic) lands in the same file.
 
+use skiff_base::Lock;
 use skiff_cli::{Mode, Place};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -29,7 +30,7 @@ pub fn start(level: &str, place: &Place, mode: Mode) -> anyhow::Result<()> {
 
 /// The file behind the error output.
 #[derive(Clone)]
-struct Rotated(Arc<Mutex<Part>>);
+struct Rotated(Arc<Lock<Part>>);
 
 struct Part {
     path: PathBuf,
@@ -39,7 +40,7 @@ struct Part {
 impl Rotated {
     fn open(path: PathBuf) -> io::Result<Rotated> {
         let size = put_behind_stderr(&path)?;
-        Ok(Rotated(Arc::new(Mutex::new(Part { path, size }))))
+        Ok(Rotated(Arc::new(Lock::new(Part { path, size }))))
     }
 }
 
@@ -82,7 +83,7 @@ struct Line<'a>(&'a Rotated);
 impl Write for Line<'_> {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
         // A writer that panicked left the size a little wrong at most.
-        let mut part = self.0.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut part = self.0.0.lock();
         part.write(text)?;
         Ok(text.len())
     }

@@ -28,9 +28,10 @@ pub(crate) mod sysctl;
 #[cfg(test)]
 mod tests;
 
+use skiff_base::Lock;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::MutexGuard;
 
 use self::address_pool::AddressPool;
 use self::remove::Remover;
@@ -100,7 +101,7 @@ pub struct PodNetwork {
     config: PodNetworkConfig,
     gateway: IpAddr,
     mtu: u32,
-    state: Mutex<State>,
+    state: Lock<State>,
     remover: Remover,
 }
 
@@ -135,7 +136,7 @@ impl PodNetwork {
         rules::write(&mut state.rules, &config, &state.pods)?;
         passage::open(&mut state.rules, &config.link, config.pods)?;
         let remover = Remover::start(&config, left)?;
-        Ok(PodNetwork { config, gateway, mtu, state: Mutex::new(state), remover })
+        Ok(PodNetwork { config, gateway, mtu, state: Lock::new(state), remover })
     }
 
     /// Gives the pod its link, address, routes and host ports; brings its loopback up. All or
@@ -208,12 +209,12 @@ impl PodNetwork {
     pub fn teardown(self) -> Result<()> {
         let PodNetwork { config, state, remover, .. } = self;
         remover.stop();
-        let mut state = state.into_inner().expect("no call panics while it holds the state");
+        let mut state = state.into_inner();
         recover::remove_all(&mut state, &config)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no call panics while it holds the state")
+        self.state.lock()
     }
 
     /// Takes the route away and leaves the link to be removed with others.

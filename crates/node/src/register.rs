@@ -167,9 +167,9 @@ fn status(rim: &Rim, now: Time) -> Value {
     // A tenth of the disk stays free for the machine (kubelet's default eviction threshold).
     allocatable["ephemeral-storage"] = json!((machine.disk_bytes / 10 * 9).to_string());
     allocatable["memory"] = json!(format!("{}Ki", machine.memory_bytes / 1024 - 100 * 1024));
-    let condition = |sort: &str, status: &str, reason: &str, message: &str| {
+    let condition = |type_: &str, status: &str, reason: &str, message: &str| {
         json!({
-            "type": sort, "status": status, "reason": reason, "message": message,
+            "type": type_, "status": status, "reason": reason, "message": message,
             "lastHeartbeatTime": seconds(now), "lastTransitionTime": seconds(now),
         })
     };

@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::view::View;
 use skiff_base::Backoff;
+use skiff_base::Lock;
 use skiff_client::{DeleteOptions, PatchKind};
 use skiff_kinds::views::Pod;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -24,7 +25,7 @@ const RETRY: Backoff = Backoff { first: Duration::from_millis(100), most: Durati
 pub struct Report {
     rim: Arc<Rim>,
     worker: UnboundedSender<Mail>,
-    state: Arc<Mutex<State>>,
+    state: Arc<Lock<State>>,
 }
 
 #[derive(Default)]
@@ -56,7 +57,7 @@ pub struct Note {
     pub pod: Arc<Pod>,
     /// The container that it is about.
     pub container: Option<String>,
-    pub sort: &'static str,
+    pub type_: &'static str,
     pub reason: &'static str,
     pub message: String,
 }
@@ -125,7 +126,7 @@ impl Report {
     }
 
     fn add<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        let mut state = self.state.lock().expect("no holder of this lock panics");
+        let mut state = self.state.lock();
         let said = change(&mut state);
         let some = state.status.is_some() || !state.events.is_empty() || state.delete.is_some();
         if some && !std::mem::replace(&mut state.draining, true) {
@@ -136,7 +137,7 @@ impl Report {
     }
 
     fn next(&self) -> Option<Next> {
-        let mut state = self.state.lock().expect("no holder of this lock panics");
+        let mut state = self.state.lock();
         if let Some((pod, status)) = state.status.take() {
             return Some(Next::Status(pod, status));
         }
@@ -155,7 +156,7 @@ impl Report {
                 Next::Event(note) => {
                     self.rim
                         .recorder
-                        .record(note.sort, note.reason, &note.message, about(&note))
+                        .record(note.type_, note.reason, &note.message, about(&note))
                         .await;
                     None
                 }
@@ -177,7 +178,7 @@ impl Report {
             };
             failures += 1;
             self.rim.world.sleep(RETRY.delay(failures)).await;
-            let mut state = self.state.lock().expect("no holder of this lock panics");
+            let mut state = self.state.lock();
             match status {
                 Some(status) => drop(state.status.get_or_insert((pod, status))),
                 None => state.delete = Some(pod),
@@ -188,7 +189,7 @@ impl Report {
     /// One that is refused for good is answered too: it is not asked for again as it is, and the
     /// pod can end.
     fn answered(&self, status: &Value) {
-        if self.state.lock().expect("no holder of this lock panics").answered(status) {
+        if self.state.lock().answered(status) {
             // The worker may have ended; then nobody needs this.
             let _ = self.worker.send(Mail::Told);
         }

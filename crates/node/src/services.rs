@@ -249,7 +249,7 @@ fn difference(before: &Ports, after: &Ports) -> Vec<Change> {
 pub fn plan(service: &Service, slices: &[Arc<EndpointSlice>], node: &str) -> Ports {
     let (meta, spec) = (&service.metadata, &service.spec);
     let foreign = [PROXY_NAME, HEADLESS].iter().any(|label| meta.labels.contains_key(*label));
-    if foreign || service.headless() || spec.sort == "ExternalName" {
+    if foreign || service.headless() || spec.type_ == "ExternalName" {
         return Ports::new();
     }
     let (cluster_ip, since_s) = (cluster_ip(service), since_s(service));
@@ -294,7 +294,7 @@ fn since_s(service: &Service) -> i64 {
 }
 
 fn node_port(service: &Service, port: &Declared) -> Option<u16> {
-    let has = matches!(&*service.spec.sort, "NodePort" | "LoadBalancer");
+    let has = matches!(&*service.spec.type_, "NodePort" | "LoadBalancer");
     (has && port.node_port != 0).then_some(port.node_port)
 }
 

@@ -8,6 +8,7 @@ use crate::rim::Rim;
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, StreamExt};
 use skiff_api::view::Key;
+use skiff_base::Lock;
 use skiff_kinds::views::Pod;
 use skiff_runtime::client::{Attach, Exec};
 use skiff_runtime::spec::{AttachSpec, ExecSpec, TtySize};
@@ -17,7 +18,7 @@ use skiff_runtime::{Error, Result};
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use tokio::io::AsyncWriteExt;
 
 /// Which container is meant.
@@ -33,7 +34,7 @@ pub struct Target {
 pub struct Streams {
     rim: Arc<Rim>,
     /// How far logs were read, in bytes; forgotten when there are many, which costs a line said twice.
-    reads: Arc<Mutex<HashMap<PathBuf, u64>>>,
+    reads: Arc<Lock<HashMap<PathBuf, u64>>>,
 }
 
 const MAX_READS: usize = 256;
@@ -90,7 +91,7 @@ impl Streams {
     fn said(&self, path: &Path, only: &'static str) -> Result<Stream> {
         let failed = |e: io::Error| Error::System(format!("read {}: {e}", path.display()));
         let (read, mut write) = Stream::pipe().map_err(failed)?;
-        let from = self.reads.lock().expect("no holder panics").get(path).copied();
+        let from = self.reads.lock().get(path).copied();
         let from = from.unwrap_or_default();
         let options = logs::Options { only: Some(only), from, ..logs::Options::default() };
         let ended = Box::pin(std::future::ready(()));
@@ -108,7 +109,7 @@ impl Streams {
 
     /// Bytes, not times: a line may be written a moment after the time that it bears.
     fn note_read(&self, path: &Path, until: u64) {
-        let mut reads = self.reads.lock().expect("no holder panics");
+        let mut reads = self.reads.lock();
         if reads.len() >= MAX_READS {
             reads.clear();
         }

@@ -7,11 +7,12 @@ use crate::sources::{Names, encode};
 use skiff_api::follow::{Follower, Input, Start};
 use skiff_api::view::{Key, Resource, View};
 use skiff_api::wire::Stored;
+use skiff_base::Lock;
 use skiff_base::Time;
 use skiff_client::{Fed, feed, named};
 use skiff_kinds::views::{ClusterTrustBundle, ConfigMap, Secret};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, MutexGuard, Weak};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -20,7 +21,7 @@ type Object = (Resource, String, String);
 
 /// The watches of the node. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Watches(Arc<Mutex<HashMap<Object, Weak<watch::Sender<u64>>>>>);
+pub struct Watches(Arc<Lock<HashMap<Object, Weak<watch::Sender<u64>>>>>);
 
 /// What one pod uses; changes while it is held are seen.
 pub struct Watched {
@@ -59,7 +60,7 @@ impl Watches {
         rim: &Arc<Rim>,
         object: Object,
     ) -> (Arc<watch::Sender<u64>>, watch::Receiver<u64>) {
-        let mut all = self.0.lock().expect("no holder of this lock panics");
+        let mut all = self.0.lock();
         if let Some(sender) = all.get(&object).and_then(Weak::upgrade) {
             let receiver = sender.subscribe();
             return (sender, receiver);
@@ -75,13 +76,13 @@ impl Watches {
 
 /// One object, as it is fed, and the count of its changes for those who wait for the next.
 struct Followed {
-    follower: Mutex<Follower<Arc<Key>, ()>>,
+    follower: Lock<Follower<Arc<Key>, ()>>,
     sender: Weak<watch::Sender<u64>>,
 }
 
 impl Followed {
     fn lock(&self) -> MutexGuard<'_, Follower<Arc<Key>, ()>> {
-        self.follower.lock().expect("no holder of this lock panics")
+        self.follower.lock()
     }
 }
 
@@ -112,7 +113,7 @@ impl Fed for Followed {
 async fn follow(rim: Arc<Rim>, object: Object, sender: Weak<watch::Sender<u64>>) {
     let (resource, namespace, selector) = object;
     let Some(mut closed) = sender.upgrade().map(|sender| sender.subscribe()) else { return };
-    let followed = Followed { follower: Mutex::default(), sender };
+    let followed = Followed { follower: Lock::default(), sender };
     let path = resource.path(&namespace, "", "");
     let query = format!("&fieldSelector={}", encode(&selector));
     tokio::select! {

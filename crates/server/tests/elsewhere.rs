@@ -65,11 +65,11 @@ impl Bench {
     async fn call(&self, method: Method, path: &str, body: Value) -> (u16, Body) {
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         let mut headers = HeaderMap::new();
-        let sort = match method {
+        let type_ = match method {
             Method::PATCH => "application/merge-patch+json",
             _ => "application/json",
         };
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(sort));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(type_));
         let payload = match body {
             Value::Null => Payload::None,
             body => Payload::Bytes(body.to_string().into()),
@@ -223,9 +223,9 @@ async fn a_watch_tells_each_change_once_and_in_order() {
     let gone = bench.ask(Method::DELETE, &format!("{MAPS}/a"), Value::Null).await;
     assert_eq!(gone.0, 200);
     expected.push(format!("DELETED {} 9", bench.store.current().0));
-    let show = |sort: &str, stored: &Stored| {
+    let show = |type_: &str, stored: &Stored| {
         let n = stored.tree().unwrap()["data"]["n"].as_str().unwrap().to_owned();
-        format!("{sort} {} {n}", stored.revision)
+        format!("{type_} {} {n}", stored.revision)
     };
     let told: Vec<String> = frames
         .take(expected.len())

@@ -54,9 +54,9 @@ pub fn figures(rows: &[(&str, String, Health)]) -> String {
         ("broke_total", "counter", "Watches that broke.", |it| it.broke),
     ];
     let mut text = String::new();
-    for (name, sort, help, value) in figures {
+    for (name, type_, help, value) in figures {
         let name = format!("skiff_follower_{name}");
-        text += &format!("# HELP {name} {help}\n# TYPE {name} {sort}\n");
+        text += &format!("# HELP {name} {help}\n# TYPE {name} {type_}\n");
         for (reader, resource, health) in rows {
             let value = value(health);
             writeln!(text, "{name}{{reader=\"{reader}\",resource=\"{resource}\"}} {value}")

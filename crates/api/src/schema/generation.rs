@@ -50,7 +50,7 @@ impl Sum {
     /// One place; structs below it are left for later.
     fn node<'a>(&mut self, node: &'a Node, left: &mut Vec<&'a Struct>) {
         self.text(node.default.as_deref().unwrap_or(""));
-        let sort = match &node.shape {
+        let type_ = match &node.shape {
             Shape::Any => 0,
             Shape::Bool => 1,
             Shape::Int32 => 2,
@@ -67,7 +67,7 @@ impl Sum {
             Shape::Map(_) => 13,
             Shape::List(_) => 14,
         };
-        self.bytes(&[sort]);
+        self.bytes(&[type_]);
         match &node.shape {
             Shape::Struct(of) => {
                 self.text(&of.name);

@@ -27,9 +27,9 @@ fn zone() -> Zone {
     zone
 }
 
-fn check(name: &str, sort: RecordType, expected: Expect) {
+fn check(name: &str, type_: RecordType, expected: Expect) {
     let mut query = Message::new(7, MessageType::Query, OpCode::Query);
-    query.add_query(Query::query(Name::from_ascii(name).unwrap(), sort));
+    query.add_query(Query::query(Name::from_ascii(name).unwrap(), type_));
     let out = match answer(&query, Some(&zone())) {
         Outcome::Forward => "forward\n".to_owned(),
         Outcome::Chase(reply, name) => format!("{}then {name}\n", show(&reply)),

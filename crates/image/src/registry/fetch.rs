@@ -1,8 +1,9 @@
 //! One pull: resolve the reference, fetch manifest and config, stream the layers, assemble.
 
+use skiff_base::Lock;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use http::header::{CONTENT_LENGTH, WWW_AUTHENTICATE};
@@ -45,7 +46,7 @@ pub(crate) struct Fetch {
     client: Client,
     hosts: Vec<Host>,
     /// Authorization headers by host.
-    tokens: Mutex<BTreeMap<String, String>>,
+    tokens: Lock<BTreeMap<String, String>>,
 }
 
 /// What a reference led to.
@@ -67,7 +68,7 @@ impl Fetch {
             hosts: Host::all(&reference, &options.mirrors),
             reference,
             options,
-            tokens: Mutex::default(),
+            tokens: Lock::default(),
         });
         let resolved = fetch.resolve().await.map_err(|source| Error::Resolve {
             reference: fetch.reference.to_string(),
@@ -366,7 +367,7 @@ impl Fetch {
     }
 
     fn tokens(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, String>> {
-        self.tokens.lock().expect("no holder of this lock panics")
+        self.tokens.lock()
     }
 
     fn url(&self, host: &Host, kind: &str, name: &str) -> String {

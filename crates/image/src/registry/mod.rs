@@ -63,7 +63,7 @@ impl Images {
             options.platform,
             options.credentials.as_ref().map_or(String::new(), Credentials::fingerprint),
         );
-        let flights = || self.inner.flights.lock().expect("no holder of this lock panics");
+        let flights = || self.inner.flights.lock();
         let flight = Arc::clone(flights().entry(key.clone()).or_default());
         let outcome =
             flight.get_or_init(|| Fetch::run(self, parsed.clone(), options)).await.clone();

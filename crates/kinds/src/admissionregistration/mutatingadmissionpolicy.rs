@@ -48,25 +48,25 @@ fn validate_spec(new: &Object, errors: &mut Errors) {
 }
 
 fn mutation(mutation: &Value, path: &Path, errors: &mut Errors) {
-    let sort = text(mutation, "patchType");
-    let (own, other) = match sort {
+    let type_ = text(mutation, "patchType");
+    let (own, other) = match type_ {
         "JSONPatch" => ("jsonPatch", "applyConfiguration"),
         "ApplyConfiguration" => ("applyConfiguration", "jsonPatch"),
         _ => {
             let known = &["ApplyConfiguration", "JSONPatch"];
-            return one_of(&path.child("patchType"), sort, known, errors);
+            return one_of(&path.child("patchType"), type_, known, errors);
         }
     };
     let here = path.child(own);
     match at(mutation, own) {
-        None => errors.required(&here, &format!("must be specified when patchType is {sort}")),
+        None => errors.required(&here, &format!("must be specified when patchType is {type_}")),
         Some(patch) => match text(patch, "expression").trim() {
             "" => errors.required(&here.child("expression"), ""),
             it => expression::validate(it, &here.child("expression"), errors),
         },
     }
     if at(mutation, other).is_some() {
-        let why = format!("must not be specified when patchType is {sort}");
+        let why = format!("must not be specified when patchType is {type_}");
         errors.invalid(&path.child(other), format!("{{{other}}}"), &why);
     }
 }

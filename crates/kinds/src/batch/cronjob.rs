@@ -30,7 +30,7 @@ pub fn kind() -> Kind {
             name_column(),
             column("Schedule", Cell::With(|it| it.text("spec.schedule").into())),
             column("Timezone", Cell::Path("spec.timeZone".into())),
-            Column { sort: "boolean".into(), ..column("Suspend", Cell::With(suspended)) },
+            Column { type_: "boolean".into(), ..column("Suspend", Cell::With(suspended)) },
             number("Active", Cell::With(|it| it.list("status.active").len().into())),
             column("Last Schedule", Cell::Since(last_schedule)),
             age_column(),

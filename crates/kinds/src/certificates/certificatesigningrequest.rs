@@ -94,7 +94,7 @@ fn duration(request: &Object) -> Value {
 }
 
 fn condition(request: &Object) -> Value {
-    let has = |sort| !conditions(request.list("status.conditions"), sort).is_empty();
+    let has = |type_| !conditions(request.list("status.conditions"), type_).is_empty();
     let mut shown = match () {
         () if has("Denied") => "Denied",
         () if has("Approved") => "Approved",
@@ -124,9 +124,9 @@ fn prepare_part(entry: &str, new: &mut Object, old: &Object) {
     }
     let before = old.list("status.conditions");
     let mut now = new.list("status.conditions").to_vec();
-    for sort in ["Approved", "Denied"] {
-        let is = |it: &&mut Value| text(it, "type") == sort;
-        let kept = conditions(before, sort);
+    for type_ in ["Approved", "Denied"] {
+        let is = |it: &&mut Value| text(it, "type") == type_;
+        let kept = conditions(before, type_);
         if kept.len() == now.iter_mut().filter(is).count() {
             now.iter_mut().filter(is).zip(kept).for_each(|(new, old)| *new = old.clone());
         }
@@ -197,43 +197,44 @@ fn validate_conditions(new: &Object, old: Option<&Object>, errors: &mut Errors) 
     let path = Path::new("status.conditions");
     let all = new.list("status.conditions");
     let before = old.map_or(&[][..], |old| old.list("status.conditions"));
-    let has = |list: &[Value], sort| !conditions(list, sort).is_empty();
+    let has = |list: &[Value], type_| !conditions(list, type_).is_empty();
     let both = |list| has(list, "Approved") && has(list, "Denied");
     if both(all) && !both(before) {
-        let both = ["Approved", "Denied"].map(|sort| format!("conditions[{{\"type\": {sort:?}}}]"));
+        let both =
+            ["Approved", "Denied"].map(|type_| format!("conditions[{{\"type\": {type_:?}}}]"));
         let why = both.each_ref().map(|one| format!("`{one}`")).join(", ");
         let why = format!("must specify at most one of: {why}");
         errors.invalid(&path, format!("{{{}}}", both.join(", ")), &why);
     }
     let mut seen: HashSet<&str> = HashSet::new();
     for (index, condition) in all.iter().enumerate() {
-        let (here, sort) = (path.index(index), text(condition, "type"));
+        let (here, type_) = (path.index(index), text(condition, "type"));
         check::required(condition, "type", &here, errors);
-        let lasting = ["Approved", "Denied", "Failed"].contains(&sort);
+        let lasting = ["Approved", "Denied", "Failed"].contains(&type_);
         let known = if lasting { &STATUSES[1..2] } else { &STATUSES[..] };
         check::one_of(&here.child("status"), text(condition, "status"), known, errors);
-        check::unique(&here.child("type"), sort, &mut seen, errors);
+        check::unique(&here.child("type"), type_, &mut seen, errors);
     }
 }
 
 /// What no write changes, and what one entry alone may.
 fn validate_change(entry: &str, new: &Object, old: &Object, errors: &mut Errors) {
     let path = Path::new("status.conditions");
-    let of = |object: &'_ Object, sort| -> Vec<Value> {
-        conditions(object.list("status.conditions"), sort).into_iter().cloned().collect()
+    let of = |object: &'_ Object, type_| -> Vec<Value> {
+        conditions(object.list("status.conditions"), type_).into_iter().cloned().collect()
     };
-    for sort in ["Approved", "Denied", "Failed"] {
-        if of(new, sort).len() < of(old, sort).len() {
+    for type_ in ["Approved", "Denied", "Failed"] {
+        if of(new, type_).len() < of(old, type_).len() {
             errors
-                .forbidden(&path, &format!("updates may not remove a condition of type {sort:?}"));
+                .forbidden(&path, &format!("updates may not remove a condition of type {type_:?}"));
         }
     }
-    for sort in ["Approved", "Denied"].into_iter().filter(|_| entry != APPROVAL) {
-        let (now, before) = (of(new, sort), of(old, sort));
+    for type_ in ["Approved", "Denied"].into_iter().filter(|_| entry != APPROVAL) {
+        let (now, before) = (of(new, type_), of(old, type_));
         if now.len() > before.len() {
-            errors.forbidden(&path, &format!("updates may not add a condition of type {sort:?}"));
+            errors.forbidden(&path, &format!("updates may not add a condition of type {type_:?}"));
         } else if now.len() == before.len() && now != before {
-            let why = format!("updates may not modify a condition of type {sort:?}");
+            let why = format!("updates may not modify a condition of type {type_:?}");
             errors.forbidden(&path, &why);
         }
     }

@@ -23,8 +23,8 @@ pub fn ends(text: &str) -> Option<i64> {
 }
 
 /// The conditions of one type.
-fn conditions<'a>(all: &'a [Value], sort: &str) -> Vec<&'a Value> {
-    all.iter().filter(|it| skiff_api::check::text(it, "type") == sort).collect()
+fn conditions<'a>(all: &'a [Value], type_: &str) -> Vec<&'a Value> {
+    all.iter().filter(|it| skiff_api::check::text(it, "type") == type_).collect()
 }
 
 #[cfg(test)]

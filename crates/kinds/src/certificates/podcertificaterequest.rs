@@ -61,8 +61,8 @@ pub fn kind() -> Kind {
 /// How it ended, if it did.
 pub fn state(request: &Object) -> Option<&'static str> {
     let all = request.list("status.conditions");
-    ENDS.into_iter().rfind(|sort| {
-        conditions(all, sort).iter().any(|condition| text(condition, "status") == "True")
+    ENDS.into_iter().rfind(|type_| {
+        conditions(all, type_).iter().any(|condition| text(condition, "status") == "True")
     })
 }
 
@@ -200,16 +200,16 @@ fn validate_conditions(new: &Object, errors: &mut Errors) {
     let all = new.list("status.conditions");
     let mut known = 0;
     for (index, condition) in all.iter().enumerate() {
-        let (sort, index) = (text(condition, "type"), format!("[{index}]"));
+        let (type_, index) = (text(condition, "type"), format!("[{index}]"));
         let here = path.child(&index);
-        if !ENDS.contains(&sort) {
-            errors.not_supported(&here.child("type"), sort, &ENDS[..]);
+        if !ENDS.contains(&type_) {
+            errors.not_supported(&here.child("type"), type_, &ENDS[..]);
             continue;
         }
         known += 1;
         if known > 1 {
             let why = "There may be at most one condition with type \"Issued\", \"Denied\", or \"Failed\"";
-            errors.invalid(&here.child("type"), sort, why);
+            errors.invalid(&here.child("type"), type_, why);
         }
         let given = text(condition, "status");
         if given != "True" {

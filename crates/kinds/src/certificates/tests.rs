@@ -95,7 +95,7 @@ fn bundles_hold_anchors_once() {
 #[test]
 fn a_decision_is_made_once_and_by_its_own_entry() {
     let request = |conditions: Value| json!({"spec": {"usages": ["any"], "signerName": "a.b/c"}, "status": {"conditions": conditions}});
-    let condition = |sort: &str| json!({"type": sort, "status": "True"});
+    let condition = |type_: &str| json!({"type": type_, "status": "True"});
     let change = |entry: &str, now: Value, before: Value| {
         let (new, old, mut errors) =
             (Object::new(request(now)), Object::new(request(before)), Errors::new());

@@ -27,7 +27,7 @@ pub fn kind() -> Kind {
         short: vec!["limits".into()],
         columns: vec![
             name_column(),
-            Column { sort: "date".into(), ..column("Created At", created) },
+            Column { type_: "date".into(), ..column("Created At", created) },
         ],
         creates_on_update: true,
         hooks: Hooks {
@@ -76,31 +76,31 @@ fn validate(range: &Object, errors: &mut Errors) {
     let (spec, mut seen) = (Path::new("spec.limits"), HashSet::new());
     for (index, limit) in range.list("spec.limits").iter().enumerate() {
         let path = spec.index(index);
-        let sort = text(limit, "type");
+        let type_ = text(limit, "type");
         let at_type = path.child("type");
-        type_name(sort, &at_type, errors);
-        if !seen.insert(sort) {
-            errors.duplicate(&at_type, sort);
+        type_name(type_, &at_type, errors);
+        if !seen.insert(type_) {
+            errors.duplicate(&at_type, type_);
         }
-        one(limit, sort, &path, errors);
+        one(limit, type_, &path, errors);
     }
 }
 
-fn type_name(sort: &str, path: &Path, errors: &mut Errors) {
-    let wrong = names::qualified(sort);
-    if wrong.is_empty() && !sort.contains('/') && !TYPES.contains(&sort) {
-        errors.invalid(path, sort, "must be a standard limit type or fully qualified");
+fn type_name(type_: &str, path: &Path, errors: &mut Errors) {
+    let wrong = names::qualified(type_);
+    if wrong.is_empty() && !type_.contains('/') && !TYPES.contains(&type_) {
+        errors.invalid(path, type_, "must be a standard limit type or fully qualified");
     }
-    skiff_api::check::refuse(path, sort, wrong, errors);
+    skiff_api::check::refuse(path, type_, wrong, errors);
 }
 
 /// One limit: its names, then the relations of its amounts.
-fn one(limit: &Value, sort: &str, path: &Path, errors: &mut Errors) {
+fn one(limit: &Value, type_: &str, path: &Path, errors: &mut Errors) {
     let amounts_of = |field| amounts(limit, field);
     let names = |field: &str, errors: &mut Errors| {
         let here = path.child(field);
         for name in amounts(limit, field).keys() {
-            match sort {
+            match type_ {
                 "Pod" | "Container" => container_name(name, &here.key(name), errors),
                 _ => drop(name_of(name, &here.key(name), errors)),
             }
@@ -111,7 +111,7 @@ fn one(limit: &Value, sort: &str, path: &Path, errors: &mut Errors) {
     names("min", errors);
     let (mut default, mut request) = (BTreeMap::new(), BTreeMap::new());
     for (field, into) in [("default", &mut default), ("defaultRequest", &mut request)] {
-        if sort != "Pod" {
+        if type_ != "Pod" {
             names(field, errors);
             *into = amounts_of(field);
         } else if !amounts_of(field).is_empty() {
@@ -119,7 +119,7 @@ fn one(limit: &Value, sort: &str, path: &Path, errors: &mut Errors) {
         }
     }
     let sized = max.contains_key("storage") || min.contains_key("storage");
-    if sort == "PersistentVolumeClaim" && !sized {
+    if type_ == "PersistentVolumeClaim" && !sized {
         let why = "either minimum or maximum storage value is required, but neither was provided";
         errors.required(&path.child("limits"), why);
     }

@@ -82,8 +82,8 @@ fn roles(node: &Object) -> String {
     if roles.is_empty() { "<none>".to_owned() } else { roles.join(",") }
 }
 
-fn address(node: &Object, sort: &str) -> Value {
-    let found = node.list("status.addresses").iter().find(|it| it["type"] == sort);
+fn address(node: &Object, type_: &str) -> Value {
+    let found = node.list("status.addresses").iter().find(|it| it["type"] == type_);
     found.map_or("<none>".into(), |it| it["address"].clone())
 }
 

@@ -43,8 +43,8 @@ fn default(new: &mut Object) {
 }
 
 /// The keys that a type demands.
-fn demanded(sort: &str) -> &'static [&'static str] {
-    match sort {
+fn demanded(type_: &str) -> &'static [&'static str] {
+    match type_ {
         "kubernetes.io/dockercfg" => &[".dockercfg"],
         "kubernetes.io/dockerconfigjson" => &[".dockerconfigjson"],
         "kubernetes.io/ssh-auth" => &["ssh-privatekey"],
@@ -63,11 +63,11 @@ fn validate(new: &Object, old: Option<&Object>, errors: &mut Errors) {
     if size > DATA_MOST {
         errors.too_long(&data, DATA_MOST);
     }
-    let sort = new.text("type");
-    for key in demanded(sort) {
+    let type_ = new.text("type");
+    for key in demanded(type_) {
         match new.map("data").get(*key) {
             None => errors.required(&data.key(key), ""),
-            Some(value) if sort.starts_with("kubernetes.io/dockerc") => {
+            Some(value) if type_.starts_with("kubernetes.io/dockerc") => {
                 if let Err(why) = skiff_api::json::parse(&decoded(value)) {
                     errors.invalid(&data.key(key), "<secret contents redacted>", &why);
                 }
@@ -75,7 +75,7 @@ fn validate(new: &Object, old: Option<&Object>, errors: &mut Errors) {
             Some(_) => {}
         }
     }
-    match sort {
+    match type_ {
         "kubernetes.io/service-account-token"
             if new.annotation("kubernetes.io/service-account.name").unwrap_or("").is_empty() =>
         {

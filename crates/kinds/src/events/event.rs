@@ -97,9 +97,9 @@ fn validate_new(event: &Object, errors: &mut Errors) {
     if event.text("eventTime").is_empty() {
         errors.required(&Path::new("eventTime"), "");
     }
-    let sort = event.text("type");
-    if !matches!(sort, "Normal" | "Warning") {
-        errors.invalid(&Path::new("type"), "", &format!("has invalid value: {sort}"));
+    let type_ = event.text("type");
+    if !matches!(type_, "Normal" | "Warning") {
+        errors.invalid(&Path::new("type"), "", &format!("has invalid value: {type_}"));
     }
     let unset = |name: &'static str, set: bool, errors: &mut Errors| {
         if set {

@@ -147,7 +147,7 @@ fn subject(subject: &Value, path: &Path, errors: &mut Errors) {
     const SORTS: [(&str, &str); 3] =
         [("serviceAccount", "ServiceAccount"), ("user", "User"), ("group", "Group")];
     let kind = text(subject, "kind");
-    let Some((own, _)) = SORTS.iter().find(|(_, sort)| *sort == kind) else {
+    let Some((own, _)) = SORTS.iter().find(|(_, type_)| *type_ == kind) else {
         return errors.not_supported(
             &path.child("kind"),
             kind,
@@ -160,9 +160,9 @@ fn subject(subject: &Value, path: &Path, errors: &mut Errors) {
         Some(it) if kind == "ServiceAccount" => account(it, &here, errors),
         Some(it) => required(it, "name", &here, errors),
     }
-    for (field, sort) in SORTS.iter().filter(|(field, _)| field != own) {
+    for (field, type_) in SORTS.iter().filter(|(field, _)| field != own) {
         if at(subject, field).is_some() {
-            let why = format!("{field} is forbidden when subject kind is not '{sort}'");
+            let why = format!("{field} is forbidden when subject kind is not '{type_}'");
             errors.forbidden(&path.child(field), &why);
         }
     }

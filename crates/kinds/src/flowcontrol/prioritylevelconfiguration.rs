@@ -70,16 +70,16 @@ fn default(new: &mut Object) {
 fn validate(new: &Object, _: Option<&Object>, errors: &mut Errors) {
     let path = Path::new("spec");
     let spec = new.at("spec").unwrap_or(&Value::Null);
-    let (name, sort) = (new.name(), text(spec, "type"));
-    if (name == "exempt") != (sort == "Exempt") {
+    let (name, type_) = (new.name(), text(spec, "type"));
+    if (name == "exempt") != (type_ == "Exempt") {
         let why = "must be 'Exempt' if and only if `name` is 'exempt'";
-        errors.invalid(&path.child("type"), sort, why);
+        errors.invalid(&path.child("type"), type_, why);
     }
-    match (sort, at(spec, "exempt"), at(spec, "limited")) {
+    match (type_, at(spec, "exempt"), at(spec, "limited")) {
         ("Exempt", Some(exempt), _) => shares(exempt, &path.child("exempt"), errors),
         ("Limited", _, Some(it)) => limited(it, &path.child("limited"), errors),
         ("" | "Exempt" | "Limited", ..) => {}
-        _ => errors.not_supported(&path.child("type"), sort, &["Exempt", "Limited"]),
+        _ => errors.not_supported(&path.child("type"), type_, &["Exempt", "Limited"]),
     }
     fixed(spec, name, &path, errors);
     conditions(new, errors);
@@ -130,7 +130,7 @@ fn limited(level: &Value, path: &Path, errors: &mut Errors) {
     match (text(response, "type"), at(response, "queuing")) {
         ("Queue", Some(it)) => queuing(it, &here.child("queuing"), errors),
         ("" | "Queue" | "Reject", _) => {}
-        (sort, _) => errors.not_supported(&here.child("type"), sort, &["Queue", "Reject"]),
+        (type_, _) => errors.not_supported(&here.child("type"), type_, &["Queue", "Reject"]),
     }
     lendable(level, path, errors);
     if let Some(percent) = int(level, "borrowingLimitPercent").filter(|it| *it < 0) {
@@ -180,9 +180,9 @@ fn declared(spec: &Value, path: &Path, errors: &mut Errors) {
 }
 
 fn members(value: &Value, path: &Path, members: &[(&str, &str, bool)], errors: &mut Errors) {
-    let sort = text(value, "type");
+    let type_ = text(value, "type");
     for (field, of, needed) in members {
-        match (sort == *of, at(value, field)) {
+        match (type_ == *of, at(value, field)) {
             (true, None) if *needed => errors.required(&path.child(field), ""),
             (false, Some(_)) => errors.forbidden(&path.child(field), ""),
             _ => {}

@@ -147,11 +147,11 @@ fn validate_rule(path: &Path, rule: &Value, errors: &mut Errors) {
 }
 
 fn validate_path(path: &Path, it: &Value, errors: &mut Errors) {
-    let Some(sort) = at(it, "pathType").and_then(Value::as_str) else {
+    let Some(type_) = at(it, "pathType").and_then(Value::as_str) else {
         return errors.required(&path.child("pathType"), "pathType must be specified");
     };
     let (here, of) = (path.child("path"), text(it, "path"));
-    match sort {
+    match type_ {
         "Exact" | "Prefix" => {
             if !of.starts_with('/') {
                 errors.invalid(&here, of, "must be an absolute path");
@@ -276,9 +276,9 @@ mod tests {
 
     #[test]
     fn paths_are_those_that_all_read_alike() {
-        let of = |sort: &str, path: &str| {
+        let of = |type_: &str, path: &str| {
             let backend = json!({"service": {"name": "s", "port": {"number": 80}}});
-            let path = json!({"pathType": sort, "path": path, "backend": backend});
+            let path = json!({"pathType": type_, "path": path, "backend": backend});
             check(json!({"rules": [{"http": {"paths": [path]}}]}))
         };
         assert_eq!(of("Prefix", "/a"), "[]");

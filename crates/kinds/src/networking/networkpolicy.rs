@@ -94,8 +94,8 @@ fn validate_types(new: &Object, errors: &mut Errors) {
     if types.len() > TYPES.len() {
         return errors.invalid(&path, types.to_vec(), "may not specify more than two policyTypes");
     }
-    for (index, sort) in types.iter().enumerate() {
-        let text = sort.as_str().unwrap_or("");
+    for (index, type_) in types.iter().enumerate() {
+        let text = type_.as_str().unwrap_or("");
         if !TYPES.contains(&text) {
             errors.not_supported(&path.index(index), text, &TYPES);
         }

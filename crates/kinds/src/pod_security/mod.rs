@@ -188,8 +188,8 @@ pub struct Exemptions {
 impl Exemptions {
     /// Takes what a setting says: `namespace=NAME`, `runtime-class=NAME` or `user=NAME`.
     pub fn add(&mut self, text: &str) -> Result<(), String> {
-        let (sort, name) = text.split_once('=').unwrap_or((text, ""));
-        let (list, wrong) = match sort {
+        let (type_, name) = text.split_once('=').unwrap_or((text, ""));
+        let (list, wrong) = match type_ {
             "namespace" => (&mut self.namespaces, skiff_api::names::label(name)),
             "runtime-class" => (&mut self.runtime_classes, skiff_api::names::subdomain(name)),
             "user" if name.is_empty() => return Err("it names nobody".to_owned()),

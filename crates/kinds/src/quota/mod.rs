@@ -22,7 +22,7 @@ const UNCOUNTED: [(&str, &str); 4] =
 
 /// How the objects of a resource count.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Sort {
+pub enum Counted {
     Pods,
     Services,
     Claims,
@@ -34,7 +34,7 @@ pub enum Sort {
 /// What one object uses.
 #[derive(Debug)]
 pub struct Use {
-    pub sort: Sort,
+    pub type_: Counted,
     pub amounts: Quantities,
     facts: Facts,
 }
@@ -48,21 +48,21 @@ enum Facts {
     None,
 }
 
-impl Sort {
+impl Counted {
     /// How the objects of a resource count; `None`: not at all.
-    pub fn of(group: &str, plural: &str) -> Option<Sort> {
+    pub fn of(group: &str, plural: &str) -> Option<Counted> {
         let none = UNCOUNTED.contains(&(group, plural))
             || ["authentication.k8s.io", "authorization.k8s.io"].contains(&group);
         Some(match (group, plural) {
             _ if none => return None,
-            ("", "pods") => Sort::Pods,
-            ("", "services") => Sort::Services,
-            ("", "persistentvolumeclaims") => Sort::Claims,
-            ("resource.k8s.io", "resourceclaims") => Sort::DeviceClaims,
+            ("", "pods") => Counted::Pods,
+            ("", "services") => Counted::Services,
+            ("", "persistentvolumeclaims") => Counted::Claims,
+            ("resource.k8s.io", "resourceclaims") => Counted::DeviceClaims,
             _ => {
                 let alias = (group.is_empty() && ALIASES.contains(&plural)).then_some(plural);
                 let names = alias.map(str::to_owned).into_iter();
-                Sort::Objects(names.chain([count_name(group, plural)]).collect())
+                Counted::Objects(names.chain([count_name(group, plural)]).collect())
             }
         })
     }
@@ -70,13 +70,13 @@ impl Sort {
     /// Whether objects of this sort count under this name of a quota.
     pub fn counts(&self, name: &str) -> bool {
         match self {
-            Sort::Pods => pod::counts(name),
-            Sort::Services => {
+            Counted::Pods => pod::counts(name),
+            Counted::Services => {
                 name.strip_prefix("count/") == Some("services") || is_of(name, "services")
             }
-            Sort::Claims => claim::counts(name),
-            Sort::DeviceClaims => claim::counts_devices(name),
-            Sort::Objects(names) => names.iter().any(|own| own == name),
+            Counted::Claims => claim::counts(name),
+            Counted::DeviceClaims => claim::counts_devices(name),
+            Counted::Objects(names) => names.iter().any(|own| own == name),
         }
     }
 
@@ -115,34 +115,38 @@ pub(crate) fn whole(count: usize) -> Quantity {
 
 impl Use {
     /// What an object of this resource uses.
-    pub fn of(sort: Sort, object: &Object, now: Time) -> Use {
+    pub fn of(type_: Counted, object: &Object, now: Time) -> Use {
         use serde::Deserialize;
-        match sort {
+        match type_ {
             // One whose fields nobody can read uses what it is: it counts, and asks for nothing.
-            Sort::Pods => Use::of_pod(&Pod::deserialize(object.value()).unwrap_or_default(), now),
-            Sort::Services => Use { amounts: service(object), facts: Facts::None, sort },
-            Sort::Claims => Use {
+            Counted::Pods => {
+                Use::of_pod(&Pod::deserialize(object.value()).unwrap_or_default(), now)
+            }
+            Counted::Services => Use { amounts: service(object), facts: Facts::None, type_ },
+            Counted::Claims => Use {
                 amounts: claim::amounts(object),
                 facts: Facts::Claim(claim::classes(object)),
-                sort,
+                type_,
             },
-            Sort::DeviceClaims => Use { amounts: claim::devices(object), facts: Facts::None, sort },
-            Sort::Objects(ref names) => {
+            Counted::DeviceClaims => {
+                Use { amounts: claim::devices(object), facts: Facts::None, type_ }
+            }
+            Counted::Objects(ref names) => {
                 let one = |name: &String| (name.clone(), whole(1));
                 let amounts = Quantities(names.iter().map(one).collect());
-                Use { amounts, facts: Facts::None, sort }
+                Use { amounts, facts: Facts::None, type_ }
             }
         }
     }
 
     pub fn of_pod(pod: &Pod, now: Time) -> Use {
         let facts = Facts::Pod(pod::Facts::of(pod));
-        Use { sort: Sort::Pods, amounts: pod::amounts(pod, now), facts }
+        Use { type_: Counted::Pods, amounts: pod::amounts(pod, now), facts }
     }
 
     /// Whether a quota limits this object: by what it is, under one of these names at least.
     pub fn is_within(&self, quota: &ResourceQuota, hard: &Quantities) -> bool {
-        hard.iter().any(|(name, _)| self.sort.counts(name))
+        hard.iter().any(|(name, _)| self.type_.counts(name))
             && quota.scopes().all(|scope| self.is_in(&scope))
     }
 

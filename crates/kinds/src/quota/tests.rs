@@ -5,9 +5,9 @@ use expect_test::{Expect, expect};
 use serde_json::{Value, json};
 
 fn check(of: (&str, &str), object: Value, expected: Expect) {
-    let sort = Sort::of(of.0, of.1).expect("it counts");
+    let type_ = Counted::of(of.0, of.1).expect("it counts");
     let now = "2026-01-01T01:00:00Z".parse().expect("a time");
-    let used = Use::of(sort, &Object::new(object), now);
+    let used = Use::of(type_, &Object::new(object), now);
     let lines: Vec<String> = used.amounts.iter().map(|(name, it)| format!("{name}={it}")).collect();
     expected.assert_eq(&lines.join("\n"));
 }
@@ -81,13 +81,13 @@ fn others() {
             count/secrets=1
             secrets=1"#]],
     );
-    assert_eq!(Sort::of("", "events"), None);
+    assert_eq!(Counted::of("", "events"), None);
 }
 
 #[test]
 fn what_pods_must_say() {
     let pod = json!({"spec": {"containers": [{"name": "b"}, {"name": "a", "resources": {"limits": {"cpu": "1"}}}]}});
-    let used = Use::of(Sort::Pods, &Object::new(pod), Time::UNIX_EPOCH);
+    let used = Use::of(Counted::Pods, &Object::new(pod), Time::UNIX_EPOCH);
     let limited = BTreeSet::from(["limits.cpu", "memory", "pods"]);
     let lacks = used.lacks(&limited).expect("it says nothing of memory");
     assert_eq!(lacks, "must specify limits.cpu for: b; memory for: a,b");
@@ -98,7 +98,9 @@ fn names_of_quotas() {
     assert_eq!(named_by("count/boats.x.example.com"), Some(("x.example.com", "boats")));
     assert_eq!(named_by("secrets"), Some(("", "secrets")));
     assert_eq!(named_by("pods"), None);
-    assert!(Sort::Pods.counts("requests.example.com/gpu") && Sort::Pods.counts("hugepages-2Mi"));
-    assert!(!Sort::Pods.counts("services") && Sort::Services.counts("services.nodeports"));
-    assert!(Sort::Claims.counts("gold.storageclass.storage.k8s.io/requests.storage"));
+    assert!(
+        Counted::Pods.counts("requests.example.com/gpu") && Counted::Pods.counts("hugepages-2Mi")
+    );
+    assert!(!Counted::Pods.counts("services") && Counted::Services.counts("services.nodeports"));
+    assert!(Counted::Claims.counts("gold.storageclass.storage.k8s.io/requests.storage"));
 }

@@ -23,7 +23,7 @@ pub const GROUP: &str = "rbac.authorization.k8s.io";
 /// Name and time of creation: what kinds without columns of their own show.
 pub fn plain_columns() -> Vec<Column> {
     let created = Cell::Path("metadata.creationTimestamp".into());
-    vec![name_column(), Column { sort: "date".into(), ..column("Created At", created) }]
+    vec![name_column(), Column { type_: "date".into(), ..column("Created At", created) }]
 }
 
 /// The columns of both bindings.

@@ -24,7 +24,7 @@ pub fn kind() -> Kind {
             column("Key", Cell::With(|it| it.text("spec.taint.key").into())),
             column("Value", Cell::With(|it| it.text("spec.taint.value").into())),
             column("Effect", Cell::With(|it| it.text("spec.taint.effect").into())),
-            skiff_api::kind::Column { sort: "string".into(), ..column("TimeAdded", added) },
+            skiff_api::kind::Column { type_: "string".into(), ..column("TimeAdded", added) },
             age_column(),
         ],
         hooks: Hooks {

@@ -37,7 +37,7 @@ pub fn kind() -> Kind {
             name_column(),
             number("Value", Cell::With(|class| class.int("value").unwrap_or(0).into())),
             Column {
-                sort: "boolean".into(),
+                type_: "boolean".into(),
                 ..column("Global-Default", Cell::With(|class| class.flag("globalDefault").into()))
             },
             age_column(),

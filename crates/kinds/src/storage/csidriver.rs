@@ -16,7 +16,7 @@ const TOKEN_LEAST_S: i64 = 600;
 const PERIOD_LEAST_S: i64 = 10;
 
 pub fn kind() -> Kind {
-    let flag = |name, cell| Column { sort: "boolean".into(), ..column(name, Cell::With(cell)) };
+    let flag = |name, cell| Column { type_: "boolean".into(), ..column(name, Cell::With(cell)) };
     Kind {
         columns: vec![
             name_column(),

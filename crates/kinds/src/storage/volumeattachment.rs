@@ -29,7 +29,7 @@ pub fn kind() -> Kind {
             column("PV", Cell::With(|it| it.text(VOLUME).into())),
             column("Node", Cell::With(|it| it.text("spec.nodeName").into())),
             Column {
-                sort: "boolean".into(),
+                type_: "boolean".into(),
                 ..column("Attached", Cell::With(|it| it.flag("status.attached").into()))
             },
             age_column(),

@@ -48,7 +48,7 @@ fn state(it: &Object) -> &str {
     let conditions = it.list("status.conditions").iter().rev();
     let mut true_ones =
         conditions.filter(|it| text(it, "status") == "True").map(|it| text(it, "type"));
-    true_ones.find(|sort| STATES.contains(sort)).unwrap_or("Unknown")
+    true_ones.find(|type_| STATES.contains(type_)).unwrap_or("Unknown")
 }
 
 fn validate(new: &Object, old: Option<&Object>, errors: &mut Errors) {
@@ -88,7 +88,7 @@ fn validate_part(_: &str, new: &Object, old: &Object, errors: &mut Errors) {
     if !before.is_empty() && before != version {
         errors.invalid(&at_version, version, "field is immutable");
     }
-    let [_, failed, succeeded] = STATES.map(|sort| (is(new, sort), is(old, sort), sort));
+    let [_, failed, succeeded] = STATES.map(|type_| (is(new, type_), is(old, type_), type_));
     if failed.0 && succeeded.0 {
         let why = "Both success and failed conditions cannot be true at the same time";
         errors.invalid(&here, list.to_vec(), why);
@@ -101,8 +101,8 @@ fn validate_part(_: &str, new: &Object, old: &Object, errors: &mut Errors) {
     }
 }
 
-fn is(it: &Object, sort: &str) -> bool {
-    let found = it.list("status.conditions").iter().find(|it| text(it, "type") == sort);
+fn is(it: &Object, type_: &str) -> bool {
+    let found = it.list("status.conditions").iter().find(|it| text(it, "type") == type_);
     found.is_some_and(|it| text(it, "status") == "True")
 }
 

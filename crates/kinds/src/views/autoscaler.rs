@@ -39,7 +39,7 @@ pub struct TargetRef {
 pub struct Metric {
     /// `Resource`, `ContainerResource`, `Pods`, `Object` or `External`.
     #[serde(rename = "type")]
-    pub sort: String,
+    pub type_: String,
     pub resource: Option<MetricSource>,
     pub container_resource: Option<MetricSource>,
     pub pods: Option<MetricSource>,
@@ -72,7 +72,7 @@ pub struct MetricName {
 pub struct MetricTarget {
     /// `Utilization`, `Value` or `AverageValue`.
     #[serde(rename = "type")]
-    pub sort: String,
+    pub type_: String,
     /// Quantities.
     pub value: Option<String>,
     pub average_value: Option<String>,
@@ -102,7 +102,7 @@ pub struct Rules {
 pub struct Policy {
     /// `Pods` or `Percent`.
     #[serde(rename = "type")]
-    pub sort: String,
+    pub type_: String,
     pub value: i32,
     pub period_seconds: i64,
 }

@@ -73,7 +73,7 @@ pub struct OnExitCodes {
 #[serde(default)]
 pub struct OnPodCondition {
     #[serde(rename = "type")]
-    pub sort: String,
+    pub type_: String,
     pub status: String,
 }
 
@@ -112,7 +112,7 @@ pub struct JobStatus {
 #[serde(rename_all = "camelCase", default)]
 pub struct JobCondition {
     #[serde(rename = "type")]
-    pub sort: String,
+    pub type_: String,
     pub status: String,
     pub last_probe_time: Option<Timestamp>,
     pub last_transition_time: Option<Timestamp>,
@@ -143,13 +143,13 @@ impl View for Job {
 
 impl Job {
     /// The condition of that type, if it is true.
-    pub fn condition(&self, sort: &str) -> Option<&JobCondition> {
-        self.status.conditions.iter().find(|it| it.sort == sort && it.status == "True")
+    pub fn condition(&self, type_: &str) -> Option<&JobCondition> {
+        self.status.conditions.iter().find(|it| it.type_ == type_ && it.status == "True")
     }
 
     /// The condition with which it ended, `Complete` or `Failed`.
     pub fn finished(&self) -> Option<&JobCondition> {
-        let ends = |it: &&JobCondition| matches!(&*it.sort, "Complete" | "Failed");
+        let ends = |it: &&JobCondition| matches!(&*it.type_, "Complete" | "Failed");
         self.status.conditions.iter().filter(ends).find(|it| it.status == "True")
     }
 

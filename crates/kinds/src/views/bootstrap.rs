@@ -20,7 +20,7 @@ const GROUP_MOST: usize = 256;
 pub struct BootstrapToken {
     pub metadata: Meta,
     #[serde(rename = "type")]
-    pub sort: String,
+    pub type_: String,
     #[serde(deserialize_with = "texts")]
     pub data: BTreeMap<String, String>,
 }

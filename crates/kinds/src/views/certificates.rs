@@ -42,8 +42,8 @@ pub struct SigningStatus {
 
 impl CertificateSigningRequest {
     /// The condition of a type, if it came about.
-    pub fn condition(&self, sort: &str) -> Option<&Condition> {
-        self.status.conditions.iter().find(|it| it.sort == sort)
+    pub fn condition(&self, type_: &str) -> Option<&Condition> {
+        self.status.conditions.iter().find(|it| it.type_ == type_)
     }
 
     pub fn issued(&self) -> bool {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase", default)]
 pub struct Condition {
     #[serde(rename = "type")]
-    pub sort: String,
+    pub type_: String,
     /// `True`, `False` or `Unknown`.
     pub status: String,
     pub reason: String,

@@ -75,7 +75,7 @@ impl View for ConfigMap {
 pub struct Secret {
     pub metadata: Meta,
     #[serde(rename = "type")]
-    pub sort: String,
+    pub type_: String,
     /// Values are base64.
     pub data: std::collections::BTreeMap<String, String>,
 }

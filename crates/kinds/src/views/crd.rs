@@ -59,7 +59,7 @@ impl View for CustomResourceDefinition {
 
 impl CustomResourceDefinition {
     /// Whether a condition of that type is true.
-    pub fn is(&self, sort: &str) -> bool {
-        self.status.conditions.iter().any(|it| it.sort == sort && it.status == "True")
+    pub fn is(&self, type_: &str) -> bool {
+        self.status.conditions.iter().any(|it| it.type_ == type_ && it.status == "True")
     }
 }

@@ -9,7 +9,7 @@ use skiff_api::view::{Meta, Resource, View};
 pub struct Event {
     pub metadata: Meta,
     #[serde(rename = "type")]
-    pub sort: String,
+    pub type_: String,
     pub reason: String,
     pub first_timestamp: Option<Timestamp>,
     pub last_timestamp: Option<Timestamp>,

@@ -130,8 +130,8 @@ impl View for StorageVersionMigration {
 }
 
 impl StorageVersionMigration {
-    pub fn is(&self, sort: &str) -> bool {
-        self.status.conditions.iter().any(|it| it.sort == sort && it.status == "True")
+    pub fn is(&self, type_: &str) -> bool {
+        self.status.conditions.iter().any(|it| it.type_ == type_ && it.status == "True")
     }
 
     /// Nothing more happens to it.

@@ -61,7 +61,7 @@ pub struct NodeStatus {
 #[serde(rename_all = "camelCase", default)]
 pub struct NodeCondition {
     #[serde(rename = "type")]
-    pub sort: String,
+    pub type_: String,
     /// `True`, `False` or `Unknown`.
     pub status: String,
     pub reason: String,
@@ -75,7 +75,7 @@ pub struct NodeCondition {
 pub struct NodeAddress {
     /// `InternalIP`, `ExternalIP`, `Hostname`, ...
     #[serde(rename = "type")]
-    pub sort: String,
+    pub type_: String,
     pub address: String,
 }
 
@@ -118,8 +118,8 @@ impl View for Node {
 
 impl Node {
     /// The condition of that type.
-    pub fn condition(&self, sort: &str) -> Option<&NodeCondition> {
-        self.status.conditions.iter().find(|it| it.sort == sort)
+    pub fn condition(&self, type_: &str) -> Option<&NodeCondition> {
+        self.status.conditions.iter().find(|it| it.type_ == type_)
     }
 
     pub fn ready(&self) -> bool {
@@ -127,8 +127,8 @@ impl Node {
     }
 
     /// The first address of that type.
-    pub fn address(&self, sort: &str) -> Option<&str> {
-        let found = self.status.addresses.iter().find(|it| it.sort == sort);
+    pub fn address(&self, type_: &str) -> Option<&str> {
+        let found = self.status.addresses.iter().find(|it| it.type_ == type_);
         found.map(|it| &*it.address)
     }
 }

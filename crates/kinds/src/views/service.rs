@@ -18,7 +18,7 @@ pub struct Service {
 pub struct ServiceSpec {
     /// `ClusterIP`, `NodePort`, `LoadBalancer` or `ExternalName`.
     #[serde(rename = "type")]
-    pub sort: String,
+    pub type_: String,
     /// `None` is headless; empty only for `ExternalName`.
     #[serde(rename = "clusterIP")]
     pub cluster_ip: String,

@@ -40,7 +40,7 @@ pub struct StatefulSetSpec {
 pub struct UpdateStrategy {
     /// `RollingUpdate` or `OnDelete`.
     #[serde(rename = "type")]
-    pub sort: String,
+    pub type_: String,
     pub rolling_update: Option<RollingSets>,
 }
 

@@ -82,7 +82,7 @@ pub struct DeploymentSpec {
 pub struct Strategy {
     /// `RollingUpdate` or `Recreate`.
     #[serde(rename = "type")]
-    pub sort: String,
+    pub type_: String,
     pub rolling_update: Option<RollingUpdate>,
 }
 

@@ -87,7 +87,7 @@ pub fn approve(request: &CertificateSigningRequest, message: &str, out: &mut Cha
     let meta = &request.metadata;
     let mut conditions = request.status.conditions.clone();
     conditions.push(Condition {
-        sort: "Approved".into(),
+        type_: "Approved".into(),
         status: "True".into(),
         reason: "AutoApproved".into(),
         message: message.into(),

@@ -55,13 +55,13 @@ impl Loop for Cleaner {
 
 /// When it may go.
 fn due(request: &CertificateSigningRequest, ends: Option<Time>) -> Option<Time> {
-    let since = |sort| request.condition(sort)?.last_update_time;
+    let since = |type_| request.condition(type_)?.last_update_time;
     let approved = since("Approved").map(|at| match request.issued() {
         true => at + ANSWERED,
         false => at + UNANSWERED,
     });
     let expired = ends.filter(|_| request.condition("Approved").is_some());
-    let answered = ["Denied", "Failed"].map(|sort| since(sort).map(|at| at + ANSWERED));
+    let answered = ["Denied", "Failed"].map(|type_| since(type_).map(|at| at + ANSWERED));
     let pending = request.metadata.creation_timestamp.map(|at| at + UNANSWERED);
     let pending = pending.filter(|_| request.status.conditions.is_empty());
     answered.into_iter().chain([approved, expired, pending]).flatten().min()
@@ -82,9 +82,9 @@ mod tests {
 
     #[test]
     fn each_goes_in_its_time() {
-        let condition = |sort: &str| {
+        let condition = |type_: &str| {
             format!(
-                r#""conditions": [{{"type": "{sort}", "lastUpdateTime": "2026-01-01T01:00:00Z"}}]"#
+                r#""conditions": [{{"type": "{type_}", "lastUpdateTime": "2026-01-01T01:00:00Z"}}]"#
             )
         };
         assert_eq!(check("{}", None), "2026-01-02T00:00:00Z");

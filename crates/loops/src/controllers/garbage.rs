@@ -228,7 +228,7 @@ fn tell(item: &Item, owner: &Owner, out: &mut Changes) {
         owner.api_version, owner.kind, meta.namespace, owner.name, owner.uid, meta.namespace
     );
     out.event(Note {
-        sort: "Warning",
+        type_: "Warning",
         reason: "OwnerRefInvalidNamespace".into(),
         message,
         about: skiff_client::events::reference(item.resource, meta),

@@ -10,26 +10,26 @@ use skiff_api::Status;
 use skiff_api::object::Object;
 use skiff_api::view::{Key, Meta, Resource, View};
 use skiff_api::wire::User;
+use skiff_base::Lock;
 use skiff_base::Time;
 use skiff_client::there;
 use skiff_kinds::views::{EndpointSlice, Endpoints, Namespace, Service, ServiceCidr};
-use std::sync::Mutex;
 
 /// What has to be there.
 #[derive(Default)]
-pub struct Wanted(Mutex<Vec<Object>>);
+pub struct Wanted(Lock<Vec<Object>>);
 
 impl Wanted {
     /// From now on this object is to be there, as it is here; it replaces what was held under its name.
     pub fn hold(&self, body: Value) {
         let new = Object::new(body);
-        let mut list = self.0.lock().expect("no holder of this lock panics");
+        let mut list = self.0.lock();
         list.retain(|it| key_of(it) != key_of(&new));
         list.push(new);
     }
 
     fn find(&self, key: &Key) -> Option<Object> {
-        let list = self.0.lock().expect("no holder of this lock panics");
+        let list = self.0.lock();
         list.iter().find(|it| key_of(it) == *key).cloned()
     }
 }

@@ -177,9 +177,9 @@ fn say_what_holds_it(seen: &Seen, failed: &Failed, now: Time, out: &mut Changes)
     ];
     let namespace = &*seen.namespace;
     let mut after = namespace.status.clone();
-    for (sort, (status, reason, message)) in conditions {
-        let sort = format!("Namespace{sort}");
-        set(&mut after.conditions, condition(&sort, status, reason, message, now));
+    for (type_, (status, reason, message)) in conditions {
+        let type_ = format!("Namespace{type_}");
+        set(&mut after.conditions, condition(&type_, status, reason, message, now));
     }
     write(namespace, this_revision(&namespace.metadata), (&namespace.status, &after), out);
 }

@@ -13,7 +13,7 @@ use skiff_api::registry::Registry;
 use skiff_api::view::{Key, Resource, View};
 use skiff_base::Time;
 use skiff_client::Cache;
-use skiff_kinds::quota::{Sort, Use, charged_until, is_charged, named_by};
+use skiff_kinds::quota::{Counted, Use, charged_until, is_charged, named_by};
 use skiff_kinds::views::pod::Quantities;
 use skiff_kinds::views::{Pod, ResourceQuota, Service};
 use std::collections::BTreeMap;
@@ -34,7 +34,7 @@ pub struct Seen {
     /// Looked for only where pods count.
     pods: Option<Vec<Arc<Pod>>>,
     /// The objects of the other resources that are limited.
-    measured: Vec<(Sort, Vec<Object>)>,
+    measured: Vec<(Counted, Vec<Object>)>,
     /// How many there are, by the name that counts them.
     counted: BTreeMap<String, usize>,
 }
@@ -52,23 +52,23 @@ impl Loop for QuotaUse {
         });
         on.changes::<Pod>(|old, new, caches| match old.or(new) {
             Some(pod) if frees(old, new) => {
-                limiting(&caches.of::<ResourceQuota>(), &pod.metadata.namespace, &Sort::Pods)
+                limiting(&caches.of::<ResourceQuota>(), &pod.metadata.namespace, &Counted::Pods)
             }
             _ => Vec::new(),
         });
         on.changes::<Service>(|old, new, caches| match (old, new) {
-            (Some(old), Some(new)) if old.spec.sort != new.spec.sort => {
-                limiting(&caches.of::<ResourceQuota>(), &new.metadata.namespace, &Sort::Services)
+            (Some(old), Some(new)) if old.spec.type_ != new.spec.type_ => {
+                limiting(&caches.of::<ResourceQuota>(), &new.metadata.namespace, &Counted::Services)
             }
             _ => Vec::new(),
         });
         let quotas = on.reads::<ResourceQuota>();
         on.any(move |change, _| {
             let Some(item) = change.old.as_ref().or(change.new.as_ref()) else { return Vec::new() };
-            match Sort::of(item.resource.group, item.resource.plural) {
-                None | Some(Sort::Pods) => Vec::new(),
-                Some(sort) if change.new.is_none() || sort == Sort::Claims => {
-                    limiting(&quotas, &item.meta.namespace, &sort)
+            match Counted::of(item.resource.group, item.resource.plural) {
+                None | Some(Counted::Pods) => Vec::new(),
+                Some(type_) if change.new.is_none() || type_ == Counted::Claims => {
+                    limiting(&quotas, &item.meta.namespace, &type_)
                 }
                 Some(_) => Vec::new(),
             }
@@ -79,7 +79,7 @@ impl Loop for QuotaUse {
         let Some(quota) = cx.caches.of::<ResourceQuota>().get(key) else { return Ok(None) };
         let newest = (cx.settings.settled)(&key.namespace).await;
         let mut pods = None;
-        if counts(&quota, &Sort::Pods) {
+        if counts(&quota, &Counted::Pods) {
             let cache = cx.caches.of::<Pod>();
             cache.caught_up(newest).await;
             pods = Some(cache.list(&key.namespace));
@@ -87,18 +87,18 @@ impl Loop for QuotaUse {
         let registry = cx.kinds.now();
         let mut measured = Vec::new();
         for (group, plural) in MEASURED {
-            let sort = Sort::of(group, plural).filter(|sort| counts(&quota, sort));
-            let (Some(sort), Some(resource)) = (sort, served(&registry, group, plural)) else {
+            let type_ = Counted::of(group, plural).filter(|type_| counts(&quota, type_));
+            let (Some(type_), Some(resource)) = (type_, served(&registry, group, plural)) else {
                 continue;
             };
-            measured.push((sort, cx.client.list(resource, &key.namespace, "").await?));
+            measured.push((type_, cx.client.list(resource, &key.namespace, "").await?));
         }
         let mut counted = BTreeMap::new();
         for (name, _) in quota.spec.hard.iter() {
             let measured = |of: &(&str, &str)| MEASURED.contains(of) || *of == ("", "pods");
             let Some((group, plural)) = named_by(name).filter(|of| !measured(of)) else { continue };
             let Some(resource) = served(&registry, group, plural) else { continue };
-            if Sort::of(group, plural).is_some() {
+            if Counted::of(group, plural).is_some() {
                 counted.insert(name.to_owned(), cx.client.count(resource, &key.namespace).await?);
             }
         }
@@ -137,20 +137,20 @@ impl Seen {
     fn used(&self, now: Time) -> Quantities {
         let (hard, mut sum) = (&self.quota.spec.hard, Quantities::default());
         let mut known = Quantities::default();
-        let mut name_all = |sort: &Sort| {
-            for name in sort.counted(hard.iter().map(|(name, _)| name)) {
+        let mut name_all = |type_: &Counted| {
+            for name in type_.counted(hard.iter().map(|(name, _)| name)) {
                 known.0.insert(name.to_owned(), Quantity::zero());
             }
         };
         let within = |used: &Use| self.quota.scopes().all(|scope| used.is_in(&scope));
         if let Some(pods) = &self.pods {
-            name_all(&Sort::Pods);
+            name_all(&Counted::Pods);
             let used = pods.iter().map(|pod| Use::of_pod(pod, now)).filter(within);
             used.for_each(|used| sum.add(&used.amounts));
         }
-        for (sort, objects) in &self.measured {
-            name_all(sort);
-            let used = objects.iter().map(|object| Use::of(sort.clone(), object, now));
+        for (type_, objects) in &self.measured {
+            name_all(type_);
+            let used = objects.iter().map(|object| Use::of(type_.clone(), object, now));
             used.filter(within).for_each(|used| sum.add(&used.amounts));
         }
         let scoped = self.quota.scopes().next().is_some();
@@ -190,14 +190,14 @@ fn frees(old: Option<&Pod>, new: Option<&Pod>) -> bool {
 }
 
 /// Whether objects of this sort count in a quota.
-fn counts(quota: &ResourceQuota, sort: &Sort) -> bool {
-    quota.spec.hard.iter().any(|(name, _)| sort.counts(name))
+fn counts(quota: &ResourceQuota, type_: &Counted) -> bool {
+    quota.spec.hard.iter().any(|(name, _)| type_.counts(name))
 }
 
 /// The quotas of a namespace in which objects of this sort count.
-fn limiting(quotas: &Cache<ResourceQuota>, namespace: &str, sort: &Sort) -> Vec<Key> {
+fn limiting(quotas: &Cache<ResourceQuota>, namespace: &str, type_: &Counted) -> Vec<Key> {
     let quotas = quotas.list(namespace);
-    quotas.iter().filter(|quota| counts(quota, sort)).map(|quota| quota.metadata.key()).collect()
+    quotas.iter().filter(|quota| counts(quota, type_)).map(|quota| quota.metadata.key()).collect()
 }
 
 /// A resource of namespaces, if it is served and can be listed.

@@ -83,7 +83,7 @@ fn addresses(service: &Service) -> Vec<IpAddr> {
     let spec = &service.spec;
     let one = std::slice::from_ref(&spec.cluster_ip);
     let all = if spec.cluster_ips.is_empty() { one } else { &spec.cluster_ips };
-    let taken = spec.sort != "ExternalName" && !service.headless();
+    let taken = spec.type_ != "ExternalName" && !service.headless();
     all.iter().filter(|_| taken).filter_map(|text| ip::parse(text)).collect()
 }
 
@@ -215,7 +215,7 @@ fn clean(address: &IpAddress, service: Option<&Service>, now: Time, out: &mut Ch
             "IPAddressNotAllocated",
             format!("IPAddress: {name} for Service {whose} appears to have leaked: cleaning up"),
         ),
-        Some(service) if service.spec.sort == "ExternalName" && now < until => {
+        Some(service) if service.spec.type_ == "ExternalName" && now < until => {
             return Next::At(until);
         }
         Some(_) => (

@@ -15,14 +15,14 @@ const ENCIPHER: &str = "key encipherment";
 /// Why not.
 pub fn kubelet_client(asked: &Request, usages: &[String]) -> Result<(), String> {
     of_nodes(asked)?;
-    for (names, sort) in [
+    for (names, type_) in [
         (asked.names.len(), "DNS"),
         (asked.emails.len(), "Email"),
         (asked.addresses.len(), "IP"),
         (asked.uris.len(), "URI"),
     ] {
         if names > 0 {
-            return Err(format!("{sort} subjectAltNames are not allowed"));
+            return Err(format!("{type_} subjectAltNames are not allowed"));
         }
     }
     named(asked)?;
@@ -38,9 +38,9 @@ pub fn kubelet_serving(asked: &Request, usages: &[String]) -> Result<(), String>
     if asked.names.is_empty() && asked.addresses.is_empty() {
         return Err("DNS or IP subjectAltName is required".into());
     }
-    for (names, sort) in [(asked.emails.len(), "Email"), (asked.uris.len(), "URI")] {
+    for (names, type_) in [(asked.emails.len(), "Email"), (asked.uris.len(), "URI")] {
         if names > 0 {
-            return Err(format!("{sort} subjectAltNames are not allowed"));
+            return Err(format!("{type_} subjectAltNames are not allowed"));
         }
     }
     used(usages, "server auth")?;

@@ -5,14 +5,14 @@ use skiff_kinds::views::Condition;
 
 /// A condition that begins now.
 pub fn condition(
-    sort: &str,
+    type_: &str,
     status: &str,
     reason: &str,
     message: impl Into<String>,
     now: Time,
 ) -> Condition {
     Condition {
-        sort: sort.into(),
+        type_: type_.into(),
         status: status.into(),
         reason: reason.into(),
         message: message.into(),
@@ -27,14 +27,14 @@ pub fn whole_seconds(time: Time) -> Time {
     Time::from_second(time.as_second()).expect("the second of a time in range is in range")
 }
 
-pub fn find<'c>(conditions: &'c [Condition], sort: &str) -> Option<&'c Condition> {
-    conditions.iter().find(|condition| condition.sort == sort)
+pub fn find<'c>(conditions: &'c [Condition], type_: &str) -> Option<&'c Condition> {
+    conditions.iter().find(|condition| condition.type_ == type_)
 }
 
 /// Sets a condition in its place, or as the last one. The time of transition moves only with the status, and nothing
 /// moves where it says the same already.
 pub fn set(conditions: &mut Vec<Condition>, mut new: Condition) {
-    let Some(old) = conditions.iter_mut().find(|condition| condition.sort == new.sort) else {
+    let Some(old) = conditions.iter_mut().find(|condition| condition.type_ == new.type_) else {
         return conditions.push(new);
     };
     let same = |a: &Condition, b: &Condition| {
@@ -50,8 +50,8 @@ pub fn set(conditions: &mut Vec<Condition>, mut new: Condition) {
     *old = new;
 }
 
-pub fn remove(conditions: &mut Vec<Condition>, sort: &str) {
-    conditions.retain(|condition| condition.sort != sort);
+pub fn remove(conditions: &mut Vec<Condition>, type_: &str) {
+    conditions.retain(|condition| condition.type_ != type_);
 }
 
 #[cfg(test)]
@@ -73,7 +73,7 @@ mod tests {
         check("False", "two", 4, 4);
         set(&mut all, condition("Other", "True", "", "", at(5)));
         set(&mut all, condition("Ready", "True", "", "", at(6)));
-        assert_eq!(all.iter().map(|it| &*it.sort).collect::<Vec<_>>(), ["Ready", "Other"]);
+        assert_eq!(all.iter().map(|it| &*it.type_).collect::<Vec<_>>(), ["Ready", "Other"]);
         remove(&mut all, "Ready");
         assert_eq!(all.len(), 1);
     }

@@ -15,7 +15,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 /// Answers each watch of a resource with the next of its streams, and then with silence; every write with the next
 /// revision; every look at an object with 404.
 struct Api {
-    streams: Mutex<HashMap<&'static str, VecDeque<UnboundedReceiver<Frame>>>>,
+    streams: Lock<HashMap<&'static str, VecDeque<UnboundedReceiver<Frame>>>>,
     said: UnboundedSender<String>,
     revision: u64,
 }
@@ -27,7 +27,7 @@ impl Serve for Api {
             if call.query.contains("watch=true") {
                 let whole = call.query.contains("sendInitialEvents");
                 self.say(format!("watch {plural} {}", if whole { "whole" } else { "on" }));
-                let mut streams = self.streams.lock().expect("unpoisoned");
+                let mut streams = self.streams.lock();
                 let next = streams.get_mut(plural).and_then(VecDeque::pop_front);
                 let frames = match next {
                     Some(next) => futures_util::stream::unfold(next, |mut frames| async {
@@ -75,7 +75,7 @@ fn case(streams: &[&'static str], revision: u64, kinds: &[fn() -> skiff_api::kin
         send.entry(*plural).or_insert_with(VecDeque::new).push_back(into);
         receive.entry(*plural).or_insert_with(VecDeque::new).push_back(from);
     }
-    let serve = Arc::new(Api { streams: Mutex::new(receive), said: say, revision });
+    let serve = Arc::new(Api { streams: Lock::new(receive), said: say, revision });
     let world = World::seeded(1);
     let parts = Parts::new(world.clone());
     let client = Client::new(serve.clone(), User::system("test", &[]), "test");

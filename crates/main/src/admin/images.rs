@@ -9,11 +9,12 @@ use http_body_util::BodyExt;
 use hyper::body::{Bytes, Incoming};
 use serde_json::{Value, json};
 use skiff_api::view::View;
+use skiff_base::Lock;
 use skiff_image::{Error, Image, Images, Progress, PullOptions, Reference, Removed, Used};
 use skiff_kinds::views::Pod;
 use std::collections::BTreeMap;
 use std::io::{self, Read};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -141,11 +142,11 @@ async fn users(door: &Door, containers: &[String]) -> Result<Vec<String>> {
 /// Pulls an image; lines tell how far each blob is, the last of each that it is complete.
 pub async fn pull(door: &Door, document: &Value, out: &Lines) -> Result<Value> {
     let name = name(document)?;
-    let (seen, out) = (Mutex::new(BTreeMap::new()), out.clone());
+    let (seen, out) = (Lock::new(BTreeMap::new()), out.clone());
     let world = door.world.clone();
     let progress = move |progress: Progress| {
         let Progress { blob, done, total } = progress;
-        let mut seen = seen.lock().expect("no holder of this lock panics");
+        let mut seen = seen.lock();
         let (told, at) = seen.get(&blob).copied().unwrap_or((None, world.uptime()));
         let due = world.uptime().saturating_sub(at) >= BETWEEN_LINES || told.is_none();
         if (due && told != Some(done)) || (done == total && told != Some(total)) {

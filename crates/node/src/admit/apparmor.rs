@@ -13,8 +13,8 @@ const DEFAULTS: [&str; 3] = ["skiff-default", "cri-containerd.apparmor.d", "dock
 fn wanted(pod: &Pod, container: &Container) -> Option<Profile> {
     let annotated = || {
         let text = pod.metadata.annotations.get(&format!("{ANNOTATION}{}", container.name))?;
-        let profile = |sort: &str, name: Option<&str>| {
-            Some(Profile { sort: sort.into(), localhost_profile: name.map(str::to_owned) })
+        let profile = |type_: &str, name: Option<&str>| {
+            Some(Profile { type_: type_.into(), localhost_profile: name.map(str::to_owned) })
         };
         match &**text {
             "runtime/default" => profile("RuntimeDefault", None),
@@ -29,7 +29,7 @@ fn wanted(pod: &Pod, container: &Container) -> Option<Profile> {
 /// Why the pod cannot have what it asks for.
 pub fn unenforceable(pod: &Pod, profiles: fn() -> Option<Vec<String>>) -> Option<String> {
     let wanted = pod.spec.all_containers().filter_map(|container| wanted(pod, container));
-    let wanted: Vec<Profile> = wanted.filter(|profile| profile.sort != "Unconfined").collect();
+    let wanted: Vec<Profile> = wanted.filter(|profile| profile.type_ != "Unconfined").collect();
     if wanted.is_empty() {
         return None;
     }
@@ -46,7 +46,7 @@ pub fn profile(
     container: &Container,
     profiles: fn() -> Option<Vec<String>>,
 ) -> Result<Option<String>, String> {
-    match wanted(pod, container).filter(|profile| profile.sort != "Unconfined") {
+    match wanted(pod, container).filter(|profile| profile.type_ != "Unconfined") {
         None => Ok(None),
         Some(profile) => {
             let loaded = profiles().ok_or("AppArmor is not enabled on the host")?;
@@ -57,7 +57,7 @@ pub fn profile(
 
 fn name(profile: &Profile, loaded: &[String]) -> Result<String, String> {
     let there = |name: &&str| loaded.iter().any(|loaded| loaded == name);
-    if profile.sort != "Localhost" {
+    if profile.type_ != "Localhost" {
         let found = DEFAULTS.iter().find(|name| there(name));
         let why = || format!("none of the default profiles is loaded: {}", DEFAULTS.join(", "));
         return found.map(|name| (*name).to_owned()).ok_or_else(why);

@@ -120,8 +120,8 @@ fn apparmor() {
     let loaded = || Some(vec!["docker-default".to_owned(), "mine".to_owned()]);
     let some = Rules { profiles: loaded, ..rules() };
     let mut text = String::new();
-    let field = |sort: &str, name: Option<&str>| {
-        let profile = json!({"type": sort, "localhostProfile": name});
+    let field = |type_: &str, name: Option<&str>| {
+        let profile = json!({"type": type_, "localhostProfile": name});
         json!({"containers": [{"name": "c", "securityContext": {"appArmorProfile": profile}}]})
     };
     let annotation = "container.apparmor.security.beta.kubernetes.io/c";

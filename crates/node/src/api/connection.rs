@@ -12,11 +12,12 @@ use hyper::body::Incoming;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use skiff_api::wire::User;
+use skiff_base::Lock;
 use skiff_base::{Tasks, accept, fault};
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -29,7 +30,7 @@ const HEAD_MOST: usize = 64 * 1024;
 
 /// What goes on over a connection once it is upgraded: left by the handler, run by the connection's
 /// own task after the answer is out.
-pub type Session = Arc<Mutex<Option<BoxFuture<'static, ()>>>>;
+pub type Session = Arc<Lock<Option<BoxFuture<'static, ()>>>>;
 
 /// Leaves what goes on over a connection as soon as its upgrade is answered.
 pub fn leave<W>(
@@ -46,7 +47,7 @@ pub fn leave<W>(
             Err(error) => tracing::debug!(%error, "an upgrade did not come about"),
         }
     };
-    *later.lock().expect("no holder of this lock panics") = Some(Box::pin(session));
+    *later.lock() = Some(Box::pin(session));
 }
 
 impl Api {
@@ -109,7 +110,7 @@ impl Connection {
         if let Err(error) = served {
             tracing::debug!(%error, %address, "a connection to the node ended");
         }
-        let work = session.lock().expect("no holder of this lock panics").take();
+        let work = session.lock().take();
         if let Some(work) = work {
             work.await;
         }

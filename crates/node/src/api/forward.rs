@@ -16,12 +16,13 @@ use super::{Api, Doors, Place, Session};
 use bytes::{Bytes, BytesMut};
 use http::{Request, Response};
 use hyper::body::Incoming;
+use skiff_base::Lock;
 use skiff_base::{Tasks, World};
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -150,7 +151,7 @@ enum Stream {
 }
 
 /// The streams of a session: the session adds them, and each connection takes its own away.
-type Streams = Arc<Mutex<HashMap<u32, Stream>>>;
+type Streams = Arc<Lock<HashMap<u32, Stream>>>;
 
 /// A piece that waits for the pod, and its share of what may wait.
 type Waiting = (Bytes, OwnedSemaphorePermit);
@@ -230,7 +231,7 @@ impl Forward {
     }
 
     fn streams(&self) -> MutexGuard<'_, HashMap<u32, Stream>> {
-        self.streams.lock().expect("no holder of this lock panics")
+        self.streams.lock()
     }
 
     /// Takes one frame; false ends the session.
@@ -346,7 +347,7 @@ impl Forward {
                 ends.say(&out, why).await;
             }
             ends.end(&out).await;
-            streams.lock().expect("no holder of this lock panics").remove(&ends.data);
+            streams.lock().remove(&ends.data);
         });
     }
 }

@@ -3,12 +3,13 @@
 //!
 //! Never here: what is said on a connection.
 
+use skiff_base::Lock;
 use skiff_base::World;
 use std::collections::BTreeMap;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -29,7 +30,7 @@ pub const ENDS: [&str; 3] = ["gaveWay", "proofTime", "idleTime"];
 /// All places of one listener.
 pub struct Places {
     world: World,
-    open: Mutex<BTreeMap<u64, Arc<Place>>>,
+    open: Lock<BTreeMap<u64, Arc<Place>>>,
     next: AtomicU64,
     ended: [AtomicU64; ENDS.len()],
 }
@@ -70,7 +71,7 @@ impl Places {
             gives_way: Notify::new(),
         });
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let mut open = self.open.lock().expect("no holder of this lock panics");
+        let mut open = self.open.lock();
         let unproven = open.values().filter(|it| !it.is_proven()).count();
         if (unproven >= UNPROVEN_MOST || open.len() >= MOST)
             && let Some((&least, _)) = open.iter().min_by_key(|(_, it)| it.worth())
@@ -85,7 +86,7 @@ impl Places {
 
     /// How many are taken, and how many of them by peers without proof.
     pub fn taken(&self) -> (usize, usize) {
-        let open = self.open.lock().expect("no holder of this lock panics");
+        let open = self.open.lock();
         (open.len(), open.values().filter(|it| !it.is_proven()).count())
     }
 
@@ -110,7 +111,7 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.places.open.lock().expect("no holder of this lock panics").remove(&self.number);
+        self.places.open.lock().remove(&self.number);
     }
 }
 

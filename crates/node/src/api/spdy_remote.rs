@@ -35,7 +35,7 @@ const STREAMS_MOST: usize = 16;
 
 /// What a stream is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Sort {
+enum StreamType {
     Stdin,
     Stdout,
     Stderr,
@@ -43,15 +43,15 @@ enum Sort {
     Resize,
 }
 
-impl Sort {
-    fn of(headers: &Headers) -> Option<Sort> {
-        let (_, sort) = headers.iter().find(|(name, _)| name == "streamtype")?;
-        Some(match &**sort {
-            "stdin" => Sort::Stdin,
-            "stdout" => Sort::Stdout,
-            "stderr" => Sort::Stderr,
-            "error" => Sort::Error,
-            "resize" => Sort::Resize,
+impl StreamType {
+    fn of(headers: &Headers) -> Option<StreamType> {
+        let (_, type_) = headers.iter().find(|(name, _)| name == "streamtype")?;
+        Some(match &**type_ {
+            "stdin" => StreamType::Stdin,
+            "stdout" => StreamType::Stdout,
+            "stderr" => StreamType::Stderr,
+            "error" => StreamType::Error,
+            "resize" => StreamType::Resize,
             _ => return None,
         })
     }
@@ -67,17 +67,17 @@ pub struct Expected {
 }
 
 impl Expected {
-    fn sorts(self, protocol: &str) -> Vec<Sort> {
+    fn sorts(self, protocol: &str) -> Vec<StreamType> {
         // Sizes came with version 3.
         let resizes = self.terminal && !["v2.channel.k8s.io", "channel.k8s.io"].contains(&protocol);
         let asked = [
-            (true, Sort::Error),
-            (self.stdin, Sort::Stdin),
-            (self.stdout, Sort::Stdout),
-            (self.stderr, Sort::Stderr),
-            (resizes, Sort::Resize),
+            (true, StreamType::Error),
+            (self.stdin, StreamType::Stdin),
+            (self.stdout, StreamType::Stdout),
+            (self.stderr, StreamType::Stderr),
+            (resizes, StreamType::Resize),
         ];
-        asked.into_iter().filter(|(wanted, _)| *wanted).map(|(_, sort)| sort).collect()
+        asked.into_iter().filter(|(wanted, _)| *wanted).map(|(_, type_)| type_).collect()
     }
 }
 
@@ -86,7 +86,7 @@ type Way<S> = Arc<Mutex<(WriteHalf<S>, Encoder)>>;
 /// The way to the client.
 pub struct Speaker<S> {
     way: Way<S>,
-    streams: HashMap<Sort, u32>,
+    streams: HashMap<StreamType, u32>,
     /// The end is told as a Status; as a text before version 4.
     tells_status: bool,
 }
@@ -96,7 +96,7 @@ pub struct Listener<S> {
     from: ReadHalf<S>,
     way: Way<S>,
     decoder: Decoder,
-    streams: HashMap<u32, Sort>,
+    streams: HashMap<u32, StreamType>,
     /// Of a message of the terminal's size so far.
     size: BytesMut,
     waiting: VecDeque<Said>,
@@ -116,7 +116,7 @@ pub async fn open<S: Carrier>(
     let mut listener = Listener { from, way: back, decoder, streams, size, waiting };
     let expected = expected.sorts(protocol);
     let opening = async {
-        while !expected.iter().all(|sort| listener.streams.values().any(|it| it == sort)) {
+        while !expected.iter().all(|type_| listener.streams.values().any(|it| it == type_)) {
             let frame = listener.frame().await.ok().flatten()?;
             if let Some(said) = listener.take(frame).await.ok()? {
                 listener.waiting.push_back(said);
@@ -128,7 +128,7 @@ pub async fn open<S: Carrier>(
         tracing::debug!("a client opened not all the streams that it asked for");
         return None;
     }
-    let streams = listener.streams.iter().map(|(stream, sort)| (*sort, *stream)).collect();
+    let streams = listener.streams.iter().map(|(stream, type_)| (*type_, *stream)).collect();
     let tells_status = protocol == PROTOCOLS[0];
     Some((Speaker { way, streams, tells_status }, listener))
 }
@@ -142,12 +142,12 @@ async fn send<S: Carrier>(way: &Way<S>, frame: Frame) -> io::Result<()> {
 
 impl<S: Carrier> Say for Speaker<S> {
     async fn say(&mut self, channel: Channel, bytes: &Bytes) -> io::Result<()> {
-        let sort = match channel {
-            Channel::Stdout => Sort::Stdout,
-            Channel::Stderr => Sort::Stderr,
-            Channel::Error => Sort::Error,
+        let type_ = match channel {
+            Channel::Stdout => StreamType::Stdout,
+            Channel::Stderr => StreamType::Stderr,
+            Channel::Error => StreamType::Error,
         };
-        let Some(stream) = self.streams.get(&sort).copied() else { return Ok(()) };
+        let Some(stream) = self.streams.get(&type_).copied() else { return Ok(()) };
         for piece in bytes.chunks(DATA_MOST) {
             let bytes = bytes.slice_ref(piece);
             send(&self.way, Frame::Data { stream, bytes, side: Side::Open }).await?;
@@ -218,11 +218,11 @@ impl<S: Carrier> Listener<S> {
         match frame {
             Frame::Open { stream, headers, .. } => {
                 let free = self.streams.len() < STREAMS_MOST && !self.streams.contains_key(&stream);
-                let sort = Sort::of(&headers)
-                    .filter(|sort| free && !self.streams.values().any(|it| it == sort));
-                let answer = match sort {
-                    Some(sort) => {
-                        self.streams.insert(stream, sort);
+                let type_ = StreamType::of(&headers)
+                    .filter(|type_| free && !self.streams.values().any(|it| it == type_));
+                let answer = match type_ {
+                    Some(type_) => {
+                        self.streams.insert(stream, type_);
                         Frame::Accept { stream }
                     }
                     None => Frame::Reset { stream, code: Reset::Refused as u32 },
@@ -232,19 +232,19 @@ impl<S: Carrier> Listener<S> {
             Frame::Ping(id) => send(&self.way, Frame::Ping(id)).await?,
             Frame::Data { stream, bytes, side } => {
                 match self.streams.get(&stream) {
-                    Some(Sort::Stdin) => {
+                    Some(StreamType::Stdin) => {
                         if !bytes.is_empty() {
                             self.waiting.push_back(Said::Stdin(bytes));
                         }
                         return Ok((side == Side::Ends).then_some(Said::StdinEnds));
                     }
-                    Some(Sort::Resize) => return Ok(self.resized(&bytes)),
+                    Some(StreamType::Resize) => return Ok(self.resized(&bytes)),
                     // A client says nothing on the others.
                     _ => {}
                 }
             }
             Frame::Reset { stream, .. } => {
-                if self.streams.get(&stream) == Some(&Sort::Stdin) {
+                if self.streams.get(&stream) == Some(&StreamType::Stdin) {
                     return Ok(Some(Said::StdinEnds));
                 }
             }

@@ -10,10 +10,11 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
+use skiff_base::Lock;
 use skiff_base::World;
 use std::future::Future;
 use std::io::{self, Cursor};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -71,7 +72,7 @@ struct Way<S> {
     to: tokio::sync::Mutex<WriteHalf<S>>,
     /// The answer to the last ping or goodbye. It waits for a message that is being written, and a
     /// later one replaces it (RFC 6455, section 5.5.3): a client that reads nothing costs one.
-    owed: Mutex<Option<(Control, Bytes)>>,
+    owed: Lock<Option<(Control, Bytes)>>,
 }
 
 /// The first of our protocols that the client offers too, in the order of the client. `""` is the
@@ -135,7 +136,7 @@ fn switched(key: &HeaderValue, protocol: &'static str) -> Response<Reply> {
 /// The server's side of a connection after its handshake.
 pub fn open<S: Carrier>(carrier: S) -> (Sender<S>, Receiver<S>) {
     let (from, to) = tokio::io::split(carrier);
-    let way = Arc::new(Way { to: to.into(), owed: Mutex::default() });
+    let way = Arc::new(Way { to: to.into(), owed: Lock::default() });
     let receiver = Receiver {
         from,
         back: way.clone(),
@@ -148,26 +149,26 @@ pub fn open<S: Carrier>(carrier: S) -> (Sender<S>, Receiver<S>) {
 }
 
 impl<S: Carrier> Way<S> {
-    async fn message(&self, sort: Data, payload: &[u8]) -> io::Result<()> {
+    async fn message(&self, type_: Data, payload: &[u8]) -> io::Result<()> {
         let mut to = self.to.lock().await;
-        write(&mut to, OpCode::Data(sort), payload).await?;
+        write(&mut to, OpCode::Data(type_), payload).await?;
         drop(to);
         self.settle().await
     }
 
-    async fn owe(&self, sort: Control, payload: Bytes) -> io::Result<()> {
-        *self.owed.lock().expect("no holder of this lock panics") = Some((sort, payload));
+    async fn owe(&self, type_: Control, payload: Bytes) -> io::Result<()> {
+        *self.owed.lock() = Some((type_, payload));
         self.settle().await
     }
 
     /// Sends what is owed, unless a message is being written: then its writer does.
     async fn settle(&self) -> io::Result<()> {
-        let is_owed = || self.owed.lock().expect("no holder of this lock panics").is_some();
+        let is_owed = || self.owed.lock().is_some();
         while is_owed() {
             let Ok(mut to) = self.to.try_lock() else { return Ok(()) };
-            let owed = self.owed.lock().expect("no holder of this lock panics").take();
-            if let Some((sort, payload)) = owed {
-                write(&mut to, OpCode::Control(sort), &payload).await?;
+            let owed = self.owed.lock().take();
+            if let Some((type_, payload)) = owed {
+                write(&mut to, OpCode::Control(type_), &payload).await?;
             }
         }
         Ok(())
@@ -280,7 +281,7 @@ impl<S: Carrier> Receiver<S> {
         let FrameHeader { is_final, opcode, mask, .. } = head;
         let fits = match opcode {
             OpCode::Control(_) => is_final && left <= CONTROL_MOST,
-            OpCode::Data(sort) => (sort == Data::Continue) == self.continues,
+            OpCode::Data(type_) => (type_ == Data::Continue) == self.continues,
         };
         let (true, false, Some(mask)) = (fits, head.rsv1 || head.rsv2 || head.rsv3, mask) else {
             return Err(io::Error::other("a frame that no client may send"));

@@ -16,7 +16,7 @@ pub fn security(
     let own = &container.security_context;
     let profile =
         own.seccomp_profile.as_ref().or(pod.spec.security_context.seccomp_profile.as_ref());
-    let seccomp = match profile.map(|profile| &*profile.sort) {
+    let seccomp = match profile.map(|profile| &*profile.type_) {
         Some("Unconfined") => Seccomp::Unconfined,
         Some("Localhost") => {
             let name = profile.and_then(|profile| profile.localhost_profile.as_deref());

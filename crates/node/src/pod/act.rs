@@ -48,8 +48,8 @@ pub async fn make_sandbox(rim: Arc<Rim>, pod: Arc<Pod>, mail: UnboundedSender<Ma
     match attached.await {
         Ok((ip, warnings)) => {
             for message in warnings {
-                let (pod, container, sort) = (pod.clone(), None, "Warning");
-                let note = Note { pod, container, sort, reason: "DNSConfigForming", message };
+                let (pod, container, type_) = (pod.clone(), None, "Warning");
+                let note = Note { pod, container, type_, reason: "DNSConfigForming", message };
                 // The worker may have ended; then nobody needs this.
                 let _ = mail.send(note.into());
             }
@@ -241,10 +241,10 @@ pub async fn pull(
         let why = ("ErrImagePull".to_owned(), "the container is not in the pod".to_owned());
         return Outcome::Image { container, result: Err(why) };
     };
-    let tell = |sort, reason, message| {
+    let tell = |type_, reason, message| {
         let (pod, container) = (pod.clone(), Some(container.clone()));
         // The worker may have ended; then nobody needs this.
-        let _ = mail.send(Note { pod, container, sort, reason, message }.into());
+        let _ = mail.send(Note { pod, container, type_, reason, message }.into());
     };
     let result = ensure(&rim, &pod, wanted, &tell).await;
     if let Err((reason, _)) = &result {

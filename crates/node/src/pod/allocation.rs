@@ -12,12 +12,13 @@ use crate::admit;
 use crate::qos::{self, Requests};
 use serde::Serialize;
 use serde_json::Value;
+use skiff_base::Lock;
 use skiff_base::Time;
 use skiff_kinds::views::Pod;
 use skiff_kinds::views::pod::{Container, HostPort, Resources, clash};
 use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedSender;
 
 /// The condition of a pod whose change is not given; its reason is one of the two below.
@@ -35,7 +36,7 @@ pub struct Refusal {
 /// What the node has, and who has it.
 pub struct Allocations {
     most: Requests,
-    state: Mutex<State>,
+    state: Lock<State>,
 }
 
 #[derive(Default)]
@@ -58,7 +59,7 @@ type Rank = (Reverse<i32>, bool, Time);
 
 impl Allocations {
     pub fn new(most: Requests) -> Allocations {
-        Allocations { most, state: Mutex::default() }
+        Allocations { most, state: Lock::default() }
     }
 
     /// A pod has come: why it cannot have what it asks for, or it has it.
@@ -76,7 +77,7 @@ impl Allocations {
             }
         }
         // Looked at and taken under one lock: pods come at once.
-        let mut state = self.state.lock().expect("no holder of this lock panics");
+        let mut state = self.state.lock();
         let ports = pod.spec.taken_ports();
         if clash(&ports, state.ports.values().flatten()) {
             return Some(admit::Refusal::ports());
@@ -86,12 +87,12 @@ impl Allocations {
     }
 
     fn used(&self) -> Requests {
-        self.state.lock().expect("no holder of this lock panics").used()
+        self.state.lock().used()
     }
 
     /// A pod was here before.
     pub fn give(&self, pod: &Pod) {
-        let mut state = self.state.lock().expect("no holder of this lock panics");
+        let mut state = self.state.lock();
         state.give(pod, pod.spec.taken_ports());
     }
 
@@ -99,7 +100,7 @@ impl Allocations {
     /// that has to wait is told through `tell` when it shall ask again.
     pub fn ask(&self, pod: &Pod, now: Time, tell: &UnboundedSender<Mail>) -> Result<(), Refusal> {
         let (uid, wanted) = (&pod.metadata.uid, qos::requests(pod));
-        let mut state = self.state.lock().expect("no holder of this lock panics");
+        let mut state = self.state.lock();
         let before = state.waiting.iter().position(|waiting| waiting.uid == *uid);
         let before = before.map(|at| state.waiting.remove(at).rank.2);
         let priority = Reverse(pod.spec.priority.unwrap_or(0));
@@ -119,7 +120,7 @@ impl Allocations {
 
     /// Nothing of the pod runs any more.
     pub fn free(&self, uid: &str) {
-        let mut state = self.state.lock().expect("no holder of this lock panics");
+        let mut state = self.state.lock();
         state.waiting.retain(|waiting| waiting.uid != uid);
         state.ports.remove(uid);
         if state.given.remove(uid).is_some() {

@@ -22,6 +22,7 @@ use crate::rim::Rim;
 use adopt::Leftover;
 use futures_util::FutureExt;
 use seen::Outcome;
+use skiff_base::Lock;
 use skiff_base::fault;
 use skiff_client::{Cache, Change, Subscription};
 use skiff_kinds::views::Pod;
@@ -29,7 +30,7 @@ use skiff_runtime::client::Events;
 use skiff_runtime::spec::Resources;
 use skiff_runtime::status::{ContainerState, Event};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, MutexGuard};
 use tokio::sync::mpsc::{self, UnboundedSender};
 use worker::{Mail, Worker};
 
@@ -39,14 +40,14 @@ const LEAST_SHARES: u64 = 2;
 /// The workers, by the uid of their pods.
 pub struct Pods {
     rim: Arc<Rim>,
-    workers: Mutex<HashMap<String, UnboundedSender<Mail>>>,
+    workers: Lock<HashMap<String, UnboundedSender<Mail>>>,
     /// What ran or lay on the disk when this process began, until its worker takes it.
-    leftovers: Mutex<HashMap<String, Leftover>>,
+    leftovers: Lock<HashMap<String, Leftover>>,
 }
 
 impl Pods {
     pub fn new(rim: Arc<Rim>) -> Pods {
-        Pods { rim, workers: Mutex::default(), leftovers: Mutex::default() }
+        Pods { rim, workers: Lock::default(), leftovers: Lock::default() }
     }
 
     /// Takes stock of what runs, then follows the API and the runtime.
@@ -74,7 +75,7 @@ impl Pods {
                     all = true;
                     self.take_all(&mut changes);
                     // All that was given before is known now: what was refused, or not answered, is looked at.
-                    let workers = self.workers.lock().expect("no holder of this lock panics");
+                    let workers = self.workers.lock();
                     workers.values().for_each(|worker| {
                         // One that has ended needs nothing.
                         let _ = worker.send(Mail::Room);
@@ -133,12 +134,12 @@ impl Pods {
     }
 
     fn leftovers(&self) -> MutexGuard<'_, HashMap<String, Leftover>> {
-        self.leftovers.lock().expect("no holder of this lock panics")
+        self.leftovers.lock()
     }
 
     /// Hands something to a worker; false when there is none.
     fn mail(&self, uid: &str, mail: Mail) -> bool {
-        let workers = self.workers.lock().expect("no holder of this lock panics");
+        let workers = self.workers.lock();
         workers.get(uid).is_some_and(|worker| worker.send(mail).is_ok())
     }
 
@@ -147,7 +148,7 @@ impl Pods {
         // and the newest states of one object.
         let (send, receive) = mpsc::unbounded_channel();
         let uid = pod.metadata.uid.clone();
-        let mut workers = self.workers.lock().expect("no holder of this lock panics");
+        let mut workers = self.workers.lock();
         workers.insert(uid.clone(), send.clone());
         drop(workers);
         let worker = Worker::new(self.rim.clone(), pod, send, leftover);
@@ -155,7 +156,7 @@ impl Pods {
         // What it has in its mind is lost with it: then the node takes stock anew.
         self.rim.tasks.sound(async move {
             worker.run(receive).await;
-            pods.workers.lock().expect("no holder of this lock panics").remove(&uid);
+            pods.workers.lock().remove(&uid);
         });
     }
 

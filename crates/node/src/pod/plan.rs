@@ -7,7 +7,7 @@
 //! Every action is begun once: the facts say what is under way. Never here: IO, a clock.
 
 use super::seen::{
-    End, Failed, ImageFact, ImageStep, Known, ProbeSort, Resize, Run, Sandbox, Seen, Trouble,
+    End, Failed, ImageFact, ImageStep, Known, ProbeType, Resize, Run, Sandbox, Seen, Trouble,
     VolumeState, later,
 };
 use skiff_base::Time;
@@ -55,7 +55,7 @@ pub enum Action {
     /// A wait begins that users are told of.
     BackOff {
         container: String,
-        sort: &'static str,
+        type_: &'static str,
         message: String,
     },
     /// The pod's phase becomes Failed.
@@ -74,7 +74,7 @@ pub enum Why {
     Pod {
         grace_s: i64,
     },
-    Probe(ProbeSort),
+    Probe(ProbeType),
     Hook {
         message: String,
     },
@@ -86,7 +86,7 @@ pub enum Why {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Plan {
     pub actions: Vec<Action>,
-    pub probes: Vec<(String, String, ProbeSort)>,
+    pub probes: Vec<(String, String, ProbeType)>,
     pub wake: Option<Time>,
 }
 
@@ -382,7 +382,7 @@ fn wait(container: &Container, trouble: &Trouble, now: Time, out: &mut Plan) {
     if trouble.reason == "ErrImagePull" {
         out.actions.push(Action::BackOff {
             container: container.name.clone(),
-            sort: "Normal",
+            type_: "Normal",
             message: format!("Back-off pulling image {:?}", container.image),
         });
     }
@@ -406,7 +406,7 @@ fn backing_off(
         let (name, pod) = (&container.name, pod_text(&seen.pod));
         out.actions.push(Action::BackOff {
             container: name.clone(),
-            sort: "Warning",
+            type_: "Warning",
             message: format!("Back-off restarting failed container {name} in pod {pod}"),
         });
     }
@@ -421,23 +421,23 @@ pub fn pod_text(pod: &Pod) -> String {
 
 /// Startup first; the others only after it.
 fn watch(container: &Container, id: &str, known: &Known, out: &mut Plan) {
-    let mut want = |sort| out.probes.push((container.name.clone(), id.to_owned(), sort));
+    let mut want = |type_| out.probes.push((container.name.clone(), id.to_owned(), type_));
     if !known.probes.started {
-        return want(ProbeSort::Startup);
+        return want(ProbeType::Startup);
     }
     if container.readiness_probe.is_some() {
-        want(ProbeSort::Readiness);
+        want(ProbeType::Readiness);
     }
     if container.liveness_probe.is_some() {
-        want(ProbeSort::Liveness);
+        want(ProbeType::Liveness);
     }
 }
 
 /// A probe may have a grace period of its own (KEP-2238).
 fn probe_grace(pod: &Pod, container: &Container, why: &Why) -> i64 {
     let probe = match why {
-        Why::Probe(ProbeSort::Liveness) => container.liveness_probe.as_ref(),
-        Why::Probe(ProbeSort::Startup) => container.startup_probe.as_ref(),
+        Why::Probe(ProbeType::Liveness) => container.liveness_probe.as_ref(),
+        Why::Probe(ProbeType::Startup) => container.startup_probe.as_ref(),
         _ => None,
     };
     let own = probe.and_then(|probe| probe.termination_grace_period_seconds);

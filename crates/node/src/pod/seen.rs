@@ -246,7 +246,7 @@ pub struct Ended {
 
 /// Which probe of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ProbeSort {
+pub enum ProbeType {
     Startup,
     Readiness,
     Liveness,
@@ -302,7 +302,7 @@ pub enum Outcome {
     Probed {
         container: String,
         id: String,
-        sort: ProbeSort,
+        type_: ProbeType,
         good: bool,
     },
     Finished(Result<(), String>),
@@ -407,7 +407,7 @@ impl Seen {
         let ended = pod.ended();
         let conditions = pod.status.conditions.iter().filter_map(|condition| {
             let changed = condition.last_transition_time?;
-            Some((condition.sort.clone(), (condition.status.clone(), changed)))
+            Some((condition.type_.clone(), (condition.status.clone(), changed)))
         });
         let conditions = conditions.collect();
         let volumes = pod.spec.volumes.iter();
@@ -632,8 +632,8 @@ impl Seen {
     fn take_run(&mut self, outcome: Outcome, now: Time) {
         match outcome {
             Outcome::Started { container, id, since, hooked, user } => {
-                let has_startup = self.has_probe(&container, ProbeSort::Startup);
-                let has_readiness = self.has_probe(&container, ProbeSort::Readiness);
+                let has_startup = self.has_probe(&container, ProbeType::Startup);
+                let has_readiness = self.has_probe(&container, ProbeType::Readiness);
                 let known = self.entry(&container);
                 let Run::Starting { id: expected, image } = &known.run else { return };
                 if *expected != id {
@@ -683,27 +683,27 @@ impl Seen {
                     known.run = Run::Ended(ended);
                 }
             }
-            Outcome::Probed { container, id, sort, good } => {
-                self.take_verdict(&container, &id, sort, good);
+            Outcome::Probed { container, id, type_, good } => {
+                self.take_verdict(&container, &id, type_, good);
             }
             _ => {}
         }
     }
 
-    fn take_verdict(&mut self, container: &str, id: &str, sort: ProbeSort, good: bool) {
-        let has_readiness = self.has_probe(container, ProbeSort::Readiness);
+    fn take_verdict(&mut self, container: &str, id: &str, type_: ProbeType, good: bool) {
+        let has_readiness = self.has_probe(container, ProbeType::Readiness);
         let known = self.entry(container);
         if known.live() != Some(id) || known.stopping.is_some() {
             return;
         }
-        match (sort, good) {
-            (ProbeSort::Readiness, good) => known.probes.ready = good,
-            (ProbeSort::Startup, true) => {
+        match (type_, good) {
+            (ProbeType::Readiness, good) => known.probes.ready = good,
+            (ProbeType::Startup, true) => {
                 known.probes.started = true;
                 known.probes.ready |= !has_readiness;
             }
-            (ProbeSort::Liveness, true) => {}
-            (sort, false) => known.doomed = Some(Why::Probe(sort)),
+            (ProbeType::Liveness, true) => {}
+            (type_, false) => known.doomed = Some(Why::Probe(type_)),
         }
     }
 
@@ -729,11 +729,11 @@ impl Seen {
         }
     }
 
-    pub fn has_probe(&self, name: &str, sort: ProbeSort) -> bool {
-        self.container(name).is_some_and(|container| match sort {
-            ProbeSort::Startup => container.startup_probe.is_some(),
-            ProbeSort::Readiness => container.readiness_probe.is_some(),
-            ProbeSort::Liveness => container.liveness_probe.is_some(),
+    pub fn has_probe(&self, name: &str, type_: ProbeType) -> bool {
+        self.container(name).is_some_and(|container| match type_ {
+            ProbeType::Startup => container.startup_probe.is_some(),
+            ProbeType::Readiness => container.readiness_probe.is_some(),
+            ProbeType::Liveness => container.liveness_probe.is_some(),
         })
     }
 }

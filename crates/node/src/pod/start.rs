@@ -78,10 +78,10 @@ impl Job {
         let _ = self.send.send(outcome.into());
     }
 
-    fn note(&self, sort: &'static str, reason: &'static str, message: String) {
+    fn note(&self, type_: &'static str, reason: &'static str, message: String) {
         let (pod, container) = (self.pod.clone(), Some(self.container.clone()));
         // As above.
-        let _ = self.send.send(Note { pod, container, sort, reason, message }.into());
+        let _ = self.send.send(Note { pod, container, type_, reason, message }.into());
     }
 
     fn log_path(&self, attempt: u32) -> PathBuf {

@@ -134,11 +134,11 @@ fn conditions(seen: &Seen, phase: &str, now: Time) -> Vec<Value> {
     let pending = seen.pending.clone();
     said.extend(pending.map(|why| Said(PENDING, true, why.reason, why.message)));
     said.extend(resizing(seen));
-    let open = |sort: &&str| said.iter().any(|said| said.0 == *sort);
+    let open = |type_: &&str| said.iter().any(|said| said.0 == *type_);
     let over =
-        PASSING.into_iter().filter(|sort| seen.conditions.contains_key(*sort) && !open(sort));
+        PASSING.into_iter().filter(|type_| seen.conditions.contains_key(*type_) && !open(type_));
     // A strategic merge leaves what is not named.
-    let over: Vec<Value> = over.map(|sort| json!({"$patch": "delete", "type": sort})).collect();
+    let over: Vec<Value> = over.map(|type_| json!({"$patch": "delete", "type": type_})).collect();
     said.into_iter().map(|said| condition(seen, said, now)).chain(over).collect()
 }
 
@@ -195,13 +195,13 @@ fn containers_ready(seen: &Seen, phase: &str) -> (bool, &'static str, String) {
 /// What is wrong with the conditions that others have to set.
 fn gates(seen: &Seen) -> String {
     let wrong = seen.pod.spec.readiness_gates.iter().filter_map(|gate| {
-        let sort = &gate.condition_type;
-        match seen.pod.status.condition(sort) {
+        let type_ = &gate.condition_type;
+        match seen.pod.status.condition(type_) {
             None => Some(format!(
-                "corresponding condition of pod readiness gate {sort:?} does not exist."
+                "corresponding condition of pod readiness gate {type_:?} does not exist."
             )),
             Some(c) if c.status != "True" => Some(format!(
-                "the status of pod readiness gate {sort:?} is not \"True\", but {}",
+                "the status of pod readiness gate {type_:?} is not \"True\", but {}",
                 c.status
             )),
             Some(_) => None,
@@ -211,14 +211,14 @@ fn gates(seen: &Seen) -> String {
 }
 
 /// A condition with its times: that of the change is kept while the status is the same.
-fn condition(seen: &Seen, Said(sort, status, reason, message): Said, now: Time) -> Value {
+fn condition(seen: &Seen, Said(type_, status, reason, message): Said, now: Time) -> Value {
     let status = if status { "True" } else { "False" };
-    let changed = match seen.conditions.get(sort) {
+    let changed = match seen.conditions.get(type_) {
         Some((before, changed)) if before == status => *changed,
         _ => now,
     };
     let mut value = json!({
-        "type": sort, "status": status, "lastProbeTime": null,
+        "type": type_, "status": status, "lastProbeTime": null,
         "lastTransitionTime": seconds(changed),
         "observedGeneration": seen.pod.metadata.generation,
     });

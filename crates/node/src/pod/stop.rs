@@ -72,7 +72,7 @@ impl Stop {
                 let note = Note {
                     pod: pod.clone(),
                     container: Some(self.container.clone()),
-                    sort: "Warning",
+                    type_: "Warning",
                     reason: "FailedPreStopHook",
                     message: "PreStopHook failed".into(),
                 };

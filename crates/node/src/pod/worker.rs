@@ -4,7 +4,7 @@
 use super::adopt::{self, Leftover};
 use super::allocation::{self, Refusal};
 use super::plan::{self, Action, Why};
-use super::seen::{End, Outcome, ProbeSort, Sandbox, Seen};
+use super::seen::{End, Outcome, ProbeType, Sandbox, Seen};
 use super::{act, start, status, stop, storage};
 use crate::admit;
 use crate::probe;
@@ -72,7 +72,7 @@ pub struct Worker {
     /// What the runtime had of the pod when this worker began: it goes with the sandbox.
     leftover: Leftover,
     /// Probes end when their handle is dropped.
-    probes: HashMap<(String, ProbeSort), watch::Sender<()>>,
+    probes: HashMap<(String, ProbeType), watch::Sender<()>>,
     /// Stops under way, by container id: a shorter grace goes through here.
     stops: HashMap<String, watch::Sender<i64>>,
     wake: Option<Duration>,
@@ -101,17 +101,17 @@ impl Worker {
                 }
             }
             None => {
-                let (pod, container, sort) = (seen.pod.clone(), None, "Warning");
+                let (pod, container, type_) = (seen.pod.clone(), None, "Warning");
                 if silent {
                 } else if let Some(admit::Refusal { reason, message }) =
                     admit::refusal(&pod, &rim.rules).or_else(|| rim.allocations.take_in(&seen.pod))
                 {
                     let told = format!("Pod was rejected: {message}");
                     seen.failed = Some((reason.into(), told));
-                    report.event(Note { pod, container, sort, reason, message });
+                    report.event(Note { pod, container, type_, reason, message });
                 } else if let Some((reason, message)) = admit::warning(&pod, &rim.rules) {
                     let message = message.into();
-                    report.event(Note { pod, container, sort, reason, message });
+                    report.event(Note { pod, container, type_, reason, message });
                 }
             }
         }
@@ -292,12 +292,12 @@ impl Worker {
     fn note(
         &self,
         container: Option<&str>,
-        sort: &'static str,
+        type_: &'static str,
         reason: &'static str,
         message: String,
     ) {
         let (pod, container) = (self.seen.pod.clone(), container.map(str::to_owned));
-        self.report.event(Note { pod, container, sort, reason, message });
+        self.report.event(Note { pod, container, type_, reason, message });
     }
 
     fn advance(&mut self) {
@@ -452,8 +452,8 @@ impl Worker {
             }
             Action::RemoveSandbox { id } => self.remove_sandbox(id),
             Action::Resize(resize) => self.spawn(act::resize(rim, pod, resize)),
-            Action::BackOff { container, sort, message } => {
-                self.note(Some(&container), sort, "BackOff", message);
+            Action::BackOff { container, type_, message } => {
+                self.note(Some(&container), type_, "BackOff", message);
             }
             Action::Fail { reason, message } => self.note(None, "Normal", reason, message),
             Action::Finish => self.spawn(act::clean_up(rim, pod)),
@@ -504,9 +504,9 @@ impl Worker {
         }
         let message = match why {
             Why::Pod { .. } => format!("Stopping container {container}"),
-            Why::Probe(sort) => {
-                let sort = if *sort == ProbeSort::Startup { "startup" } else { "liveness" };
-                format!("Container {container} failed {sort} probe, will be restarted")
+            Why::Probe(type_) => {
+                let type_ = if *type_ == ProbeType::Startup { "startup" } else { "liveness" };
+                format!("Container {container} failed {type_} probe, will be restarted")
             }
             Why::Hook { .. } => "FailedPostStartHook".into(),
             Why::Resize => format!("Container {container} resize requires restart"),
@@ -528,12 +528,12 @@ impl Worker {
     }
 
     /// Starts probes that are wanted and ends those that are not.
-    fn set_probes(&mut self, wanted: &[(String, String, ProbeSort)]) {
-        self.probes.retain(|(id, sort), _| {
-            wanted.iter().any(|(_, other, kind)| other == id && kind == sort)
+    fn set_probes(&mut self, wanted: &[(String, String, ProbeType)]) {
+        self.probes.retain(|(id, type_), _| {
+            wanted.iter().any(|(_, other, kind)| other == id && kind == type_)
         });
-        for (container, id, sort) in wanted {
-            let key = (id.clone(), *sort);
+        for (container, id, type_) in wanted {
+            let key = (id.clone(), *type_);
             if self.probes.contains_key(&key) {
                 continue;
             }
@@ -545,10 +545,10 @@ impl Worker {
                 pod: self.seen.pod.clone(),
                 container: container.clone(),
                 id: id.clone(),
-                sort: *sort,
+                type_: *type_,
                 ip: self.addresses().pod_ip,
                 mail: self.send.clone(),
-                last: (*sort == ProbeSort::Readiness).then_some(ready),
+                last: (*type_ == ProbeType::Readiness).then_some(ready),
             };
             self.rim.tasks.sound(prober.run(held));
         }

@@ -6,7 +6,7 @@ pub mod grpc;
 pub mod http;
 mod tls;
 
-use crate::pod::seen::{Outcome, ProbeSort};
+use crate::pod::seen::{Outcome, ProbeType};
 use crate::pod::worker::Mail;
 use crate::report::Note;
 use crate::rim::Rim;
@@ -26,7 +26,7 @@ pub struct Prober {
     pub pod: Arc<Pod>,
     pub container: String,
     pub id: String,
-    pub sort: ProbeSort,
+    pub type_: ProbeType,
     pub ip: String,
     pub mail: UnboundedSender<Mail>,
     /// What the worker believes now.
@@ -48,10 +48,10 @@ impl Prober {
         let Some(container) = pod.spec.all_containers().find(|c| c.name == self.container) else {
             return;
         };
-        let probe = match self.sort {
-            ProbeSort::Startup => &container.startup_probe,
-            ProbeSort::Readiness => &container.readiness_probe,
-            ProbeSort::Liveness => &container.liveness_probe,
+        let probe = match self.type_ {
+            ProbeType::Startup => &container.startup_probe,
+            ProbeType::Readiness => &container.readiness_probe,
+            ProbeType::Liveness => &container.liveness_probe,
         };
         let Some(probe) = probe else { return };
         tokio::select! {
@@ -92,17 +92,17 @@ impl Prober {
             return;
         }
         self.last = Some(good);
-        let (container, id, sort) = (self.container.clone(), self.id.clone(), self.sort);
+        let (container, id, type_) = (self.container.clone(), self.id.clone(), self.type_);
         // The worker may have ended; then nobody needs this.
-        let outcome = Outcome::Probed { container, id, sort, good };
+        let outcome = Outcome::Probed { container, id, type_, good };
         let _ = self.mail.send(outcome.into());
     }
 
     fn complain(&self, found: &Found) {
-        let word = match self.sort {
-            ProbeSort::Startup => "Startup",
-            ProbeSort::Readiness => "Readiness",
-            ProbeSort::Liveness => "Liveness",
+        let word = match self.type_ {
+            ProbeType::Startup => "Startup",
+            ProbeType::Readiness => "Readiness",
+            ProbeType::Liveness => "Liveness",
         };
         let message = match found {
             Found::Good => return,
@@ -112,7 +112,7 @@ impl Prober {
             }
         };
         let (pod, container) = (self.pod.clone(), Some(self.container.clone()));
-        let note = Note { pod, container, sort: "Warning", reason: "Unhealthy", message };
+        let note = Note { pod, container, type_: "Warning", reason: "Unhealthy", message };
         // As above.
         let _ = self.mail.send(note.into());
     }

@@ -145,9 +145,9 @@ impl Certificate {
 
 /// When an issued certificate is to be renewed; or how it was refused, for good.
 fn end(status: &PodCertificateStatus) -> Result<Option<Time>, String> {
-    let of = |sort: &str| status.conditions.iter().find(|it| it.sort == sort);
-    for (sort, verb) in [("Denied", "denied"), ("Failed", "failed")] {
-        if let Some(condition) = of(sort) {
+    let of = |type_: &str| status.conditions.iter().find(|it| it.type_ == type_);
+    for (type_, verb) in [("Denied", "denied"), ("Failed", "failed")] {
+        if let Some(condition) = of(type_) {
             let (reason, message) = (&condition.reason, &condition.message);
             return Err(format!(
                 "PodCertificateRequest was permanently {verb}: reason={reason:?} message={message:?}"
@@ -158,8 +158,8 @@ fn end(status: &PodCertificateStatus) -> Result<Option<Time>, String> {
 }
 
 /// A fresh key (PEM), and a request of nothing but its own signature (DER).
-fn make(sort: &str) -> Result<(String, Vec<u8>), String> {
-    let algorithm = match sort {
+fn make(type_: &str) -> Result<(String, Vec<u8>), String> {
+    let algorithm = match type_ {
         "ECDSAP256" => &rcgen::PKCS_ECDSA_P256_SHA256,
         "ECDSAP384" => &rcgen::PKCS_ECDSA_P384_SHA384,
         "ED25519" => &rcgen::PKCS_ED25519,
@@ -240,12 +240,12 @@ mod tests {
 
     #[test]
     fn keys_are_of_the_type_that_is_asked_for() {
-        for (sort, wanted) in [
+        for (type_, wanted) in [
             ("ECDSAP256", KeyType::Ec("P-256")),
             ("ECDSAP384", KeyType::Ec("P-384")),
             ("ED25519", KeyType::Ed25519),
         ] {
-            let (key, request) = make(sort).expect("it is made");
+            let (key, request) = make(type_).expect("it is made");
             assert!(key.starts_with("-----BEGIN PRIVATE KEY-----"), "{key}");
             let read = Request::of_der(&request).expect("it is signed by its key");
             assert_eq!((read.key_type, read.subject.len()), (wanted, 0));

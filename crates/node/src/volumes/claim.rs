@@ -89,7 +89,7 @@ fn folder(volume: &PersistentVolume) -> Result<PathBuf, String> {
         );
     }
     if let Some(host) = &spec.host_path {
-        host_path::check(Path::new(&host.path), &host.sort)?;
+        host_path::check(Path::new(&host.path), &host.type_)?;
         return Ok(host.path.clone().into());
     }
     if let Some(local) = &spec.local {

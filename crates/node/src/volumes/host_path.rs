@@ -24,7 +24,7 @@ impl Source for HostPath {
     }
 
     fn mount(&self, _: &Place, _: &Given) -> Result<(), String> {
-        check(Path::new(&self.path), &self.sort)
+        check(Path::new(&self.path), &self.type_)
     }
 
     /// The machine's paths are the machine's.
@@ -34,16 +34,16 @@ impl Source for HostPath {
 }
 
 /// Whether a path is what it should be; what may be made is made.
-pub fn check(path: &Path, sort: &str) -> Result<(), String> {
+pub fn check(path: &Path, type_: &str) -> Result<(), String> {
     let shown = path.display();
-    let made = match sort {
+    let made = match type_ {
         "DirectoryOrCreate" if !path.exists() => fs::create_dir_all(path),
         "FileOrCreate" if !path.exists() => fs::write(path, b""),
         _ => Ok(()),
     };
     made.map_err(|e| format!("hostPath type check failed: cannot make {shown}: {e}"))?;
     let kind = fs::metadata(path).map(|meta| meta.file_type());
-    let (good, wanted) = match sort {
+    let (good, wanted) = match type_ {
         "" if kind.is_err() => {
             // Upstream's runtimes make a missing path a folder.
             return fs::create_dir_all(path).map_err(|e| format!("cannot make {shown}: {e}"));

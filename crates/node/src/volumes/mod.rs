@@ -28,12 +28,13 @@ use crate::container::fields::{Addresses, Capacity};
 use crate::rim::Rim;
 use crate::sources::{Names, Sources};
 use certificates::Certificates;
+use skiff_base::Lock;
 use skiff_base::Time;
 use skiff_kinds::views::Pod;
 use skiff_kinds::views::pod::{CertificateProjection, TokenProjection, Volume};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use table::Table;
 use tokens::Tokens;
 
@@ -129,7 +130,7 @@ pub struct Held {
     dir: PathBuf,
     source: Arc<dyn Source>,
     /// Those that it shows: a token that is still good is not asked for again.
-    tokens: Mutex<Tokens>,
+    tokens: Lock<Tokens>,
     /// The same of certificates; one task at a time asks for them.
     certificates: tokio::sync::Mutex<Certificates>,
 }
@@ -204,9 +205,9 @@ impl Held {
             let mut sources = read.map_err(|status| status.to_string())?;
             let claims = sources.read_claims(&rim.client, namespace, &shows.claims).await;
             claims.map_err(|status| status.to_string())?;
-            let mut tokens = self.tokens.lock().expect("no holder of this lock panics").clone();
+            let mut tokens = self.tokens.lock().clone();
             tokens::renew(rim, &pod, &shows.tokens, &mut tokens).await?;
-            tokens.clone_into(&mut self.tokens.lock().expect("no holder of this lock panics"));
+            tokens.clone_into(&mut self.tokens.lock());
             let mut certificates = self.certificates.lock().await;
             certificates::renew(rim, &pod, &shows.certificates, &mut certificates).await?;
             let renewed = certificates.values().map(|certificate| certificate.renew);

@@ -15,7 +15,7 @@ pub struct Table(Vec<Mount>);
 struct Mount {
     point: PathBuf,
     /// The type of its file system.
-    sort: String,
+    type_: String,
 }
 
 impl Table {
@@ -28,15 +28,15 @@ impl Table {
         let line = |line: &str| {
             let (before, after) = line.split_once(" - ")?;
             let point = unescape(before.split(' ').nth(4)?);
-            Some(Mount { point, sort: after.split(' ').next()?.into() })
+            Some(Mount { point, type_: after.split(' ').next()?.into() })
         };
         Table(text.lines().filter_map(line).collect())
     }
 
     /// Whether a file system of this type is what shows at a place.
-    pub fn shows(&self, dir: &Path, sort: &str) -> bool {
+    pub fn shows(&self, dir: &Path, type_: &str) -> bool {
         let last = self.0.iter().rev().find(|mount| mount.point == dir);
-        last.is_some_and(|mount| mount.sort == sort)
+        last.is_some_and(|mount| mount.type_ == type_)
     }
 
     /// Places at or below a folder, those first that have to be unmounted first.

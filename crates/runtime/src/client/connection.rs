@@ -8,14 +8,15 @@ use crate::status::Event;
 use crate::sys::socket;
 use crate::wire::{self, Answer, Ask, Request, Say};
 use crate::{Error, Result};
+use skiff_base::Lock;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
@@ -35,7 +36,7 @@ type Waiting = HashMap<u64, oneshot::Sender<(Result<Answer>, Vec<OwnedFd>)>>;
 /// Keeps one connection open.
 #[derive(Debug)]
 pub(super) struct Keeper {
-    config: Mutex<Config>,
+    config: Lock<Config>,
     current: watch::Sender<Option<Arc<Connection>>>,
     events: broadcast::Sender<Event>,
     closed: AtomicBool,
@@ -47,7 +48,7 @@ struct Connection {
     /// Frames are written whole.
     writing: tokio::sync::Mutex<()>,
     /// None once the connection is broken.
-    waiting: Mutex<Option<Waiting>>,
+    waiting: Lock<Option<Waiting>>,
     next: AtomicU64,
 }
 
@@ -55,7 +56,7 @@ impl Keeper {
     pub(super) async fn open(config: Config) -> Result<Arc<Keeper>> {
         let first = Arc::new(connect_or_start(&config).await?);
         let keeper = Arc::new(Keeper {
-            config: Mutex::new(config),
+            config: Lock::new(config),
             current: watch::channel(Some(first.clone())).0,
             events: broadcast::channel(EVENT_BUFFER).0,
             closed: AtomicBool::new(false),
@@ -69,7 +70,7 @@ impl Keeper {
     }
 
     pub(super) fn set_exe(&self, exe: &Path) {
-        self.config.lock().expect("no holder panics").exe = exe.to_path_buf();
+        self.config.lock().exe = exe.to_path_buf();
     }
 
     /// The next broken connection stays broken.
@@ -88,7 +89,7 @@ impl Keeper {
         let Ok(Some(connection)) = found else { return Err(Error::Lost) };
         let (sender, receiver) = oneshot::channel();
         let seq = connection.next.fetch_add(1, Ordering::Relaxed);
-        match connection.waiting.lock().expect("no holder panics").as_mut() {
+        match connection.waiting.lock().as_mut() {
             Some(waiting) => waiting.insert(seq, sender),
             None => return Err(Error::Lost),
         };
@@ -124,7 +125,7 @@ impl Drop for Caller {
         if self.answered {
             return;
         }
-        let mut waiting = self.connection.waiting.lock().expect("no holder panics");
+        let mut waiting = self.connection.waiting.lock();
         let known = waiting.as_mut().is_some_and(|waiting| waiting.remove(&self.seq).is_some());
         if let (true, Ok(tokio)) = (known, tokio::runtime::Handle::try_current()) {
             let (connection, seq) = (self.connection.clone(), self.seq);
@@ -142,7 +143,7 @@ impl Connection {
         Connection {
             socket,
             writing: tokio::sync::Mutex::new(()),
-            waiting: Mutex::new(Some(HashMap::new())),
+            waiting: Lock::new(Some(HashMap::new())),
             next: AtomicU64::new(1),
         }
     }
@@ -194,7 +195,7 @@ impl Connection {
                 let _ = events.send(event);
             }
             Say::Answer { seq, result } => {
-                let mut waiting = self.waiting.lock().expect("no holder panics");
+                let mut waiting = self.waiting.lock();
                 if let Some(sender) = waiting.as_mut().and_then(|waiting| waiting.remove(&seq)) {
                     // An error means that the caller gave up; its descriptors close here.
                     let _ = sender.send((result.map_err(Error::from), descriptors));
@@ -218,14 +219,14 @@ async fn keep(keeper: std::sync::Weak<Keeper>, first: Arc<Connection>) {
             () = gone => return,
         }
         // Dropping the senders tells every waiting caller.
-        drop(connection.waiting.lock().expect("no holder panics").take());
+        drop(connection.waiting.lock().take());
         let config = {
             let Some(keeper) = keeper.upgrade() else { return };
             keeper.current.send_replace(None);
             if keeper.closed.load(Ordering::SeqCst) {
                 return;
             }
-            keeper.config.lock().expect("no holder panics").clone()
+            keeper.config.lock().clone()
         };
         connection = loop {
             match connect_or_start(&config).await {

@@ -1,22 +1,21 @@
 //! Follows the roles and bindings of the store into the index: one follower for each of the four kinds, each change at
 //! its own cost. It only copies; what the rules mean is the index's affair. What cannot be read grants nothing.
 
-use super::index::{Binding, Index, Role, Sort};
+use super::index::{Binding, Index, RbacKind, Role};
 use super::rule::Rule;
 use crate::read::follow::{Fed, feed, step};
 use skiff_api::follow::{Follower, Health, Input, Start};
+use skiff_base::{Lock, RwLock};
 use skiff_base::{Time, World};
 use skiff_store::{ReadError, Record, Store};
-use std::sync::{Arc, Mutex, MutexGuard, RwLock};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
-
-const UNPOISONED: &str = "no holder of this lock panics";
 
 /// The objects of one kind.
 pub struct Followed {
-    sort: Sort,
+    type_: RbacKind,
     index: Arc<RwLock<Index>>,
-    follower: Mutex<Follower<Arc<str>, Rights>>,
+    follower: Lock<Follower<Arc<str>, Rights>>,
 }
 
 /// What is kept of an object, shared with the index.
@@ -32,13 +31,13 @@ impl Followed {
     /// # Errors
     /// When the store has stopped.
     pub async fn load(
-        sort: Sort,
+        type_: RbacKind,
         index: &Arc<RwLock<Index>>,
         store: &Arc<dyn Store>,
         world: &World,
     ) -> Result<Arc<Followed>, ReadError> {
-        let (index, follower) = (index.clone(), Mutex::default());
-        let followed = Followed { sort, index, follower };
+        let (index, follower) = (index.clone(), Lock::default());
+        let followed = Followed { type_, index, follower };
         step(&followed, store, world).await?;
         Ok(Arc::new(followed))
     }
@@ -50,22 +49,22 @@ impl Followed {
 
     /// The resource, and how its follower fares.
     pub fn health(&self) -> (&'static str, Health) {
-        let resource = self.sort.storage();
+        let resource = self.type_.storage();
         (resource.split('.').next().unwrap_or(resource), self.lock().health())
     }
 
     fn lock(&self) -> MutexGuard<'_, Follower<Arc<str>, Rights>> {
-        self.follower.lock().expect(UNPOISONED)
+        self.follower.lock()
     }
 
     fn set(&self, index: &mut Index, key: &str, rights: Option<&Rights>) {
         let mut parts = key.splitn(3, '/').skip(1);
         let (Some(namespace), Some(name)) = (parts.next(), parts.next()) else { return };
-        match (rights, self.sort) {
+        match (rights, self.type_) {
             (Some(Rights::Role(rules)), _) => index.set_role(namespace, name, Some(rules.clone())),
             (Some(Rights::Binding(it)), _) => index.set_binding(namespace, name, Some(it.clone())),
-            (None, Sort::Role | Sort::ClusterRole) => index.set_role(namespace, name, None),
-            (None, Sort::RoleBinding | Sort::ClusterRoleBinding) => {
+            (None, RbacKind::Role | RbacKind::ClusterRole) => index.set_role(namespace, name, None),
+            (None, RbacKind::RoleBinding | RbacKind::ClusterRoleBinding) => {
                 index.set_binding(namespace, name, None);
             }
         }
@@ -76,15 +75,17 @@ impl Fed for Followed {
     type Object = Rights;
 
     fn prefix(&self) -> &str {
-        self.sort.storage()
+        self.type_.storage()
     }
 
     fn read(&self, record: &Record) -> Result<Rights, String> {
-        let read = match self.sort {
-            Sort::Role | Sort::ClusterRole => serde_json::from_slice(&record.body)
+        let read = match self.type_ {
+            RbacKind::Role | RbacKind::ClusterRole => serde_json::from_slice(&record.body)
                 .map(|role: Role| Rights::Role(role.rules.into())),
-            Sort::RoleBinding | Sort::ClusterRoleBinding => serde_json::from_slice(&record.body)
-                .map(|binding: Binding| Rights::Binding(Arc::new(binding))),
+            RbacKind::RoleBinding | RbacKind::ClusterRoleBinding => {
+                serde_json::from_slice(&record.body)
+                    .map(|binding: Binding| Rights::Binding(Arc::new(binding)))
+            }
         };
         read.map_err(|error| error.to_string())
     }
@@ -103,7 +104,7 @@ impl Fed for Followed {
         if out.changes.is_empty() && out.aside.is_empty() && !out.mended {
             return;
         }
-        let mut index = self.index.write().expect(UNPOISONED);
+        let mut index = self.index.write();
         for change in &out.changes {
             let rights = change.new.as_ref().filter(|_| !follower.is_aside(&change.key));
             self.set(&mut index, &change.key, rights);

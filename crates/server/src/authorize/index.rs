@@ -194,24 +194,28 @@ impl Index {
 
 /// The four kinds that the index is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sort {
+pub enum RbacKind {
     Role,
     ClusterRole,
     RoleBinding,
     ClusterRoleBinding,
 }
 
-impl Sort {
-    pub const ALL: [Sort; 4] =
-        [Sort::Role, Sort::ClusterRole, Sort::RoleBinding, Sort::ClusterRoleBinding];
+impl RbacKind {
+    pub const ALL: [RbacKind; 4] = [
+        RbacKind::Role,
+        RbacKind::ClusterRole,
+        RbacKind::RoleBinding,
+        RbacKind::ClusterRoleBinding,
+    ];
 
     /// The first part of the store's keys.
     pub fn storage(self) -> &'static str {
         match self {
-            Sort::Role => "roles.rbac.authorization.k8s.io",
-            Sort::ClusterRole => "clusterroles.rbac.authorization.k8s.io",
-            Sort::RoleBinding => "rolebindings.rbac.authorization.k8s.io",
-            Sort::ClusterRoleBinding => "clusterrolebindings.rbac.authorization.k8s.io",
+            RbacKind::Role => "roles.rbac.authorization.k8s.io",
+            RbacKind::ClusterRole => "clusterroles.rbac.authorization.k8s.io",
+            RbacKind::RoleBinding => "rolebindings.rbac.authorization.k8s.io",
+            RbacKind::ClusterRoleBinding => "clusterrolebindings.rbac.authorization.k8s.io",
         }
     }
 }

@@ -20,14 +20,15 @@ pub mod rule;
 use crate::read::reader::Reader;
 pub use attributes::{Attributes, equalities};
 use follow::Followed;
-use index::{Index, Sort};
+use index::{Index, RbacKind};
 use rule::Rule;
 use skiff_api::Status;
 use skiff_api::follow::Health;
 use skiff_api::wire::User;
+use skiff_base::RwLock;
 use skiff_base::{Tasks, World};
 use skiff_store::ReadError;
-use std::sync::{Arc, RwLock, RwLockReadGuard};
+use std::sync::{Arc, RwLockReadGuard};
 
 /// Members may do everything, whatever roles there are: the way in when all bindings are broken.
 pub const MASTERS: &str = "system:masters";
@@ -68,8 +69,8 @@ impl Authorizer {
         let store = &reader.store;
         let index = Arc::new(RwLock::new(Index::default()));
         let mut followed = Vec::new();
-        for sort in Sort::ALL {
-            let one = Followed::load(sort, &index, store, world).await?;
+        for type_ in RbacKind::ALL {
+            let one = Followed::load(type_, &index, store, world).await?;
             tasks.vital(one.clone().follow(store.clone(), world.clone()));
             followed.push(one);
         }
@@ -137,7 +138,7 @@ impl Authorizer {
     }
 
     fn index(&self) -> RwLockReadGuard<'_, Index> {
-        self.index.read().expect("no holder of this lock panics")
+        self.index.read()
     }
 }
 

@@ -13,11 +13,11 @@ pub(crate) async fn store(objects: &[(&str, Value)]) -> Arc<dyn Store> {
     let mut writes: Vec<Write> = policy
         .iter()
         .map(|entry| {
-            let sort = Sort::ALL.into_iter().find(|sort| {
-                sort.storage().strip_suffix("s.rbac.authorization.k8s.io")
+            let type_ = RbacKind::ALL.into_iter().find(|type_| {
+                type_.storage().strip_suffix("s.rbac.authorization.k8s.io")
                     == Some(&entry.kind.to_lowercase())
             });
-            let storage = sort.expect("one of the four").storage();
+            let storage = type_.expect("one of the four").storage();
             write(&format!("{storage}/{}/{}", entry.namespace, entry.name), &entry.object())
         })
         .collect();

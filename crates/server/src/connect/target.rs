@@ -89,7 +89,7 @@ pub async fn node(server: &Server, request: &Request, name: &str) -> Result<Node
     // would have to be resolved.
     let address = ["InternalIP", "ExternalIP", "Hostname", "InternalDNS", "ExternalDNS"]
         .iter()
-        .find_map(|sort| addresses.iter().find(|a| a["type"] == *sort)?["address"].as_str());
+        .find_map(|type_| addresses.iter().find(|a| a["type"] == *type_)?["address"].as_str());
     let Some(address) = address else {
         let why = format!("no preferred addresses found; known addresses: {addresses:?}");
         return Err(Status::internal(why));

@@ -90,7 +90,7 @@ fn token(headers: &HeaderMap) -> Result<Option<String>, Status> {
     if let Some(header) = headers.get(AUTHORIZATION) {
         let text = header.to_str().map_err(|_| Status::unauthorized())?;
         let mut parts = text.trim().split(' ');
-        let bearer = parts.next().is_some_and(|sort| sort.eq_ignore_ascii_case("bearer"));
+        let bearer = parts.next().is_some_and(|type_| type_.eq_ignore_ascii_case("bearer"));
         let token = parts.next().filter(|token| bearer && !token.is_empty());
         if let Some(token) = token {
             return Ok(Some(token.to_owned()));

@@ -3,9 +3,9 @@
 use crate::Server;
 use crate::render::shared::{self, KEPT_MOST};
 use crate::rim::limit::{CONNECTIONS_MOST, Limits, REQUESTS_MOST, Refused, RequestKind};
+use skiff_base::Lock;
 use skiff_store::Histogram;
 use std::fmt::Write;
-use std::sync::Mutex;
 
 /// Counters, gauges and histograms of the server and its store.
 pub fn text(server: &Server) -> String {
@@ -54,15 +54,15 @@ fn followers(server: &Server) -> String {
 
 /// Figures of other parts of the process, which the server knows nothing of.
 #[derive(Default)]
-pub struct Figures(Mutex<Vec<Box<dyn Fn() -> String + Send + Sync>>>);
+pub struct Figures(Lock<Vec<Box<dyn Fn() -> String + Send + Sync>>>);
 
 impl Figures {
     pub fn add(&self, text: impl Fn() -> String + Send + Sync + 'static) {
-        self.0.lock().expect("no holder of this lock panics").push(Box::new(text));
+        self.0.lock().push(Box::new(text));
     }
 
     fn text(&self) -> String {
-        let all = self.0.lock().expect("no holder of this lock panics");
+        let all = self.0.lock();
         all.iter().map(|text| text()).collect()
     }
 }

@@ -1,12 +1,13 @@
 //! Readiness: each part of the server names itself and says when it is ready. An event, not a poll.
 
+use skiff_base::Lock;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use tokio::sync::watch;
 
 /// The states of all parts: `Ok` is ready, `Err` says what is missing.
 #[derive(Clone)]
-pub struct Ready(Arc<Mutex<BTreeMap<&'static str, Result<(), String>>>>, watch::Sender<u64>);
+pub struct Ready(Arc<Lock<BTreeMap<&'static str, Result<(), String>>>>, watch::Sender<u64>);
 
 impl Default for Ready {
     fn default() -> Ready {
@@ -16,12 +17,12 @@ impl Default for Ready {
 
 impl Ready {
     pub fn set(&self, part: &'static str, state: Result<(), String>) {
-        self.0.lock().expect("no holder of this lock panics").insert(part, state);
+        self.0.lock().insert(part, state);
         self.1.send_modify(|n| *n += 1);
     }
 
     pub fn states(&self) -> Vec<(&'static str, Result<(), String>)> {
-        let states = self.0.lock().expect("no holder of this lock panics");
+        let states = self.0.lock();
         states.iter().map(|(name, state)| (*name, state.clone())).collect()
     }
 

@@ -75,12 +75,12 @@ impl Selection {
         let indexed = fields.filter(|f| !f.field.starts_with("metadata."));
         let field = indexed.filter(|f| !f.negated && !f.value.is_empty());
         let field = field.map(|f| ((self.field_name)(&f.field), &*f.value)).next();
-        let (sort, (key, value)) = match (field, self.labels.exact()) {
+        let (type_, (key, value)) = match (field, self.labels.exact()) {
             (Some(field), _) => ("f", field),
             (None, Some(label)) => ("l", label),
             (None, None) => return None,
         };
-        Some((format!("{sort}:{key}").into(), value.into()))
+        Some((format!("{type_}:{key}").into(), value.into()))
     }
 
     fn fields_match(&self, record: &Record) -> bool {

@@ -8,10 +8,11 @@
 use skiff_api::Status;
 use skiff_api::kind::Kind;
 use skiff_api::wire::BODY_START;
+use skiff_base::Lock;
 use skiff_store::{Key, ListRequest, ReadError, Record, Revision, Store};
 use std::collections::BTreeMap;
+use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard};
 
 /// So many are remembered; beyond, they are found anew at each reading.
 const KNOWN_MOST: usize = 10_000;
@@ -21,7 +22,7 @@ const KNOWN_MOST: usize = 10_000;
 pub struct Unreadable {
     /// Whether there are any: the way of nearly every read.
     any: AtomicBool,
-    known: Mutex<BTreeMap<Key, (Revision, String)>>,
+    known: Lock<BTreeMap<Key, (Revision, String)>>,
 }
 
 impl Unreadable {
@@ -67,7 +68,7 @@ impl Unreadable {
     }
 
     fn known(&self) -> MutexGuard<'_, BTreeMap<Key, (Revision, String)>> {
-        self.known.lock().expect("no holder of this lock panics")
+        self.known.lock()
     }
 }
 

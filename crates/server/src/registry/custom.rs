@@ -10,11 +10,12 @@ use skiff_api::follow::{Change, Follower, Health, Input, Start};
 use skiff_api::kind::Kind;
 use skiff_api::object::Object;
 use skiff_api::registry::Registry;
+use skiff_base::Lock;
 use skiff_base::{Time, fault};
 use skiff_kinds::apiextensions::customresourcedefinition::served;
 use skiff_store::{Currency, ListRequest, Record, Scope};
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 const DEFINITIONS: &str = "customresourcedefinitions.apiextensions.k8s.io/";
@@ -22,7 +23,7 @@ const DEFINITIONS: &str = "customresourcedefinitions.apiextensions.k8s.io/";
 /// What is known of the definitions, and the kinds that they stand for. One that cannot be read any more keeps the
 /// kinds that it had.
 #[derive(Default)]
-pub struct Customs(Mutex<Follower<Arc<str>, Definition>>);
+pub struct Customs(Lock<Follower<Arc<str>, Definition>>);
 
 /// One definition, as far as its kinds go.
 #[derive(Clone)]
@@ -39,7 +40,7 @@ impl Customs {
     }
 
     fn lock(&self) -> MutexGuard<'_, Follower<Arc<str>, Definition>> {
-        self.0.lock().expect("no holder of this lock panics")
+        self.0.lock()
     }
 }
 

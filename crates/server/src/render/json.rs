@@ -136,7 +136,7 @@ pub async fn gather(mut pieces: BoxStream<'static, io::Result<Pieces>>) -> io::R
 
 /// What a message of a watch says of its object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sort {
+pub enum EventType {
     Added,
     Modified,
     Deleted,
@@ -145,13 +145,13 @@ pub enum Sort {
 }
 
 /// An object framed as a message of a watch: JSON documents follow each other, a line each.
-pub fn message(sort: Sort, mut object: Pieces) -> Pieces {
-    object.put_before(Bytes::from_static(match sort {
-        Sort::Added => b"{\"type\":\"ADDED\",\"object\":",
-        Sort::Modified => b"{\"type\":\"MODIFIED\",\"object\":",
-        Sort::Deleted => b"{\"type\":\"DELETED\",\"object\":",
-        Sort::Bookmark => b"{\"type\":\"BOOKMARK\",\"object\":",
-        Sort::Error => b"{\"type\":\"ERROR\",\"object\":",
+pub fn message(type_: EventType, mut object: Pieces) -> Pieces {
+    object.put_before(Bytes::from_static(match type_ {
+        EventType::Added => b"{\"type\":\"ADDED\",\"object\":",
+        EventType::Modified => b"{\"type\":\"MODIFIED\",\"object\":",
+        EventType::Deleted => b"{\"type\":\"DELETED\",\"object\":",
+        EventType::Bookmark => b"{\"type\":\"BOOKMARK\",\"object\":",
+        EventType::Error => b"{\"type\":\"ERROR\",\"object\":",
     }));
     object.push(Bytes::from_static(b"}\n"));
     object
@@ -160,13 +160,13 @@ pub fn message(sort: Sort, mut object: Pieces) -> Pieces {
 /// A frame of which the objects are sent as they are stored.
 pub fn frame(frame: Frame) -> Pieces {
     match frame {
-        Frame::Added(stored) => message(Sort::Added, stored.pieces()),
-        Frame::Modified(stored) => message(Sort::Modified, stored.pieces()),
-        Frame::Deleted(stored) => message(Sort::Deleted, stored.pieces()),
+        Frame::Added(stored) => message(EventType::Added, stored.pieces()),
+        Frame::Modified(stored) => message(EventType::Modified, stored.pieces()),
+        Frame::Deleted(stored) => message(EventType::Deleted, stored.pieces()),
         Frame::Bookmark { head, revision, initial_end } => {
             let metadata = wire::bookmark_metadata(revision, initial_end.as_deref());
             let object = format!("{{{head}\"metadata\":{metadata}}}");
-            message(Sort::Bookmark, Bytes::from(object).into())
+            message(EventType::Bookmark, Bytes::from(object).into())
         }
         Frame::Error(status) => error(&status),
     }
@@ -174,5 +174,5 @@ pub fn frame(frame: Frame) -> Pieces {
 
 /// The last message of a watch that is refused.
 pub fn error(status: &Status) -> Pieces {
-    message(Sort::Error, Bytes::from(status.text()).into())
+    message(EventType::Error, Bytes::from(status.text()).into())
 }

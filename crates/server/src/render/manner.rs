@@ -39,19 +39,19 @@ impl Manner {
         let yaml = self.refusal.format == Format::Yaml;
         let value = yaml.then(|| status.to_json());
         let answer = Answer::from(status);
-        let (body, sort) = match value {
+        let (body, type_) = match value {
             Some(value) => (skiff_api::yaml::write(&value), "application/yaml"),
             None if pretty => (indent(text.as_bytes()), "application/json"),
             None => (text, "application/json"),
         };
-        Answer { body: Body::Bytes(body.into()), ..answer }.typed(sort)
+        Answer { body: Body::Bytes(body.into()), ..answer }.typed(type_)
     }
 
     /// The answer, indented if people read it.
     pub async fn pretty(&self, answer: Answer) -> Answer {
         let is_json = |headers: &http::HeaderMap| {
-            let sort = headers.get(header::CONTENT_TYPE);
-            sort.is_none_or(|it| it.as_bytes().starts_with(b"application/json"))
+            let type_ = headers.get(header::CONTENT_TYPE);
+            type_.is_none_or(|it| it.as_bytes().starts_with(b"application/json"))
         };
         if !self.indented || !is_json(&answer.headers) {
             return answer;

@@ -13,7 +13,7 @@ mod tests;
 use crate::Server;
 use crate::read::scale;
 use crate::render::accept::{Format, View};
-use crate::render::json::{Pages, Sort};
+use crate::render::json::{EventType, Pages};
 use crate::render::rendition::{Form, Include, Rendition};
 use crate::render::shared::{Renditions, State};
 use crate::request::Request;
@@ -198,18 +198,21 @@ impl Shape {
     }
 
     fn frame(&self, frame: Frame, columns: Columns) -> Pieces {
-        let (sort, state, stored) = match frame {
-            Frame::Added(stored) => (Sort::Added, State::Is, stored),
-            Frame::Modified(stored) => (Sort::Modified, State::Is, stored),
-            Frame::Deleted(stored) => (Sort::Deleted, State::Was, stored),
+        let (type_, state, stored) = match frame {
+            Frame::Added(stored) => (EventType::Added, State::Is, stored),
+            Frame::Modified(stored) => (EventType::Modified, State::Is, stored),
+            Frame::Deleted(stored) => (EventType::Deleted, State::Was, stored),
             Frame::Bookmark { revision, initial_end, .. } => {
                 let metadata = wire::bookmark_metadata(revision, initial_end.as_deref());
-                return json::message(Sort::Bookmark, self.bookmark(revision, &metadata, columns));
+                return json::message(
+                    EventType::Bookmark,
+                    self.bookmark(revision, &metadata, columns),
+                );
             }
             Frame::Error(status) => return json::error(&status),
         };
         match self.rendition(&stored, state) {
-            Ok(made) => json::message(sort, self.pieces(stored.revision, &made, columns)),
+            Ok(made) => json::message(type_, self.pieces(stored.revision, &made, columns)),
             Err(status) => json::error(&status),
         }
     }

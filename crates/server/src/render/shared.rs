@@ -7,10 +7,11 @@ use crate::render::rendition::{Form, Rendition};
 use skiff_api::Status;
 use skiff_api::kind::Kind;
 use skiff_api::wire::Stored;
+use skiff_base::Lock;
 use skiff_store::{Record, Revision};
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, MutexGuard, OnceLock};
 
 /// Bytes of renditions that are kept. A watch that keeps up is at most a full queue behind (256 events): that many rows
 /// with a pod each (8 KiB), of four kinds.
@@ -47,8 +48,8 @@ struct Entry {
 /// The renditions that are kept, and how often they served.
 #[derive(Default)]
 pub struct Renditions {
-    kept: Mutex<Kept>,
-    turns: Mutex<HashMap<usize, Arc<tokio::sync::Mutex<()>>>>,
+    kept: Lock<Kept>,
+    turns: Lock<HashMap<usize, Arc<tokio::sync::Mutex<()>>>>,
     found: AtomicU64,
     made: AtomicU64,
 }
@@ -119,7 +120,7 @@ impl Renditions {
 
     /// The turn of those who have bodies of a face made.
     fn turn(&self, kind: &Arc<Kind>) -> Arc<tokio::sync::Mutex<()>> {
-        let mut turns = self.turns.lock().expect("no holder of this lock panics");
+        let mut turns = self.turns.lock();
         turns.retain(|_, turn| Arc::strong_count(turn) > 1);
         turns.entry(address(kind)).or_default().clone()
     }
@@ -130,7 +131,7 @@ impl Renditions {
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().expect("no holder of this lock panics")
+        self.kept.lock()
     }
 }
 

@@ -34,7 +34,7 @@ pub enum Incoming {
     /// The whole object (or the whole body of an entry below it).
     Object(Object),
     Patch {
-        sort: &'static str,
+        type_: &'static str,
         bytes: Bytes,
     },
     Apply {
@@ -47,26 +47,26 @@ impl Incoming {
     pub fn read(request: &Request) -> Result<Incoming, Status> {
         if request.verb != Verb::Patch {
             let accepted = [JSON, YAML, protobuf::MEDIA_TYPE];
-            let sort = media_type(request, &accepted)?;
-            let parsed = match sort {
+            let type_ = media_type(request, &accepted)?;
+            let parsed = match type_ {
                 protobuf::MEDIA_TYPE => parse_protobuf(request, body_schema(request)?)?.into(),
-                _ => parse(request, sort)?,
+                _ => parse(request, type_)?,
             };
             return whole(request, parsed).map(Incoming::Object);
         }
         let mut accepted = vec![JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_YAML];
         if !request.kind.manner.strategic_patch {
-            accepted.retain(|sort| *sort != STRATEGIC_PATCH);
+            accepted.retain(|type_| *type_ != STRATEGIC_PATCH);
         }
-        let sort = media_type(request, &accepted)?;
-        if sort == APPLY_YAML {
+        let type_ = media_type(request, &accepted)?;
+        if type_ == APPLY_YAML {
             return read_apply(request);
         }
         if request.query.get("force").is_some() {
             let why = "may not be specified for non-apply patch";
             return Err(patch_options(|errors| errors.forbidden(&Path::new("force"), why)));
         }
-        Ok(Incoming::Patch { sort, bytes: payload_bytes(request)? })
+        Ok(Incoming::Patch { type_, bytes: payload_bytes(request)? })
     }
 
     /// Whether the server is to draw a name.
@@ -94,9 +94,9 @@ impl Incoming {
                 })
             }
             Incoming::Object(object) => updated(request, object, old),
-            Incoming::Patch { sort, bytes } => {
+            Incoming::Patch { type_, bytes } => {
                 let old = old.ok_or_else(|| request.not_found())?;
-                patched(request, sort, bytes, old)
+                patched(request, type_, bytes, old)
             }
             Incoming::Apply { config, force } => applied(server, request, config, *force, old),
         }
@@ -334,12 +334,12 @@ fn wrong_type((given, given_kind): (&str, &str), (expected, kind): (&str, &str))
     (why, false)
 }
 
-fn patched(request: &Request, sort: &str, bytes: &[u8], old: &Object) -> Result<Object, Status> {
+fn patched(request: &Request, type_: &str, bytes: &[u8], old: &Object) -> Result<Object, Status> {
     let entry = request.kind.subresource(&request.resource.subresource);
     if let Some(Does::Scale(paths)) = entry.map(|e| &e.does) {
         let scale = crate::read::scale::show(old, paths).into_value();
         let schema = body_schema(request)?;
-        let scale = Object::new(patch(request, sort, bytes, &scale, schema)?);
+        let scale = Object::new(patch(request, type_, bytes, &scale, schema)?);
         validate_scale(request, &scale)?;
         let mut new = old.clone();
         new.remove("metadata.resourceVersion");
@@ -348,7 +348,7 @@ fn patched(request: &Request, sort: &str, bytes: &[u8], old: &Object) -> Result<
     }
     let kind = &request.kind;
     let schema = &*kind.schema;
-    let value = patch(request, sort, bytes, old.value(), schema)?;
+    let value = patch(request, type_, bytes, old.value(), schema)?;
     let new = Object::new(value);
     check_names(request, &new)?;
     Ok(new)
@@ -357,14 +357,14 @@ fn patched(request: &Request, sort: &str, bytes: &[u8], old: &Object) -> Result<
 /// Patches a tree and decodes what comes out. What does not fit is refused as a fault of the patch.
 fn patch(
     request: &Request,
-    sort: &str,
+    type_: &str,
     bytes: &[u8],
     object: &Value,
     schema: &Struct,
 ) -> Result<Value, Status> {
     let run = || {
         let object = object.clone();
-        let patched = match sort {
+        let patched = match type_ {
             JSON_PATCH => patch::json_patch::apply(object, bytes),
             MERGE_PATCH => patch::merge::apply(object, bytes),
             _ => patch::strategic::apply(object, bytes, schema),
@@ -373,7 +373,7 @@ fn patch(
     };
     let patch::Patched { object: mut value, odd } = run()?;
     let refuse = |why: String| {
-        let shown = match sort {
+        let shown = match type_ {
             STRATEGIC_PATCH => patch::shown::strategic(bytes, object),
             // Decoding has changed what the patch made, so it is made again.
             _ => patch::shown::made(bytes, &run()?.object, schema),
@@ -406,7 +406,7 @@ fn patch(
             refuse(DecodeError::Strict(all).to_string())
         }
         Err(DecodeError::Type(why)) => refuse(match why.rsplit_once(" of type ") {
-            Some((_, wanted)) if sort == STRATEGIC_PATCH => format!("unrecognized type: {wanted}"),
+            Some((_, wanted)) if type_ == STRATEGIC_PATCH => format!("unrecognized type: {wanted}"),
             _ => why,
         }),
     }
@@ -526,7 +526,7 @@ fn media_type(request: &Request, accepted: &[&'static str]) -> Result<&'static s
     }
     let given = request.content_type.split(';').next().unwrap_or("").trim();
     let given = if given.is_empty() && request.verb != Verb::Patch { JSON } else { given };
-    let found = accepted.iter().find(|sort| **sort == given).copied();
+    let found = accepted.iter().find(|type_| **type_ == given).copied();
     found.ok_or_else(|| match request.verb {
         Verb::Patch if request.kind.manner.strategic_patch => Status::unsupported_patch(),
         _ => Status::unsupported_media(&accepted.join(", ")),
@@ -542,12 +542,12 @@ fn payload_bytes(request: &Request) -> Result<Bytes, Status> {
 }
 
 /// The body as a tree.
-fn parse(request: &Request, sort: &str) -> Result<text::Parsed, Status> {
+fn parse(request: &Request, type_: &str) -> Result<text::Parsed, Status> {
     if let Payload::Tree(tree) = &request.payload {
         return Ok(tree.clone().into());
     }
     let bytes = payload_bytes(request)?;
-    let read = match sort {
+    let read = match type_ {
         APPLY_YAML => skiff_api::yaml::parse(&bytes),
         JSON => text::read_object(&bytes),
         _ => skiff_api::yaml::read_object(&bytes),
@@ -583,7 +583,7 @@ pub fn read_any(request: &Request) -> Result<Value, Status> {
                 options.ok_or_else(|| Status::internal("DeleteOptions have no schema"))?,
             )
         }
-        sort => parse(request, sort).map(|parsed| parsed.value),
+        type_ => parse(request, type_).map(|parsed| parsed.value),
     }
 }
 

@@ -12,7 +12,8 @@ use skiff_api::kind::{Kind, Verb};
 use skiff_api::registry::Registry;
 use skiff_api::status::About;
 use skiff_api::wire::{Payload, User};
-use std::sync::{Arc, Mutex};
+use skiff_base::Lock;
+use std::sync::Arc;
 
 /// A call for a resource, after authentication, authorization and the look-up of its kind.
 pub struct Request {
@@ -31,7 +32,7 @@ pub struct Request {
 
 /// Warnings for the user, sent as headers whatever the answer (RFC 9111, code 299).
 #[derive(Debug, Default)]
-pub struct Warnings(Mutex<Vec<String>>);
+pub struct Warnings(Lock<Vec<String>>);
 
 /// What `fieldValidation` asks for (KEP-2885). The default is `Warn`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +47,7 @@ const WARNINGS_MOST: usize = 4096;
 
 impl Warnings {
     pub fn add(&self, text: String) {
-        let mut warnings = self.0.lock().expect("no holder of this lock panics");
+        let mut warnings = self.0.lock();
         let size = warnings.iter().map(String::len).sum::<usize>();
         if !warnings.contains(&text) && size + text.len() <= WARNINGS_MOST {
             warnings.push(text);
@@ -55,7 +56,7 @@ impl Warnings {
 
     /// The agent that warns is not named (`-`), as API clients expect it.
     pub fn write(&self, headers: &mut HeaderMap) {
-        for text in self.0.lock().expect("no holder of this lock panics").iter() {
+        for text in self.0.lock().iter() {
             let quoted = text.replace('\\', "\\\\").replace('"', "\\\"").replace(['\n', '\r'], " ");
             if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
                 headers.append(WARNING, value);

@@ -20,6 +20,7 @@ use skiff_api::Status;
 use skiff_api::json::MAX_BODY_BYTES;
 use skiff_api::pieces::Pieces;
 use skiff_api::wire::{self, Answer, Body, Call, Duplex, Payload, Peer, Serve, User};
+use skiff_base::Lock;
 use skiff_base::{
     Tasks, World,
     accept::{self, ALIVE},
@@ -28,7 +29,7 @@ use skiff_base::{
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -174,7 +175,7 @@ async fn exchange(
     let expects = parts.headers.contains_key(header::EXPECT);
     let shows = parts.headers.contains_key(header::AUTHORIZATION);
     // Most requests have none, and those cost nothing of what follows for one.
-    let body = (!body.is_end_stream()).then(|| Coming::new(Mutex::new(Some(body))));
+    let body = (!body.is_end_stream()).then(|| Coming::new(Lock::new(Some(body))));
     let call = Call {
         method: parts.method,
         path: parts.uri.path().to_owned(),
@@ -205,10 +206,10 @@ async fn exchange(
 }
 
 /// A body on its way, until somebody takes it.
-type Coming = Arc<Mutex<Option<Incoming>>>;
+type Coming = Arc<Lock<Option<Incoming>>>;
 
 fn take(body: &Coming) -> Option<Incoming> {
-    body.lock().expect("no holder of this lock panics").take()
+    body.lock().take()
 }
 
 /// The whole body, within limits of size, room and time.
@@ -383,8 +384,8 @@ fn write(answer: Answer, head: bool, coding: Coding, used: Use) -> Response<Sent
 
 /// JSON documents end with a line feed, unless people read them (those have lines enough).
 fn ended(headers: &HeaderMap, bytes: Bytes) -> Bytes {
-    let sort = headers.get(header::CONTENT_TYPE);
-    let is_json = sort.is_some_and(|it| it.as_bytes().starts_with(b"application/json"));
+    let type_ = headers.get(header::CONTENT_TYPE);
+    let is_json = type_.is_some_and(|it| it.as_bytes().starts_with(b"application/json"));
     if !is_json || bytes.is_empty() || bytes.starts_with(b"{\n") || bytes.ends_with(b"\n") {
         return bytes;
     }

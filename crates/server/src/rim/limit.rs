@@ -5,11 +5,12 @@
 
 use skiff_api::Status;
 use skiff_api::kind::{Subresource, Verb};
+use skiff_base::Lock;
 use skiff_base::World;
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
@@ -92,7 +93,7 @@ struct Counters {
     refused: [AtomicU64; Refused::NAMES.len()],
     connections: Arc<Semaphore>,
     guests: Arc<Semaphore>,
-    guests_of: Mutex<HashMap<IpAddr, usize>>,
+    guests_of: Lock<HashMap<IpAddr, usize>>,
     bodies: Arc<Semaphore>,
     /// The place of the one body beyond.
     beyond: Arc<Semaphore>,
@@ -106,7 +107,7 @@ impl Default for Limits {
             refused: Default::default(),
             connections: Arc::new(Semaphore::new(CONNECTIONS_MOST)),
             guests: Arc::new(Semaphore::new(GUESTS_MOST)),
-            guests_of: Mutex::default(),
+            guests_of: Lock::default(),
             bodies: Arc::new(Semaphore::new(BODIES_MOST)),
             beyond: Arc::new(Semaphore::new(1)),
             future: Semaphore::new(FUTURE_MOST),
@@ -134,7 +135,7 @@ pub struct Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        let mut guests = self.counters.guests_of.lock().expect("no holder of this lock panics");
+        let mut guests = self.counters.guests_of.lock();
         if let Some(count) = guests.get_mut(&self.address) {
             *count -= 1;
             if *count == 0 {
@@ -216,7 +217,7 @@ impl Limits {
     /// A place for a connection from somebody who is not known yet; none when there are too many of them.
     pub async fn guest(&self, address: IpAddr, world: &World) -> Option<Guest> {
         let mut guest = {
-            let mut guests = self.0.guests_of.lock().expect("no holder of this lock panics");
+            let mut guests = self.0.guests_of.lock();
             let count = guests.entry(address).or_default();
             *count += 1;
             let own = Guest { counters: self.0.clone(), address, _place: None };
@@ -321,7 +322,7 @@ mod tests {
         assert!(limits.refused()[Refused::Guest as usize] > GUESTS_OF_ONE_MOST as u64);
         drop((held, came));
         assert_eq!(limits.guests(), 0);
-        assert!(limits.0.guests_of.lock().expect("unpoisoned").is_empty());
+        assert!(limits.0.guests_of.lock().is_empty());
     }
 
     #[test]

@@ -5,11 +5,12 @@
 
 use crate::request::url::{Query, RequestInfo};
 use skiff_api::kind::{Kind, Name, Subresource, Verb};
+use skiff_base::Lock;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
 /// The counters are split by thread, so that requests on different cores share no cache line.
 const SHARDS: usize = 16;
@@ -123,9 +124,9 @@ pub struct Requests(Arc<Counters>);
 
 #[derive(Default)]
 struct Counters {
-    answered: [Mutex<HashMap<(Labels, u16), u64>>; SHARDS],
+    answered: [Lock<HashMap<(Labels, u16), u64>>; SHARDS],
     /// Those that run: as many entries as requests at the most.
-    long: Mutex<BTreeMap<Labels, usize>>,
+    long: Lock<BTreeMap<Labels, usize>>,
 }
 
 /// A long-running request, while it runs.
@@ -133,7 +134,7 @@ pub struct Running(Requests, Labels);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let mut long = self.0.0.long.lock().expect("no holder of this lock panics");
+        let mut long = self.0.0.long.lock();
         let left = long.get_mut(&self.1).map(|count| {
             *count -= 1;
             *count
@@ -148,7 +149,7 @@ impl Requests {
     /// Counts an answer with this code.
     pub fn count(&self, labels: Labels, code: u16) {
         let shard = &self.0.answered[shard()];
-        let mut answered = shard.lock().expect("no holder of this lock panics");
+        let mut answered = shard.lock();
         let full = answered.len() >= SETS_MOST;
         let mut key = (labels, code);
         if full && !answered.contains_key(&key) {
@@ -159,7 +160,7 @@ impl Requests {
 
     /// Counts a long-running request until what comes back is dropped.
     pub fn run(&self, labels: Labels) -> Running {
-        let mut long = self.0.long.lock().expect("no holder of this lock panics");
+        let mut long = self.0.long.lock();
         *long.entry(labels.clone()).or_default() += 1;
         drop(long);
         Running(self.clone(), labels)
@@ -169,7 +170,7 @@ impl Requests {
     pub fn answered(&self) -> BTreeMap<(Labels, u16), u64> {
         let mut all = BTreeMap::new();
         for shard in &self.0.answered {
-            let shard = shard.lock().expect("no holder of this lock panics");
+            let shard = shard.lock();
             for (key, count) in &*shard {
                 *all.entry(key.clone()).or_default() += count;
             }
@@ -179,7 +180,7 @@ impl Requests {
 
     /// The long-running requests that run now.
     pub fn running(&self) -> BTreeMap<Labels, usize> {
-        self.0.long.lock().expect("no holder of this lock panics").clone()
+        self.0.long.lock().clone()
     }
 }
 

@@ -54,11 +54,11 @@ fn columns() -> Vec<Column> {
         name_column(),
         column("Scope", Cell::Path("spec.scope".into())),
         column("Versions", Cell::With(versions)),
-        Column { sort: "date".into(), ..date },
+        Column { type_: "date".into(), ..date },
         wide("Group", Cell::Path("spec.group".into())),
         wide("Kind", Cell::Path("spec.names.kind".into())),
         wide("ShortNames", Cell::With(short_names)),
-        Column { sort: "boolean".into(), ..wide("Established", established) },
+        Column { type_: "boolean".into(), ..wide("Established", established) },
     ]
 }
 
@@ -132,7 +132,7 @@ fn deleting(crd: &mut Object) {
 }
 
 /// Whether a condition of that type is true.
-pub fn condition(crd: &Object, sort: &str) -> bool {
+pub fn condition(crd: &Object, type_: &str) -> bool {
     let conditions = crd.list("status.conditions");
-    conditions.iter().any(|it| it["type"] == sort && it["status"] == "True")
+    conditions.iter().any(|it| it["type"] == type_ && it["status"] == "True")
 }

@@ -130,7 +130,7 @@ fn columns(version: &Value) -> Result<Vec<Column>, String> {
         };
         columns.push(Column {
             name: text(column, "name").to_owned().into(),
-            sort: text(column, "type").to_owned().into(),
+            type_: text(column, "type").to_owned().into(),
             format: text(column, "format").to_owned().into(),
             priority: at(column, "priority").and_then(Value::as_i64).unwrap_or(0),
             description: description.into(),
@@ -141,7 +141,7 @@ fn columns(version: &Value) -> Result<Vec<Column>, String> {
         let parsed = JsonPath::column(".metadata.creationTimestamp")?;
         columns.push(Column {
             name: "Age".into(),
-            sort: "date".into(),
+            type_: "date".into(),
             format: "".into(),
             priority: 0,
             description: "".into(),

@@ -190,7 +190,7 @@ fn validate_columns(path: &Path, version: &Value, errors: &mut Errors) {
         let types = format!("must be one of {}", TYPES.join(","));
         match text("type") {
             "" => errors.required(&path.child("type"), &types),
-            sort if TYPES.contains(&sort) => {}
+            type_ if TYPES.contains(&type_) => {}
             other => errors.invalid(&path.child("type"), other, &types),
         }
         let format = text("format");
@@ -222,8 +222,8 @@ fn validate_selectable(path: &Path, version: &Value, errors: &mut Errors) {
             errors.required(&item, "");
             continue;
         }
-        let sort = match find(schema, given) {
-            Ok(sort) => sort,
+        let type_ = match find(schema, given) {
+            Ok(type_) => type_,
             Err(why) => {
                 errors.invalid(&item, given, &format!("is an invalid path: {why}"));
                 continue;
@@ -232,7 +232,7 @@ fn validate_selectable(path: &Path, version: &Value, errors: &mut Errors) {
         if given.starts_with(".metadata") {
             errors.invalid(&item, given, "must not point to fields in metadata");
         }
-        if !["string", "boolean", "integer"].contains(&sort) {
+        if !["string", "boolean", "integer"].contains(&type_) {
             let why = "must point to a field of type string, boolean or integer. Enum string fields and strings \
                        with formats are allowed.";
             errors.invalid(&item, given, why);

@@ -271,7 +271,7 @@ fn metric_in(metric: &Value) -> Value {
         let turned: Vec<(&str, &str)> = names(source).iter().map(|(a, b)| (*b, *a)).collect();
         let mut out = Object::new(copy(it, &turned));
         let has = |field: &str| at(it, field).is_some();
-        let sort = match source {
+        let type_ = match source {
             "pods" => "AverageValue",
             "object" if has("averageValue") => {
                 // It has no way to say nothing but zero.
@@ -286,7 +286,7 @@ fn metric_in(metric: &Value) -> Value {
             _ if has("targetAverageUtilization") => "Utilization",
             _ => "AverageValue",
         };
-        out.set("target.type", sort);
+        out.set("target.type", type_);
         out.into_value()
     })
 }

@@ -129,27 +129,27 @@ fn metrics(spec: &Value, old: Option<&Object>, path: &Path, errors: &mut Errors)
 }
 
 fn metric(metric: &Value, group: Group, path: &Path, errors: &mut Errors) {
-    let sort = text(metric, "type");
-    if sort.is_empty() {
+    let type_ = text(metric, "type");
+    if type_.is_empty() {
         errors.required(&path.child("type"), "must specify a metric source type");
     }
-    let known = SOURCES.contains(&sort);
+    let known = SOURCES.contains(&type_);
     if !known {
-        errors.not_supported(&path.child("type"), sort, &SOURCES);
+        errors.not_supported(&path.child("type"), type_, &SOURCES);
     }
     let present: Vec<&str> =
         FIELDS.iter().map(|it| it.1).filter(|field| at(metric, field).is_some()).collect();
     if let Some(first) = present.first() {
         source(first, &metric[*first], group, &path.child(first), errors);
     }
-    let expected = FIELDS.iter().find(|it| it.0 == sort).map(|it| it.1);
+    let expected = FIELDS.iter().find(|it| it.0 == type_).map(|it| it.1);
     match expected {
         Some(field) if !present.contains(&field) => {
             let why = "must populate information for the given metric source";
             errors.required(&path.child(field), why);
         }
         Some(_) => {}
-        None => errors.not_supported(&path.child("type"), sort, &SOURCES),
+        None => errors.not_supported(&path.child("type"), type_, &SOURCES),
     }
     if present.len() != 1 {
         let others = present.iter().filter(|field| Some(**field) != expected);
@@ -232,13 +232,13 @@ fn identifier(source: &Value, path: &Path, errors: &mut Errors) {
 }
 
 fn metric_target(target: &Value, path: &Path, errors: &mut Errors) {
-    let sort = text(target, "type");
-    if sort.is_empty() {
+    let type_ = text(target, "type");
+    if type_.is_empty() {
         errors.required(&path.child("type"), "must specify a metric target type");
     }
-    if !matches!(sort, "Utilization" | "Value" | "AverageValue") {
+    if !matches!(type_, "Utilization" | "Value" | "AverageValue") {
         let why = "must be either Utilization, Value, or AverageValue";
-        errors.invalid(&path.child("type"), sort, why);
+        errors.invalid(&path.child("type"), type_, why);
     }
     for field in ["value", "averageValue"] {
         if let Some(amount) = quantity(target, field).filter(|it| it.is_negative() || it.is_zero())
@@ -270,8 +270,8 @@ fn scaling_rules(rules: &Value, path: &Path, errors: &mut Errors) {
     for (index, policy) in list(rules, "policies").iter().enumerate() {
         let here = policies.index(index);
         if !matches!(text(policy, "type"), "Pods" | "Percent") {
-            let sort = text(policy, "type");
-            errors.not_supported(&here.child("type"), sort, &["Percent", "Pods"]);
+            let type_ = text(policy, "type");
+            errors.not_supported(&here.child("type"), type_, &["Percent", "Pods"]);
         }
         let number = |field| int(policy, field).unwrap_or(0);
         bounds(number("value"), 1, "zero", i64::MAX, &here.child("value"), errors);

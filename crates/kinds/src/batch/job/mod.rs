@@ -57,9 +57,9 @@ pub fn kind() -> Kind {
 }
 
 /// Whether it says of itself that this is so.
-fn is(job: &Object, sort: &str) -> bool {
+fn is(job: &Object, type_: &str) -> bool {
     let mut conditions = job.list("status.conditions").iter();
-    conditions.find(|it| text(it, "type") == sort).is_some_and(|it| text(it, "status") == "True")
+    conditions.find(|it| text(it, "type") == type_).is_some_and(|it| text(it, "status") == "True")
 }
 
 fn state(job: &Object) -> Value {

@@ -46,9 +46,9 @@ fn conditions(path: &Path, why: &str, errors: &mut Errors) {
 fn uncounted(status: &Value, path: &Path, errors: &mut Errors) {
     let path = path.child("uncountedTerminatedPods");
     let mut seen = HashSet::new();
-    for sort in ["succeeded", "failed"] {
-        let path = path.child(sort);
-        let uids = at(status, "uncountedTerminatedPods").map_or(&[][..], |it| list(it, sort));
+    for type_ in ["succeeded", "failed"] {
+        let path = path.child(type_);
+        let uids = at(status, "uncountedTerminatedPods").map_or(&[][..], |it| list(it, type_));
         for (index, uid) in uids.iter().enumerate() {
             match uid.as_str().unwrap_or("") {
                 "" => errors.invalid(&path.index(index), "", "must not be empty"),
@@ -73,8 +73,8 @@ impl Both<'_> {
     }
 
     /// Whether a condition became true, or is so no more.
-    fn turned(&self, sort: &str) -> bool {
-        is(self.new, sort) != is(self.old, sort)
+    fn turned(&self, type_: &str) -> bool {
+        is(self.new, type_) != is(self.old, type_)
     }
 
     fn shown(&self, field: &str) -> Value {
@@ -143,7 +143,7 @@ impl Both<'_> {
         }
         let uncounted = at(self.status, "uncountedTerminatedPods");
         let some =
-            |it: &Value| ["succeeded", "failed"].iter().any(|sort| !list(it, sort).is_empty());
+            |it: &Value| ["succeeded", "failed"].iter().any(|type_| !list(it, type_).is_empty());
         if let Some(uncounted) = uncounted.filter(|it| some(it))
             && (turned || self.changed("uncountedTerminatedPods"))
         {
@@ -225,9 +225,9 @@ impl Both<'_> {
 
     /// What may not be taken back.
     fn transition(&self, path: &Path, errors: &mut Errors) {
-        for sort in ["Failed", "Complete", "FailureTarget"] {
-            if is(self.old, sort) && !is(self.new, sort) {
-                let why = format!("cannot disable the terminal {sort}=True condition");
+        for type_ in ["Failed", "Complete", "FailureTarget"] {
+            if is(self.old, type_) && !is(self.new, type_) {
+                let why = format!("cannot disable the terminal {type_}=True condition");
                 conditions(path, &why, errors);
             }
         }

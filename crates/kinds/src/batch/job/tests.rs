@@ -151,7 +151,7 @@ fn a_status_goes_only_forward() {
         after.set("status", new);
         expected.assert_eq(&text_of(|errors| status::validate("status", &after, &before, errors)));
     };
-    let is = |sort: &str| json!({"type": sort, "status": "True"});
+    let is = |type_: &str| json!({"type": type_, "status": "True"});
     check(
         json!({}),
         json!({"succeeded": 2, "failed": 2}),

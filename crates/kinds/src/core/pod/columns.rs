@@ -45,8 +45,8 @@ fn int(value: &Value, path: &str) -> i64 {
 }
 
 /// The status of the first condition of a type.
-fn condition<'a>(pod: &'a Object, sort: &str) -> Option<&'a str> {
-    let found = pod.list("status.conditions").iter().find(|c| text(c, "type") == sort);
+fn condition<'a>(pod: &'a Object, type_: &str) -> Option<&'a str> {
+    let found = pod.list("status.conditions").iter().find(|c| text(c, "type") == type_);
     found.map(|c| text(c, "status"))
 }
 

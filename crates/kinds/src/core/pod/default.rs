@@ -72,8 +72,8 @@ fn container(container: &mut Value) {
     absent_text(container, "terminationMessagePath", "/dev/termination-log");
     absent_text(container, "terminationMessagePolicy", "File");
     absent(container, "resources", json!({}));
-    for sort in ["livenessProbe", "readinessProbe", "startupProbe"] {
-        if let Some(found) = at_mut(container, sort) {
+    for type_ in ["livenessProbe", "readinessProbe", "startupProbe"] {
+        if let Some(found) = at_mut(container, type_) {
             probe(found);
         }
     }

@@ -244,8 +244,8 @@ fn complete_selectors(spec: &mut Value, labels: &Map<String, Value>) {
         complete(constraint, labels, &[("matchLabelKeys", "In")]);
     }
     let keys = [("matchLabelKeys", "In"), ("mismatchLabelKeys", "NotIn")];
-    for sort in ["affinity.podAffinity", "affinity.podAntiAffinity"] {
-        let Some(affinity) = at_mut(spec, sort) else { continue };
+    for type_ in ["affinity.podAffinity", "affinity.podAntiAffinity"] {
+        let Some(affinity) = at_mut(spec, type_) else { continue };
         for preferred in items(affinity, "preferredDuringSchedulingIgnoredDuringExecution") {
             if let Some(term) = at_mut(preferred, "podAffinityTerm") {
                 complete(term, labels, &keys);

@@ -240,9 +240,9 @@ impl Warnings {
     }
 
     fn affinity(&mut self, spec: &Value, path: &Path) {
-        for sort in ["podAffinity", "podAntiAffinity"] {
-            let here = path.child(sort);
-            let terms = |which: &str| list(spec, &format!("affinity.{sort}.{which}")).iter();
+        for type_ in ["podAffinity", "podAntiAffinity"] {
+            let here = path.child(type_);
+            let terms = |which: &str| list(spec, &format!("affinity.{type_}.{which}")).iter();
             let which = "requiredDuringSchedulingIgnoredDuringExecution";
             for (index, term) in terms(which).enumerate() {
                 self.no_selector(term, &here.child(which).index(index));
@@ -259,9 +259,9 @@ impl Warnings {
     fn volumes(&mut self, spec: &Value, path: &Path) {
         for (index, volume) in list(spec, "volumes").iter().enumerate() {
             let here = path.index(index);
-            for (sort, why) in OLD_VOLUMES {
-                if at(volume, sort).is_some() {
-                    self.add(&here.child(sort), why);
+            for (type_, why) in OLD_VOLUMES {
+                if at(volume, type_).is_some() {
+                    self.add(&here.child(type_), why);
                 }
             }
             if let Some(claim) = at(volume, "ephemeral.volumeClaimTemplate.spec") {

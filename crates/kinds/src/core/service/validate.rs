@@ -25,8 +25,8 @@ pub fn validate(new: &Object, old: Option<&Object>, errors: &mut Errors) {
     }
     validate_annotations(new, errors);
     let spec = Path::new("spec");
-    let sort = new.text("spec.type");
-    if new.list("spec.ports").is_empty() && !headless(new) && sort != "ExternalName" {
+    let type_ = new.text("spec.type");
+    if new.list("spec.ports").is_empty() && !headless(new) && type_ != "ExternalName" {
         errors.required(&spec.child("ports"), "");
     }
     validate_type_rules(new, errors);
@@ -35,9 +35,9 @@ pub fn validate(new: &Object, old: Option<&Object>, errors: &mut Errors) {
     validate_affinity(new, errors);
     cluster_ips(new, old, errors);
     validate_external_ips(new, old, errors);
-    match sort {
+    match type_ {
         "" => errors.required(&spec.child("type"), ""),
-        sort if TYPES.contains(&sort) => {}
+        type_ if TYPES.contains(&type_) => {}
         other => errors.not_supported(&spec.child("type"), other, &TYPES),
     }
     validate_numbers(new, errors);
@@ -57,10 +57,10 @@ fn validate_annotations(new: &Object, errors: &mut Errors) {
 }
 
 fn validate_type_rules(new: &Object, errors: &mut Errors) {
-    let (spec, sort) = (Path::new("spec"), new.text("spec.type"));
-    match sort {
+    let (spec, type_) = (Path::new("spec"), new.text("spec.type"));
+    match type_ {
         "LoadBalancer" | "NodePort" if headless(new) => {
-            let why = format!("may not be set to 'None' for {sort} services");
+            let why = format!("may not be set to 'None' for {type_} services");
             errors.invalid(&spec.child("clusterIPs").index(0), "None", &why);
         }
         "ExternalName" => {
@@ -413,7 +413,7 @@ pub fn warn(new: &Object, _: Option<&Object>) -> Vec<String> {
     }
     let lists = [("clusterIPs", !headless(new)), ("externalIPs", true)];
     let external = new.list("spec.externalIPs");
-    let (sort, name) = (new.text("spec.type"), "ExternalName");
+    let (type_, name) = (new.text("spec.type"), "ExternalName");
     let in_list = |field: &str| {
         let list = new.list(&format!("spec.{field}")).iter().enumerate();
         let warnings = list.filter_map(|(index, it)| {
@@ -424,7 +424,7 @@ pub fn warn(new: &Object, _: Option<&Object>) -> Vec<String> {
     if lists[0].1 {
         warnings.extend(in_list("clusterIPs"));
     }
-    let headless = sort == "ClusterIP" && new.text("spec.clusterIP") == "None";
+    let headless = type_ == "ClusterIP" && new.text("spec.clusterIP") == "None";
     if headless {
         if !new.text("spec.loadBalancerIP").is_empty() {
             warnings.push("spec.loadBalancerIP is ignored for headless services".into());
@@ -437,15 +437,15 @@ pub fn warn(new: &Object, _: Option<&Object>) -> Vec<String> {
         }
     }
     warnings.extend(in_list("externalIPs"));
-    if !external.is_empty() && !headless && sort != name {
+    if !external.is_empty() && !headless && type_ != name {
         let why =
             "spec.externalIPs is deprecated and may no longer be implemented in some clusters";
         warnings.push(why.into());
     }
-    if sort == name && !external.is_empty() {
+    if type_ == name && !external.is_empty() {
         warnings.push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".into());
     }
-    if sort != name && !new.text("spec.externalName").is_empty() {
+    if type_ != name && !new.text("spec.externalName").is_empty() {
         warnings.push("spec.externalName is ignored when spec.type is not \"ExternalName\"".into());
     }
     if new.text("spec.trafficDistribution") == "PreferClose" {

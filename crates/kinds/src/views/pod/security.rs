@@ -51,7 +51,7 @@ pub struct Capabilities {
 #[serde(rename_all = "camelCase", default)]
 pub struct Profile {
     #[serde(rename = "type")]
-    pub sort: String,
+    pub type_: String,
     pub localhost_profile: Option<String>,
 }
 
@@ -61,7 +61,7 @@ pub struct SeLinuxOptions {
     pub user: String,
     pub role: String,
     #[serde(rename = "type")]
-    pub sort: String,
+    pub type_: String,
     pub level: String,
 }
 

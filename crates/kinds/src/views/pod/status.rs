@@ -39,8 +39,8 @@ pub struct PodClaimStatus {
 }
 
 impl PodStatus {
-    pub fn condition(&self, sort: &str) -> Option<&PodCondition> {
-        self.conditions.iter().find(|condition| condition.sort == sort)
+    pub fn condition(&self, type_: &str) -> Option<&PodCondition> {
+        self.conditions.iter().find(|condition| condition.type_ == type_)
     }
 }
 
@@ -54,7 +54,7 @@ pub struct PodIp {
 #[serde(rename_all = "camelCase", default)]
 pub struct PodCondition {
     #[serde(rename = "type")]
-    pub sort: String,
+    pub type_: String,
     /// `True`, `False` or `Unknown`.
     pub status: String,
     pub reason: String,

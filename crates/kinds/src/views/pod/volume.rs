@@ -40,7 +40,7 @@ pub struct HostPath {
     pub path: String,
     /// Empty, `DirectoryOrCreate`, `Directory`, `FileOrCreate`, `File`, `Socket`, `CharDevice`, `BlockDevice`.
     #[serde(rename = "type")]
-    pub sort: String,
+    pub type_: String,
 }
 
 #[derive(Debug, Clone, Default, Deserialize, PartialEq)]

@@ -47,7 +47,7 @@ pub async fn read(
 ) -> Result<Reading, String> {
     let none = MetricSource::default();
     let source = |source: &'_ Option<MetricSource>| source.clone().unwrap_or_else(|| none.clone());
-    match &*metric.sort {
+    match &*metric.type_ {
         "Resource" => of_resource(cx, namespace, &source(&metric.resource), pods).await,
         "ContainerResource" => {
             of_resource(cx, namespace, &source(&metric.container_resource), pods).await

@@ -138,7 +138,7 @@ fn way(hpa: &Hpa, current: i32) -> Way {
 
 /// Whether a metric tells of work while there is no pod.
 fn counts_elsewhere(hpa: &Hpa) -> bool {
-    hpa.spec.metrics.iter().any(|it| matches!(&*it.sort, "Object" | "External"))
+    hpa.spec.metrics.iter().any(|it| matches!(&*it.type_, "Object" | "External"))
 }
 
 /// A status that is being made, and what is done with it.
@@ -157,8 +157,8 @@ struct Wanted {
 }
 
 impl Draft<'_> {
-    fn says(&mut self, sort: &str, status: &str, reason: &str, message: impl Into<String>) {
-        let condition = condition(sort, status, reason, message, self.now);
+    fn says(&mut self, type_: &str, status: &str, reason: &str, message: impl Into<String>) {
+        let condition = condition(type_, status, reason, message, self.now);
         conditions::set(&mut self.status.conditions, condition);
     }
 

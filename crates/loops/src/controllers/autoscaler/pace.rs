@@ -149,7 +149,7 @@ impl Limits<'_> {
             };
             let start = current.saturating_sub(changed(&self.memory.ups));
             let start = start.saturating_add(changed(&self.memory.downs));
-            match &*policy.sort {
+            match &*policy.type_ {
                 "Pods" => start.saturating_add(sign * policy.value),
                 _ => {
                     let part = 1.0 + f64::from(sign) * f64::from(policy.value) / 100.0;

@@ -49,7 +49,7 @@ pub fn of(
 ) -> Result<Proposal, Failure> {
     let none = MetricSource::default();
     let or_none = |source: &'_ Option<MetricSource>| source.clone().unwrap_or_else(|| none.clone());
-    match &*metric.sort {
+    match &*metric.type_ {
         "Resource" => resource(around, &or_none(&metric.resource), reading),
         "ContainerResource" => resource(around, &or_none(&metric.container_resource), reading),
         "Pods" => pods(around, &or_none(&metric.pods), reading),
@@ -182,7 +182,7 @@ fn object(
     let (name, described) = (&source.metric.name, &source.described_object);
     let namespace = &around.hpa.metadata.namespace;
     let (value, average) = targets(source);
-    let average = average.filter(|_| source.target.sort == "AverageValue");
+    let average = average.filter(|_| source.target.type_ == "AverageValue");
     let fails = |message: String| {
         let inner = match average {
             Some(_) => format!("failed to get {name} object metric: {message}"),
@@ -195,7 +195,7 @@ fn object(
     let sum = total(reading)
         .map_err(|why| fails(format!("unable to get metric {name} on {on}: {why}")))?;
     let (replicas, current, proposed) = match (value, average) {
-        (Some(value), _) if source.target.sort == "Value" => {
+        (Some(value), _) if source.target.type_ == "Value" => {
             let replicas = by_ratio(around, sum, value).map_err(fails)?;
             (
                 replicas,

@@ -30,11 +30,11 @@ pub fn look_after(seen: &Seen, status: &mut CronJobStatus, out: &mut Changes) {
             (Some(end), at) => {
                 if let Some(at) = at {
                     status.active.remove(at);
-                    let (name, sort) = (&meta.name, &end.sort);
-                    let message = format!("Saw completed job: {name}, condition: {sort}");
+                    let (name, type_) = (&meta.name, &end.type_);
+                    let message = format!("Saw completed job: {name}, condition: {type_}");
                     tell("SawCompletedJob", message, out);
                 }
-                if end.sort == "Complete" {
+                if end.type_ == "Complete" {
                     let last = status.last_successful_time.max(job.status.completion_time);
                     status.last_successful_time = last;
                 }
@@ -77,9 +77,9 @@ pub fn forget_oldest(seen: &Seen, status: &mut CronJobStatus, out: &mut Changes)
         ("Complete", spec.successful_jobs_history_limit),
         ("Failed", spec.failed_jobs_history_limit),
     ];
-    for (sort, limit) in limits {
+    for (type_, limit) in limits {
         let Some(limit) = limit else { continue };
-        let ended = |job: &&Arc<Job>| job.finished().is_some_and(|end| end.sort == sort);
+        let ended = |job: &&Arc<Job>| job.finished().is_some_and(|end| end.type_ == type_);
         let mut ended: Vec<&Arc<Job>> = seen.jobs.iter().filter(ended).collect();
         ended.sort_by(|a, b| {
             let key = |job: &Job| (job.status.start_time.is_none(), job.status.start_time);

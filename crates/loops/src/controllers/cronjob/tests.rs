@@ -23,8 +23,8 @@ fn job(name: &str, more: Value) -> Arc<Job> {
     view(job)
 }
 
-fn ended(sort: &str, start: &str, end: &str) -> Value {
-    json!({"status": {"startTime": start, "completionTime": end, "conditions": [{"type": sort, "status": "True"}]}})
+fn ended(type_: &str, start: &str, end: &str) -> Value {
+    json!({"status": {"startTime": start, "completionTime": end, "conditions": [{"type": type_, "status": "True"}]}})
 }
 
 fn plan(

@@ -140,7 +140,8 @@ impl<'s> Pass<'s> {
     /// How many nodes of so many may have two pods.
     pub(super) fn surge(&self, nodes: i32) -> i32 {
         let strategy = &self.set.spec.update_strategy;
-        let rolling = strategy.rolling_update.as_ref().filter(|_| strategy.sort == "RollingUpdate");
+        let rolling =
+            strategy.rolling_update.as_ref().filter(|_| strategy.type_ == "RollingUpdate");
         let most = rolling.and_then(|rolling| rolling.max_surge.as_ref());
         most.map_or(0, |most| most.of(nodes, Rounding::Up))
     }

@@ -17,7 +17,7 @@ struct Pair<'s> {
 impl<'s> Pass<'s> {
     pub(super) fn roll(&mut self) {
         let strategy = &self.set.spec.update_strategy;
-        if strategy.sort != "RollingUpdate" {
+        if strategy.type_ != "RollingUpdate" {
             return;
         }
         let fits: BTreeMap<&str, Fit> = self

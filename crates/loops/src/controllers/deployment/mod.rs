@@ -62,7 +62,7 @@ impl Loop for DeploymentLoop {
         let cache = cx.caches.of::<ReplicaSet>();
         let namesake = cache.get(&Key::new(&key.namespace, &revision::name(&deployment)));
         let mut with_pods = Vec::new();
-        if deployment.spec.strategy.sort == "Recreate" {
+        if deployment.spec.strategy.type_ == "Recreate" {
             let pods = cx.caches.of::<Pod>();
             let runs = |set: &&Arc<ReplicaSet>| {
                 pods.find("owner", &set.metadata.uid).iter().any(|pod| !pod.ended())
@@ -99,7 +99,7 @@ impl Loop for DeploymentLoop {
             }
             return pass.finish(Progress::NotEstimated, out);
         }
-        if deployment.spec.strategy.sort == "Recreate" {
+        if deployment.spec.strategy.type_ == "Recreate" {
             pass.recreate(out);
         } else {
             pass.roll(out);
@@ -183,7 +183,7 @@ impl<'s> Pass<'s> {
     }
 
     fn rolling(&self) -> bool {
-        self.deployment.spec.strategy.sort != "Recreate"
+        self.deployment.spec.strategy.type_ != "Recreate"
     }
 
     fn most(&self) -> i32 {
@@ -208,12 +208,12 @@ impl<'s> Pass<'s> {
         self.deployment.spec.progress_deadline_seconds.filter(|seconds| *seconds != i32::MAX)
     }
 
-    fn condition(&self, sort: &str) -> Option<&Condition> {
-        conditions::find(&self.conditions, sort)
+    fn condition(&self, type_: &str) -> Option<&Condition> {
+        conditions::find(&self.conditions, type_)
     }
 
-    fn set_condition(&mut self, sort: &str, status: &str, reason: &str, message: String) {
-        let mut new = conditions::condition(sort, status, reason, message, self.now);
+    fn set_condition(&mut self, type_: &str, status: &str, reason: &str, message: String) {
+        let mut new = conditions::condition(type_, status, reason, message, self.now);
         new.last_update_time = new.last_transition_time;
         self.put_condition(new);
     }
@@ -221,12 +221,12 @@ impl<'s> Pass<'s> {
     /// What changed last stands last. Users are told of reasons, not of other words for them.
     fn put_condition(&mut self, new: Condition) {
         let same = |old: &Condition| old.status == new.status && old.reason == new.reason;
-        if self.condition(&new.sort).is_some_and(same) {
+        if self.condition(&new.type_).is_some_and(same) {
             return;
         }
-        let sort = new.sort.clone();
+        let type_ = new.type_.clone();
         conditions::set(&mut self.conditions, new);
-        self.conditions.sort_by_key(|condition| condition.sort == sort);
+        self.conditions.sort_by_key(|condition| condition.type_ == type_);
     }
 
     /// Sizes a set.
@@ -244,7 +244,7 @@ fn recreated_by(pod: &Pod, caches: &Caches) -> Vec<Key> {
         let set = caches.of::<ReplicaSet>().get(&Key::new(namespace, &set.name))?;
         let owner = set.metadata.controller().filter(|owner| owner.kind == "Deployment")?;
         let deployment = caches.of::<Deployment>().get(&Key::new(namespace, &owner.name))?;
-        let waits = deployment.spec.strategy.sort == "Recreate";
+        let waits = deployment.spec.strategy.type_ == "Recreate";
         waits.then(|| deployment.metadata.key())
     };
     key().into_iter().collect()

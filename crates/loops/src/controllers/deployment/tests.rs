@@ -202,8 +202,8 @@ fn recreate_waits_for_the_last_old_pod() {
 
 #[test]
 fn conditions_tell_the_progress() {
-    let condition = |sort: &str, status: &str, reason: &str, at: &str| {
-        json!({"type": sort, "status": status, "reason": reason, "message": "m", "lastUpdateTime": at,
+    let condition = |type_: &str, status: &str, reason: &str, at: &str| {
+        json!({"type": type_, "status": status, "reason": reason, "message": "m", "lastUpdateTime": at,
             "lastTransitionTime": at})
     };
     let stuck = |updated: &str| {

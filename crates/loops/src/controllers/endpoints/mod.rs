@@ -60,7 +60,7 @@ impl Loop for EndpointsLoop {
         let service = cx.caches.of::<Service>().get(key);
         let endpoints = cx.caches.of::<Endpoints>().get(key);
         let selector = match &service {
-            Some(service) if service.spec.sort == "ExternalName" => return Ok(None),
+            Some(service) if service.spec.type_ == "ExternalName" => return Ok(None),
             Some(service) => match service.selector() {
                 Some(selector) => selector,
                 None => return Ok(None),

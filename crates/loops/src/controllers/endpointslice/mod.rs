@@ -62,7 +62,7 @@ impl Loop for EndpointSliceLoop {
     async fn observe(cx: &Context, key: &Key) -> Result<Option<Seen>, Status> {
         // The slices of a service that is gone are garbage, which another loop collects.
         let Some(service) = cx.caches.of::<Service>().get(key) else { return Ok(None) };
-        let selector = service.selector().filter(|_| service.spec.sort != "ExternalName");
+        let selector = service.selector().filter(|_| service.spec.type_ != "ExternalName");
         let Some(selector) = selector else { return Ok(None) };
         let pods = cx.caches.of::<Pod>().select(&key.namespace, &selector);
         let cache = cx.caches.of::<Node>();

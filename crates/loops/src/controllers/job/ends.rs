@@ -100,10 +100,10 @@ pub fn complete(tally: &Tally<'_>, now: Time) -> Option<JobCondition> {
 }
 
 /// A condition that is true from now on.
-pub fn condition(sort: &str, reason: &str, message: &str, now: Time) -> JobCondition {
+pub fn condition(type_: &str, reason: &str, message: &str, now: Time) -> JobCondition {
     let now = Some(whole_seconds(now));
     JobCondition {
-        sort: sort.into(),
+        type_: type_.into(),
         status: "True".into(),
         last_probe_time: now,
         last_transition_time: now,
@@ -164,10 +164,10 @@ fn exit_code(wanted: &OnExitCodes, pod: &Pod) -> Option<String> {
 
 fn pod_condition(wanted: &[OnPodCondition], pod: &Pod) -> Option<String> {
     let found = pod.status.conditions.iter().find(|condition| {
-        wanted.iter().any(|it| it.sort == condition.sort && it.status == condition.status)
+        wanted.iter().any(|it| it.type_ == condition.type_ && it.status == condition.status)
     })?;
     let meta = &pod.metadata;
-    Some(format!("Pod {}/{} has condition {}", meta.namespace, meta.name, found.sort))
+    Some(format!("Pod {}/{} has condition {}", meta.namespace, meta.name, found.type_))
 }
 
 /// The first rule that the indexes that are done meet.

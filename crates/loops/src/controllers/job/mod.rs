@@ -132,8 +132,8 @@ impl Loop for JobLoop {
 }
 
 fn out_events(job: &Job, said: Option<track::Said>, finished: Vec<track::Said>, out: &mut Changes) {
-    for (sort, reason, message) in said.into_iter().chain(finished) {
-        out.event(Note::of(job, sort, reason, message));
+    for (type_, reason, message) in said.into_iter().chain(finished) {
+        out.event(Note::of(job, type_, reason, message));
     }
 }
 

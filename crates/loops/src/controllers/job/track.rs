@@ -42,7 +42,7 @@ pub fn suspension(job: &Job, status: &mut JobStatus, now: Time) -> Option<Said> 
 
 /// Sets a condition, if that says anything new. From nothing to false is nothing.
 fn set(conditions: &mut Vec<JobCondition>, new: JobCondition) -> bool {
-    let old = conditions.iter_mut().find(|it| it.sort == new.sort);
+    let old = conditions.iter_mut().find(|it| it.type_ == new.type_);
     let said = |it: &JobCondition| (it.status.clone(), it.reason.clone(), it.message.clone());
     match old {
         Some(old) if said(old) == said(&new) => return false,
@@ -127,7 +127,7 @@ fn note<'a>(tally: &Tally<'a>, status: &mut JobStatus, end: Option<&JobCondition
     let failed_before: HashSet<String> = uncounted.failed.iter().cloned().collect();
     let succeeded_before: HashSet<String> = uncounted.succeeded.iter().cloned().collect();
     let mut noted = Noted { go: Vec::new(), succeeded: Vec::new(), all: true };
-    let fails = end.is_some_and(|end| end.sort != MET);
+    let fails = end.is_some_and(|end| end.type_ != MET);
     for pod in tally.tracked().copied() {
         let failed = tally.is_failed(pod);
         if !may_go(tally, pod, failed, end) {
@@ -170,7 +170,7 @@ fn may_go(tally: &Tally<'_>, pod: &Pod, failed: bool, end: Option<&JobCondition>
 
 /// Says that the end is near, and makes the condition of the end itself.
 fn interim(status: &mut JobStatus, end: JobCondition, now: Time) -> JobCondition {
-    let last = match &*end.sort {
+    let last = match &*end.type_ {
         TARGET => "Failed",
         MET => "Complete",
         _ => return end,
@@ -188,7 +188,7 @@ fn finish(job: &Job, status: &mut JobStatus, end: JobCondition, now: Time) -> Ve
         return Vec::new();
     }
     let mut said: Vec<Said> = Vec::new();
-    if end.sort == "Complete" {
+    if end.type_ == "Complete" {
         status.completion_time = Some(whole_seconds(now));
         if job.spec.completions.is_some_and(|completions| status.succeeded > completions) {
             let why = "Too many succeeded pods running after completion count reached";

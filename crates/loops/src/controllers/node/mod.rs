@@ -129,12 +129,14 @@ impl Loop for NodeHealth {
 /// Marks what is not known of a silent node any more.
 fn lapse(node: &Node, now: Time, out: &mut Changes) {
     let now = format(now, Precision::Seconds);
-    let condition = |sort: &&str| match node.condition(sort) {
-        None => Some(json!({"type": sort, "status": "Unknown", "reason": "NodeStatusNeverUpdated",
+    let condition = |type_: &&str| match node.condition(type_) {
+        None => {
+            Some(json!({"type": type_, "status": "Unknown", "reason": "NodeStatusNeverUpdated",
             "message": "Kubelet never posted node status.", "lastTransitionTime": now,
-            "lastHeartbeatTime": node.metadata.creation_timestamp.map(|t| format(t, Precision::Seconds))})),
+            "lastHeartbeatTime": node.metadata.creation_timestamp.map(|t| format(t, Precision::Seconds))}))
+        }
         Some(known) if known.status == "Unknown" => None,
-        Some(_) => Some(json!({"type": sort, "status": "Unknown", "reason": "NodeStatusUnknown",
+        Some(_) => Some(json!({"type": type_, "status": "Unknown", "reason": "NodeStatusUnknown",
             "message": "Kubelet stopped posting node status.", "lastTransitionTime": now})),
     };
     let conditions: Vec<Value> = JUDGED.iter().filter_map(condition).collect();
@@ -171,13 +173,13 @@ fn unready(seen: &Seen, now: Time, out: &mut Changes) {
 
 /// Brings the taints in line with the conditions.
 fn taint(node: &Node, pace: Pace, now: Time, out: &mut Changes) {
-    let holds = |(sort, status, _): &&(&str, &str, &str)| {
-        node.condition(sort).is_some_and(|condition| condition.status == *status)
+    let holds = |(type_, status, _): &&(&str, &str, &str)| {
+        node.condition(type_).is_some_and(|condition| condition.status == *status)
     };
     let mut wanted: Vec<(&str, &str)> = Vec::new();
-    for (sort, _, key) in TAINTS.iter().filter(holds) {
+    for (type_, _, key) in TAINTS.iter().filter(holds) {
         wanted.push((key, "NoSchedule"));
-        if *sort == "Ready" && pace == Pace::Yes {
+        if *type_ == "Ready" && pace == Pace::Yes {
             wanted.push((key, "NoExecute"));
         }
     }

@@ -64,7 +64,7 @@ impl Pass<'_> {
         let (set, spec) = (self.set, &self.set.spec);
         let older = match &spec.update_strategy.rolling_update {
             Some(rolling) => rolling.partition,
-            None if spec.update_strategy.sort == "RollingUpdate" => set.status.current_replicas,
+            None if spec.update_strategy.type_ == "RollingUpdate" => set.status.current_replicas,
             None => 0,
         };
         let older = i64::from(ordinal) < i64::from(spec.ordinals.start) + i64::from(older);

@@ -189,7 +189,7 @@ impl<'s> Pass<'s> {
             true => self.one_after_the_other(),
             false => self.all_at_once(),
         };
-        if step == Step::On && self.set.spec.update_strategy.sort == "RollingUpdate" {
+        if step == Step::On && self.set.spec.update_strategy.type_ == "RollingUpdate" {
             self.roll();
         }
     }

@@ -87,8 +87,8 @@ pub fn plan(seen: &Seen, memory: &mut Memory, out: &mut Changes) {
         _ => want(seen, out),
     };
     let now = told.as_ref().map(|(_, reason, message)| (*reason, message.clone()));
-    if let Some((sort, reason, message)) = told.filter(|_| memory.told != now) {
-        out.event(Note::of(&**claim, sort, reason, message));
+    if let Some((type_, reason, message)) = told.filter(|_| memory.told != now) {
+        out.event(Note::of(&**claim, type_, reason, message));
     }
     memory.told = now;
 }

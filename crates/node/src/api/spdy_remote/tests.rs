@@ -40,8 +40,8 @@ impl Client {
         self.socket.write_all(&bytes).await.unwrap();
     }
 
-    async fn open(&mut self, stream: u32, sort: &str) {
-        let headers = vec![("streamType".to_owned(), sort.to_owned())];
+    async fn open(&mut self, stream: u32, type_: &str) {
+        let headers = vec![("streamType".to_owned(), type_.to_owned())];
         self.say(Frame::Open { stream, headers, side: Side::Open }).await;
     }
 

@@ -49,8 +49,8 @@ impl Life {
                 *ids += 1;
                 format!("id{ids}")
             });
-            for (name, _, sort) in &plan.probes {
-                self.text += &format!("  probe {name} {sort:?}\n");
+            for (name, _, type_) in &plan.probes {
+                self.text += &format!("  probe {name} {type_:?}\n");
             }
             if plan.actions.is_empty() {
                 let wait = plan.wake.map(|at| at.as_second() - self.now.as_second());
@@ -435,12 +435,12 @@ fn probes_decide_who_is_ready_and_who_has_to_go() {
         "name": "c", "startupProbe": probe, "readinessProbe": probe, "livenessProbe": probe,
     }]}));
     life.prepared().runs("c");
-    for (sort, good) in
-        [(ProbeSort::Startup, true), (ProbeSort::Readiness, true), (ProbeSort::Liveness, false)]
+    for (type_, good) in
+        [(ProbeType::Startup, true), (ProbeType::Readiness, true), (ProbeType::Liveness, false)]
     {
         let (container, id) = ("c".to_owned(), life.id("c"));
-        let probed = Outcome::Probed { container, id, sort, good };
-        life.happens(&format!("{sort:?} {good}"), probed);
+        let probed = Outcome::Probed { container, id, type_, good };
+        life.happens(&format!("{type_:?} {good}"), probed);
     }
     life.is(expect![[r#"
           make sandbox

@@ -12,7 +12,7 @@ impl Tokens {
         let name = format!("{PREFIX}{id}");
         let found = self.read::<BootstrapToken>("secrets", NAMESPACE, &name)?;
         let good = !found.metadata.deleting()
-            && found.sort == SORT
+            && found.type_ == SORT
             && found.id() == id
             && same(found.secret(), secret)
             && !found.ended(self.world.now())

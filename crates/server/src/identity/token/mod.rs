@@ -16,13 +16,14 @@ use claims::{Claims, Reference};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use skiff_api::wire::User;
+use skiff_base::Lock;
 use skiff_base::World;
 use skiff_kinds::views::token::{
     INVALID_SINCE, LAST_USED, LEGACY_ISSUER, LegacyClaims, TokenSecret,
 };
 use skiff_store::Store;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// Who issues the tokens, and the audience that means the API server itself.
 pub const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
@@ -64,7 +65,7 @@ pub struct Tokens {
     world: World,
     signing: Arc<SigningKey>,
     /// Tokens by digest whose signature was found good.
-    remembered: Mutex<BTreeMap<[u8; 32], Arc<Signed>>>,
+    remembered: Lock<BTreeMap<[u8; 32], Arc<Signed>>>,
     used: used::Used,
 }
 
@@ -215,7 +216,7 @@ impl Tokens {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<[u8; 32], Arc<Signed>>> {
-        self.remembered.lock().expect("no holder of this lock panics")
+        self.remembered.lock()
     }
 
     /// Whether the service account and what the token is bound to are still those of its issue.

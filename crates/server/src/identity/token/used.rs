@@ -2,8 +2,8 @@
 //! nobody, and one that is not written down is noted again by the next.
 
 use super::Tokens;
+use skiff_base::Lock;
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use tokio::sync::Notify;
 
 /// More wait for the next use.
@@ -12,13 +12,13 @@ const WAITING_MOST: usize = 1024;
 #[derive(Default)]
 pub struct Used {
     /// The day of each secret, by namespace and name.
-    waiting: Mutex<BTreeMap<(String, String), String>>,
+    waiting: Lock<BTreeMap<(String, String), String>>,
     noted: Notify,
 }
 
 impl Used {
     pub fn note(&self, namespace: &str, name: &str, day: String) {
-        let mut waiting = self.waiting.lock().expect("no holder of this lock panics");
+        let mut waiting = self.waiting.lock();
         if waiting.len() < WAITING_MOST {
             waiting.insert((namespace.to_owned(), name.to_owned()), day);
             self.noted.notify_one();
@@ -31,7 +31,7 @@ impl Tokens {
     pub async fn used(&self) -> BTreeMap<(String, String), String> {
         loop {
             let taken = {
-                let mut waiting = self.used.waiting.lock().expect("no holder of this lock panics");
+                let mut waiting = self.used.waiting.lock();
                 std::mem::take(&mut *waiting)
             };
             if !taken.is_empty() {

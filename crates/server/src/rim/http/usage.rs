@@ -2,9 +2,10 @@
 //! nothing, or half a head, hold no place; one with a watch, a log or an exec on it never is.
 
 use crate::rim::limit::Guest;
+use skiff_base::Lock;
 use skiff_base::World;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -22,7 +23,7 @@ pub struct Usage {
     /// The uptime when something ended last, or when the connection began.
     free_since_ms: AtomicU64,
     _place: OwnedSemaphorePermit,
-    guest: Mutex<Option<Guest>>,
+    guest: Lock<Option<Guest>>,
 }
 
 /// Something that is served: a request until its answer is handed over, or a stream until its end.
@@ -56,13 +57,13 @@ impl Usage {
     pub fn new(world: World, place: OwnedSemaphorePermit, guest: Option<Guest>) -> Arc<Usage> {
         let free_since_ms = millis(world.uptime()).into();
         let (begun, ended) = Default::default();
-        let guest = Mutex::new(guest);
+        let guest = Lock::new(guest);
         Arc::new(Usage { world, begun, ended, free_since_ms, _place: place, guest })
     }
 
     /// The peer has proved who it is, and leaves its place to the next one of whom nothing is known.
     pub fn know(&self) {
-        drop(self.guest.lock().expect("no holder of this lock panics").take());
+        drop(self.guest.lock().take());
     }
 
     /// Returns when nothing was served for too long. It wakes when that could be, not at each request.

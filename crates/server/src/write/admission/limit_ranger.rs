@@ -76,7 +76,7 @@ fn complete(range: &Object, pod: &mut Object) {
     };
     let (limits, requests) = (defaults("default"), defaults("defaultRequest"));
     let mut notes = Vec::new();
-    for (list, sort) in
+    for (list, type_) in
         [("spec.containers", "container"), ("spec.initContainers", "init container")]
     {
         let Some(Value::Array(containers)) = at_mut(pod.value_mut(), list) else { continue };
@@ -89,7 +89,7 @@ fn complete(range: &Object, pod: &mut Object) {
                 let put = fill(container, field, from);
                 if !put.is_empty() {
                     let name = text(container, "name");
-                    notes.push(format!("{} {what} for {sort} {name}", put.join(", ")));
+                    notes.push(format!("{} {what} for {type_} {name}", put.join(", ")));
                 }
             }
         }
@@ -123,7 +123,8 @@ async fn check(at: &Admit<'_>, new: &Object) -> Result<(), Status> {
                 ("pods", "Pod") => whole(limit, new, &mut faults)?,
                 ("persistentvolumeclaims", "PersistentVolumeClaim") => {
                     let asked = amounts(new.value(), "spec.resources.requests");
-                    let asked = Asked { sort: text(limit, "type"), requests: &asked, limits: None };
+                    let asked =
+                        Asked { type_: text(limit, "type"), requests: &asked, limits: None };
                     asked.check(limit, &mut faults);
                 }
                 _ => {}
@@ -150,7 +151,7 @@ fn containers(limit: &Value, pod: &Object, faults: &mut Vec<String>) {
     for container in lists.iter().flat_map(|list| pod.list(list)) {
         let (requests, limits) =
             (amounts(container, "resources.requests"), amounts(container, "resources.limits"));
-        Asked { sort: "Container", requests: &requests, limits: Some(&limits) }
+        Asked { type_: "Container", requests: &requests, limits: Some(&limits) }
             .check(limit, faults);
     }
 }
@@ -166,7 +167,7 @@ fn whole(limit: &Value, pod: &Object, faults: &mut Vec<String>) -> Result<(), St
             all.0.extend(known.map(|(name, amount)| (name.to_owned(), amount.clone())));
         }
     }
-    Asked { sort: "Pod", requests: &requests, limits: Some(&limits) }.check(limit, faults);
+    Asked { type_: "Pod", requests: &requests, limits: Some(&limits) }.check(limit, faults);
     Ok(())
 }
 
@@ -177,7 +178,7 @@ fn amounts(of: &Value, field: &str) -> Quantities {
 
 /// What somebody asks for. A claim has no limits, and its request is held against the maximum.
 struct Asked<'a> {
-    sort: &'a str,
+    type_: &'a str,
     requests: &'a Quantities,
     limits: Option<&'a Quantities>,
 }
@@ -209,7 +210,7 @@ impl Asked<'_> {
     fn at_least(&self, name: &str, least: &Quantity) -> Option<String> {
         let (request, limit) =
             (self.requests.get(name), self.limits.and_then(|limits| limits.get(name)));
-        let head = format!("minimum {name} usage per {} is {least}", self.sort);
+        let head = format!("minimum {name} usage per {} is {least}", self.type_);
         let [asked, capped, enforced] = scaled([request, limit, Some(least)]);
         match (request, limit) {
             (None, _) => Some(format!("{head}.  No request is specified")),
@@ -223,7 +224,7 @@ impl Asked<'_> {
 
     fn at_most(&self, name: &str, most: &Quantity, limits: &Quantities) -> Option<String> {
         let (request, limit) = (self.requests.get(name), limits.get(name));
-        let head = format!("maximum {name} usage per {} is {most}", self.sort);
+        let head = format!("maximum {name} usage per {} is {most}", self.type_);
         let [asked, capped, enforced] = scaled([request, limit, Some(most)]);
         match (request, limit) {
             (_, None) => Some(format!("{head}.  No limit is specified")),
@@ -237,7 +238,7 @@ impl Asked<'_> {
 
     fn requests_at_most(&self, name: &str, most: &Quantity) -> Option<String> {
         let request = self.requests.get(name);
-        let head = format!("maximum {name} usage per {} is {most}", self.sort);
+        let head = format!("maximum {name} usage per {} is {most}", self.type_);
         let [asked, enforced] = scaled([request, Some(most)]);
         match request {
             None => Some(format!("{head}.  No request is specified")),
@@ -248,7 +249,7 @@ impl Asked<'_> {
 
     fn in_proportion(&self, name: &str, most: &Quantity, limits: &Quantities) -> Option<String> {
         let (request, limit) = (self.requests.get(name), limits.get(name));
-        let head = format!("{name} max limit to request ratio per {} is {most}", self.sort);
+        let head = format!("{name} max limit to request ratio per {} is {most}", self.type_);
         let [asked, capped, _] = scaled([request, limit, Some(most)]);
         if request.is_none() || asked == 0 {
             return Some(format!("{head}, but no request is specified or request is 0"));

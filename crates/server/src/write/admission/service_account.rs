@@ -202,7 +202,7 @@ fn validate_secrets(request: &Admit<'_>, account: &Object, pod: &Object) -> Resu
             }
         }
     }
-    for (field, sort) in [
+    for (field, type_) in [
         ("spec.initContainers", "init container"),
         ("spec.containers", "container"),
         ("spec.ephemeralContainers", "ephemeral container"),
@@ -214,7 +214,7 @@ fn validate_secrets(request: &Admit<'_>, account: &Object, pod: &Object) -> Resu
                 if let Some(name) = name.filter(|name| !known("secrets", name)) {
                     let var = env["name"].as_str().unwrap_or("");
                     let what = format!(
-                        "{sort} {own} with envVar {var} referencing secret.secretName=\"{name}\""
+                        "{type_} {own} with envVar {var} referencing secret.secretName=\"{name}\""
                     );
                     return refuse(what, "secret");
                 }
@@ -223,7 +223,7 @@ fn validate_secrets(request: &Admit<'_>, account: &Object, pod: &Object) -> Resu
                 let name = at(from, "secretRef.name").and_then(Value::as_str);
                 if let Some(name) = name.filter(|name| !known("secrets", name)) {
                     let what = format!(
-                        "{sort} {own} with envFrom referencing secret.secretName=\"{name}\""
+                        "{type_} {own} with envFrom referencing secret.secretName=\"{name}\""
                     );
                     return refuse(what, "secret");
                 }

@@ -10,7 +10,7 @@ struct Field {
     shown: &'static str,
     name: &'static str,
     /// Empty takes the fields of `shown` in.
-    sort: &'static str,
+    type_: &'static str,
 }
 
 /// The structures by their names.
@@ -22,10 +22,10 @@ static TABLE: LazyLock<HashMap<&'static str, Vec<Field>>> = LazyLock::new(|| {
         match words[..] {
             [name] => current = name,
             ["+", taken] => {
-                table.entry(current).or_default().push(Field { shown: taken, name: "", sort: "" })
+                table.entry(current).or_default().push(Field { shown: taken, name: "", type_: "" })
             }
-            [shown, name, sort] => {
-                table.entry(current).or_default().push(Field { shown, name, sort })
+            [shown, name, type_] => {
+                table.entry(current).or_default().push(Field { shown, name, type_ })
             }
             _ => {}
         }
@@ -132,7 +132,7 @@ impl Out {
         for field in TABLE.get(name).map_or(&[][..], Vec::as_slice) {
             let found =
                 value.and_then(|value| value.get(field.name)).filter(|found| !found.is_null());
-            match field.sort {
+            match field.type_ {
                 "" => self.fields(field.shown, value, first),
                 "meta" => {
                     for part in ["name", "labels", "annotations", "finalizers"] {
@@ -142,17 +142,17 @@ impl Out {
                         }
                     }
                 }
-                sort => {
+                type_ => {
                     self.member(field.shown, first);
-                    self.value(sort, found);
+                    self.value(type_, found);
                 }
             }
         }
     }
 
-    fn value(&mut self, sort: &str, value: Option<&Value>) {
-        let inner = sort.split_once(':').map_or("", |(_, inner)| inner);
-        match (sort.split(':').next().unwrap_or(""), value) {
+    fn value(&mut self, type_: &str, value: Option<&Value>) {
+        let inner = type_.split_once(':').map_or("", |(_, inner)| inner);
+        match (type_.split(':').next().unwrap_or(""), value) {
             ("struct", value) => self.structure(inner, value),
             ("string", None) => self.text.push_str("\"\""),
             ("number" | "intstr", None) => self.text.push('0'),

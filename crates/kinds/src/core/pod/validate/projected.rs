@@ -176,10 +176,10 @@ fn trust_bundle(bundle: &Value, path: &Path, seen: &mut Seen<'_>, errors: &mut E
 fn certificate(source: &Value, path: &Path, seen: &mut Seen<'_>, errors: &mut Errors) {
     let signer = text(source, "signerName");
     signer::validate(signer, &path.child("signerName"), errors);
-    let sort = text(source, "keyType");
-    if !KEY_TYPES.contains(&sort) {
+    let type_ = text(source, "keyType");
+    if !KEY_TYPES.contains(&type_) {
         let shown = ["RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519"];
-        errors.not_supported(&path.child("keyType"), sort, &shown);
+        errors.not_supported(&path.child("keyType"), type_, &shown);
     }
     if let Some(seconds) = int(source, "maxExpirationSeconds") {
         let life = path.child("maxExpirationSeconds");

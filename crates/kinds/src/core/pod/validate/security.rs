@@ -68,15 +68,17 @@ pub fn container(context: &Value, users: Users, path: &Path, errors: &mut Errors
 fn seccomp(context: &Value, path: &Path, errors: &mut Errors) {
     let Some(profile) = at(context, "seccompProfile") else { return };
     let path = path.child("seccompProfile");
-    let (sort, file) =
+    let (type_, file) =
         (text(profile, "type"), at(profile, "localhostProfile").and_then(Value::as_str));
-    match sort {
+    match type_ {
         "" => errors.required(&path.child("type"), "type is required when seccompProfile is set"),
-        _ if !PROFILES.contains(&sort) => errors.not_supported(&path.child("type"), sort, PROFILES),
+        _ if !PROFILES.contains(&type_) => {
+            errors.not_supported(&path.child("type"), type_, PROFILES)
+        }
         _ => {}
     }
     let at_file = path.child("localhostProfile");
-    match (sort, file) {
+    match (type_, file) {
         ("Localhost", None) => {
             errors.required(&at_file, "must be set when seccomp type is Localhost")
         }
@@ -113,7 +115,7 @@ fn app_armor(context: &Value, path: &Path, errors: &mut Errors) {
         ("", _) => {
             errors.required(&path.child("type"), "type is required when appArmorProfile is set")
         }
-        (sort, _) => errors.not_supported(&path.child("type"), sort, PROFILES),
+        (type_, _) => errors.not_supported(&path.child("type"), type_, PROFILES),
     }
 }
 

@@ -60,7 +60,7 @@ fn initiator(path: &Path, name: &str, start: &str, errors: &mut Errors) {
         Some(("naa", rest)) => rest.len() == 32 && hex(rest),
         _ => false,
     };
-    if !["iqn", "eui", "naa"].iter().any(|sort| name.starts_with(sort)) {
+    if !["iqn", "eui", "naa"].iter().any(|type_| name.starts_with(type_)) {
         errors.invalid(path, name, start);
     } else if !valid {
         errors.invalid(path, name, "must be valid format");

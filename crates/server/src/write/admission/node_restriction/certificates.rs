@@ -80,8 +80,8 @@ pub async fn of_own_pod(
             spec("serviceAccountName")
         )));
     }
-    let sort = "service account";
-    let found = named(request, sort, "serviceaccounts", request.namespace, account).await?;
+    let type_ = "service account";
+    let found = named(request, type_, "serviceaccounts", request.namespace, account).await?;
     if found.uid() != spec("serviceAccountUID") {
         return differs(format!(
             "PodCertificateRequest for pod {pod_at:?} names service account UID {:?}, which differs from the \
@@ -102,7 +102,7 @@ pub async fn of_own_pod(
 /// What a request names, which may just not be seen yet.
 async fn named(
     request: &Admit<'_>,
-    sort: &str,
+    type_: &str,
     plural: &str,
     namespace: &str,
     name: &str,
@@ -115,7 +115,7 @@ async fn named(
         };
         let one = plural.trim_end_matches('s');
         let why = format!(
-            "while retrieving {sort} {place:?} named in the PodCertificateRequest: {one} {name:?} not found"
+            "while retrieving {type_} {place:?} named in the PodCertificateRequest: {one} {name:?} not found"
         );
         Status::new(500, "", why)
     })

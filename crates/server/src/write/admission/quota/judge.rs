@@ -23,7 +23,7 @@ pub fn share(quota: &ResourceQuota, ask: &Ask) -> Result<Option<Quantities>, Str
     if !ask.after.is_within(quota, hard) {
         return Ok(None);
     }
-    let limited = ask.after.sort.counted(hard.iter().map(|(name, _)| name));
+    let limited = ask.after.type_.counted(hard.iter().map(|(name, _)| name));
     if let Some(lacks) = ask.after.lacks(&limited) {
         return Err(format!("failed quota: {name}: {lacks}"));
     }

@@ -16,7 +16,7 @@ use skiff_api::kind::Kind;
 use skiff_api::object::Object;
 use skiff_base::{Lock, Tasks, World};
 use skiff_kinds::core::resourcequota::RESOURCE;
-use skiff_kinds::quota::Sort;
+use skiff_kinds::quota::Counted;
 use skiff_kinds::views::ResourceQuota;
 use skiff_kinds::views::pod::Quantities;
 use skiff_store::{CommitError, Currency, ListRequest, Record, Revision, Scope, Write};
@@ -232,7 +232,7 @@ impl Ledger {
             match entry {
                 Entry::GiveBack(charge) => back.push(charge),
                 Entry::Charge { ask, tell } => {
-                    let charge = self.open(namespace, ask.after.sort == Sort::Pods);
+                    let charge = self.open(namespace, ask.after.type_ == Counted::Pods);
                     clients.push(Client { ask, tell, charge });
                 }
             }

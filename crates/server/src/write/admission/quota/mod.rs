@@ -13,7 +13,7 @@ pub use ledger::{Ledger, Refusal};
 use skiff_api::Status;
 use skiff_api::object::Object;
 use skiff_base::{Time, World};
-use skiff_kinds::quota::{Sort, Use};
+use skiff_kinds::quota::{Counted, Use};
 use std::sync::Arc;
 
 pub struct ResourceQuota {
@@ -28,31 +28,31 @@ impl ResourceQuota {
 
     /// What a write uses more, if it is one that is charged, in a namespace that has quotas.
     async fn ask(&self, at: &Admit<'_>, new: &Object) -> Result<Option<Ask>, Status> {
-        let Some(sort) = charged(at, new) else { return Ok(None) };
+        let Some(type_) = charged(at, new) else { return Ok(None) };
         if !self.ledger.limits(at.namespace).await? {
             return Ok(None);
         }
         let now: Time = self.world.now();
-        let before = at.old.map(|old| Use::of(sort.clone(), old, now));
+        let before = at.old.map(|old| Use::of(type_.clone(), old, now));
         // What a claim is said to have been given is counted, and not refused.
         let counted = at.subresource == "status";
-        Ok(Some(Ask { after: Use::of(sort, new, now), before, counted }))
+        Ok(Some(Ask { after: Use::of(type_, new, now), before, counted }))
     }
 }
 
 /// How what is written counts; `None` is what no quota is asked about.
-fn charged(at: &Admit<'_>, new: &Object) -> Option<Sort> {
+fn charged(at: &Admit<'_>, new: &Object) -> Option<Counted> {
     let namespaced = at.kind.namespaced() && !at.namespace.is_empty();
-    let sort = Sort::of(&at.kind.group, &at.kind.plural).filter(|_| namespaced)?;
+    let type_ = Counted::of(&at.kind.group, &at.kind.plural).filter(|_| namespaced)?;
     let terminates = |pod: &Object| pod.int("spec.activeDeadlineSeconds").is_some();
-    let asked = match (&sort, at.subresource) {
-        (Sort::Pods, "") => at.old.is_none_or(|old| terminates(old) != terminates(new)),
-        (Sort::Pods, "resize") | (Sort::Claims, "" | "status") => true,
-        (Sort::Services | Sort::DeviceClaims, "") => true,
-        (Sort::Objects(_), "") => at.creates(),
+    let asked = match (&type_, at.subresource) {
+        (Counted::Pods, "") => at.old.is_none_or(|old| terminates(old) != terminates(new)),
+        (Counted::Pods, "resize") | (Counted::Claims, "" | "status") => true,
+        (Counted::Services | Counted::DeviceClaims, "") => true,
+        (Counted::Objects(_), "") => at.creates(),
         _ => false,
     };
-    asked.then_some(sort)
+    asked.then_some(type_)
 }
 
 impl Plugin for ResourceQuota {

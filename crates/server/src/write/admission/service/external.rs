@@ -45,5 +45,5 @@ pub fn validate(ranges: &Ranges, request: &Admit<'_>, new: &Object) -> Result<()
 fn owner(ranges: &Ranges, text: &str) -> Option<&'static str> {
     let address = ip::parse(text)?;
     let sorts = [("service", &ranges.addresses), ("pod", &ranges.pods)];
-    sorts.into_iter().find(|(_, range)| range.contains(address)).map(|(sort, _)| sort)
+    sorts.into_iter().find(|(_, range)| range.contains(address)).map(|(type_, _)| type_)
 }
