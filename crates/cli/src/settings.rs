@@ -29,6 +29,19 @@ pub struct Setting {
     pub used_by: &'static str,
 }
 
+/// How requests and the events about them hang together; the first is the default.
+const MODES: &[&str] = &["batch", "blocking", "blocking-strict"];
+
+/// A row of those about the audit log, which are called as upstream's flags are.
+const fn for_audit(
+    name: &'static str,
+    shape: Shape,
+    default: &'static str,
+    doc: &'static str,
+) -> Setting {
+    Setting { name, shape, default, doc, used_by: "server" }
+}
+
 /// Everything that can be set.
 pub const SETTINGS: &[Setting] = &[
     Setting {
@@ -46,6 +59,146 @@ pub const SETTINGS: &[Setting] = &[
               (may be repeated)",
         used_by: "node",
     },
+    for_audit(
+        "audit-log-batch-buffer-size",
+        Shape::Count,
+        "10000",
+        "How many events may wait for the file before more are lost",
+    ),
+    for_audit(
+        "audit-log-compress",
+        Shape::Switch,
+        "false",
+        "Whether the backups of the file are zipped: true or false",
+    ),
+    for_audit(
+        "audit-log-format",
+        Shape::OneOf(&["json", "legacy"]),
+        "json",
+        "How events are written: json, or a line of text that says less (legacy)",
+    ),
+    for_audit(
+        "audit-log-maxage",
+        Shape::Count,
+        "366",
+        "How many days a backup of the file is kept; 0: for ever",
+    ),
+    for_audit(
+        "audit-log-maxbackup",
+        Shape::Count,
+        "100",
+        "How many backups of the file are kept; 0: all",
+    ),
+    for_audit(
+        "audit-log-maxsize",
+        Shape::Count,
+        "100",
+        "How many megabytes the file may have before it becomes a backup; 0: any",
+    ),
+    for_audit(
+        "audit-log-mode",
+        Shape::OneOf(MODES),
+        "batch",
+        "Whether requests wait until their events are in the file: batch, blocking, or blocking- \
+     strict, which refuses those that cannot be told of",
+    ),
+    for_audit(
+        "audit-log-path",
+        Shape::File,
+        "",
+        "The file to which events are written; it and its backups are for its owner alone",
+    ),
+    for_audit(
+        "audit-log-truncate-enabled",
+        Shape::Switch,
+        "false",
+        "Whether events that are too large lose their bodies: true or false",
+    ),
+    for_audit(
+        "audit-log-truncate-max-event-size",
+        Shape::Count,
+        "102400",
+        "How many bytes an event may have then",
+    ),
+    for_audit(
+        "audit-policy-file",
+        Shape::File,
+        "",
+        "The policy (audit.k8s.io/v1) that says which requests are told to the audit log, and how \
+     much; without one, none is",
+    ),
+    for_audit(
+        "audit-webhook-batch-buffer-size",
+        Shape::Count,
+        "10000",
+        "How many events may wait for the server before more are lost",
+    ),
+    for_audit(
+        "audit-webhook-batch-max-size",
+        Shape::Count,
+        "400",
+        "How many events are sent at once",
+    ),
+    for_audit(
+        "audit-webhook-batch-max-wait",
+        Shape::Duration,
+        "30s",
+        "How long an event waits for others to be sent with",
+    ),
+    for_audit(
+        "audit-webhook-batch-throttle-burst",
+        Shape::Count,
+        "15",
+        "How many lists may be sent at once after a rest",
+    ),
+    for_audit(
+        "audit-webhook-batch-throttle-enable",
+        Shape::Switch,
+        "true",
+        "Whether lists are sent at a limited rate: true or false",
+    ),
+    for_audit(
+        "audit-webhook-batch-throttle-qps",
+        Shape::Count,
+        "10",
+        "How many lists are sent in a second",
+    ),
+    for_audit(
+        "audit-webhook-config-file",
+        Shape::File,
+        "",
+        "A kubeconfig of the server to which events are sent",
+    ),
+    for_audit(
+        "audit-webhook-initial-backoff",
+        Shape::Duration,
+        "10s",
+        "How long the first pause is after the server did not take a list",
+    ),
+    for_audit(
+        "audit-webhook-mode",
+        Shape::OneOf(MODES),
+        "batch",
+        "As audit-log-mode, for the server",
+    ),
+    for_audit(
+        "audit-webhook-truncate-enabled",
+        Shape::Switch,
+        "false",
+        "As audit-log-truncate-enabled, for the server",
+    ),
+    for_audit(
+        "audit-webhook-truncate-max-batch-size",
+        Shape::Count,
+        "10485760",
+        "How many bytes a list may have then",
+    ),
+    for_audit(
+        "audit-webhook-truncate-max-event-size",
+        Shape::Count,
+        "102400",
+        "How many bytes an event may have then",
+    ),
     Setting {
         name: "cgroup",
         shape: Shape::Cgroup,
@@ -154,6 +307,9 @@ pub const SETTINGS: &[Setting] = &[
 /// Settings that a cluster keeps from its first start: addresses, names and certificates stand on them.
 pub const FIXED: [&str; 4] = ["cluster-domain", "node", "pod-cidr", "service-cidr"];
 
+/// What the settings of the audit log begin with.
+const AUDIT: &str = "audit-";
+
 /// The bits that name a node's part of the pod range.
 pub const NODE_BITS: u8 = 24;
 
@@ -167,6 +323,8 @@ pub struct Settings {
     pub profile: String,
     pub advertise: Option<IpAddr>,
     pub allowed_unsafe_sysctls: Vec<String>,
+    /// All that begin with `audit-` and are not as they are without a word; [`Settings::audit`] knows the others.
+    pub audit: BTreeMap<&'static str, String>,
     pub cgroup: String,
     pub cluster_domain: String,
     pub cluster_signing_duration: Duration,
@@ -259,6 +417,11 @@ impl Settings {
             profile: profile.to_owned(),
             advertise: if advertise.is_empty() { None } else { Some(advertise.parse()?) },
             allowed_unsafe_sysctls: many("allowed-unsafe-sysctls"),
+            audit: SETTINGS
+                .iter()
+                .filter(|setting| one(setting.name) != setting.default)
+                .filter_map(|setting| Some((setting.name.strip_prefix(AUDIT)?, one(setting.name))))
+                .collect(),
             cgroup: one("cgroup"),
             cluster_domain: one("cluster-domain"),
             cluster_signing_duration: value::duration(&one("cluster-signing-duration"))
@@ -298,6 +461,15 @@ impl Settings {
         Ok(self)
     }
 
+    /// A setting of the audit log, by its name without `audit-`.
+    pub fn audit(&self, name: &str) -> &str {
+        let default = || {
+            let found = SETTINGS.iter().find(|it| it.name.strip_prefix(AUDIT) == Some(name));
+            found.map_or("", |setting| setting.default)
+        };
+        self.audit.get(name).map_or_else(default, String::as_str)
+    }
+
     /// What the cluster keeps, as it was written.
     pub fn fixed(&self) -> Written {
         let values = [
@@ -318,6 +490,9 @@ impl Settings {
         }
         for sysctl in &self.allowed_unsafe_sysctls {
             flag("allowed-unsafe-sysctls", sysctl.clone());
+        }
+        for (name, value) in &self.audit {
+            flag(&format!("{AUDIT}{name}"), value.clone());
         }
         flag("cgroup", self.cgroup.clone());
         flag("cluster-domain", self.cluster_domain.clone());

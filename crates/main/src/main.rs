@@ -7,6 +7,7 @@ mod addresses;
 mod admin;
 mod agent;
 mod assemble;
+mod audit;
 mod bootstrap;
 mod demo;
 mod identity;

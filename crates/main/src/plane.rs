@@ -198,7 +198,14 @@ async fn server(
             arch: if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
         },
     };
+    let audit = crate::audit::open(settings, world)?;
     let mut server = Server::new(setup, &parts.held(RBAC.0, RBAC.1)).await?;
+    if let Some(opened) = audit {
+        opened.start(world, parts);
+        let told = opened.audit.clone();
+        server.figures.add(move || told.figures());
+        server.audit = Some(opened.audit);
+    }
     let told = parts.clone();
     server.figures.add(move || told.metrics());
     let told = parts.clone();

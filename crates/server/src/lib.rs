@@ -4,7 +4,9 @@
 //! means (that is `api`), and never reacts to objects (those are the loops, which come in through the pipeline).
 
 pub mod answered;
+pub mod audit;
 pub mod authorize;
+pub mod configured;
 pub mod connect;
 pub mod identity;
 pub mod paths;
@@ -22,6 +24,7 @@ pub use read::{reader, unreadable};
 pub use registry::custom;
 pub use write::admission;
 
+use audit::Trail;
 use futures_util::future::BoxFuture;
 use identity::token::Tokens;
 use skiff_api::registry::Kinds;
@@ -41,6 +44,8 @@ pub struct Server {
     pub reader: Arc<read::reader::Reader>,
     pub authenticator: identity::authenticate::Authenticator,
     pub authorizer: Arc<authorize::Authorizer>,
+    /// Who is told of requests, if anybody is.
+    pub audit: Option<Arc<audit::Audit>>,
     /// Views of records that were made, for others who ask for the same.
     pub renditions: Arc<render::shared::Renditions>,
     pub limits: rim::limit::Limits,
@@ -112,6 +117,7 @@ impl Server {
             reader,
             authenticator: identity::authenticate::Authenticator::new(Arc::new(tokens), issuer),
             authorizer,
+            audit: None,
             renditions: Default::default(),
             limits: Default::default(),
             requests: Default::default(),
@@ -143,20 +149,21 @@ impl Serve for Entry {
     fn serve(&self, call: Call) -> BoxFuture<'_, Answer> {
         Box::pin(async move {
             let manner = render::manner::Manner::of(&call);
-            let mut answer = match pipeline::run(&self.0, call).await {
+            let id = audit::id(&call, &self.0.world);
+            let mut trail = Trail::begin(self.0.audit.as_ref(), id.as_ref());
+            let mut answer = match pipeline::run(&self.0, call, &mut trail).await {
                 Ok(answer) => manner.pretty(answer).await,
                 Err(refused) => {
+                    trail.notes().refused(&refused.status);
                     let mut answer = manner.refuse(refused.status);
                     refused.warnings.write(&mut answer.headers);
                     answer
                 }
             };
-            // Each answer can be named in a report; nothing is recorded under this name yet.
-            let id = skiff_base::id::uuid(&self.0.world);
-            if let Ok(id) = ::http::HeaderValue::try_from(id) {
-                answer.headers.insert("audit-id", id);
+            if let Some(id) = id {
+                answer.headers.insert(audit::AUDIT_ID, id);
             }
-            answer
+            trail.answered(answer).await
         })
     }
 }

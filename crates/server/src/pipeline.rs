@@ -5,8 +5,9 @@
 //! This file is the table of contents; each stage is a file of its own.
 
 use crate::Server;
+use crate::audit::Trail;
 use crate::authorize::Attributes;
-use crate::identity::impersonate::impersonate;
+use crate::identity::impersonate::{Acting, impersonate};
 use crate::render::accept::Accept;
 use crate::request::codec::Incoming;
 use crate::request::url::{self, Query, RequestInfo, Target};
@@ -15,7 +16,7 @@ use crate::rim::limit::RequestKind;
 use crate::rim::requests::Labels;
 use futures_util::StreamExt;
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use skiff_api::Status;
 use skiff_api::kind::{Backend, Does, Kind, Verb};
 use skiff_api::view::Resource;
@@ -36,36 +37,58 @@ impl From<Status> for Refused {
 }
 
 /// The stages of one call.
-pub async fn run(server: &Arc<Server>, call: Call) -> Result<Answer, Refused> {
-    let caller = server.authenticator.authenticate(&call)?;
+pub async fn run(server: &Arc<Server>, call: Call, trail: &mut Trail) -> Result<Answer, Refused> {
     let query = Query::parse(&call.query);
     match url::parse(&call.path) {
         Target::Path(path) => {
             let asked = Attributes::of_path(call.method.as_str(), &path);
-            let user = impersonate(&server.authorizer, caller, &call.headers, &asked).await?;
-            server.authorizer.check(&user, &asked).await?;
+            let caller = server.authenticator.authenticate(&call);
+            trail.open(&call, caller.as_ref().ok(), &asked);
+            enter(server, caller, &call.headers, &asked, trail).await?;
             let _place = server.limits.enter(RequestKind::ReadOnly)?;
             crate::registry::custom::refresh(server);
             let answer = crate::paths::answer(server, &call, &path, &query).map_err(Refused::from);
             count(server, Labels::of_path(&path), code(&answer));
             answer
         }
-        Target::Resource(resource) => run_resource(server, caller, query, resource, call).await,
+        Target::Resource(resource) => run_resource(server, query, resource, call, trail).await,
     }
+}
+
+/// As whom the caller is served, and that they may do what they ask.
+async fn enter(
+    server: &Server,
+    caller: Result<User, Status>,
+    headers: &HeaderMap,
+    asked: &Attributes,
+    trail: &mut Trail,
+) -> Result<User, Status> {
+    trail.received().await?;
+    let notes = trail.notes();
+    let Acting { user, constraint } =
+        impersonate(&server.authorizer, caller?, headers, asked).await?;
+    if let Some(constraint) = constraint {
+        notes.acts_as(&user, constraint);
+    }
+    let decision = server.authorizer.decide(&user, asked).await;
+    notes.decided(&decision);
+    decision.settle(&user, asked)?;
+    Ok(user)
 }
 
 async fn run_resource(
     server: &Arc<Server>,
-    caller: User,
     query: Query,
     resource: RequestInfo,
     mut call: Call,
+    trail: &mut Trail,
 ) -> Result<Answer, Refused> {
-    let verb = url::verb(&call.method, &resource, query.flag("watch"))
-        .ok_or_else(Status::method_not_allowed)?;
-    let asked = Attributes::of(verb.name(), &resource, &query);
-    let user = impersonate(&server.authorizer, caller, &call.headers, &asked).await?;
-    server.authorizer.check(&user, &asked).await?;
+    let verb = url::verb(&call.method, &resource, query.flag("watch"));
+    let asked = Attributes::of(verb.map_or("", Verb::name), &resource, &query);
+    let caller = server.authenticator.authenticate(&call);
+    trail.open(&call, caller.as_ref().ok(), &asked);
+    let user = enter(server, caller, &call.headers, &asked, trail).await?;
+    let verb = verb.ok_or_else(Status::method_not_allowed)?;
     let timeout = timeout(verb, &query)?;
     let (registry, kind) =
         crate::registry::custom::find(server, &resource.group, &resource.version, &resource.plural);
@@ -97,6 +120,7 @@ async fn run_resource(
         user_agent: header(USER_AGENT).to_owned(),
         payload,
         warnings: Warnings::default(),
+        notes: trail.notes().clone(),
         user,
         resource,
         kind,
@@ -126,6 +150,7 @@ async fn answer(
         && request.kind.verbs.contains(&request.verb)
     {
         request.warn(told);
+        request.notes.annotate("k8s.io/deprecated", "true");
     }
     let request = match (request.kind.backend, request.verb) {
         (Backend::Entry { of, name }, Verb::Create) => of_entry(request, of, name)?,
@@ -162,7 +187,7 @@ fn count(server: &Server, labels: Option<Labels>, code: u16) {
 }
 
 /// The answer of a long-running request keeps its place until it is read to its end, or dropped.
-fn held(mut answer: Answer, place: impl Send + Sync + 'static) -> Answer {
+pub fn held(mut answer: Answer, place: impl Send + Sync + 'static) -> Answer {
     let place = Arc::new(place);
     answer.body = match answer.body {
         Body::Watch(frames) => Body::Watch(Box::pin(frames.inspect(move |_| _ = &place))),

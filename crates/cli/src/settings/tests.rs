@@ -167,6 +167,8 @@ fn the_daemon_is_told_the_same() {
     let sources = Sources {
         flags: written(&[
             ("advertise", "10.0.0.1"),
+            ("audit-log-maxsize", "7"),
+            ("audit-log-path", "/a/b"),
             ("deny-service-external-ips", "true"),
             ("pod-security-default", "enforce=baseline:v1.30"),
             ("pod-security-exempt", "user=system:serviceaccount:kube-system:builder"),

@@ -10,16 +10,21 @@ use std::time::Duration;
 pub(super) enum Shape {
     Address,
     Cgroup,
+    /// A number that is not negative.
+    Count,
     /// A span of a second or more, in Go's words.
     Duration,
     /// Whom Pod Security asks nothing of.
     Exemption,
+    File,
     Folder,
     /// What is logged: levels, for all or by part.
     Level,
     Mirrors,
     /// A DNS name: labels of a-z, 0-9 and -.
     Name,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
     Ranges,
     /// A registry as image names have it: a host, and mostly a port.
     Registry,
@@ -40,12 +45,15 @@ impl Shape {
         match self {
             Shape::Address => "ADDRESS",
             Shape::Cgroup => "PATH",
+            Shape::Count => "NUMBER",
             Shape::Duration => "DURATION",
             Shape::Exemption => "SORT=NAME",
+            Shape::File => "FILE",
             Shape::Folder => "FOLDER",
             Shape::Level => "LEVEL",
             Shape::Mirrors => "REGISTRY=URL",
             Shape::Name => "NAME",
+            Shape::OneOf(_) => "WORD",
             Shape::Ranges => "CIDR",
             Shape::Registry => "HOST:PORT",
             Shape::Socket => "ADDRESS:PORT",
@@ -59,12 +67,16 @@ impl Shape {
         let fits = match self {
             Shape::Address => value.parse::<Ipv4Addr>().is_ok(),
             Shape::Cgroup => is_below(value),
+            Shape::Count => value.parse::<u32>().is_ok(),
             Shape::Duration => return duration(value).map(drop),
             Shape::Exemption => return Exemptions::default().add(value),
-            Shape::Folder => value.starts_with('/') && value.len() > 1 && is_below(&value[1..]),
+            Shape::File | Shape::Folder => {
+                value.starts_with('/') && value.len() > 1 && is_below(&value[1..])
+            }
             Shape::Level => value.split(',').all(is_level),
             Shape::Mirrors => is_mirror(value),
             Shape::Name => is_name(value),
+            Shape::OneOf(words) => words.contains(&value),
             Shape::Ranges => return ranges(value).map(|_| ()),
             Shape::Registry => is_registry(value),
             Shape::Socket => value.parse::<SocketAddr>().is_ok_and(|socket| socket.is_ipv4()),
@@ -72,20 +84,28 @@ impl Shape {
             Shape::Standard => return Policy::default().set(value),
             Shape::Switch => value == "true" || value == "false",
         };
-        if fits { Ok(()) } else { Err(format!("it has to be {}", self.wanted())) }
+        match (fits, self) {
+            (true, _) => Ok(()),
+            (false, Shape::OneOf(words)) => {
+                Err(format!("it has to be one of {}", words.join(", ")))
+            }
+            (false, _) => Err(format!("it has to be {}", self.wanted())),
+        }
     }
 
     fn wanted(self) -> &'static str {
         match self {
             Shape::Address => "an IPv4 address",
             Shape::Cgroup => "a path without . and .., as in skiff or machine/skiff",
+            Shape::Count => "a number from 0 to 4294967295",
             Shape::Duration => "a second or more, as in 8760h or 1m30s",
             Shape::Exemption => "namespace=, runtime-class= or user= and a name",
-            Shape::Folder => "an absolute path without . and ..",
+            Shape::File | Shape::Folder => "an absolute path without . and ..",
             Shape::Level => {
                 "error, warn, info, debug or trace, or by part, as in info,skiff_node=debug"
             }
             Shape::Mirrors => "a registry and a URL, as in registry.k8s.io=http://127.0.0.1:5000",
+            Shape::OneOf(_) => "one of its words",
             Shape::Name => "a name of a-z, 0-9, - and .",
             Shape::Registry => "a host, mostly with a port, as in 192.0.2.7:5000",
             Shape::Ranges => "a range of IPv4 addresses, as in 10.244.0.0/16",

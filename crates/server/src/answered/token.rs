@@ -59,6 +59,9 @@ pub async fn issue(server: &Server, request: &Request, mut body: Object) -> Resu
         lives_s = EXTENDED_S;
     }
     let id = skiff_base::id::uuid(&server.world);
+    request
+        .notes
+        .annotate("authentication.kubernetes.io/issued-credential-id", format!("JTI={id}"));
     let claims = Claims::new(bound, audiences, now.as_second(), lives_s, id);
     let token = server.authenticator.tokens().sign(&claims).map_err(Status::internal)?;
     let wanted = Duration::from_secs(u64::try_from(wanted_s).unwrap_or(0));

@@ -41,6 +41,13 @@ pub struct Decision {
     pub reason: String,
 }
 
+impl Decision {
+    /// The refusal, unless it is allowed.
+    pub fn settle(&self, user: &User, asked: &Attributes) -> Result<(), Status> {
+        if self.allowed { Ok(()) } else { Err(asked.refusal(user, &self.reason)) }
+    }
+}
+
 /// All rules of a user, for SelfSubjectRulesReview.
 #[derive(Debug, PartialEq)]
 pub struct Rules {
@@ -87,8 +94,7 @@ impl Authorizer {
 
     /// Whether a user may do this; the error is the refusal.
     pub async fn check(&self, user: &User, asked: &Attributes) -> Result<(), Status> {
-        let decision = self.decide(user, asked).await;
-        if decision.allowed { Ok(()) } else { Err(asked.refusal(user, &decision.reason)) }
+        self.decide(user, asked).await.settle(user, asked)
     }
 
     /// Whether a user may do this, and why.

@@ -134,7 +134,7 @@ async fn tcp(address: impl ToSocketAddrs, callee: &Callee) -> io::Result<TcpStre
 }
 
 /// Why there is no connection, in the words that operators look for.
-fn in_known_words(error: &io::Error) -> String {
+pub(crate) fn in_known_words(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
         io::ErrorKind::HostUnreachable => "connect: no route to host".to_owned(),
@@ -189,7 +189,7 @@ impl Called {
 
 /// Takes any certificate, but still checks that the peer holds its key.
 #[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
+pub(crate) struct Anybody(pub Arc<CryptoProvider>);
 
 impl ServerCertVerifier for Anybody {
     fn verify_server_cert(

@@ -8,7 +8,7 @@
 //! [`target`] finds who is meant; [`dial`] speaks to it. The protocols inside an upgraded connection
 //! are spoken by the node: nothing here reads what goes through.
 
-mod dial;
+pub(crate) mod dial;
 mod links;
 mod log;
 mod log_options;

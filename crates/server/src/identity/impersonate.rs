@@ -24,14 +24,23 @@ const NODE_EXTRA: &str = "authentication.kubernetes.io/node-name";
 /// Groups and extra values that one request may name: each costs a decision.
 const NAMED_MOST: usize = 256;
 
+/// Whom a request is served as.
+pub struct Acting {
+    pub user: User,
+    /// Of one who acts as somebody else: the verb of the constrained mode, empty in the old way.
+    pub constraint: Option<&'static str>,
+}
+
 /// The user that the request is to be served as: the caller, or whom the caller impersonates.
 pub async fn impersonate(
     authorizer: &Authorizer,
     caller: User,
     headers: &HeaderMap,
     asked: &Attributes,
-) -> Result<User, Status> {
-    let Some(wanted) = Wanted::read(headers)? else { return Ok(caller) };
+) -> Result<Acting, Status> {
+    let Some(wanted) = Wanted::read(headers)? else {
+        return Ok(Acting { user: caller, constraint: None });
+    };
     let attempt = Attempt { authorizer, caller: &caller, wanted: &wanted, asked };
     let mut first = None;
     for mode in [
@@ -45,7 +54,7 @@ pub async fn impersonate(
             continue;
         }
         match attempt.check(mode).await {
-            Ok(user) => return Ok(user),
+            Ok(user) => return Ok(Acting { user, constraint: Some(mode.constraint()) }),
             Err(refusal) => first = first.or(Some(refusal)),
         }
     }
@@ -144,11 +153,18 @@ impl Mode {
     }
 
     /// The verb on who is impersonated.
-    fn verb(self) -> String {
+    fn verb(self) -> &'static str {
         match self {
-            Mode::Legacy => "impersonate".into(),
-            mode => format!("impersonate:{}", mode.name()),
+            Mode::AssociatedNode => "impersonate:associated-node",
+            Mode::ArbitraryNode => "impersonate:arbitrary-node",
+            Mode::ServiceAccount => "impersonate:serviceaccount",
+            Mode::UserInfo => "impersonate:user-info",
+            Mode::Legacy => "impersonate",
         }
+    }
+
+    fn constraint(self) -> &'static str {
+        if self == Mode::Legacy { "" } else { self.verb() }
     }
 
     fn fits(self, caller: &User, wanted: &Wanted) -> bool {
@@ -273,7 +289,7 @@ impl Attempt<'_> {
 
     fn right(&self, mode: Mode, group: &str, resource: &str, name: &str) -> Attributes {
         Attributes {
-            verb: mode.verb(),
+            verb: mode.verb().into(),
             group: group.into(),
             version: "v1".into(),
             resource: resource.into(),

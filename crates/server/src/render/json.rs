@@ -25,21 +25,36 @@ pub fn object(stored: &Stored) -> Bytes {
 
 /// A list of objects as they are stored.
 pub fn list(list: List) -> BoxStream<'static, io::Result<Pieces>> {
+    let (start, headed) = (start(&list), list.headed_items);
+    let write = move |item: Stored, out: &mut Vec<u8>| {
+        write_item(&item, headed, out);
+        Ok(())
+    };
+    sent(Pages::new(start, items(list.items), write))
+}
+
+/// The same as one document, of a list that is still to be sent.
+pub fn whole(list: &List) -> Bytes {
+    let mut out = start(list);
+    for (at, item) in list.each().enumerate() {
+        out.extend_from_slice(if at == 0 { b"" } else { b"," });
+        write_item(&item, list.headed_items, &mut out);
+    }
+    out.extend_from_slice(b"]}");
+    out.into()
+}
+
+fn start(list: &List) -> Vec<u8> {
     let mut out = b"{".to_vec();
     out.extend_from_slice(list.head.as_bytes());
     out.extend_from_slice(b"\"metadata\":");
-    out.extend_from_slice(metadata(&list).to_string().as_bytes());
+    out.extend_from_slice(metadata(list).to_string().as_bytes());
     out.extend_from_slice(b",\"items\":[");
-    let headed = list.headed_items;
-    let write = move |item: Stored, out: &mut Vec<u8>| {
-        if headed {
-            item.write(out)
-        } else {
-            item.write_item(out)
-        }
-        Ok(())
-    };
-    sent(Pages::new(out, items(list.items), write))
+    out
+}
+
+fn write_item(item: &Stored, headed: bool, out: &mut Vec<u8>) {
+    if headed { item.write(out) } else { item.write_item(out) }
 }
 
 /// The items of a list, for whoever takes them one by one.

@@ -19,7 +19,7 @@ use crate::render::shared::{Renditions, State};
 use crate::request::Request;
 use bytes::{Buf, Bytes};
 use futures_util::StreamExt;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{self, BoxStream};
 use serde_json::{Map, Value};
 use skiff_api::kind::{Backend, Kind, Verb};
 use skiff_api::pieces::Pieces;
@@ -32,7 +32,7 @@ use std::sync::Arc;
 pub async fn encode(server: &Server, request: &Request, answer: Answer) -> Result<Answer, Status> {
     let accept = request.accept;
     if accept.view == View::Whole && accept.format == Format::Json {
-        return Ok(answer);
+        return request.notes.answers(answer).await;
     }
     let answered = matches!(request.kind.backend, Backend::Answered(_));
     if accept.view == View::Table && answered {
@@ -47,7 +47,7 @@ pub async fn encode(server: &Server, request: &Request, answer: Answer) -> Resul
         (Body::Bytes(bytes), Some(shape)) if scale::is_asked(request) => shape.scale(&bytes)?,
         (other, _) => other,
     };
-    let answer = Answer { body, ..answer };
+    let answer = request.notes.answers(Answer { body, ..answer }).await?;
     match accept.format {
         Format::Json => Ok(answer.typed("application/json")),
         Format::Yaml => yaml(answer).await,
@@ -66,6 +66,28 @@ async fn yaml(answer: Answer) -> Result<Answer, Status> {
     let value: Value = serde_json::from_slice(&json).map_err(Status::internal)?;
     let body = Body::Bytes(skiff_api::yaml::write(&value).into());
     Ok(Answer { body, ..answer }.typed("application/yaml"))
+}
+
+/// The JSON of an answer that ends, for who wants to see it before it is sent.
+pub async fn shown(answer: Answer) -> Result<(Answer, Bytes), Status> {
+    let (body, bytes) = match answer.body {
+        Body::Bytes(bytes) => (Body::Bytes(bytes.clone()), bytes),
+        Body::Object(stored) => {
+            let bytes = stored.bytes();
+            (Body::Object(stored), bytes)
+        }
+        Body::List(list) => {
+            let bytes = json::whole(&list);
+            (Body::List(list), bytes)
+        }
+        Body::Rendered(Rendered { size, pieces }) => {
+            let bytes = json::gather(pieces).await.map_err(Status::internal)?;
+            let pieces = Box::pin(stream::iter([Ok(bytes.clone().into())]));
+            (Body::Rendered(Rendered { size, pieces }), bytes)
+        }
+        body @ (Body::Watch(_) | Body::Stream(_) | Body::Upgraded(_)) => (body, Bytes::new()),
+    };
+    Ok((Answer { body, ..answer }, bytes))
 }
 
 /// Another view of a kind's objects, for one answer.

@@ -52,7 +52,9 @@ impl Incoming {
                 protobuf::MEDIA_TYPE => parse_protobuf(request, body_schema(request)?)?.into(),
                 _ => parse(request, type_)?,
             };
-            return whole(request, parsed).map(Incoming::Object);
+            let object = whole(request, parsed)?;
+            request.notes.sent(&object, || shown(request, &object));
+            return Ok(Incoming::Object(object));
         }
         let mut accepted = vec![JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_YAML];
         if !request.kind.manner.strategic_patch {
@@ -66,7 +68,14 @@ impl Incoming {
             let why = "may not be specified for non-apply patch";
             return Err(patch_options(|errors| errors.forbidden(&Path::new("force"), why)));
         }
-        Ok(Incoming::Patch { type_, bytes: payload_bytes(request)? })
+        let bytes = payload_bytes(request)?;
+        // One that is garbage is refused later, and not told of.
+        if request.notes.are_taken()
+            && let Ok(patch) = serde_json::from_slice(&bytes)
+        {
+            request.notes.sent_as(|| patch);
+        }
+        Ok(Incoming::Patch { type_, bytes })
     }
 
     /// Whether the server is to draw a name.
@@ -192,6 +201,7 @@ fn read_apply(request: &Request) -> Result<Incoming, Status> {
     }
     let text::Parsed { value: config, odd } = parse(request, APPLY_YAML)?;
     tell(request, odd, (&request.kind.version, &request.kind.kind))?;
+    request.notes.sent_as(|| config.clone());
     let force = if request.query.flag("force") { Force::Yes } else { Force::No };
     Ok(Incoming::Apply { config, force })
 }
@@ -214,6 +224,19 @@ fn whole(request: &Request, parsed: text::Parsed) -> Result<Object, Status> {
     check_type(&mut value, group, version, name)?;
     decode_as(request, &mut value, odd, body_schema(request)?, (version, name))?;
     Ok(Object::new(value))
+}
+
+/// An object as it was sent, in its whole form: upstream tells the audit log what its decoder made of it.
+fn shown(request: &Request, object: &Object) -> Value {
+    let (kind, mut shown) = (&request.kind, object.clone());
+    let own = kind.subresource(&request.resource.subresource).is_none_or(|it| it.body.is_none());
+    if own {
+        crate::read::convert::default(kind, &mut shown);
+    }
+    if let Ok(schema) = body_schema(request) {
+        emit::emit(shown.value_mut(), schema);
+    }
+    shown.into_value()
 }
 
 /// The type of the body: the kind's own, or that of an entry below it.

@@ -3,6 +3,7 @@
 pub(crate) mod codec;
 pub mod url;
 
+use crate::audit::Notes;
 use crate::render::accept::Accept;
 use crate::request::url::{Query, RequestInfo};
 use http::header::{HeaderMap, HeaderValue, WARNING};
@@ -28,6 +29,8 @@ pub struct Request {
     pub user_agent: String,
     pub payload: Payload,
     pub warnings: Warnings,
+    /// What the audit log is told.
+    pub notes: Notes,
 }
 
 /// Warnings for the user, sent as headers whatever the answer (RFC 9111, code 299).

@@ -378,7 +378,18 @@ fn options(request: &Request) -> Result<Options, Status> {
         Payload::Tree(tree) => tree.clone(),
         _ => Value::Null,
     };
-    options_of(request, &body)
+    let options = options_of(request, &body)?;
+    if !body.is_null() {
+        request.notes.sent_as(|| told(body));
+    }
+    Ok(options)
+}
+
+/// The options as upstream tells the audit log of them: in the form that it has for itself.
+fn told(mut options: Value) -> Value {
+    options["kind"] = "DeleteOptions".into();
+    options["apiVersion"] = "meta.k8s.io/__internal".into();
+    options
 }
 
 fn options_of(request: &Request, body: &Value) -> Result<Options, Status> {

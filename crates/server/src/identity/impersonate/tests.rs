@@ -67,7 +67,9 @@ async fn callers_act_as_others_when_they_may() {
     ] {
         let served = impersonate(&authorizer, user(who), &headers(wanted), &asked(what)).await;
         let served = match served {
-            Ok(user) => format!("{} {:?} {:?} {:?}", user.name, user.uid, user.groups, user.extra),
+            Ok(Acting { user, .. }) => {
+                format!("{} {:?} {:?} {:?}", user.name, user.uid, user.groups, user.extra)
+            }
             Err(status) => format!("{} {}", status.code, status.message),
         };
         out += &format!("{who} as {wanted} {what}\n    {served}\n");

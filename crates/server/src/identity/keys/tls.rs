@@ -3,6 +3,7 @@
 //! certificates expire on virtual time too.
 
 use super::{Keys, KeysError, Pair};
+use crate::connect::dial::Anybody;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rustls::client::{ResolvesClientCert, Resumption, WantsClientCert};
@@ -15,6 +16,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use skiff_api::wire::User;
 use skiff_base::{RwLock, World};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -159,9 +161,72 @@ fn client(
     ca: &str,
     world: &World,
 ) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, KeysError> {
+    client_of(roots(ca)?, world)
+}
+
+fn client_of(
+    roots: RootCertStore,
+    world: &World,
+) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, KeysError> {
     let builder = ClientConfig::builder_with_details(provider(), Arc::new(Clock(world.clone())));
     let builder = builder.with_safe_default_protocol_versions().map_err(wrong)?;
-    Ok(builder.with_root_certificates(roots(ca)?))
+    Ok(builder.with_root_certificates(roots))
+}
+
+/// Whose certificates a client takes.
+pub enum Trusted {
+    /// Those of these authorities (PEM).
+    Of(String),
+    /// Those of the authorities that the machine trusts, in this file.
+    System(PathBuf),
+    /// Anybody's.
+    Anybody,
+}
+
+/// Whether these are authorities at all (PEM).
+///
+/// # Errors
+/// What is wrong with them.
+pub fn check_authorities(ca: &str) -> Result<(), String> {
+    match roots(ca) {
+        Ok(roots) if roots.is_empty() => {
+            Err("data does not contain any valid RSA or ECDSA certificates".to_owned())
+        }
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// A client of HTTP/1.1 that trusts these, and shows `pair` or nothing.
+pub fn trusting_client(
+    trusted: &Trusted,
+    pair: Option<&Pair>,
+    world: &World,
+) -> Result<ClientConfig, KeysError> {
+    let roots = match trusted {
+        Trusted::Of(ca) => roots(ca)?,
+        Trusted::System(file) => {
+            let mut roots = RootCertStore::empty();
+            let all = CertificateDer::pem_file_iter(file).map_err(wrong)?;
+            // One that is not understood is nobody's authority.
+            roots.add_parsable_certificates(all.filter_map(Result::ok));
+            roots
+        }
+        Trusted::Anybody => RootCertStore::empty(),
+    };
+    let builder = client_of(roots, world)?;
+    let mut config = match pair {
+        None => builder.with_no_client_auth(),
+        Some(pair) => {
+            let (chain, key) = decode(pair)?;
+            builder.with_client_auth_cert(chain, key).map_err(wrong)?
+        }
+    };
+    if let Trusted::Anybody = trusted {
+        config.dangerous().set_certificate_verifier(Arc::new(Anybody(provider())));
+    }
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
 }
 
 /// The user that a verified client certificate names: the common name, the organizations as groups.

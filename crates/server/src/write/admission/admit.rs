@@ -1,6 +1,7 @@
 //! What admission is asked: who wants to do what to which object, and what plugins may ask in turn.
 
 use crate::Server;
+use crate::audit::Notes;
 use crate::read::reader::Reader;
 use crate::request::url::Query;
 use crate::request::{Request, Warnings};
@@ -43,6 +44,7 @@ pub struct Admit<'a> {
     /// The mutating chain runs a second time, for what somebody has changed since.
     pub again: bool,
     pub warnings: &'a Warnings,
+    pub notes: &'a Notes,
     pub reader: &'a Reader,
 }
 
@@ -63,6 +65,7 @@ impl<'a> Admit<'a> {
             dry_run: request.dry_run(),
             again: false,
             warnings: &request.warnings,
+            notes: &request.notes,
             reader: &server.reader,
         }
     }
@@ -70,6 +73,11 @@ impl<'a> Admit<'a> {
     /// Tells the user what is allowed all the same.
     pub fn warn(&self, text: impl Into<String>) {
         self.warnings.add(text.into());
+    }
+
+    /// Tells the audit log something under this key, if there is one; what was told first stays.
+    pub fn annotate(&self, key: &str, value: impl Into<String>) {
+        self.notes.annotate(key, value);
     }
 
     /// Whether this is about the object itself, of this kind.

@@ -2,7 +2,7 @@
 //! Pod Security Admission; KEP-2579).
 //!
 //! Pods are refused; templates of pods are only warned about, since the pods that come of them are judged themselves.
-//! The mode `audit` is read and validated, and would be told to an audit log in `judge`; there is none yet.
+//! The mode `audit` is told to the audit log alone.
 
 use super::{Admit, Plugin, Verdict};
 use serde_json::Value;
@@ -66,14 +66,11 @@ impl Plugin for PodSecurity {
         match (group, plural) {
             ("", "namespaces") if part.is_empty() => Verdict::later(self.namespace(at, new)),
             ("", "pods") if IGNORED.contains(&part) => Verdict::PASS,
-            ("", "pods") if at.old.is_some_and(|old| !pod_security::changes(new, old)) => {
-                Verdict::PASS
-            }
-            ("", "pods") => judge(self, at, Pod { value: new.value() }, Some(new.name())).into(),
+            ("", "pods") => judge(self, at, Subject::Pod(new)).into(),
             _ => {
                 let found = TEMPLATES.iter().find(|it| (it.0, it.1, "") == (group, plural, part));
                 match found.and_then(|(_, _, path)| new.at(path)) {
-                    Some(template) => judge(self, at, Pod { value: template }, None).into(),
+                    Some(template) => judge(self, at, Subject::Template(template)).into(),
                     None => Verdict::PASS,
                 }
             }
@@ -81,19 +78,27 @@ impl Plugin for PodSecurity {
     }
 }
 
-/// Judges a pod that has a name, or a template, which is only warned about.
-fn judge(
-    plugin: &PodSecurity,
-    request: &Admit<'_>,
-    pod: Pod,
-    name: Option<&str>,
-) -> Result<(), Status> {
+/// What is judged.
+#[derive(Clone, Copy)]
+enum Subject<'a> {
+    Pod(&'a Object),
+    /// Only told about.
+    Template(&'a Value),
+}
+
+/// Says something to the audit log.
+fn annotate(request: &Admit<'_>, key: &str, value: impl Into<String>) {
+    request.annotate(&format!("{LABELS}{key}"), value);
+}
+
+fn judge(plugin: &PodSecurity, request: &Admit<'_>, of: Subject<'_>) -> Result<(), Status> {
     let Rules { defaults, exemptions } = &plugin.rules;
-    let class = at(pod.value, "spec.runtimeClassName").and_then(Value::as_str).unwrap_or("");
-    if is_in(&exemptions.namespaces, request.namespace)
-        || is_in(&exemptions.users, &request.user.name)
-        || is_in(&exemptions.runtime_classes, class)
-    {
+    if is_in(&exemptions.namespaces, request.namespace) {
+        annotate(request, "exempt", "namespace");
+        return Ok(());
+    }
+    if is_in(&exemptions.users, &request.user.name) {
+        annotate(request, "exempt", "user");
         return Ok(());
     }
     let Some(record) = plugin.store.get(&format!("namespaces//{}", request.namespace)) else {
@@ -101,18 +106,46 @@ fn judge(
         return Err(Status::internal(why));
     };
     let label = |key: &str| crate::read::facets::value(&record, &format!("l:{key}"));
-    let (policy, _) = Policy::of_labels(label, *defaults);
-    if policy.is_privileged() {
+    let (policy, wrong) = Policy::of_labels(label, *defaults);
+    let value = match of {
+        Subject::Pod(pod) => {
+            if policy.is_privileged() && wrong.is_empty() {
+                annotate(request, "enforce-policy", "privileged:latest");
+                return Ok(());
+            }
+            if request.old.is_some_and(|old| !pod_security::changes(pod, old)) {
+                return Ok(());
+            }
+            pod.value()
+        }
+        Subject::Template(template) => template,
+    };
+    let class = at(value, "spec.runtimeClassName").and_then(Value::as_str).unwrap_or("");
+    if is_in(&exemptions.runtime_classes, class) {
+        annotate(request, "exempt", "runtimeClass");
         return Ok(());
     }
-    if let Some(name) = name
+    if !wrong.is_empty() {
+        annotate(request, "error", format!("Failed to parse policy: {}", wrong.text()));
+    }
+    let pod = Pod { value };
+    if let Subject::Pod(_) = of {
+        annotate(request, "enforce-policy", policy.enforce.to_string());
+    }
+    let would = |standard, found| format!("would violate PodSecurity \"{standard}\": {found}");
+    if request.notes.are_taken()
+        && let Some(found) = Violations::of(pod, policy.audit)
+    {
+        annotate(request, "audit-violations", would(policy.audit, found));
+    }
+    if let Subject::Pod(named) = of
         && let Some(found) = Violations::of(pod, policy.enforce)
     {
         let why = format!("violates PodSecurity \"{}\": {found}", policy.enforce);
-        return Err(Status::forbidden(request.kind.about(), name, &why));
+        return Err(Status::forbidden(request.kind.about(), named.name(), &why));
     }
     if let Some(found) = Violations::of(pod, policy.warn) {
-        request.warn(format!("would violate PodSecurity \"{}\": {found}", policy.warn));
+        request.warn(would(policy.warn, found));
     }
     Ok(())
 }

@@ -39,6 +39,7 @@ pub fn asked<T>(
         dry_run: false,
         again: false,
         warnings: &warnings,
+        notes: &Default::default(),
         reader: &reader,
     })
 }
