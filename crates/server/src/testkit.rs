@@ -48,22 +48,26 @@ pub async fn bench_of(change: impl FnOnce(&mut Server)) -> Bench {
     Bench { server: Arc::new(server), store, _tasks: tasks }
 }
 
+/// A call of who may do everything, from inside the process.
+pub fn call(method: Method, path: &str, body: Value) -> Call {
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    Call {
+        method,
+        path: path.into(),
+        query: query.into(),
+        headers: HeaderMap::new(),
+        payload: Sending::Here(Payload::Tree(body)),
+        peer: Peer::Local(Arc::new(User::system("root", &["system:masters"]))),
+        upgrade: None,
+    }
+}
+
 /// The code, the warnings and the body of an answer.
 pub struct Told(pub u16, pub Vec<String>, pub Value);
 
 impl Bench {
     pub async fn ask(&self, method: Method, path: &str, body: Value) -> Told {
-        let (path, query) = path.split_once('?').unwrap_or((path, ""));
-        let call = Call {
-            method,
-            path: path.into(),
-            query: query.into(),
-            headers: HeaderMap::new(),
-            payload: Sending::Here(Payload::Tree(body)),
-            peer: Peer::Local(Arc::new(User::system("root", &["system:masters"]))),
-            upgrade: None,
-        };
-        let answer = Entry(self.server.clone()).serve(call).await;
+        let answer = Entry(self.server.clone()).serve(call(method, path, body)).await;
         let warnings = answer.headers.get_all("warning").iter();
         let warnings = warnings.map(|it| it.to_str().expect("a text").to_owned()).collect();
         let body = match answer.body {

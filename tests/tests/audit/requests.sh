@@ -36,7 +36,7 @@ ask update PUT $N/configmaps/a -H "$J" -d '{"apiVersion":"v1","kind":"ConfigMap"
 ask update-stale PUT $N/configmaps/a -H "$J" -d '{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a","resourceVersion":"1"}}'
 ask merge PATCH $N/configmaps/a -H 'Content-Type: application/merge-patch+json' -d '{"data":{"m":"1"}}'
 ask json-patch PATCH $N/configmaps/a -H 'Content-Type: application/json-patch+json' -d '[{"op":"add","path":"/data/j","value":"1"}]'
-ask apply PATCH "$N/configmaps/applied?fieldManager=m" -H "$Y" -d '{apiVersion: v1, kind: ConfigMap, metadata: {name: applied}, data: {k: v}}'
+ask apply PATCH "$N/configmaps/applied?fieldManager=m" -H "$Y" --data-binary $'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: applied}\ndata: {k: v}\n'
 ask patch-garbage PATCH $N/configmaps/a -H 'Content-Type: application/merge-patch+json' -d '{'
 ask no-resource GET $N/nothings
 ask no-method PUT $N/configmaps -H "$J" -d '{}'

@@ -137,7 +137,7 @@ impl Notes {
             Body::Rendered(Rendered { size: Some(size), .. }) => {
                 (*size, level == Level::RequestResponse)
             }
-            // A Status, perhaps; what is no document is not told.
+            // A Status, perhaps. What is no document is not told.
             Body::Bytes(bytes) if is_json(&answer.headers) => {
                 let status = level >= Level::Metadata && bytes.len() <= STATUS_MOST;
                 (bytes.len(), status || level == Level::RequestResponse)
@@ -151,7 +151,7 @@ impl Notes {
             return Ok(answer);
         }
         let (answer, bytes) = crate::render::shown(answer).await?;
-        let told: Value = serde_json::from_slice(&bytes).map_err(Status::internal)?;
+        let Ok(told) = serde_json::from_slice::<Value>(&bytes) else { return Ok(answer) };
         if told["kind"] == "Status" {
             let outcome = Outcome::of_status(&told, answer.status.as_u16());
             self.change(Level::Metadata, |event| event.outcome = Some(outcome));
@@ -181,5 +181,5 @@ fn disown(object: &mut Value) {
 
 fn is_json(headers: &HeaderMap) -> bool {
     let sort = headers.get(CONTENT_TYPE);
-    sort.is_some_and(|sort| sort.as_bytes().starts_with(b"application/json"))
+    sort.is_none_or(|sort| sort.as_bytes().starts_with(b"application/json"))
 }

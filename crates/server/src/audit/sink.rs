@@ -19,6 +19,9 @@ use tokio::sync::{Notify, oneshot};
 /// Of all events that wait in one queue: some ten thousand with bodies of usual size; the largest has a third of it.
 const BYTES_MOST: usize = 32 << 20;
 
+/// So many are kept before it is said that none is lost any more: a small one may find room on a full disk.
+const AGAIN: u64 = 64;
+
 /// Whether requests wait for their events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -72,6 +75,8 @@ pub struct Sink {
     /// Events that were not kept: for a full queue, for their size, and by the place itself.
     lost: [AtomicU64; 3],
     failing: AtomicBool,
+    /// Events that were kept since the last loss.
+    kept: AtomicU64,
 }
 
 #[derive(Default)]
@@ -116,6 +121,7 @@ impl Sink {
             came: Notify::new(),
             lost: Default::default(),
             failing: AtomicBool::new(false),
+            kept: AtomicU64::new(0),
         }
     }
 
@@ -186,8 +192,11 @@ impl Sink {
                 self.came.notified().await;
             }
         };
-        // Those that are there go when the time is up.
-        let _ = world.within(self.manner.batch.wait, full).await;
+        let wait = self.manner.batch.wait;
+        if !wait.is_zero() {
+            // Those that are there go when the time is up.
+            let _ = world.within(wait, full).await;
+        }
         self.drain()
     }
 
@@ -210,7 +219,8 @@ impl Sink {
     pub fn settle(&self, entries: Vec<Entry>, result: Result<(), String>) {
         let fate = match result {
             Ok(()) => {
-                if self.failing.swap(false, Ordering::Relaxed) {
+                let kept = self.kept.fetch_add(entries.len() as u64, Ordering::Relaxed);
+                if kept >= AGAIN && self.failing.swap(false, Ordering::Relaxed) {
                     let lost = self.lost[Loss::Place as usize].load(Ordering::Relaxed);
                     tracing::warn!(sink = self.manner.name, lost, "audit events are kept again");
                 }
@@ -230,6 +240,7 @@ impl Sink {
     /// Counts, and says so when it begins: a line for each event would fill the disk that is full already.
     fn lose(&self, why: Loss, count: u64, error: &str) {
         self.lost[why as usize].fetch_add(count, Ordering::Relaxed);
+        self.kept.store(0, Ordering::Relaxed);
         if !self.failing.swap(true, Ordering::Relaxed) {
             let sink = self.manner.name;
             tracing::error!(

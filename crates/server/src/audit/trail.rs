@@ -240,3 +240,149 @@ fn source_ips(call: &Call) -> Vec<String> {
 fn header(headers: &HeaderMap, name: HeaderName) -> &str {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::event::Format;
+    use super::super::policy::Policy;
+    use super::super::sink::{Batch, Manner, Sink};
+    use super::*;
+    use crate::testkit::{MAPS, bench_of, map};
+    use serde_json::{Value, json};
+    use skiff_base::World;
+
+    fn sink(mode: Mode) -> Arc<Sink> {
+        let batch = Batch { events: 1024, bytes: 1 << 20, wait: Duration::ZERO };
+        let (format, event_most) = (Format::Json, None);
+        Arc::new(Sink::new(Manner {
+            name: "log",
+            mode,
+            format,
+            event_most,
+            events_most: 100,
+            batch,
+        }))
+    }
+
+    fn audit(sink: &Arc<Sink>, level: &str, world: &World) -> Arc<Audit> {
+        let text =
+            format!("apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{{level: {level}}}]\n");
+        let policy = Policy::parse(text.as_bytes()).expect("a policy");
+        Arc::new(Audit::new(policy, vec![sink.clone()], world.clone()))
+    }
+
+    async fn taken(sink: &Sink, world: &World) -> Vec<Value> {
+        let entries = sink.take(world).await;
+        entries.iter().map(|it| serde_json::from_slice(&it.line).expect("JSON")).collect()
+    }
+
+    #[tokio::test]
+    async fn what_is_dropped_before_its_end_is_told_of() {
+        let (world, sink) = (World::seeded(1), sink(Mode::Batch));
+        let audit = audit(&sink, "Metadata", &world);
+        let open = |verb: &str| {
+            let mut call = crate::testkit::call(http::Method::GET, MAPS, Value::Null);
+            call.query = "a=b".into();
+            let trail = Trail::begin(Some(&audit), None);
+            let asked = Attributes { verb: verb.into(), ..Attributes::default() };
+            trail.open(&call, Some(&User::system("eve", &[])), &asked);
+            trail
+        };
+        drop(open("watch"));
+        let panics = std::panic::AssertUnwindSafe(|| {
+            let _trail = open("get");
+            panic!("on purpose");
+        });
+        std::panic::catch_unwind(panics).expect_err("it panics");
+        let stages = taken(&sink, &world).await;
+        let stages: Vec<_> =
+            stages.iter().map(|it| (&it["stage"], &it["responseStatus"]["message"])).collect();
+        let early = json!("Connection closed early");
+        assert_eq!(
+            stages,
+            [
+                (&json!("ResponseStarted"), &early),
+                (&json!("ResponseComplete"), &early),
+                (&json!("Panic"), &json!("APIServer panic'd"))
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn who_insists_is_refused_when_nothing_can_be_told() {
+        let (world, strict) = (World::seeded(1), sink(Mode::BlockingStrict));
+        let audit = audit(&strict, "Request", &world);
+        let bench = bench_of(|server| server.audit = Some(audit.clone())).await;
+        let lose = async {
+            loop {
+                let entries = strict.take(&world).await;
+                strict.settle(entries, Err("no room".into()));
+            }
+        };
+        let told = tokio::select! {
+            told = bench.create(MAPS, map("a")) => told,
+            () = lose => unreachable!("it goes on"),
+        };
+        assert_eq!(told.0, 500);
+        assert_eq!(told.2["message"], "Internal error occurred: failed to store audit event");
+        assert!(bench.keys("configmaps/").await.is_empty());
+        let figures = audit.figures();
+        assert!(figures.contains("apiserver_audit_requests_rejected_total 1\n"), "{figures}");
+        assert!(figures.contains("error_total{plugin=\"log\"} 1\n"), "{figures}");
+        assert!(figures.contains("level_total{level=\"Request\"} 1\n"), "{figures}");
+    }
+
+    #[tokio::test]
+    async fn a_slow_request_says_how_long_it_took() {
+        tokio::time::pause();
+        let (world, sink) = (World::seeded(1), sink(Mode::Batch));
+        let audit = audit(&sink, "Metadata", &world);
+        for verb in ["get", "watch"] {
+            let trail = Trail::begin(Some(&audit), None);
+            let call = crate::testkit::call(http::Method::GET, MAPS, Value::Null);
+            let asked = Attributes { verb: verb.into(), ..Attributes::default() };
+            trail.open(&call, Some(&User::default()), &asked);
+            world.sleep(Duration::from_millis(1500)).await;
+            drop(trail.answered(Answer::text(http::StatusCode::OK, "")).await);
+        }
+        let told = taken(&sink, &world).await;
+        let times = told.iter().map(|it| &it["annotations"]["apiserver.latency.k8s.io/total"]);
+        let times: Vec<_> = times.map(|time| time.as_str().unwrap_or("-")).collect();
+        // To the millisecond of the clock.
+        assert!(times[0].starts_with("1.5") && times[1..] == ["-", "-"], "{times:?}");
+    }
+
+    #[tokio::test]
+    async fn timing_to_be_removed() {
+        let (world, sink) = (World::real(), sink(Mode::Batch));
+        let audit = audit(&sink, "Metadata", &world);
+        let user = User::system(
+            "system:serviceaccount:kube-system:replicaset-controller",
+            &["system:serviceaccounts", "system:serviceaccounts:kube-system"],
+        );
+        for audit in [None, Some(&audit)] {
+            let begun = std::time::Instant::now();
+            for _ in 0..20_000 {
+                let mut trail = Trail::begin(audit, None);
+                let call = crate::testkit::call(http::Method::GET, MAPS, Value::Null);
+                let asked = Attributes {
+                    verb: "get".into(),
+                    version: "v1".into(),
+                    resource: "configmaps".into(),
+                    namespace: "n".into(),
+                    name: "abc".into(),
+                    ..Attributes::default()
+                };
+                trail.open(&call, Some(&user), &asked);
+                trail.received().await.expect("ok");
+                trail.notes().annotate("authorization.k8s.io/decision", "allow");
+                trail.notes().annotate("authorization.k8s.io/reason", "");
+                trail.answered(Answer::text(http::StatusCode::OK, "")).await;
+                if audit.is_some() {
+                    drop(sink.take(&world).await);
+                }
+            }
+            eprintln!("{} {:?} each", audit.is_some(), begun.elapsed() / 20_000);
+        }
+    }
+}

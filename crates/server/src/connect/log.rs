@@ -39,7 +39,7 @@ pub async fn log(server: &Arc<Server>, request: &Request, call: Call) -> Result<
     let container = target::container(&pod, request.query.get("container"))?;
     // A pod without a node has written nothing yet.
     let Some(node) = target::node_of(server, request, &pod).await? else {
-        return Ok(Answer::text(StatusCode::OK, ""));
+        return Ok(Answer::new(StatusCode::NO_CONTENT, Body::Bytes(Bytes::new())));
     };
     let query = if options.is_empty() { options } else { format!("?{options}") };
     let path = format!("/containerLogs/{}/{}/{container}{query}", pod.namespace(), pod.name());
