@@ -99,8 +99,8 @@ pub const SETTINGS: &[Setting] = &[
         "audit-log-mode",
         Shape::OneOf(MODES),
         "batch",
-        "Whether requests wait until their events are in the file: batch, blocking, or blocking- \
-     strict, which refuses those that cannot be told of",
+        "Whether requests wait until their events are in the file: batch, blocking, or \
+         blocking-strict, which refuses those that cannot be told of",
     ),
     for_audit(
         "audit-log-path",

@@ -226,7 +226,8 @@ impl Rule {
             }
         }
         wrong_stages(&self.omit_stages, &path.child("omitStages"), errors);
-        if !self.urls.is_empty() && !(self.resources.is_empty() && self.namespaces.is_empty()) {
+        let for_resources = !self.resources.is_empty() || !self.namespaces.is_empty();
+        if for_resources && !self.urls.is_empty() {
             let why = "rules cannot apply to both regular resources and non-resource URLs";
             errors.invalid(&path.child("nonResourceURLs"), self.urls.clone(), why);
         }

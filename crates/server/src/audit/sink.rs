@@ -1,5 +1,5 @@
-//! Sink: the way of events to one place that keeps them. A queue of bounded length, in events and in bytes, and a counter
-//! for each that does not arrive. What the place is (a file, a server) is not known here.
+//! Sink: the way of events to one place that keeps them. A queue of bounded length, in events and in bytes, and a
+//! counter for each that does not arrive. What the place is (a file, a server) is not known here.
 //!
 //! ```text
 //! batch             the request goes on at once; what finds the queue full is lost, and counted
@@ -125,7 +125,8 @@ impl Sink {
         }
     }
 
-    /// Takes the event of one stage of a request. Who waits for what becomes of it gets the means, if that is the manner.
+    /// Takes the event of one stage of a request. Who waits for what becomes of it gets the means, if that is the
+    /// manner.
     pub fn tell(
         &self,
         event: &Event,

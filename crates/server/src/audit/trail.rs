@@ -1,5 +1,5 @@
-//! Trail: one request from its head to the end of its answer, and the events of its stages. It is told of in any case: who
-//! drops it before its end tells of a panic, or of a caller who went away.
+//! Trail: one request from its head to the end of its answer, and the events of its stages. It is told of in any case:
+//! who drops it before its end tells of a panic, or of a caller who went away.
 
 use super::event::{Event, Outcome, Reference};
 use super::notes::{Known, Length};
@@ -62,8 +62,8 @@ impl Trail {
         &self.notes
     }
 
-    /// It is known who calls, or that nobody can be found behind what the caller shows: of that there is one event only,
-    /// with the refusal.
+    /// It is known who calls, or that nobody can be found behind what the caller shows: of that there is one event
+    /// only, with the refusal.
     pub fn open(&self, call: &Call, user: Option<&User>, asked: &Attributes) {
         let Some(known) = &self.notes.0 else { return };
         let audit = &known.audit;
@@ -133,7 +133,7 @@ impl Trail {
 
     fn hand_over(&self, stage: Stage, patience: Patience) -> Waits {
         let Some(known) = &self.notes.0 else { return Waits::new() };
-        if !known.opened.get().is_some_and(|(verdict, _)| !verdict.omitted.has(stage)) {
+        if known.opened.get().is_none_or(|(verdict, _)| verdict.omitted.has(stage)) {
             return Waits::new();
         }
         let (audit, event) = (&known.audit, known.event.lock());
@@ -350,39 +350,5 @@ mod tests {
         let times: Vec<_> = times.map(|time| time.as_str().unwrap_or("-")).collect();
         // To the millisecond of the clock.
         assert!(times[0].starts_with("1.5") && times[1..] == ["-", "-"], "{times:?}");
-    }
-
-    #[tokio::test]
-    async fn timing_to_be_removed() {
-        let (world, sink) = (World::real(), sink(Mode::Batch));
-        let audit = audit(&sink, "Metadata", &world);
-        let user = User::system(
-            "system:serviceaccount:kube-system:replicaset-controller",
-            &["system:serviceaccounts", "system:serviceaccounts:kube-system"],
-        );
-        for audit in [None, Some(&audit)] {
-            let begun = std::time::Instant::now();
-            for _ in 0..20_000 {
-                let mut trail = Trail::begin(audit, None);
-                let call = crate::testkit::call(http::Method::GET, MAPS, Value::Null);
-                let asked = Attributes {
-                    verb: "get".into(),
-                    version: "v1".into(),
-                    resource: "configmaps".into(),
-                    namespace: "n".into(),
-                    name: "abc".into(),
-                    ..Attributes::default()
-                };
-                trail.open(&call, Some(&user), &asked);
-                trail.received().await.expect("ok");
-                trail.notes().annotate("authorization.k8s.io/decision", "allow");
-                trail.notes().annotate("authorization.k8s.io/reason", "");
-                trail.answered(Answer::text(http::StatusCode::OK, "")).await;
-                if audit.is_some() {
-                    drop(sink.take(&world).await);
-                }
-            }
-            eprintln!("{} {:?} each", audit.is_some(), begun.elapsed() / 20_000);
-        }
     }
 }

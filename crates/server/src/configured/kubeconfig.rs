@@ -174,8 +174,14 @@ fn opened(reply: Reply, sent: &Value) -> Result<Value, String> {
         return Err(told.unwrap_or_else(|| match reply.status.as_u16() {
             404 => "the server could not find the requested resource".to_owned(),
             401 => "the server has asked for the client to provide credentials".to_owned(),
-            code if code < 500 => format!("the server responded with the status code {code} but did not return more information"),
-            _ => format!("an error on the server ({:?}) has prevented the request from succeeding", text.trim()),
+            code if code < 500 => format!(
+                "the server responded with the status code {code} but did not return more \
+                 information"
+            ),
+            _ => format!(
+                "an error on the server ({:?}) has prevented the request from succeeding",
+                text.trim()
+            ),
         }));
     }
     let read =

@@ -1,6 +1,6 @@
-//! Remote: calls of HTTP servers that the machine's owner names, or that a server so named names in turn. Each call has
-//! a connection of its own, an end in time and in bytes, and follows no redirect. Never here: what is asked, and what an
-//! answer means.
+//! Remote: calls of HTTP servers that the machine's owner names, or that a server so named names in turn. Each call
+//! has a connection of its own, an end in time and in bytes, and follows no redirect. Never here: what is asked, and
+//! what an answer means.
 
 use crate::connect::dial::in_known_words;
 use crate::identity::keys::Pair;
