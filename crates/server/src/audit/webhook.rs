@@ -1,6 +1,6 @@
 //! Webhook: audit events as lists to a server that the machine's owner names. Lists go one after the other, so that
-//! they arrive in order and a server that is slow or away costs no more than the queue of its sink; what it does not take
-//! after some tries is lost, and counted.
+//! they arrive in order, and a server that is slow or away costs no more than the queue of its sink; what it does not
+//! take after some tries is lost, and counted.
 
 use super::sink::{Entry, Sink};
 use bytes::Bytes;
