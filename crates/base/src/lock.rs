@@ -3,7 +3,8 @@
 //! The standard locks refuse everybody once a holder has panicked. Here whoever comes next goes on with the state as it
 //! is: holders change it in steps that are whole each for itself, a panic ends the part that made it ([`crate::part`]),
 //! and that part reads its state anew when it starts again. A daemon in which every later caller panics too helps
-//! nobody. The store alone keeps the standard locks: its state has no half that may be gone on with, and its part is fatal.
+//! nobody. The store alone keeps the standard locks: its state has no half that may be gone on with, and its part is
+//! fatal.
 
 use std::sync::{self, MutexGuard, PoisonError, RwLockReadGuard, RwLockWriteGuard};
 
