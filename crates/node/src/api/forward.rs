@@ -1,5 +1,5 @@
 //! Port-forward: connections to ports of a pod, through one connection of SPDY/3.1, be it bare or in a WebSocket
-//! (KEP-4006).
+//! (KEP-4006); or in the channels of a WebSocket (`forward/channels.rs`), which are heard as such a connection.
 //!
 //! For each connection the client opens two streams with the same `requestID`: `error`, on which
 //! it says nothing and we say why a connection failed, and `data`. One task owns the
@@ -7,14 +7,14 @@
 //!
 //! Never here: frames ([`super::spdy`]); a dial from another namespace than the pod's.
 
-use super::reply::Reply;
+use super::reply::{Reply, refuse};
 use super::spdy::{DATA_MOST, Decoder, Encoder, Frame, Reset, Side};
 use super::spdy_headers::Headers;
 use super::spdy_upgrade;
 use super::websocket::{self, Carrier, Receiver, Sender};
-use super::{Api, Doors, Place, Session};
+use super::{Api, Doors, Place, Query, Session};
 use bytes::{Bytes, BytesMut};
-use http::{Request, Response};
+use http::{Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use skiff_base::Lock;
 use skiff_base::{Tasks, World};
@@ -30,6 +30,8 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 const PROTOCOL: &str = "SPDY/3.1+portforward.k8s.io";
+/// All that are spoken in a WebSocket.
+const OF_WEBSOCKETS: [&str; 3] = [PROTOCOL, channels::PROTOCOLS[0], channels::PROTOCOLS[1]];
 /// The same on a bare connection.
 const BARE: &str = "portforward.k8s.io";
 /// Read at once from a bare connection.
@@ -75,11 +77,37 @@ pub fn answer(
             }
         });
     }
+    let headers = request.headers();
+    let chosen = websocket::choose(headers, &OF_WEBSOCKETS);
+    if headers.contains_key(header::UPGRADE) && chosen != Some(PROTOCOL) {
+        return in_channels(api, place, request, later);
+    }
     websocket::upgrade(request, &[PROTOCOL], later, move |_, carrier| async move {
         let (doors, world, forwards) = (&api.doors, &api.world, &api.forwards);
         let (sender, mut receiver) = websocket::open(carrier);
         if let Some(sender) = run(doors, world, forwards, place, &mut receiver, sender).await {
             sender.close(receiver, world).await;
+        }
+    })
+}
+
+/// The same for clients that know channels alone.
+fn in_channels(
+    api: Arc<Api>,
+    place: Place,
+    request: Request<Incoming>,
+    later: &Session,
+) -> Response<Reply> {
+    let ports = match channels::ports(&Query::parse(request.uri().query())) {
+        Ok(ports) => ports,
+        Err(why) => return refuse(StatusCode::BAD_REQUEST, why),
+    };
+    websocket::upgrade(request, &OF_WEBSOCKETS, later, move |_, carrier| async move {
+        let (doors, world, forwards) = (&api.doors, &api.world, &api.forwards);
+        let (sender, mut from) = websocket::open(carrier);
+        let end = channels::run(doors, world, forwards, place, &ports, &mut from, sender).await;
+        if let Some(sender) = end {
+            sender.close(from, world).await;
         }
     })
 }
@@ -450,5 +478,6 @@ async fn inward(
     std::future::pending().await
 }
 
+mod channels;
 #[cfg(test)]
 mod tests;

@@ -45,7 +45,9 @@ pub async fn forward(
 ) -> Result<Answer, Status> {
     let pod = target::pod(server, request).await?;
     let node = target::node_of(server, request, &pod).await?.ok_or_else(|| no_host(pod.name()))?;
-    let path = format!("/portForward/{}/{}", pod.namespace(), pod.name());
+    let ports: Vec<_> =
+        request.query.all("ports").map(|port| format!("port={}", encode(port))).collect();
+    let path = format!("/portForward/{}/{}?{}", pod.namespace(), pod.name(), ports.join("&"));
     hand_over(server, call, node, path).await
 }
 
