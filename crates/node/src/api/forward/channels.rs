@@ -1,7 +1,7 @@
 //! Port-forward in the channels of a WebSocket, as the clients in Python, JavaScript and Rust speak it: for the n-th
 //! port that the query names, channel 2n carries its bytes and 2n+1 the reason why it failed; each begins with the
-//! port's number, little-endian. Each port has one connection, made at once, and the last that ends closes the WebSocket:
-//! these channels have no ends of their own.
+//! port's number, little-endian. Each port has one connection, made at once, and the last that ends closes the
+//! WebSocket: these channels have no ends of their own.
 //!
 //! A session is the one of SPDY, told what to open and heard by channel: the streams of a port are its channels'
 //! numbers, so that places and bounds are counted once.
