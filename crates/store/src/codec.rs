@@ -1,8 +1,8 @@
 //! Bytes to disk and from disk: the one place where a stored row takes its form.
 //!
-//! Encryption at rest belongs here and nowhere else: everything above sees plain bytes, everything
-//! below what this file made of them. The sum guards every row against a disk that lies; SQLite
-//! has none of its own for its pages.
+//! What is to be encrypted at rest passes [`crate::seal`] first: everything above sees plain bytes, the
+//! sum covers what lies on the disk. It guards every row against a disk that lies; SQLite has none of
+//! its own for its pages.
 
 use crate::{Facets, facets::facets};
 
@@ -11,16 +11,20 @@ pub(crate) fn encode_facets(facets: &Facets) -> Vec<u8> {
     let mut out = Vec::new();
     for (name, value) in facets.iter() {
         for text in [name, value] {
-            let mut rest = text.len();
-            while rest >= 0x80 {
-                out.push((rest & 0x7f) as u8 | 0x80);
-                rest >>= 7;
-            }
-            out.push(rest as u8);
+            length(text.len(), &mut out);
             out.extend_from_slice(text.as_bytes());
         }
     }
     out
+}
+
+/// Seven bits a byte, the lowest first.
+pub(crate) fn length(mut rest: usize, out: &mut Vec<u8>) {
+    while rest >= 0x80 {
+        out.push((rest & 0x7f) as u8 | 0x80);
+        rest >>= 7;
+    }
+    out.push(rest as u8);
 }
 
 /// `None` when the bytes are not what `encode_facets` makes.
@@ -33,7 +37,8 @@ pub(crate) fn decode_facets(mut bytes: &[u8]) -> Option<Facets> {
     Some(facets(pairs))
 }
 
-fn take_text(bytes: &mut &[u8]) -> Option<Box<str>> {
+/// The number that [`length`] wrote.
+pub(crate) fn take_length(bytes: &mut &[u8]) -> Option<usize> {
     let (mut length, mut shift) = (0usize, 0);
     loop {
         let (&byte, rest) = bytes.split_first()?;
@@ -41,12 +46,16 @@ fn take_text(bytes: &mut &[u8]) -> Option<Box<str>> {
         length |= usize::from(byte & 0x7f) << shift;
         shift += 7;
         if byte < 0x80 {
-            break;
+            return Some(length);
         }
         if shift > 28 {
             return None;
         }
     }
+}
+
+fn take_text(bytes: &mut &[u8]) -> Option<Box<str>> {
+    let length = take_length(bytes)?;
     let (text, rest) = bytes.split_at_checked(length)?;
     *bytes = rest;
     Some(std::str::from_utf8(text).ok()?.into())

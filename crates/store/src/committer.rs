@@ -305,6 +305,16 @@ impl Committer {
         Ok(())
     }
 
+    /// Leaves nothing on the disk but the newest records, in the form in which they are written today.
+    pub fn purge(&mut self) -> Result<(), CommitError> {
+        self.compact(self.revision)?;
+        match self.log().rewrite() {
+            Ok(()) => Ok(()),
+            Err(LogError::Full) => Err(CommitError::Full),
+            Err(LogError::Failed(reason)) => Err(CommitError::Stopped(self.stop(reason.into()))),
+        }
+    }
+
     /// Sweeps one piece, when nothing else is to be done; false when nothing is left.
     pub fn idle_sweep(&mut self) -> Result<bool, CommitError> {
         if self.stopped.is_some() {
@@ -457,6 +467,10 @@ mod tests {
         }
 
         fn tend(&mut self, _: Append) -> Result<(), LogError> {
+            Ok(())
+        }
+
+        fn rewrite(&mut self) -> Result<(), LogError> {
             Ok(())
         }
 

@@ -8,8 +8,8 @@ use crate::log::Log;
 use crate::memory::MemoryLog;
 use crate::shared::Shared;
 use crate::{
-    CommitError, Currency, ListRequest, Listed, OpenError, ReadError, Record, Revision, Stats,
-    Store, Watch, WatchRequest, Write,
+    CommitError, Currency, ListRequest, Listed, OpenError, ReadError, Record, Revision, Seal,
+    Stats, Store, Watch, WatchRequest, Write,
 };
 use futures_util::future::{BoxFuture, Either, ready, select};
 use std::path::Path;
@@ -31,6 +31,8 @@ pub struct Options {
     /// The caps of the events that memory holds for watches; older ones come from the log.
     pub window_events: usize,
     pub window_bytes: usize,
+    /// What seals records on the disk; `None`: nothing does, and what was sealed once cannot be read.
+    pub seal: Option<Arc<dyn Seal>>,
 }
 
 impl Options {
@@ -41,6 +43,7 @@ impl Options {
             origin: Revision(1),
             window_events: 16 << 10,
             window_bytes: 8 << 20,
+            seal: None,
         }
     }
 }
@@ -55,8 +58,9 @@ pub(crate) fn on_disk(folder: &Path, options: &Options) -> Opener {
     let (path, options) = (folder.to_owned(), options.clone());
     Box::new(move || {
         let mut loader = Loader::new(&options);
+        let each: crate::sqlite::EachRow<'_> = &mut |marks, row| loader.row(marks, row);
         let (log, history, marks) =
-            crate::sqlite::open(&path, options.origin, &mut |marks, row| loader.row(marks, row))?;
+            crate::sqlite::open(&path, options.origin, &options.seal, each)?;
         Ok(loader.finish(Box::new(log), history, marks))
     })
 }
@@ -160,6 +164,10 @@ impl Store for Engine {
 
     fn compact(&self, oldest: Revision) -> BoxFuture<'static, Result<(), CommitError>> {
         self.journal.compact(oldest)
+    }
+
+    fn purge(&self) -> BoxFuture<'static, Result<(), CommitError>> {
+        self.journal.purge()
     }
 
     fn stats(&self) -> Stats {

@@ -41,6 +41,7 @@ struct Desk {
 enum Order {
     Commit(Request),
     Compact(Revision, oneshot::Sender<Result<(), CommitError>>),
+    Purge(oneshot::Sender<Result<(), CommitError>>),
     Reopen(oneshot::Sender<Result<(), OpenError>>),
     Close(oneshot::Sender<()>),
 }
@@ -110,6 +111,7 @@ impl Desk {
         match order {
             Order::Commit(request) => self.committer.group(vec![request]),
             Order::Compact(oldest, reply) => _ = reply.send(self.committer.compact(oldest)),
+            Order::Purge(reply) => _ = reply.send(self.committer.purge()),
             Order::Reopen(reply) => _ = reply.send(self.reopen()),
             Order::Close(reply) => {
                 self.close();
@@ -196,6 +198,14 @@ impl Journal for Here {
         let (door, shared) = (self.door.clone(), self.shared.clone());
         Box::pin(async move {
             let done = door.ask(|reply| Order::Compact(oldest, reply)).await;
+            done.unwrap_or_else(|| Err(CommitError::Stopped(shared.reason())))
+        })
+    }
+
+    fn purge(&self) -> BoxFuture<'static, Result<(), CommitError>> {
+        let (door, shared) = (self.door.clone(), self.shared.clone());
+        Box::pin(async move {
+            let done = door.ask(Order::Purge).await;
             done.unwrap_or_else(|| Err(CommitError::Stopped(shared.reason())))
         })
     }

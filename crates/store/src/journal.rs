@@ -30,6 +30,9 @@ pub trait Journal: Send + Sync {
     /// Forgets what only revisions before `oldest` need, and tells so.
     fn compact(&self, oldest: Revision) -> BoxFuture<'static, Result<(), CommitError>>;
 
+    /// Forgets what is superseded, and leaves nothing of it on the disk; what there is keeps its place.
+    fn purge(&self) -> BoxFuture<'static, Result<(), CommitError>>;
+
     /// After a stop: reads what is durable and goes on. Nothing happens when it has not stopped.
     fn reopen(&self) -> BoxFuture<'static, Result<(), OpenError>>;
 

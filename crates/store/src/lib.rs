@@ -29,6 +29,8 @@ mod load;
 mod log;
 mod memory;
 mod reserve;
+pub mod saved;
+mod seal;
 mod select;
 mod shared;
 mod sqlite;
@@ -40,6 +42,7 @@ pub use check::OpenError;
 pub use engine::{Clock, Options, memory, open, over};
 pub use facets::{facet_is, facets};
 pub use journal::{Follower, History, Journal, Past, Snapshot, Stretch};
+pub use seal::{SEALED, Seal};
 pub use select::{Facet, Scope};
 pub use stats::{Histogram, Stats};
 pub use watch::{Watch, WatchError, WatchItem};
@@ -231,6 +234,10 @@ pub trait Store: Send + Sync {
     /// Drops what only revisions before `oldest` need. The store does this by itself by age
     /// ([`Options::keep`]); a `oldest` beyond the current revision compacts to the current one.
     fn compact(&self, oldest: Revision) -> BoxFuture<'static, Result<(), CommitError>>;
+
+    /// Drops all history, and whatever of it the disk still holds: for when what was written before must not be there
+    /// any more. Writers wait meanwhile, about a second for each 100 MB.
+    fn purge(&self) -> BoxFuture<'static, Result<(), CommitError>>;
 
     /// Figures for metrics; cheap enough for every scrape.
     fn stats(&self) -> Stats;

@@ -117,6 +117,9 @@ pub(crate) trait Log: Send {
     /// their writers have been answered.
     fn tend(&mut self, last: Append) -> Result<(), LogError>;
 
+    /// Writes anew all that it holds, so that nothing of what it has forgotten is left on the disk.
+    fn rewrite(&mut self) -> Result<(), LogError>;
+
     /// Gives up the space held back for a full disk, so that deletes and compaction go on.
     fn release_reserve(&mut self) -> Result<(), LogError>;
 

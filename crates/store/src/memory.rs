@@ -64,6 +64,10 @@ impl Log for MemoryLog {
         Ok(())
     }
 
+    fn rewrite(&mut self) -> Result<(), LogError> {
+        Ok(())
+    }
+
     fn release_reserve(&mut self) -> Result<(), LogError> {
         Ok(())
     }

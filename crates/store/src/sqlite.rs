@@ -8,12 +8,13 @@
 //! Nothing but rows is decided here; what they mean is decided above.
 
 use crate::check::{self, OpenError};
-use crate::codec::{Stored, decode_facets, encode_facets};
+use crate::codec::Stored;
 use crate::journal::{History, Stretch};
 use crate::log::{
     Append, Content, Entry, Log, LogError, Marks, Pair, READ_ROWS, Row, Sweep, stretch,
 };
 use crate::reserve::Reserve;
+use crate::seal::{self, Sealing};
 use crate::{ReadError, Revision};
 use futures_util::future::BoxFuture;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
@@ -97,6 +98,7 @@ pub(crate) type EachRow<'a> = &'a mut dyn FnMut(&Marks, Row) -> Result<(), Strin
 pub(crate) fn open(
     folder: &Path,
     origin: Revision,
+    seal: &Sealing,
     each: EachRow<'_>,
 ) -> Result<(SqliteLog, Arc<dyn History>, Marks), OpenError> {
     let lock = check::lock(folder)?;
@@ -108,9 +110,9 @@ pub(crate) fn open(
         }
         connected => connected?,
     };
-    load(&db, &file, &marks, each)?;
+    load(&db, &file, &marks, seal, each)?;
     let reserve = Arc::new(Reserve::new(folder));
-    let log = SqliteLog::new(db, lock, folder, reserve.clone())?;
+    let log = SqliteLog::new(db, lock, folder, reserve.clone(), seal.clone())?;
     // Some 50 ms of writing that nobody needs to wait for. The thread is there.
     let _ = log.jobs.send(Job::Reserve(reserve));
     let history = Arc::new(Reader { jobs: log.jobs.clone() });
@@ -139,6 +141,22 @@ fn create(db: &Connection, origin: Revision) -> rusqlite::Result<()> {
     ))
 }
 
+/// Makes the tables of a database that is written at once and synced as a whole; what it takes until `COMMIT` is one
+/// transaction, whose end nobody sees who is cut off.
+pub(crate) fn create_at_once(db: &Connection, origin: Revision) -> rusqlite::Result<()> {
+    db.execute_batch(
+        "PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL;
+        PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;",
+    )?;
+    create(db, origin)?;
+    db.execute_batch("BEGIN")
+}
+
+/// The newest revision given out.
+pub(crate) fn newest(db: &Connection) -> rusqlite::Result<Revision> {
+    Ok(marks(db, Revision(0))?.high)
+}
+
 fn marks(db: &Connection, origin: Revision) -> rusqlite::Result<Marks> {
     let mark = |name: &str| {
         let sql = "SELECT value FROM marks WHERE name = ?1";
@@ -158,13 +176,19 @@ fn marks(db: &Connection, origin: Revision) -> rusqlite::Result<Marks> {
     Ok(Marks { high: origin, compacted: origin, swept })
 }
 
-fn load(db: &Connection, file: &Path, marks: &Marks, each: EachRow<'_>) -> Result<(), OpenError> {
+fn load(
+    db: &Connection,
+    file: &Path,
+    marks: &Marks,
+    seal: &Sealing,
+    each: EachRow<'_>,
+) -> Result<(), OpenError> {
     let failed = check::sqlite(file);
     let corrupt = |what| OpenError::Corrupt { file: file.into(), what };
     let mut statement = db.prepare(LOAD).map_err(&failed)?;
     let mut rows = statement.query([]).map_err(&failed)?;
     while let Some(row) = rows.next().map_err(&failed)? {
-        let row = decode(row, 0).map_err(|error| match error {
+        let row = decode(row, 0, seal).map_err(|error| match error {
             Undecoded::Sqlite(error) => failed(error),
             Undecoded::Damaged(what) => corrupt(what),
         })?;
@@ -183,6 +207,7 @@ pub(crate) struct SqliteLog {
     appended: usize,
     checkpoint: Arc<Checkpoint>,
     reserve: Arc<Reserve>,
+    seal: Sealing,
     _lock: File,
 }
 
@@ -210,14 +235,16 @@ impl SqliteLog {
         lock: File,
         folder: &Path,
         reserve: Arc<Reserve>,
+        seal: Sealing,
     ) -> Result<SqliteLog, OpenError> {
         let file = folder.join("store.db");
         let reader = Connection::open(&file).map_err(check::sqlite(&file))?;
         reader.execute_batch(READER).map_err(check::sqlite(&file))?;
         let (jobs, queue) = mpsc::channel();
+        let opens = seal.clone();
         let thread = std::thread::Builder::new()
             .name("skiff-read".into())
-            .spawn(move || run(&reader, &queue))
+            .spawn(move || run(&reader, &opens, &queue))
             .map_err(|source| OpenError::Folder { folder: folder.into(), source })?;
         Ok(SqliteLog {
             db,
@@ -227,6 +254,7 @@ impl SqliteLog {
             appended: 0,
             checkpoint: Arc::default(),
             reserve,
+            seal,
             _lock: lock,
         })
     }
@@ -236,24 +264,17 @@ impl SqliteLog {
         entries: &[Entry],
         compacted: Revision,
         sweep: Option<Sweep>,
-    ) -> rusqlite::Result<()> {
-        let transaction =
-            self.db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        {
-            let mut insert = transaction.prepare_cached(INSERT)?;
-            for entry in entries {
-                insert_entry(&mut insert, entry)?;
-            }
+    ) -> Result<(), LogError> {
+        let sealing = self.seal.clone();
+        let transaction = self.begin().map_err(failed)?;
+        for entry in entries {
+            insert_entry(&transaction, &sealing, entry)?;
         }
-        if let Some(Sweep { after, to }) = sweep {
-            let range = params![number(after), number(to)];
-            transaction.prepare_cached(SWEEP_SUPERSEDED)?.execute(range)?;
-            transaction.prepare_cached(SWEEP_DELETES)?.execute(range)?;
-            let mut mark = transaction.prepare_cached(MARK)?;
-            mark.execute(params!["compacted", number(compacted)])?;
-            mark.execute(params!["swept", number(to)])?;
-        }
-        transaction.commit()
+        close(transaction, compacted, sweep).map_err(failed)
+    }
+
+    fn begin(&mut self) -> rusqlite::Result<rusqlite::Transaction<'_>> {
+        self.db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
     }
 
     /// Starts a checkpoint beside the commits when it is time, and ends one that ran: what came in
@@ -293,14 +314,32 @@ impl SqliteLog {
     }
 }
 
-fn insert_entry(insert: &mut rusqlite::CachedStatement<'_>, entry: &Entry) -> rusqlite::Result<()> {
+/// Sweeps and commits.
+fn close(
+    transaction: rusqlite::Transaction<'_>,
+    compacted: Revision,
+    sweep: Option<Sweep>,
+) -> rusqlite::Result<()> {
+    if let Some(Sweep { after, to }) = sweep {
+        let range = params![number(after), number(to)];
+        transaction.prepare_cached(SWEEP_SUPERSEDED)?.execute(range)?;
+        transaction.prepare_cached(SWEEP_DELETES)?.execute(range)?;
+        let mut mark = transaction.prepare_cached(MARK)?;
+        mark.execute(params!["compacted", number(compacted)])?;
+        mark.execute(params!["swept", number(to)])?;
+    }
+    transaction.commit()
+}
+
+fn insert_entry(db: &Connection, sealing: &Sealing, entry: &Entry) -> Result<(), LogError> {
     let event = &entry.event;
     let newest = event.new.as_ref().or(event.old.as_ref()).expect("an event has a record");
-    let facets = encode_facets(&newest.facets);
     let body = match &event.new {
         Some(new) => Some(&new.body[..]),
         None => entry.last.as_deref(),
     };
+    let sealed = seal::close(sealing, &newest.key, &newest.facets, body);
+    let (facets, body) = sealed.map_err(LogError::Failed)?;
     let stored = Stored {
         revision: event.revision.0,
         prev: event.old.as_ref().map_or(0, |old| old.revision.0),
@@ -308,9 +347,13 @@ fn insert_entry(insert: &mut rusqlite::CachedStatement<'_>, entry: &Entry) -> ru
         generation: newest.generation,
         key: &newest.key,
         facets: &facets,
-        body,
+        body: body.as_deref(),
     };
-    insert.execute(params![
+    insert(db, &stored).map_err(failed)
+}
+
+pub(crate) fn insert(db: &Connection, stored: &Stored<'_>) -> rusqlite::Result<()> {
+    db.prepare_cached(INSERT)?.execute(params![
         stored.revision.cast_signed(),
         stored.prev.cast_signed(),
         stored.deleted.cast_signed(),
@@ -330,7 +373,7 @@ impl Log for SqliteLog {
         compacted: Revision,
         sweep: Option<Sweep>,
     ) -> Result<(), LogError> {
-        self.transaction(entries, compacted, sweep).map_err(failed)?;
+        self.transaction(entries, compacted, sweep)?;
         let weight = |entry: &Entry| {
             const ROW: usize = 512;
             ROW + entry.event.new.as_ref().map_or(0, |record| record.body.len())
@@ -345,6 +388,10 @@ impl Log for SqliteLog {
             self.vacuum().map_err(failed)?;
         }
         Ok(())
+    }
+
+    fn rewrite(&mut self) -> Result<(), LogError> {
+        self.db.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)").map_err(failed)
     }
 
     fn release_reserve(&mut self) -> Result<(), LogError> {
@@ -398,12 +445,12 @@ impl History for Reader {
     }
 }
 
-fn run(db: &Connection, jobs: &mpsc::Receiver<Job>) {
+fn run(db: &Connection, seal: &Sealing, jobs: &mpsc::Receiver<Job>) {
     while let Ok(job) = jobs.recv() {
         match job {
             Job::Read(after, to, reply) => {
                 // Whoever asked may have gone away.
-                let _ = reply.send(read(db, after, to));
+                let _ = reply.send(read(db, seal, after, to));
             }
             Job::Checkpoint(checkpoint) => {
                 if let Err(error) = db.execute_batch("PRAGMA wal_checkpoint(PASSIVE)") {
@@ -424,15 +471,20 @@ fn run(db: &Connection, jobs: &mpsc::Receiver<Job>) {
     }
 }
 
-fn read(db: &Connection, after: Revision, to: Revision) -> Result<Vec<Pair>, LogError> {
+fn read(
+    db: &Connection,
+    seal: &Sealing,
+    after: Revision,
+    to: Revision,
+) -> Result<Vec<Pair>, LogError> {
     let mut statement = db.prepare_cached(READ).map_err(failed)?;
     let limit = i64::try_from(READ_ROWS).expect("a small number");
     let mut rows = statement.query(params![number(after), number(to), limit]).map_err(failed)?;
     let mut pairs = Vec::new();
     while let Some(row) = rows.next().map_err(failed)? {
-        let new = decode(row, 0).map_err(undecoded)?;
+        let new = decode(row, 0, seal).map_err(undecoded)?;
         let has_old = row.get::<_, Option<i64>>(8).map_err(failed)?.is_some();
-        let old = has_old.then(|| decode(row, 8)).transpose().map_err(undecoded)?;
+        let old = has_old.then(|| decode(row, 8, seal)).transpose().map_err(undecoded)?;
         pairs.push((new, old));
     }
     Ok(pairs)
@@ -451,7 +503,7 @@ fn undecoded(error: Undecoded) -> LogError {
 }
 
 /// A row from column `first` on.
-fn decode(row: &rusqlite::Row<'_>, first: usize) -> Result<Row, Undecoded> {
+fn decode(row: &rusqlite::Row<'_>, first: usize, seal: &Sealing) -> Result<Row, Undecoded> {
     let column = |at: usize| row.get_ref(first + at);
     let integer = |at: usize| column(at)?.as_i64().map_err(rusqlite::Error::from);
     let parts = || -> rusqlite::Result<_> {
@@ -471,7 +523,8 @@ fn decode(row: &rusqlite::Row<'_>, first: usize) -> Result<Row, Undecoded> {
     if stored.sum() != sum {
         return Err(damaged());
     }
-    let body = stored.body.map(|body| body.to_vec().into());
+    let opened = seal::open(seal, stored.key, stored.facets, stored.body);
+    let (facets, body) = opened.ok_or_else(damaged)?;
     let content = match (stored.deleted, body) {
         (0, Some(body)) => Content::Put(body),
         (1, last) => Content::Delete(last),
@@ -482,7 +535,7 @@ fn decode(row: &rusqlite::Row<'_>, first: usize) -> Result<Row, Undecoded> {
         prev: Revision(stored.prev),
         key: stored.key.into(),
         generation: stored.generation,
-        facets: decode_facets(stored.facets).ok_or_else(damaged)?,
+        facets,
         content,
     })
 }
@@ -525,7 +578,7 @@ mod tests {
     #[test]
     fn full_is_told_and_survived() {
         let folder = std::env::temp_dir().join(format!("skiff-full-{}", std::process::id()));
-        let (mut log, _, marks) = open(&folder, Revision(1), &mut |_, _| Ok(())).unwrap();
+        let (mut log, _, marks) = open(&folder, Revision(1), &None, &mut |_, _| Ok(())).unwrap();
         let oldest = marks.compacted;
         log.append(&[entry(2, 0, 100)], oldest, None).unwrap();
         let pages = |log: &SqliteLog, sql: &str| -> i64 {
@@ -546,7 +599,7 @@ mod tests {
             rows.push((row.revision.0, row.prev.0, row.generation));
             Ok(())
         };
-        let (mut log, _, marks) = open(&folder, Revision(1), each).unwrap();
+        let (mut log, _, marks) = open(&folder, Revision(1), &None, each).unwrap();
         assert_eq!(rows, [(2, 0, 3), (3, 2, 3), (4, 3, 3)]);
         let oldest = Revision(5);
         let sweep = Some(Sweep { after: Revision(1), to: Revision(5) });
