@@ -219,6 +219,14 @@ impl Index {
         self.images().flat_map(|image| image.layers.iter().map(|layer| layer.snapshot)).collect()
     }
 
+    /// The same without what only containers use.
+    pub(crate) fn of_images(&self) -> Index {
+        let used = self.used();
+        let mut index = self.clone();
+        index.snapshots.retain(|number, _| used.contains(number));
+        index
+    }
+
     /// Blobs that images use.
     pub(crate) fn blobs(&self) -> BTreeSet<Digest> {
         self.images().flat_map(|image| [Some(image.id), image.manifest]).flatten().collect()

@@ -28,6 +28,7 @@ mod manifest;
 mod reference;
 mod registry;
 mod rootfs;
+pub mod saved;
 mod store;
 mod unpack;
 
