@@ -8,6 +8,7 @@ pub mod audit;
 pub mod authorize;
 pub mod configured;
 pub mod connect;
+pub mod encrypt;
 pub mod identity;
 pub mod paths;
 mod pipeline;

@@ -30,9 +30,13 @@ impl Unreadable {
     pub async fn find(store: &dyn Store) -> Result<Unreadable, ReadError> {
         let found = Unreadable::default();
         for record in store.list(ListRequest::default()).await?.records {
-            if let Err(why) = skiff_api::json::readable(&record.body) {
+            let sealed = crate::encrypt::sealed_text(&record.body);
+            let why = sealed.or_else(|| {
+                skiff_api::json::readable(&record.body).err().map(|error| error.to_string())
+            });
+            if let Some(why) = why {
                 tracing::error!(key = %record.key, %why, "what is stored cannot be read");
-                found.note(&record, &why.to_string());
+                found.note(&record, &why);
             }
         }
         Ok(found)
@@ -41,6 +45,9 @@ impl Unreadable {
     /// Why a record cannot be read, if that is known.
     pub fn why(&self, record: &Record) -> Option<String> {
         if !record.body.starts_with(BODY_START.as_bytes()) {
+            if let Some(why) = crate::encrypt::sealed_text(&record.body) {
+                return Some(why);
+            }
             return Some("it does not begin like an object".into());
         }
         if !self.any.load(Ordering::Relaxed) {
