@@ -127,6 +127,13 @@ impl Admin {
         }
     }
 
+    /// A request whose answer is bytes that come while they are made.
+    pub async fn stream(&mut self, path: &str, body: &Value) -> Result<Pieces> {
+        let body = Full::new(Bytes::from(body.to_string()));
+        let body = body.map_err(|never| match never {}).boxed_unsync();
+        Ok(Pieces(self.request(Method::POST, path, body).await?))
+    }
+
     async fn request(&mut self, method: Method, path: &str, body: Body) -> Result<Incoming> {
         let request = Request::builder().method(method).uri(path).header("host", "skiff");
         let answer = self.sender.send_request(request.body(body)?).await;
@@ -140,6 +147,21 @@ impl Admin {
             Ok(value) => bail!("{}", value["error"].as_str().unwrap_or("it failed")),
             Err(_) => bail!("the daemon answered {status}"),
         }
+    }
+}
+
+/// The bytes of a long answer, piece by piece.
+pub struct Pieces(Incoming);
+
+impl Pieces {
+    pub async fn next(&mut self) -> Result<Option<Bytes>> {
+        while let Some(frame) = self.0.frame().await {
+            let frame = frame.context("the daemon ended in the middle of it: see `skiff logs`")?;
+            if let Ok(piece) = frame.into_data() {
+                return Ok(Some(piece));
+            }
+        }
+        Ok(None)
     }
 }
 

@@ -6,8 +6,8 @@ use crate::record::Record;
 use crate::run::{Run, block};
 use crate::settings::{self, SETTINGS, Settings, Sources, Written};
 use crate::{
-    Place, admin, completion, config, demo_server, folder, images, lifecycle, logs, profiles, say,
-    status,
+    Place, admin, completion, config, demo_server, encryption, folder, images, keep, lifecycle,
+    logs, profiles, say, status, upgrade,
 };
 use anyhow::{Context, Result, bail};
 use clap::ArgMatches;
@@ -53,6 +53,10 @@ fn as_root(word: &str, words: &ArgMatches, host: &dyn Host) -> Result<u8> {
         "config" => config::run(&run, words),
         "profile" => block(profiles::run(&run, words)),
         "kubeconfig" => kubeconfig(&run),
+        "backup" => block(keep::backup::run(&run, words)),
+        "restore" => block(keep::restore::run(&run, words)),
+        "upgrade" => block(upgrade::run(&run, words)),
+        "secrets-encrypt" => block(encryption::run(&run, words)),
         other => bail!("there is no command {other}"),
     }
 }
@@ -87,7 +91,9 @@ fn version(words: &ArgMatches, host: &dyn Host) -> Result<u8> {
     let (skiff, kubernetes) = (env!("CARGO_PKG_VERSION"), host.kubernetes());
     match words.get_one::<String>("output").map(String::as_str) {
         Some("json") => {
-            say::line(json!({"skiffVersion": format!("v{skiff}"), "kubernetesVersion": kubernetes}))
+            let format = host.store_format();
+            say::line(json!({"skiffVersion": format!("v{skiff}"), "kubernetesVersion": kubernetes,
+                "storeFormat": format}))
         }
         _ => say::line(format_args!("skiff version: v{skiff}\nkubernetes version: {kubernetes}")),
     }
@@ -119,6 +125,8 @@ fn settings(words: &ArgMatches) -> Result<(Settings, Sources)> {
         ..Sources::default()
     };
     let place = Place::of(&settings::data_folder(profile, &sources));
+    // What was decided counts, before anything of it is read.
+    keep::restore::finish(&place)?;
     sources.remembered = settings::read_file(&place.remembered())?.unwrap_or_default();
     sources.made = Record::read(&place)?.map(|record| record.fixed).unwrap_or_default();
     let host_name = rustix::system::uname();

@@ -9,6 +9,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// So long may a daemon take to end its containers and close its store; then it is killed.
@@ -28,6 +29,12 @@ const KEPT: [&str; 3] = ["PATH", "RUST_BACKTRACE", skiff_base::fault::VARIABLE];
 /// Starts it and returns when it listens; what it logged, if it ended instead. One that has said nothing within the
 /// limit is left to go on.
 pub fn start(run: &Run<'_>, limit_s: u64) -> Result<()> {
+    let program = std::env::current_exe().context("finding the program of this process")?;
+    start_as(run, &program, limit_s)
+}
+
+/// The same, of a program that is named.
+pub fn start_as(run: &Run<'_>, program: &Path, limit_s: u64) -> Result<()> {
     let folder = run.place.log_folder();
     let made = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
     made.with_context(|| format!("making {}", folder.display()))?;
@@ -35,7 +42,6 @@ pub fn start(run: &Run<'_>, limit_s: u64) -> Result<()> {
     let log = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
     let log = log.with_context(|| format!("opening {}", path.display()))?;
     let from = log.metadata()?.len();
-    let program = std::env::current_exe().context("finding the program of this process")?;
     let mut command = Command::new(program);
     command
         .arg("server")
@@ -62,6 +68,17 @@ pub fn start(run: &Run<'_>, limit_s: u64) -> Result<()> {
     child.wait()?;
     let reason = reason(run, from)?.unwrap_or_else(|| "it ended without a word".to_owned());
     bail!("the daemon did not start: {reason}")
+}
+
+/// Where the log ends now.
+pub fn log_length(run: &Run<'_>) -> Result<u64> {
+    Ok(std::fs::metadata(run.place.log()).map_or(0, |found| found.len()))
+}
+
+/// What was logged last since then.
+pub fn reason_since(run: &Run<'_>, from: u64) -> String {
+    let said = reason(run, from).ok().flatten();
+    said.unwrap_or_else(|| "it ended without a word".to_owned())
 }
 
 /// The last line of the log behind `from`.

@@ -14,7 +14,8 @@ use std::path::Path;
 /// What every new file system begins with.
 const LOST_AND_FOUND: &str = "lost+found";
 /// All that an `up` leaves that was killed while it wrote the record.
-const UNFINISHED: &str = "cluster.new";
+/// The second one is a restore's.
+const UNFINISHED: [&str; 2] = ["cluster.new", "restore.new"];
 /// A socket's path is at most this long (unix(7)), and the longest that is made in the folder is this.
 const SOCKET_MOST: usize = 107;
 const LONGEST_SOCKET: &str = "/runtime/supervisor.sock";
@@ -33,9 +34,24 @@ pub fn lock(folder: &Path) -> Result<File> {
 
 /// Makes the folder ours, if it is not; refuses one that holds anything else.
 pub fn claim(run: &Run<'_>) -> Result<File> {
+    let (lock, _) = claim_bare(run)?;
+    if !run.place.record().exists() {
+        let record = Record {
+            profile: run.settings.profile.clone(),
+            fixed: run.settings.fixed(),
+            kubeconfigs: Vec::new(),
+        };
+        record.write(&run.place)?;
+    }
+    Ok(lock)
+}
+
+/// The same without a record of what it is; whether the folder was made.
+pub fn claim_bare(run: &Run<'_>) -> Result<(File, bool)> {
     let folder = run.place.folder();
     check_path(run)?;
     check_machine(run)?;
+    let new = !folder.exists();
     let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
     made.with_context(|| {
         format!("making the data folder {}: name another with --data", folder.display())
@@ -46,15 +62,7 @@ pub fn claim(run: &Run<'_>) -> Result<File> {
         None => refuse_foreign(run)?,
     }
     keep_to_root(&lock, folder)?;
-    if !run.place.record().exists() {
-        let record = Record {
-            profile: run.settings.profile.clone(),
-            fixed: run.settings.fixed(),
-            kubeconfigs: Vec::new(),
-        };
-        record.write(&run.place)?;
-    }
-    Ok(lock)
+    Ok((lock, new))
 }
 
 fn check_path(run: &Run<'_>) -> Result<()> {
@@ -84,9 +92,7 @@ fn check_machine(run: &Run<'_>) -> Result<()> {
 
 fn refuse_foreign(run: &Run<'_>) -> Result<()> {
     let mut foreign = entries(run.place.folder())?;
-    if foreign == [UNFINISHED] {
-        foreign.clear();
-    }
+    foreign.retain(|name| !UNFINISHED.contains(&name.as_str()));
     if foreign.is_empty() || run.place.is_of_older_skiff() {
         return Ok(());
     }

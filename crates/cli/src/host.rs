@@ -3,6 +3,7 @@
 use crate::credential::Credential;
 use crate::settings::Settings;
 use anyhow::Result;
+use std::io::Read;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -14,6 +15,15 @@ pub enum Mode {
     Foreground,
     /// By `skiff up`: it leaves the caller's session, rotates its log, and writes `ready` to its output once.
     Background,
+}
+
+/// A store in the making, of the records of a backup.
+pub trait MakeStore {
+    /// Takes a record; a damaged one is refused.
+    fn add(&mut self, row: &[u8]) -> Result<()>;
+
+    /// Makes it durable.
+    fn finish(self: Box<Self>) -> Result<()>;
 }
 
 /// The machine. Calls block.
@@ -42,6 +52,21 @@ pub trait Host {
 
     /// Mount points below a folder.
     fn mounts(&self, folder: &Path) -> Result<Vec<PathBuf>>;
+
+    /// The form of the store that this program writes.
+    fn store_format(&self) -> i64;
+
+    /// Begins a store in a new folder, whose revisions are all beyond a number.
+    fn make_store(&self, folder: &Path, beyond: u64) -> Result<Box<dyn MakeStore>>;
+
+    /// The newest revision of the store in a folder, 0 where there is none; `None`: it cannot be read.
+    ///
+    /// # Errors
+    /// It is in use.
+    fn newest_revision(&self, folder: &Path) -> Result<Option<u64>>;
+
+    /// Takes the images of a backup into a new folder.
+    fn take_images(&self, folder: &Path, from: &mut (dyn Read + Send)) -> Result<()>;
 
     /// Profiles whose machines run, with their data folders.
     fn machines(&self) -> Result<Vec<(String, PathBuf)>>;

@@ -1,8 +1,9 @@
 //! The command line: what a person types, one file per command, and what it prints.
 //!
-//! The commands of a cluster's life (`up`, `down`, `delete`, `status`, `logs`) and of its images talk to the daemon
-//! through one door, a socket below the data folder that only root can open ([`admin`]). What they need of this machine
-//! beyond files and processes (machines in namespaces, containers, networks) comes in as a [`Host`] from `main`.
+//! The commands of a cluster's life (`up`, `down`, `delete`, `status`, `logs`, `backup`, `upgrade`) and of its images
+//! talk to the daemon through one door, a socket below the data folder that only root can open ([`admin`]). What they
+//! need of this machine beyond files and processes (machines in namespaces, containers, networks, a store in the
+//! making) comes in as a [`Host`] from `main`.
 //!
 //! Never here: the store, the server, a Kubernetes object. kubectl is the tool for those.
 
@@ -13,9 +14,11 @@ mod config;
 pub mod credential;
 mod daemon;
 mod demo_server;
+mod encryption;
 mod folder;
 mod host;
 mod images;
+pub mod keep;
 mod kubeconfig;
 mod layout;
 mod lifecycle;
@@ -28,12 +31,13 @@ mod say;
 pub mod settings;
 mod status;
 mod tips;
+mod upgrade;
 mod user;
 mod words;
 mod yaml;
 
 pub use daemon::MALLOC;
-pub use host::{Host, Mode};
+pub use host::{Host, MakeStore, Mode};
 pub use place::{Place, write};
 pub use say::explain;
 

@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// All that stands at the top of a data folder, the record last: what `delete` takes away, in this order.
-pub const MADE: [&str; 13] = [
+pub const MADE: [&str; 15] = [
     "admin.sock",
     "skiff.pid",
     "admin.kubeconfig",
@@ -17,6 +17,8 @@ pub const MADE: [&str; 13] = [
     "store",
     "pki",
     "logs",
+    "restore.new",
+    "restore.ready",
     "settings.new",
     "settings.yaml",
     "cluster.new",
@@ -64,6 +66,11 @@ impl Place {
     /// A kubeconfig of the cluster's owner.
     pub fn kubeconfig(&self) -> PathBuf {
         self.0.join("admin.kubeconfig")
+    }
+
+    /// What a restore has decided for and not yet put in its place.
+    pub fn restore_ready(&self) -> PathBuf {
+        self.0.join("restore.ready")
     }
 
     pub fn log_folder(&self) -> PathBuf {

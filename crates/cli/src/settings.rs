@@ -236,6 +236,14 @@ pub const SETTINGS: &[Setting] = &[
         used_by: "server",
     },
     Setting {
+        name: "encryption-config",
+        shape: Shape::File,
+        default: "",
+        doc: "An EncryptionConfiguration (apiserver.config.k8s.io/v1) that says what is encrypted on the disk, and \
+              with which keys; only its owner may read it, and a change counts at once",
+        used_by: "server",
+    },
+    Setting {
         name: "insecure-registry",
         shape: Shape::Registry,
         default: "",
@@ -296,6 +304,13 @@ pub const SETTINGS: &[Setting] = &[
         used_by: "node, image",
     },
     Setting {
+        name: "secrets-encryption",
+        shape: Shape::Switch,
+        default: "false",
+        doc: "Whether secrets are encrypted on the disk with keys that Skiff makes itself: true or false",
+        used_by: "server",
+    },
+    Setting {
         name: "service-cidr",
         shape: Shape::Ranges,
         default: "10.96.0.0/16",
@@ -330,6 +345,7 @@ pub struct Settings {
     pub cluster_signing_duration: Duration,
     pub data: PathBuf,
     pub deny_service_external_ips: bool,
+    pub encryption_config: Option<PathBuf>,
     pub insecure_registries: Vec<String>,
     pub listen: SocketAddr,
     pub log_level: String,
@@ -341,6 +357,7 @@ pub struct Settings {
     pub pod_security_exemptions: Vec<String>,
     /// Registry and URL.
     pub registry_mirrors: Vec<(String, String)>,
+    pub secrets_encryption: bool,
     pub service_cidrs: Vec<Cidr>,
 }
 
@@ -428,6 +445,9 @@ impl Settings {
                 .map_err(anyhow::Error::msg)?,
             data: own_data,
             deny_service_external_ips: one("deny-service-external-ips") == "true",
+            encryption_config: Some(one("encryption-config"))
+                .filter(|path| !path.is_empty())
+                .map(PathBuf::from),
             insecure_registries: many("insecure-registry"),
             listen: one("listen").parse()?,
             log_level: one("log-level"),
@@ -440,6 +460,7 @@ impl Settings {
                 .filter_map(|text| text.split_once('='))
                 .map(|(registry, url)| (registry.to_owned(), url.to_owned()))
                 .collect(),
+            secrets_encryption: one("secrets-encryption") == "true",
             service_cidrs: value::ranges(&one("service-cidr")).map_err(anyhow::Error::msg)?,
         };
         settings.fit()
@@ -457,6 +478,11 @@ impl Settings {
         }
         if let Some(range) = self.service_cidrs.iter().find(|range| range.size() < 16) {
             bail!("service-cidr {range}: it has to hold 16 addresses or more");
+        }
+        if self.secrets_encryption && self.encryption_config.is_some() {
+            bail!(
+                "encryption-config and secrets-encryption: one of them says which keys there are"
+            );
         }
         Ok(self)
     }
@@ -500,6 +526,9 @@ impl Settings {
         flag("cluster-signing-duration", format!("{signing}s"));
         flag("data", self.data_flag().display().to_string());
         flag("deny-service-external-ips", self.deny_service_external_ips.to_string());
+        if let Some(path) = &self.encryption_config {
+            flag("encryption-config", path.display().to_string());
+        }
         for registry in &self.insecure_registries {
             flag("insecure-registry", registry.clone());
         }
@@ -516,6 +545,7 @@ impl Settings {
         for (registry, url) in &self.registry_mirrors {
             flag("registry-mirror", format!("{registry}={url}"));
         }
+        flag("secrets-encryption", self.secrets_encryption.to_string());
         flag("service-cidr", value::listed(&self.service_cidrs));
         flags
     }

@@ -32,6 +32,7 @@ pub fn shown(kubernetes: &'static str) -> Command {
         .args(which())
         .subcommands(life())
         .subcommand(images())
+        .subcommands(keep())
         .subcommands(rest());
     narrow(tree)
 }
@@ -172,7 +173,7 @@ fn life() -> Vec<Command> {
             .about("Run the daemon in the foreground, for systemd")
             .args(settings()),
         Command::new("agent")
-            .about("Run a node of a cluster whose server is elsewhere, for systemd")
+            .about("Run a node of a server elsewhere, for systemd")
             .arg(
                 Arg::new("kubeconfig")
                     .long("kubeconfig")
@@ -188,6 +189,58 @@ fn life() -> Vec<Command> {
                     .help("Where the server is, if not where the kubeconfig says"),
             )
             .args(settings()),
+    ]
+}
+
+fn keep() -> Vec<Command> {
+    let file = |help: &'static str| {
+        let file = Arg::new("file").value_name("FILE").required(true);
+        file.value_hint(ValueHint::FilePath).help(help)
+    };
+    let passphrase = |help: &'static str| {
+        let file = Arg::new("passphrase-file").long("passphrase-file").value_name("FILE");
+        file.value_hint(ValueHint::FilePath).help(help)
+    };
+    let timeout = Arg::new("timeout")
+        .long("timeout")
+        .value_name("SECONDS")
+        .default_value("120")
+        .value_parser(clap::value_parser!(u64).range(1..=3600))
+        .help("How long to wait for the new program");
+    let binary = Arg::new("binary")
+        .value_name("BINARY")
+        .value_hint(ValueHint::FilePath)
+        .help("The new program [default: the one that runs this command]");
+    vec![
+        Command::new("backup")
+            .about("Save objects and keys of the running cluster to a file")
+            .arg(file("Where to; - is the standard output"))
+            .arg(passphrase("Lock it with the words in this file"))
+            .arg(switch("images", "The node's images as well")),
+        Command::new("restore")
+            .about("Make a cluster of a backup, or an old one as it was then")
+            .arg(file("A backup; - is the standard input"))
+            .arg(passphrase("The words that it is locked with")),
+        Command::new("upgrade")
+            .about("Replace the running cluster's program, not its containers")
+            .arg(binary)
+            .arg(timeout),
+        Command::new("secrets-encrypt")
+            .about("Say how secrets lie on the disk, or write them anew")
+            .subcommand_required(true)
+            .arg_required_else_help(true)
+            .subcommand(
+                Command::new("status")
+                    .about("Say what is encrypted, and with which keys")
+                    .arg(output(&["text", "json"])),
+            )
+            .subcommand(
+                Command::new("rotate")
+                    .about("Make a new key, write all secrets with it, forget the old keys"),
+            )
+            .subcommand(
+                Command::new("reencrypt").about("Write all again as the configuration says today"),
+            ),
     ]
 }
 

@@ -6,15 +6,20 @@
 //! | `GET /ready?for=api`, `for=node` | when it is so |
 //! | `POST /stop` | at once; then the daemon ends its containers and itself |
 //! | `GET /images`, `POST /images/{load,remove,pull}` | see [`images`] |
+//! | `POST /backup` | the entries of a backup, see [`backup`] |
+//! | `GET /encryption`, `POST /encryption/{rotate,rewrite}` | what is encrypted on the disk, and it written anew |
+//! | `POST /upgrade` | at once; then the daemon executes the program that was named |
 //! | `POST /demo` | steps of the demo, its page at the end |
 //!
 //! A failure is `{"error": text}` with 400 or above; an answer of lines that has begun ends with such a line.
 
+mod backup;
 mod images;
 mod status;
 
 use crate::assemble::Machine;
 use crate::demo;
+use crate::encryption::Encryption;
 use anyhow::{Context, Result, bail};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -33,6 +38,7 @@ use skiff_server::paths::ready::Ready;
 use std::convert::Infallible;
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
@@ -60,7 +66,19 @@ pub struct Door {
     pub server: String,
     /// The API server itself, for what only it can say; None for an agent.
     pub api: Option<Arc<skiff_server::Server>>,
-    stop: watch::Sender<()>,
+    /// What seals for the store; None for an agent.
+    pub encryption: Option<Arc<Encryption>>,
+    stop: watch::Sender<Told>,
+}
+
+/// What the daemon was told to do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Told {
+    #[default]
+    Nothing,
+    Stop,
+    /// Go on as this program.
+    Become(PathBuf),
 }
 
 impl Door {
@@ -69,8 +87,8 @@ impl Door {
         settings: &Arc<Settings>,
         machine: &Machine,
         world: World,
-    ) -> (Door, watch::Receiver<()>) {
-        let (stop, told) = watch::channel(());
+    ) -> (Door, watch::Receiver<Told>) {
+        let (stop, told) = watch::channel(Told::default());
         let api = machine.plane.as_ref().map(|plane| plane.server.clone());
         let door = Door {
             settings: settings.clone(),
@@ -86,6 +104,7 @@ impl Door {
             ready: api.as_ref().map(|api| api.ready.clone()).unwrap_or_default(),
             server: machine.server.clone(),
             api,
+            encryption: machine.plane.as_ref().map(|plane| plane.encryption.clone()),
             stop,
         };
         (door, told)
@@ -152,9 +171,15 @@ async fn answer(door: Arc<Door>, request: Request<Incoming>, tasks: &Tasks) -> R
             status::ready(&door, &query).await
         }
         (Method::POST, "/stop") => {
-            door.stop.send_replace(());
+            door.stop.send_replace(Told::Stop);
             Ok(json!({}))
         }
+        (Method::POST, "/upgrade") => document(request).await.and_then(|it| upgrade(&door, &it)),
+        (Method::POST, "/backup") => match document(request).await {
+            Ok(document) => return backup::answer(&door, &document, tasks),
+            Err(error) => Err(error),
+        },
+        (method, path) if path.starts_with("/encryption") => encryption(&door, &method, path).await,
         (Method::GET, "/images") => Ok(images::list(&door.images)),
         (Method::POST, "/images/load") => images::load(&door.images, request.into_body()).await,
         (Method::POST, "/images/remove") => match document(request).await {
@@ -178,6 +203,29 @@ async fn answer(door: Arc<Door>, request: Request<Incoming>, tasks: &Tasks) -> R
     match answered {
         Ok(value) => respond(StatusCode::OK, &value),
         Err(error) => respond(StatusCode::BAD_REQUEST, &failure(&error)),
+    }
+}
+
+/// The next program begins when this one has stopped all its parts.
+fn upgrade(door: &Door, document: &Value) -> Result<Value> {
+    let program = document["program"].as_str().context("the request names no program")?;
+    let program = PathBuf::from(program);
+    if !program.is_file() {
+        bail!("there is no file {}", program.display());
+    }
+    door.stop.send_replace(Told::Become(program));
+    Ok(json!({}))
+}
+
+async fn encryption(door: &Door, method: &Method, path: &str) -> Result<Value> {
+    let (Some(encryption), Some(api)) = (&door.encryption, &door.api) else {
+        bail!("a node keeps no secrets: ask its server");
+    };
+    match (method, path) {
+        (&Method::GET, "/encryption") => encryption.status(&api.store).await,
+        (&Method::POST, "/encryption/rotate") => encryption.rotate(&*api.store).await,
+        (&Method::POST, "/encryption/rewrite") => encryption.rewrite(&*api.store).await,
+        (method, path) => bail!("there is no {method} {path}"),
     }
 }
 

@@ -10,6 +10,7 @@ mod assemble;
 mod audit;
 mod bootstrap;
 mod demo;
+mod encryption;
 mod identity;
 mod join;
 mod kernel;

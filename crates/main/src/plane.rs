@@ -2,6 +2,7 @@
 //! the process; all else starts again by itself.
 
 use crate::addresses::Addresses;
+use crate::encryption::{self, Encryption};
 use anyhow::{Context, Result, anyhow};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -21,6 +22,7 @@ use skiff_server::admission::pod_security::Rules;
 use skiff_server::admission::service::Ranges;
 use skiff_server::answered::told::Component;
 use skiff_server::connect::Nodes;
+use skiff_server::encrypt::Sealer;
 use skiff_server::identity::keys;
 use skiff_server::identity::keys::sign::Signer;
 use skiff_server::identity::keys::{Keys, SERVICE_NAMES};
@@ -41,6 +43,7 @@ const HTTP: Part = Part {
 const RBAC: (&str, &str) =
     ("rbac", "without it nobody's rights are known: `skiff up` reads them again");
 const CUSTOM: Part = Part { name: "custom-resources", on_end: OnEnd::Restart };
+const ENCRYPTION: Part = Part { name: encryption::ENCRYPTION, on_end: OnEnd::Restart };
 const METAS: Part = Part { name: "metadata", on_end: OnEnd::Restart };
 const LEGACY: Part = Part { name: "legacy-tokens", on_end: OnEnd::Restart };
 const MEMORY: Part = Part { name: "memory", on_end: OnEnd::Restart };
@@ -60,6 +63,8 @@ pub struct ControlPlane {
     tls: Arc<rustls::ServerConfig>,
     /// What the node of this machine shows to callers.
     pub node_tls: Arc<rustls::ServerConfig>,
+    /// What seals for the store.
+    pub encryption: Arc<Encryption>,
 }
 
 impl ControlPlane {
@@ -70,7 +75,8 @@ impl ControlPlane {
         world: &World,
         parts: &Parts,
     ) -> Result<ControlPlane> {
-        let store = open_store(settings, world)?;
+        let encryption = Arc::new(Encryption::open(settings, world)?);
+        let store = open_store(settings, world, encryption.sealer.clone())?;
         let opened = store.clone();
         parts.start(STORE, move |_| {
             let opened = opened.clone();
@@ -87,6 +93,11 @@ impl ControlPlane {
         let migrated = skiff_server::admission::service::migrate(&*store, &server.reader, world);
         migrated.await.map_err(anyhow::Error::msg).context("making objects of taken addresses")?;
         start_memory(&store, world, parts);
+        let follows = encryption.clone();
+        parts.start(ENCRYPTION, move |_| {
+            let encryption = follows.clone();
+            async move { encryption.follow().await.map_err(|error| format!("{error:#}").into()) }
+        });
         let followed = server.clone();
         parts.start(CUSTOM, move |_| {
             let follow = skiff_server::custom::follow(followed.clone());
@@ -112,7 +123,7 @@ impl ControlPlane {
         start_scheduler(&serve, &caches, world, parts, &settings.node, figures.clone());
         server.figures.add(move || runner.figures());
         server.figures.add(move || figures.text());
-        Ok(ControlPlane { server, serve, client, caches, wanted, tls, node_tls })
+        Ok(ControlPlane { server, serve, client, caches, wanted, tls, node_tls, encryption })
     }
 
     /// What took a part from under us: all that reads the store ends with it.
@@ -158,9 +169,14 @@ pub async fn listen(settings: &Settings) -> Result<TcpListener> {
     })
 }
 
-fn open_store(settings: &Settings, world: &World) -> Result<Arc<dyn skiff_store::Store>> {
+fn open_store(
+    settings: &Settings,
+    world: &World,
+    seal: Arc<Sealer>,
+) -> Result<Arc<dyn skiff_store::Store>> {
     let clock = world.clone();
-    let options = skiff_store::Options::new(Arc::new(move || clock.uptime()));
+    let mut options = skiff_store::Options::new(Arc::new(move || clock.uptime()));
+    options.seal = Some(seal);
     Ok(skiff_store::open(&settings.data.join("store"), options)?)
 }
 

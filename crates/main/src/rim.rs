@@ -3,9 +3,13 @@
 use crate::serve::Role;
 use crate::{kernel, machines};
 use anyhow::Result;
+use skiff_cli::MakeStore;
 use skiff_cli::credential::Credential;
 use skiff_cli::settings::Settings;
 use skiff_cli::{Host, Mode};
+use skiff_store::saved::{self, Maker};
+use skiff_store::{OpenError, Revision};
+use std::io::Read;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -66,7 +70,40 @@ impl Host for RealHost {
         kernel::mounts(folder)
     }
 
+    fn store_format(&self) -> i64 {
+        saved::FORMAT
+    }
+
+    fn make_store(&self, folder: &Path, beyond: u64) -> Result<Box<dyn MakeStore>> {
+        Ok(Box::new(Making(Maker::new(folder, Revision(beyond))?)))
+    }
+
+    fn newest_revision(&self, folder: &Path) -> Result<Option<u64>> {
+        match saved::newest(folder) {
+            Ok(revision) => Ok(Some(revision.0)),
+            Err(error @ OpenError::Locked { .. }) => Err(error.into()),
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn take_images(&self, folder: &Path, from: &mut (dyn Read + Send)) -> Result<()> {
+        Ok(skiff_image::saved::take(folder, from)?)
+    }
+
     fn machines(&self) -> Result<Vec<(String, PathBuf)>> {
         machines::all()
+    }
+}
+
+/// A store in the making.
+struct Making(Maker);
+
+impl MakeStore for Making {
+    fn add(&mut self, row: &[u8]) -> Result<()> {
+        Ok(self.0.add(row)?)
+    }
+
+    fn finish(self: Box<Self>) -> Result<()> {
+        Ok(self.0.finish()?)
     }
 }

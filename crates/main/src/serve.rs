@@ -1,10 +1,10 @@
 //! The daemon's process: from its settings to its end.
 //!
-//! It ends in three ways. Told to stop (`skiff down`), it ends its containers too. Terminated by a signal (systemd, an
+//! It ends in four ways. Told to stop (`skiff down`), it ends its containers too. Terminated by a signal (systemd, an
 //! upgrade) or killed, it leaves them running, and the next daemon adopts them. When the machine's address changes it
-//! executes itself: the next daemon is the same process.
+//! executes itself: the next daemon is the same process. So it is with an upgrade, which names the program.
 
-use crate::admin::{self, Door};
+use crate::admin::{self, Door, Told};
 use crate::assemble::Machine;
 use crate::{join, kernel, log, moved, range};
 use anyhow::{Context, Result};
@@ -46,8 +46,19 @@ enum End {
     Told,
     /// The machine has other addresses: everything that stands on them begins anew.
     Moved,
+    /// Another program takes its place.
+    Become(PathBuf),
     /// A part is gone that it cannot be without.
     Failed(Fatal),
+}
+
+impl From<Told> for End {
+    fn from(told: Told) -> End {
+        match told {
+            Told::Become(program) => End::Become(program),
+            Told::Stop | Told::Nothing => End::Told,
+        }
+    }
 }
 
 const ADMIN: Part = Part { name: "admin", on_end: OnEnd::Restart };
@@ -65,7 +76,7 @@ pub enum Role {
 
 pub fn run(settings: Settings, role: &Role, mode: Mode) -> Result<()> {
     if std::env::var_os(MALLOC.0).is_none() {
-        return begin_anew();
+        return begin_anew(Path::new(SELF));
     }
     rustix::thread::set_name(c"skiff").context("naming the daemon")?;
     if mode == Mode::Background {
@@ -95,10 +106,14 @@ pub fn run(settings: Settings, role: &Role, mode: Mode) -> Result<()> {
     let result = runtime.block_on(live(Arc::new(settings), role, &place, mode));
     runtime.shutdown_timeout(LAST_CALLS);
     match result? {
-        End::Moved => begin_anew(),
+        End::Moved => begin_anew(Path::new(SELF)),
+        End::Become(program) => begin_anew(&program).or_else(|error| {
+            tracing::error!("{error:#}: the program of before goes on");
+            begin_anew(Path::new(SELF))
+        }),
         End::Failed(fatal) => {
             tracing::error!("{fatal}: the daemon begins anew");
-            begin_anew()
+            begin_anew(Path::new(SELF))
         }
         End::Signal | End::Told => Ok(()),
     }
@@ -149,10 +164,13 @@ fn raise_open_files() -> Result<()> {
     setrlimit(Resource::Nofile, limit).context("raising the limit of open files")
 }
 
-/// Executes the same program, which stays the same when a newer one has taken its name.
-fn begin_anew() -> Result<()> {
+/// The program of this process, which stays the same when a newer one has taken its name.
+const SELF: &str = "/proc/self/exe";
+
+/// Executes a program as this process, with the same words.
+fn begin_anew(program: &Path) -> Result<()> {
     let mut args = std::env::args_os();
-    let mut program = Command::new("/proc/self/exe");
+    let mut program = Command::new(program);
     program.arg0(args.next().unwrap_or_else(|| "skiff".into())).args(args);
     Err(program.env(MALLOC.0, MALLOC.1).exec()).context("executing the daemon")
 }
@@ -204,7 +222,7 @@ async fn live(settings: Arc<Settings>, role: &Role, place: &Place, mode: Mode) -
     let end = tokio::select! {
         _ = terminate.recv() => End::Signal,
         _ = interrupt.recv() => End::Signal,
-        _ = told.changed() => End::Told,
+        _ = told.changed() => told.borrow_and_update().clone().into(),
         () = moved::moved(&settings, &addresses, &world) => End::Moved,
         fatal = parts.fatal() => End::Failed(match &machine.plane {
             Some(plane) => plane.cause(fatal),

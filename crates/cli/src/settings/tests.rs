@@ -170,6 +170,7 @@ fn the_daemon_is_told_the_same() {
             ("audit-log-maxsize", "7"),
             ("audit-log-path", "/a/b"),
             ("deny-service-external-ips", "true"),
+            ("encryption-config", "/etc/skiff/encryption.yaml"),
             ("pod-security-default", "enforce=baseline:v1.30"),
             ("pod-security-exempt", "user=system:serviceaccount:kube-system:builder"),
             ("registry-mirror", "a=http://b"),

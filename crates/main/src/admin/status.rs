@@ -21,6 +21,7 @@ pub async fn status(door: &Door) -> Result<Value> {
     status["addressGone"] = json!(gone.map(|(name, _)| name));
     status["version"] = json!(format!("v{}", env!("CARGO_PKG_VERSION")));
     status["kubernetes"] = json!(skiff_server::paths::VERSION);
+    status["storeFormat"] = json!(skiff_store::saved::FORMAT);
     status["server"] = json!(door.server);
     status["obstacles"] = json!(obstacles(door).await?);
     status["parts"] = json!(parts(door));
