@@ -5,6 +5,7 @@
 //! differently: both are asked by the same code with the same bytes.
 
 mod api;
+mod backup;
 mod cluster;
 mod fleet;
 mod http2;
@@ -47,6 +48,7 @@ const PARTS: &[(&str, Part)] = &[
     ("watchers", api::watchers),
     ("memory", cluster::memory),
     ("services", services::figures),
+    ("backup", backup::figures),
     ("schedule", fleet::figures),
 ];
 
@@ -83,6 +85,7 @@ fn inside(part: &str, words: &[&str]) -> Result<Value> {
         ("watchers", [shown]) => runtime.block_on(watchers::run(shown)),
         ("pods", [work, image]) => runtime.block_on(pods::run(work, image)),
         ("processes", []) => processes::now(),
+        ("backup", [file]) => runtime.block_on(backup::run(file)),
         ("services", [count]) => runtime.block_on(services::run(count)),
         ("fleet", [manner]) => runtime.block_on(fleet::run(manner)),
         // The server and the scheduler are in it, so all of it runs on the threads that they would have.

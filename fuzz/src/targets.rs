@@ -8,6 +8,9 @@ use skiff_api::quantity::Quantity;
 use skiff_api::schema::{self, Struct, decode, emit};
 use skiff_api::selector::{FieldSelector, Selector};
 use skiff_api::{duration, protobuf, yaml};
+use skiff_base::World;
+use skiff_cli::keep::entries::{self, Sort};
+use skiff_cli::keep::parcel::{Unwrap, Wrap};
 use std::path::Path;
 
 pub struct Target {
@@ -34,6 +37,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "spdy", seeds: spdy_frames, run: spdy },
     Target { name: "dns", seeds: dns_queries, run: dns },
     Target { name: "user", seeds: || files("users"), run: user },
+    Target { name: "backup", seeds: backups, run: backup },
+    Target { name: "encryption", seeds: || files("encryption"), run: encryption },
     Target { name: "facets", seeds: || vec![b"\x05l:app\x03web\x01o\x02ab".to_vec()], run: facets },
 ];
 
@@ -515,5 +520,47 @@ fn facets(input: &[u8]) -> String {
             "ok".into()
         }
         None => "damaged".into(),
+    }
+}
+
+/// Entries as a backup has them, bare and in a parcel.
+fn backups() -> Vec<Vec<u8>> {
+    let mut entries = Vec::new();
+    for (sort, bytes) in [
+        (Sort::Meta, &br#"{"revision":7,"fixed":{"node":["n"]}}"#[..]),
+        (Sort::File, br#"{"path":"pki/ca.key"}"#),
+        (Sort::Data, b"text"),
+        (Sort::Record, &[7; 40]),
+        (Sort::End, br#"{"records":1}"#),
+    ] {
+        entries::put(&mut entries, sort, bytes).expect("it is small");
+    }
+    let mut wrap = Wrap::new(Vec::new(), None, &World::seeded(1)).expect("memory takes it");
+    wrap.put(&entries).expect("memory takes it");
+    vec![entries, wrap.finish().expect("memory takes it")]
+}
+
+fn backup(input: &[u8]) -> String {
+    let read = |from: &mut dyn std::io::Read| {
+        let mut count = 0;
+        loop {
+            match entries::next(from) {
+                Ok(Some(_)) => count += 1,
+                Ok(None) => return format!("{count} entries"),
+                Err(error) => return format!("{count} entries, then {error}"),
+            }
+        }
+    };
+    let bare = read(&mut &input[..]);
+    match Unwrap::new(input, || Ok(None)) {
+        Ok(mut unwrapped) => format!("{bare}; {}", read(&mut unwrapped)),
+        Err(error) => format!("{bare}; {error}"),
+    }
+}
+
+fn encryption(input: &[u8]) -> String {
+    match skiff_server::encrypt::config::Config::parse(input) {
+        Ok(config) => format!("{} rules", config.resources().count()),
+        Err(error) => error,
     }
 }
