@@ -9,7 +9,7 @@ use skiff_api::schema::{self, Struct, decode, emit};
 use skiff_api::selector::{FieldSelector, Selector};
 use skiff_api::{duration, protobuf, yaml};
 use skiff_base::World;
-use skiff_cli::keep::entries::{self, Sort};
+use skiff_cli::keep::entries::{self, EntryType};
 use skiff_cli::keep::parcel::{Unwrap, Wrap};
 use std::path::Path;
 
@@ -527,11 +527,11 @@ fn facets(input: &[u8]) -> String {
 fn backups() -> Vec<Vec<u8>> {
     let mut entries = Vec::new();
     for (sort, bytes) in [
-        (Sort::Meta, &br#"{"revision":7,"fixed":{"node":["n"]}}"#[..]),
-        (Sort::File, br#"{"path":"pki/ca.key"}"#),
-        (Sort::Data, b"text"),
-        (Sort::Record, &[7; 40]),
-        (Sort::End, br#"{"records":1}"#),
+        (EntryType::Meta, &br#"{"revision":7,"fixed":{"node":["n"]}}"#[..]),
+        (EntryType::File, br#"{"path":"pki/ca.key"}"#),
+        (EntryType::Data, b"text"),
+        (EntryType::Record, &[7; 40]),
+        (EntryType::End, br#"{"records":1}"#),
     ] {
         entries::put(&mut entries, sort, bytes).expect("it is small");
     }

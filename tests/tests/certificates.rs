@@ -141,7 +141,7 @@ fn bootstrap_tokens_open_what_they_may() {
     let info = line(
         &c,
         "s=$(k config view --raw -o jsonpath={.clusters[0].cluster.server}); \
-         curl -sk $s/api/v1/namespaces/kube-public/configmaps/cluster-info | grep -o 'jws-kubeconfig-[a-z]*' | type_ -u; \
+         curl -sk $s/api/v1/namespaces/kube-public/configmaps/cluster-info | grep -o 'jws-kubeconfig-[a-z]*' | sort -u; \
          b64() { base64 -w0 | tr '+/' '-_' | tr -d '='; }; \
          k get cm -n kube-public cluster-info -o jsonpath='{.data.kubeconfig}' | b64 > content; \
          h=$(k get cm -n kube-public cluster-info -o jsonpath='{.data.jws-kubeconfig-abcdef}'); \

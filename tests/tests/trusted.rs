@@ -102,14 +102,14 @@ fn a_watch_goes_on_from_its_revision_after_a_crash() {
 /// Everything outside of the cluster that a user could find changed.
 fn traces(c: &Cluster) -> String {
     let look = format!(
-        "echo 1 processes; ps -e -o args= | grep -vE '^(ps|grep|bash|type_)( |$)' | type_; \
+        "echo 1 processes; ps -e -o args= | grep -vE '^(ps|grep|bash|sort)( |$)' | sort; \
          echo 2 links; ip -o link | cut -d: -f2; ip -o -4 address | sed 's/ valid_lft.*//'; \
          echo 3 routes; ip route; ip rule; ip netns; \
          echo 4 rules; nft list ruleset; \
-         echo 5 mounts; cut -d' ' -f2 /proc/mounts | type_; \
+         echo 5 mounts; cut -d' ' -f2 /proc/mounts | sort; \
          echo 6 files; find /var/lib /run $HOME; \
          echo 7 cgroups; find /sys/fs/cgroup -name '{}*' -type d; \
-         echo 8 sysctls; grep -rs . /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf | type_",
+         echo 8 sysctls; grep -rs . /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf | sort",
         c.cgroup()
     );
     c.shell(&look)

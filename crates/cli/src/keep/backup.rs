@@ -176,14 +176,14 @@ pub fn open(name: &str) -> Result<Box<dyn Read + Send>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::entries::{Sort, put};
+    use super::super::entries::{EntryType, put};
     use super::*;
 
     #[test]
     fn the_end_is_seen_however_the_stream_is_cut() {
         let mut all = Vec::new();
-        put(&mut all, Sort::Record, &[b'E'; 300]).unwrap();
-        put(&mut all, Sort::End, br#"{"records":1}"#).unwrap();
+        put(&mut all, EntryType::Record, &[b'E'; 300]).unwrap();
+        put(&mut all, EntryType::End, br#"{"records":1}"#).unwrap();
         for size in [1, 2, 7, 100, all.len()] {
             let mut last = Last::default();
             all.chunks(size).for_each(|piece| last.see(piece));
@@ -194,7 +194,7 @@ mod tests {
         assert!(last.end().unwrap_err().to_string().contains("in the middle"));
         let mut last = Last::default();
         let mut refused = Vec::new();
-        put(&mut refused, Sort::Error, b"the disk burns").unwrap();
+        put(&mut refused, EntryType::Error, b"the disk burns").unwrap();
         last.see(&refused);
         assert_eq!(last.end().unwrap_err().to_string(), "the disk burns");
     }

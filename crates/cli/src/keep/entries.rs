@@ -20,9 +20,9 @@ pub const PIECE: usize = 256 << 10;
 /// Files that a backup names are the cluster's own, which are few.
 pub const FILES_MOST: usize = 4096;
 
-/// The sort of an entry.
+/// What an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sort {
+pub enum EntryType {
     Meta,
     File,
     Record,
@@ -32,22 +32,22 @@ pub enum Sort {
     End,
 }
 
-const LETTERS: [(Sort, u8); 7] = [
-    (Sort::Meta, b'M'),
-    (Sort::File, b'F'),
-    (Sort::Record, b'R'),
-    (Sort::Images, b'I'),
-    (Sort::Data, b'D'),
-    (Sort::Error, b'X'),
-    (Sort::End, b'E'),
+const LETTERS: [(EntryType, u8); 7] = [
+    (EntryType::Meta, b'M'),
+    (EntryType::File, b'F'),
+    (EntryType::Record, b'R'),
+    (EntryType::Images, b'I'),
+    (EntryType::Data, b'D'),
+    (EntryType::Error, b'X'),
+    (EntryType::End, b'E'),
 ];
 
 /// Puts an entry behind what is there.
-pub fn put(out: &mut Vec<u8>, sort: Sort, bytes: &[u8]) -> Result<()> {
+pub fn put(out: &mut Vec<u8>, type_: EntryType, bytes: &[u8]) -> Result<()> {
     let length = u32::try_from(bytes.len()).ok().filter(|length| *length <= BYTES_MOST);
     let length =
         length.with_context(|| format!("an entry of {} bytes is too large", bytes.len()))?;
-    let letter = LETTERS.iter().find(|(it, _)| *it == sort).map_or(b'X', |(_, letter)| *letter);
+    let letter = LETTERS.iter().find(|(it, _)| *it == type_).map_or(b'X', |(_, letter)| *letter);
     out.push(letter);
     out.extend(length.to_le_bytes());
     out.extend(bytes);
@@ -55,7 +55,7 @@ pub fn put(out: &mut Vec<u8>, sort: Sort, bytes: &[u8]) -> Result<()> {
 }
 
 /// Reads the next entry; `None`: the stream ends here.
-pub fn next(from: &mut (impl Read + ?Sized)) -> Result<Option<(Sort, Vec<u8>)>> {
+pub fn next(from: &mut (impl Read + ?Sized)) -> Result<Option<(EntryType, Vec<u8>)>> {
     let mut head = [0; 5];
     let mut filled = 0;
     while filled < head.len() {
@@ -66,8 +66,8 @@ pub fn next(from: &mut (impl Read + ?Sized)) -> Result<Option<(Sort, Vec<u8>)>> 
         }
     }
     let [letter, length @ ..] = head;
-    let sort = LETTERS.iter().find(|(_, it)| *it == letter).map(|(sort, _)| *sort);
-    let sort = sort.context("an entry is of no known sort")?;
+    let type_ = LETTERS.iter().find(|(_, it)| *it == letter).map(|(type_, _)| *type_);
+    let type_ = type_.context("an entry is of no known type")?;
     let length = u32::from_le_bytes(length);
     if length > BYTES_MOST {
         bail!("an entry is too large");
@@ -77,7 +77,7 @@ pub fn next(from: &mut (impl Read + ?Sized)) -> Result<Option<(Sort, Vec<u8>)>> 
     if bytes.len() != length as usize {
         bail!("an entry is cut short");
     }
-    Ok(Some((sort, bytes)))
+    Ok(Some((type_, bytes)))
 }
 
 #[cfg(test)]
@@ -87,10 +87,10 @@ mod tests {
     #[test]
     fn entries_come_back_and_nonsense_does_not() {
         let mut out = Vec::new();
-        put(&mut out, Sort::Meta, b"{}").unwrap();
-        put(&mut out, Sort::Record, &[7; 1000]).unwrap();
+        put(&mut out, EntryType::Meta, b"{}").unwrap();
+        put(&mut out, EntryType::Record, &[7; 1000]).unwrap();
         let mut from = &out[..];
-        assert_eq!(next(&mut from).unwrap(), Some((Sort::Meta, b"{}".to_vec())));
+        assert_eq!(next(&mut from).unwrap(), Some((EntryType::Meta, b"{}".to_vec())));
         assert_eq!(next(&mut from).unwrap().unwrap().1.len(), 1000);
         assert_eq!(next(&mut from).unwrap(), None);
         for bad in [&out[..6], &out[..3], b"?\0\0\0\0", b"R\xff\xff\xff\xff"] {

@@ -9,7 +9,7 @@
 //! everybody lists anew.
 
 use super::backup;
-use super::entries::{self, FILES_MOST, Sort};
+use super::entries::{self, EntryType, FILES_MOST};
 use super::parcel::Unwrap;
 use crate::admin::Admin;
 use crate::host::MakeStore;
@@ -175,7 +175,9 @@ impl Staged {
 /// Reads the whole file into the new folder.
 fn build(run: &Run<'_>, mut from: Unwrap<Box<dyn Read + Send>>, staged: &Staged) -> Result<Told> {
     let first = entries::next(&mut from)?;
-    let Some((Sort::Meta, meta)) = first else { bail!("its first entry does not say what it is") };
+    let Some((EntryType::Meta, meta)) = first else {
+        bail!("its first entry does not say what it is")
+    };
     let meta: Value = serde_json::from_slice(&meta).context("its first entry")?;
     let revision = meta["revision"].as_u64().context("it names no revision")?;
     let beyond = beyond(run, revision)?;
@@ -183,13 +185,13 @@ fn build(run: &Run<'_>, mut from: Unwrap<Box<dyn Read + Send>>, staged: &Staged)
     let (mut records, mut files) = (0, 0);
     let mut open: Option<File> = None;
     let told = loop {
-        let Some((sort, bytes)) = entries::next(&mut from)? else { bail!("it has no end") };
-        match sort {
-            Sort::Record => {
+        let Some((type_, bytes)) = entries::next(&mut from)? else { bail!("it has no end") };
+        match type_ {
+            EntryType::Record => {
                 store.add(&bytes)?;
                 records += 1;
             }
-            Sort::File => {
+            EntryType::File => {
                 files += 1;
                 if files > FILES_MOST {
                     bail!("it names too many files");
@@ -200,15 +202,15 @@ fn build(run: &Run<'_>, mut from: Unwrap<Box<dyn Read + Send>>, staged: &Staged)
                 let path: Value = serde_json::from_slice(&bytes)?;
                 open = Some(staged.file(path["path"].as_str().unwrap_or(""))?);
             }
-            Sort::Data => open.as_mut().context("bytes of no file")?.write_all(&bytes)?,
-            Sort::Images => {
+            EntryType::Data => open.as_mut().context("bytes of no file")?.write_all(&bytes)?,
+            EntryType::Images => {
                 let mut images = Images { from: &mut from, piece: Vec::new(), at: 0, ended: false };
                 run.host.take_images(&staged.0.join("images"), &mut images)?;
                 // What stands behind them up to their end.
                 std::io::copy(&mut images, &mut std::io::sink())?;
             }
-            Sort::End => break serde_json::from_slice::<Value>(&bytes)?,
-            Sort::Error | Sort::Meta => bail!("an entry is not where it belongs"),
+            EntryType::End => break serde_json::from_slice::<Value>(&bytes)?,
+            EntryType::Error | EntryType::Meta => bail!("an entry is not where it belongs"),
         }
     };
     if entries::next(&mut from)?.is_some() || told["records"] != records {
@@ -234,7 +236,7 @@ impl Read for Images<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         if self.at == self.piece.len() && !self.ended {
             match entries::next(self.from).map_err(std::io::Error::other)? {
-                Some((Sort::Data, piece)) => {
+                Some((EntryType::Data, piece)) => {
                     self.ended = piece.is_empty();
                     (self.piece, self.at) = (piece, 0);
                 }

@@ -11,7 +11,7 @@ use hyper::body::{Bytes, Frame};
 use serde_json::{Value, json};
 use skiff_base::Tasks;
 use skiff_cli::Place;
-use skiff_cli::keep::entries::{PIECE, Sort, put};
+use skiff_cli::keep::entries::{EntryType, PIECE, put};
 use skiff_cli::settings;
 use skiff_store::{Currency, ListRequest, Seal};
 use std::io::{ErrorKind, Write};
@@ -34,7 +34,7 @@ pub fn answer(door: &Arc<Door>, document: &Value, tasks: &Tasks) -> Response<Bod
         if let Err(error) = write(&door, images, &out).await {
             tracing::error!("a backup failed: {error:#}");
             let mut last = Vec::new();
-            let told = put(&mut last, Sort::Error, skiff_cli::explain(&error).as_bytes());
+            let told = put(&mut last, EntryType::Error, skiff_cli::explain(&error).as_bytes());
             if told.is_ok() {
                 // Whoever asked may have gone; then nobody wants to know.
                 let _ = out.send(last.into()).await;
@@ -55,28 +55,28 @@ async fn write(door: &Door, images: bool, out: &Out) -> Result<()> {
     let (revision, mut records) = (listed.revision.0, listed.records);
     records.sort_unstable_by_key(|record| record.revision);
     let mut entries = Entries { out, piece: Vec::with_capacity(PIECE * 2) };
-    entries.put(Sort::Meta, meta(door, revision)?.to_string().as_bytes()).await?;
+    entries.put(EntryType::Meta, meta(door, revision)?.to_string().as_bytes()).await?;
     let (files, seal) = keys(door).await?;
     for (path, bytes) in files {
-        entries.put(Sort::File, json!({"path": path}).to_string().as_bytes()).await?;
+        entries.put(EntryType::File, json!({"path": path}).to_string().as_bytes()).await?;
         for piece in bytes.chunks(PIECE) {
-            entries.put(Sort::Data, piece).await?;
+            entries.put(EntryType::Data, piece).await?;
         }
     }
     let count = records.len();
     for record in records {
         let row = skiff_store::saved::row(&record, &seal).map_err(anyhow::Error::msg)?;
-        entries.put(Sort::Record, &row).await?;
+        entries.put(EntryType::Record, &row).await?;
     }
     let mut taken = 0;
     if images {
-        entries.put(Sort::Images, b"{}").await?;
+        entries.put(EntryType::Images, b"{}").await?;
         entries.flush().await?;
         taken = send_images(door, out).await?;
-        entries.put(Sort::Data, b"").await?;
+        entries.put(EntryType::Data, b"").await?;
     }
     let told = json!({"records": count, "revision": revision, "images": taken});
-    entries.put(Sort::End, told.to_string().as_bytes()).await?;
+    entries.put(EntryType::End, told.to_string().as_bytes()).await?;
     entries.flush().await?;
     tracing::info!(revision, records = count, images = taken, "a backup was taken");
     Ok(())
@@ -126,7 +126,7 @@ impl Write for Pieces {
             return Ok(());
         }
         let mut entry = Vec::with_capacity(PIECE + 8);
-        put(&mut entry, Sort::Data, &self.piece).map_err(std::io::Error::other)?;
+        put(&mut entry, EntryType::Data, &self.piece).map_err(std::io::Error::other)?;
         self.piece.clear();
         let sent = self.out.blocking_send(entry.into());
         sent.map_err(|_| ErrorKind::BrokenPipe.into())
@@ -140,8 +140,8 @@ struct Entries<'a> {
 }
 
 impl Entries<'_> {
-    async fn put(&mut self, sort: Sort, bytes: &[u8]) -> Result<()> {
-        put(&mut self.piece, sort, bytes)?;
+    async fn put(&mut self, type_: EntryType, bytes: &[u8]) -> Result<()> {
+        put(&mut self.piece, type_, bytes)?;
         if self.piece.len() >= PIECE { self.flush().await } else { Ok(()) }
     }
 
