@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 
 use crate::kit;
 use crate::kubectl::{Answer, Kubectl, feed};
@@ -143,6 +145,25 @@ impl Cluster {
     /// The kubeconfig of the machine's root user.
     pub fn config(&self) -> String {
         self.machine.home().join(".kube/config").display().to_string()
+    }
+
+    /// Lays the parts of the kubeconfig into a folder, where curl finds them: `ca`, `cert`, `key`, and in `server` where
+    /// the API is.
+    #[track_caller]
+    pub fn unfold(&self, folder: &Path) {
+        let raw = |path: &str| {
+            self.k.args(&["config", "view", "--raw", "-o", &format!("jsonpath={path}")])
+        };
+        for (file, path) in [
+            ("ca", "{.clusters[0].cluster.certificate-authority-data}"),
+            ("cert", "{.users[0].user.client-certificate-data}"),
+            ("key", "{.users[0].user.client-key-data}"),
+        ] {
+            let text = BASE64_STANDARD.decode(raw(path).trim()).expect("base64");
+            std::fs::write(folder.join(file), text).expect("the folder is the test's own");
+        }
+        let server = raw("{.clusters[0].cluster.server}");
+        std::fs::write(folder.join("server"), server).expect("the folder is the test's own");
     }
 
     /// The cgroup of everything that this cluster's containers and supervisor run in.

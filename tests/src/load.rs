@@ -57,16 +57,7 @@ impl Load {
         let folder = cluster.machine().data().join("load");
         std::fs::create_dir(&folder)?;
         std::fs::write(folder.join("worker"), WORKER)?;
-        for (file, path) in [
-            ("ca", "clusters[0].cluster.certificate-authority-data"),
-            ("cert", "users[0].user.client-certificate-data"),
-            ("key", "users[0].user.client-key-data"),
-        ] {
-            let view = format!("config view --raw -o jsonpath={{.{path}}}");
-            let text = cluster.k.ok(&view);
-            let bytes = base64::Engine::decode(&base64::prelude::BASE64_STANDARD, text.trim())?;
-            std::fs::write(folder.join(file), bytes)?;
-        }
+        cluster.unfold(&folder);
         let start = |worker: u32| {
             let log = std::fs::File::create(folder.join(format!("log-{worker}")))?;
             let mut command = cluster.inside("bash".as_ref());

@@ -165,17 +165,7 @@ fn audited(test: &str, policy: &str, more: &[&str]) -> (Cluster, String) {
     let mut args = vec!["up", "--audit-policy-file", &policy, "--audit-log-path", &log];
     args.extend(more);
     c.skiff(&args);
-    let raw =
-        |path: &str| c.k.args(&["config", "view", "--raw", "-o", &format!("jsonpath={path}")]);
-    for (file, path) in [
-        ("ca", "{.clusters[0].cluster.certificate-authority-data}"),
-        ("cert", "{.users[0].user.client-certificate-data}"),
-        ("key", "{.users[0].user.client-key-data}"),
-    ] {
-        c.shell(&format!("echo {} | base64 -d > {home}/{file}", raw(path)));
-    }
-    let server = raw("{.clusters[0].cluster.server}");
-    std::fs::write(format!("{home}/server"), server).expect("it can be written");
+    c.unfold(&c.machine().home());
     (c, home)
 }
 

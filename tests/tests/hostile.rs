@@ -123,25 +123,10 @@ fn metric(c: &Cluster, name: &str) -> u64 {
     line.unwrap_or_else(|| panic!("no {name} in\n{page}")).parse().expect("a number")
 }
 
-/// Lays the parts of the kubeconfig where curl finds them.
-fn unfold(c: &Cluster) {
-    let raw =
-        |path: &str| c.k.args(&["config", "view", "--raw", "-o", &format!("jsonpath={path}")]);
-    let server = raw("{.clusters[0].cluster.server}");
-    std::fs::write(c.machine().home().join("server"), server).unwrap();
-    for (file, path) in [
-        ("ca", "{.clusters[0].cluster.certificate-authority-data}"),
-        ("cert", "{.users[0].user.client-certificate-data}"),
-        ("key", "{.users[0].user.client-key-data}"),
-    ] {
-        c.shell(&format!("echo {} | base64 -d > $HOME/{file}", raw(path)));
-    }
-}
-
 #[test]
 fn bodies_that_are_bombs_are_refused() {
     let (c, before) = cluster("hostile-bodies");
-    unfold(&c);
+    c.unfold(&c.machine().home());
     let head = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"x"},"#;
     let large = format!(r#"{head}"data":{{"a":"{}"}}}}"#, "x".repeat(4 << 20));
     refused(&c, "application/json", &large, "Request entity too large: limit is 3145728");
@@ -225,7 +210,7 @@ fn silent_and_half_open_connections_hold_nobody_up() {
 fn thousands_of_watches_are_served_beside_others() {
     const MANY: usize = 2000;
     let (c, before) = cluster("hostile-watches");
-    unfold(&c);
+    c.unfold(&c.machine().home());
     let request = "GET /api/v1/namespaces/default/configmaps?watch=1 HTTP/1.1\nHost: a\n\n";
     let mut held = Held::start(&c, MANY, request, true);
     let watches = "apiserver_longrunning_requests{component=\"apiserver\",group=\"\",resource=\"configmaps\",\
@@ -241,7 +226,7 @@ fn thousands_of_watches_are_served_beside_others() {
 #[test]
 fn senders_that_stop_in_a_body_hold_nobody_up() {
     let (c, before) = cluster("hostile-sender");
-    unfold(&c);
+    c.unfold(&c.machine().home());
     let request = "POST /api/v1/namespaces/default/configmaps HTTP/1.1\nHost: a\n\
                    Content-Type: application/json\nContent-Length: 3000000\n\n{";
     // More than requests may run at once: a body that is not there yet takes none of their places.

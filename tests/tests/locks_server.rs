@@ -10,17 +10,7 @@ struct Asks<'a>(&'a Cluster);
 
 impl Asks<'_> {
     fn new(c: &Cluster) -> Asks<'_> {
-        let raw =
-            |path: &str| c.k.args(&["config", "view", "--raw", "-o", &format!("jsonpath={path}")]);
-        std::fs::write(c.machine().home().join("server"), raw("{.clusters[0].cluster.server}"))
-            .unwrap();
-        for (file, path) in [
-            ("ca", "{.clusters[0].cluster.certificate-authority-data}"),
-            ("cert", "{.users[0].user.client-certificate-data}"),
-            ("key", "{.users[0].user.client-key-data}"),
-        ] {
-            c.shell(&format!("echo {} | base64 -d > $HOME/{file}", raw(path)));
-        }
+        c.unfold(&c.machine().home());
         Asks(c)
     }
 

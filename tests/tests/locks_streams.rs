@@ -25,15 +25,7 @@ fn cluster(name: &str) -> Cluster {
             "command": ["nc", "-ll", "-p", "8080", "-e", "sh", "-c", ECHO]}]}});
     c.k.apply(&manifest.to_string());
     c.k.wait("--for=condition=Ready pod/p");
-    let raw =
-        |path: &str| c.k.args(&["config", "view", "--raw", "-o", &format!("jsonpath={path}")]);
-    for (file, path) in [
-        ("ca", "{.clusters[0].cluster.certificate-authority-data}"),
-        ("cert", "{.users[0].user.client-certificate-data}"),
-        ("key", "{.users[0].user.client-key-data}"),
-    ] {
-        c.shell(&format!("echo {} | base64 -d > $HOME/{file}", raw(path)));
-    }
+    c.unfold(&c.machine().home());
     c
 }
 

@@ -1,5 +1,5 @@
 //! What every part of Skiff stands on, and nothing of Kubernetes: the World (time, randomness, tasks), parts, locks,
-//! threads that may wait, ids, back-off, ranges of addresses.
+//! threads that may wait, small files, ids, back-off, ranges of addresses.
 //!
 //! Time, randomness and spawning enter through [`World`] alone, so that a whole cluster can run on virtual time from a
 //! seed. Code outside this crate and the rims calls no `Instant::now`, no `SystemTime::now`, no thread RNG and
@@ -9,6 +9,7 @@ pub mod accept;
 pub mod backoff;
 pub mod blocking;
 mod cidr;
+pub mod disk;
 pub mod fault;
 pub mod id;
 pub mod lock;

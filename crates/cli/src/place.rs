@@ -1,9 +1,6 @@
 //! Where things lie below a data folder. Both sides of the socket read it here.
 
 use anyhow::{Context, Result};
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// All that stands at the top of a data folder, the record last: what `delete` takes away, in this order.
@@ -85,13 +82,6 @@ impl Place {
 
 /// Replaces a small file as a whole: whoever is cut off half-way leaves the old one.
 pub fn write(path: &Path, text: &[u8]) -> Result<()> {
-    let fresh = path.with_extension("new");
-    let write = || -> std::io::Result<()> {
-        let mut options = OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-        file.write_all(text)?;
-        file.sync_all()?;
-        std::fs::rename(&fresh, path)
-    };
-    write().with_context(|| format!("writing {}", path.display()))
+    skiff_base::disk::replace(path, text, 0o600)
+        .with_context(|| format!("writing {}", path.display()))
 }

@@ -1,25 +1,15 @@
-//! Files that survive a crash: written beside, synced, renamed, and the folder synced.
+//! Files of a store: replaced as a whole, and read if they are there.
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 use crate::error::Error;
 
-/// Marks what is not finished; the store removes it when it is opened.
-pub(crate) const TEMPORARY: &str = ".new";
-
 /// Replaces `folder/name` as a whole.
 pub(crate) fn replace(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), Error> {
-    let temporary = folder.join(format!("{name}{TEMPORARY}"));
-    let write = || -> io::Result<()> {
-        let mut file = File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, folder.join(name))?;
-        File::open(folder)?.sync_all()
-    };
-    write().map_err(Error::file("write", &folder.join(name)))
+    let path = folder.join(name);
+    let written = skiff_base::disk::replace(&path, bytes, 0o666);
+    written.map_err(Error::file("write", &path))
 }
 
 pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, Error> {

@@ -1,5 +1,6 @@
 //! `skiff backup`: the daemon's stream of entries into one file, which is there as a whole or not at all.
 
+use super::entries::EntryType;
 use super::parcel::Wrap;
 use crate::admin::Admin;
 use crate::run::Run;
@@ -96,7 +97,7 @@ struct Last {
     head: Vec<u8>,
     left: usize,
     body: Vec<u8>,
-    letter: u8,
+    type_: Option<EntryType>,
 }
 
 impl Last {
@@ -107,14 +108,15 @@ impl Last {
                 self.head.extend(&bytes[..n]);
                 bytes = &bytes[n..];
                 if let [letter, a, b, c, d] = self.head[..] {
-                    (self.letter, self.left) = (letter, u32::from_le_bytes([a, b, c, d]) as usize);
+                    self.type_ = EntryType::of(letter);
+                    self.left = u32::from_le_bytes([a, b, c, d]) as usize;
                     self.head.clear();
                     self.body.clear();
                 }
                 continue;
             }
             let n = bytes.len().min(self.left);
-            if matches!(self.letter, b'E' | b'X') {
+            if matches!(self.type_, Some(EntryType::End | EntryType::Error)) {
                 self.body.extend(&bytes[..n]);
             }
             self.left -= n;
@@ -123,9 +125,9 @@ impl Last {
     }
 
     fn end(&self) -> Result<Value> {
-        match self.letter {
-            b'E' if self.left == 0 => Ok(serde_json::from_slice(&self.body)?),
-            b'X' => bail!("{}", String::from_utf8_lossy(&self.body)),
+        match self.type_ {
+            Some(EntryType::End) if self.left == 0 => Ok(serde_json::from_slice(&self.body)?),
+            Some(EntryType::Error) => bail!("{}", String::from_utf8_lossy(&self.body)),
             _ => bail!("the daemon ended in the middle of it: see `skiff logs`"),
         }
     }
@@ -176,7 +178,7 @@ pub fn open(name: &str) -> Result<Box<dyn Read + Send>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::entries::{EntryType, put};
+    use super::super::entries::put;
     use super::*;
 
     #[test]

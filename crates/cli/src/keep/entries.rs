@@ -20,35 +20,41 @@ pub const PIECE: usize = 256 << 10;
 /// Files that a backup names are the cluster's own, which are few.
 pub const FILES_MOST: usize = 4096;
 
-/// What an entry is.
+/// What an entry is, by its letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
 pub enum EntryType {
-    Meta,
-    File,
-    Record,
-    Images,
-    Data,
-    Error,
-    End,
+    Meta = b'M',
+    File = b'F',
+    Record = b'R',
+    Images = b'I',
+    Data = b'D',
+    Error = b'X',
+    End = b'E',
 }
 
-const LETTERS: [(EntryType, u8); 7] = [
-    (EntryType::Meta, b'M'),
-    (EntryType::File, b'F'),
-    (EntryType::Record, b'R'),
-    (EntryType::Images, b'I'),
-    (EntryType::Data, b'D'),
-    (EntryType::Error, b'X'),
-    (EntryType::End, b'E'),
-];
+impl EntryType {
+    const ALL: [EntryType; 7] = [
+        EntryType::Meta,
+        EntryType::File,
+        EntryType::Record,
+        EntryType::Images,
+        EntryType::Data,
+        EntryType::Error,
+        EntryType::End,
+    ];
+
+    pub fn of(letter: u8) -> Option<EntryType> {
+        EntryType::ALL.into_iter().find(|it| *it as u8 == letter)
+    }
+}
 
 /// Puts an entry behind what is there.
 pub fn put(out: &mut Vec<u8>, type_: EntryType, bytes: &[u8]) -> Result<()> {
     let length = u32::try_from(bytes.len()).ok().filter(|length| *length <= BYTES_MOST);
     let length =
         length.with_context(|| format!("an entry of {} bytes is too large", bytes.len()))?;
-    let letter = LETTERS.iter().find(|(it, _)| *it == type_).map_or(b'X', |(_, letter)| *letter);
-    out.push(letter);
+    out.push(type_ as u8);
     out.extend(length.to_le_bytes());
     out.extend(bytes);
     Ok(())
@@ -66,8 +72,7 @@ pub fn next(from: &mut (impl Read + ?Sized)) -> Result<Option<(EntryType, Vec<u8
         }
     }
     let [letter, length @ ..] = head;
-    let type_ = LETTERS.iter().find(|(_, it)| *it == letter).map(|(type_, _)| *type_);
-    let type_ = type_.context("an entry is of no known type")?;
+    let type_ = EntryType::of(letter).context("an entry is of no known type")?;
     let length = u32::from_le_bytes(length);
     if length > BYTES_MOST {
         bail!("an entry is too large");

@@ -4,10 +4,11 @@
 use crate::Server;
 use crate::authorize::rule::Rule;
 use crate::authorize::{Attributes, Decision, equalities};
+use crate::identity::UserInfo;
 use crate::identity::token::ISSUER;
 use crate::request::Request;
 use crate::request::codec;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::kind::Review;
 use skiff_api::object::Object;
@@ -33,7 +34,7 @@ pub async fn answer(
         Review::Identity => {
             let created = codec::time(server.world.now());
             body.set("metadata", json!({"creationTimestamp": created}));
-            body.set("status", json!({"userInfo": user_info(&request.user)}));
+            body.set("status", json!({"userInfo": UserInfo(&request.user)}));
         }
         Review::Token => {
             let status = token(server, &body)?;
@@ -133,24 +134,8 @@ fn token(server: &Server, body: &Object) -> Result<Value, Status> {
     let wanted = if wanted.is_empty() { vec![ISSUER] } else { wanted };
     Ok(match server.authenticator.tokens().user(token, &wanted) {
         Ok((user, audiences)) => {
-            json!({"authenticated": true, "user": user_info(&user), "audiences": audiences})
+            json!({"authenticated": true, "user": UserInfo(&user), "audiences": audiences})
         }
         Err(error) => json!({"error": error.to_string(), "user": {}}),
     })
-}
-
-/// A user as the API shows one.
-fn user_info(user: &User) -> Value {
-    let mut info = Map::new();
-    info.insert("username".into(), user.name.clone().into());
-    if !user.uid.is_empty() {
-        info.insert("uid".into(), user.uid.clone().into());
-    }
-    if !user.groups.is_empty() {
-        info.insert("groups".into(), user.groups.clone().into());
-    }
-    if !user.extra.is_empty() {
-        info.insert("extra".into(), user.extra.iter().cloned().collect());
-    }
-    info.into()
 }

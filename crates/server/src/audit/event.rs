@@ -2,6 +2,7 @@
 //! people. Pure: when something is told, and to whom, is decided elsewhere.
 
 use super::policy::{Level, Stage};
+use crate::identity::UserInfo;
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -139,9 +140,9 @@ impl Event {
         field(&mut out, "stage", &stage.name());
         field(&mut out, "requestURI", &self.uri);
         field(&mut out, "verb", &self.verb);
-        field(&mut out, "user", &Shown(&self.user));
+        field(&mut out, "user", &UserInfo(&self.user));
         if let Some(user) = &self.impersonated {
-            field(&mut out, "impersonatedUser", &Shown(user));
+            field(&mut out, "impersonatedUser", &UserInfo(user));
         }
         if !self.constraint.is_empty() {
             let told = json!({"impersonationConstraint": self.constraint});
@@ -227,30 +228,6 @@ fn field(out: &mut Vec<u8>, name: &str, value: &impl Serialize) {
 
 fn micros(time: Time) -> String {
     format(time, Precision::Micros)
-}
-
-/// A user as UserInfo of `authentication.k8s.io/v1` shows one.
-struct Shown<'a>(&'a User);
-
-impl Serialize for Shown<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        use serde::ser::SerializeMap;
-        let User { name, uid, groups, extra } = self.0;
-        let mut map = serializer.serialize_map(None)?;
-        for (key, value) in [("username", name), ("uid", uid)] {
-            if !value.is_empty() {
-                map.serialize_entry(key, value)?;
-            }
-        }
-        if !groups.is_empty() {
-            map.serialize_entry("groups", groups)?;
-        }
-        if !extra.is_empty() {
-            let sorted: BTreeMap<_, _> = extra.iter().map(|(key, values)| (key, values)).collect();
-            map.serialize_entry("extra", &sorted)?;
-        }
-        map.end()
-    }
 }
 
 #[cfg(test)]

@@ -180,6 +180,6 @@ fn disown(object: &mut Value) {
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
-    let sort = headers.get(CONTENT_TYPE);
-    sort.is_none_or(|sort| sort.as_bytes().starts_with(b"application/json"))
+    let type_ = headers.get(CONTENT_TYPE);
+    type_.is_none_or(|type_| type_.as_bytes().starts_with(b"application/json"))
 }

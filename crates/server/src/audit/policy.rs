@@ -154,7 +154,7 @@ impl Policy {
     /// # Errors
     /// What is wrong, in upstream's words. A field that upstream passes over with a warning is an error here.
     pub fn parse(text: &[u8]) -> Result<Policy, String> {
-        let read = configured::read_of(text, (GROUP, &["v1"]), "Policy", &form());
+        let read = configured::read(text, (GROUP, &["v1"]), "Policy", &form());
         let mut policy: Policy = read.map_err(|why| match why.starts_with("strict") {
             true => why,
             false => format!("failed decoding: {why}"),

@@ -136,11 +136,10 @@ impl Sink {
     ) -> Option<oneshot::Receiver<Fate>> {
         let line = self.line(event, stage, at)?;
         if self.manner.mode == Mode::Batch || patience == Patience::Goes {
-            self.put(line);
+            self.push(Entry { line, fate: None });
             return None;
         }
         let (fate, told) = oneshot::channel();
-        // There are never more of these than requests.
         self.push(Entry { line, fate: Some(fate) });
         Some(told)
     }
@@ -159,20 +158,16 @@ impl Sink {
         Some(line.into())
     }
 
-    fn put(&self, line: Bytes) {
-        let full = {
-            let waiting = self.waiting.lock();
-            waiting.entries.len() >= self.manner.events_most
-                || waiting.bytes + line.len() > BYTES_MOST
-        };
-        match full {
-            true => self.lose(Loss::Queue, 1, "audit buffer queue blocked"),
-            false => self.push(Entry { line, fate: None }),
-        }
-    }
-
+    /// Puts an event behind the others. One that nobody waits for is lost when there is no room; of the others there
+    /// are never more than requests.
     fn push(&self, entry: Entry) {
         let mut waiting = self.waiting.lock();
+        let full = waiting.entries.len() >= self.manner.events_most
+            || waiting.bytes + entry.line.len() > BYTES_MOST;
+        if full && entry.fate.is_none() {
+            drop(waiting);
+            return self.lose(Loss::Queue, 1, "audit buffer queue blocked");
+        }
         waiting.bytes += entry.line.len();
         waiting.entries.push_back(entry);
         let due = waiting.entries.len() == 1 || self.manner.batch.is_full(&waiting);

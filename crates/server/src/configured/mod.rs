@@ -13,27 +13,15 @@ use skiff_api::yaml;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-/// The group of these files.
-const GROUP: &str = "apiserver.config.k8s.io";
-/// Versions that say the same in the same fields.
-const VERSIONS: [&str; 3] = ["v1", "v1beta1", "v1alpha1"];
 /// Above what a file with the most issuers or webhooks, and their authorities, needs.
 pub const FILE_MOST: usize = 4 << 20;
 
-/// Reads a file of one kind, strictly. `form` shows its fields: an object for a struct whose name in Go is at `#`, a
-/// list for a list, an empty text, number, `true` or `0s` for what is one.
+/// Reads a file of one kind, of a group in one of its versions, strictly. `form` shows its fields: an object for a
+/// struct whose name in Go is at `#`, a list for a list, an empty text, number, `true` or `0s` for what is one.
 ///
 /// # Errors
 /// What is wrong, in the words of upstream's decoder.
-pub fn read<T: DeserializeOwned>(text: &[u8], kind: &str, form: &Value) -> Result<T, String> {
-    read_of(text, (GROUP, &VERSIONS), kind, form)
-}
-
-/// The same, of a kind of another group and its versions.
-///
-/// # Errors
-/// What is wrong, in the words of upstream's decoder.
-pub fn read_of<T: DeserializeOwned>(
+pub fn read<T: DeserializeOwned>(
     text: &[u8],
     (group, versions): (&str, &[&str]),
     kind: &str,
@@ -135,11 +123,13 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    const OF: (&str, &[&str]) = ("apiserver.config.k8s.io", &["v1"]);
+
     #[test]
     fn files_are_read_strictly() {
         let form =
             json!({"#": "Form", "list": [{"#": "Part", "name": "", "on": true, "span": "0s"}]});
-        let check = |text: &str| match read::<Value>(text.as_bytes(), "Form", &form) {
+        let check = |text: &str| match read::<Value>(text.as_bytes(), OF, "Form", &form) {
             Ok(value) => value.to_string() + "\n",
             Err(why) => why + "\n",
         };

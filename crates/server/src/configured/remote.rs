@@ -7,7 +7,7 @@ use crate::identity::keys::Pair;
 use crate::identity::keys::tls::{Trusted, trusting_client};
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
+use http::{HeaderValue, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
@@ -46,7 +46,6 @@ pub struct Manner {
 #[derive(Debug)]
 pub struct Reply {
     pub status: StatusCode,
-    pub headers: HeaderMap,
     pub body: Bytes,
 }
 
@@ -68,46 +67,27 @@ impl Client {
         })
     }
 
+    /// Posts a document.
+    ///
     /// # Errors
     /// Why there is no answer, in the words of Go's client.
-    pub async fn get(&self, url: &str, within: Duration) -> Result<Reply, String> {
-        self.call(Method::GET, url, Bytes::new(), within).await
-    }
-
-    /// # Errors
-    /// Why there is no answer, in the words of Go's client.
-    pub async fn post(&self, url: &str, body: Vec<u8>, within: Duration) -> Result<Reply, String> {
-        self.call(Method::POST, url, body.into(), within).await
-    }
-
-    async fn call(
-        &self,
-        method: Method,
-        url: &str,
-        body: Bytes,
-        within: Duration,
-    ) -> Result<Reply, String> {
-        let verb = if method == Method::GET { "Get" } else { "Post" };
-        let answer = self.world.within(within, self.answer(method, url, body)).await;
+    pub async fn post(&self, url: &str, body: Bytes, within: Duration) -> Result<Reply, String> {
+        let answer = self.world.within(within, self.answer(url, body)).await;
         let late = || Err("context deadline exceeded".to_owned());
-        answer.unwrap_or_else(late).map_err(|why| format!("{verb} {url:?}: {why}"))
+        answer.unwrap_or_else(late).map_err(|why| format!("Post {url:?}: {why}"))
     }
 
-    async fn answer(&self, method: Method, url: &str, body: Bytes) -> Result<Reply, String> {
+    async fn answer(&self, url: &str, body: Bytes) -> Result<Reply, String> {
         let _place = self.places.acquire().await.map_err(|error| error.to_string())?;
         let uri: Uri = url.parse().map_err(|error| format!("parse {url:?}: {error}"))?;
         let authority = uri.authority().ok_or("no host in request URL")?;
         let stream = self.connect(&uri).await?;
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        let mut request = Request::builder()
-            .method(&method)
-            .uri(path)
+        let mut request = Request::post(path)
             .header(HOST, authority.as_str())
             .header(USER_AGENT, "skiff")
-            .header(ACCEPT, "application/json, */*");
-        if method == Method::POST {
-            request = request.header(CONTENT_TYPE, "application/json");
-        }
+            .header(ACCEPT, "application/json, */*")
+            .header(CONTENT_TYPE, "application/json");
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization);
         }
@@ -128,7 +108,7 @@ impl Client {
             true => format!("the answer has more than {ANSWER_MOST} bytes"),
             false => error.to_string(),
         })?;
-        Ok(Reply { status: head.status, headers: head.headers, body: body.to_bytes() })
+        Ok(Reply { status: head.status, body: body.to_bytes() })
     }
 
     async fn connect(&self, uri: &Uri) -> Result<Box<dyn Duplex>, String> {

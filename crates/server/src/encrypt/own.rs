@@ -8,9 +8,8 @@ use super::config::Config;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
-use skiff_base::World;
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use skiff_base::{World, disk};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// What is written: sealed, or plain while what was sealed once can still be read.
@@ -113,17 +112,9 @@ impl Own {
     }
 
     fn write(&self, keys: &[(String, String)]) -> Result<(), OwnError> {
-        let fresh = self.path.with_extension("new");
-        let write = || -> std::io::Result<()> {
-            let mut options = std::fs::OpenOptions::new();
-            let mut file =
-                options.write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-            file.write_all(format!("{:#}\n", document(keys, Manner::Sealed)).as_bytes())?;
-            file.sync_all()?;
-            std::fs::rename(&fresh, &self.path)?;
-            std::fs::File::open(self.path.parent().unwrap_or(&self.path))?.sync_all()
-        };
-        write().map_err(|source| OwnError::File { path: self.path.clone(), source })
+        let text = format!("{:#}\n", document(keys, Manner::Sealed));
+        let written = disk::replace(&self.path, text.as_bytes(), 0o600);
+        written.map_err(|source| OwnError::File { path: self.path.clone(), source })
     }
 }
 

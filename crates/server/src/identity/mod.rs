@@ -3,5 +3,8 @@
 
 pub mod authenticate;
 pub(crate) mod impersonate;
+mod info;
 pub mod keys;
 pub mod token;
+
+pub use info::UserInfo;

@@ -20,11 +20,10 @@ pub use issue::life;
 use issue::{Authority, Leaf};
 use sign::Signer;
 use signing::SigningKey;
-use skiff_base::World;
+use skiff_base::{World, disk};
 use std::fs;
-use std::io::Write;
 use std::net::IpAddr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -219,19 +218,8 @@ impl Files<'_> {
     /// Replaces a file as a whole: readers see the old text or the new one.
     fn write(&self, name: &str, text: &str) -> Result<(), KeysError> {
         let path = self.folder.join(name);
-        let fresh = self.folder.join(format!("{name}.new"));
-        let write = || {
-            let mut file = fs::OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(&fresh)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&fresh, &path)
-        };
-        write().map_err(|source| KeysError::File { path: path.clone(), source })
+        let written = disk::replace(&path, text.as_bytes(), 0o600);
+        written.map_err(|source| KeysError::File { path, source })
     }
 }
 

@@ -183,20 +183,6 @@ pub enum Trusted {
     Anybody,
 }
 
-/// Whether these are authorities at all (PEM).
-///
-/// # Errors
-/// What is wrong with them.
-pub fn check_authorities(ca: &str) -> Result<(), String> {
-    match roots(ca) {
-        Ok(roots) if roots.is_empty() => {
-            Err("data does not contain any valid RSA or ECDSA certificates".to_owned())
-        }
-        Ok(_) => Ok(()),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
 /// A client of HTTP/1.1 that trusts these, and shows `pair` or nothing.
 pub fn trusting_client(
     trusted: &Trusted,
