@@ -35,6 +35,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("base", &[]),
     ("api", &["base"]),
     ("store", &["base"]),
+    ("cel", &["api", "base"]),
     ("kinds", &["api"]),
     ("client", &["api", "base"]),
     ("server", &["kinds", "api", "store", "base"]),

@@ -15,7 +15,7 @@ pub mod descriptions;
 pub mod discovery;
 pub mod emit;
 pub mod fault;
-mod format;
+pub mod format;
 pub mod generation;
 pub mod openapi;
 pub mod openapi_v2;
