@@ -21,6 +21,8 @@
 //! functions of its own (the authorizer) a [`value::Host`], that the caller implements. Types of messages that
 //! expressions make (`Object.spec`, `JSONPatch`) are named by [`env::Messages`].
 //!
+//! [`rules::Rules`] are those of a custom resource's schema, and [`definition::check`] says what is wrong with them.
+//!
 //! Everything here is ours, also the parser. The crate `cel` 0.15 keeps no account of costs and has
 //! no types; its parser (a generated one) recurses as deep as an expression is long, so that `1+1+1+...` ends the
 //! process, and keeps tables that grow with what it has seen. Here depth, memory and time are bounded by what is
@@ -31,6 +33,7 @@ pub mod ast;
 pub mod check;
 pub mod cost;
 pub mod decl;
+pub mod definition;
 pub mod env;
 mod equal;
 mod eval;
@@ -42,6 +45,7 @@ mod macros;
 mod parse;
 mod plan;
 mod price;
+pub mod rules;
 pub mod run;
 mod time;
 pub mod types;

@@ -12,6 +12,9 @@
 # guard MODE=VALUE...   labels the case's namespace for Pod Security
 # boats [SPEC-EXTRA [SCHEMA [VERSION-EXTRA]]]   a custom resource definition in a group of the case's own
 # boat NAME [SPEC]   an object of it;  ready boats ...   creates the definition and waits until it is served
+# rules EXPR...   validation rules, one each;  says EXPR...   rules that fail with that message expression
+# ruled RULES [PROPERTIES]   a definition with rules on the spec of its boats, whose properties are HULL or those given
+# refused RULES [PROPERTIES]   what is said of it;  judged RULES SPEC [PROPERTIES]   what is said of a boat under them
 # ask NAME SIGNER USAGES [SPEC [SUBJECT [NAMES]]]   a request for a certificate, for a fresh key (NAME.key, NAME.csr)
 # entrust VERB SIGNER USER   lets a user approve, sign or attest (role and binding $N-s)
 # pcr NAME SPEC [KEY]   a PodCertificateRequest for a fresh key
@@ -180,6 +183,22 @@ Y
 ready() {
   "$@" | quiet k create -f -
   quiet k wait --for=condition=Established "crd/$B" --timeout=20s
+}
+HULL='name: {type: string}, short: {type: string, maxLength: 8}, sails: {type: integer}, ratio: {type: number}, afloat: {type: boolean},
+  when: {type: string, format: date-time}, day: {type: string, format: date}, long: {type: string, format: duration}, blob: {type: string, format: byte},
+  port: {x-kubernetes-int-or-string: true}, any: {type: object, x-kubernetes-preserve-unknown-fields: true}, none: {type: string, nullable: true},
+  tags: {type: array, maxItems: 5, x-kubernetes-list-type: set, items: {type: string, maxLength: 8}}, log: {type: array, maxItems: 9, items: {type: integer}},
+  crew: {type: array, maxItems: 5, x-kubernetes-list-type: map, x-kubernetes-list-map-keys: [id], items: {type: object, required: [id], properties: {id: {type: integer}, role: {type: string, maxLength: 8}}}},
+  labels: {type: object, maxProperties: 5, additionalProperties: {type: string, maxLength: 8}}, dashed-name: {type: string}, dotted.name: {type: string}, namespace: {type: string}, under__score: {type: string}'
+y() { printf "'%s'" "${1//\'/\'\'}"; }
+rules() { local all=; for it in "$@"; do all+=", {rule: $(y "$it")}"; done; echo "[${all#, }]"; }
+says() { local all=; for it in "$@"; do all+=", {rule: 'false', messageExpression: $(y "$it")}"; done; echo "[${all#, }]"; }
+ruled() { boats "" "{type: object, properties: {spec: {type: object, x-kubernetes-validations: $1, properties: {${2:-$HULL}}}}}"; }
+refused() { ruled "$@" | k create --dry-run=server -f - 2>&1 | sed 's/selfType[0-9]*/selfType/g'; }
+judged() {
+  ready ruled "$1" "${3:-}"
+  boat a "$2" | k create --dry-run=server -f - 2>&1
+  quiet k delete crd "$B"
 }
 job() {
   cat <<Y

@@ -16,6 +16,7 @@ pub enum Reason {
     TooLong,
     TooMany,
     Duplicate,
+    Internal,
 }
 
 impl Reason {
@@ -30,6 +31,7 @@ impl Reason {
             Reason::TooLong => "FieldValueTooLong",
             Reason::TooMany => "FieldValueTooMany",
             Reason::Duplicate => "FieldValueDuplicate",
+            Reason::Internal => "InternalError",
         }
     }
 }
