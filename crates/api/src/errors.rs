@@ -109,6 +109,7 @@ impl From<Fault> for FieldError {
             Reason::TooLong => ErrorType::TooLong,
             Reason::TooMany => ErrorType::TooMany,
             Reason::Duplicate => ErrorType::Duplicate,
+            Reason::Internal => ErrorType::Internal,
         };
         FieldError { type_, field: fault.path, body: fault.message }
     }

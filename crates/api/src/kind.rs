@@ -6,6 +6,7 @@
 use crate::errors::Errors;
 use crate::jsonpath::JsonPath;
 use crate::object::Object;
+use crate::schema::fault::Fault;
 use crate::schema::{Node, Ref, Struct};
 use crate::table::Shown;
 use crate::view::Resource;
@@ -393,6 +394,20 @@ pub enum Review {
     OwnRules,
 }
 
+/// Rules over whole objects (`x-kubernetes-validations`), compiled.
+pub trait Rules: std::fmt::Debug + Send + Sync {
+    /// What an object breaks that its schema found sound.
+    fn judge(&self, new: &Value, old: Option<&Value>) -> Judged;
+}
+
+/// What rules found.
+#[derive(Debug, Default)]
+pub struct Judged {
+    pub faults: Vec<Fault>,
+    /// What was broken before and did not change: told, and let be (KEP-4008).
+    pub ratcheted: Vec<Fault>,
+}
+
 /// What a kind that came from a CustomResourceDefinition has besides.
 #[derive(Debug)]
 pub struct Custom {
@@ -400,6 +415,8 @@ pub struct Custom {
     pub node: Node,
     /// `openAPIV3Schema` as it was given, for OpenAPI; null where there is none.
     pub schema: Value,
+    /// Its rules beyond the schema, if it has some.
+    pub rules: Option<Arc<dyn Rules>>,
     /// The definition is being deleted: nothing new is made.
     pub terminating: bool,
 }

@@ -74,8 +74,7 @@ impl Check<'_> {
         }
         if schema["items"].is_object() {
             let keyed = schema["x-kubernetes-list-type"] == "map";
-            let changing =
-                spot.changing.clone().or_else(|| (!keyed).then(|| spot.path.clone()));
+            let changing = spot.changing.clone().or_else(|| (!keyed).then(|| spot.path.clone()));
             let below = below("items", elements(spot.often, "maxItems"), changing);
             sound &= self.place(&schema["items"], below);
         }
@@ -209,8 +208,7 @@ impl Check<'_> {
                        OpenAPIv3 schema";
             self.faults.push(Fault::forbidden(path, why));
         }
-        let name =
-            "x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema";
+        let name = "x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema";
         let why = exceeds(name, self.total, DEFINITION_ESTIMATE_LIMIT);
         self.faults.push(Fault::forbidden(path, &why));
     }

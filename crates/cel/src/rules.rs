@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value as Json};
+use skiff_api::kind::Judged;
 use skiff_api::schema::fault::{Fault, Reason};
 
 use crate::decl::{Decl, Place};
@@ -65,13 +66,6 @@ enum Old {
     Optional,
 }
 
-/// What was found of an object: faults, and those that were there before.
-#[derive(Default)]
-pub struct Found {
-    pub faults: Vec<Fault>,
-    pub ratcheted: Vec<Fault>,
-}
-
 impl Envs {
     pub fn of(decl: &Arc<Decl>) -> Envs {
         let optional = Type::optional(decl.kind());
@@ -88,12 +82,12 @@ impl Rule {
         let text = |key: &str| rule[key].as_str().unwrap_or_default();
         let optional = rule["optionalOldSelf"] == true;
         let env = if optional { &envs.optional } else { &envs.plain };
-        let compiled = |text: &str, wanted: &Type, before: &str, wrong: &str| {
-            match Program::compile(env, text) {
-                Err(faults) => Err(format!("{before}compilation failed: {faults}")),
-                Ok(program) if program.result() != wanted => Err(wrong.to_string()),
-                Ok(program) => Ok(program),
-            }
+        let compiled = |text: &str, wanted: &Type, before: &str, wrong: &str| match Program::compile(
+            env, text,
+        ) {
+            Err(faults) => Err(format!("{before}compilation failed: {faults}")),
+            Ok(program) if program.result() != wanted => Err(wrong.to_string()),
+            Ok(program) => Ok(program),
         };
         let not_bool = "cel expression must evaluate to a bool";
         let not_text = "messageExpression must evaluate to a string";
@@ -147,10 +141,17 @@ impl Rules {
         let decl = Decl::of(schema, Place::Root, "selfType")?;
         Some(Rules { root: Node::of(schema, &decl)? })
     }
+}
 
-    /// Judges an object that its schema found sound.
-    pub fn judge(&self, new: &Json, old: Option<&Json>) -> Found {
-        let mut walk = Walk { found: Found::default(), budget: Budget::of_request() };
+impl std::fmt::Debug for Rules {
+    fn fmt(&self, to: &mut std::fmt::Formatter) -> std::fmt::Result {
+        to.write_str("Rules")
+    }
+}
+
+impl skiff_api::kind::Rules for Rules {
+    fn judge(&self, new: &Json, old: Option<&Json>) -> Judged {
+        let mut walk = Walk { found: Judged::default(), budget: Budget::of_request() };
         let change = Change { now: old.map(|old| (new, old, &self.root)), above: None };
         // Running out of budget ends the walk; the fault says so.
         let _ = walk.place(&self.root, "", new, old, change);
@@ -190,9 +191,9 @@ impl Node {
                 properties.insert(name.clone(), node);
             }
         }
-        let keys = schema["x-kubernetes-list-map-keys"].as_array().map(|keys| {
-            keys.iter().filter_map(|it| it.as_str().map(str::to_string)).collect()
-        });
+        let keys = schema["x-kubernetes-list-map-keys"]
+            .as_array()
+            .map(|keys| keys.iter().filter_map(|it| it.as_str().map(str::to_string)).collect());
         Some(Node {
             decl: decl.clone(),
             kind: schema["type"].as_str().unwrap_or_default().to_string(),
@@ -247,7 +248,7 @@ impl<'a> Change<'a> {
 struct Spent;
 
 struct Walk {
-    found: Found,
+    found: Judged,
     budget: Budget,
 }
 
@@ -383,11 +384,15 @@ impl Walk {
                 return Err(Spent);
             }
             Err(RunError::Evaluation(error)) if error.starts_with("no such overload") => {
-                self.wrong(node, path, &format!(
-                    "'{error}': call arguments did not match a supported operator, function or \
+                self.wrong(
+                    node,
+                    path,
+                    &format!(
+                        "'{error}': call arguments did not match a supported operator, function or \
                      macro signature for rule: {}",
-                    rule.shown()
-                ));
+                        rule.shown()
+                    ),
+                );
                 return Ok(());
             }
             Err(error) => {

@@ -184,8 +184,8 @@ ready() {
   "$@" | quiet k create -f -
   quiet k wait --for=condition=Established "crd/$B" --timeout=20s
 }
-HULL='name: {type: string}, short: {type: string, maxLength: 8}, sails: {type: integer}, ratio: {type: number}, afloat: {type: boolean},
-  when: {type: string, format: date-time}, day: {type: string, format: date}, long: {type: string, format: duration}, blob: {type: string, format: byte},
+HULL='name: {type: string, maxLength: 20}, text: {type: string}, short: {type: string, maxLength: 8}, sails: {type: integer}, ratio: {type: number}, afloat: {type: boolean},
+  when: {type: string, format: date-time}, day: {type: string, format: date}, long: {type: string, format: duration}, blob: {type: string, format: byte, maxLength: 40},
   port: {x-kubernetes-int-or-string: true}, any: {type: object, x-kubernetes-preserve-unknown-fields: true}, none: {type: string, nullable: true},
   tags: {type: array, maxItems: 5, x-kubernetes-list-type: set, items: {type: string, maxLength: 8}}, log: {type: array, maxItems: 9, items: {type: integer}},
   crew: {type: array, maxItems: 5, x-kubernetes-list-type: map, x-kubernetes-list-map-keys: [id], items: {type: object, required: [id], properties: {id: {type: integer}, role: {type: string, maxLength: 8}}}},

@@ -20,9 +20,13 @@ const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 /// writes `spec.validation.openAPIV3Schema` where all versions have the same schema, else
 /// `spec.versions[0].schema.openAPIV3Schema`.
 pub fn from_crd(schema: &Value, path: &str) -> Result<Node, Vec<Fault>> {
-    let mut faults = structural::check(schema, path);
-    faults.extend(expressions(schema, path));
+    let faults = structural::check(schema, path);
     if faults.is_empty() { Ok(root(schema)) } else { Err(faults) }
+}
+
+/// Whether a schema is structural, whatever else it may say wrong: only then its rules can be looked at.
+pub fn is_structural(schema: &Value, path: &str) -> bool {
+    !structural::has_item_lists(schema) && structural::structure(schema, path).is_empty()
 }
 
 /// The tree of a definition without a schema: everything is kept, nothing is checked.
@@ -35,25 +39,6 @@ pub(super) fn root(schema: &Value) -> Node {
     let mut node = node(schema);
     embed(&mut node, schema);
     node
-}
-
-/// Validation rules in CEL are refused as yet: here they will be compiled.
-fn expressions(schema: &Value, path: &str) -> Vec<Fault> {
-    let mut faults = Vec::new();
-    if schema["x-kubernetes-validations"].as_array().is_some_and(|it| !it.is_empty()) {
-        let detail = "validation rules in CEL are not supported yet; remove them";
-        faults.push(Fault::forbidden(format!("{path}.x-kubernetes-validations"), detail));
-    }
-    let properties = schema["properties"].as_object();
-    for (name, property) in properties.into_iter().flatten() {
-        faults.extend(expressions(property, &format!("{path}.properties[{name}]")));
-    }
-    for below in ["items", "additionalProperties"] {
-        if schema[below].is_object() {
-            faults.extend(expressions(&schema[below], &format!("{path}.{below}")));
-        }
-    }
-    faults
 }
 
 /// The tree of any part of a structural schema.

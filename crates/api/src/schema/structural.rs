@@ -19,17 +19,22 @@ pub fn check(schema: &Value, path: &str) -> Vec<Fault> {
             .push(Fault::forbidden(child(path, "nullable"), "nullable cannot be true at the root"));
     }
     if !has_item_lists(schema) {
-        let mut structure = Vec::new();
-        invariants(schema, Level::Root, path, &mut structure);
-        completeness(schema, schema, path, path, &mut structure);
-        structure.sort_by_key(Fault::to_string);
-        if structure.is_empty() {
-            defaults(schema, path, Inside::Root, &mut structure);
-        }
-        faults.extend(structure);
+        faults.extend(structure(schema, path));
     }
     let allowed = Allowed { defaults: Ok(()), in_metadata: false };
     openapi(schema, path, Level::Root, &allowed, &mut faults);
+    faults
+}
+
+/// The faults of its structure, and of its defaults if that is sound.
+pub fn structure(schema: &Value, path: &str) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    invariants(schema, Level::Root, path, &mut faults);
+    completeness(schema, schema, path, path, &mut faults);
+    faults.sort_by_key(Fault::to_string);
+    if faults.is_empty() {
+        defaults(schema, path, Inside::Root, &mut faults);
+    }
     faults
 }
 
@@ -65,7 +70,7 @@ fn present(schema: &Value, key: &str) -> bool {
 }
 
 /// `items` with a list of schemas makes no structural schema; the OpenAPI check says so.
-fn has_item_lists(schema: &Value) -> bool {
+pub fn has_item_lists(schema: &Value) -> bool {
     schema["items"].is_array()
         || each(schema, "properties").any(|(_, it)| has_item_lists(it))
         || ["items", "additionalProperties"]

@@ -618,18 +618,18 @@ pub fn settle(kind: &Kind, new: &mut Object, old: Option<&Object>) {
     }
 }
 
-/// The value validations of a structural schema; built-in kinds have none. What was wrong before and is still the
-/// same is let be (KEP-4008).
+/// The value validations of a structural schema, and its rules; built-in kinds have none. What was wrong before and is
+/// still the same is let be (KEP-4008): of broken rules the user is warned.
 pub fn validate(
     kind: &Kind,
     subresource: &str,
     new: &Object,
     old: Option<&Object>,
     errors: &mut Errors,
-) {
-    use skiff_api::schema::fault::Reason;
+) -> Vec<String> {
+    use skiff_api::schema::fault::{Fault, Reason};
     use skiff_api::schema::validate::validate;
-    let Some(custom) = &kind.custom else { return };
+    let Some(custom) = &kind.custom else { return Vec::new() };
     // A write of the status is judged by the schema of the status alone.
     let status = kind.schema.field("status").filter(|_| subresource == "status");
     let judge = |object: &Object| match status {
@@ -644,9 +644,12 @@ pub fn validate(
         Some(old) if !faults.is_empty() => judge(old),
         _ => Vec::new(),
     };
+    let mut blocked = false;
     for fault in faults {
         let there = before.iter().any(|it| it.path == fault.path && it.message == fault.message);
         if !there || fault.reason == Reason::Required {
+            blocked |=
+                !matches!(fault.reason, Reason::Invalid | Reason::Duplicate | Reason::Forbidden);
             errors.add(fault.into());
         }
     }
@@ -655,6 +658,16 @@ pub fn validate(
             crate::read::scale::validate(new, paths, errors);
         }
     }
+    let Some(rules) = &custom.rules else { return Vec::new() };
+    if blocked {
+        let why = "some validation rules were not checked because the object was invalid; correct \
+                   the existing errors to complete validation";
+        errors.add(Fault::invalid("<nil>", &Value::Null, why).into());
+        return Vec::new();
+    }
+    let judged = rules.judge(new.value(), old.map(Object::value));
+    judged.faults.into_iter().for_each(|fault| errors.add(fault.into()));
+    judged.ratcheted.iter().map(ToString::to_string).collect()
 }
 
 /// A time as `metadata` shows it.

@@ -298,7 +298,10 @@ fn validate(request: &Request, new: &Object, old: Option<&Object>) -> Result<(),
         None => meta::validate_create(kind, new, &mut errors),
         Some(old) => meta::validate_update(new, old, &mut errors),
     }
-    codec::validate(kind, &request.resource.subresource, new, old, &mut errors);
+    let part = &request.resource.subresource;
+    for warning in codec::validate(kind, part, new, old, &mut errors) {
+        request.warn(warning);
+    }
     let entry = kind.subresource(&request.resource.subresource);
     match (entry.map(|entry| (&entry.does, &entry.name)), old) {
         (Some((Does::Part { .. }, part)), Some(old)) => {

@@ -72,7 +72,12 @@ fn face(crd: &Object, version: &Value, index: usize) -> Result<Kind, String> {
         conditional: true,
         // What one face wrote, another reads under its own schema.
         generation: generation.wrapping_mul(FACES_MOST as u32).wrapping_add(index as u32),
-        custom: Some(Arc::new(Custom { node, schema, terminating: condition(crd, "Terminating") })),
+        custom: Some(Arc::new(Custom {
+            node,
+            rules: skiff_cel::rules::Rules::of(&schema).map(|it| Arc::new(it) as _),
+            schema,
+            terminating: condition(crd, "Terminating"),
+        })),
         ..Kind::named(group, name.to_owned().into(), kind, plural, root)
     })
 }

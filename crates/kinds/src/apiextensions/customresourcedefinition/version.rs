@@ -5,7 +5,7 @@ use skiff_api::check;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::names;
 use skiff_api::object::{Object, at};
-use skiff_api::schema::crd::from_crd;
+use skiff_api::schema::crd::{from_crd, is_structural};
 use std::collections::HashSet;
 
 const TYPES: [&str; 5] = ["boolean", "date", "integer", "number", "string"];
@@ -139,9 +139,17 @@ fn deprecation(path: &Path, version: &Value, errors: &mut Errors) {
 fn validate_schema(path: &Path, version: &Value, errors: &mut Errors) {
     let Some(schema) = at(version, "schema.openAPIV3Schema") else { return };
     let path = path.child("openAPIV3Schema").to_string();
-    if let Err(faults) = from_crd(schema, &path) {
-        faults.into_iter().for_each(|fault| errors.add(fault.into()));
-    }
+    let faults = from_crd(schema, &path).err().unwrap_or_default();
+    // Rules are compiled where the schema at their place and below it is sound, and the whole structural.
+    let structural = is_structural(schema, &path);
+    let sound = |place: &str| structural && !faults.iter().any(|it| below(&it.path, place));
+    let rules = skiff_cel::definition::check(schema, &path, sound);
+    faults.into_iter().chain(rules).for_each(|fault| errors.add(fault.into()));
+}
+
+/// Whether a path is a place or below it.
+fn below(path: &str, place: &str) -> bool {
+    path.strip_prefix(place).is_some_and(|it| it.is_empty() || it.starts_with(['.', '[']))
 }
 
 fn validate_scale(path: &Path, version: &Value, errors: &mut Errors) {
