@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::ast::{Expr, Fold, Id, Kept, Kind, Literal, Source, Test};
+use crate::decl::Decl;
 use crate::env::Env;
 use crate::fault::{Fault, Faults};
 use crate::functions::{self, Overload, Style};
@@ -98,7 +99,7 @@ impl Checker<'_> {
                 for it in elements {
                     let found = self.expr(&mut it.value);
                     let found = self.kept(it.kept, &it.value, found);
-                    of = Some(self.joined(it.value.id, of, found));
+                    of = Some(self.joined(of, found));
                 }
                 Type::list(of.unwrap_or_else(|| self.bound.variable()))
             }
@@ -106,10 +107,10 @@ impl Checker<'_> {
                 let (mut key, mut value) = (None, None);
                 for it in entries {
                     let found = self.expr(&mut it.key);
-                    key = Some(self.joined(it.key.id, key, found));
+                    key = Some(self.joined(key, found));
                     let found = self.expr(&mut it.value);
                     let found = self.kept(it.kept, &it.value, found);
-                    value = Some(self.joined(it.value.id, value, found));
+                    value = Some(self.joined(value, found));
                 }
                 let key = key.unwrap_or_else(|| self.bound.variable());
                 Type::map(key, value.unwrap_or_else(|| self.bound.variable()))
@@ -152,13 +153,13 @@ impl Checker<'_> {
         }
     }
 
-    fn joined(&mut self, id: Id, before: Option<Type>, found: Type) -> Type {
+    /// What elements have in common; that they differ is told of the literal later.
+    fn joined(&mut self, before: Option<Type>, found: Type) -> Type {
         let Some(before) = before else { return found };
         if self.assignable(&before, &found) {
             return if types::less_specific(&before, &found) { before } else { found };
         }
-        self.mismatch(id, &before, &found);
-        Type::Error
+        Type::Dyn
     }
 
     fn select(&mut self, expr: &mut Expr) -> Type {
@@ -194,7 +195,9 @@ impl Checker<'_> {
         let found = match inner.unwrap_or(&of) {
             Type::Map(it) => it.1.clone(),
             Type::Object(name, decl) => {
-                let found = decl.as_ref().and_then(|it| it.field(field)).map(|it| it.kind());
+                let named =
+                    |it: &Decl| it.field(field).or_else(|| it.keyword(field)).map(|it| it.kind());
+                let found = decl.as_deref().and_then(named);
                 match found.or_else(|| self.env.field(name, field)) {
                     Some(found) => found,
                     None => {
@@ -235,7 +238,7 @@ impl Checker<'_> {
         let mut given: Vec<Type> = args.iter_mut().map(|it| self.expr(it)).collect();
         if let Some(it) = target {
             let whole = qualified(it).map(|it| format!("{it}.{function}"));
-            match whole.filter(|it| functions::find(it.trim_start_matches('.')).is_some()) {
+            match whole.filter(|it| self.env.function(it.trim_start_matches('.')).is_some()) {
                 Some(whole) => {
                     *function = whole.trim_start_matches('.').to_string();
                     *target = None;
@@ -247,7 +250,8 @@ impl Checker<'_> {
             }
         }
         let style = if target.is_some() { Style::Method } else { Style::Function };
-        let Some((name, overloads)) = functions::find(function.trim_start_matches('.')) else {
+        let found = self.env.function(function.trim_start_matches('.'));
+        let Some((name, overloads)) = found else {
             let function = function.clone();
             return self.undeclared(id, &function);
         };
@@ -329,18 +333,15 @@ impl Checker<'_> {
         let Kind::Struct { name, fields } = &mut expr.kind else {
             unreachable!("only messages come here")
         };
-        let known = name.trim_start_matches('.').to_string();
-        let Some(found) = self.named(&known) else {
+        let known = name.trim_start_matches('.');
+        let Some(found) = functions::plain_type(known).or_else(|| self.env.named_type(known))
+        else {
             return self.undeclared(id, &name.clone());
         };
         let result = match found {
-            Type::Type(Some(of)) if matches!(*of, Type::Object(..)) => (*of).clone(),
-            Type::Type(Some(of)) => {
-                self.fault(id, format!("'{of}' is not a message type"));
-                Type::Error
-            }
+            it @ Type::Object(..) => it,
             other => {
-                self.fault(id, format!("'{other}' is not a type"));
+                self.fault(id, format!("'{other}' is not a message type"));
                 Type::Error
             }
         };
@@ -349,7 +350,10 @@ impl Checker<'_> {
             let given = self.kept(it.kept, &it.value, given);
             let wanted = match matches!(result, Type::Object(..)) {
                 true => self.field(it.id, &result, &it.name, Kept::Always),
-                false => Type::Error,
+                false => {
+                    self.fault(it.id, format!("undefined field '{}'", it.name));
+                    Type::Error
+                }
             };
             if !self.assignable(&wanted, &given) {
                 let message = format!(

@@ -309,8 +309,13 @@ impl<'a> Coster<'a> {
             None => matches!(self.checked.kind(fold.range.id), Type::List(_)),
         };
         let range = self.place(&fold.range);
-        let values = range.and_then(Place::elements);
-        let keys = if listed { None } else { range.map(|_| Place::Keys) };
+        // Elements of what has no place in the schema are looked up at its root, as upstream does.
+        let root = self.env.decl("").map(Place::Decl);
+        let values = range.map_or(root, Place::elements);
+        let keys = match range {
+            None => root,
+            Some(_) => (!listed).then_some(Place::Keys),
+        };
         let (key, value) = (entries.map(|it| it.key), entries.map(|it| it.value));
         let outside = self.locals.len();
         let mut local = |name: &str, place, size| {

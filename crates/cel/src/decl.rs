@@ -120,6 +120,11 @@ impl Decl {
         }
     }
 
+    /// A field whose name is a reserved word may be selected by that word.
+    pub fn keyword(&self, field: &str) -> Option<&Arc<Decl>> {
+        RESERVED.contains(&field).then(|| self.field(&format!("__{field}__"))).flatten()
+    }
+
     /// How often a value of at least this size may occur in one request.
     pub fn cardinality(&self) -> u64 {
         REQUEST_BYTES / (self.min_bytes + 1)

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::decl::Decl;
+use crate::functions::{self, Overload};
 use crate::types::Type;
 use crate::value::Value;
 
@@ -11,6 +12,7 @@ use crate::value::Value;
 pub struct Env {
     variables: Vec<Variable>,
     messages: Option<Arc<dyn Messages>>,
+    patches: bool,
 }
 
 #[derive(Clone)]
@@ -45,6 +47,17 @@ impl Env {
     pub fn declared_as(mut self, name: &str, kind: Type, decl: &Arc<Decl>) -> Env {
         self.variables.push(Variable { name: name.to_string(), kind, decl: Some(decl.clone()) });
         self
+    }
+
+    /// With what JSON patches need (`jsonpatch.escapeKey`), as mutating policies have it.
+    pub fn with_patches(mut self) -> Env {
+        self.patches = true;
+        self
+    }
+
+    /// The signatures of a function that expressions may call here.
+    pub(crate) fn function(&self, name: &str) -> Option<(&'static str, &'static [Overload])> {
+        functions::find(name).filter(|it| self.patches || !it.0.starts_with("jsonpatch."))
     }
 
     pub fn messages(mut self, messages: Arc<dyn Messages>) -> Env {

@@ -15,6 +15,15 @@ pub struct Fault {
 pub struct Faults {
     text: String,
     faults: Vec<Fault>,
+    stage: Stage,
+}
+
+/// What an expression's faults are about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    Compilation,
+    /// A constant that cannot be converted, a pattern that is none: the text is right, and there is no program of it.
+    Instantiation,
 }
 
 /// More are counted only: the text of an expression is its author's, and so is the number.
@@ -24,7 +33,16 @@ const LONGEST_LINE: usize = 16_384;
 
 impl Faults {
     pub fn new(text: &str, faults: Vec<Fault>) -> Faults {
-        Faults { text: text.to_string(), faults }
+        Faults { text: text.to_string(), faults, stage: Stage::Compilation }
+    }
+
+    pub fn instantiation(message: String) -> Faults {
+        let faults = vec![Fault { at: None, message }];
+        Faults { text: String::new(), faults, stage: Stage::Instantiation }
+    }
+
+    pub fn stage(&self) -> Stage {
+        self.stage
     }
 
     /// Line and column, from 1 and 0, and the line itself.
@@ -36,6 +54,9 @@ impl Faults {
     }
 
     fn write_one(&self, fault: &Fault, to: &mut fmt::Formatter) -> fmt::Result {
+        if self.stage == Stage::Instantiation {
+            return to.write_str(&fault.message);
+        }
         let Some(at) = fault.at else {
             return write!(to, "ERROR: <input>:-1:0: {}", fault.message);
         };

@@ -42,8 +42,27 @@ pub fn find(name: &str) -> Option<(&'static str, &'static [Overload])> {
     TABLE.get_key_value(name).map(|(name, found)| (*name, found.as_slice()))
 }
 
-/// The types that expressions can name.
+/// The types that expressions can name: those of the language and of the libraries.
 pub fn named_type(name: &str) -> Option<Type> {
+    let library =
+        name.starts_with("kubernetes.") && LIBRARY.contains(&&name["kubernetes.".len()..]);
+    plain_type(name).or_else(|| library.then(|| types::read(name)))
+}
+
+const LIBRARY: &[&str] = &[
+    "URL",
+    "Quantity",
+    "Semver",
+    "NamedFormat",
+    "authorization.Authorizer",
+    "authorization.PathCheck",
+    "authorization.GroupCheck",
+    "authorization.ResourceCheck",
+    "authorization.Decision",
+];
+
+/// The types of the language.
+pub fn plain_type(name: &str) -> Option<Type> {
     Some(match name {
         "bool" => Type::Bool,
         "bytes" => Type::Bytes,
@@ -60,15 +79,6 @@ pub fn named_type(name: &str) -> Option<Type> {
         "google.protobuf.Duration" => Type::Duration,
         "google.protobuf.Timestamp" => Type::Timestamp,
         "net.IP" | "net.CIDR" => types::read(name),
-        "kubernetes.URL"
-        | "kubernetes.Quantity"
-        | "kubernetes.Semver"
-        | "kubernetes.NamedFormat"
-        | "kubernetes.authorization.Authorizer"
-        | "kubernetes.authorization.PathCheck"
-        | "kubernetes.authorization.GroupCheck"
-        | "kubernetes.authorization.ResourceCheck"
-        | "kubernetes.authorization.Decision" => types::read(name),
         _ => return None,
     })
 }

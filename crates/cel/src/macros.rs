@@ -23,7 +23,7 @@ pub fn expand(
     let mut make = Make { made, at };
     let found = match (name, target.is_some(), args.len()) {
         ("has", false, 1) => make.has(&args[0]),
-        ("all" | "exists" | "exists_one" | "existsOne", true, 2 | 3) => {
+        ("all" | "exists" | "exists_one", true, 2 | 3) | ("existsOne", true, 3) => {
             make.quantifier(name, target.as_ref(), &args)
         }
         ("map", true, 2 | 3) => make.map(target.as_ref(), &args),

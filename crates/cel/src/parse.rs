@@ -120,10 +120,28 @@ impl<'t> Parser<'t> {
         found
     }
 
-    /// The sign that must follow; one token too many before it is passed over.
+    /// The sign that must follow. One token too many before it is passed over, and one that is missing before
+    /// something that may follow it is thought to be there; both are faults.
     fn expect(&mut self, sign: &'static str, expected: &str) -> Result<usize, Ended> {
         let spot = self.spot();
         if self.take(sign) {
+            return Ok(spot.at);
+        }
+        let one = expected.starts_with('\'');
+        let fits = match sign {
+            ":" => self.begins(spot),
+            _ => !self.begins(spot) || matches!(spot.token, Token::Sign("[" | "." | "-")),
+        };
+        if one && matches!(self.after().token, Token::Sign(it) if it == sign) {
+            let message =
+                format!("Syntax error: extraneous input '{}' expecting {expected}", spot.text);
+            self.made.fault(spot.at, message);
+            self.next += 2;
+            return Ok(spot.at);
+        }
+        if one && fits {
+            let message = format!("Syntax error: missing {expected} at '{}'", spot.text);
+            self.made.fault(spot.at, message);
             return Ok(spot.at);
         }
         let message =
@@ -139,7 +157,11 @@ impl<'t> Parser<'t> {
     }
 
     fn deeper(&mut self, depth: usize) -> Result<usize, Ended> {
-        if depth >= DEEPEST { Err(self.too_deep()) } else { Ok(depth + 1) }
+        if depth < DEEPEST {
+            return Ok(depth + 1);
+        }
+        self.made.faults.push(Fault { at: None, message: "max recursion depth exceeded".into() });
+        Err(Ended)
     }
 
     fn whole(&mut self) -> Result<Expr, Ended> {
@@ -278,15 +300,16 @@ impl<'t> Parser<'t> {
         let optional = self.take("?");
         let spot = self.spot();
         match spot.token {
-            Token::Ident => self.next += 1,
-            Token::Escaped => {
-                self.next += 1;
-                self.made.fault(at, "unsupported syntax: '`'");
-            }
+            Token::Ident | Token::Escaped => self.next += 1,
             _ => {
-                let message =
-                    format!("Syntax error: no viable alternative at input '.{}'", spot.text);
+                let text = if spot.token == Token::End { "" } else { spot.text };
+                let message = format!("Syntax error: no viable alternative at input '.{text}'");
                 self.made.fault(spot.at, message);
+                if !text.is_empty() {
+                    self.next += 1;
+                    let spot = self.spot();
+                    return self.no_operand(spot).map(|it| it.0);
+                }
                 return Err(Ended);
             }
         }
@@ -299,7 +322,7 @@ impl<'t> Parser<'t> {
             *depth += more;
             return Ok(made);
         }
-        let field = spot.text.to_string();
+        let field = spot.text.trim_matches('`').to_string();
         if optional {
             let name = Expr { id: self.made.id(at), kind: Kind::Literal(Literal::String(field)) };
             let id = self.made.id(at);
@@ -319,7 +342,7 @@ impl<'t> Parser<'t> {
             args.push(arg);
             deepest = deepest.max(depth);
             if !self.take(",") {
-                self.expect(")", "{')', ','}")?;
+                self.expect(")", "')'")?;
                 return Ok((args, deepest));
             }
         }
@@ -372,13 +395,18 @@ impl<'t> Parser<'t> {
         }
     }
 
-    /// An operand is missing; one token too many before it is passed over.
-    fn no_operand(&mut self, spot: Spot) -> Result<Parsed, Ended> {
-        let begins = match self.after().token {
+    /// Whether a token may begin an operand.
+    fn begins(&self, spot: Spot) -> bool {
+        match spot.token {
             Token::End | Token::Escaped => false,
             Token::Sign(sign) => OPERAND.contains(&format!("'{sign}'")),
-            _ => spot.token != Token::End,
-        };
+            _ => true,
+        }
+    }
+
+    /// An operand is missing; one token too many before it is passed over.
+    fn no_operand(&mut self, spot: Spot) -> Result<Parsed, Ended> {
+        let begins = self.begins(self.after()) && spot.token != Token::End;
         let how = if begins { "extraneous" } else { "mismatched" };
         let message = format!("Syntax error: {how} input '{}' expecting {OPERAND}", spot.text);
         self.made.fault(spot.at, message);
@@ -433,7 +461,8 @@ impl<'t> Parser<'t> {
         let id = self.made.id(self.spot().at);
         self.next += 1;
         let (mut fields, mut deepest) = (Vec::new(), 0);
-        while !self.take("}") {
+        let empty = self.only_comma("}");
+        while !empty && !self.take("}") {
             let kept = if self.take("?") { Kept::IfPresent } else { Kept::Always };
             let spot = self.spot();
             if spot.token != Token::Ident {
@@ -460,11 +489,19 @@ impl<'t> Parser<'t> {
         Ok((Expr { id, kind: Kind::Struct { name, fields } }, depth))
     }
 
+    /// `{,}` is as empty as `{}`.
+    fn only_comma(&mut self, close: &str) -> bool {
+        let found = self.is(",") && matches!(self.after().token, Token::Sign(it) if it == close);
+        self.next += if found { 2 } else { 0 };
+        found
+    }
+
     fn list(&mut self, at: usize) -> Result<Parsed, Ended> {
         self.next += 1;
         let id = self.made.id(at);
         let (mut elements, mut deepest) = (Vec::new(), 0);
-        while !self.take("]") {
+        let empty = self.only_comma("]");
+        while !empty && !self.take("]") {
             let kept = if self.take("?") { Kept::IfPresent } else { Kept::Always };
             let (value, depth) = self.expr()?;
             deepest = deepest.max(depth);
@@ -482,7 +519,8 @@ impl<'t> Parser<'t> {
         self.next += 1;
         let id = self.made.id(at);
         let (mut entries, mut deepest) = (Vec::new(), 0);
-        while !self.take("}") {
+        let empty = self.only_comma("}");
+        while !empty && !self.take("}") {
             let kept = if self.take("?") { Kept::IfPresent } else { Kept::Always };
             let (key, key_depth) = self.expr()?;
             self.expect(":", "':'")?;
@@ -518,6 +556,10 @@ impl<'t> Parser<'t> {
             }
             Token::String => {
                 let text = lex::unquote(spot.text).and_then(|it| String::from_utf8(it).ok());
+                if text.is_none() {
+                    self.made.fault(spot.at, "invalid unicode code point");
+                    return Expr { id, kind: Kind::Literal(Literal::Null) };
+                }
                 (text.map(Literal::String), "string")
             }
             Token::Bytes => (lex::unquote(spot.text).map(Literal::Bytes), "bytes"),

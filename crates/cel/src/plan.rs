@@ -79,8 +79,13 @@ pub enum What {
 }
 
 /// The plan of a checked tree.
-pub fn plan(tree: &Expr, checked: &Checked, env: &Env) -> Step {
-    Planner { checked, env, scope: Vec::new() }.step(tree)
+///
+/// # Errors
+/// A constant that cannot be converted, or a pattern that is none: upstream's words.
+pub fn plan(tree: &Expr, checked: &Checked, env: &Env) -> Result<Step, String> {
+    let mut planner = Planner { checked, env, scope: Vec::new(), wrong: None };
+    let step = planner.step(tree);
+    planner.wrong.map_or(Ok(step), Err)
 }
 
 /// The variables that a tree names.
@@ -123,6 +128,8 @@ struct Planner<'a> {
     env: &'a Env,
     /// Names that have a place, in the order of their places.
     scope: Vec<String>,
+    /// The first constant for which there is no program.
+    wrong: Option<String>,
 }
 
 impl Planner<'_> {
@@ -245,9 +252,17 @@ impl Planner<'_> {
         if library::CONVERSIONS.contains(&name)
             && let [one] = steps.as_slice()
             && let Some(value) = constant(one)
-            && let Ok(made) = function(&[value])
         {
-            return Step::Const(made);
+            match function(&[value]) {
+                Ok(made) => return Step::Const(made),
+                Err(error) => self.wrong = self.wrong.take().or(Some(error.to_string())),
+            }
+        }
+        if ["find", "findAll", "matches"].contains(&name)
+            && let Some(Step::Text(pattern)) = steps.get(1)
+            && let Err(error) = skiff_api::schema::pattern::compile(pattern)
+        {
+            self.wrong = self.wrong.take().or(Some(error));
         }
         let price = Price::of(name, overloads);
         Step::Call(Box::new(Call { name, function, args: steps, price }))

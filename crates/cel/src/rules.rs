@@ -12,6 +12,7 @@ use skiff_api::schema::fault::{Fault, Reason};
 use crate::decl::{Decl, Place};
 use crate::definition::field_path;
 use crate::env::{Bindings, Env};
+use crate::fault::Stage;
 use crate::run::{Budget, Program, RunError};
 use crate::types::Type;
 use crate::value::Value;
@@ -85,7 +86,11 @@ impl Rule {
         let compiled = |text: &str, wanted: &Type, before: &str, wrong: &str| match Program::compile(
             env, text,
         ) {
-            Err(faults) => Err(format!("{before}compilation failed: {faults}")),
+            Err(faults) => Err(match (faults.stage(), before) {
+                (Stage::Compilation, _) => format!("{before}compilation failed: {faults}"),
+                (_, "") => format!("program instantiation failed: {faults}"),
+                _ => format!("{before}instantiation failed: {faults}"),
+            }),
             Ok(program) if program.result() != wanted => Err(wrong.to_string()),
             Ok(program) => Ok(program),
         };

@@ -75,10 +75,10 @@ impl Program {
     pub fn compile(env: &Env, text: &str) -> Result<Program, Faults> {
         let (mut tree, source) = parse::parse(text)?;
         let checked = check::check(&mut tree, &source, env)?;
-        validate::validate(&tree, &source)?;
+        validate::validate(&tree, &source, &checked)?;
         let mut reads = Vec::new();
         plan::names_read(&tree, &mut Vec::new(), &mut reads);
-        let plan = plan::plan(&tree, &checked, env);
+        let plan = plan::plan(&tree, &checked, env).map_err(Faults::instantiation)?;
         let estimate = cost::estimate(&tree, &checked, env);
         let result = checked.kind(tree.id).clone();
         Ok(Program { plan, result, reads, estimate })

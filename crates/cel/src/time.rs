@@ -157,10 +157,6 @@ fn time_zone(name: &str) -> Result<TimeZone, RunError> {
             .map_err(|_| RunError::of(format!("strconv.Atoi: parsing {it:?}: invalid syntax")))
     };
     let (hours_east, minutes) = (number(hours)?, number(minutes)?);
-    if !(0..=59).contains(&minutes) {
-        let message = format!("timezone offset minutes out of range [0, 59]: {name}");
-        return Err(RunError::of(message));
-    }
     let sign = if hours.starts_with('-') { -1 } else { 1 };
     let seconds = i64::from(hours_east) * 3600 + i64::from(sign * minutes) * 60;
     let seconds = i32::try_from(seconds).map_err(|_| unknown())?;

@@ -19,6 +19,7 @@ pub mod format;
 pub mod generation;
 pub mod openapi;
 pub mod openapi_v2;
+pub mod pattern;
 pub mod prune;
 mod structural;
 pub mod validate;

@@ -206,11 +206,8 @@ fn junctors(schema: &Value, path: &str, faults: &mut Vec<Fault>) {
         nested(&schema["not"], &child(path, "not"), faults);
     }
     let pattern = text(schema, "pattern");
-    if let Err(error) = regex::Regex::new(pattern) {
-        let detail = format!(
-            "must be a valid regular expression, but isn't: error parsing regexp: {}",
-            go_error(pattern, &error.to_string())
-        );
+    if let Err(error) = super::pattern::compile(pattern) {
+        let detail = format!("must be a valid regular expression, but isn't: {error}");
         faults.push(Fault::invalid(child(path, "pattern"), &pattern.into(), &detail));
     }
 }
@@ -530,25 +527,5 @@ fn map_keys(schema: &Value, keys: &[String], path: &str, faults: &mut Vec<Fault>
         if keys[..index].contains(key) {
             faults.push(Fault::invalid(&at, all, "must not contain duplicate entries"));
         }
-    }
-}
-
-/// The common mistakes in a pattern as Go names them; others keep the words of our engine.
-fn go_error(pattern: &str, error: &str) -> String {
-    let last = error.lines().last().unwrap_or(error).trim_start_matches("error: ");
-    let after = |mark: &str| pattern.find(mark).map_or(pattern, |at| &pattern[at..]);
-    match last {
-        it if it.starts_with("unclosed group") => format!("missing closing ): `{pattern}`"),
-        it if it.starts_with("unopened group") => format!("unexpected ): `{pattern}`"),
-        it if it.starts_with("unclosed character class") => {
-            format!("missing closing ]: `{}`", after("["))
-        }
-        it if it.starts_with("look-around") => {
-            let found = after("(?");
-            let width = if found.starts_with("(?<") { 4 } else { 3 };
-            let found: String = found.chars().take(width).collect();
-            format!("invalid or unsupported Perl syntax: `{found}`")
-        }
-        other => other.to_string(),
     }
 }

@@ -22,15 +22,7 @@ pub fn find(name: &str) -> Option<Function> {
         "isLinkLocalMulticast" => |args| Ok(Value::Bool(link_local_multicast(address(args)?))),
         "isLinkLocalUnicast" => |args| Ok(Value::Bool(link_local(address(args)?))),
         "isGlobalUnicast" => |args| Ok(Value::Bool(global(address(args)?))),
-        "cidr" => |args| {
-            parse_cidr(text(args, 0)?)
-                .map(|(address, length)| Value::Cidr(address, length))
-                .map_err(|error| {
-                    RunError::of(format!(
-                        "network address parse error during conversion from string: {error}"
-                    ))
-                })
-        },
+        "cidr" => |args| cidr(text(args, 0)?).map(|(address, length)| Value::Cidr(address, length)),
         "isCIDR" => |args| Ok(Value::Bool(parse_cidr(text(args, 0)?).is_ok())),
         "containsIP" => contains_ip,
         "containsCIDR" => contains_cidr,
@@ -115,6 +107,14 @@ fn wrong(raw: &str) -> String {
     if parts.len() < 4 { "IPv4 address too short" } else { "IPv4 address too long" }.to_string()
 }
 
+/// A range; upstream says twice what went wrong.
+fn cidr(raw: &str) -> Result<(IpAddr, u8), RunError> {
+    parse_cidr(raw).map_err(|error| {
+        let said = "network address parse error during conversion from string";
+        RunError::of(format!("{said}: {error}"))
+    })
+}
+
 fn parse_cidr(raw: &str) -> Result<(IpAddr, u8), String> {
     let failed = |why: &str| {
         format!(
@@ -186,7 +186,8 @@ fn contains_ip<'a>(args: &[Value<'a>]) -> Made<'a> {
     let (address, length) = range(args)?;
     let it = match &args[1] {
         Value::Ip(it) => *it,
-        _ => parse(text(args, 1)?)?,
+        // What cannot be read is no address to upstream, and so no argument.
+        _ => parse(text(args, 1)?).map_err(|_| RunError::no_overload())?,
     };
     Ok(Value::Bool(within(address, length, it)))
 }
@@ -195,7 +196,7 @@ fn contains_cidr<'a>(args: &[Value<'a>]) -> Made<'a> {
     let (address, length) = range(args)?;
     let (other, other_length) = match &args[1] {
         Value::Cidr(it, length) => (*it, *length),
-        _ => parse_cidr(text(args, 1)?).map_err(RunError::of)?,
+        _ => cidr(text(args, 1)?)?,
     };
     let inside = within(address, length, masked(other, other_length));
     Ok(Value::Bool(inside && length <= other_length))

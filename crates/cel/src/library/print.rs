@@ -3,6 +3,7 @@
 use super::LARGEST;
 use super::convert::{double_text, to_text};
 use crate::run::RunError;
+use crate::types::Type;
 use crate::value::Value;
 
 /// Digits after the point, if the clause does not say.
@@ -65,12 +66,8 @@ fn clause(
         ('s', it) => plain(it, made)?,
         ('d', Value::Int(it)) => made.push_str(&it.to_string()),
         ('d', Value::Uint(it)) => made.push_str(&it.to_string()),
-        ('f', it) => {
-            made.push_str(&special(number(it, "fixed-point")?, |it| format!("{it:.digits$}")))
-        }
-        ('e', it) => {
-            made.push_str(&special(number(it, "scientific")?, |it| scientific(it, digits)))
-        }
+        ('f', it) => made.push_str(&special(number(it, verb)?, |it| format!("{it:.digits$}"))),
+        ('e', it) => made.push_str(&special(number(it, verb)?, |it| scientific(it, digits))),
         ('b', Value::Bool(it)) => made.push(if *it { '1' } else { '0' }),
         ('b', Value::Int(it)) => made.push_str(&signed(*it, |it| format!("{it:b}"))),
         ('b', Value::Uint(it)) => made.push_str(&format!("{it:b}")),
@@ -78,25 +75,84 @@ fn clause(
         ('o', Value::Uint(it)) => made.push_str(&format!("{it:o}")),
         ('x', it) => made.push_str(&hex(it)?),
         ('X', it) => made.push_str(&hex(it)?.to_uppercase()),
-        ('d' | 'b' | 'o', it) => {
-            let what = match verb {
-                'd' => "decimal clause can only be used on integers",
-                'b' => "only integers and bools can be formatted as binary",
-                _ => "octal clause can only be used on integers",
-            };
-            return Err(RunError::of(format!(
-                "error during formatting: {what}, was given {}",
-                it.type_name()
-            )));
-        }
-        (other, _) => {
-            let message = format!(
-                "could not parse formatting clause: unrecognized formatting clause \"{other}\""
-            );
-            return Err(RunError::of(message));
-        }
+        ('d' | 'b' | 'o', it) => return Err(wrong(verb, it)),
+        (other, _) => return Err(RunError::of(unrecognized(other))),
     }
     Ok(())
+}
+
+/// Whether a template can be written with arguments of these types: how many it asks for, or what is
+/// wrong and with which.
+pub fn check(template: &str, given: &[&Type]) -> Result<usize, (Option<usize>, String)> {
+    let (mut next, mut rest) = (0, template);
+    while let Some(at) = rest.find('%') {
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix('%') {
+            rest = after;
+            continue;
+        }
+        if rest.is_empty() {
+            return Err((None, "unexpected end of string".to_string()));
+        }
+        let Some(kind) = given.get(next) else {
+            return Err((None, format!("index {next} out of range")));
+        };
+        let (_, after) = precision(rest).map_err(|error| (None, error.to_string()))?;
+        let verb = after.chars().next().unwrap_or_default();
+        rest = &after[verb.len_utf8()..];
+        if !"sdfebxXo".contains(verb) {
+            return Err((None, unrecognized(verb)));
+        }
+        if !takes(verb, kind) {
+            let name = kind.to_string();
+            let name = match name.split('(').next().unwrap_or_default() {
+                "duration" => "google.protobuf.Duration",
+                "timestamp" => "google.protobuf.Timestamp",
+                "null" => "null_type",
+                other => other,
+            };
+            let why = format!("error during formatting: {}, was given {name}", demand(verb));
+            return Err((Some(next), why));
+        }
+        next += 1;
+    }
+    Ok(next)
+}
+
+fn takes(verb: char, kind: &Type) -> bool {
+    match verb {
+        _ if matches!(kind, Type::Dyn) => true,
+        's' => !matches!(kind, Type::Object(..) | Type::Opaque(..)),
+        'd' | 'o' => matches!(kind, Type::Int | Type::Uint),
+        'f' | 'e' => matches!(kind, Type::Double | Type::String),
+        'b' => matches!(kind, Type::Int | Type::Uint | Type::Bool),
+        _ => matches!(kind, Type::Int | Type::Uint | Type::String | Type::Bytes),
+    }
+}
+
+fn unrecognized(verb: char) -> String {
+    format!("could not parse formatting clause: unrecognized formatting clause \"{verb}\"")
+}
+
+/// What a verb asks of its argument.
+fn demand(verb: char) -> &'static str {
+    match verb {
+        'd' => "decimal clause can only be used on integers",
+        'b' => "only integers and bools can be formatted as binary",
+        'o' => "octal clause can only be used on integers",
+        'f' => "fixed-point clause can only be used on doubles",
+        'e' => "scientific clause can only be used on doubles",
+        'x' | 'X' => "only integers, byte buffers, and strings can be formatted as hex",
+        _ => {
+            "string clause can only be used on strings, bools, bytes, ints, doubles, maps, lists, \
+             types, durations, and timestamps"
+        }
+    }
+}
+
+fn wrong(verb: char, it: &Value) -> RunError {
+    let was = it.type_name();
+    RunError::of(format!("error during formatting: {}, was given {was}", demand(verb)))
 }
 
 fn signed(it: i64, write: impl Fn(u64) -> String) -> String {
@@ -104,16 +160,13 @@ fn signed(it: i64, write: impl Fn(u64) -> String) -> String {
     format!("{sign}{}", write(it.unsigned_abs()))
 }
 
-fn number(it: &Value, clause: &str) -> Result<f64, RunError> {
+fn number(it: &Value, verb: char) -> Result<f64, RunError> {
     match it {
         Value::Double(it) => Ok(*it),
         Value::Text(text) if text.as_str() == "NaN" => Ok(f64::NAN),
         Value::Text(text) if text.as_str() == "Infinity" => Ok(f64::INFINITY),
         Value::Text(text) if text.as_str() == "-Infinity" => Ok(f64::NEG_INFINITY),
-        other => Err(RunError::of(format!(
-            "error during formatting: {clause} clause can only be used on doubles, was given {}",
-            other.type_name()
-        ))),
+        other => Err(wrong(verb, other)),
     }
 }
 
@@ -160,13 +213,7 @@ fn hex(it: &Value) -> Result<String, RunError> {
         Value::Uint(it) => format!("{it:x}"),
         Value::Text(it) => bytes(it.as_str().as_bytes()),
         Value::Bytes(it) => bytes(it),
-        other => {
-            return Err(RunError::of(format!(
-                "error during formatting: only integers, byte buffers, and strings can be \
-                 formatted as hex, was given {}",
-                other.type_name()
-            )));
-        }
+        other => return Err(wrong('x', other)),
     })
 }
 
@@ -184,13 +231,7 @@ fn plain(it: &Value, made: &mut String) -> Result<(), RunError> {
         | Value::Duration(_)
         | Value::Time(_)
         | Value::Type(_) => made.push_str(&to_text(it)?),
-        other => {
-            return Err(RunError::of(format!(
-                "error during formatting: string clause can only be used on strings, bools, \
-                 bytes, ints, doubles, maps, lists, types, durations, and timestamps, was given {}",
-                other.type_name()
-            )));
-        }
+        other => return Err(wrong('s', other)),
     }
     Ok(())
 }

@@ -19,7 +19,10 @@ pub fn find(name: &str) -> Option<Function> {
         "semver" => {
             |args| parse(&given(args)?).map(|it| Value::Semver(Arc::new(it))).map_err(RunError::of)
         }
-        "isSemver" => |args| Ok(Value::Bool(parse(&given(args)?).is_ok())),
+        "isSemver" => |args| {
+            text(args, 0)?;
+            Ok(Value::Bool(given(args).is_ok_and(|it| parse(&it).is_ok())))
+        },
         "major" => |args| number(args, 0),
         "minor" => |args| number(args, 1),
         "patch" => |args| number(args, 2),
@@ -37,44 +40,48 @@ fn number<'a>(args: &[Value<'a>], at: usize) -> Result<Value<'a>, RunError> {
 /// The text, made whole if the second argument asks for it.
 fn given(args: &[Value]) -> Result<String, RunError> {
     let raw = text(args, 0)?;
-    Ok(if args.get(1).is_some_and(Value::is_true) { whole(raw) } else { raw.to_string() })
+    match args.get(1).is_some_and(Value::is_true) {
+        true => whole(raw).map_err(RunError::of),
+        false => Ok(raw.to_string()),
+    }
 }
 
 /// `v1.01` as `1.1.0`: no letter, no leading zeros, three numbers.
-fn whole(raw: &str) -> String {
-    let raw = raw.strip_prefix('v').unwrap_or(raw);
-    let at = raw.find(['-', '+']).unwrap_or(raw.len());
-    let (numbers, rest) = raw.split_at(at);
-    let mut parts: Vec<&str> = numbers.splitn(3, '.').collect();
+fn whole(raw: &str) -> Result<String, String> {
+    let raw = raw.trim();
+    let mut parts: Vec<String> =
+        raw.strip_prefix('v').unwrap_or(raw).splitn(3, '.').map(str::to_string).collect();
     for it in &mut parts {
-        let kept = it.trim_start_matches('0');
-        let digit = kept.starts_with(|it: char| it.is_ascii_digit());
-        if it.len() > 1 && it.starts_with('0') {
-            *it = if digit { kept } else { &it[it.len() - kept.len() - 1..] };
+        if it.len() > 1 {
+            let kept = it.trim_start_matches('0');
+            let digit = kept.starts_with(|it: char| it.is_ascii_digit());
+            *it = if digit { kept.to_string() } else { format!("0{kept}") };
         }
     }
-    while parts.len() < 3 && rest.is_empty() {
-        parts.push("0");
+    if parts.len() < 3 && parts.last().is_some_and(|it| it.contains(['+', '-'])) {
+        return Err("Short version cannot contain PreRelease/Build meta data".to_string());
     }
-    format!("{}{rest}", parts.join("."))
+    parts.resize(3, "0".to_string());
+    Ok(parts.join("."))
 }
 
 pub fn parse(raw: &str) -> Result<Semver, String> {
     if raw.is_empty() {
         return Err("Version string empty".to_string());
     }
-    let (rest, build) = match raw.split_once('+') {
+    let mut parts: Vec<&str> = raw.splitn(3, '.').collect();
+    if parts.len() != 3 {
+        return Err("No Major.Minor.Patch elements found".to_string());
+    }
+    let (rest, build) = match parts[2].split_once('+') {
         Some((rest, build)) => (rest, Some(build)),
-        None => (raw, None),
+        None => (parts[2], None),
     };
     let (rest, pre) = match rest.split_once('-') {
         Some((rest, pre)) => (rest, Some(pre)),
         None => (rest, None),
     };
-    let parts: Vec<&str> = rest.splitn(3, '.').collect();
-    if parts.len() != 3 {
-        return Err("No Major.Minor.Patch elements found".to_string());
-    }
+    parts[2] = rest;
     let mut numbers = [0; 3];
     for ((number, part), name) in numbers.iter_mut().zip(&parts).zip(["major", "minor", "patch"]) {
         let capital = format!("{}{}", name[..1].to_uppercase(), &name[1..]);

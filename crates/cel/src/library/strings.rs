@@ -57,10 +57,7 @@ fn part<'a>(of: &Value<'a>, cut: impl Fn(&str) -> &str) -> Made<'a> {
 
 /// A pattern that is not known before; its size is bounded by the library.
 fn machine(pattern: &str) -> Result<Regex, RunError> {
-    Regex::new(pattern).map_err(|_| {
-        let message = format!("error parsing regexp: invalid pattern: `{pattern}`");
-        RunError::of(message)
-    })
+    skiff_api::schema::pattern::compile(pattern).map_err(RunError::of)
 }
 
 fn illegal(pattern: &str) -> Result<Regex, RunError> {
