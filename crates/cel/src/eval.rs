@@ -81,7 +81,6 @@ impl<'a> Frame<'a> {
                 let it = self.eval(it)?;
                 contains(list, &it).map(Value::Bool)
             }
-            Step::Matches(it, machine, length) => self.matches(it, machine, *length),
             Step::Call(call) => self.call(call),
             Step::List(elements) => self.list(elements),
             Step::Map(entries) => self.map(entries),
@@ -145,15 +144,6 @@ impl<'a> Frame<'a> {
             (Ok(Value::Bool(_)), Err(error)) => Err(error),
             _ => Err(RunError::no_overload()),
         }
-    }
-
-    fn matches(&mut self, it: &'a Step, machine: &regex::Regex, length: u64) -> Made<'a> {
-        let it = self.eval(it)?;
-        let Value::Text(text) = &it else { return Err(RunError::no_overload()) };
-        let found = machine.is_match(text.as_str());
-        let walk = ((1.0 + it.size() as f64) * 0.1).ceil() as u64;
-        self.spend(walk * (length as f64 * 0.25).ceil() as u64)?;
-        Ok(Value::Bool(found))
     }
 
     fn call(&mut self, call: &'a Call) -> Made<'a> {

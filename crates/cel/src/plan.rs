@@ -1,5 +1,5 @@
 //! Makes of a checked tree what is evaluated: names become places, folds the loop that their macro
-//! meant, constants values, patterns machines, and every call knows what it costs.
+//! meant, constants values, and every call knows what it costs.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::check::Checked;
 use crate::decl;
 use crate::env::Env;
 use crate::functions;
-use crate::library::{self, Function};
+use crate::library::{self, Function, pattern};
 use crate::price::Price;
 use crate::value::Value;
 
@@ -31,7 +31,6 @@ pub enum Step {
     If(Box<[Step; 3]>),
     /// `in` a list of constants.
     InConst(Box<Step>, Value<'static>),
-    Matches(Box<Step>, Box<regex::Regex>, u64),
     Call(Box<Call>),
     List(Vec<(Kept, Step)>),
     Map(Vec<(Kept, Step, Step)>),
@@ -239,13 +238,6 @@ impl Planner<'_> {
             let list = list.clone();
             return Step::InConst(Box::new(steps.swap_remove(0)), list);
         }
-        if function == "matches"
-            && let Step::Text(pattern) = &steps[1]
-            && let Ok(machine) = regex::Regex::new(pattern)
-        {
-            let length = pattern.chars().count() as u64;
-            return Step::Matches(Box::new(steps.swap_remove(0)), Box::new(machine), length);
-        }
         let (name, _) = functions::find(function.trim_start_matches('.'))
             .expect("the checker has found it there");
         let function = library::find(name).expect("each function of the table has its code");
@@ -260,7 +252,7 @@ impl Planner<'_> {
         }
         if ["find", "findAll", "matches"].contains(&name)
             && let Some(Step::Text(pattern)) = steps.get(1)
-            && let Err(error) = skiff_api::schema::pattern::compile(pattern)
+            && let Err(error) = pattern::machine(pattern)
         {
             self.wrong = self.wrong.take().or(Some(error));
         }

@@ -4,7 +4,7 @@
 use crate::ast::{Element, Entry, Expr, Kept, Kind, Literal, Source};
 use crate::check::Checked;
 use crate::fault::{Fault, Faults};
-use crate::library::print;
+use crate::library::{pattern, print};
 use crate::time;
 use crate::types::Type;
 
@@ -75,7 +75,7 @@ impl Walk<'_> {
         let (argument, fits): (_, fn(&str) -> bool) = match function {
             "duration" => (args.first(), |it| skiff_api::duration::parse(it).is_ok()),
             "timestamp" => (args.first(), |it| time::rfc3339(it).is_some()),
-            "matches" => (args.get(pattern_at), |it| regex::Regex::new(it).is_ok()),
+            "matches" => (args.get(pattern_at), |it| pattern::machine(it).is_ok()),
             _ => (None, |_| true),
         };
         if let Some(it) = argument

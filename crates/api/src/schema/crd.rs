@@ -6,12 +6,11 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use regex::Regex;
 use serde_json::Value;
 
 use super::fault::Fault;
 use super::{Emit, Field, Node, Ref, Rules, Shape, Strategy, Struct, Topology};
-use super::{builtin, structural};
+use super::{builtin, pattern, structural};
 
 /// The definition of metadata, the same for every object.
 const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
@@ -186,7 +185,7 @@ fn rules(schema: &Value) -> Rules {
         multiple_of: number("multipleOf").filter(|it| *it > 0.0),
         min_length: count("minLength"),
         max_length: count("maxLength"),
-        pattern: schema["pattern"].as_str().and_then(|it| Regex::new(it).ok()),
+        pattern: schema["pattern"].as_str().and_then(|it| pattern::machine(it).ok()),
         format: schema["format"].as_str().map(str::to_string),
         min_items: count("minItems"),
         max_items: count("maxItems"),

@@ -206,7 +206,7 @@ fn junctors(schema: &Value, path: &str, faults: &mut Vec<Fault>) {
         nested(&schema["not"], &child(path, "not"), faults);
     }
     let pattern = text(schema, "pattern");
-    if let Err(error) = super::pattern::compile(pattern) {
+    if let Err(error) = super::pattern::machine(pattern) {
         let detail = format!("must be a valid regular expression, but isn't: {error}");
         faults.push(Fault::invalid(child(path, "pattern"), &pattern.into(), &detail));
     }

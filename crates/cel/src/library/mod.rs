@@ -8,6 +8,7 @@ pub mod format;
 pub mod lists;
 pub mod net;
 pub mod operators;
+pub mod pattern;
 pub mod print;
 pub mod quantity;
 pub mod semver;

@@ -3,10 +3,11 @@
 //! Positions are characters, not bytes. Searches are linear in the text.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use regex::Regex;
 
-use super::{Function, LARGEST, int, print, text};
+use super::{Function, LARGEST, int, pattern, print, text};
 use crate::run::RunError;
 use crate::value::{Text, Value, characters};
 
@@ -17,7 +18,7 @@ pub fn find(name: &str) -> Option<Function> {
         "contains" => |args| Ok(Value::Bool(text(args, 0)?.contains(text(args, 1)?))),
         "startsWith" => |args| Ok(Value::Bool(text(args, 0)?.starts_with(text(args, 1)?))),
         "endsWith" => |args| Ok(Value::Bool(text(args, 0)?.ends_with(text(args, 1)?))),
-        "matches" => |args| Ok(Value::Bool(machine(text(args, 1)?)?.is_match(text(args, 0)?))),
+        "matches" => matches,
         "find" => find_first,
         "findAll" => find_all,
         "charAt" => char_at,
@@ -55,17 +56,17 @@ fn part<'a>(of: &Value<'a>, cut: impl Fn(&str) -> &str) -> Made<'a> {
     }
 }
 
-/// A pattern that is not known before; its size is bounded by the library.
-fn machine(pattern: &str) -> Result<Regex, RunError> {
-    skiff_api::schema::pattern::compile(pattern).map_err(RunError::of)
+fn matches<'a>(args: &[Value<'a>]) -> Made<'a> {
+    let machine = pattern::machine(text(args, 1)?).map_err(RunError::of)?;
+    Ok(Value::Bool(machine.is_match(text(args, 0)?)))
 }
 
-fn illegal(pattern: &str) -> Result<Regex, RunError> {
-    machine(pattern).map_err(|error| RunError::of(format!("Illegal regex: {error}")))
+fn machine(pattern: &str) -> Result<Arc<Regex>, RunError> {
+    pattern::machine(pattern).map_err(|error| RunError::of(format!("Illegal regex: {error}")))
 }
 
 fn find_first<'a>(args: &[Value<'a>]) -> Made<'a> {
-    let found = illegal(text(args, 1)?)?.find(text(args, 0)?).map(|it| it.range());
+    let found = machine(text(args, 1)?)?.find(text(args, 0)?).map(|it| it.range());
     let range = found.unwrap_or(0..0);
     part(&args[0], |it| &it[range.clone()])
 }
@@ -75,7 +76,7 @@ fn find_all<'a>(args: &[Value<'a>]) -> Made<'a> {
         Some(_) => usize::try_from(int(args, 2)?).unwrap_or(usize::MAX),
         None => usize::MAX,
     };
-    let machine = illegal(text(args, 1)?)?;
+    let machine = machine(text(args, 1)?)?;
     let found = machine.find_iter(text(args, 0)?).take(most);
     Ok(Value::list(found.map(|it| Value::text(it.as_str())).collect()))
 }
