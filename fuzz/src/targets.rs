@@ -9,6 +9,10 @@ use skiff_api::schema::{self, Struct, decode, emit};
 use skiff_api::selector::{FieldSelector, Selector};
 use skiff_api::{duration, protobuf, yaml};
 use skiff_base::World;
+use skiff_cel::decl::{Decl, Place};
+use skiff_cel::env::Env;
+use skiff_cel::run::{Budget, Program, RUNTIME_BUDGET};
+use skiff_cel::value::Value as Cel;
 use skiff_cli::keep::entries::{self, EntryType};
 use skiff_cli::keep::parcel::{Unwrap, Wrap};
 use std::path::Path;
@@ -27,6 +31,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "schema", seeds: || files("objects"), run: decode },
     Target { name: "patch", seeds: patches, run: patch },
     Target { name: "apply", seeds: objects, run: apply },
+    Target { name: "cel", seeds: || files("expressions"), run: cel },
     Target { name: "selector", seeds: || recorded("selectors"), run: selector },
     Target { name: "jsonpath", seeds: || recorded("jsonpath"), run: jsonpath },
     Target { name: "quantity", seeds: || files("quantities"), run: quantity },
@@ -276,6 +281,51 @@ fn apply(input: &[u8]) -> String {
         assert_eq!(again.expect("it was applied").object, applied.object);
     }
     said(first.map_err(|error| error.to_string()))
+}
+
+/// Any text as a rule of a schema: what is wrong with it, or what it gives within a request's budget.
+fn cel(input: &[u8]) -> String {
+    let schema = json!({"type": "object", "properties": {
+        "sails": {"type": "integer"}, "ratio": {"type": "number"}, "afloat": {"type": "boolean"},
+        "name": {"type": "string", "maxLength": 40}, "when": {"type": "string", "format": "date-time"},
+        "port": {"x-kubernetes-int-or-string": true}, "blob": {"type": "string", "format": "byte"},
+        "any": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+        "tags": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
+        "crew": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["id"],
+            "items": {"type": "object", "properties": {"id": {"type": "integer"}}}},
+        "labels": {"type": "object", "additionalProperties": {"type": "string"}},
+    }});
+    let object = json!({
+        "sails": 3, "ratio": 0.5, "afloat": true, "name": "skiff\u{e9}", "when": "2026-01-02T03:04:05Z",
+        "port": "http", "blob": "AAH/", "any": {"a": [1, "b", null]}, "tags": ["a", "b"],
+        "crew": [{"id": 1}, {"id": 2}], "labels": {"k": "v", "l": "w"},
+    });
+    let decl = Decl::of(&schema, Place::Within, "selfType").expect("it has fields");
+    let env = Env::default().declared("self", &decl).with_patches();
+    let program = match Program::compile(&env, &String::from_utf8_lossy(input)) {
+        Ok(program) => program,
+        Err(faults) => return letters(&faults.to_string()),
+    };
+    let estimate = program.estimate();
+    assert!(estimate.min <= estimate.max, "an estimate is a range");
+    let bindings = env.bindings().set("self", Cel::of(&object, &decl).expect("as its schema says"));
+    let mut budget = Budget::of_request();
+    let kind = program.result().to_string();
+    match program.run(&bindings, &mut budget) {
+        Ok(_) => format!("{kind} {}", (RUNTIME_BUDGET - budget.left).max(1).ilog2()),
+        Err(error) => letters(&error.to_string()),
+    }
+}
+
+/// A message without what it cites, so that each kind of message is new once.
+fn letters(message: &str) -> String {
+    let first = message.lines().next().unwrap_or_default();
+    first
+        .split(['\'', '"'])
+        .step_by(2)
+        .flat_map(str::chars)
+        .filter(|it| it.is_alphabetic())
+        .collect()
 }
 
 fn selector(input: &[u8]) -> String {

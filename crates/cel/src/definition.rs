@@ -16,11 +16,16 @@ const REASONS: [&str; 4] =
 /// How many of the most expensive rules are named.
 const NAMED: usize = 4;
 
+/// The parts that all rules of a schema may have together, some hundred bytes each: they are held while it is served.
+/// Upstream bounds neither; a cheap rule that doubles could stand in a definition thousands of times.
+const MOST_PARTS: usize = 500_000;
+
 /// The faults of all rules of a schema that stands at `path`. `sound` are the places whose schema has no fault itself:
 /// elsewhere only the words of rules are looked at.
 pub fn check(schema: &Json, path: &str, sound: impl Fn(&str) -> bool) -> Vec<Fault> {
     let decl = Decl::of(schema, Place::Root, "selfType");
-    let mut check = Check { sound: &sound, faults: Vec::new(), total: 0, expensive: Vec::new() };
+    let mut check =
+        Check { sound: &sound, faults: Vec::new(), total: 0, parts: 0, expensive: Vec::new() };
     let spot = Spot { path: path.to_string(), decl, often: Some(1), changing: None };
     check.place(schema, spot);
     check.total_cost(path);
@@ -41,6 +46,7 @@ struct Check<'a> {
     sound: &'a dyn Fn(&str) -> bool,
     faults: Vec<Fault>,
     total: u64,
+    parts: usize,
     expensive: Vec<(u64, String)>,
 }
 
@@ -146,7 +152,11 @@ impl Check<'_> {
         let envs = Envs::of(decl);
         let often = spot.often.unwrap_or_else(|| decl.cardinality());
         for (index, said) in rules.iter().enumerate() {
+            if self.parts > MOST_PARTS {
+                return;
+            }
             let rule = Rule::of(said, schema, &envs);
+            self.parts += rule.parts();
             let path = format!("{}.{KEY}[{index}]", spot.path);
             let at = format!("{path}.rule");
             match &rule.program {
@@ -199,6 +209,10 @@ impl Check<'_> {
     }
 
     fn total_cost(&mut self, path: &str) {
+        if self.parts > MOST_PARTS {
+            let why = format!("rules may have {MOST_PARTS} parts together, macros expanded");
+            self.faults.push(Fault::forbidden(path, &why));
+        }
         if self.total <= DEFINITION_ESTIMATE_LIMIT {
             return;
         }

@@ -9,8 +9,9 @@ const OLD_ACCUMULATOR: &str = "__result__";
 
 /// How much deeper than its call an expansion is: a fold, its step, what it adds and the list around that.
 pub const DEPTH: usize = 3;
-/// The most parts of an expression: a macro may copy what it is called on, so that a chain of them doubles.
-const MOST_PARTS: usize = 400_000;
+/// The most parts of an expression: more than its longest text has without copies. A macro may copy what it is called
+/// on, so that a chain of them doubles.
+const MOST_PARTS: usize = 200_000;
 
 /// What a macro makes of a call, or the call's parts if it is none.
 pub fn expand(

@@ -124,6 +124,12 @@ impl Rule {
         self.old != Old::Unused
     }
 
+    /// How many parts its expressions have.
+    pub fn parts(&self) -> usize {
+        let both = [&self.program, &self.message];
+        both.into_iter().flatten().flatten().map(Program::parts).sum()
+    }
+
     /// What it is called in messages.
     fn shown(&self) -> &str {
         if self.said.is_empty() { &self.text } else { &self.said }

@@ -68,6 +68,7 @@ pub struct Program {
     result: Type,
     reads: Vec<String>,
     estimate: Range,
+    parts: usize,
 }
 
 impl Program {
@@ -81,7 +82,7 @@ impl Program {
         let plan = plan::plan(&tree, &checked, env).map_err(Faults::instantiation)?;
         let estimate = cost::estimate(&tree, &checked, env);
         let result = checked.kind(tree.id).clone();
-        Ok(Program { plan, result, reads, estimate })
+        Ok(Program { plan, result, reads, estimate, parts: source.offsets.len() })
     }
 
     /// The type of what it gives.
@@ -97,6 +98,11 @@ impl Program {
     /// The least and the most that a run may cost, by the sizes that schemas allow.
     pub fn estimate(&self) -> Range {
         self.estimate
+    }
+
+    /// How many parts its tree has, macros expanded: the measure of the memory that it holds.
+    pub fn parts(&self) -> usize {
+        self.parts
     }
 
     /// Evaluates it. What it cost is taken from the budget also when it fails.
