@@ -7,18 +7,14 @@ use serde_json::Value as Json;
 use skiff_api::schema::fault::{Fault, Reason};
 
 use crate::decl::{Decl, Place, Shape};
-use crate::rules::{Envs, Rule};
-use crate::run::{DEFINITION_ESTIMATE_LIMIT, ESTIMATE_LIMIT};
+use crate::rules::{Envs, MOST_PARTS, Rule, Rules, no_room};
+use crate::run::{Budget, DEFINITION_ESTIMATE_LIMIT, ESTIMATE_LIMIT};
 
 const KEY: &str = "x-kubernetes-validations";
 const REASONS: [&str; 4] =
     ["FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired"];
 /// How many of the most expensive rules are named.
 const NAMED: usize = 4;
-
-/// The parts that all rules of a schema may have together, some hundred bytes each: they are held while it is served.
-/// Upstream bounds neither; a cheap rule that doubles could stand in a definition thousands of times.
-const MOST_PARTS: usize = 500_000;
 
 /// The faults of all rules of a schema that stands at `path`. `sound` are the places whose schema has no fault itself:
 /// elsewhere only the words of rules are looked at.
@@ -30,6 +26,40 @@ pub fn check(schema: &Json, path: &str, sound: impl Fn(&str) -> bool) -> Vec<Fau
     check.place(schema, spot);
     check.total_cost(path);
     check.faults
+}
+
+/// What rules say of the defaults beside or above them, in a schema that has no fault else. Each default is judged as
+/// written over itself and then as new, within one budget.
+pub fn defaults(schema: &Json, path: &str) -> Vec<Fault> {
+    let (mut faults, mut budget) = (Vec::new(), Budget::of_request());
+    default(schema, Place::Root, path, &mut budget, &mut faults);
+    faults
+}
+
+fn default(schema: &Json, place: Place, path: &str, budget: &mut Budget, faults: &mut Vec<Fault>) {
+    if let Some(value) = schema.get("default").filter(|it| !it.is_null())
+        && budget.left > 0
+        && let Some(rules) = Rules::of(schema, place)
+    {
+        let (at, mut again) = (format!("{path}.default"), *budget);
+        let mut found = rules.faults(&at, value, Some(value), budget);
+        if found.is_empty() {
+            found = rules.faults(&at, value, None, &mut again);
+            budget.left = budget.left.min(again.left);
+        }
+        faults.extend(found);
+    }
+    let inner = |it: &Json| match it["x-kubernetes-embedded-resource"] == true {
+        true => Place::Root,
+        false => Place::Within,
+    };
+    if schema["items"].is_object() {
+        let it = &schema["items"];
+        default(it, inner(it), &format!("{path}.items"), budget, faults);
+    }
+    for (name, it) in schema["properties"].as_object().into_iter().flatten() {
+        default(it, inner(it), &format!("{path}.properties[{name}]"), budget, faults);
+    }
 }
 
 /// A place of a schema.
@@ -210,8 +240,7 @@ impl Check<'_> {
 
     fn total_cost(&mut self, path: &str) {
         if self.parts > MOST_PARTS {
-            let why = format!("rules may have {MOST_PARTS} parts together, macros expanded");
-            self.faults.push(Fault::forbidden(path, &why));
+            self.faults.push(Fault::forbidden(path, &no_room()));
         }
         if self.total <= DEFINITION_ESTIMATE_LIMIT {
             return;

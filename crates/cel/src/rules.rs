@@ -19,6 +19,9 @@ use crate::value::Value;
 
 /// Upstream's bound of a message that an expression makes, in bytes.
 const LONGEST_MESSAGE: usize = 5 * 1024;
+/// The parts that all rules of a schema may have together, some hundred bytes each: they are held while it is served.
+/// Upstream bounds neither; a cheap rule that doubles could stand in a definition thousands of times.
+pub const MOST_PARTS: usize = 500_000;
 const SPENT: &str = "validation failed due to running out of cost budget, no further validation \
                      rules will be run";
 
@@ -119,6 +122,19 @@ impl Rule {
         }
     }
 
+    /// One for which there is no room. No definition has such a rule, unless it was written when there was more.
+    fn refused() -> Rule {
+        Rule {
+            program: Some(Err(no_room())),
+            message: None,
+            text: String::new(),
+            said: String::new(),
+            reason: String::new(),
+            field_path: None,
+            old: Old::Unused,
+        }
+    }
+
     /// Whether it reads the old value.
     pub fn uses_old(&self) -> bool {
         self.old != Old::Unused
@@ -144,13 +160,29 @@ impl Rule {
 }
 
 impl Rules {
-    /// The rules of a whole object's schema; none if it has none.
-    pub fn of(schema: &Json) -> Option<Rules> {
+    /// The rules of a schema; none if it has none.
+    pub fn of(schema: &Json, place: Place) -> Option<Rules> {
         if !has_rules(schema) {
             return None;
         }
-        let decl = Decl::of(schema, Place::Root, "selfType")?;
-        Some(Rules { root: Node::of(schema, &decl)? })
+        let decl = Decl::of(schema, place, "selfType")?;
+        Some(Rules { root: Node::of(schema, &decl, &mut 0)? })
+    }
+
+    /// What of a value that stands at `path` is broken, whether or not it was so before.
+    pub fn faults(
+        &self,
+        path: &str,
+        new: &Json,
+        old: Option<&Json>,
+        budget: &mut Budget,
+    ) -> Vec<Fault> {
+        let mut walk = Walk { found: Judged::default(), budget: *budget };
+        let change = Change { now: None, above: None };
+        // Running out of budget ends the walk; the fault says so.
+        let _ = walk.place(&self.root, path, new, old, change);
+        *budget = walk.budget;
+        walk.found.faults
     }
 }
 
@@ -170,6 +202,11 @@ impl skiff_api::kind::Rules for Rules {
     }
 }
 
+/// Why further rules are refused.
+pub fn no_room() -> String {
+    format!("rules may have {MOST_PARTS} parts together, macros expanded")
+}
+
 /// Whether there are rules in a schema.
 fn has_rules(schema: &Json) -> bool {
     let some = |it: &Json| it.as_array().is_some_and(|it| !it.is_empty());
@@ -182,23 +219,33 @@ fn has_rules(schema: &Json) -> bool {
 }
 
 impl Node {
-    fn of(schema: &Json, decl: &Arc<Decl>) -> Option<Node> {
+    /// `parts` is how many all rules so far have.
+    fn of(schema: &Json, decl: &Arc<Decl>, parts: &mut usize) -> Option<Node> {
         if !has_rules(schema) {
             return None;
         }
-        let below = |it: &Json| {
-            let node = decl.elements().and_then(|decl| Node::of(it, decl));
+        let envs = Envs::of(decl);
+        let mut rules = Vec::new();
+        for it in schema["x-kubernetes-validations"].as_array().into_iter().flatten() {
+            let rule = match *parts > MOST_PARTS {
+                true => Rule::refused(),
+                false => Rule::of(it, schema, &envs),
+            };
+            *parts += rule.parts();
+            rules.push(rule);
+        }
+        let mut below = |it: &Json| {
+            let node = decl.elements().and_then(|decl| Node::of(it, decl, parts));
             node.map(Box::new)
         };
-        let envs = Envs::of(decl);
-        let rules = schema["x-kubernetes-validations"].as_array().into_iter().flatten();
+        let (items, values) = (below(&schema["items"]), below(&schema["additionalProperties"]));
         let mut properties = BTreeMap::new();
         for (name, it) in schema["properties"].as_object().into_iter().flatten() {
             let declared = match &decl.shape {
                 crate::decl::Shape::Object(of) => of.known.get(name),
                 _ => None,
             };
-            if let Some(node) = declared.and_then(|decl| Node::of(it, decl)) {
+            if let Some(node) = declared.and_then(|decl| Node::of(it, decl, parts)) {
                 properties.insert(name.clone(), node);
             }
         }
@@ -208,11 +255,11 @@ impl Node {
         Some(Node {
             decl: decl.clone(),
             kind: schema["type"].as_str().unwrap_or_default().to_string(),
-            rules: rules.map(|it| Rule::of(it, schema, &envs)).collect(),
+            rules,
             envs,
             keys: keys.filter(|_| schema["x-kubernetes-list-type"] == "map"),
-            items: below(&schema["items"]),
-            values: below(&schema["additionalProperties"]),
+            items,
+            values,
             properties,
         })
     }

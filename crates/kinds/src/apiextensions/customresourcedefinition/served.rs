@@ -10,6 +10,8 @@ use skiff_api::kind::{
 use skiff_api::object::{Object, at, text};
 use skiff_api::schema::crd::{from_crd, without_schema};
 use skiff_api::schema::{Node, Ref, Shape, Struct};
+use skiff_cel::decl::Place;
+use skiff_cel::rules::Rules;
 use std::sync::Arc;
 
 /// How many versions have a number of their own within a generation; more share the last one.
@@ -74,7 +76,7 @@ fn face(crd: &Object, version: &Value, index: usize) -> Result<Kind, String> {
         generation: generation.wrapping_mul(FACES_MOST as u32).wrapping_add(index as u32),
         custom: Some(Arc::new(Custom {
             node,
-            rules: skiff_cel::rules::Rules::of(&schema).map(|it| Arc::new(it) as _),
+            rules: Rules::of(&schema, Place::Root).map(|it| Arc::new(it) as _),
             schema,
             terminating: condition(crd, "Terminating"),
         })),

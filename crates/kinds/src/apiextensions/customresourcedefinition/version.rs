@@ -139,9 +139,14 @@ fn deprecation(path: &Path, version: &Value, errors: &mut Errors) {
 fn validate_schema(path: &Path, version: &Value, errors: &mut Errors) {
     let Some(schema) = at(version, "schema.openAPIV3Schema") else { return };
     let path = path.child("openAPIV3Schema").to_string();
-    let faults = from_crd(schema, &path).err().unwrap_or_default();
+    let mut faults = from_crd(schema, &path).err().unwrap_or_default();
     // Rules are compiled where the schema at their place and below it is sound, and the whole structural.
-    let structural = is_structural(schema, &path);
+    let mut structural = is_structural(schema, &path);
+    if structural {
+        let wrong = skiff_cel::definition::defaults(schema, &path);
+        structural = wrong.is_empty();
+        faults.splice(..0, wrong);
+    }
     let sound = |place: &str| structural && !faults.iter().any(|it| below(&it.path, place));
     let rules = skiff_cel::definition::check(schema, &path, sound);
     faults.into_iter().chain(rules).for_each(|fault| errors.add(fault.into()));
