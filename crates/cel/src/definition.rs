@@ -1,12 +1,10 @@
 //! What is wrong with the rules of a definition: their words, their expressions, and what they could
 //! cost together (KEP-2876, "Resource constraints").
 
-use std::sync::Arc;
-
 use serde_json::Value as Json;
 use skiff_api::schema::fault::{Fault, Reason};
 
-use crate::decl::{Decl, Place, Shape};
+use crate::decl::{Decl, Place};
 use crate::rules::{Envs, MOST_PARTS, Rule, Rules, no_room};
 use crate::run::{Budget, DEFINITION_ESTIMATE_LIMIT, ESTIMATE_LIMIT};
 
@@ -19,10 +17,10 @@ const NAMED: usize = 4;
 /// The faults of all rules of a schema that stands at `path`. `sound` are the places whose schema has no fault itself:
 /// elsewhere only the words of rules are looked at.
 pub fn check(schema: &Json, path: &str, sound: impl Fn(&str) -> bool) -> Vec<Fault> {
-    let decl = Decl::of(schema, Place::Root, "selfType");
     let mut check =
         Check { sound: &sound, faults: Vec::new(), total: 0, parts: 0, expensive: Vec::new() };
-    let spot = Spot { path: path.to_string(), decl, often: Some(1), changing: None };
+    let place = Place::Root;
+    let spot = Spot { path: path.to_string(), place, often: Some(1), changing: None };
     check.place(schema, spot);
     check.total_cost(path);
     check.faults
@@ -65,7 +63,7 @@ fn default(schema: &Json, place: Place, path: &str, budget: &mut Budget, faults:
 /// A place of a schema.
 struct Spot {
     path: String,
-    decl: Option<Arc<Decl>>,
+    place: Place,
     /// How often it may occur in an object; none where nothing bounds that.
     often: Option<u64>,
     /// The place above from which on old values cannot be told.
@@ -90,7 +88,7 @@ impl Check<'_> {
         };
         let below = |name: &str, often, changing| Spot {
             path: format!("{}.{name}", spot.path),
-            decl: element(schema, spot.decl.as_deref(), name),
+            place: Place::Within,
             often,
             changing,
         };
@@ -100,13 +98,10 @@ impl Check<'_> {
             sound &= self.place(&schema["additionalProperties"], below);
         }
         for (name, it) in schema["properties"].as_object().into_iter().flatten() {
-            let decl = match spot.decl.as_deref().map(|it| &it.shape) {
-                Some(Shape::Object(of)) => of.known.get(name).cloned(),
-                _ => Decl::of(it, Place::Within, "selfType"),
-            };
             let path = format!("{}.properties[{name}]", spot.path);
             let changing = spot.changing.clone();
-            sound &= self.place(it, Spot { path, decl, often: spot.often, changing });
+            sound &=
+                self.place(it, Spot { path, place: Place::Within, often: spot.often, changing });
         }
         if schema["items"].is_object() {
             let keyed = schema["x-kubernetes-list-type"] == "map";
@@ -171,7 +166,8 @@ impl Check<'_> {
     }
 
     fn expressions(&mut self, rules: &[Json], schema: &Json, spot: &Spot) {
-        let Some(decl) = &spot.decl else {
+        // Its type is called the same wherever it stands.
+        let Some(decl) = Decl::of(schema, spot.place, "selfType") else {
             let message = "Internal error: internal error: failed to construct type information \
                            for x-kubernetes-validations rules: unable to convert structural schema \
                            to CEL declarations";
@@ -179,7 +175,7 @@ impl Check<'_> {
             self.faults.push(Fault { path, reason: Reason::Internal, message });
             return;
         };
-        let envs = Envs::of(decl);
+        let envs = Envs::of(&decl);
         let often = spot.often.unwrap_or_else(|| decl.cardinality());
         for (index, said) in rules.iter().enumerate() {
             if self.parts > MOST_PARTS {
@@ -254,14 +250,6 @@ impl Check<'_> {
         let name = "x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema";
         let why = exceeds(name, self.total, DEFINITION_ESTIMATE_LIMIT);
         self.faults.push(Fault::forbidden(path, &why));
-    }
-}
-
-/// The declaration of elements, also where the whole cannot be declared.
-fn element(schema: &Json, decl: Option<&Decl>, name: &str) -> Option<Arc<Decl>> {
-    match decl.and_then(Decl::elements) {
-        Some(found) => Some(found.clone()),
-        None => Decl::of(&schema[name], Place::Within, "selfType"),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Times and durations: how they are read and written, and their parts in a time zone.
 
 use jiff::civil::Date;
-use jiff::tz::{Offset, TimeZone};
-use jiff::{Timestamp, Zoned};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp, Zoned};
 use skiff_api::duration;
 
 use crate::decl::Shape;
@@ -124,12 +124,11 @@ pub fn part(name: &str, it: &Value, zone: Option<&Value>) -> Result<Value<'stati
         }));
     }
     let Value::Time(it) = it else { return Err(RunError::no_overload()) };
-    let zone = match zone {
-        None => TimeZone::UTC,
-        Some(Value::Text(it)) => time_zone(it.as_str())?,
+    let it = match zone {
+        None => Zoned::new(*it, TimeZone::UTC),
+        Some(Value::Text(zone)) => local(*it, zone.as_str())?,
         Some(_) => return Err(RunError::no_overload()),
     };
-    let it = Zoned::new(*it, zone);
     Ok(Value::Int(match name {
         "getFullYear" => it.year().into(),
         "getMonth" => i64::from(it.month()) - 1,
@@ -144,21 +143,26 @@ pub fn part(name: &str, it: &Value, zone: Option<&Value>) -> Result<Value<'stati
     }))
 }
 
-fn time_zone(name: &str) -> Result<TimeZone, RunError> {
-    let unknown = || RunError::of(format!("unknown time zone {name}"));
-    let Some((hours, minutes)) = name.split_once(':') else {
-        return match name {
-            "" | "UTC" => Ok(TimeZone::UTC),
-            _ => TimeZone::get(name).map_err(|_| unknown()),
+/// A time as the clocks of a zone show it: that of a name, or whatever hours and minutes from UTC.
+fn local(it: Timestamp, zone: &str) -> Result<Zoned, RunError> {
+    let unknown = || RunError::of(format!("unknown time zone {zone}"));
+    let Some((hours, minutes)) = zone.split_once(':') else {
+        let found = match zone {
+            "" | "UTC" => TimeZone::UTC,
+            _ => TimeZone::get(zone).map_err(|_| unknown())?,
         };
+        return Ok(Zoned::new(it, found));
     };
     let number = |it: &str| {
         it.parse::<i32>()
             .map_err(|_| RunError::of(format!("strconv.Atoi: parsing {it:?}: invalid syntax")))
     };
     let (hours_east, minutes) = (number(hours)?, number(minutes)?);
+    if !(0..60).contains(&minutes) {
+        return Err(RunError::of(format!("timezone offset minutes out of range [0, 59]: {zone}")));
+    }
     let sign = if hours.starts_with('-') { -1 } else { 1 };
     let seconds = i64::from(hours_east) * 3600 + i64::from(sign * minutes) * 60;
-    let seconds = i32::try_from(seconds).map_err(|_| unknown())?;
-    Offset::from_seconds(seconds).map(TimeZone::fixed).map_err(|_| unknown())
+    let shown = it.checked_add(SignedDuration::from_secs(seconds)).map_err(|_| unknown())?;
+    Ok(Zoned::new(shown, TimeZone::UTC))
 }

@@ -8,6 +8,11 @@ use regex::{Regex, RegexBuilder};
 
 /// Go's bound of a count.
 const MOST_TIMES: u32 = 1000;
+/// The names of `[:alpha:]`.
+const CLASSES: [&str; 14] = [
+    "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct",
+    "space", "upper", "word", "xdigit",
+];
 /// The bytes of a machine that a schema may ask for: the engine's own bound.
 const LARGEST: usize = 10 << 20;
 
@@ -72,6 +77,10 @@ fn translated(pattern: &str) -> Result<String, String> {
                 // The one thing that brackets hold in brackets; else it is a letter.
                 let name = after.starts_with(':').then(|| after.find(":]")).flatten();
                 if let Some(end) = name {
+                    if !CLASSES.contains(&after[1..end].trim_start_matches('^')) {
+                        let found = &rest[..end + 3];
+                        return Err(format!("invalid character class range: `{found}`"));
+                    }
                     out.push_str(&rest[..end + 3]);
                     rest = &rest[end + 3..];
                     place = Place::Inside;

@@ -185,7 +185,7 @@ fn scientific(it: f64, digits: usize) -> String {
         Some(it) => ('-', it),
         None => ('+', exponent),
     };
-    format!("{number}\u{202f}\u{d7}\u{202f}10{}", superscript(sign, exponent))
+    format!("{number}\u{d7}10{}", superscript(sign, exponent))
 }
 
 /// The exponent as the language's printer sets it.
