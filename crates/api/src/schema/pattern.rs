@@ -55,74 +55,100 @@ fn in_go(pattern: &str, error: &str) -> String {
 
 /// The pattern as our engine reads it, or what Go alone refuses.
 fn translated(pattern: &str) -> Result<String, String> {
-    let mut rest = pattern;
+    let (mut rest, mut repeats) = (pattern, Repeats::default());
     let mut out = String::with_capacity(pattern.len());
-    let mut place = Place::Outside;
     while let Some(next) = rest.chars().next() {
-        if next == '\\' {
-            rest = escape(&rest[1..], place, &mut out);
-            place = place.within();
-            continue;
-        }
-        let after = &rest[next.len_utf8()..];
-        match (next, place) {
-            ('[', Place::Outside) => {
-                let negated = after.starts_with('^');
-                out.push_str(if negated { "[^" } else { "[" });
-                rest = after.strip_prefix('^').unwrap_or(after);
-                place = Place::First;
-                continue;
+        let (operator, after) = (operator(rest)?, &rest[next.len_utf8()..]);
+        repeats.follow(operator)?;
+        rest = match next {
+            _ if !operator.is_empty() => {
+                out.push_str(operator);
+                &rest[operator.len()..]
             }
-            ('[', _) => {
-                // The one thing that brackets hold in brackets; else it is a letter.
-                let name = after.starts_with(':').then(|| after.find(":]")).flatten();
-                if let Some(end) = name {
-                    if !CLASSES.contains(&after[1..end].trim_start_matches('^')) {
-                        let found = &rest[..end + 3];
-                        return Err(format!("invalid character class range: `{found}`"));
-                    }
-                    out.push_str(&rest[..end + 3]);
-                    rest = &rest[end + 3..];
-                    place = Place::Inside;
-                    continue;
-                }
-                out.push_str("\\[");
+            '\\' => escape(after, Place::Outside, &mut out),
+            '[' => brackets(after, &mut out)?,
+            other => {
+                out.push_str(if other == '{' { "\\" } else { "" });
+                out.push(other);
+                after
             }
-            (']', Place::First) => out.push_str("\\]"),
-            (']', Place::Inside) => {
-                out.push(']');
-                rest = after;
-                place = Place::Outside;
-                continue;
-            }
-            ('&' | '~', Place::First | Place::Inside) => out.extend(['\\', next]),
-            // A second dash in a row is one of the ends of a range.
-            ('-', Place::First | Place::Inside) if out.ends_with('-') => out.push_str("\\-"),
-            ('{', Place::Outside) => match count(after) {
-                None => out.push_str("\\{"),
-                Some(it) if it.split(',').all(|it| it.is_empty() || few(it)) => out.push('{'),
-                Some(it) => return Err(format!("invalid repeat count: `{{{it}}}`")),
-            },
-            (other, _) => out.push(other),
-        }
-        rest = after;
-        place = place.within();
+        };
     }
     Ok(out)
+}
+
+/// The operator that a pattern begins with, if it is one that repeats.
+fn operator(rest: &str) -> Result<&str, String> {
+    let few = |it: &str| it.is_empty() || it.parse::<u32>().is_ok_and(|it| it <= MOST_TIMES);
+    match rest.as_bytes()[0] {
+        b'*' | b'+' | b'?' => Ok(&rest[..1]),
+        b'{' => match count(&rest[1..]) {
+            None => Ok(""),
+            Some(it) if it.split(',').all(few) => Ok(&rest[..it.len() + 2]),
+            Some(it) => Err(format!("invalid repeat count: `{{{it}}}`")),
+        },
+        _ => Ok(""),
+    }
+}
+
+/// The operators that repeat what stands before them; Go takes one, and `?` behind it.
+#[derive(Default)]
+struct Repeats<'p>(Vec<&'p str>);
+
+impl<'p> Repeats<'p> {
+    fn follow(&mut self, operator: &'p str) -> Result<(), String> {
+        match (operator, self.0.as_slice()) {
+            ("", _) => self.0.clear(),
+            (_, []) | ("?", [_]) => self.0.push(operator),
+            (_, before) => {
+                let all = before.concat() + operator;
+                return Err(format!("invalid nested repetition operator: `{all}`"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes what stands behind an opening bracket; what is left of the pattern.
+fn brackets<'a>(after: &'a str, out: &mut String) -> Result<&'a str, String> {
+    let negated = after.starts_with('^');
+    out.push_str(if negated { "[^" } else { "[" });
+    let (mut rest, mut first) = (&after[usize::from(negated)..], true);
+    while let Some(next) = rest.chars().next() {
+        let after = &rest[next.len_utf8()..];
+        rest = after;
+        match next {
+            '\\' => rest = escape(after, Place::Inside, out),
+            ']' if !first => {
+                out.push(']');
+                return Ok(rest);
+            }
+            // The one thing that brackets hold in brackets; else it is a letter.
+            '[' => match after.strip_prefix(':').and_then(|it| it.split_once(":]")) {
+                Some((name, left)) if CLASSES.contains(&name.trim_start_matches('^')) => {
+                    out.push_str(&format!("[:{name}:]"));
+                    rest = left;
+                }
+                Some((name, _)) => {
+                    return Err(format!("invalid character class range: `[:{name}:]`"));
+                }
+                None => out.push_str("\\["),
+            },
+            ']' | '&' | '~' => out.extend(['\\', next]),
+            // A second dash in a row is one of the ends of a range.
+            '-' if out.ends_with('-') => out.push_str("\\-"),
+            other => out.push(other),
+        }
+        first = false;
+    }
+    Ok(rest)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Place {
     Outside,
-    /// In brackets, where `]` is a letter still.
-    First,
+    /// In brackets.
     Inside,
-}
-
-impl Place {
-    fn within(self) -> Place {
-        if self == Place::First { Place::Inside } else { self }
-    }
 }
 
 /// What is counted where a brace begins `{2}`, `{2,}` or `{2,3}`.
@@ -131,10 +157,6 @@ fn count(after: &str) -> Option<&str> {
     let (least, most) = inner.split_once(',').unwrap_or((inner, ""));
     let is_number = |it: &str| it.bytes().all(|b| b.is_ascii_digit());
     (!least.is_empty() && is_number(least) && is_number(most)).then_some(inner)
-}
-
-fn few(times: &str) -> bool {
-    times.parse::<u32>().is_ok_and(|it| it <= MOST_TIMES)
 }
 
 /// Writes what stands behind a backslash; what is left of the pattern.
@@ -208,6 +230,13 @@ mod tests {
         ("^a{2,3}$", "aaaa", Some(false)),
         ("^a{1", "a{1", Some(true)),
         ("^a{1001}$", "a", None),
+        ("a**", "a", None),
+        ("a{2}+", "a", None),
+        ("^a+?$", "aa", Some(true)),
+        ("^a{2}?$", "aa", Some(true)),
+        ("^a???$", "a", None),
+        ("^[*]*$", "**", Some(true)),
+        (r"^\**$", "**", Some(true)),
         ("^[{1001}]$", "{", Some(true)),
         (r"^\Qa.b\E$", "a.b", Some(true)),
         (r"^\Qa.b\E$", "axb", Some(false)),
