@@ -68,6 +68,16 @@ pub enum Place {
     Within,
 }
 
+impl Place {
+    /// That of a schema within another.
+    pub fn of(schema: &Json) -> Place {
+        match schema["x-kubernetes-embedded-resource"] == true {
+            true => Place::Root,
+            false => Place::Within,
+        }
+    }
+}
+
 static DYN: LazyLock<Arc<Decl>> = LazyLock::new(|| Arc::new(Decl::simple(Shape::Dyn, 0, 1)));
 
 impl Decl {
@@ -168,16 +178,9 @@ fn declared(schema: &Json, place: Place, name: &str) -> Option<Decl> {
     }
 }
 
-fn place_of(schema: &Json) -> Place {
-    match schema["x-kubernetes-embedded-resource"] == true {
-        true => Place::Root,
-        false => Place::Within,
-    }
-}
-
 fn list(schema: &Json, name: &str) -> Option<Decl> {
     let items = &schema["items"];
-    let of = Decl::of(items, place_of(items), &format!("{name}.@idx"))?;
+    let of = Decl::of(items, Place::of(items), &format!("{name}.@idx"))?;
     let said = schema["maxItems"].as_i64().map(|it| it.max(0) as u64);
     let max = said.unwrap_or((REQUEST_BYTES - 2) / (of.min_bytes + 1));
     let keys = || {
@@ -194,7 +197,7 @@ fn list(schema: &Json, name: &str) -> Option<Decl> {
 
 fn map(schema: &Json, name: &str) -> Option<Decl> {
     let values = &schema["additionalProperties"];
-    let of = Decl::of(values, place_of(values), &format!("{name}.@elem"))?;
+    let of = Decl::of(values, Place::of(values), &format!("{name}.@elem"))?;
     let said = schema["maxProperties"].as_i64().map(|it| it.max(0) as u64);
     let max = said.unwrap_or((REQUEST_BYTES - 2) / (of.min_bytes + 6));
     Some(Decl::simple(Shape::Map(of), max, 2))
@@ -209,7 +212,7 @@ fn object(schema: &Json, place: Place, name: &str) -> Option<Decl> {
     let mut add = |field: &str, schema: &Json, min_bytes: &mut u64| {
         let escaped = escape(field);
         let type_name = format!("{name}.{}", escaped.as_deref().unwrap_or(field));
-        let Some(decl) = Decl::of(schema, place_of(schema), &type_name) else { return };
+        let Some(decl) = Decl::of(schema, Place::of(schema), &type_name) else { return };
         if required(field) && schema["default"].is_null() {
             *min_bytes += field.len() as u64 + decl.min_bytes + 4;
         }

@@ -47,16 +47,12 @@ fn default(schema: &Json, place: Place, path: &str, budget: &mut Budget, faults:
         }
         faults.extend(found);
     }
-    let inner = |it: &Json| match it["x-kubernetes-embedded-resource"] == true {
-        true => Place::Root,
-        false => Place::Within,
-    };
     if schema["items"].is_object() {
         let it = &schema["items"];
-        default(it, inner(it), &format!("{path}.items"), budget, faults);
+        default(it, Place::of(it), &format!("{path}.items"), budget, faults);
     }
     for (name, it) in schema["properties"].as_object().into_iter().flatten() {
-        default(it, inner(it), &format!("{path}.properties[{name}]"), budget, faults);
+        default(it, Place::of(it), &format!("{path}.properties[{name}]"), budget, faults);
     }
 }
 
@@ -88,7 +84,7 @@ impl Check<'_> {
         };
         let below = |name: &str, often, changing| Spot {
             path: format!("{}.{name}", spot.path),
-            place: Place::Within,
+            place: Place::of(&schema[name]),
             often,
             changing,
         };
@@ -101,7 +97,7 @@ impl Check<'_> {
             let path = format!("{}.properties[{name}]", spot.path);
             let changing = spot.changing.clone();
             sound &=
-                self.place(it, Spot { path, place: Place::Within, often: spot.often, changing });
+                self.place(it, Spot { path, place: Place::of(it), often: spot.often, changing });
         }
         if schema["items"].is_object() {
             let keyed = schema["x-kubernetes-list-type"] == "map";

@@ -158,9 +158,6 @@ fn local(it: Timestamp, zone: &str) -> Result<Zoned, RunError> {
             .map_err(|_| RunError::of(format!("strconv.Atoi: parsing {it:?}: invalid syntax")))
     };
     let (hours_east, minutes) = (number(hours)?, number(minutes)?);
-    if !(0..60).contains(&minutes) {
-        return Err(RunError::of(format!("timezone offset minutes out of range [0, 59]: {zone}")));
-    }
     let sign = if hours.starts_with('-') { -1 } else { 1 };
     let seconds = i64::from(hours_east) * 3600 + i64::from(sign * minutes) * 60;
     let shown = it.checked_add(SignedDuration::from_secs(seconds)).map_err(|_| unknown())?;

@@ -145,12 +145,12 @@ pub fn double_text(it: f64) -> String {
     if it.is_infinite() {
         return if it > 0.0 { "+Inf" } else { "-Inf" }.to_string();
     }
-    let exponent = if it == 0.0 { 0 } else { it.abs().log10().floor() as i32 };
-    if (-4..21).contains(&exponent) {
-        return format!("{it}");
-    }
     let text = format!("{it:e}");
     let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    // Go's %g: with an exponent from a million on.
+    if exponent.parse().is_ok_and(|it: i32| (-4..6).contains(&it)) {
+        return format!("{it}");
+    }
     let (sign, exponent) = match exponent.strip_prefix('-') {
         Some(it) => ('-', it),
         None => ('+', exponent),
