@@ -319,13 +319,10 @@ fn cel(input: &[u8]) -> String {
 
 /// A message without what it cites, so that each kind of message is new once.
 fn letters(message: &str) -> String {
+    const LONGEST: usize = 40;
     let first = message.lines().next().unwrap_or_default();
-    first
-        .split(['\'', '"'])
-        .step_by(2)
-        .flat_map(str::chars)
-        .filter(|it| it.is_alphabetic())
-        .collect()
+    let parts = first.split(['\'', '"']).step_by(2).flat_map(str::chars);
+    parts.filter(|it| it.is_alphabetic()).take(LONGEST).collect()
 }
 
 fn selector(input: &[u8]) -> String {
