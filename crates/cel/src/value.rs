@@ -285,8 +285,8 @@ impl<'a> Value<'a> {
             Value::Time(it) => it.as_second() == -62_135_596_800,
             Value::Text(it) => it.as_str().is_empty(),
             Value::Bytes(it) => it.is_empty(),
-            Value::List(it) => it.len() == 0,
-            Value::Map(it) => it.len() == 0,
+            Value::List(it) => it.is_empty(),
+            Value::Map(it) => it.is_empty(),
             Value::Message(it) => it.fields.is_empty(),
             _ => false,
         }
@@ -373,7 +373,7 @@ impl<'a> List<'a> {
     }
 
     fn decl(of: &'a Decl) -> &'a Decl {
-        of.elements().map_or_else(|| &**Decl::dynamic(), |it| it)
+        of.elements().unwrap_or_else(|| Decl::dynamic())
     }
 
     pub fn get(&self, index: usize) -> Option<Result<Value<'a>, RunError>> {

@@ -1,6 +1,7 @@
 //! Regular expressions as Go's `regexp` reads them (its syntax is RE2's, package regexp/syntax), on the engine that is
-//! here: the two agree but for a few letters. Inside brackets `[`, `&&`, `--` and `~~` mean themselves; `\d`, `\s`, `\w`
-//! and `\b` know ASCII alone; a brace that counts nothing is a brace; `\Q...\E` quotes; `\1` to `\377` are octal.
+//! here: the two agree but for a few letters. Inside brackets `[`, `&&`, `--` and `~~` mean themselves; `\d`, `\s`,
+//! `\w` and `\b` know ASCII alone; a brace that counts nothing is a brace; `\Q...\E` quotes; `\1` to `\377` are octal;
+//! an operator that repeats follows no other.
 //!
 //! Never here: a search. What both engines refuse is left as it is for the engine to say so.
 
