@@ -121,6 +121,10 @@ impl Store for Engine {
         self.shared.read().index.get(key).cloned()
     }
 
+    fn size(&self, first: &str) -> (usize, usize) {
+        self.shared.read().index.size(first)
+    }
+
     fn list(&self, request: ListRequest) -> BoxFuture<'static, Result<Listed, ReadError>> {
         let (shared, history) = (self.shared.clone(), self.journal.history());
         let newest = match (request.at, request.currency) {

@@ -6,7 +6,7 @@
 
 use crate::select::Selection;
 use crate::{Event, Key, Record, Revision, facets::FacetIndex, window::Overlay};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -15,11 +15,14 @@ pub(crate) struct Index {
     facets: FacetIndex,
     revision: Revision,
     bytes: usize,
+    /// Records and bytes by the first part of the key: as many entries as there are resources.
+    sizes: HashMap<Box<str>, (usize, usize)>,
 }
 
 impl Index {
     pub fn new(revision: Revision) -> Index {
-        Index { records: BTreeMap::new(), facets: FacetIndex::default(), revision, bytes: 0 }
+        let (records, facets, sizes) = (BTreeMap::new(), FacetIndex::default(), HashMap::new());
+        Index { records, facets, revision, bytes: 0, sizes }
     }
 
     /// Of the newest event applied.
@@ -40,6 +43,26 @@ impl Index {
         self.bytes
     }
 
+    /// Records whose keys have this first part, and their bytes.
+    pub fn size(&self, first: &str) -> (usize, usize) {
+        self.sizes.get(first).copied().unwrap_or_default()
+    }
+
+    fn resize(&mut self, key: &str, before: Option<usize>, after: Option<usize>) {
+        self.bytes = self.bytes - before.unwrap_or(0) + after.unwrap_or(0);
+        let first = key.split('/').next().unwrap_or(key);
+        if !self.sizes.contains_key(first) {
+            self.sizes.insert(first.into(), (0, 0));
+        }
+        if let Some((count, bytes)) = self.sizes.get_mut(first) {
+            *count = *count - usize::from(before.is_some()) + usize::from(after.is_some());
+            *bytes = *bytes - before.unwrap_or(0) + after.unwrap_or(0);
+            if *count == 0 {
+                self.sizes.remove(first);
+            }
+        }
+    }
+
     pub fn get(&self, key: &str) -> Option<&Arc<Record>> {
         self.records.get(key)
     }
@@ -52,8 +75,8 @@ impl Index {
             None => self.records.remove(&event.key),
         };
         let facets = |record: &Option<Arc<Record>>| record.as_ref().map(|r| r.facets.clone());
-        self.bytes -= before.as_ref().map_or(0, |r| r.body.len());
-        self.bytes += event.new.as_ref().map_or(0, |r| r.body.len());
+        let size = |record: &Option<Arc<Record>>| record.as_ref().map(|r| r.body.len());
+        self.resize(&event.key, size(&before), size(&event.new));
         let (old, new) = (facets(&before), facets(&event.new));
         self.facets.change(&event.key, old.as_ref(), new.as_ref());
         before

@@ -215,6 +215,9 @@ pub trait Store: Send + Sync {
     /// waits for [`Store::reach`] first.
     fn get(&self, key: &str) -> Option<Arc<Record>>;
 
+    /// How many records have keys with this first part, and the bytes of their bodies.
+    fn size(&self, first: &str) -> (usize, usize);
+
     /// A page of the newest state, or of the snapshot at a retained revision.
     fn list(&self, request: ListRequest) -> BoxFuture<'static, Result<Listed, ReadError>>;
 
