@@ -9,6 +9,7 @@ pub mod authorize;
 pub mod configured;
 pub mod connect;
 pub mod encrypt;
+mod fairness;
 pub mod identity;
 pub mod paths;
 mod pipeline;
@@ -50,6 +51,8 @@ pub struct Server {
     /// Views of records that were made, for others who ask for the same.
     pub renditions: Arc<render::shared::Renditions>,
     pub limits: rim::limit::Limits,
+    /// Who runs now, who waits, who is refused.
+    pub fairness: Arc<fairness::Fairness>,
     /// What was asked, for metrics.
     pub requests: rim::requests::Requests,
     /// What other parts of the process add to the metrics.
@@ -98,6 +101,7 @@ impl Server {
         });
         let authorizer =
             Arc::new(authorize::Authorizer::start(reader.clone(), &world, tasks).await?);
+        let fairness = fairness::Fairness::start(store.clone(), &world, tasks).await?;
         let ledger = admission::quota::Ledger::new(reader.clone(), world.clone(), tasks.clone());
         let ledger = Arc::new(ledger);
         let parts = admission::Parts {
@@ -121,6 +125,7 @@ impl Server {
             audit: None,
             renditions: Default::default(),
             limits: Default::default(),
+            fairness,
             requests: Default::default(),
             figures: Default::default(),
             ready: Default::default(),
@@ -152,7 +157,8 @@ impl Serve for Entry {
             let manner = render::manner::Manner::of(&call);
             let id = audit::id(&call, &self.0.world);
             let mut trail = Trail::begin(self.0.audit.as_ref(), id.as_ref());
-            let mut answer = match pipeline::run(&self.0, call, &mut trail).await {
+            let mut schema = None;
+            let mut answer = match pipeline::run(&self.0, call, &mut trail, &mut schema).await {
                 Ok(answer) => manner.pretty(answer).await,
                 Err(refused) => {
                     trail.notes().refused(&refused.status);
@@ -161,6 +167,9 @@ impl Serve for Entry {
                     answer
                 }
             };
+            if let Some(schema) = schema {
+                fairness::mark(&schema, &mut answer.headers);
+            }
             if let Some(id) = id {
                 answer.headers.insert(audit::AUDIT_ID, id);
             }

@@ -1,24 +1,24 @@
 //! The pipeline: every request goes through these stages, in this order, whoever sends it.
 //!
-//! authenticate, impersonate, authorize, limit, resolve the kind, take in the body, then one bracket (read, write,
-//! delete, connect, answer), then encode. Nothing of a body is read before it is known who sends it and that they may.
-//! This file is the table of contents; each stage is a file of its own.
+//! authenticate, impersonate, find the flow, authorize, resolve the kind, take in the body, wait for seats, then one
+//! bracket (read, write, delete, connect, answer), then encode. Nothing of a body is read before it is known who sends
+//! it and that they may. This file is the table of contents; each stage is a file of its own.
 
 use crate::Server;
 use crate::audit::Trail;
 use crate::authorize::Attributes;
+use crate::fairness::{Asked, Held, Schema};
 use crate::identity::impersonate::{Acting, impersonate};
 use crate::render::accept::Accept;
 use crate::request::codec::Incoming;
 use crate::request::url::{self, Query, RequestInfo, Target};
 use crate::request::{Request, Warnings};
-use crate::rim::limit::RequestKind;
 use crate::rim::requests::Labels;
 use futures_util::StreamExt;
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use skiff_api::Status;
-use skiff_api::kind::{Backend, Does, Kind, Verb};
+use skiff_api::kind::{Backend, Does, Kind, Subresource, Verb};
 use skiff_api::view::Resource;
 use skiff_api::wire::{Answer, Body, Call, Payload, Rendered, Sending, User};
 use std::sync::Arc;
@@ -37,31 +37,43 @@ impl From<Status> for Refused {
 }
 
 /// The stages of one call.
-pub async fn run(server: &Arc<Server>, call: Call, trail: &mut Trail) -> Result<Answer, Refused> {
+pub async fn run(
+    server: &Arc<Server>,
+    call: Call,
+    trail: &mut Trail,
+    schema: &mut Option<Arc<Schema>>,
+) -> Result<Answer, Refused> {
     let query = Query::parse(&call.query);
     match url::parse(&call.path) {
         Target::Path(path) => {
             let asked = Attributes::of_path(call.method.as_str(), &path);
             let caller = server.authenticator.authenticate(&call);
             trail.open(&call, caller.as_ref().ok(), &asked);
-            enter(server, caller, &call.headers, &asked, trail).await?;
-            let _place = server.limits.enter(RequestKind::ReadOnly)?;
+            let user =
+                enter(server, caller, &call.headers, &asked, (&mut *trail, &mut *schema)).await?;
+            let what = Asked::of(&user, &asked, &query, (&call.path, ""));
+            let _seat = match server.fairness.enter(schema, what, None).await {
+                Ok(seat) => seat,
+                Err(answer) => return Ok(*answer),
+            };
             crate::registry::custom::refresh(server);
             let answer = crate::paths::answer(server, &call, &path, &query).map_err(Refused::from);
             count(server, Labels::of_path(&path), code(&answer));
             answer
         }
-        Target::Resource(resource) => run_resource(server, query, resource, call, trail).await,
+        Target::Resource(resource) => {
+            run_resource(server, query, resource, call, trail, schema).await
+        }
     }
 }
 
-/// As whom the caller is served, and that they may do what they ask.
+/// As whom the caller is served, to which flow that belongs, and that they may do what they ask.
 async fn enter(
     server: &Server,
     caller: Result<User, Status>,
     headers: &HeaderMap,
     asked: &Attributes,
-    trail: &mut Trail,
+    (trail, schema): (&mut Trail, &mut Option<Arc<Schema>>),
 ) -> Result<User, Status> {
     trail.received().await?;
     let notes = trail.notes();
@@ -70,6 +82,7 @@ async fn enter(
     if let Some(constraint) = constraint {
         notes.acts_as(&user, constraint);
     }
+    *schema = server.fairness.classify(&user, asked);
     let decision = server.authorizer.decide(&user, asked).await;
     notes.decided(&decision);
     decision.settle(&user, asked)?;
@@ -82,12 +95,13 @@ async fn run_resource(
     resource: RequestInfo,
     mut call: Call,
     trail: &mut Trail,
+    schema: &mut Option<Arc<Schema>>,
 ) -> Result<Answer, Refused> {
     let verb = url::verb(&call.method, &resource, query.flag("watch"));
     let asked = Attributes::of(verb.map_or("", Verb::name), &resource, &query);
     let caller = server.authenticator.authenticate(&call);
     trail.open(&call, caller.as_ref().ok(), &asked);
-    let user = enter(server, caller, &call.headers, &asked, trail).await?;
+    let user = enter(server, caller, &call.headers, &asked, (&mut *trail, &mut *schema)).await?;
     let verb = verb.ok_or_else(Status::method_not_allowed)?;
     let timeout = timeout(verb, &query)?;
     let (registry, kind) =
@@ -110,9 +124,21 @@ async fn run_resource(
                 return Ok(*answer);
             }
         };
-    // A body on its way has room of its own, and takes no place of those that run.
-    let request_kind = RequestKind::of(verb, kind.subresource(&resource.subresource));
-    let place = server.limits.enter(request_kind)?;
+    // A body on its way has room of its own, and takes no seat of those that run.
+    let what = Asked::of(&user, &asked, &query, (&call.path, &resource.version));
+    let seat = match server.fairness.enter(schema, what, timeout).await {
+        Ok(seat) => seat,
+        Err(answer) => return Ok(*answer),
+    };
+    let connects = kind.subresource(&resource.subresource).is_some_and(Subresource::connects);
+    let holds = match verb == Verb::Watch || connects {
+        true => {
+            let watching = (verb == Verb::Watch).then(|| server.fairness.watching(&asked));
+            let counted = labels.clone().map(|labels| server.requests.run(labels));
+            Some((server.limits.enter()?, watching, counted))
+        }
+        false => None,
+    };
     let request = Request {
         verb,
         accept,
@@ -126,16 +152,13 @@ async fn run_resource(
         kind,
         registry,
         query,
-    };
-    let counted = match request_kind {
-        RequestKind::LongRunning => labels.clone().map(|labels| server.requests.run(labels)),
-        RequestKind::ReadOnly | RequestKind::Mutating => None,
+        seat: Held::new(seat),
     };
     let answer = answer(server, request, timeout, call).await;
     count(server, labels, code(&answer));
-    match request_kind {
-        RequestKind::LongRunning => answer.map(|answer| held(answer, (place, counted))),
-        RequestKind::ReadOnly | RequestKind::Mutating => answer,
+    match holds {
+        Some(holds) => answer.map(|answer| held(answer, holds)),
+        None => answer,
     }
 }
 

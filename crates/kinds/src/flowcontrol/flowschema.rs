@@ -1,6 +1,6 @@
 //! FlowSchema: which requests belong to which priority level (API reference: cluster-resources).
 
-use super::{GROUP, bootstrap, conditions, validate_part, warn};
+use super::{GROUP, bootstrap, conditions, validate_part};
 use crate::core::pod::validate::internal;
 use serde_json::Value;
 use skiff_api::check::*;
@@ -34,7 +34,6 @@ pub fn kind() -> Kind {
             default,
             validate,
             validate_part,
-            warn,
             generation: Some(Hooks::spec_changed),
             ..Hooks::NONE
         },

@@ -1,5 +1,5 @@
-//! The group `flowcontrol.apiserver.k8s.io`: which requests wait for which (KEP-1040). The objects are checked and
-//! kept; how much the server does at once is limited by number.
+//! The group `flowcontrol.apiserver.k8s.io`: which requests wait for which (KEP-1040). The server follows these objects;
+//! here they are checked.
 
 pub mod bootstrap;
 pub mod flowschema;
@@ -29,10 +29,6 @@ fn conditions(new: &Object, errors: &mut Errors) {
 
 fn validate_part(_: &str, new: &Object, _: &Object, errors: &mut Errors) {
     conditions(new, errors);
-}
-
-fn warn(_: &Object, _: Option<&Object>) -> Vec<String> {
-    vec!["flow schemas and priority levels are kept and not followed yet".to_owned()]
 }
 
 /// An integer, or what a cell shows where there is none.

@@ -1,6 +1,6 @@
 //! PriorityLevelConfiguration: how much of the server a class of requests may use (API reference: cluster-resources).
 
-use super::{GROUP, bootstrap, conditions, shown, validate_part, warn};
+use super::{GROUP, bootstrap, conditions, shown, validate_part};
 use crate::core::pod::validate::internal;
 use serde_json::Value;
 use skiff_api::check::*;
@@ -39,7 +39,6 @@ pub fn kind() -> Kind {
             default,
             validate,
             validate_part,
-            warn,
             generation: Some(Hooks::spec_changed),
             ..Hooks::NONE
         },

@@ -2,7 +2,7 @@
 
 use crate::Server;
 use crate::render::shared::{self, KEPT_MOST};
-use crate::rim::limit::{CONNECTIONS_MOST, Limits, REQUESTS_MOST, Refused, RequestKind};
+use crate::rim::limit::{CONNECTIONS_MOST, LONG_MOST, Refused};
 use skiff_base::Lock;
 use skiff_store::Histogram;
 use std::fmt::Write;
@@ -11,7 +11,8 @@ use std::fmt::Write;
 pub fn text(server: &Server) -> String {
     let mut page = Page(String::new());
     page.requests(server);
-    page.limits(&server.limits);
+    page.limits(server);
+    server.fairness.figures(&mut page);
     page.renditions(&server.renditions.figures());
     let stats = server.store.stats();
     for (name, help, value) in [
@@ -48,6 +49,8 @@ fn followers(server: &Server) -> String {
         .into_iter()
         .map(|(resource, health)| ("rbac", resource.to_owned(), health))
         .collect();
+    let fairness = server.fairness.health().into_iter();
+    rows.extend(fairness.map(|(resource, health)| ("fairness", resource.to_owned(), health)));
     rows.push(("server", "customresourcedefinitions".to_owned(), server.customs.health()));
     skiff_api::follow::figures(&rows)
 }
@@ -67,7 +70,8 @@ impl Figures {
     }
 }
 
-struct Page(String);
+/// The page, as it grows.
+pub struct Page(String);
 
 impl Page {
     fn requests(&mut self, server: &Server) {
@@ -97,17 +101,17 @@ impl Page {
         }
     }
 
-    fn limits(&mut self, limits: &Limits) {
+    fn limits(&mut self, server: &Server) {
+        let limits = &server.limits;
         let name = "apiserver_current_inflight_requests";
-        self.head(name, "gauge", "[STABLE] Requests that run now, by limit.");
-        for (kind, running) in RequestKind::NAMES.iter().zip(limits.running()) {
+        self.head(name, "gauge", "[STABLE] Requests that run now and end soon.");
+        for (kind, running) in ["readOnly", "mutating"].iter().zip(server.fairness.running()) {
             self.row(name, &format!("request_kind=\"{kind}\""), running as f64);
         }
-        let name = "skiff_inflight_requests_limit";
-        self.head(name, "gauge", "How many of them may run.");
-        for (kind, most) in RequestKind::NAMES.iter().zip(REQUESTS_MOST) {
-            self.row(name, &format!("request_kind=\"{kind}\""), most as f64);
-        }
+        self.head("skiff_longrunning", "gauge", "Long-running requests that run now.");
+        self.row("skiff_longrunning", "", limits.long() as f64);
+        self.head("skiff_longrunning_limit", "gauge", "How many of them may run.");
+        self.row("skiff_longrunning_limit", "", LONG_MOST as f64);
         self.head("skiff_connections", "gauge", "Connections that are open.");
         self.row("skiff_connections", "", limits.connected() as f64);
         self.head("skiff_connections_limit", "gauge", "How many of them may be; others wait.");
@@ -141,11 +145,11 @@ impl Page {
         self.row("skiff_rendition_bytes_limit", "", KEPT_MOST as f64);
     }
 
-    fn head(&mut self, name: &str, type_: &str, help: &str) {
+    pub fn head(&mut self, name: &str, type_: &str, help: &str) {
         self.line(&format!("# HELP {name} {help}\n# TYPE {name} {type_}"));
     }
 
-    fn row(&mut self, name: &str, labels: &str, value: f64) {
+    pub fn row(&mut self, name: &str, labels: &str, value: f64) {
         match labels {
             "" => self.line(&format!("{name} {value}")),
             labels => self.line(&format!("{name}{{{labels}}} {value}")),
@@ -156,13 +160,32 @@ impl Page {
     fn histogram(&mut self, name: &str, help: &str, of: &Histogram) {
         self.head(name, "histogram", help);
         let mut sum = 0;
-        for (i, count) in of.buckets.iter().enumerate() {
+        let below = of.buckets.iter().enumerate().map(|(i, count)| {
             sum += count;
-            self.row(&format!("{name}_bucket"), &format!("le=\"{}\"", (1u64 << i) - 1), sum as f64);
+            (((1u64 << i) - 1) as f64, sum)
+        });
+        let below: Vec<(f64, u64)> = below.collect();
+        self.buckets(name, "", &below, of.count, of.sum as f64);
+    }
+
+    /// One histogram of those with this name: how many values were at each bound or below it.
+    pub fn buckets(
+        &mut self,
+        name: &str,
+        labels: &str,
+        below: &[(f64, u64)],
+        count: u64,
+        sum: f64,
+    ) {
+        let comma = if labels.is_empty() { "" } else { "," };
+        for (bound, below) in below {
+            let labels = format!("{labels}{comma}le=\"{bound}\"");
+            self.row(&format!("{name}_bucket"), &labels, *below as f64);
         }
-        self.row(&format!("{name}_bucket"), "le=\"+Inf\"", of.count as f64);
-        self.row(&format!("{name}_sum"), "", of.sum as f64);
-        self.row(&format!("{name}_count"), "", of.count as f64);
+        let all = format!("{labels}{comma}le=\"+Inf\"");
+        self.row(&format!("{name}_bucket"), &all, count as f64);
+        self.row(&format!("{name}_sum"), labels, sum);
+        self.row(&format!("{name}_count"), labels, count as f64);
     }
 
     fn line(&mut self, text: &str) {

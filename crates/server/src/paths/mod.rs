@@ -5,6 +5,7 @@ pub mod metrics;
 pub mod ready;
 
 use crate::Server;
+use crate::fairness::Details;
 use crate::registry::discovery;
 use crate::request::url::Query;
 use http::{StatusCode, header};
@@ -38,6 +39,12 @@ pub fn answer(
         ["openapi", "v3", ref rest @ ..] => crate::registry::openapi::answer(server, rest, query),
         ["openapi", "v2"] => crate::registry::openapi::answer_v2(server, &call.headers),
         ["version"] => Ok(version(server)),
+        ["debug", "api_priority_and_fairness", table] => {
+            let asked = query.get("includeRequestDetails").is_some();
+            let details = if asked { Details::Shown } else { Details::Hidden };
+            let text = server.fairness.shown(table, details);
+            Ok(text.map_or_else(nothing, |text| Answer::text(StatusCode::OK, text)))
+        }
         ["metrics"] => Ok(Answer::text(StatusCode::OK, crate::paths::metrics::text(server))
             .typed("text/plain; version=0.0.4; charset=utf-8; escaping=underscores")),
         [check @ ("healthz" | "livez" | "readyz"), ref rest @ ..] => {

@@ -2,6 +2,7 @@
 //! (API concepts page "Efficient detection of changes"; KEP-3157 for the initial events of a WatchList).
 
 use crate::Server;
+use crate::fairness::Held;
 use crate::read;
 use crate::read::select::Selection;
 use crate::render::shared;
@@ -66,6 +67,8 @@ pub async fn watch(server: &Arc<Server>, request: &Request) -> Result<Answer, St
         Err(error) => return Ok(answer_error(read::read_error(error), revision)),
     };
     let bookmarks = request.query.flag("allowWatchBookmarks");
+    // Seats are for telling what is there; what comes later needs none.
+    let seat = request.seat.take().filter(|_| start == WatchStart::Initial);
     let state = State {
         server: server.clone(),
         kind: request.kind.clone(),
@@ -78,6 +81,7 @@ pub async fn watch(server: &Arc<Server>, request: &Request) -> Result<Answer, St
         bookmarks,
         next_bookmark: server.world.uptime() + BOOKMARK_EVERY,
         initial_end: (initial_end == Some(true) && bookmarks).then(Vec::new),
+        seat: seat.map(|seat| server.fairness.initial(seat)),
         ended: false,
     };
     let frames =
@@ -167,6 +171,8 @@ struct State {
     next_bookmark: Duration,
     /// A bookmark that ends the initial events is still owed, and names what could not be read of them.
     initial_end: Option<Vec<String>>,
+    /// Until then.
+    seat: Option<Arc<Held>>,
     ended: bool,
 }
 
@@ -242,6 +248,7 @@ impl State {
                     self.show(&record, end, stored, frame);
                 }
                 Told::InitialEnd(revision) => {
+                    self.seat = None;
                     if let Some(unreadable) = self.initial_end.take() {
                         self.ready.push_back(self.bookmark(revision, Some(unreadable)));
                     }

@@ -4,6 +4,7 @@ pub(crate) mod codec;
 pub mod url;
 
 use crate::audit::Notes;
+use crate::fairness::Held;
 use crate::render::accept::Accept;
 use crate::request::url::{Query, RequestInfo};
 use http::header::{HeaderMap, HeaderValue, WARNING};
@@ -31,6 +32,8 @@ pub struct Request {
     pub warnings: Warnings,
     /// What the audit log is told.
     pub notes: Notes,
+    /// What it holds while it runs.
+    pub seat: Held,
 }
 
 /// Warnings for the user, sent as headers whatever the answer (RFC 9111, code 299).

@@ -1,10 +1,9 @@
-//! Limits on what runs at once, so that load costs bounded memory: reads and writes that end soon have separate
-//! counts; long-running requests (watch, exec, log -f) have one of their own. Full means 429 with Retry-After.
+//! Limits on what is held at once, so that load costs bounded memory: long-running requests (watch, exec, log -f) have
+//! a number of places; full means 429 with Retry-After. Who else runs, and when, is [`crate::fairness`]'s affair.
 //! Bodies share a number of bytes. Connections beyond theirs wait in the kernel's backlog, and those of guests (peers
 //! who have not said who they are) have fewer places. What was turned away is counted here, whatever the limit.
 
 use skiff_api::Status;
-use skiff_api::kind::{Subresource, Verb};
 use skiff_base::Lock;
 use skiff_base::World;
 use std::collections::HashMap;
@@ -14,10 +13,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
-/// Requests at once, by [`RequestKind`]: reads as upstream's `--max-requests-inflight`; writes (upstream's
-/// `--max-mutating-requests-inflight` is 200, group commit likes company); long-running ones for a thousand nodes
-/// or watchers, with room.
-pub const REQUESTS_MOST: [usize; 3] = [400, 400, 20_000];
+/// Long-running requests at once: a thousand nodes or watchers, with room.
+pub const LONG_MOST: usize = 20_000;
 /// Connections at once: a thousand nodes and their clients, with room; above it new ones wait in the backlog.
 pub const CONNECTIONS_MOST: usize = 4096;
 /// Guests at once: each may have the head of a request in memory, and half a handshake.
@@ -31,34 +28,14 @@ const GUEST_WAIT: Duration = Duration::from_secs(10);
 pub const BODIES_MOST: usize = 64 << 20;
 /// The next piece of a body waits so long for room.
 const BODY_WAIT: Duration = Duration::from_secs(5);
-/// Reads that wait at once for a revision that is not there yet: most places of reads stay for those that can go on.
-const FUTURE_MOST: usize = REQUESTS_MOST[0] / 4;
+/// Reads that wait at once for a revision that is not there yet: most seats stay for those that can go on.
+const FUTURE_MOST: usize = 100;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RequestKind {
-    ReadOnly,
-    Mutating,
-    LongRunning,
-}
-
-impl RequestKind {
-    pub const NAMES: [&str; 3] = ["readOnly", "mutating", "longRunning"];
-
-    /// That of a verb on an object, or on an entry below it.
-    pub fn of(verb: Verb, entry: Option<&Subresource>) -> RequestKind {
-        match verb {
-            Verb::Watch => RequestKind::LongRunning,
-            _ if entry.is_some_and(Subresource::connects) => RequestKind::LongRunning,
-            Verb::Get | Verb::List => RequestKind::ReadOnly,
-            _ => RequestKind::Mutating,
-        }
-    }
-}
-
-/// What was turned away, and by which limit; the first three are those of [`RequestKind`].
+/// What was turned away, and by which limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
-    BodySize = 3,
+    LongRunning,
+    BodySize,
     BodyTime,
     HandshakeTime,
     /// A connection on which no request came, or no next one.
@@ -70,17 +47,8 @@ pub enum Refused {
 }
 
 impl Refused {
-    pub const NAMES: [&str; 9] = [
-        RequestKind::NAMES[0],
-        RequestKind::NAMES[1],
-        RequestKind::NAMES[2],
-        "bodySize",
-        "bodyTime",
-        "handshakeTime",
-        "idleTime",
-        "bodyRoom",
-        "guest",
-    ];
+    pub const NAMES: [&str; 7] =
+        ["longRunning", "bodySize", "bodyTime", "handshakeTime", "idleTime", "bodyRoom", "guest"];
 }
 
 /// The counters; their values are metrics.
@@ -89,7 +57,7 @@ pub struct Limits(Arc<Counters>);
 
 #[derive(Debug)]
 struct Counters {
-    running: [AtomicUsize; 3],
+    long: AtomicUsize,
     refused: [AtomicU64; Refused::NAMES.len()],
     connections: Arc<Semaphore>,
     guests: Arc<Semaphore>,
@@ -103,7 +71,7 @@ struct Counters {
 impl Default for Limits {
     fn default() -> Limits {
         Limits(Arc::new(Counters {
-            running: Default::default(),
+            long: Default::default(),
             refused: Default::default(),
             connections: Arc::new(Semaphore::new(CONNECTIONS_MOST)),
             guests: Arc::new(Semaphore::new(GUESTS_MOST)),
@@ -115,13 +83,13 @@ impl Default for Limits {
     }
 }
 
-/// A place that a request holds while it runs; a long-running one until the last of its answer is written.
+/// A place that a long-running request holds until the last of its answer is written.
 #[derive(Debug)]
-pub struct Place(Arc<Counters>, RequestKind);
+pub struct Place(Arc<Counters>);
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.running[self.1 as usize].fetch_sub(1, Ordering::Relaxed);
+        self.0.long.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -184,11 +152,11 @@ const TOO_MANY: &str =
     "the server has received too many requests and has asked us to try again later";
 
 impl Limits {
-    pub fn enter(&self, kind: RequestKind) -> Result<Place, Status> {
-        let place = Place(self.0.clone(), kind);
-        let running = self.0.running[kind as usize].fetch_add(1, Ordering::Relaxed);
-        if running >= REQUESTS_MOST[kind as usize] {
-            self.0.refused[kind as usize].fetch_add(1, Ordering::Relaxed);
+    /// A place for a long-running request.
+    pub fn enter(&self) -> Result<Place, Status> {
+        let place = Place(self.0.clone());
+        if self.0.long.fetch_add(1, Ordering::Relaxed) >= LONG_MOST {
+            self.refuse(Refused::LongRunning);
             return Err(Status::too_many_requests(TOO_MANY, 1));
         }
         Ok(place)
@@ -254,9 +222,9 @@ impl Limits {
         CONNECTIONS_MOST - self.0.connections.available_permits()
     }
 
-    /// How many reads, writes and long-running requests run now.
-    pub fn running(&self) -> [usize; 3] {
-        self.0.running.each_ref().map(|it| it.load(Ordering::Relaxed))
+    /// How many long-running requests run now.
+    pub fn long(&self) -> usize {
+        self.0.long.load(Ordering::Relaxed)
     }
 
     /// How many were turned away, in the order of [`Refused::NAMES`].
@@ -330,7 +298,6 @@ mod tests {
         let limits = Limits::default();
         let held: Vec<_> = (0..FUTURE_MOST).map(|_| limits.future().expect("a place")).collect();
         assert!(limits.future().is_err());
-        assert!(held.len() <= REQUESTS_MOST[RequestKind::ReadOnly as usize] / 2);
         drop(held);
         assert!(limits.future().is_ok());
     }
