@@ -25,6 +25,10 @@
 # alive POD...       says of pods that they run and are ready, as a node would
 # imaged POD IMAGE   waits until a pod, made anew perhaps, has that image
 # settled REF COUNT-FIELD=N...   waits for numbers in the status of what a controller works on
+# at USER[+GROUP,...] METHOD PATH [BODY]   the code, and which flow schema and level the answer says it was matched to
+# told               further headers and the text of the answer to that
+# level [RESPONSE]   a priority level without shares, called $N;  flow NAME PRECEDENCE SORT SUBJECT...   the schema $N-NAME to it
+# flows NAME...      waits until those schemas have their level
 # quiet CMD...       runs it without a word: for the making of what a case needs
 set -u
 export HOME=$WORK BUSYBOX=registry.k8s.io/busybox:test # tests/kit/image makes it
@@ -226,3 +230,45 @@ ends() {
   local phase=$1 p; shift
   for p; do quiet k patch pod "$p" --subresource=status --type=merge -p "{\"status\":{\"phase\":\"$phase\"}}"; done
 }
+at() {
+  local user=${1%%+*} groups=${1#*+} as=() it
+  [ -n "$user" ] && as=(-H "Impersonate-User: $user")
+  [ "$groups" != "$1" ] && for it in ${groups//,/ }; do as+=(-H "Impersonate-Group: $it"); done
+  curl -s -m 25 -A differential --cacert $CREDENTIALS/ca --cert $CREDENTIALS/crt --key $CREDENTIALS/key "${as[@]}" -X "$2" \
+    $([ "$2" = HEAD ] && echo -I) ${4:+-H 'Content-Type: application/json' --data-binary "$4"} -D at.headers -o at.body "$SERVER$3"
+  tr -d '\r' < at.headers > at.head
+  echo "$2 $3: $(head -1 at.head | cut -d' ' -f2) $(named flowschemas flowschema) $(named prioritylevelconfigurations prioritylevel)"
+}
+named() {
+  local uid; uid=$(grep -i "^x-kubernetes-pf-$2-uid:" at.head | cut -d' ' -f2)
+  [ -n "$uid" ] && k get "$1" -o jsonpath='{range .items[*]}{.metadata.uid} {.metadata.name}{"\n"}{end}' | grep "^$uid" | cut -d' ' -f2 || echo none
+}
+told() { grep -iE '^(retry-after|content-type|x-content-type-options):' at.head | tr A-Z a-z | sort; cat at.body; }
+level() {
+  cat > level <<Y
+apiVersion: flowcontrol.apiserver.k8s.io/v1
+kind: PriorityLevelConfiguration
+metadata: {name: $N}
+spec: {type: Limited, limited: {nominalConcurrencyShares: 0, borrowingLimitPercent: 0, limitResponse: ${1:-{type: Reject\}}}}
+Y
+  quiet k create -f level
+}
+flow() {
+  local subject="name: \"$4\""
+  [ "$3" = serviceAccount ] && subject="namespace: \"$4\", name: \"$5\""
+  cat > flow <<Y
+apiVersion: flowcontrol.apiserver.k8s.io/v1
+kind: FlowSchema
+metadata: {name: $N-$1}
+spec:
+  priorityLevelConfiguration: {name: $N}
+  matchingPrecedence: $2
+  distinguisherMethod: {type: ByUser}
+  rules:
+  - subjects: [{kind: ${3^}, $3: {$subject}}]
+    resourceRules: [{verbs: ["*"], apiGroups: ["*"], resources: ["*"], namespaces: ["*"], clusterScope: true}]
+    nonResourceRules: [{verbs: ["*"], nonResourceURLs: ["*"]}]
+Y
+  quiet k create -f flow
+}
+flows() { local it; for it; do quiet k wait --for=condition=Dangling=False "flowschema/$N-$it" --timeout=20s; done; }
