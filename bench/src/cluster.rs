@@ -13,7 +13,7 @@ const STARTS: usize = 7;
 const SETTLE: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_secs(60);
 /// Ticks of /proc's times; fixed on Linux.
-const TICKS_PER_S: f64 = 100.0;
+pub const TICKS_PER_S: f64 = 100.0;
 
 pub fn start() -> Result<Vec<Row>> {
     let cluster = Cluster::empty("bench-up");
@@ -121,7 +121,7 @@ pub fn client(cluster: &Cluster) -> Result<Command> {
     Ok(command)
 }
 
-fn processes(cluster: &Cluster) -> Result<Value> {
+pub fn processes(cluster: &Cluster) -> Result<Value> {
     let processes = ask(client(cluster)?, &["processes"])?;
     ensure!(number(&processes, "count")? >= 2.0, "daemon and supervisor run: {processes}");
     Ok(processes)

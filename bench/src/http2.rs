@@ -6,7 +6,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
 use bytes::Bytes;
-use http::{Method, Request, header};
+use http::{Method, Request, Response, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{Builder, SendRequest};
@@ -27,6 +27,8 @@ pub type How<'a> = (Method, &'a str, &'a str);
 pub struct Connections {
     address: String,
     senders: Vec<SendRequest<Full<Bytes>>>,
+    /// Whom the requests are made as: a user and his groups.
+    user: Option<(String, &'static [&'static str])>,
 }
 
 impl Connections {
@@ -49,7 +51,12 @@ impl Connections {
             tokio::spawn(connection);
             senders.push(sender);
         }
-        Ok(Connections { address, senders })
+        Ok(Connections { address, senders, user: None })
+    }
+
+    /// The same, with all requests made as somebody else.
+    pub fn acting(self, user: &str, groups: &'static [&'static str]) -> Connections {
+        Connections { user: Some((user.to_owned(), groups)), ..self }
     }
 
     /// Sends a request and waits for the head of its answer, which must be a success. `worker` chooses the connection.
@@ -61,21 +68,11 @@ impl Connections {
     pub async fn begin(
         &self,
         worker: usize,
-        (method, path, type_): How<'_>,
+        how: How<'_>,
         body: Bytes,
     ) -> Result<impl Future<Output = Result<Incoming>> + use<>> {
-        let mut request =
-            Request::builder().method(method).uri(format!("https://{}{path}", self.address));
-        let accepted =
-            if body.is_empty() && !type_.is_empty() { type_ } else { "application/json" };
-        request = request.header(header::ACCEPT, accepted);
-        if !body.is_empty() {
-            request = request.header(header::CONTENT_TYPE, type_);
-        }
-        let mut sender = self.senders[worker % self.senders.len()].clone();
-        sender.ready().await?;
-        let response = sender.send_request(request.body(Full::new(body))?);
-        let path = path.to_owned();
+        let path = how.1.to_owned();
+        let response = self.start(worker, how, body).await?;
         Ok(async move {
             let response = response.await?;
             let status = response.status();
@@ -85,6 +82,45 @@ impl Connections {
             }
             Ok(response.into_body())
         })
+    }
+
+    /// Sends a request and waits for its answer, whatever it is; the code.
+    pub async fn ask(&self, worker: usize, how: How<'_>, body: Bytes) -> Result<u16> {
+        let response = self.start(worker, how, body).await?.await?;
+        let code = response.status().as_u16();
+        drain(response.into_body()).await?;
+        Ok(code)
+    }
+
+    /// The document at a path.
+    pub async fn read(&self, path: &str) -> Result<Value> {
+        let body = self.send(0, (Method::GET, path, ""), Bytes::new()).await?;
+        Ok(serde_json::from_slice(&body.collect().await?.to_bytes())?)
+    }
+
+    async fn start(
+        &self,
+        worker: usize,
+        (method, path, type_): How<'_>,
+        body: Bytes,
+    ) -> Result<impl Future<Output = hyper::Result<Response<Incoming>>> + use<>> {
+        let mut request =
+            Request::builder().method(method).uri(format!("https://{}{path}", self.address));
+        let accepted =
+            if body.is_empty() && !type_.is_empty() { type_ } else { "application/json" };
+        request = request.header(header::ACCEPT, accepted);
+        if let Some((user, groups)) = &self.user {
+            request = request.header("impersonate-user", user);
+            for group in *groups {
+                request = request.header("impersonate-group", *group);
+            }
+        }
+        if !body.is_empty() {
+            request = request.header(header::CONTENT_TYPE, type_);
+        }
+        let mut sender = self.senders[worker % self.senders.len()].clone();
+        sender.ready().await?;
+        Ok(sender.send_request(request.body(Full::new(body))?))
     }
 }
 

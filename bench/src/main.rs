@@ -10,6 +10,7 @@ mod cluster;
 mod fleet;
 mod http2;
 mod load;
+mod overload;
 mod pods;
 mod processes;
 mod schedule;
@@ -47,6 +48,7 @@ const PARTS: &[(&str, Part)] = &[
     ("api", api::throughput),
     ("watchers", api::watchers),
     ("memory", cluster::memory),
+    ("overload", overload::figures),
     ("services", services::figures),
     ("backup", backup::figures),
     ("schedule", fleet::figures),
@@ -86,6 +88,7 @@ fn inside(part: &str, words: &[&str]) -> Result<Value> {
         ("pods", [work, image]) => runtime.block_on(pods::run(work, image)),
         ("processes", []) => processes::now(),
         ("backup", [file]) => runtime.block_on(backup::run(file)),
+        ("overload", []) => runtime.block_on(overload::run()),
         ("services", [count]) => runtime.block_on(services::run(count)),
         ("fleet", [manner]) => runtime.block_on(fleet::run(manner)),
         // The server and the scheduler are in it, so all of it runs on the threads that they would have.
