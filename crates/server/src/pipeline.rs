@@ -20,7 +20,9 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use skiff_api::Status;
 use skiff_api::kind::{Backend, Does, Kind, Subresource, Verb};
 use skiff_api::view::Resource;
-use skiff_api::wire::{Answer, Body, Call, Payload, Rendered, Sending, User};
+use skiff_api::wire::{
+    Answer, Body, Call, Items, List, Payload, Peer, Rendered, Sending, Stored, User,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -179,6 +181,7 @@ async fn answer(
         (Backend::Entry { of, name }, Verb::Create) => of_entry(request, of, name)?,
         _ => request,
     };
+    let is_sent = matches!(call.peer, Peer::Remote { .. });
     let answer = match timeout {
         Some(most) => match server.world.within(most, bracket(server, &request, call)).await {
             Some(answer) => answer,
@@ -193,7 +196,12 @@ async fn answer(
     match answer {
         Ok(mut answer) => {
             request.warnings.write(&mut answer.headers);
-            Ok(answer)
+            // What a large list becomes on the wire is made piece by piece, as it is read: that is work as well. In the
+            // process nothing is made of it.
+            Ok(match request.seat.take().filter(|seat| is_sent && seat.is_wide()) {
+                Some(seat) => held(answer, server.fairness.sending(seat)),
+                None => answer,
+            })
         }
         Err(status) => Err(Refused { status, warnings: request.warnings }),
     }
@@ -209,7 +217,7 @@ fn count(server: &Server, labels: Option<Labels>, code: u16) {
     }
 }
 
-/// The answer of a long-running request keeps its place until it is read to its end, or dropped.
+/// An answer that is made while it is sent keeps what it needs until it is read to its end, or dropped.
 pub fn held(mut answer: Answer, place: impl Send + Sync + 'static) -> Answer {
     let place = Arc::new(place);
     answer.body = match answer.body {
@@ -223,9 +231,26 @@ pub fn held(mut answer: Answer, place: impl Send + Sync + 'static) -> Answer {
             run.await;
             drop(place);
         })),
-        ended @ (Body::Bytes(_) | Body::Object(_) | Body::List(_)) => ended,
+        Body::List(list) => {
+            let items = Box::new(HeldItems(list.items, place));
+            Body::List(List { items, ..list })
+        }
+        ended @ (Body::Bytes(_) | Body::Object(_)) => ended,
     };
     answer
+}
+
+/// The items of a list, and what it holds until they are dropped.
+struct HeldItems<T>(Box<dyn Items>, Arc<T>);
+
+impl<T: Send + Sync> Items for HeldItems<T> {
+    fn count(&self) -> usize {
+        self.0.count()
+    }
+
+    fn get(&self, at: usize) -> Stored {
+        self.0.get(at)
+    }
 }
 
 /// A path below the collection serves other methods than the collection itself, and what lies in

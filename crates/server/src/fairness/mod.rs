@@ -43,8 +43,8 @@ pub const SEATS: u32 = 400 + 200;
 const ADJUST_EVERY: Duration = Duration::from_secs(10);
 /// What a request may take that names no time of its own, of which a fourth may be spent waiting.
 const REQUEST_TIME: Duration = Duration::from_secs(60);
-/// A watch has so long to take in what is there: one that is read slowly keeps no seat from others.
-const INITIAL_TIME: Duration = Duration::from_secs(20);
+/// A list, and what a watch begins with, has so long to be read: one that is read slowly keeps no seat from others.
+const SENDING_TIME: Duration = Duration::from_secs(20);
 /// Of so many requests one measures how far the processors are behind.
 const SAMPLE: u32 = 16;
 /// They are behind when work that is ready waits so long, and no longer when it waits for less than a fifth of it.
@@ -91,7 +91,8 @@ pub struct Fairness {
     behind: Behind,
     /// Somebody waits for seats that come free by time alone.
     due: Notify,
-    initial: Lock<Vec<(Duration, Weak<Held>)>>,
+    /// Seats of answers that are being sent, and until when.
+    sending: Lock<Vec<(Duration, Weak<Held>)>>,
 }
 
 impl Fairness {
@@ -115,7 +116,7 @@ impl Fairness {
             running: Default::default(),
             behind: Behind::default(),
             due: Notify::new(),
-            initial: Lock::default(),
+            sending: Lock::default(),
         });
         fairness.configure();
         for source in Source::load(&fairness, &store, world).await? {
@@ -171,11 +172,11 @@ impl Fairness {
         self.watches.begin(asked)
     }
 
-    /// The seats of a watch that tells what is there, until it has, or has had its time.
-    pub fn initial(&self, seat: Seat) -> Arc<Held> {
+    /// The seats of an answer that is made while it is sent: until it is, or has had its time.
+    pub fn sending(&self, seat: Seat) -> Arc<Held> {
         let held = Arc::new(Held::new(Some(seat)));
-        let until = self.world.uptime() + INITIAL_TIME;
-        self.initial.lock().push((until, Arc::downgrade(&held)));
+        let until = self.world.uptime() + SENDING_TIME;
+        self.sending.lock().push((until, Arc::downgrade(&held)));
         held
     }
 
@@ -211,7 +212,7 @@ impl Fairness {
                 if table.levels.iter().any(|level| level.with(|state| state.ended())) {
                     self.configure();
                 }
-                self.initial.lock().retain(|(until, held)| match held.upgrade() {
+                self.sending.lock().retain(|(until, held)| match held.upgrade() {
                     Some(held) if *until <= now => held.take().is_none(),
                     held => held.is_some(),
                 });

@@ -251,6 +251,13 @@ impl Seat {
     }
 }
 
+impl Seat {
+    /// Whether it is more than the least that a request takes.
+    pub fn is_wide(&self) -> bool {
+        self.seats > 1
+    }
+}
+
 impl Drop for Seat {
     fn drop(&mut self) {
         let (fairness, tally) = (&self.fairness, &self.schema.tally);

@@ -214,6 +214,55 @@ async fn a_watch_holds_its_seat_until_it_has_told_what_is_there() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_large_list_holds_its_seats_while_it_is_sent() {
+    let bench = narrow(json!({"type": "Reject"})).await;
+    for namespace in ["few", "many"] {
+        bench.create("/api/v1/namespaces", json!({"metadata": {"name": namespace}})).await;
+    }
+    bench.create("/api/v1/namespaces/few/secrets", json!({"metadata": {"name": "a"}})).await;
+    for name in ["a", "b", "c", "d", "e"] {
+        let map = json!({"metadata": {"name": name}, "data": {"x": "x".repeat(100_000)}});
+        bench.create("/api/v1/namespaces/many/configmaps", map).await;
+    }
+    widen(&bench, 1).await;
+    let seats = || bench.server.fairness.running()[0];
+    let ask = async |path: &str, accept: &str, peer: Option<Peer>| {
+        let mut call = call("narrow", Method::GET, path, Payload::None);
+        call.headers.insert("accept", accept.parse().expect("a header"));
+        call.peer = peer.unwrap_or(call.peer);
+        let answer = Entry(bench.server.clone()).serve(call).await;
+        assert_eq!(answer.status, 200);
+        answer
+    };
+    let afar = || {
+        let user = User::system("narrow", &["system:readers"]);
+        Some(Peer::Remote {
+            certificate: Some(Arc::new(user)),
+            address: ([127, 0, 0, 1], 1).into(),
+        })
+    };
+    let (many, few) = ("/api/v1/namespaces/many/configmaps", "/api/v1/namespaces/few/secrets");
+    let table = "application/json;as=Table;g=meta.k8s.io;v=v1";
+    for accept in ["application/json", table] {
+        let answer = ask(many, accept, afar()).await;
+        let held = seats();
+        drop(answer);
+        assert_eq!((held, seats()), (1, 0), "{accept}");
+        // One that nobody reads gives them back by time.
+        let slow = ask(many, accept, afar()).await;
+        let held = seats();
+        bench.server.world.sleep(Duration::from_secs(31)).await;
+        assert_eq!((held, seats()), (1, 0), "{accept}");
+        drop(slow);
+    }
+    // What is small is as good as sent, and inside the process nothing is.
+    let small = ask(few, "application/json", afar()).await;
+    let own = ask(many, "application/json", None).await;
+    assert_eq!(seats(), 0);
+    drop((small, own));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_level_that_goes_ends_with_its_last_request() {
     let bench = narrow(queue()).await;
     let shown = |name: &str| bench.server.fairness.shown(name, fairness::Details::Hidden);

@@ -81,7 +81,7 @@ pub async fn watch(server: &Arc<Server>, request: &Request) -> Result<Answer, St
         bookmarks,
         next_bookmark: server.world.uptime() + BOOKMARK_EVERY,
         initial_end: (initial_end == Some(true) && bookmarks).then(Vec::new),
-        seat: seat.map(|seat| server.fairness.initial(seat)),
+        seat: seat.map(|seat| server.fairness.sending(seat)),
         ended: false,
     };
     let frames =
