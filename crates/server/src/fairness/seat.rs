@@ -152,11 +152,10 @@ pub async fn take(
             return Err(after_s);
         }
     };
-    let began = fairness.world.uptime();
     if !level.exempt {
-        tally.waited[1].add_time(began - arrived);
+        tally.waited[1].add_time(run.ticket.began.saturating_sub(arrived));
     }
-    Ok(Seat::new(fairness, schema, run, (began, work.seats(), kind)))
+    Ok(Seat::new(fairness, schema, run, work.seats(), kind))
 }
 
 /// A place in a queue, held.
@@ -230,7 +229,6 @@ pub struct Seat {
     fairness: Arc<Fairness>,
     schema: Arc<Schema>,
     run: Run,
-    began: Duration,
     seats: u32,
     kind: Kind,
 }
@@ -240,14 +238,15 @@ impl Seat {
         fairness: &Arc<Fairness>,
         schema: &Arc<Schema>,
         run: Run,
-        (began, seats, kind): (Duration, u32, Kind),
+        seats: u32,
+        kind: Kind,
     ) -> Seat {
         let tally = &schema.tally;
         tally.dispatched.fetch_add(1, Relaxed);
         tally.executing.fetch_add(1, Relaxed);
         tally.executing_seats.fetch_add(i64::from(seats), Relaxed);
         fairness.running[usize::from(kind == Kind::Write)].fetch_add(1, Relaxed);
-        Seat { fairness: fairness.clone(), schema: schema.clone(), run, began, seats, kind }
+        Seat { fairness: fairness.clone(), schema: schema.clone(), run, seats, kind }
     }
 }
 
@@ -261,7 +260,8 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         let (fairness, tally) = (&self.fairness, &self.schema.tally);
-        let ran = self.schema.level.finish(fairness, self.run).saturating_sub(self.began);
+        let ended = self.schema.level.finish(fairness, self.run);
+        let ran = ended.saturating_sub(self.run.ticket.began);
         tally.ran[usize::from(self.kind == Kind::Watch)].add_time(ran);
         tally.executing.fetch_sub(1, Relaxed);
         tally.executing_seats.fetch_sub(i64::from(self.seats), Relaxed);
