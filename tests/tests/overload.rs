@@ -91,8 +91,7 @@ fn memory(c: &Cluster) -> u64 {
 
 /// How old the lease of the node is.
 fn lease_age_s(c: &Cluster) -> i64 {
-    let renewed =
-        c.k.ok("get leases -n kube-node-lease -o jsonpath={.items[0].spec.renewTime}");
+    let renewed = c.k.ok("get leases -n kube-node-lease -o jsonpath={.items[0].spec.renewTime}");
     let age = c.shell(&format!("echo $(($(date +%s) - $(date -d {renewed} +%s)))"));
     age.trim().parse().expect("a number")
 }

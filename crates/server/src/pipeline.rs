@@ -232,7 +232,7 @@ pub fn held(mut answer: Answer, place: impl Send + Sync + 'static) -> Answer {
             drop(place);
         })),
         Body::List(list) => {
-            let items = Box::new(HeldItems(list.items, place));
+            let items = Box::new(HeldItems { items: list.items, _held: place });
             Body::List(List { items, ..list })
         }
         ended @ (Body::Bytes(_) | Body::Object(_)) => ended,
@@ -241,15 +241,18 @@ pub fn held(mut answer: Answer, place: impl Send + Sync + 'static) -> Answer {
 }
 
 /// The items of a list, and what it holds until they are dropped.
-struct HeldItems<T>(Box<dyn Items>, Arc<T>);
+struct HeldItems<T> {
+    items: Box<dyn Items>,
+    _held: Arc<T>,
+}
 
 impl<T: Send + Sync> Items for HeldItems<T> {
     fn count(&self) -> usize {
-        self.0.count()
+        self.items.count()
     }
 
     fn get(&self, at: usize) -> Stored {
-        self.0.get(at)
+        self.items.get(at)
     }
 }
 
