@@ -134,11 +134,7 @@ async fn run_resource(
     };
     let connects = kind.subresource(&resource.subresource).is_some_and(Subresource::connects);
     let holds = match verb == Verb::Watch || connects {
-        true => {
-            let watching = (verb == Verb::Watch).then(|| server.fairness.watching(&asked));
-            let counted = labels.clone().map(|labels| server.requests.run(labels));
-            Some((server.limits.enter()?, watching, counted))
-        }
+        true => Some(lasting(server, &asked, &labels)?),
         false => None,
     };
     let request = Request {
@@ -162,6 +158,18 @@ async fn run_resource(
         Some(holds) => answer.map(|answer| held(answer, holds)),
         None => answer,
     }
+}
+
+/// What a request that runs long holds to its end: a place among its like, one in the counts, and a watch one in the
+/// cost of writes.
+fn lasting(
+    server: &Server,
+    asked: &Attributes,
+    labels: &Option<Labels>,
+) -> Result<impl Send + Sync + use<>, Status> {
+    let watching = (asked.verb == "watch").then(|| server.fairness.watching(asked));
+    let counted = labels.clone().map(|labels| server.requests.run(labels));
+    Ok((server.limits.enter()?, watching, counted))
 }
 
 /// What the request's own stages answer, from here on: one of a served kind.

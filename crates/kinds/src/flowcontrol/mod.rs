@@ -1,5 +1,5 @@
-//! The group `flowcontrol.apiserver.k8s.io`: which requests wait for which (KEP-1040). The server follows these objects;
-//! here they are checked.
+//! The group `flowcontrol.apiserver.k8s.io`: which requests wait for which (KEP-1040). The server follows
+//! these objects; here they are checked.
 
 pub mod bootstrap;
 pub mod flowschema;

@@ -2,7 +2,7 @@
 //! fairness). Every request that ends soon, and every watch until it has told what is there, holds seats of the level
 //! that its flow schema names.
 //!
-//! What decides is pure: matching ([`matching`]), cost ([`estimate`]), queues ([`level`]), shares of seats ([`shares`]).
+//! What decides is pure: matching ([`matching`]), cost ([`estimate`]), queues ([`level`]), shares of all ([`shares`]).
 //! This is the thin shell around it: a lock for each level, and a call for whoever waits. It never looks at a body.
 
 mod demand;
