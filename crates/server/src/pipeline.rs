@@ -319,7 +319,7 @@ fn timeout(verb: Verb, query: &Query) -> Result<Option<Duration>, Status> {
 /// The answer to a request whose time is up; upstream sends it as text, without a kind.
 pub fn too_late() -> Answer {
     let body = "{\"metadata\":{},\"status\":\"Failure\",\"message\":\"Timeout: request did not complete \
-                within the allotted timeout\",\"reason\":\"Timeout\",\"details\":{},\"code\":504}";
+                within the allotted timeout\",\"reason\":\"Timeout\",\"details\":{},\"code\":504}\n";
     Answer::text(StatusCode::GATEWAY_TIMEOUT, body)
 }
 

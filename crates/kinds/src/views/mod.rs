@@ -74,7 +74,10 @@ fn owners(meta: &Meta, put: &mut dyn FnMut(&'static str, &str)) {
 }
 
 /// Reads a list that the API writes as null where it is empty.
-fn null_is_empty<'de, D, T>(from: D) -> Result<Vec<T>, D::Error>
+///
+/// # Errors
+/// When it is no list of such.
+pub fn null_is_empty<'de, D, T>(from: D) -> Result<Vec<T>, D::Error>
 where
     D: serde::Deserializer<'de>,
     T: Deserialize<'de>,

@@ -108,25 +108,33 @@ impl Fairness {
             .collect();
         for (name, sort, help, value) in OF_SCHEMAS {
             let name = format!("{PREFIX}{name}");
-            page.head(&name, sort, help);
-            for (labels, tally) in &tallies {
-                if let Some(value) = value(tally) {
-                    page.row(&name, labels, value);
-                }
-            }
+            let shown =
+                |(labels, tally): &(String, &Arc<Tally>)| Some((labels.clone(), value(tally)?));
+            rows(page, (&name, sort, help), tallies.iter().filter_map(shown));
         }
         let name = format!("{PREFIX}rejected_requests_total");
-        page.head(&name, "counter", "Requests that were refused, by reason.");
-        for (labels, tally) in &tallies {
-            for (reason, count) in Refused::NAMES.iter().zip(&tally.rejected) {
-                let count = count.load(Relaxed);
-                if count > 0 {
-                    page.row(&name, &format!("{labels},reason=\"{reason}\""), count as f64);
-                }
-            }
-        }
+        let rejected = tallies.iter().flat_map(|(labels, tally)| {
+            let reasons = Refused::NAMES.iter().zip(&tally.rejected);
+            reasons.filter_map(move |(reason, count)| {
+                Some((format!("{labels},reason=\"{reason}\""), some(count)?))
+            })
+        });
+        rows(page, (&name, "counter", "Requests that were refused, by reason."), rejected);
         histograms(page, &tallies);
     }
+}
+
+/// A family that is told of once something of it happened, as upstream has it.
+fn rows(
+    page: &mut Page,
+    (name, sort, help): (&str, &str, &str),
+    rows: impl Iterator<Item = (String, f64)>,
+) {
+    let mut rows = rows.peekable();
+    if rows.peek().is_some() {
+        page.head(name, sort, help);
+    }
+    rows.for_each(|(labels, value)| page.row(name, &labels, value));
 }
 
 fn histograms(page: &mut Page, tallies: &[(String, &Arc<Tally>)]) {

@@ -4,6 +4,7 @@
 use crate::authorize::Attributes;
 use serde::Deserialize;
 use skiff_api::wire::User;
+use skiff_kinds::views::null_is_empty;
 
 const ALL: &str = "*";
 
@@ -14,6 +15,7 @@ pub struct SchemaSpec {
     pub priority_level_configuration: Named,
     pub matching_precedence: i64,
     pub distinguisher_method: Option<Method>,
+    #[serde(deserialize_with = "null_is_empty")]
     pub rules: Vec<Rule>,
 }
 
@@ -34,8 +36,11 @@ pub enum Method {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Rule {
+    #[serde(deserialize_with = "null_is_empty")]
     subjects: Vec<Subject>,
+    #[serde(deserialize_with = "null_is_empty")]
     resource_rules: Vec<ResourceRule>,
+    #[serde(deserialize_with = "null_is_empty")]
     non_resource_rules: Vec<PathRule>,
 }
 
@@ -57,18 +62,23 @@ struct Account {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct ResourceRule {
+    #[serde(deserialize_with = "null_is_empty")]
     verbs: Vec<String>,
+    #[serde(deserialize_with = "null_is_empty")]
     api_groups: Vec<String>,
+    #[serde(deserialize_with = "null_is_empty")]
     resources: Vec<String>,
     cluster_scope: bool,
+    #[serde(deserialize_with = "null_is_empty")]
     namespaces: Vec<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct PathRule {
+    #[serde(deserialize_with = "null_is_empty")]
     verbs: Vec<String>,
-    #[serde(rename = "nonResourceURLs")]
+    #[serde(rename = "nonResourceURLs", deserialize_with = "null_is_empty")]
     urls: Vec<String>,
 }
 

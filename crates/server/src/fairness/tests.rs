@@ -96,6 +96,23 @@ async fn widen(bench: &Bench, shares: u32) {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_rule_of_what_lies_in_no_namespace_matches() {
+    let bench = narrow(json!({"type": "Reject"})).await;
+    let path = format!("{GROUP}/flowschemas/narrow");
+    let mut schema = bench.ask(Method::GET, &path, Value::Null).await.2;
+    schema["spec"]["rules"] = json!([{"subjects": [{"kind": "User", "user": {"name": "narrow"}}],
+        "resourceRules": [{"verbs": ["*"], "apiGroups": [""], "resources": ["pods/status", "nodes"],
+            "clusterScope": true}]}]);
+    let changed = bench.ask(Method::PUT, &path, schema).await;
+    bench.server.world.sleep(Duration::from_millis(1)).await;
+    assert_eq!(changed.0, 200);
+    let own = uid(&bench, "flowschemas").await;
+    let mark = async |path: &str| marks(&get(&bench, "narrow", path).await)[0] == own;
+    assert!(mark("/api/v1/nodes").await && mark("/api/v1/nodes/n").await, "{}", changed.2);
+    assert!(!mark("/api/v1/nodes/n/status").await && !mark("/api/v1/pods").await);
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_finds_no_seat_waits_and_is_told_to_come_again() {
     let bench = narrow(queue()).await;
     let begin = bench.server.world.uptime();

@@ -210,9 +210,9 @@ const SNAPSHOT_GONE: &str = "The provided continue parameter is too old to displ
 
 /// Where a list begins: at a snapshot, behind the page before.
 async fn start(server: &Server, request: &Request, limit: Option<usize>) -> Result<Page, Status> {
-    let revision = revision_option(request, "resourceVersion")?;
     let matching = request.query.get("resourceVersionMatch");
     check_match(request, matching)?;
+    let revision = revision_option(request, "resourceVersion")?;
     if let Some(token) = request.query.get("continue") {
         if revision.is_some_and(|r| r.0 != 0) {
             let why = "specifying resource version is not allowed when using continue";
@@ -248,14 +248,14 @@ fn check_match(request: &Request, matching: Option<&str>) -> Result<(), Status> 
 fn check_revision_match(request: &Request, matching: &str, errors: &mut skiff_api::errors::Errors) {
     let path = skiff_api::errors::Path::new("resourceVersionMatch");
     let revision = request.query.get("resourceVersion");
-    if request.query.get("continue").is_some() {
-        errors.forbidden(&path, "resourceVersionMatch is forbidden when continue is provided");
-    }
     if revision.is_none() {
         errors.forbidden(
             &path,
             "resourceVersionMatch is forbidden unless resourceVersion is provided",
         );
+    }
+    if request.query.get("continue").is_some() {
+        errors.forbidden(&path, "resourceVersionMatch is forbidden when continue is provided");
     }
     match matching {
         "Exact" if revision == Some("0") => {
@@ -287,11 +287,13 @@ pub fn number_option(request: &Request, key: &str) -> Result<Option<usize>, Stat
 /// A revision in the query; 0 is "any".
 pub fn revision_option(request: &Request, key: &str) -> Result<Option<Revision>, Status> {
     let Some(text) = request.query.get(key) else { return Ok(None) };
-    match text.parse() {
+    match text.parse::<u64>() {
         Ok(number) => Ok(Some(Revision(number))),
-        Err(_) => {
+        Err(error) => {
+            let range = matches!(error.kind(), std::num::IntErrorKind::PosOverflow);
+            let what = if range { "value out of range" } else { "invalid syntax" };
             let mut errors = skiff_api::errors::Errors::new();
-            let why = format!("strconv.ParseUint: parsing {text:?}: invalid syntax");
+            let why = format!("strconv.ParseUint: parsing {text:?}: {what}");
             errors.invalid(&skiff_api::errors::Path::new(key), text, &why);
             // Upstream gives a list's bad revision a code, and a get's and a watch's none.
             match request.verb {
