@@ -9,7 +9,7 @@ use crate::http2::{Connections, How};
 use crate::{Row, ask, number, percentile};
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::try_join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use http::Method;
 use serde_json::{Value, json};
@@ -210,7 +210,7 @@ async fn flood(users: &[Connections], per_s: f64) -> BTreeMap<u16, usize> {
             }
         }
     }
-    for code in join_all(under_way).await {
+    while let Some(code) = under_way.next().await {
         *codes.entry(code).or_default() += 1;
     }
     codes
@@ -244,7 +244,8 @@ async fn beats(
             }
         }
     }
-    join_all(under_way).await;
+    while under_way.next().await.is_some() {}
+    drop(under_way);
     let mut times = times.into_inner();
     times.sort_by(f64::total_cmp);
     Ok(json!({"count": times.len(), "failed": failed.get(), "p50_ms": percentile(&times, 0.5),
