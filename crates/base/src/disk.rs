@@ -5,7 +5,7 @@ use std::io::{Result, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// Writes a file beside (its name with the extension `new`), synced, and renames it; `mode` is what the umask leaves of.
+/// Writes a file beside (its name with the extension `new`), synced, and renames it; the umask takes from `mode`.
 /// The folder is synced too: a file that was told of is there after a power cut.
 ///
 /// # Errors
