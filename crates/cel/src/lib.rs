@@ -5,7 +5,7 @@
 //! [`fault::Faults`] in upstream's words. [`run::Program::estimate`] is what a run may cost by the sizes that schemas
 //! allow; [`run::Program::run`] evaluates it over [`env::Bindings`] and takes what it cost from a [`run::Budget`].
 //!
-//! ```text
+//! ```
 //! use skiff_cel::{decl, env::Env, run::{Budget, Program}, value::Value};
 //! let schema = serde_json::json!({"type": "object", "properties": {"replicas": {"type": "integer"}}});
 //! let decl = decl::Decl::of(&schema, decl::Place::Within, "spec").expect("it has fields");
@@ -21,7 +21,8 @@
 //! functions of its own (the authorizer) a [`value::Host`], that the caller implements. Types of messages that
 //! expressions make (`Object.spec`, `JSONPatch`) are named by [`env::Messages`].
 //!
-//! [`rules::Rules`] are those of a custom resource's schema, and [`definition::check`] says what is wrong with them.
+//! [`rules::Rules`] are those of a custom resource's schema; [`definition::check`] says what is wrong with them, and
+//! [`definition::defaults`] which defaults break them. Whoever keeps programs bounds them by [`run::Program::parts`].
 //!
 //! Everything here is ours, also the parser. The crate `cel` 0.15 keeps no account of costs and has
 //! no types; its parser (a generated one) recurses as deep as an expression is long, so that `1+1+1+...` ends the
