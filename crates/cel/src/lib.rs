@@ -5,7 +5,7 @@
 //! [`fault::Faults`] in upstream's words. [`run::Program::estimate`] is what a run may cost by the sizes that schemas
 //! allow; [`run::Program::run`] evaluates it over [`env::Bindings`] and takes what it cost from a [`run::Budget`].
 //!
-//! ```
+//! ```no_run
 //! use skiff_cel::{decl, env::Env, run::{Budget, Program}, value::Value};
 //! let schema = serde_json::json!({"type": "object", "properties": {"replicas": {"type": "integer"}}});
 //! let decl = decl::Decl::of(&schema, decl::Place::Within, "spec").expect("it has fields");
