@@ -15,12 +15,13 @@ pub fn statics(table: &str) -> String {
         names.insert(words[0], (names.len(), words.contains(&"atomic")));
     }
     let mut writer = Writer { names, out: String::new(), nodes: String::new(), count: 0 };
-    let mut fields = String::new();
+    let mut fields = Vec::new();
     let mut kinds = Vec::new();
     for line in lines.iter().rev() {
         if let Some(field) = line.strip_prefix("  ") {
-            fields.insert_str(0, &writer.field(field));
+            fields.push(field);
         } else {
+            fields.reverse();
             writer.definition(line, &fields, &mut kinds);
             fields.clear();
         }
@@ -37,7 +38,9 @@ struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn definition(&mut self, line: &'a str, fields: &str, kinds: &mut Vec<(&'a str, usize)>) {
+    fn definition(&mut self, line: &'a str, lines: &[&str], kinds: &mut Vec<(&'a str, usize)>) {
+        let fields: String = lines.iter().map(|field| self.field(field)).collect();
+        let wire = wire(lines);
         let words: Vec<&str> = line.split(' ').collect();
         let (number, atomic) = self.names[words[0]];
         let topology = if atomic { "Atomic" } else { "Granular" };
@@ -46,7 +49,7 @@ impl<'a> Writer<'a> {
             self.out,
             "static F{number}: &[Field] = &[\n{fields}];\nstatic S{number}: Struct = Struct {{ \
              name: Cow::Borrowed({:?}), go: Cow::Borrowed({:?}), fields: Cow::Borrowed(F{number}), \
-             topology: Topology::{topology}, open: false }};",
+             topology: Topology::{topology}, open: false, wire: &{wire:?} }};",
             words[0], words[1],
         )
         .expect("strings grow");
@@ -155,6 +158,21 @@ impl<'a> Writer<'a> {
         }
         out + "];\n"
     }
+}
+
+/// The places of fields in the order in which protobuf writes them; those without a number are not written.
+fn wire(fields: &[&str]) -> Vec<usize> {
+    let path = |line: &str| -> Vec<u32> {
+        let words: Vec<&str> = line.split(' ').collect();
+        let via = words.iter().find_map(|it| it.strip_prefix("via=")).unwrap_or("");
+        let outer = via.split('.').filter_map(|it| it.split_once('#')).map(|(_, tag)| tag);
+        outer.chain([words[3]]).map(|tag| tag.parse().expect("a field number")).collect()
+    };
+    let mut paths: Vec<(Vec<u32>, usize)> =
+        fields.iter().enumerate().map(|(at, line)| (path(line), at)).collect();
+    paths.retain(|(path, _)| path.iter().all(|tag| *tag > 0));
+    paths.sort();
+    paths.into_iter().map(|(_, at)| at).collect()
 }
 
 fn keyed(keys: &str) -> String {

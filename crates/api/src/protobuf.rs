@@ -10,10 +10,18 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
+mod encode;
+mod json;
+
+pub use encode::encode;
+pub(crate) use encode::{bytes, varint};
+
 /// The media type of such bodies.
 pub const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";
 /// The first bytes of an envelope.
 const MAGIC: &[u8] = b"k8s\0";
+/// The object in an envelope: field 2, of bytes.
+const RAW: u64 = 2 << 3 | 2;
 /// Nesting beyond any object of the API; upstream's schemas of custom resources are the deepest.
 const DEPTH_MOST: usize = 64;
 
@@ -67,6 +75,22 @@ pub fn open(bytes: &[u8]) -> Result<Envelope<'_>, ProtobufError> {
         }
     }
     Ok(envelope)
+}
+
+/// The end of an envelope: the object is of no other coding and no other type than the envelope says.
+pub const ENVELOPE_END: &[u8] = b"\x1a\0\"\0";
+
+/// What stands before an object of this length in its envelope.
+pub fn envelope(api_version: &str, kind: &str, length: usize) -> Vec<u8> {
+    let mut meta = Vec::with_capacity(api_version.len() + kind.len() + 4);
+    bytes(&mut meta, 1, api_version.as_bytes());
+    bytes(&mut meta, 2, kind.as_bytes());
+    let mut out = Vec::with_capacity(meta.len() + 16);
+    out.extend_from_slice(MAGIC);
+    bytes(&mut out, 1, &meta);
+    varint(&mut out, RAW);
+    varint(&mut out, length as u64);
+    out
 }
 
 /// Decodes an envelope whose object is of this type.

@@ -44,6 +44,7 @@ fn structure(fields: Vec<(&'static str, Node)>) -> Struct {
         fields: fields.into(),
         topology: Topology::Granular,
         open: false,
+        wire: &[],
     }
 }
 

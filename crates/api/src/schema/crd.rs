@@ -104,6 +104,7 @@ fn structure(schema: &Value) -> Struct {
         fields: Cow::Owned(fields),
         topology: topology(schema),
         open: preserve || schema["additionalProperties"] == true,
+        wire: &[],
     }
 }
 

@@ -107,6 +107,7 @@ mod tests {
             go: "".into(),
             topology: Topology::Granular,
             open: false,
+            wire: &[],
         };
         let like = Kind::new(Resource::core("configmaps", "ConfigMap"));
         Kind { schema: Ref::Shared(Arc::new(schema)), ..like }

@@ -110,6 +110,9 @@ pub struct Struct {
     pub topology: Topology,
     /// Keeps fields that it does not name (custom resources with preserve-unknown-fields).
     pub open: bool,
+    /// The places of its fields in the order in which protobuf writes them: by number, those of an embedded struct
+    /// together at its own. Empty where protobuf does not know the type.
+    pub wire: &'static [u16],
 }
 
 impl Struct {

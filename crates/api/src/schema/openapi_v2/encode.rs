@@ -1,6 +1,7 @@
 //! The protobuf form: JSON of a document, message by message, by the field numbers of gnostic's
 //! `openapi.v2`. One table per message; what the table does not name is left out.
 
+use crate::protobuf::{bytes, varint};
 use serde_json::Value;
 
 /// A message: its fields by JSON name, and the number under which `x-` fields go (0: none).
@@ -218,18 +219,4 @@ fn field(out: &mut Vec<u8>, numbers: &[u32], form: &Form, value: &Value) {
             bytes(out, number, &within);
         }
     }
-}
-
-fn bytes(out: &mut Vec<u8>, number: u32, content: &[u8]) {
-    varint(out, u64::from(number) << 3 | 2);
-    varint(out, content.len() as u64);
-    out.extend_from_slice(content);
-}
-
-fn varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
 }

@@ -94,6 +94,7 @@ fn root(node: &Node) -> Ref<Struct> {
             go: "".into(),
             topology: node.topology.clone(),
             open: true,
+            wire: &[],
         })),
     }
 }
