@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 
+	apidiscovery "k8s.io/api/apidiscovery/v2"
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -85,6 +86,7 @@ func main() {
 		reflect.TypeFor[metav1.APIResourceList](), reflect.TypeFor[metav1.APIVersions](),
 		reflect.TypeFor[metav1.Status](), reflect.TypeFor[version.Info](),
 		reflect.TypeFor[metav1.PartialObjectMetadata](), reflect.TypeFor[metav1.Table](),
+		reflect.TypeFor[apidiscovery.APIGroupDiscoveryList](),
 	} {
 		w.name(t)
 	}

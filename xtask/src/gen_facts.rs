@@ -39,6 +39,11 @@ const SCALARS: &[(&str, &str)] = &[
 /// Types that OpenAPI does not list and that the server needs all the same: options that come as
 /// query parameters, renditions, and the bodies of webhooks.
 const EXTRA: &[&str] = &[
+    "io.k8s.api.apidiscovery.v2.APIGroupDiscovery",
+    "io.k8s.api.apidiscovery.v2.APIGroupDiscoveryList",
+    "io.k8s.api.apidiscovery.v2.APIResourceDiscovery",
+    "io.k8s.api.apidiscovery.v2.APISubresourceDiscovery",
+    "io.k8s.api.apidiscovery.v2.APIVersionDiscovery",
     "io.k8s.api.core.v1.NodeProxyOptions",
     "io.k8s.api.core.v1.PodAttachOptions",
     "io.k8s.api.core.v1.PodExecOptions",
@@ -53,6 +58,7 @@ const EXTRA: &[&str] = &[
     "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.ConversionReview",
     "io.k8s.apimachinery.pkg.apis.meta.v1.CreateOptions",
     "io.k8s.apimachinery.pkg.apis.meta.v1.GetOptions",
+    "io.k8s.apimachinery.pkg.apis.meta.v1.GroupVersionKind",
     "io.k8s.apimachinery.pkg.apis.meta.v1.ListOptions",
     "io.k8s.apimachinery.pkg.apis.meta.v1.PartialObjectMetadata",
     "io.k8s.apimachinery.pkg.apis.meta.v1.PatchOptions",
@@ -61,6 +67,22 @@ const EXTRA: &[&str] = &[
     "io.k8s.apimachinery.pkg.apis.meta.v1.TableRow",
     "io.k8s.apimachinery.pkg.apis.meta.v1.TableRowCondition",
     "io.k8s.apimachinery.pkg.apis.meta.v1.UpdateOptions",
+];
+
+/// The kinds among them that are answers: they are found by their types.
+const EXTRA_KINDS: &[(&str, &str)] = &[
+    (
+        "io.k8s.api.apidiscovery.v2.APIGroupDiscoveryList",
+        "apidiscovery.k8s.io/v2/APIGroupDiscoveryList",
+    ),
+    (
+        "io.k8s.apimachinery.pkg.apis.meta.v1.PartialObjectMetadata",
+        "meta.k8s.io/v1/PartialObjectMetadata",
+    ),
+    (
+        "io.k8s.apimachinery.pkg.apis.meta.v1.PartialObjectMetadata",
+        "meta.k8s.io/v1beta1/PartialObjectMetadata",
+    ),
 ];
 
 /// DeleteOptions and WatchEvent are listed under every group; such a list finds no kind.
@@ -133,6 +155,10 @@ fn definition(out: &mut String, name: &str, it: &GoStruct, said: &Value) -> Resu
     for gvk in kinds.into_iter().flatten() {
         let part = |key: &str| gvk[key].as_str().unwrap_or_default().to_string();
         write!(out, " gvk={}/{}/{}", part("group"), part("version"), part("kind"))?;
+    }
+    let extra = EXTRA_KINDS.iter().filter(|(extra, _)| *extra == name);
+    for (_, gvk) in extra {
+        write!(out, " gvk={gvk}")?;
     }
     out.push('\n');
     Ok(())

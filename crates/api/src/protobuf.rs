@@ -13,22 +13,24 @@ use serde_json::{Map, Value, json};
 mod encode;
 mod json;
 
-pub use encode::encode;
-pub(crate) use encode::{bytes, varint};
+pub(crate) use encode::varint;
+pub use encode::{begin, bytes, encode};
+pub use json::types;
 
 /// The media type of such bodies.
 pub const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";
 /// The first bytes of an envelope.
 const MAGIC: &[u8] = b"k8s\0";
-/// The object in an envelope: field 2, of bytes.
-const RAW: u64 = 2 << 3 | 2;
 /// Nesting beyond any object of the API; upstream's schemas of custom resources are the deepest.
 const DEPTH_MOST: usize = 64;
 
 /// The definition that schemas of custom resources consist of.
 const SCHEMA: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
 
-/// Why a body cannot be read.
+/// A named list that is a message of its own where it is a field; in maps all lists are.
+const LIST_OF_ITS_OWN: &str = "v1.Verbs";
+
+/// Why a body cannot be read, or an object not be written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProtobufError {
     #[error(
@@ -43,6 +45,8 @@ pub enum ProtobufError {
     TooDeep,
     #[error("proto: {0} holds no valid JSON")]
     Json(String),
+    #[error("proto: there are no messages of the type {0:?} in {1:?}")]
+    NoType(String, String),
 }
 
 /// The type that an envelope names, and the object inside.
@@ -88,8 +92,44 @@ pub fn envelope(api_version: &str, kind: &str, length: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(meta.len() + 16);
     out.extend_from_slice(MAGIC);
     bytes(&mut out, 1, &meta);
-    varint(&mut out, RAW);
-    varint(&mut out, length as u64);
+    encode::begin(&mut out, 2, length);
+    out
+}
+
+/// An object that says what it is, in its envelope.
+///
+/// # Errors
+/// When it is no JSON, or of no built-in type.
+pub fn document(json: &[u8]) -> Result<Vec<u8>, ProtobufError> {
+    let (api_version, kind) = json::types(json)?;
+    // The oldest documents of discovery do not name their version.
+    let named = if api_version.is_empty() { "v1" } else { &api_version };
+    let (group, version) = named.split_once('/').unwrap_or(("", named));
+    let of = crate::schema::gvk(group, version, &kind)
+        .ok_or_else(|| ProtobufError::NoType(kind.clone(), api_version.clone()))?;
+    let mut object = Vec::with_capacity(json.len());
+    encode(json, of, &mut object)?;
+    let mut out = envelope(&api_version, &kind, object.len());
+    out.extend_from_slice(&object);
+    out.extend_from_slice(ENVELOPE_END);
+    Ok(out)
+}
+
+/// What stands before an object of this length in a message of a watch; [`ENVELOPE_END`] follows the object. Messages
+/// have their length before them, in four bytes (API concepts page "Kubernetes Protobuf encoding").
+pub fn watch_event(sort: &str, api_version: &str, kind: &str, length: usize) -> Vec<u8> {
+    let envelope = envelope(api_version, kind, length);
+    let raw = envelope.len() + length + ENVELOPE_END.len();
+    let mut object = Vec::with_capacity(envelope.len() + 8);
+    encode::begin(&mut object, 1, raw);
+    object.extend_from_slice(&envelope);
+    let mut out = vec![0; 4];
+    bytes(&mut out, 1, sort.as_bytes());
+    encode::begin(&mut out, 2, object.len() - envelope.len() + raw);
+    out.extend_from_slice(&object);
+    // Objects are bounded well below what four bytes can say.
+    let rest = out.len() - 4 + length + ENVELOPE_END.len();
+    out[..4].copy_from_slice(&(rest as u32).to_be_bytes());
     out
 }
 
@@ -220,7 +260,7 @@ fn put(
             let (key, value) = map_entry(entry, read)?;
             map.entry(name).or_insert_with(|| json!({}))[key] = value.unwrap_or(json!([]));
         }
-        Shape::List(item) => {
+        Shape::List(item) if field.go != LIST_OF_ITS_OWN => {
             let list = map.entry(name).or_insert_with(|| json!([]));
             append(list.as_array_mut().expect("it was made an array"), wire, item, depth)?;
         }

@@ -132,6 +132,12 @@ impl Status {
         Status::new(406, "NotAcceptable", accepted)
     }
 
+    /// A watch is written in none of what was asked for.
+    pub fn no_stream(accepted: &str) -> Status {
+        let message = format!("only the following media types are accepted: {accepted}");
+        Status::new(406, "NotAcceptable", message)
+    }
+
     /// No media type that was asked for is among these.
     pub fn no_representation(available: &str) -> Status {
         let message = format!("406: Not Acceptable\n\nAvailable representations: {available}");

@@ -9,7 +9,7 @@ use crate::audit::Trail;
 use crate::authorize::Attributes;
 use crate::fairness::{Asked, Held, Schema};
 use crate::identity::impersonate::{Acting, impersonate};
-use crate::render::accept::Accept;
+use crate::render::accept::{Accept, Offer};
 use crate::request::codec::Incoming;
 use crate::request::url::{self, Query, RequestInfo, Target};
 use crate::request::{Request, Warnings};
@@ -116,7 +116,8 @@ async fn run_resource(
     let header =
         |name| call.headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok()).unwrap_or("");
     let labels = Labels::of(verb, header(CONTENT_TYPE), &resource, &kind, &query);
-    let accept = Accept::parse(header(ACCEPT), verb)
+    let offer = if kind.custom.is_some() { Offer::Custom } else { Offer::BuiltIn };
+    let accept = Accept::parse(header(ACCEPT), verb, offer)
         .inspect_err(|status| count(server, labels.clone(), status.code))?;
     let payload =
         match std::mem::replace(&mut call.payload, Sending::Here(Payload::None)).arrived().await {

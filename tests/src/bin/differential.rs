@@ -3,6 +3,7 @@
 //!     differential check  --kubeconfig FILE [--only REGEX] [AREA...]
 //!     differential record --kubeconfig FILE [--only REGEX] [AREA...]
 //!     differential list
+//!     differential wire < BODY
 //!
 //! `check` passes when nothing but the known differs; `record` asks upstream, twice, and keeps the
 //! answers; `list` counts the cases by area.
@@ -11,6 +12,7 @@
 //! `--nodes`. All others are answered by a control plane alone.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -54,6 +56,8 @@ enum Verb {
     },
     /// Count the cases
     List,
+    /// Show a body of protobuf on the standard input as text; cases use it
+    Wire,
 }
 
 #[derive(Args)]
@@ -81,6 +85,12 @@ fn main() -> Result<ExitCode> {
         Verb::Check { what, show, lines, keep } => check(&folder, &what, show, lines, keep),
         Verb::Record { what } => record(&folder, &what),
         Verb::List => list(&folder),
+        Verb::Wire => {
+            let mut body = Vec::new();
+            std::io::stdin().lock().read_to_end(&mut body)?;
+            println!("{}", skiff_tests::differential::wire::shown(&body));
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 

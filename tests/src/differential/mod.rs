@@ -14,3 +14,4 @@ pub mod answers;
 pub mod cases;
 pub mod normal;
 pub mod run;
+pub mod wire;

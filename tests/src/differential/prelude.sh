@@ -3,6 +3,8 @@
 # k    kubectl
 # raw METHOD PATH [CONTENT-TYPE [BODY [ACCEPT]]]   status, content type and body of one request;
 #      T=token asks with that token instead of the administrator's certificate, H="Name: value" adds a header
+# wire METHOD PATH ACCEPT [CONTENT-TYPE [BODY]]   the same for answers in protobuf, shown as text;  headers NAME...   those
+#      of the last answer
 # pod NAME [EXTRA]   a pod that no scheduler takes: it stays as it was made, on any cluster
 # held NAME [CONTAINER [SPEC [META]]]   the same, with further fields of its container c, its spec and its metadata
 # job NAME [SPEC [POD-SPEC [META [CONTAINER]]]]   a Job whose pods no scheduler takes; several make a stream
@@ -39,11 +41,16 @@ quiet() { "$@" > quiet.out 2>&1 || { echo "PREPARATION FAILED: $*"; cat quiet.ou
 raw() {
   local who=(--cert "$CREDENTIALS/crt" --key "$CREDENTIALS/key")
   [ -n "${T:-}" ] && who=(-H "Authorization: Bearer $T")
-  : > body
+  : > body; : > head
   curl -s -g --path-as-is -m 20 -A differential --cacert "$CREDENTIALS/ca" "${who[@]}" -X "$1" ${3:+-H "Content-Type: $3"} ${5:+-H "Accept: $5"} ${H:+-H "$H"} \
-    ${4:+--data-binary "$4"} -o body -w '%{http_code} %{content_type}\n' "$SERVER$2"
+    ${4:+--data-binary "$4"} -D head -o body -w '%{http_code} %{content_type}\n' "$SERVER$2"
   cat body; echo
 }
+wire() {
+  H=${H:-} raw "$1" "$2" "${4:-}" "${5:-}" "$3" > wire.out
+  head -1 wire.out; "$DIFFERENTIAL" wire < body
+}
+headers() { local name; for name; do tr -d '\r' < head | grep -i "^$name:" | sort || echo "no $name"; done; }
 pod() {
   cat <<Y
 apiVersion: v1

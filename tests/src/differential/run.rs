@@ -133,6 +133,7 @@ impl<'a> Run<'a> {
             .args(["-k", "5", &CASE_LIMIT_S.to_string(), "bash", "-c"])
             .arg(format!("{PRELUDE}\n{}", case.script))
             .env("KUBECTL", &self.target.kubectl)
+            .env("DIFFERENTIAL", std::env::current_exe().context("find this program")?)
             .env("KUBECONFIG", work.join("kubeconfig"))
             .env("KUBECACHEDIR", self.folder.join(format!("cache-{worker}")))
             .env("CREDENTIALS", &self.folder)

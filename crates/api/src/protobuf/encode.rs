@@ -6,7 +6,7 @@
 //! the body, which is theirs already. Nothing here looks at a kind.
 
 use super::json::{Json, damaged};
-use super::{Choice, ProtobufError, SCHEMA, choice};
+use super::{Choice, LIST_OF_ITS_OWN, ProtobufError, SCHEMA, choice};
 use crate::schema::{Emit, Field, Shape, Struct};
 use crate::time::Precision;
 use base64::Engine;
@@ -41,10 +41,15 @@ pub(crate) fn varint(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// Appends a text or a message as this field.
-pub(crate) fn bytes(out: &mut Vec<u8>, number: u32, content: &[u8]) {
-    tag(out, number, BYTES);
-    varint(out, content.len() as u64);
+pub fn bytes(out: &mut Vec<u8>, number: u32, content: &[u8]) {
+    begin(out, number, content.len());
     out.extend_from_slice(content);
+}
+
+/// Appends what stands before a text or a message of this length.
+pub fn begin(out: &mut Vec<u8>, number: u32, length: usize) {
+    tag(out, number, BYTES);
+    varint(out, length as u64);
 }
 
 fn tag(out: &mut Vec<u8>, number: u32, wire: u32) {
@@ -143,13 +148,11 @@ impl Encoder<'_, '_> {
 
     fn field(&mut self, field: &Field) -> Done {
         match &field.node.shape {
-            Shape::List(item) => self.list(field.tag, &item.shape),
+            Shape::List(item) if field.go != LIST_OF_ITS_OWN => self.list(field.tag, &item.shape),
             Shape::Map(item) if field.go == "v1.JSONSchemaDependencies" => {
                 self.map(field.tag, |it| it.choice(2, Choice::Texts), &item.shape)
             }
-            Shape::Map(item) => {
-                self.map(field.tag, |it| it.value(2, &item.shape), &item.shape)
-            }
+            Shape::Map(item) => self.map(field.tag, |it| it.value(2, &item.shape), &item.shape),
             Shape::Any if let Some(choice) = choice(&field.go) => self.choice(field.tag, choice),
             shape => self.value(field.tag, shape),
         }

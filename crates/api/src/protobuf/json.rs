@@ -144,3 +144,25 @@ impl<'a> Json<'a> {
         }
     }
 }
+
+/// What an object says that it is: its `apiVersion` and `kind`, of which the older documents of discovery have one.
+///
+/// # Errors
+/// When it is no JSON.
+pub fn types(object: &[u8]) -> Result<(String, String), ProtobufError> {
+    let (mut api_version, mut kind) = (String::new(), String::new());
+    let (mut json, mut first) = (Json::new(object), true);
+    json.take(b'{')?;
+    while (api_version.is_empty() || kind.is_empty()) && json.more(&mut first, b'}')? {
+        let into = match json.key()?.raw {
+            b"apiVersion" => &mut api_version,
+            b"kind" => &mut kind,
+            _ => {
+                json.raw()?;
+                continue;
+            }
+        };
+        *into = String::from_utf8_lossy(&json.text()?.plain()?).into_owned();
+    }
+    Ok((api_version, kind))
+}

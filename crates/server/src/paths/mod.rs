@@ -7,6 +7,7 @@ pub mod ready;
 use crate::Server;
 use crate::fairness::Details;
 use crate::registry::discovery;
+use crate::render::accept;
 use crate::request::url::Query;
 use http::{StatusCode, header};
 use serde_json::{Map, Value, json};
@@ -34,11 +35,12 @@ pub fn answer(
     match parts[..] {
         [""] => Ok(Answer::json(StatusCode::OK, &json!({"paths": discovery::paths(server)}))),
         ["api"] | ["apis"] | ["apis", _] | ["api", _] | ["apis", _, _] => {
-            discovery::answer(server, accept, &parts)
+            discovery::answer(server, &call.headers, &parts)
         }
         ["openapi", "v3", ref rest @ ..] => crate::registry::openapi::answer(server, rest, query),
         ["openapi", "v2"] => crate::registry::openapi::answer_v2(server, &call.headers),
-        ["version"] => Ok(version(server)),
+        ["version"] if accept::is_json(accept) => Ok(version(server)),
+        ["version"] => Err(Status::no_representation("application/json")),
         ["debug", "api_priority_and_fairness", table] => {
             let asked = query.get("includeRequestDetails").is_some();
             let details = if asked { Details::Shown } else { Details::Hidden };

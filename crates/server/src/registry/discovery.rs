@@ -2,7 +2,10 @@
 //! (API concepts page "Aggregated Discovery"; KEP-3352).
 
 use crate::Server;
-use http::StatusCode;
+use crate::render;
+use crate::render::accept::{Accept, Format, Offer};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 use skiff_api::Status;
 use skiff_api::kind::{Kind, Subresource, Verb, api_version};
@@ -11,19 +14,71 @@ use skiff_api::registry::Registry;
 use skiff_api::wire::{Answer, Body};
 use std::sync::Arc;
 
-/// `/api`, `/apis`, a group, or a group's version.
-pub fn answer(server: &Arc<Server>, accept: &str, parts: &[&str]) -> Result<Answer, Status> {
+/// `/api`, `/apis`, a group, or a group's version, in the form that the caller can read.
+pub fn answer(server: &Arc<Server>, headers: &HeaderMap, parts: &[&str]) -> Result<Answer, Status> {
+    let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("");
+    let asked = match parts {
+        ["api"] | ["apis"] => {
+            Accept::of(accept, Offer::Document).ok_or_else(Status::not_acceptable)
+        }
+        _ => Accept::of_document(accept),
+    };
+    match (parts, Accept::of(accept, Offer::Discovery)) {
+        (["api"], Some(Accept { format, .. })) => {
+            aggregate(server, headers, format, |group| group.is_empty())
+        }
+        (["apis"], Some(Accept { format, .. })) => {
+            aggregate(server, headers, format, |group| !group.is_empty())
+        }
+        // What is not there is not there in any form.
+        _ => match plain(server, parts)? {
+            answer if answer.status == StatusCode::OK => render::document(answer, asked?.format),
+            nothing => Ok(nothing),
+        },
+    }
+}
+
+/// The aggregated document; a client that has it already is told so.
+fn aggregate(
+    server: &Arc<Server>,
+    headers: &HeaderMap,
+    format: Format,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<Answer, Status> {
+    let media = match format {
+        Format::Json => "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+        Format::Yaml => "application/yaml;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+        Format::Protobuf => {
+            "application/vnd.kubernetes.protobuf;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+        }
+    };
+    let document = all(&server.kinds.now(), wanted);
+    let Body::Bytes(json) = &document.body else { return Ok(document) };
+    let digest = ring::digest::digest(&ring::digest::SHA256, json);
+    let digits: String = digest.as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
+    let tag = format!("\"{digits}\"");
+    let has_it =
+        headers.get(header::IF_NONE_MATCH).is_some_and(|it| it.as_bytes() == tag.as_bytes());
+    let mut answer = match has_it {
+        true => Answer::new(StatusCode::NOT_MODIFIED, Body::Bytes(Bytes::new())),
+        false => render::document(document, format)?.typed(media),
+    };
+    let tag = HeaderValue::from_str(&tag).map_err(Status::internal)?;
+    answer.headers.insert(header::ETAG, tag);
+    answer.headers.insert(header::VARY, HeaderValue::from_static("Accept"));
+    answer.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
+    Ok(answer)
+}
+
+fn plain(server: &Arc<Server>, parts: &[&str]) -> Result<Answer, Status> {
     let registry = server.kinds.now();
-    let aggregated = aggregated_type(accept);
-    match (parts, aggregated) {
-        (["api"], Some(media)) => Ok(all(&registry, |group| group.is_empty()).typed(media)),
-        (["apis"], Some(media)) => Ok(all(&registry, |group| !group.is_empty()).typed(media)),
-        (["api"], None) => Ok(Answer::json(
+    match parts {
+        ["api"] => Ok(Answer::json(
             StatusCode::OK,
             &json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs":
                     [{"clientCIDR": "0.0.0.0/0", "serverAddress": server.address}]}),
         )),
-        (["apis"], None) => {
+        ["apis"] => {
             let groups: Vec<Value> = groups(&registry)
                 .into_iter()
                 .filter(|group| !group.is_empty())
@@ -31,12 +86,12 @@ pub fn answer(server: &Arc<Server>, accept: &str, parts: &[&str]) -> Result<Answ
                 .collect();
             Ok(document("APIGroupList", json!({"groups": groups})))
         }
-        (["apis", group], _) if groups(&registry).contains(group) => {
+        ["apis", group] if groups(&registry).contains(group) => {
             Ok(document("APIGroup", group_entry(&registry, group)))
         }
-        (["api", version], _) => resources(server, &registry, "", version),
-        (["apis", group, version], _) => resources(server, &registry, group, version),
-        (["apis", group], _) => nothing(server, group),
+        ["api", version] => resources(server, &registry, "", version),
+        ["apis", group, version] => resources(server, &registry, group, version),
+        ["apis", group] => nothing(server, group),
         _ => Err(Status::no_such_path()),
     }
 }
@@ -79,20 +134,6 @@ pub fn paths(server: &Server) -> Vec<String> {
     paths.sort();
     paths.dedup();
     paths
-}
-
-fn aggregated_type(accept: &str) -> Option<&'static str> {
-    accept.split(',').find_map(|entry| {
-        let has = |part: &str| entry.split(';').any(|p| p.trim() == part);
-        if !has("g=apidiscovery.k8s.io")
-            || !has("as=APIGroupDiscoveryList")
-            || !has("application/json")
-        {
-            return None;
-        }
-        has("v=v2")
-            .then_some("application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList")
-    })
 }
 
 /// The groups in the registry's order.

@@ -30,7 +30,7 @@ pub fn list(list: List) -> BoxStream<'static, io::Result<Pieces>> {
         write_item(&item, headed, out);
         Ok(())
     };
-    sent(Pages::new(start, items(list.items), write))
+    sent(Pages::new(start, ARRAY, items(list.items), write))
 }
 
 /// The same as one document, of a list that is still to be sent.
@@ -86,14 +86,26 @@ pub struct Pages<I, W> {
     write: W,
     /// What stands before the next item.
     next: &'static [u8],
+    between: &'static [u8],
     /// Empty once it was written.
     end: &'static [u8],
 }
 
+/// What stands between the items of a list, and behind the last one.
+#[derive(Debug, Clone, Copy)]
+pub struct Around {
+    pub between: &'static [u8],
+    pub end: &'static [u8],
+}
+
+/// Items in an array that ends the document.
+pub const ARRAY: Around = Around { between: b",", end: b"]}\n" };
+
 impl<I: Iterator, W: FnMut(I::Item, &mut Vec<u8>) -> io::Result<()>> Pages<I, W> {
-    /// Items in an array that ends the document, behind what stands before it; `write` appends one of them.
-    pub fn new(start: Vec<u8>, items: I, write: W) -> Pages<I, W> {
-        Pages { rest: start.into(), items, write, next: b"", end: b"]}\n" }
+    /// Items behind what stands before them; `write` appends one of them.
+    pub fn new(start: Vec<u8>, around: Around, items: I, write: W) -> Pages<I, W> {
+        let Around { between, end } = around;
+        Pages { rest: start.into(), items, write, next: b"", between, end }
     }
 
     /// Writes until there is a whole piece, or the document ends.
@@ -105,7 +117,7 @@ impl<I: Iterator, W: FnMut(I::Item, &mut Vec<u8>) -> io::Result<()>> Pages<I, W>
                 out.extend_from_slice(std::mem::take(&mut self.end));
                 break;
             };
-            out.extend_from_slice(std::mem::replace(&mut self.next, b","));
+            out.extend_from_slice(std::mem::replace(&mut self.next, self.between));
             (self.write)(item, &mut out)?;
         }
         self.rest = out.into();
@@ -157,6 +169,18 @@ pub enum EventType {
     Deleted,
     Bookmark,
     Error,
+}
+
+impl EventType {
+    pub fn name(self) -> &'static str {
+        match self {
+            EventType::Added => "ADDED",
+            EventType::Modified => "MODIFIED",
+            EventType::Deleted => "DELETED",
+            EventType::Bookmark => "BOOKMARK",
+            EventType::Error => "ERROR",
+        }
+    }
 }
 
 /// An object framed as a message of a watch: JSON documents follow each other, a line each.

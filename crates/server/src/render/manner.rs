@@ -36,15 +36,15 @@ impl Manner {
     pub fn refuse(&self, status: Status) -> Answer {
         let pretty = self.indented || self.refusal.pretty;
         let text = status.text();
-        let yaml = self.refusal.format == Format::Yaml;
-        let value = yaml.then(|| status.to_json());
-        let answer = Answer::from(status);
-        let (body, type_) = match value {
-            Some(value) => (skiff_api::yaml::write(&value), "application/yaml"),
-            None if pretty => (indent(text.as_bytes()), "application/json"),
-            None => (text, "application/json"),
+        let format = self.refusal.format;
+        let body = match format {
+            Format::Yaml => skiff_api::yaml::write(&status.to_json()).into(),
+            Format::Protobuf => crate::render::protobuf::document(text.as_bytes())
+                .expect("a Status is written by the schema that the program is built with"),
+            Format::Json if pretty => indent(text.as_bytes()).into(),
+            Format::Json => text.into(),
         };
-        Answer { body: Body::Bytes(body.into()), ..answer }.typed(type_)
+        Answer { body: Body::Bytes(body), ..Answer::from(status) }.typed(format.media_type())
     }
 
     /// The answer, indented if people read it.

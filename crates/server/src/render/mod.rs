@@ -5,6 +5,7 @@
 pub mod accept;
 pub mod json;
 pub mod manner;
+pub mod protobuf;
 pub mod rendition;
 pub mod shared;
 #[cfg(test)]
@@ -14,7 +15,7 @@ use crate::Server;
 use crate::read::scale;
 use crate::render::accept::{Format, View};
 use crate::render::json::{EventType, Pages};
-use crate::render::rendition::{Form, Include, Rendition};
+use crate::render::rendition::{Form, Include, Part, Rendition};
 use crate::render::shared::{Renditions, State};
 use crate::request::Request;
 use bytes::{Buf, Bytes};
@@ -38,7 +39,13 @@ pub async fn encode(server: &Server, request: &Request, answer: Answer) -> Resul
     if accept.view == View::Table && answered {
         return Err(Status::not_acceptable());
     }
-    let shape = Shape::of(server, request)?;
+    let shape = match Shape::of(server, request)? {
+        Some(shape) if let Form::Message(part) = shape.form => {
+            let answer = request.notes.answers(answer).await?;
+            return protobuf::encode(shape, part, answer).await;
+        }
+        shape => shape,
+    };
     let body = match (answer.body, shape) {
         (Body::Watch(frames), Some(shape)) if accept.format == Format::Json => shape.watch(frames),
         (Body::Watch(_), _) => return Err(Status::not_acceptable()),
@@ -49,9 +56,26 @@ pub async fn encode(server: &Server, request: &Request, answer: Answer) -> Resul
     };
     let answer = request.notes.answers(Answer { body, ..answer }).await?;
     match accept.format {
-        Format::Json => Ok(answer.typed("application/json")),
         Format::Yaml => yaml(answer).await,
+        Format::Json | Format::Protobuf => Ok(answer.typed("application/json")),
     }
+}
+
+/// A document of JSON that is no object of a kind, written as it was asked for.
+pub fn document(answer: Answer, format: Format) -> Result<Answer, Status> {
+    let (Body::Bytes(json), true) = (&answer.body, format != Format::Json) else {
+        return Ok(answer);
+    };
+    let body = match format {
+        Format::Protobuf => protobuf::document(json)?,
+        _ => yaml_of(json)?,
+    };
+    Ok(Answer { body: Body::Bytes(body), ..answer }.typed(format.media_type()))
+}
+
+fn yaml_of(json: &[u8]) -> Result<Bytes, Status> {
+    let value: Value = serde_json::from_slice(json).map_err(Status::internal)?;
+    Ok(skiff_api::yaml::write(&value).into())
 }
 
 /// The same document as YAML.
@@ -63,8 +87,7 @@ async fn yaml(answer: Answer) -> Result<Answer, Status> {
         Body::Rendered(it) => json::gather(it.pieces).await.map_err(Status::internal)?,
         body => return Ok(Answer { body, ..answer }),
     };
-    let value: Value = serde_json::from_slice(&json).map_err(Status::internal)?;
-    let body = Body::Bytes(skiff_api::yaml::write(&value).into());
+    let body = Body::Bytes(yaml_of(&json)?);
     Ok(Answer { body, ..answer }.typed("application/yaml"))
 }
 
@@ -111,10 +134,12 @@ enum Source {
 
 impl Shape {
     fn of(server: &Server, request: &Request) -> Result<Option<Shape>, Status> {
-        let form = match request.accept.view {
-            View::Whole => return Ok(None),
-            View::Metadata => Form::Metadata,
-            View::Table => Form::Row(include(request)?),
+        let form = match (request.accept.view, request.accept.format) {
+            (View::Whole, Format::Protobuf) => Form::Message(Part::Whole),
+            (View::Metadata, Format::Protobuf) => Form::Message(Part::Metadata),
+            (View::Whole, _) => return Ok(None),
+            (View::Metadata, _) => Form::Metadata,
+            (View::Table, _) => Form::Row(include(request)?),
         };
         let source = match request.verb {
             Verb::Get | Verb::List | Verb::Watch if request.kind.backend == Backend::Stored => {
@@ -134,17 +159,14 @@ impl Shape {
     fn rendition(&self, stored: &Stored, state: State) -> Result<Arc<Rendition>, Status> {
         match self.source {
             Source::Stored => self.renditions.of(self.form, &self.kind, stored, state),
-            Source::Written => {
-                let made = Rendition::make(self.form, &self.kind, stored);
-                made.map(Arc::new).map_err(Status::internal)
-            }
+            Source::Written => Rendition::make(self.form, &self.kind, stored).map(Arc::new),
         }
     }
 
     /// What stands before the rows of a Table, or the items of a list.
     fn start(&self, metadata: &Value, columns: Columns) -> Vec<u8> {
         let start = match (self.form, columns) {
-            (Form::Metadata, _) => format!(
+            (Form::Metadata | Form::Message(_), _) => format!(
                 "{{\"kind\":\"PartialObjectMetadataList\",\"apiVersion\":\"meta.k8s.io/v1\",\
                  \"metadata\":{metadata},\"items\":["
             ),
@@ -191,7 +213,7 @@ impl Shape {
             rendition.write(self.world.now(), out);
             Ok(())
         };
-        let pieces = json::sent(Pages::new(out, json::items(list.items), write));
+        let pieces = json::sent(Pages::new(out, json::ARRAY, json::items(list.items), write));
         Body::Rendered(Rendered { size: Some(size), pieces })
     }
 
@@ -245,7 +267,7 @@ impl Shape {
              \"metadata\":{metadata}}}"
         );
         let text = match self.form {
-            Form::Metadata => object,
+            Form::Metadata | Form::Message(_) => object,
             Form::Row(_) => {
                 let start = self.start(&wire::bookmark_metadata(revision, None), columns);
                 let start = String::from_utf8_lossy(&start);

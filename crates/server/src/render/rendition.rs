@@ -1,9 +1,12 @@
 //! A rendition: one view of one record as bytes, made once and sent to all who ask for the same.
 
 use bytes::Bytes;
+use skiff_api::Status;
 use skiff_api::kind::Kind;
 use skiff_api::object::Object;
 use skiff_api::pieces::Pieces;
+use skiff_api::protobuf::{self, ProtobufError};
+use skiff_api::schema::{Struct, gvk};
 use skiff_api::table::{self, Cut};
 use skiff_api::wire::Stored;
 use skiff_base::Time;
@@ -15,6 +18,16 @@ pub enum Form {
     Metadata,
     /// A row of a Table, and what it carries beside its cells.
     Row(Include),
+    /// The message of protobuf, without its envelope.
+    Message(Part),
+}
+
+/// What of an object is shown where it is one object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Part {
+    Whole,
+    /// As a PartialObjectMetadata.
+    Metadata,
 }
 
 /// `includeObject`: what the rows of a Table carry.
@@ -38,16 +51,20 @@ impl Rendition {
     ///
     /// # Errors
     /// When the stored body is no JSON: the store is corrupt.
-    pub fn make(form: Form, kind: &Kind, stored: &Stored) -> Result<Rendition, serde_json::Error> {
+    pub fn make(form: Form, kind: &Kind, stored: &Stored) -> Result<Rendition, Status> {
         let mut out = Vec::with_capacity(stored.body.len());
         let cuts = match form {
             Form::Metadata => {
                 stored.write_metadata(&mut out);
                 Vec::new()
             }
+            Form::Message(part) => {
+                message(part, kind, stored, &mut Vec::new(), &mut out).map_err(Status::internal)?;
+                Vec::new()
+            }
             Form::Row(include) => {
                 out.extend_from_slice(b"{\"cells\":");
-                let object = Object::new(stored.tree()?);
+                let object = Object::new(stored.tree().map_err(Status::internal)?);
                 let cuts = table::write_cells(kind, &object, &mut out);
                 out.extend_from_slice(b",\"object\":");
                 match include {
@@ -98,5 +115,37 @@ impl Rendition {
             from = cut.at;
         }
         out.push(self.bytes.slice(from..));
+    }
+}
+
+/// Appends the message of protobuf that an object, or its metadata, is; `json` is memory that is written over.
+///
+/// # Errors
+/// When the stored body is none of its kind.
+pub fn message(
+    part: Part,
+    kind: &Kind,
+    stored: &Stored,
+    json: &mut Vec<u8>,
+    out: &mut Vec<u8>,
+) -> Result<(), ProtobufError> {
+    json.clear();
+    match part {
+        Part::Whole => stored.write_item(json),
+        Part::Metadata => stored.write_metadata(json),
+    }
+    protobuf::encode(json, schema(part, kind)?, out)
+}
+
+/// What says how that message is written.
+///
+/// # Errors
+/// When the program was built without it.
+pub fn schema(part: Part, kind: &Kind) -> Result<&Struct, ProtobufError> {
+    const METADATA: (&str, &str, &str) = ("meta.k8s.io", "v1", "PartialObjectMetadata");
+    match part {
+        Part::Whole => Ok(&kind.schema),
+        Part::Metadata => gvk(METADATA.0, METADATA.1, METADATA.2)
+            .ok_or_else(|| ProtobufError::NoType(METADATA.2.into(), METADATA.0.into())),
     }
 }

@@ -82,7 +82,7 @@ impl Renditions {
         stored: &Stored,
         state: State,
     ) -> Result<Arc<Rendition>, Status> {
-        let make = || Rendition::make(form, kind, stored).map_err(Status::internal);
+        let make = || Rendition::make(form, kind, stored);
         self.get(kind, (stored.revision, state, Some(form)), make)
     }
 

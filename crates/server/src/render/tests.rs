@@ -196,7 +196,7 @@ fn pieces_of_a_list_are_of_one_size() {
         out.extend(std::iter::repeat_n(b'x', size));
         Ok(())
     };
-    let items = Pages::new(b"[".to_vec(), sizes.into_iter(), write);
+    let items = Pages::new(b"[".to_vec(), json::ARRAY, sizes.into_iter(), write);
     let pieces: Result<Vec<Bytes>, _> = items.collect();
     let pieces = pieces.expect("nothing fails");
     let (last, whole) = pieces.split_last().expect("some");

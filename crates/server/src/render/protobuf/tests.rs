@@ -1,0 +1,1 @@
+//! Messages of lists and watches, as upstream sends them.
