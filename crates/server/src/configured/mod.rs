@@ -78,6 +78,7 @@ fn structure(form: &Value, root: bool) -> Struct {
         go: go.into(),
         topology: Topology::Granular,
         open: false,
+        wire: &[],
     }
 }
 
