@@ -48,10 +48,18 @@ fn both(cluster: &Cluster, peer: &Peer, words: &[&str]) -> Result<(Value, Value)
 }
 
 pub fn throughput() -> Result<Vec<Row>> {
-    let cluster = Cluster::start("bench-api");
+    figures("bench-api", load::SORTS)
+}
+
+pub fn protobuf() -> Result<Vec<Row>> {
+    figures("bench-protobuf", load::IN_PROTOBUF)
+}
+
+fn figures(name: &str, sorts: &[&str]) -> Result<Vec<Row>> {
+    let cluster = Cluster::start(name);
     let peer = Peer::start()?;
     let mut rows = Vec::new();
-    for type_ in load::SORTS {
+    for type_ in sorts {
         let (ours, theirs) = both(&cluster, &peer, &["load", type_])?;
         let (ours, theirs) = (number(&ours, "per_s")?, number(&theirs, "per_s")?);
         rows.push(Row {

@@ -20,7 +20,8 @@ use tokio::net::TcpStream;
 const WINDOW: u32 = (1 << 30) - 1;
 const FRAME: u32 = 64 * 1024;
 
-/// Method, path and the media type of the body, or, where there is none, of the answer (empty is JSON).
+/// Method, path and the media type of the body, or, where there is none, of the answer (empty is JSON). A body in
+/// protobuf is answered in protobuf.
 pub type How<'a> = (Method, &'a str, &'a str);
 
 /// Connections to the server that `$KUBECONFIG` names.
@@ -106,8 +107,11 @@ impl Connections {
     ) -> Result<impl Future<Output = hyper::Result<Response<Incoming>>> + use<>> {
         let mut request =
             Request::builder().method(method).uri(format!("https://{}{path}", self.address));
-        let accepted =
-            if body.is_empty() && !type_.is_empty() { type_ } else { "application/json" };
+        let accepted = match type_ {
+            "" => "application/json",
+            type_ if body.is_empty() || type_ == skiff_api::protobuf::MEDIA_TYPE => type_,
+            _ => "application/json",
+        };
         request = request.header(header::ACCEPT, accepted);
         if let Some((user, groups)) = &self.user {
             request = request.header("impersonate-user", user);

@@ -19,6 +19,10 @@ const AT_ONCE: usize = 64;
 const MOST: Duration = Duration::from_secs(120);
 const FOLDER: &str = "/api/v1/namespaces/bench/configmaps";
 const JSON: &str = "application/json";
+const PROTOBUF: &str = skiff_api::protobuf::MEDIA_TYPE;
+
+const METADATA: &str = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;\
+                        g=meta.k8s.io;v=v1";
 
 /// One sort of request: how many, and what the one with a number is.
 struct Load {
@@ -31,6 +35,9 @@ struct Load {
 
 /// The sorts, in the order in which they must run: each needs what the ones before it made.
 pub const SORTS: &[&str] = &["create", "get", "list", "merge patch", "apply", "delete"];
+/// Those in protobuf, in their order; answers are in what bodies are in.
+pub const IN_PROTOBUF: &[&str] =
+    &["create in protobuf", "get in protobuf", "list in protobuf", "list of metadata in protobuf"];
 
 fn load(name: &str) -> Result<Load> {
     let (count, method, type_, path, body): (_, _, _, fn(usize) -> String, fn(usize) -> Bytes) =
@@ -52,6 +59,19 @@ fn load(name: &str) -> Result<Load> {
                 })
             }
             "delete" => (OBJECTS, Method::DELETE, JSON, one, |_| Bytes::new()),
+            "create in protobuf" => {
+                (OBJECTS, Method::POST, PROTOBUF, |_| FOLDER.to_owned(), |number| {
+                    let document = skiff_api::protobuf::document(&config_map(number));
+                    document.expect("a ConfigMap has a message").into()
+                })
+            }
+            "get in protobuf" => (2 * OBJECTS, Method::GET, PROTOBUF, one, |_| Bytes::new()),
+            "list in protobuf" => {
+                (LISTS, Method::GET, PROTOBUF, |_| FOLDER.to_owned(), |_| Bytes::new())
+            }
+            "list of metadata in protobuf" => {
+                (LISTS, Method::GET, METADATA, |_| FOLDER.to_owned(), |_| Bytes::new())
+            }
             other => bail!("no load named {other:?}"),
         };
     Ok(Load { count, method, type_, path, body })

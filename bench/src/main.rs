@@ -46,6 +46,7 @@ const PARTS: &[(&str, Part)] = &[
     ("idle", cluster::idle),
     ("pods", cluster::pods),
     ("api", api::throughput),
+    ("protobuf", api::protobuf),
     ("watchers", api::watchers),
     ("memory", cluster::memory),
     ("overload", overload::figures),

@@ -1,5 +1,7 @@
 //! The targets: bytes in, a word about the answer out. A panic is a finding, and so is a property that does not hold.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use skiff_api::apply::{self, Force, Set};
 use skiff_api::jsonpath::JsonPath;
@@ -27,7 +29,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "url", seeds: || files("urls"), run: url },
     Target { name: "json", seeds: || recorded("json-errors"), run: json },
     Target { name: "yaml", seeds: || recorded("yaml"), run: yaml },
-    Target { name: "protobuf", seeds: || files("protobuf"), run: protobuf },
+    Target { name: "protobuf", seeds: envelopes, run: protobuf },
+    Target { name: "message", seeds: messages, run: message },
     Target { name: "schema", seeds: || files("objects"), run: decode },
     Target { name: "patch", seeds: patches, run: patch },
     Target { name: "apply", seeds: objects, run: apply },
@@ -130,16 +133,81 @@ fn yaml(input: &[u8]) -> String {
     said(read)
 }
 
+/// Objects that upstream wrote: each as JSON, and in its envelope.
+fn upstreams() -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
+    let recorded = include_str!("../../crates/api/tests-data/protobuf.txt");
+    let mut lines = recorded.lines();
+    std::iter::from_fn(move || {
+        let (json, envelope) = (lines.next()?, lines.next()?);
+        Some((json.into(), STANDARD.decode(envelope).expect("the recording is base64")))
+    })
+}
+
+fn envelopes() -> Vec<Vec<u8>> {
+    files("protobuf").into_iter().chain(upstreams().map(|it| it.1)).collect()
+}
+
+/// An object of every kind with nothing in it, and whatever else there is.
+fn messages() -> Vec<Vec<u8>> {
+    let empty = schema::KINDS.iter().map(|((group, version, kind), _)| {
+        let version = skiff_api::kind::api_version(group, version);
+        json!({"apiVersion": version, "kind": kind}).to_string().into_bytes()
+    });
+    objects().into_iter().chain(upstreams().map(|it| it.0)).chain(empty).collect()
+}
+
+fn of_type(api_version: &str, kind: &str) -> Option<&'static Struct> {
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    schema::gvk(group, version, kind)
+}
+
+/// What was read is an object like others: written and read again, nothing of it is lost.
 fn protobuf(input: &[u8]) -> String {
+    let named = protobuf::open(input).ok();
+    let named = named.and_then(|it| of_type(&it.api_version, &it.kind));
     let mut out = String::new();
-    for name in ["Pod", "Deployment", "ConfigMap"] {
-        let read = protobuf::read(input, kind(name));
+    for of in ["Pod", "Deployment", "ConfigMap"].map(kind).into_iter().chain(named) {
+        let read = protobuf::read(input, of);
         if let Ok(mut value) = read.clone() {
-            out += &said(decode::decode(&mut value, kind(name), decode::Mode::Warn));
+            let decoded = decode::decode(&mut value, of, decode::Mode::Warn);
+            if decoded.is_ok() {
+                there_and_back(&mut value, of);
+            }
+            out += &said(decoded);
         }
         out += &said(read);
     }
     out
+}
+
+/// Texts as they stand, which the program writes itself and must not trust all the same; and objects, there and back.
+fn message(input: &[u8]) -> String {
+    let out = said(protobuf::document(input));
+    let Ok(mut value) = skiff_api::json::parse(input).map(|it| it.value) else { return out };
+    let text = |key: &str| value[key].as_str().unwrap_or_default();
+    let Some(of) = of_type(text("apiVersion"), text("kind")) else { return out };
+    let decoded = decode::decode(&mut value, of, decode::Mode::Warn);
+    if decoded.is_ok() {
+        there_and_back(&mut value, of);
+    }
+    out + &said(decoded)
+}
+
+/// JSON, protobuf, JSON, protobuf: the same bytes.
+fn there_and_back(value: &mut Value, of: &Struct) {
+    emit::emit(value, of);
+    let written = |value: &Value| {
+        let mut out = Vec::new();
+        protobuf::encode(value.to_string().as_bytes(), of, &mut out).map(|()| out)
+    };
+    let Ok(message) = written(value) else { return };
+    let mut envelope = protobuf::envelope("", "", message.len());
+    envelope.extend_from_slice(&message);
+    envelope.extend_from_slice(protobuf::ENVELOPE_END);
+    let mut again = protobuf::read(&envelope, of).expect("what was written is read");
+    decode::decode(&mut again, of, decode::Mode::Strict).expect("and is an object");
+    emit::emit(&mut again, of);
+    assert_eq!(written(&again).expect("it was written"), message, "{value} and {again}");
 }
 
 /// A decoded object is canonical: decoding it again changes nothing.

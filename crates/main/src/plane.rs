@@ -142,6 +142,7 @@ impl ControlPlane {
             world: world.clone(),
             serve: self.serve.clone(),
             limits: self.server.limits.clone(),
+            gzip: Default::default(),
             user_of: keys::tls::user,
         };
         let (tls, mut listener) = (self.tls.clone(), Some(listener));

@@ -14,6 +14,7 @@ use skiff_base::{OnEnd, Part, Parts, World, fault};
 use skiff_cli::credential::Credential;
 use skiff_cli::settings::Settings;
 use skiff_cli::{MALLOC, Mode, Place};
+use skiff_server::rim::http::gzip;
 use std::fs::Permissions;
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -28,7 +29,8 @@ use tokio::signal::unix::{SignalKind, signal};
 const WORKERS_LEAST: usize = 2;
 /// Blocking calls (files, kernel) that may go on at once; each has a thread. Those with a purpose have their own, so
 /// that the rest is never without.
-const BLOCKING_OWN: usize = skiff_node::Threads::MOST + skiff_image::THREADS_MOST;
+const BLOCKING_OWN: usize =
+    skiff_node::Threads::MOST + skiff_image::THREADS_MOST + gzip::THREADS_MOST;
 /// What the rest has for each thread that works. One of these listens for changes of the packet rules for as long as
 /// the daemon lives.
 const BLOCKING_EACH: usize = 5;

@@ -2,16 +2,16 @@
 //!
 //! It knows no stage of the pipeline; what objects, lists and watches look like is told by `render`.
 
+pub mod gzip;
 mod usage;
 
 use crate::render::json;
-use crate::render::json::LIST_PIECE;
 use crate::rim::limit::{Limits, Refused, Room};
 use ::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use bytes::{Buf, Bytes};
-use flate2::{Compression, write::GzEncoder};
+use bytes::Bytes;
 use futures_util::TryStreamExt;
 use futures_util::stream::{self, BoxStream, StreamExt};
+use gzip::Gzip;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Body as HttpBody, Frame as Piece, Incoming};
@@ -61,12 +61,13 @@ const UNREAD_MOST: usize = 256 * 1024;
 const UNREAD: Duration = Duration::from_secs(2);
 type Sent = UnsyncBoxBody<Pieces, io::Error>;
 
-/// What the rim needs: who answers, what is limited, and how a client certificate becomes a user.
+/// What the rim needs: who answers, what is limited, who compresses, and how a client certificate becomes a user.
 #[derive(Clone)]
 pub struct HttpServer {
     pub world: World,
     pub serve: Arc<dyn Serve>,
     pub limits: Limits,
+    pub gzip: Gzip,
     pub user_of: fn(&[u8]) -> Option<User>,
 }
 
@@ -202,7 +203,7 @@ async fn exchange(
         // Who sends more, or takes longer, may miss the answer.
         let _ = rim.world.within(UNREAD, read_away(unread, UNREAD_MOST)).await;
     }
-    write(answer, head, coding, used)
+    write(rim, answer, (head, coding), used)
 }
 
 /// A body on its way, until somebody takes it.
@@ -307,33 +308,18 @@ impl Coding {
     }
 }
 
-/// Compresses piece by piece, at the speed that upstream chose.
-fn gzip(pieces: BoxStream<'static, io::Result<Pieces>>) -> BoxStream<'static, io::Result<Pieces>> {
-    let encoder = GzEncoder::new(Vec::with_capacity(LIST_PIECE), Compression::new(1));
-    stream::unfold((pieces, Some(encoder)), |(mut pieces, encoder)| async move {
-        let mut encoder = encoder?;
-        while let Some(piece) = pieces.next().await {
-            let written = piece.and_then(|piece| io::copy(&mut piece.reader(), &mut encoder));
-            if let Err(error) = written {
-                return Some((Err(error), (pieces, None)));
-            }
-            if encoder.get_ref().len() >= LIST_PIECE / 2 {
-                let full = std::mem::replace(encoder.get_mut(), Vec::with_capacity(LIST_PIECE));
-                return Some((Ok(Bytes::from(full).into()), (pieces, Some(encoder))));
-            }
-        }
-        Some((encoder.finish().map(|rest| Bytes::from(rest).into()), (pieces, None)))
-    })
-    .boxed()
-}
-
 /// An answer's body, before it is compressed or not.
 enum Sending {
     Whole(Bytes),
     Pieces(BoxStream<'static, io::Result<Pieces>>),
 }
 
-fn write(answer: Answer, head: bool, coding: Coding, used: Use) -> Response<Sent> {
+fn write(
+    rim: &HttpServer,
+    answer: Answer,
+    (head, coding): (bool, Coding),
+    used: Use,
+) -> Response<Sent> {
     let Answer { status, mut headers, body } = answer;
     let is_plain = head || headers.contains_key(header::CONTENT_ENCODING);
     let coding = if is_plain { Coding::Plain } else { coding.for_body(&body) };
@@ -364,10 +350,11 @@ fn write(answer: Answer, head: bool, coding: Coding, used: Use) -> Response<Sent
     let mut response = Response::new(match (sending, coding) {
         (Sending::Whole(bytes), Coding::Plain) => full(bytes),
         (Sending::Whole(bytes), Coding::Gzip) => {
-            stream_of(gzip(stream::iter([Ok(bytes.into())]).boxed()), used)
+            let pieces = stream::iter([Ok(bytes.into())]).boxed();
+            stream_of(rim.gzip.pieces(pieces), used)
         }
         (Sending::Pieces(pieces), Coding::Plain) => stream_of(pieces, used),
-        (Sending::Pieces(pieces), Coding::Gzip) => stream_of(gzip(pieces), used),
+        (Sending::Pieces(pieces), Coding::Gzip) => stream_of(rim.gzip.pieces(pieces), used),
     });
     *response.status_mut() = status;
     *response.headers_mut() = headers;

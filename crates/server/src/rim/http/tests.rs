@@ -46,7 +46,9 @@ impl Server {
     fn new() -> Server {
         let world = World::seeded(1);
         let limits = Limits::default();
-        let rim = HttpServer { world, serve: Arc::new(Fixed), limits, user_of: |_| None };
+        let serve = Arc::new(Fixed);
+        let rim =
+            HttpServer { world, serve, limits, gzip: Gzip::default(), user_of: |_| None };
         Server { rim, tasks: Tasks::new() }
     }
 
