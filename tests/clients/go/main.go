@@ -1,6 +1,9 @@
 // A client that is not ours: upstream's own library (client-go) against a cluster, as programs in the wild use it.
 //
-//	client NAMESPACE     runs every check in NAMESPACE; one line each, exit code 1 if one fails
+//	client [-media TYPE] NAMESPACE     runs every check in NAMESPACE; one line each, exit code 1 if one fails
+//
+// With -media the typed client sends and accepts nothing but TYPE; its own choice is protobuf, and JSON where there is
+// none.
 //
 // The server is the kubeconfig's current context. The checks are those that have broken servers before: informers
 // (which start with a WatchList), the dynamic client, the three patches, server-side apply with its conflicts,
@@ -30,6 +33,7 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/clientcmd"
@@ -41,12 +45,16 @@ import (
 // limit is how long one check may take; the longest waits for one watch event.
 const limit = 30 * time.Second
 
-var execPod = flag.String("exec", "", "also run a command in this pod")
+var (
+	execPod = flag.String("exec", "", "also run a command in this pod")
+	media   = flag.String("media", "", "the one media type that the typed client speaks")
+)
 
 type cluster struct {
 	config    *rest.Config
 	typed     kubernetes.Interface
 	dynamic   dynamic.Interface
+	metadata  metadata.Interface
 	namespace string
 }
 
@@ -62,9 +70,11 @@ var checks = []check{
 	{"the three patches", patches},
 	{"server-side apply has owners", apply},
 	{"the dynamic client sees what the typed one made", dynamicClient},
+	{"the metadata client sees metadata alone", metadataClient},
 	{"an informer starts with what is and follows", informer},
 	{"a watch resumes from a revision", watchFrom},
 	{"a list comes in pieces", pieces},
+	{"a large list is whole, compressed or not", large},
 	{"status and scale are subresources", subresources},
 	{"a token is an identity", token},
 	{"exec runs a command", exec},
@@ -73,7 +83,7 @@ var checks = []check{
 func main() {
 	flag.Parse()
 	if flag.NArg() != 1 {
-		fmt.Fprintln(os.Stderr, "usage: client [-exec POD] NAMESPACE")
+		fmt.Fprintln(os.Stderr, "usage: client [-exec POD] [-media TYPE] NAMESPACE")
 		os.Exit(2)
 	}
 	c, err := connect(flag.Arg(0))
@@ -110,12 +120,22 @@ func connect(namespace string) (*cluster, error) {
 		return nil, err
 	}
 	config.QPS, config.Burst = 100, 200
-	typed, err := kubernetes.NewForConfig(config)
+	typed, err := typedClient(config)
+	if err != nil {
+		return nil, err
+	}
+	metadata, err := metadata.NewForConfig(config)
 	if err != nil {
 		return nil, err
 	}
 	dynamic, err := dynamic.NewForConfig(config)
-	return &cluster{config, typed, dynamic, namespace}, err
+	return &cluster{config, typed, dynamic, metadata, namespace}, err
+}
+
+func typedClient(config *rest.Config) (kubernetes.Interface, error) {
+	spoken := rest.CopyConfig(config)
+	spoken.ContentType, spoken.AcceptContentTypes = *media, *media
+	return kubernetes.NewForConfig(spoken)
 }
 
 func named(name string, data map[string]string) *corev1.ConfigMap {
@@ -267,6 +287,40 @@ func dynamicClient(ctx context.Context, c *cluster) error {
 	return nil
 }
 
+// It asks for partial objects, in protobuf if it can have them so.
+func metadataClient(ctx context.Context, c *cluster) error {
+	maps := c.metadata.Resource(schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}).Namespace(c.namespace)
+	watcher, err := maps.Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=metadata"})
+	if err != nil {
+		return err
+	}
+	defer watcher.Stop()
+	object := named("metadata", map[string]string{"x": "1"})
+	object.Labels = map[string]string{"in": "metadata"}
+	made, err := c.typed.CoreV1().ConfigMaps(c.namespace).Create(ctx, object, metav1.CreateOptions{})
+	if err != nil {
+		return err
+	}
+	got, err := maps.Get(ctx, "metadata", metav1.GetOptions{})
+	if err != nil || got.UID != made.UID || got.Labels["in"] != "metadata" || len(got.ManagedFields) != 1 {
+		return fmt.Errorf("get: %v %v", got, err)
+	}
+	list, err := maps.List(ctx, metav1.ListOptions{LabelSelector: "in=metadata"})
+	if err != nil || len(list.Items) != 1 || list.Items[0].UID != made.UID || list.ResourceVersion == "" {
+		return fmt.Errorf("list: %v %v", list, err)
+	}
+	select {
+	case event := <-watcher.ResultChan():
+		seen, ok := event.Object.(*metav1.PartialObjectMetadata)
+		if !ok || event.Type != watch.Added || seen.UID != made.UID {
+			return fmt.Errorf("%s came: %v", event.Type, event.Object)
+		}
+	case <-ctx.Done():
+		return errors.New("the event never came")
+	}
+	return nil
+}
+
 func informer(ctx context.Context, c *cluster) error {
 	maps := c.typed.CoreV1().ConfigMaps(c.namespace)
 	if _, err := maps.Create(ctx, named("informer-before", nil), metav1.CreateOptions{}); err != nil {
@@ -386,6 +440,35 @@ func pieces(ctx context.Context, c *cluster) error {
 	}
 	if len(names) != 7 || names[0] != "pieces-0" || names[6] != "pieces-6" {
 		return fmt.Errorf("the pieces make %v", names)
+	}
+	return nil
+}
+
+func large(ctx context.Context, c *cluster) error {
+	text := func(i int) string { return strings.Repeat(fmt.Sprintf("%d, ", i), 10_000) }
+	for i := range 30 {
+		object := named(fmt.Sprintf("large-%02d", i), map[string]string{"text": text(i)})
+		object.Labels = map[string]string{"in": "large"}
+		if _, err := c.typed.CoreV1().ConfigMaps(c.namespace).Create(ctx, object, metav1.CreateOptions{}); err != nil {
+			return err
+		}
+	}
+	plain := rest.CopyConfig(c.config)
+	plain.DisableCompression = true
+	uncompressed, err := typedClient(plain)
+	if err != nil {
+		return err
+	}
+	for _, client := range []kubernetes.Interface{c.typed, uncompressed} {
+		list, err := client.CoreV1().ConfigMaps(c.namespace).List(ctx, metav1.ListOptions{LabelSelector: "in=large"})
+		if err != nil || len(list.Items) != 30 {
+			return fmt.Errorf("%d of 30 came: %v", len(list.Items), err)
+		}
+		for i, item := range list.Items {
+			if item.Name != fmt.Sprintf("large-%02d", i) || item.Data["text"] != text(i) {
+				return fmt.Errorf("%s is not what was made", item.Name)
+			}
+		}
 	}
 	return nil
 }
