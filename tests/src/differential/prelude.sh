@@ -48,7 +48,8 @@ raw() {
 }
 wire() {
   H=${H:-} raw "$1" "$2" "${4:-}" "${5:-}" "$3" > wire.out
-  head -1 wire.out; "$DIFFERENTIAL" wire < body
+  { head -1 wire.out; "$DIFFERENTIAL" wire < body; } > shown
+  cat shown
 }
 headers() { local name; for name; do tr -d '\r' < head | grep -i "^$name:" | sort || echo "no $name"; done; }
 pod() {
