@@ -59,12 +59,16 @@ fn load(name: &str) -> Result<Load> {
                 })
             }
             "delete" => (OBJECTS, Method::DELETE, JSON, one, |_| Bytes::new()),
-            "create in protobuf" => {
-                (OBJECTS, Method::POST, PROTOBUF, |_| FOLDER.to_owned(), |number| {
+            "create in protobuf" => (
+                OBJECTS,
+                Method::POST,
+                PROTOBUF,
+                |_| FOLDER.to_owned(),
+                |number| {
                     let document = skiff_api::protobuf::document(&config_map(number));
                     document.expect("a ConfigMap has a message").into()
-                })
-            }
+                },
+            ),
             "get in protobuf" => (2 * OBJECTS, Method::GET, PROTOBUF, one, |_| Bytes::new()),
             "list in protobuf" => {
                 (LISTS, Method::GET, PROTOBUF, |_| FOLDER.to_owned(), |_| Bytes::new())

@@ -163,11 +163,13 @@ fn of_type(api_version: &str, kind: &str) -> Option<&'static Struct> {
 
 /// What was read is an object like others: written and read again, nothing of it is lost.
 fn protobuf(input: &[u8]) -> String {
-    let named = protobuf::open(input).ok();
-    let named = named.and_then(|it| of_type(&it.api_version, &it.kind));
+    let named = match protobuf::open(input) {
+        Ok(it) => of_type(&it.api_version, &it.kind),
+        Err(error) => return error.to_string(),
+    };
     let mut out = String::new();
     for of in ["Pod", "Deployment", "ConfigMap"].map(kind).into_iter().chain(named) {
-        let read = protobuf::read(input, of);
+        let read = protobuf::open(input).and_then(|it| protobuf::read(it, of));
         if let Ok(mut value) = read.clone() {
             let decoded = decode::decode(&mut value, of, decode::Mode::Warn);
             if decoded.is_ok() {
@@ -204,7 +206,8 @@ fn there_and_back(value: &mut Value, of: &Struct) {
     let mut envelope = protobuf::envelope("", "", message.len());
     envelope.extend_from_slice(&message);
     envelope.extend_from_slice(protobuf::ENVELOPE_END);
-    let mut again = protobuf::read(&envelope, of).expect("what was written is read");
+    let again = protobuf::open(&envelope).and_then(|it| protobuf::read(it, of));
+    let mut again = again.expect("what was written is read");
     decode::decode(&mut again, of, decode::Mode::Strict).expect("and is an object");
     emit::emit(&mut again, of);
     assert_eq!(written(&again).expect("it was written"), message, "{value} and {again}");

@@ -37,10 +37,20 @@ pub enum ProtobufError {
         "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]"
     )]
     NoEnvelope,
+    #[error("empty data")]
+    NoData,
+    #[error("empty body")]
+    NoBody,
     #[error("unexpected EOF")]
     CutShort,
     #[error("proto: illegal wireType {0}")]
     WireType(u8),
+    #[error("proto: illegal tag 0 (wire type {0})")]
+    Tag(u8),
+    #[error("proto: wrong wireType = {1} for field {0}")]
+    WrongWire(String, u8),
+    #[error("proto: a time of {0} seconds is none that can be told")]
+    Time(i64),
     #[error("proto: the message is nested too deeply")]
     TooDeep,
     #[error("proto: {0} holds no valid JSON")]
@@ -57,9 +67,27 @@ pub struct Envelope<'a> {
     pub raw: &'a [u8],
 }
 
+impl Envelope<'_> {
+    /// What it says of the type, as the beginning of the object.
+    pub fn named(&self) -> Map<String, Value> {
+        let said = [("apiVersion", &self.api_version), ("kind", &self.kind)];
+        let said = said.into_iter().filter(|(_, text)| !text.is_empty());
+        said.map(|(key, text)| (key.to_owned(), text.as_str().into())).collect()
+    }
+}
+
 /// Opens an envelope.
+///
+/// # Errors
+/// When it is none, or empty.
 pub fn open(bytes: &[u8]) -> Result<Envelope<'_>, ProtobufError> {
+    if bytes.is_empty() {
+        return Err(ProtobufError::NoData);
+    }
     let rest = bytes.strip_prefix(MAGIC).ok_or(ProtobufError::NoEnvelope)?;
+    if rest.is_empty() {
+        return Err(ProtobufError::NoBody);
+    }
     let mut envelope = Envelope { api_version: String::new(), kind: String::new(), raw: &[] };
     let mut reader = Reader(rest);
     while let Some((number, wire)) = reader.field()? {
@@ -133,16 +161,14 @@ pub fn watch_event(sort: &str, api_version: &str, kind: &str, length: usize) -> 
     out
 }
 
-/// Decodes an envelope whose object is of this type.
-pub fn read(bytes: &[u8], of: &Struct) -> Result<Value, ProtobufError> {
-    let envelope = open(bytes)?;
-    let mut value = structure(envelope.raw, of, 0)?;
-    for (key, text) in [("apiVersion", envelope.api_version), ("kind", envelope.kind)] {
-        if !text.is_empty() {
-            value[key] = text.into();
-        }
-    }
-    Ok(value)
+/// Decodes the object of an envelope, which is of this type.
+///
+/// # Errors
+/// When it is no message, or none of this type.
+pub fn read(envelope: Envelope, of: &Struct) -> Result<Value, ProtobufError> {
+    let mut map = envelope.named();
+    fill(&mut map, envelope.raw, of, &[], 0)?;
+    Ok(Value::Object(map))
 }
 
 /// A value on the wire.
@@ -154,6 +180,27 @@ enum Wire<'a> {
     Bytes(&'a [u8]),
 }
 
+impl<'a> Wire<'a> {
+    /// The bytes of a text or a message; `name` is the field's.
+    fn bytes(self, name: &str) -> Result<&'a [u8], ProtobufError> {
+        match self {
+            Wire::Bytes(bytes) => Ok(bytes),
+            other => Err(other.wrong(name)),
+        }
+    }
+
+    /// That the field is nothing that is written so.
+    fn wrong(self, name: &str) -> ProtobufError {
+        let wire = match self {
+            Wire::Varint(_) => 0,
+            Wire::Fixed64(_) => 1,
+            Wire::Bytes(_) => 2,
+            Wire::Fixed32(_) => 5,
+        };
+        ProtobufError::WrongWire(name.to_owned(), wire)
+    }
+}
+
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -163,6 +210,9 @@ impl<'a> Reader<'a> {
             return Ok(None);
         }
         let tag = self.varint()?;
+        if tag >> 3 == 0 {
+            return Err(ProtobufError::Tag(tag as u8));
+        }
         let wire = match tag & 7 {
             0 => Wire::Varint(self.varint()?),
             1 => Wire::Fixed64(u64::from_le_bytes(self.take(8)?.try_into().expect("eight bytes"))),
@@ -229,12 +279,10 @@ fn fill(
         let mut fields = of.fields.iter().filter(inside);
         if let Some(field) = fields.clone().filter(direct).find(|f| f.tag == number) {
             put(map, field, wire, depth)?;
-        } else if let (Wire::Bytes(message), true) = (
-            wire,
-            fields.any(|f| {
-                f.inline.get(within.len()).is_some_and(|i| i.tag == number && number != 0)
-            }),
-        ) {
+        } else if let Some(embedded) =
+            fields.find(|f| f.inline.get(within.len()).is_some_and(|i| i.tag == number))
+        {
+            let message = wire.bytes(&embedded.name)?;
             let deeper = [within, &[number]].concat();
             fill(map, message, of, &deeper, depth + 1)?;
         }
@@ -252,21 +300,21 @@ fn put(
     let name = field.name.as_ref();
     match &field.node.shape {
         Shape::Any if choice(&field.go).is_some() => {
-            map.insert(name.to_owned(), alternative(wire, choice(&field.go), depth)?);
+            let message = wire.bytes(name)?;
+            map.insert(name.to_owned(), alternative(message, choice(&field.go), depth)?);
         }
         Shape::Map(_) if field.go == "v1.JSONSchemaDependencies" => {
-            let Wire::Bytes(entry) = wire else { return Ok(()) };
-            let read = |wire| alternative(wire, Some(Choice::Texts), depth);
-            let (key, value) = map_entry(entry, read)?;
+            let read = |wire: Wire| alternative(wire.bytes(name)?, Some(Choice::Texts), depth);
+            let (key, value) = map_entry(wire.bytes(name)?, read)?;
             map.entry(name).or_insert_with(|| json!({}))[key] = value.unwrap_or(json!([]));
         }
         Shape::List(item) if field.go != LIST_OF_ITS_OWN => {
             let list = map.entry(name).or_insert_with(|| json!([]));
-            append(list.as_array_mut().expect("it was made an array"), wire, item, depth)?;
+            append(list.as_array_mut().expect("it was made an array"), wire, (item, name), depth)?;
         }
         Shape::Map(item) => {
-            let Wire::Bytes(entry) = wire else { return Ok(()) };
-            let (key, value) = map_entry(entry, |wire| scalar(wire, item, "", depth))?;
+            let (key, value) =
+                map_entry(wire.bytes(name)?, |wire| scalar(wire, item, name, depth))?;
             let value = value.unwrap_or_else(|| match &item.shape {
                 Shape::String | Shape::Bytes => "".into(),
                 other => crate::schema::decode::empty(other),
@@ -287,7 +335,7 @@ fn put(
 fn append(
     list: &mut Vec<Value>,
     wire: Wire,
-    item: &Node,
+    (item, name): (&Node, &str),
     depth: usize,
 ) -> Result<(), ProtobufError> {
     match (wire, &item.shape) {
@@ -295,10 +343,10 @@ fn append(
             let mut reader = Reader(packed);
             while !reader.0.is_empty() {
                 let number = reader.varint()?;
-                list.push(scalar(Wire::Varint(number), item, "", depth)?);
+                list.push(scalar(Wire::Varint(number), item, name, depth)?);
             }
         }
-        _ => list.push(scalar(wire, item, "", depth)?),
+        _ => list.push(scalar(wire, item, name, depth)?),
     }
     Ok(())
 }
@@ -311,7 +359,7 @@ fn map_entry<'a>(
     let mut reader = Reader(entry);
     while let Some((number, wire)) = reader.field()? {
         match (number, wire) {
-            (1, Wire::Bytes(text)) => key = lossy(text),
+            (1, wire) => key = lossy(wire.bytes("key")?),
             (2, wire) => value = Some(read(wire)?),
             _ => {}
         }
@@ -337,8 +385,12 @@ fn choice(go: &str) -> Option<Choice> {
     }
 }
 
-fn alternative(wire: Wire, choice: Option<Choice>, depth: usize) -> Result<Value, ProtobufError> {
-    let (Wire::Bytes(message), Some(choice)) = (wire, choice) else { return Ok(Value::Null) };
+fn alternative(
+    message: &[u8],
+    choice: Option<Choice>,
+    depth: usize,
+) -> Result<Value, ProtobufError> {
+    let Some(choice) = choice else { return Ok(Value::Null) };
     let of = crate::schema::builtin(SCHEMA).expect("the table has the schema of schemas");
     let (mut schema, mut allows, mut list, mut reader) = (None, false, Vec::new(), Reader(message));
     while let Some((number, wire)) = reader.field()? {
@@ -384,9 +436,9 @@ fn scalar(wire: Wire, node: &Node, name: &str, depth: usize) -> Result<Value, Pr
         (Shape::IntOrString, Wire::Bytes(message)) => int_or_string(message)?,
         (Shape::Struct(of), Wire::Bytes(message)) => structure(message, of, depth + 1)?,
         (Shape::Any, Wire::Bytes(message)) => match first(message)? {
-            Some(Wire::Bytes(raw)) => serde_json::from_slice(raw).map_err(|_| {
-                ProtobufError::Json(if name.is_empty() { "a value".into() } else { name.into() })
-            })?,
+            Some(Wire::Bytes(raw)) => {
+                serde_json::from_slice(raw).map_err(|_| ProtobufError::Json(name.into()))?
+            }
             _ => Value::Null,
         },
         // A list inside a map is a message of its own with the items as field 1.
@@ -394,12 +446,12 @@ fn scalar(wire: Wire, node: &Node, name: &str, depth: usize) -> Result<Value, Pr
             let (mut list, mut reader) = (Vec::new(), Reader(message));
             while let Some((number, wire)) = reader.field()? {
                 if number == 1 {
-                    append(&mut list, wire, item, depth + 1)?;
+                    append(&mut list, wire, (item, name), depth + 1)?;
                 }
             }
             list.into()
         }
-        _ => Value::Null,
+        (_, wire) => return Err(wire.wrong(name)),
     })
 }
 
@@ -428,8 +480,9 @@ fn time(message: &[u8], shape: &Shape) -> Result<Value, ProtobufError> {
         Shape::MicroTime => crate::time::Precision::Micros,
         _ => crate::time::Precision::Seconds,
     };
-    let time = seconds.and_then(|seconds| jiff::Timestamp::new(seconds, nanos).ok());
-    Ok(time.map_or(Value::Null, |time| crate::time::format(time, precision).into()))
+    let Some(seconds) = seconds else { return Ok(Value::Null) };
+    let time = jiff::Timestamp::new(seconds, nanos).map_err(|_| ProtobufError::Time(seconds))?;
+    Ok(crate::time::format(time, precision).into())
 }
 
 fn int_or_string(message: &[u8]) -> Result<Value, ProtobufError> {
@@ -451,6 +504,10 @@ mod tests {
     use super::*;
     use crate::schema::gvk;
 
+    fn whole(body: &[u8], of: &Struct) -> Result<Value, ProtobufError> {
+        read(open(body)?, of)
+    }
+
     fn config_map() -> &'static Struct {
         gvk("", "v1", "ConfigMap").expect("the table has it")
     }
@@ -458,7 +515,7 @@ mod tests {
     #[test]
     fn what_kubectl_sends_for_a_config_map() {
         let body = b"k8s\0\n\x0f\n\x02v1\x12\tConfigMap\x12\x1b\n\x11\n\x01x\x12\0\x1a\0\"\0*\x002\x008\x00B\x00\x12\x06\n\x01a\x12\x01b\x1a\0\"\0";
-        let value = read(body, config_map()).expect("it is a body");
+        let value = whole(body, config_map()).expect("it is a body");
         assert_eq!((&value["kind"], &value["apiVersion"]), (&json!("ConfigMap"), &json!("v1")));
         assert_eq!((&value["metadata"]["name"], &value["data"]), (&json!("x"), &json!({"a": "b"})));
         assert_eq!(value["metadata"].get("creationTimestamp"), None);
@@ -490,14 +547,25 @@ mod tests {
 
     #[test]
     fn broken_bodies_are_refused_and_never_panic() {
-        assert_eq!(read(b"{}", config_map()).unwrap_err(), ProtobufError::NoEnvelope);
-        let whole = b"k8s\0\x12\x1b\n\x11\n\x01x\x12\0\x1a\0\"\0*\x002\x008\x00B\x00\x12\x06\n\x01a\x12\x01b";
-        for cut in 5..whole.len() {
-            let _ = read(&whole[..cut], config_map());
-            let mut flipped = whole.to_vec();
+        let refused = |body: &[u8]| whole(body, config_map()).expect_err("it is broken");
+        assert_eq!(refused(b"{}"), ProtobufError::NoEnvelope);
+        assert_eq!(refused(b""), ProtobufError::NoData);
+        assert_eq!(refused(b"k8s\0"), ProtobufError::NoBody);
+        let body = b"k8s\0\x12\x1b\n\x11\n\x01x\x12\0\x1a\0\"\0*\x002\x008\x00B\x00\x12\x06\n\x01a\x12\x01b";
+        for cut in 5..body.len() {
+            // Whatever it is, it is answered.
+            let _ = whole(&body[..cut], config_map());
+            let mut flipped = body.to_vec();
             flipped[cut] ^= 0x55;
-            let _ = read(&flipped, config_map());
+            let _ = whole(&flipped, config_map());
         }
-        assert_eq!(read(b"k8s\0\x12\xff\x01", config_map()).unwrap_err(), ProtobufError::CutShort);
+        assert_eq!(refused(b"k8s\0\x12\xff\x01"), ProtobufError::CutShort);
+        assert_eq!(refused(b"k8s\0\x12\x02\x00\x01"), ProtobufError::Tag(0));
+        for (object, name) in
+            [(&b"\x08\x01"[..], "metadata"), (b"\x0a\x02\x08\x01", "name"), (b"\x10\x01", "data")]
+        {
+            let body = [b"k8s\0\x12", &[object.len() as u8], object].concat();
+            assert_eq!(refused(&body), ProtobufError::WrongWire(name.into(), 0));
+        }
     }
 }

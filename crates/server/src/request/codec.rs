@@ -46,10 +46,15 @@ pub enum Incoming {
 impl Incoming {
     pub fn read(request: &Request) -> Result<Incoming, Status> {
         if request.verb != Verb::Patch {
-            let accepted = [JSON, YAML, protobuf::MEDIA_TYPE];
+            let mut accepted = vec![JSON, YAML, protobuf::MEDIA_TYPE];
+            let schema = body_schema(request)?;
+            // The types of custom resources have no numbers.
+            if request.kind.custom.is_some() && std::ptr::eq(schema, &*request.kind.schema) {
+                accepted.truncate(2);
+            }
             let type_ = media_type(request, &accepted)?;
             let parsed = match type_ {
-                protobuf::MEDIA_TYPE => parse_protobuf(request, body_schema(request)?)?.into(),
+                protobuf::MEDIA_TYPE => parse_protobuf(request, schema)?.into(),
                 _ => parse(request, type_)?,
             };
             let object = whole(request, parsed)?;
@@ -215,12 +220,7 @@ fn patch_options(fill: impl FnOnce(&mut Errors)) -> Status {
 /// A whole object: decoded, with the warnings or refusals that its unknown fields deserve.
 fn whole(request: &Request, parsed: text::Parsed) -> Result<Object, Status> {
     let text::Parsed { mut value, odd } = parsed;
-    let kind = &request.kind;
-    let entry = kind.subresource(&request.resource.subresource);
-    let (group, version, name) = match entry.and_then(|e| e.body) {
-        Some(body) => body,
-        None => (&*kind.group, &*kind.version, &*kind.kind),
-    };
+    let (group, version, name) = body_type(request);
     check_type(&mut value, group, version, name)?;
     decode_as(request, &mut value, odd, body_schema(request)?, (version, name))?;
     Ok(Object::new(value))
@@ -239,7 +239,16 @@ fn shown(request: &Request, object: &Object) -> Value {
     shown.into_value()
 }
 
-/// The type of the body: the kind's own, or that of an entry below it.
+/// What the body is: the kind's own object, or that of an entry below it; group, version and kind.
+fn body_type(request: &Request) -> (&str, &str, &str) {
+    let kind = &request.kind;
+    match kind.subresource(&request.resource.subresource).and_then(|e| e.body) {
+        Some(body) => body,
+        None => (&*kind.group, &*kind.version, &*kind.kind),
+    }
+}
+
+/// How that is written.
 fn body_schema(request: &Request) -> Result<&Struct, Status> {
     let entry = request.kind.subresource(&request.resource.subresource);
     match entry.and_then(|e| e.body) {
@@ -249,9 +258,30 @@ fn body_schema(request: &Request) -> Result<&Struct, Status> {
     }
 }
 
+/// An object in protobuf, of the type that it says that it has.
 fn parse_protobuf(request: &Request, schema: &Struct) -> Result<Value, Status> {
-    protobuf::read(&payload_bytes(request)?, schema)
-        .map_err(|error| Status::bad_request(error.to_string()))
+    let bytes = payload_bytes(request)?;
+    let envelope = protobuf::open(&bytes)
+        .map_err(|why| unreadable(request, &format!("{why} ({})", summary(&bytes))))?;
+    let (group, version, name) = body_type(request);
+    check_type(&mut envelope.named().into(), group, version, name)?;
+    protobuf::read(envelope, schema).map_err(|why| {
+        let why = format!("{name} in version {version:?} cannot be handled as a {name}: {why}");
+        Status::bad_request(why)
+    })
+}
+
+/// What a body begins with, for a refusal.
+fn summary(bytes: &[u8]) -> String {
+    /// So much is shown of it, as upstream does.
+    const MOST: usize = 30;
+    let start = &bytes[..bytes.len().min(MOST)];
+    let shown = match start {
+        [] => "<empty>".to_owned(),
+        [b'{', ..] => String::from_utf8_lossy(start).into_owned(),
+        _ => start.iter().map(|byte| format!("{byte:02x}")).collect(),
+    };
+    if bytes.len() > MOST { shown + " ..." } else { shown }
 }
 
 fn mode(request: &Request) -> Result<Mode, Status> {
@@ -600,11 +630,11 @@ pub fn read_any(request: &Request) -> Result<Value, Status> {
     match media_type(request, &[JSON, YAML, protobuf::MEDIA_TYPE])? {
         protobuf::MEDIA_TYPE => {
             let options =
-                skiff_api::schema::builtin("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions");
-            parse_protobuf(
-                request,
-                options.ok_or_else(|| Status::internal("DeleteOptions have no schema"))?,
-            )
+                skiff_api::schema::builtin("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions")
+                    .ok_or_else(|| Status::internal("DeleteOptions have no schema"))?;
+            let bytes = payload_bytes(request)?;
+            let read = protobuf::open(&bytes).and_then(|it| protobuf::read(it, options));
+            read.map_err(|why| Status::bad_request(why.to_string()))
         }
         type_ => parse(request, type_).map(|parsed| parsed.value),
     }

@@ -47,8 +47,7 @@ impl Server {
         let world = World::seeded(1);
         let limits = Limits::default();
         let serve = Arc::new(Fixed);
-        let rim =
-            HttpServer { world, serve, limits, gzip: Gzip::default(), user_of: |_| None };
+        let rim = HttpServer { world, serve, limits, gzip: Gzip::default(), user_of: |_| None };
         Server { rim, tasks: Tasks::new() }
     }
 
