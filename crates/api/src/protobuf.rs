@@ -197,7 +197,9 @@ impl<'a> Wire<'a> {
             Wire::Bytes(_) => 2,
             Wire::Fixed32(_) => 5,
         };
-        ProtobufError::WrongWire(name.to_owned(), wire)
+        // Upstream names fields as Go does.
+        let (first, rest) = name.split_at(name.chars().next().map_or(0, char::len_utf8));
+        ProtobufError::WrongWire(first.to_uppercase() + rest, wire)
     }
 }
 
@@ -562,7 +564,7 @@ mod tests {
         assert_eq!(refused(b"k8s\0\x12\xff\x01"), ProtobufError::CutShort);
         assert_eq!(refused(b"k8s\0\x12\x02\x00\x01"), ProtobufError::Tag(0));
         for (object, name) in
-            [(&b"\x08\x01"[..], "metadata"), (b"\x0a\x02\x08\x01", "name"), (b"\x10\x01", "data")]
+            [(&b"\x08\x01"[..], "Metadata"), (b"\x0a\x02\x08\x01", "Name"), (b"\x10\x01", "Data")]
         {
             let body = [b"k8s\0\x12", &[object.len() as u8], object].concat();
             assert_eq!(refused(&body), ProtobufError::WrongWire(name.into(), 0));
