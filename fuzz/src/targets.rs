@@ -149,9 +149,9 @@ fn envelopes() -> Vec<Vec<u8>> {
 
 /// An object of every kind with nothing in it, and whatever else there is.
 fn messages() -> Vec<Vec<u8>> {
-    let empty = schema::KINDS.iter().map(|((group, version, kind), _)| {
-        let version = skiff_api::kind::api_version(group, version);
-        json!({"apiVersion": version, "kind": kind}).to_string().into_bytes()
+    let empty = schema::KINDS.iter().map(|(it, _)| {
+        let version = skiff_api::kind::api_version(it.group, it.version);
+        json!({"apiVersion": version, "kind": it.kind}).to_string().into_bytes()
     });
     objects().into_iter().chain(upstreams().map(|it| it.0)).chain(empty).collect()
 }
