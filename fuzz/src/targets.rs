@@ -202,7 +202,10 @@ fn there_and_back(value: &mut Value, of: &Struct) {
         let mut out = Vec::new();
         protobuf::encode(value.to_string().as_bytes(), of, &mut out).map(|()| out)
     };
-    let Ok(message) = written(value) else { return };
+    let message = match written(value) {
+        Err(protobuf::ProtobufError::TooDeep) => return,
+        written => written.expect("what was decoded is written"),
+    };
     let mut envelope = protobuf::envelope("", "", message.len());
     envelope.extend_from_slice(&message);
     envelope.extend_from_slice(protobuf::ENVELOPE_END);

@@ -143,14 +143,19 @@ func named(name string, data map[string]string) *corev1.ConfigMap {
 }
 
 func discovery(_ context.Context, c *cluster) error {
-	version, err := c.typed.Discovery().ServerVersion()
+	// In the library's own choice, for the version is told in JSON alone.
+	client, err := kubernetes.NewForConfig(c.config)
+	if err != nil {
+		return err
+	}
+	version, err := client.Discovery().ServerVersion()
 	if err != nil {
 		return err
 	}
 	if version.Major != "1" || version.Minor != "37" {
 		return fmt.Errorf("the server says it is %s.%s", version.Major, version.Minor)
 	}
-	resources, err := c.typed.Discovery().ServerPreferredResources()
+	resources, err := client.Discovery().ServerPreferredResources()
 	if err != nil {
 		return err
 	}
