@@ -1,7 +1,7 @@
 //! Objects in protobuf: the JSON of a body becomes the bytes that upstream's encoder would write for it.
 //!
 //! The body is read once, with the schema beside it, and no tree is made of it: each field is written where it is met,
-//! and the fields of a struct are put into the order of their numbers when it ends. What is written although it is empty
+//! and the fields of a struct are put in the order of their numbers when it ends. What is written although it is empty
 //! follows from Go: a value always is, a pointer, list or map only when it is there. Names of maps come in the order of
 //! the body, which is theirs already. Nothing here looks at a kind.
 
