@@ -566,7 +566,7 @@ mod tests {
         for (object, name) in
             [(&b"\x08\x01"[..], "Metadata"), (b"\x0a\x02\x08\x01", "Name"), (b"\x10\x01", "Data")]
         {
-            let body = [b"k8s\0\x12", &[object.len() as u8], object].concat();
+            let body = [&b"k8s\0\x12"[..], &[object.len() as u8], object].concat();
             assert_eq!(refused(&body), ProtobufError::WrongWire(name.into(), 0));
         }
     }

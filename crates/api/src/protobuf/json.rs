@@ -128,7 +128,7 @@ impl<'a> Json<'a> {
                 }
                 b',' | b':' if depth > 0 => self.at += 1,
                 b',' | b':' => return Err(damaged()),
-                _ => _ = self.word_in()?,
+                _ => self.word_in()?,
             }
             if depth == 0 {
                 return Ok(&self.bytes[from..self.at]);
