@@ -118,7 +118,7 @@ pub(crate) fn check_head(value: &Value) -> Result<(), String> {
     Ok(())
 }
 
-pub(crate) fn type_name(value: &Value) -> &'static str {
+pub fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "bool",

@@ -419,6 +419,23 @@ pub struct Custom {
     pub rules: Option<Arc<dyn Rules>>,
     /// The definition is being deleted: nothing new is made.
     pub terminating: bool,
+    /// The version that objects are stored in, where there are several.
+    pub stored: Option<Name>,
+    /// How its versions become each other, where they differ in more than their names.
+    pub conversion: Option<Arc<Conversion>>,
+}
+
+/// Objects are converted by a webhook (API reference: CustomResourceConversion).
+#[derive(Debug)]
+pub struct Conversion {
+    /// `clientConfig`: whom to ask.
+    pub client: Value,
+    /// The versions of the review that the webhook accepts, the best first.
+    pub reviews: Vec<Name>,
+    /// The version that objects are stored in.
+    pub stored: Name,
+    /// The version of those that do not say in which they were stored: they are older than any change of it.
+    pub oldest: Name,
 }
 
 /// Where upstream treats the kinds that it is built with and those that come from definitions differently: as facts,
@@ -616,6 +633,16 @@ impl Kind {
 
     pub fn has_status(&self) -> bool {
         self.subresource("status").is_some()
+    }
+
+    /// How its objects are converted, where a webhook does that.
+    pub fn conversion(&self) -> Option<&Arc<Conversion>> {
+        self.custom.as_ref()?.conversion.as_ref()
+    }
+
+    /// Whether objects are stored as this face shows them.
+    pub fn is_stored_face(&self) -> bool {
+        self.convert.is_none() && self.conversion().is_none_or(|it| it.stored == self.version)
     }
 
     pub fn is_custom(&self) -> bool {

@@ -3,12 +3,13 @@
 
 use crate::errors::Errors;
 use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 
 /// A refusal. The wire form is `to_json`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Status {
     pub code: u16,
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     pub message: String,
     pub details: Option<Value>,
     /// With which a list whose snapshot is gone can go on, in the metadata; mostly empty.
@@ -52,7 +53,12 @@ impl std::fmt::Display for Status {
 impl std::error::Error for Status {}
 
 impl Status {
-    pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Status {
+    pub fn new(
+        code: u16,
+        reason: impl Into<Cow<'static, str>>,
+        message: impl Into<String>,
+    ) -> Status {
+        let reason = reason.into();
         Status { code, reason, message: message.into(), details: None, next: String::new() }
     }
 
@@ -214,7 +220,7 @@ impl Status {
             status["metadata"]["continue"] = (&*self.next).into();
         }
         if !self.reason.is_empty() {
-            status["reason"] = self.reason.into();
+            status["reason"] = (*self.reason).into();
         }
         if let Some(details) = &self.details {
             status["details"] = details.clone();
@@ -235,7 +241,7 @@ impl Status {
         }
         Some(Status {
             code: u16::try_from(value.get("code")?.as_u64()?).ok()?,
-            reason: REASONS.iter().find(|r| Some(**r) == text("reason")).copied().unwrap_or(""),
+            reason: text("reason").unwrap_or("").to_owned().into(),
             message: text("message").unwrap_or("").to_owned(),
             details: value.get("details").cloned(),
             next: crate::object::text(value, "metadata.continue").to_owned(),
@@ -259,25 +265,3 @@ fn order(map: &Map<String, Value>) -> &'static [&'static str] {
 
 /// The reason of reads that the store is in the way of.
 const STORAGE_READ: &str = "StorageReadError";
-
-/// The reasons that a client may act on.
-const REASONS: &[&str] = &[
-    "AlreadyExists",
-    "BadRequest",
-    "Conflict",
-    "Expired",
-    "Forbidden",
-    "Gone",
-    "InternalError",
-    "Invalid",
-    "MethodNotAllowed",
-    "NotAcceptable",
-    "NotFound",
-    "RequestEntityTooLarge",
-    "ServiceUnavailable",
-    STORAGE_READ,
-    "Timeout",
-    "TooManyRequests",
-    "Unauthorized",
-    "UnsupportedMediaType",
-];

@@ -11,6 +11,7 @@ pub mod connect;
 pub mod encrypt;
 mod fairness;
 pub mod identity;
+pub mod outbound;
 pub mod paths;
 mod pipeline;
 mod read;
@@ -62,6 +63,10 @@ pub struct Server {
     pub components: answered::told::Components,
     /// How nodes and pods are called.
     pub nodes: connect::Nodes,
+    /// How webhooks are called, and whoever else is named by an object.
+    pub outbound: outbound::Outbound,
+    /// Who is asked about requests.
+    pub webhooks: admission::webhook::Webhooks,
     pub admission: admission::Plugins,
     /// What quotas are charged with; who counts anew asks it what is under way.
     pub ledger: Arc<admission::quota::Ledger>,
@@ -78,6 +83,8 @@ pub struct Setup {
     pub signing: identity::keys::signing::SigningKey,
     /// How nodes and pods are called.
     pub nodes: connect::Nodes,
+    /// Whom an object may send the server to.
+    pub outbound: outbound::Rules,
     /// Where addresses and ports of Services come from.
     pub services: admission::service::Ranges,
     /// What namespaces whose labels say nothing allow their pods.
@@ -93,15 +100,29 @@ impl Server {
     /// # Errors
     /// When the store cannot be read.
     pub async fn new(setup: Setup, tasks: &Tasks) -> Result<Server, ReadError> {
-        let Setup { world, store, signing, nodes, services, pod_security, address, build } = setup;
+        let Setup {
+            world,
+            store,
+            signing,
+            nodes,
+            outbound,
+            services,
+            pod_security,
+            address,
+            build,
+        } = setup;
+        let outbound = outbound::Outbound::new(world.clone(), store.clone(), outbound);
         let reader = Arc::new(read::reader::Reader {
             store: store.clone(),
             kinds: Kinds::builtin(skiff_kinds::KINDS),
             unreadable: unreadable::Unreadable::find(&*store).await?,
+            outbound: outbound.clone(),
         });
         let authorizer =
             Arc::new(authorize::Authorizer::start(reader.clone(), &world, tasks).await?);
         let fairness = fairness::Fairness::start(store.clone(), &world, tasks).await?;
+        let webhooks =
+            admission::webhook::Webhooks::start(&store, &outbound, &world, tasks).await?;
         let ledger = admission::quota::Ledger::new(reader.clone(), world.clone(), tasks.clone());
         let ledger = Arc::new(ledger);
         let parts = admission::Parts {
@@ -111,6 +132,7 @@ impl Server {
             services,
             pod_security,
             ledger: ledger.clone(),
+            webhooks: webhooks.clone(),
         };
         let tokens = Tokens::new(store.clone(), world.clone(), Arc::new(signing));
         let issuer = format!("https://{address}");
@@ -131,6 +153,8 @@ impl Server {
             ready: Default::default(),
             components: Box::new(Vec::new),
             nodes,
+            outbound,
+            webhooks,
             admission: admission::Plugins::new(parts),
             ledger,
             address,

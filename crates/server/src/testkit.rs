@@ -38,6 +38,7 @@ pub async fn bench_of(change: impl FnOnce(&mut Server)) -> Bench {
         store: store.clone(),
         signing: SigningKey::from_pem(&pem().0).expect("it reads"),
         nodes: Nodes::new(&nobody),
+        outbound: Default::default(),
         services: Default::default(),
         pod_security: Default::default(),
         address: "here".into(),

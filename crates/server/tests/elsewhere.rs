@@ -50,6 +50,7 @@ impl Bench {
             store: store.clone(),
             signing: keys.signing,
             nodes: Nodes::new(&nodes),
+            outbound: Default::default(),
             services: Default::default(),
             pod_security: Default::default(),
             address: "10.0.0.5:6443".into(),

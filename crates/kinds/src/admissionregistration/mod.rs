@@ -11,7 +11,7 @@ mod rules;
 pub mod validatingadmissionpolicy;
 pub mod validatingadmissionpolicybinding;
 pub mod validatingwebhookconfiguration;
-mod webhooks;
+pub(crate) mod webhooks;
 
 use skiff_api::kind::{Hooks, Kind};
 use skiff_api::view::Resource;

@@ -62,12 +62,14 @@ pub fn validate(
     more: fn(&Value, &Path, &mut Errors),
     errors: &mut Errors,
 ) {
-    let (path, mut seen) = (Path::new("webhooks"), HashSet::new());
+    let (at_hooks, mut seen) = (Path::new("webhooks"), HashSet::new());
     for (index, hook) in new.list("webhooks").iter().enumerate() {
-        let path = path.index(index);
+        let path = at_hooks.index(index);
         webhook(hook, more, &path, errors);
-        review_versions(hook, &path.child("admissionReviewVersions"), errors);
-        let name = text(hook, "name");
+        let known = format!("must specify one of {}", REVIEW_VERSIONS.join(", "));
+        let path = path.child("admissionReviewVersions");
+        review_versions(list(hook, "admissionReviewVersions"), &known, &path, errors);
+        let (path, name) = (at_hooks.index(index), text(hook, "name"));
         if !name.is_empty() {
             unique(&path.child("name"), name, &mut seen, errors);
         }
@@ -97,15 +99,18 @@ fn webhook(hook: &Value, more: fn(&Value, &Path, &mut Errors), path: &Path, erro
     label_selector(hook, "namespaceSelector", path, errors);
     label_selector(hook, "objectSelector", path, errors);
     more(hook, path, errors);
-    let client = path.child("clientConfig");
-    match (at(hook, "clientConfig.url"), at(hook, "clientConfig.service")) {
-        (Some(url), None) => {
-            validate_url(url.as_str().unwrap_or(""), &client.child("url"), errors);
-        }
-        (None, Some(service)) => validate_service(service, &client.child("service"), errors),
-        _ => errors.required(&client, "exactly one of url or service is required"),
-    }
+    let client = at(hook, "clientConfig").unwrap_or(&Value::Null);
+    validate_client(client, &path.child("clientConfig"), errors);
     rules::conditions(hook, path, errors);
+}
+
+/// Whom to call: by URL or by Service.
+pub fn validate_client(client: &Value, path: &Path, errors: &mut Errors) {
+    match (at(client, "url"), at(client, "service")) {
+        (Some(url), None) => validate_url(url.as_str().unwrap_or(""), &path.child("url"), errors),
+        (None, Some(service)) => validate_service(service, &path.child("service"), errors),
+        _ => errors.required(path, "exactly one of url or service is required"),
+    }
 }
 
 /// A name of at least three parts: whoever makes a webhook puts their own domain behind it.
@@ -121,11 +126,10 @@ fn fully_qualified(path: &Path, name: &str, errors: &mut Errors) {
     }
 }
 
-fn review_versions(hook: &Value, path: &Path, errors: &mut Errors) {
-    let given = list(hook, "admissionReviewVersions");
-    let known = REVIEW_VERSIONS.join(", ");
+/// Versions of a review, of which one is known; `none` is what is said when there are none at all.
+pub fn review_versions(given: &[Value], none: &str, path: &Path, errors: &mut Errors) {
     if given.is_empty() {
-        return errors.required(path, &format!("must specify one of {known}"));
+        return errors.required(path, none);
     }
     let (mut seen, mut accepted) = (HashSet::new(), false);
     for (index, version) in given.iter().enumerate() {
@@ -138,7 +142,8 @@ fn review_versions(hook: &Value, path: &Path, errors: &mut Errors) {
         accepted |= REVIEW_VERSIONS.contains(&version);
     }
     if !accepted {
-        errors.invalid(path, given.to_vec(), &format!("must include at least one of {known}"));
+        let why = format!("must include at least one of {}", REVIEW_VERSIONS.join(", "));
+        errors.invalid(path, given.to_vec(), &why);
     }
 }
 
@@ -224,7 +229,6 @@ fn warn(new: &Object, old: Option<&Object>) -> Vec<String> {
             }
         }
     }
-    warnings.push("webhooks are kept and not called yet".to_owned());
     warnings
 }
 

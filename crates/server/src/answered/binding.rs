@@ -64,7 +64,7 @@ pub async fn commit(
     let write = Write::Put {
         key: record.key.clone(),
         expect: Some(record.revision),
-        body: convert::body(kind, object).await?,
+        body: convert::body(&server.reader, kind, object).await?,
         generation: kind.generation,
         facets: facets::of(kind, object),
     };

@@ -37,7 +37,7 @@ pub async fn create(
         fill_namespace(request, &mut body)?;
     }
     convert::default(kind, &mut body);
-    incoming.own_fields(server, request, &mut body, None)?;
+    incoming.own_fields(server, request, &mut body, None).await?;
     let mut errors = Errors::new();
     (kind.hooks.validate)(&body, None, &mut errors);
     if !errors.is_empty() {
@@ -59,7 +59,7 @@ pub async fn act(server: &Arc<Server>, request: &Request, act: Act) -> Result<An
     match act {
         Act::IssueToken => {
             tokenrequest::default(&mut body);
-            incoming.own_fields(server, request, &mut body, None)?;
+            incoming.own_fields(server, request, &mut body, None).await?;
             let answer = token::issue(server, request, body).await?;
             Ok(Answer::json(StatusCode::CREATED, answer.value()))
         }

@@ -33,7 +33,7 @@ pub async fn read(server: &Server, request: &Request) -> Result<Answer, Status> 
             let about = skiff_api::status::About { group: "", resource: &kind.singular };
             Status::not_found(about, &request.resource.name)
         })?;
-        return Ok(Answer::new(StatusCode::OK, Body::Object(shown(request, &found).await?)));
+        return Ok(Answer::new(StatusCode::OK, Body::Object(shown(server, request, &found).await?)));
     }
     let selection = Selection::of(request)?;
     let mut items = Vec::new();
@@ -46,7 +46,7 @@ pub async fn read(server: &Server, request: &Request) -> Result<Answer, Status> 
             facets: facets::of(kind, &object),
         };
         if selection.matches(&record) {
-            items.push(shown(request, &object).await?);
+            items.push(shown(server, request, &object).await?);
         }
     }
     Ok(Answer::new(
@@ -63,7 +63,7 @@ pub async fn read(server: &Server, request: &Request) -> Result<Answer, Status> 
     ))
 }
 
-async fn shown(request: &Request, object: &Object) -> Result<Stored, Status> {
-    let body = convert::body(&request.kind, object).await?;
+async fn shown(server: &Server, request: &Request, object: &Object) -> Result<Stored, Status> {
+    let body = convert::body(&server.reader, &request.kind, object).await?;
     Ok(Stored { head: head(&request.kind), revision: 0, body })
 }

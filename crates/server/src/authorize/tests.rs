@@ -32,7 +32,12 @@ pub(crate) fn reader(store: &Arc<dyn Store>) -> Arc<Reader> {
         &[|| Kind::new(Resource::core("persistentvolumes", "PersistentVolume").cluster())];
     let kinds = [skiff_kinds::KINDS, &[VOLUMES]].concat();
     let kinds = skiff_api::registry::Kinds::builtin(&kinds);
-    Arc::new(Reader { store: store.clone(), kinds, unreadable: Default::default() })
+    let outbound = crate::outbound::Outbound::new(
+        skiff_base::World::real(),
+        store.clone(),
+        Default::default(),
+    );
+    Arc::new(Reader { store: store.clone(), kinds, unreadable: Default::default(), outbound })
 }
 
 fn write(key: &str, object: &Value) -> Write {

@@ -2,7 +2,7 @@
 //! has a connection of its own, an end in time and in bytes, and follows no redirect. Never here: what is asked, and
 //! what an answer means.
 
-use crate::connect::dial::in_known_words;
+use crate::outbound::in_known_words;
 use crate::identity::keys::Pair;
 use crate::identity::keys::tls::{Trusted, trusting_client};
 use bytes::Bytes;

@@ -5,6 +5,7 @@
 
 use super::target::Node;
 use crate::authorize::node;
+use crate::outbound;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
@@ -127,22 +128,13 @@ async fn connect(nodes: &Nodes, callee: &Callee) -> io::Result<Box<dyn Duplex>> 
 async fn tcp(address: impl ToSocketAddrs, callee: &Callee) -> io::Result<TcpStream> {
     let dialled = TcpStream::connect(address).await;
     let stream = dialled.map_err(|error| {
-        io::Error::new(error.kind(), format!("dial tcp {callee}: {}", in_known_words(&error)))
+        io::Error::new(
+            error.kind(),
+            format!("dial tcp {callee}: {}", outbound::in_known_words(&error)),
+        )
     })?;
     stream.set_nodelay(true)?;
     Ok(stream)
-}
-
-/// Why there is no connection, in the words that operators look for.
-pub(crate) fn in_known_words(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
-        io::ErrorKind::HostUnreachable => "connect: no route to host".to_owned(),
-        io::ErrorKind::NetworkUnreachable => "connect: network is unreachable".to_owned(),
-        io::ErrorKind::TimedOut => "connect: connection timed out".to_owned(),
-        io::ErrorKind::ConnectionReset => "connect: connection reset by peer".to_owned(),
-        _ => error.to_string(),
-    }
 }
 
 /// Whoever may write a Node chooses where this server, with all its rights, turns to. So it asks

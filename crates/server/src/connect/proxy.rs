@@ -8,6 +8,7 @@ use super::links::links;
 use super::rewrite::{self, HOP_BY_HOP, Named};
 use super::{stream, target};
 use crate::Server;
+use crate::outbound::is_forbidden;
 use crate::request::Request;
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, StreamExt, once};
@@ -18,7 +19,7 @@ use skiff_api::kind::Proxied;
 use skiff_api::object::Object;
 use skiff_api::wire::{Answer, Body, Call, Payload};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// A page is held whole while its links are changed.
@@ -115,40 +116,6 @@ async fn of_node(host: &str, port: u16) -> Result<SocketAddr, Status> {
     let found = tokio::net::lookup_host((host, port)).await;
     let mut found = found.map_err(|error| stream::unreached(format!("lookup {host}: {error}")))?;
     proxyable(found.next().ok_or_else(not_allowed)?)
-}
-
-/// Loopback, link-local, multicast, broadcast and no address at all, however they are written.
-fn is_forbidden(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(ip) => {
-            ip.is_loopback()
-                || ip.is_link_local()
-                || ip.is_multicast()
-                || ip.is_broadcast()
-                || ip.octets()[0] == 0
-        }
-        IpAddr::V6(ip) => {
-            ip.is_loopback()
-                || ip.is_unicast_link_local()
-                || ip.is_multicast()
-                || ip.is_unspecified()
-                || inside(ip).is_some_and(|ip| is_forbidden(ip.into()))
-        }
-    }
-}
-
-/// The IPv4 address that an IPv6 address leads to: mapped and compatible ones (RFC 4291, section 2.5.5), those of NAT64
-/// (RFC 6052; RFC 8215), of 6to4 (RFC 3056) and of SIIT (RFC 2765).
-fn inside(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let last = |words: [u16; 2]| Ipv4Addr::from(u32::from(words[0]) << 16 | u32::from(words[1]));
-    match address.segments() {
-        [0, 0, 0, 0, 0, 0 | 0xffff, a, b]
-        | [0, 0, 0, 0, 0xffff, 0, a, b]
-        | [0x64, 0xff9b, 0, 0, 0, 0, a, b]
-        | [0x64, 0xff9b, 1, _, _, _, a, b]
-        | [0x2002, a, b, ..] => Some(last([a, b])),
-        _ => None,
-    }
 }
 
 async fn service(server: &Server, request: &Request, named: &Named<'_>) -> Result<Callee, Status> {

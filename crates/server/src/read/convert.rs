@@ -6,12 +6,12 @@
 //! are, without being looked into.
 
 use super::reader::Reader;
-use super::unreadable;
+use super::{unreadable, versions};
 use bytes::Bytes;
 use serde_json::Value;
 use skiff_api::Status;
 use skiff_api::json;
-use skiff_api::kind::Kind;
+use skiff_api::kind::{Conversion, Kind};
 use skiff_api::object::Object;
 use skiff_api::schema::decode::{Mode, decode};
 use skiff_api::schema::prune::prune;
@@ -27,12 +27,24 @@ pub async fn shown(
     head: &Arc<str>,
     records: &[Arc<Record>],
 ) -> Vec<Result<Stored, Status>> {
-    records.iter().map(|record| show(reader, kind, head, record)).collect()
+    let Some(conversion) = kind.conversion() else {
+        return records.iter().map(|record| show(reader, kind, head, record)).collect();
+    };
+    if records.iter().all(|record| is_stored(kind, record)) {
+        return records.iter().map(|record| show(reader, kind, head, record)).collect();
+    }
+    let read = converted(reader, kind, conversion, records).await;
+    let shown = records.iter().zip(read).map(|(record, object)| {
+        let body = json::encode_body(object?.value()).into();
+        Ok(Stored { head: head.clone(), revision: record.revision.0, body })
+    });
+    shown.collect()
 }
 
 /// One record as a face shows it.
-pub async fn one(reader: &Reader, kind: &Kind, record: &Record) -> Result<Stored, Status> {
-    show(reader, kind, &super::head(kind), record)
+pub async fn one(reader: &Reader, kind: &Kind, record: &Arc<Record>) -> Result<Stored, Status> {
+    let shown = shown(reader, kind, &super::head(kind), std::slice::from_ref(record)).await;
+    shown.into_iter().next().expect("each record has its answer")
 }
 
 /// Records as trees of a face, with their revisions.
@@ -41,12 +53,76 @@ pub async fn trees(
     kind: &Kind,
     records: &[Arc<Record>],
 ) -> Vec<Result<Object, Status>> {
-    records.iter().map(|record| read(reader, kind, record)).collect()
+    match kind.conversion() {
+        Some(conversion) => converted(reader, kind, conversion, records).await,
+        None => records.iter().map(|record| read(reader, kind, record)).collect(),
+    }
 }
 
 /// One record as the tree of a face.
-pub async fn tree(reader: &Reader, kind: &Kind, record: &Record) -> Result<Object, Status> {
-    read(reader, kind, record)
+pub async fn tree(reader: &Reader, kind: &Kind, record: &Arc<Record>) -> Result<Object, Status> {
+    let trees = trees(reader, kind, std::slice::from_ref(record)).await;
+    trees.into_iter().next().expect("each record has its answer")
+}
+
+/// Records of any versions as trees of a face: those of other versions are converted together, and if one of them cannot
+/// be, none is.
+async fn converted(
+    reader: &Reader,
+    kind: &Kind,
+    conversion: &Conversion,
+    records: &[Arc<Record>],
+) -> Vec<Result<Object, Status>> {
+    let registry = reader.kinds.now();
+    let mut read: Vec<Result<Object, Status>> = Vec::with_capacity(records.len());
+    let (mut places, mut others) = (Vec::new(), Vec::new());
+    for record in records {
+        let version = versions::of_record(conversion, record);
+        if *version == *kind.version {
+            read.push(self::read(reader, kind, record));
+            continue;
+        }
+        // As it was stored: what its version is today is asked of that, if it is served.
+        let face = registry.find(&kind.group, &version, &kind.plural);
+        let mut object = self::read(reader, face.map_or(kind, |face| face), record);
+        if let Ok(object) = &mut object {
+            object.set("apiVersion", versions::named(kind, &version));
+            places.push(read.len());
+            others.push(object.clone());
+        }
+        read.push(object);
+    }
+    match versions::convert(reader, kind, &kind.api_version(), others).await {
+        Ok(made) => places.into_iter().zip(made).for_each(|(place, made)| read[place] = Ok(made)),
+        Err(status) => places.into_iter().for_each(|place| read[place] = Err(status.clone())),
+    }
+    read
+}
+
+/// An object of one face of a kind as another face shows it.
+///
+/// # Errors
+/// When it cannot be converted.
+pub async fn between(
+    reader: &Reader,
+    from: &Kind,
+    to: &Kind,
+    mut object: Object,
+) -> Result<Object, Status> {
+    if to.conversion().is_some() {
+        let made = versions::convert(reader, to, &to.api_version(), vec![object]).await?;
+        return Ok(made.into_iter().next().expect("each object has its answer"));
+    }
+    by_functions(from, to, &mut object);
+    Ok(object)
+}
+
+/// The same where nobody else is asked.
+pub fn by_functions(from: &Kind, to: &Kind, object: &mut Object) {
+    from.convert.iter().for_each(|convert| (convert.to_stored)(object));
+    to.convert.iter().for_each(|convert| (convert.from_stored)(object));
+    object.set("apiVersion", to.api_version());
+    object.set("kind", &*to.kind);
 }
 
 /// The bytes that are stored of an object of this face: `{"metadata":{...},...}` without apiVersion, kind and
@@ -54,14 +130,20 @@ pub async fn tree(reader: &Reader, kind: &Kind, record: &Record) -> Result<Objec
 ///
 /// # Errors
 /// When the face cannot be converted to the stored one.
-pub async fn body(kind: &Kind, object: &Object) -> Result<Bytes, Status> {
-    let mut bytes = match kind.convert {
-        None => json::encode_body(object.value()),
-        Some(convert) => {
+pub async fn body(reader: &Reader, kind: &Kind, object: &Object) -> Result<Bytes, Status> {
+    let mut bytes = match (kind.convert, kind.conversion()) {
+        (Some(convert), _) => {
             let mut stored = object.clone();
             (convert.to_stored)(&mut stored);
             json::encode_body(stored.value())
         }
+        (None, Some(conversion)) if !kind.is_stored_face() => {
+            let version = versions::named(kind, &conversion.stored);
+            let made = versions::convert(reader, kind, &version, vec![object.clone()]).await?;
+            let made = made.first().expect("each object has its answer");
+            json::encode_body(made.value())
+        }
+        (None, _) => json::encode_body(object.value()),
     };
     // It stays as long as the object: what its growing took beyond is given back.
     bytes.shrink_to_fit();
@@ -70,19 +152,24 @@ pub async fn body(kind: &Kind, object: &Object) -> Result<Bytes, Status> {
 
 /// The body of an object as this face shows it, where `stored` is what [`body`] made of it.
 pub fn as_face(kind: &Kind, object: &Object, stored: &Bytes) -> Bytes {
-    match kind.convert {
-        None => stored.clone(),
-        Some(_) => json::encode_body(object.value()).into(),
+    match kind.is_stored_face() {
+        true => stored.clone(),
+        false => json::encode_body(object.value()).into(),
     }
+}
+
+/// Whether a record is stored as this face shows it.
+pub fn is_stored(kind: &Kind, record: &Record) -> bool {
+    kind.is_stored_face() && record.generation == kind.generation
 }
 
 fn show(reader: &Reader, kind: &Kind, head: &Arc<str>, record: &Record) -> Result<Stored, Status> {
     if let Some(why) = reader.unreadable.why(record) {
         return Err(unreadable::refusal(&reader.unreadable, kind, record, &why));
     }
-    let body = match kind.convert.is_some() || record.generation != kind.generation {
-        true => json::encode_body(read(reader, kind, record)?.value()).into(),
-        false => record.body.clone(),
+    let body = match is_stored(kind, record) {
+        false => json::encode_body(read(reader, kind, record)?.value()).into(),
+        true => record.body.clone(),
     };
     Ok(Stored { head: head.clone(), revision: record.revision.0, body })
 }
@@ -136,7 +223,9 @@ mod tests {
     fn reader() -> Reader {
         let store = skiff_store::memory(Options::new(Arc::new(Default::default)));
         let kinds = Kinds::builtin(skiff_kinds::KINDS);
-        Reader { store, kinds, unreadable: Unreadable::default() }
+        let (world, rules) = (skiff_base::World::real(), Default::default());
+        let outbound = crate::outbound::Outbound::new(world, store.clone(), rules);
+        Reader { store, kinds, unreadable: Unreadable::default(), outbound }
     }
 
     fn record(generation: u32, body: &str) -> Arc<Record> {
@@ -193,7 +282,7 @@ mod tests {
         let event = record(stored.generation, body);
         let read = tree(&reader, &face, &event).await.expect("it can be read");
         assert_eq!(read.text("note"), "hello");
-        let back = super::body(&face, &read).await.expect("it can be stored");
+        let back = super::body(&reader, &face, &read).await.expect("it can be stored");
         let back: Value = serde_json::from_slice(&back).expect("JSON");
         assert_eq!(back["message"], "hello");
     }

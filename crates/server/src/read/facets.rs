@@ -6,6 +6,9 @@ use skiff_api::kind::Kind;
 use skiff_api::object::Object;
 use skiff_store::{Facet, Facets, Record};
 
+/// The version that an object of a definition with several is stored in.
+pub const VERSION: &str = "v";
+
 /// The facets of an object, as they go into the store.
 pub fn of(kind: &Kind, object: &Object) -> Facets {
     let mut facets: Vec<Facet> = Vec::new();
@@ -27,6 +30,9 @@ pub fn of(kind: &Kind, object: &Object) -> Facets {
         if let Some(uid) = owner.get("uid").and_then(Value::as_str) {
             facets.push(("o".into(), uid.into()));
         }
+    }
+    if let Some(stored) = kind.custom.as_ref().and_then(|custom| custom.stored.as_ref()) {
+        facets.push((VERSION.into(), (&**stored).into()));
     }
     skiff_store::facets(facets)
 }

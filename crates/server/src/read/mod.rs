@@ -8,6 +8,7 @@ pub mod reader;
 pub(crate) mod scale;
 pub(crate) mod select;
 pub mod unreadable;
+pub(crate) mod versions;
 pub(crate) mod watch;
 
 use crate::Server;
@@ -64,7 +65,7 @@ pub async fn list(server: &Arc<Server>, request: &Request) -> Result<Answer, Sta
         true => continue_token(request, Some(page.revision), after),
         false => String::new(),
     };
-    let (items, unreadable) = items(server, request, page.records).await;
+    let (items, unreadable) = items(server, request, page.records).await?;
     Ok(Answer::new(
         StatusCode::OK,
         Body::List(List {
@@ -84,19 +85,21 @@ async fn items(
     server: &Server,
     request: &Request,
     records: Vec<Arc<Record>>,
-) -> (Box<dyn Items>, Vec<String>) {
+) -> Result<(Box<dyn Items>, Vec<String>), Status> {
     let (kind, head) = (&request.kind, head(&request.kind));
     let plain = |it: &Arc<Record>| {
-        shared::is_stored(kind, it) && server.reader.unreadable.why(it).is_none()
+        convert::is_stored(kind, it) && server.reader.unreadable.why(it).is_none()
     };
     if records.iter().all(plain) {
-        return (Box::new(Stock { head, records }), Vec::new());
+        return Ok((Box::new(Stock { head, records }), Vec::new()));
     }
     let (mut items, mut unreadable) = (Vec::with_capacity(records.len()), Vec::new());
     let shown = shared::faces(server, kind, &head, &records, |_| None).await;
     for (record, stored) in records.iter().zip(shown) {
         match stored {
             Ok(stored) => items.push(stored),
+            // Whoever converts them did not.
+            Err(status) if !status.is_storage_read() => return Err(status),
             // It stops no list of others.
             Err(status) => {
                 unreadable.push(crate::read::unreadable::place(&record.key).to_owned());
@@ -104,7 +107,7 @@ async fn items(
             }
         }
     }
-    (Box::new(items), unreadable)
+    Ok((Box::new(items), unreadable))
 }
 
 /// Records that are shown as they are stored.

@@ -5,6 +5,7 @@
 
 use super::convert;
 use super::unreadable::Unreadable;
+use crate::outbound::Outbound;
 use skiff_api::Status;
 use skiff_api::kind::Kind;
 use skiff_api::object::Object;
@@ -18,6 +19,8 @@ pub struct Reader {
     pub kinds: Kinds,
     /// What is stored and cannot be read.
     pub unreadable: Unreadable,
+    /// How those are called who convert custom resources.
+    pub outbound: Outbound,
 }
 
 /// What lies under a name: the record, and the object that it is today.

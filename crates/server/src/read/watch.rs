@@ -297,7 +297,7 @@ impl State {
     ) {
         match stored {
             Ok(stored) => self.ready.push_back(frame(stored)),
-            Err(_) if end.is_none() => {
+            Err(status) if end.is_none() && status.is_storage_read() => {
                 let place = crate::read::unreadable::place(&record.key);
                 self.initial_end.iter_mut().for_each(|list| list.push(place.to_owned()));
             }

@@ -2,7 +2,7 @@
 //! rendition per event.
 
 use crate::Server;
-use crate::read::convert;
+use crate::read::convert::{self, is_stored};
 use crate::render::rendition::{Form, Rendition};
 use skiff_api::Status;
 use skiff_api::kind::Kind;
@@ -137,11 +137,6 @@ impl Renditions {
 
 fn address(kind: &Arc<Kind>) -> usize {
     Arc::as_ptr(kind) as usize
-}
-
-/// Whether a record is stored as this face shows it.
-pub fn is_stored(kind: &Kind, record: &Record) -> bool {
-    kind.convert.is_none() && record.generation == kind.generation
 }
 
 /// Records as one face of their kind shows them, one answer for each. `ended` is the revision of the end of a record

@@ -3,6 +3,7 @@
 //! Create, update, patch and apply differ here and nowhere else.
 
 use crate::Server;
+use crate::read::versions::Conversions;
 use crate::request::{Request, Strictness};
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -28,6 +29,10 @@ const STRATEGIC_PATCH: &str = "application/strategic-merge-patch+json";
 /// Where upstream keeps its types, as its messages name it.
 const SCHEME: &str = "\"pkg/api/legacyscheme/scheme.go:30\"";
 const APPLY_YAML: &str = "application/apply-patch+yaml";
+
+/// How often ownership is reckoned anew with what was converted for it: each time goes a step further, and there are
+/// few of them.
+const CONVERSIONS_MOST: usize = 8;
 
 /// What a client sent, read once, before the first try of the bracket.
 pub enum Incoming {
@@ -94,7 +99,7 @@ impl Incoming {
     }
 
     /// The new object, made of the old one where the verb says so. A create with a name is made once, and takes it.
-    pub fn object(
+    pub async fn object(
         &mut self,
         server: &Server,
         request: &Request,
@@ -112,12 +117,14 @@ impl Incoming {
                 let old = old.ok_or_else(|| request.not_found())?;
                 patched(request, type_, bytes, old)
             }
-            Incoming::Apply { config, force } => applied(server, request, config, *force, old),
+            Incoming::Apply { config, force } => {
+                applied(server, request, config, *force, old).await
+            }
         }
     }
 
     /// Gives the object its `managedFields`. An apply has them already.
-    pub fn own_fields(
+    pub async fn own_fields(
         &self,
         server: &Server,
         request: &Request,
@@ -135,10 +142,16 @@ impl Incoming {
         if matches!(self, Incoming::Apply { .. }) {
             return Ok(());
         }
+        // Who has to wait for a conversion begins again with what was there.
+        let sent = request.kind.conversion().map(|_| new.clone());
         with_ownership(server, request, (schema, &version), |write| {
+            if let Some(sent) = &sent {
+                new.clone_from(sent);
+            }
             apply::update(write, old.map(Object::value), new.value_mut());
             Ok(())
         })
+        .await
     }
 }
 
@@ -165,11 +178,12 @@ fn updated(request: &Request, sent: &Object, old: Option<&Object>) -> Result<Obj
 }
 
 /// Runs `work` with the description of this write that field ownership needs.
-fn with_ownership<T>(
+/// It runs again when a webhook had to convert something for it first.
+async fn with_ownership<T>(
     server: &Server,
     request: &Request,
     (schema, version): (&Struct, &str),
-    work: impl FnOnce(&apply::Write) -> Result<T, Status>,
+    mut work: impl FnMut(&apply::Write) -> Result<T, Status>,
 ) -> Result<T, Status> {
     let mut reset = Set::default();
     let entry = request.kind.subresource(&request.resource.subresource);
@@ -188,15 +202,22 @@ fn with_ownership<T>(
         Some(_) => {}
     }
     let (manager, now) = (request.manager(), time(server.world.now()));
-    work(&apply::Write {
-        schema,
-        version,
-        subresource: &request.resource.subresource,
-        manager: &manager,
-        now: &now,
-        reset: &reset,
-        convert: None,
-    })
+    let mut conversions = Conversions::new(&server.reader, &request.kind);
+    for _ in 0..CONVERSIONS_MOST {
+        let done = work(&apply::Write {
+            schema,
+            version,
+            subresource: &request.resource.subresource,
+            manager: &manager,
+            now: &now,
+            reset: &reset,
+            convert: Some(&|object, version| conversions.get(object, version)),
+        });
+        if !conversions.fetch().await? {
+            return done;
+        }
+    }
+    Err(Status::internal("the fields' owners could not be told in all their versions"))
 }
 
 fn read_apply(request: &Request) -> Result<Incoming, Status> {
@@ -484,7 +505,7 @@ fn refuse_patch(request: &Request, error: patch::Error) -> Status {
     }
 }
 
-fn applied(
+async fn applied(
     server: &Server,
     request: &Request,
     config: &Value,
@@ -502,7 +523,8 @@ fn applied(
     }
     let result = with_ownership(server, request, (&kind.schema, version), |write| {
         apply::apply(write, old.map(Object::value), config, force).map_err(refuse_apply)
-    })?;
+    })
+    .await?;
     if let (true, Some(old)) = (result.same, old) {
         // Nothing but ownership can have changed: times stay, so that nothing is written when nothing did.
         let mut object = result.object;

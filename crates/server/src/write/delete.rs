@@ -48,6 +48,8 @@ struct Options {
     dry_run: bool,
     /// `ignoreStoreReadErrorWithClusterBreakingPotential`: for what cannot be read, and nothing else.
     unsafely: bool,
+    /// As an object of their kind, for whoever admits the delete.
+    shown: Value,
 }
 
 /// The option for objects that cannot be read, and the verb that it needs beside `delete` (KEP-3926).
@@ -111,7 +113,11 @@ async fn delete_unsafely(
     }
     let known =
         Object::new(json!({"metadata": {"name": resource.name, "namespace": resource.namespace}}));
-    let at = Admit { old: Some(&known), ..Admit::of(server, request, Operation::Delete) };
+    let at = Admit {
+        old: Some(&known),
+        delete_options: Some(&options.shown),
+        ..Admit::of(server, request, Operation::Delete)
+    };
     server.admission.validate(&at, None).await?;
     if !(options.dry_run || request.dry_run()) {
         let (key, expect) = (record.key.clone(), record.revision);
@@ -193,6 +199,7 @@ async fn delete_one(
             namespace: old.namespace(),
             name: name.into(),
             old: Some(&old),
+            delete_options: Some(&options.shown),
             dry_run: options.dry_run || request.dry_run(),
             ..Admit::of(server, request, Operation::Delete)
         };
@@ -236,11 +243,11 @@ async fn commit(
     fate: Fate,
 ) -> Result<Option<Stored>, Status> {
     let kind = at.kind;
-    let current = kind.convert.is_none() && record.generation == kind.generation;
+    let current = convert::is_stored(kind, record);
     let body = match fate {
         Fate::Goes if current => record.body.clone(),
-        Fate::Goes => convert::body(kind, old).await?,
-        Fate::Ends | Fate::Stays => convert::body(kind, new).await?,
+        Fate::Goes => convert::body(&server.reader, kind, old).await?,
+        Fate::Ends | Fate::Stays => convert::body(&server.reader, kind, new).await?,
     };
     let shown = convert::as_face(kind, if fate == Fate::Goes { old } else { new }, &body);
     let stored = |at: Revision| {
@@ -419,7 +426,9 @@ fn options_of(request: &Request, body: &Value) -> Result<Options, Status> {
             Some(text) => matches!(&*text, "true" | "1"),
             None => body.get(UNSAFELY).and_then(Value::as_bool).unwrap_or(false),
         },
+        shown: Value::Null,
     };
+    let options = Options { shown: shown(&options, body), ..options };
     let dry_run = body.get("dryRun").unwrap_or(&Value::Null);
     check_options(&options, dry_run, request.resource.name.is_empty())?;
     request.check_options()?;
@@ -429,6 +438,21 @@ fn options_of(request: &Request, body: &Value) -> Result<Options, Status> {
         request.warn(warning.to_owned());
     }
     Ok(options)
+}
+
+/// The options as they are understood, whether the body or the query said them.
+fn shown(options: &Options, body: &Value) -> Value {
+    let mut shown = if body.is_object() { body.clone() } else { json!({}) };
+    if let Some(grace_s) = options.grace_s {
+        shown["gracePeriodSeconds"] = grace_s.into();
+    }
+    if let Some(policy) = &options.propagation {
+        shown["propagationPolicy"] = (**policy).into();
+    }
+    if let Some(orphan) = options.orphan {
+        shown["orphanDependents"] = orphan.into();
+    }
+    shown
 }
 
 fn check_options(options: &Options, dry_run: &Value, of_many: bool) -> Result<(), Status> {

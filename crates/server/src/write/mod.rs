@@ -110,7 +110,7 @@ async fn attempt(
         Some(record) => Some(convert::tree(&server.reader, kind, record).await?),
         None => None,
     };
-    let mut new = body.object(server, request, old.as_ref())?;
+    let mut new = body.object(server, request, old.as_ref()).await?;
     let mut at = Admit::of(server, request, Operation::Update);
     match &old {
         None => {
@@ -128,10 +128,16 @@ async fn attempt(
     keep_other_parts(request, &mut new, old.as_ref());
     convert::default(kind, &mut new);
     // What admission adds is owned by nobody.
-    body.own_fields(server, request, &mut new, old.as_ref())?;
+    body.own_fields(server, request, &mut new, old.as_ref()).await?;
     server.admission.mutate(&mut at, &mut new).await?;
-    if old.is_none() {
-        identity::complete(server, &mut new);
+    match &old {
+        // What a webhook made of it is held to the same rules as what was sent.
+        None => {
+            identity::check(request, &mut new)?;
+            identity::complete(server, &mut new);
+            at.name = identity::named(&new).to_owned().into();
+        }
+        Some(old) => identity::keep(&mut new, old),
     }
     Bracket { server, request, at, record: record.as_deref() }.store(new).await
 }
@@ -209,7 +215,7 @@ impl Bracket<'_> {
         let Bracket { server, request, at, record } = self;
         let kind = &*request.kind;
         let key: Arc<str> = kind.key(new.namespace(), new.name()).into();
-        let body = convert::body(kind, new).await?;
+        let body = convert::body(&server.reader, kind, new).await?;
         let shown = convert::as_face(kind, new, &body);
         let expect = record.map(|record| record.revision);
         let outcome = |revision| {

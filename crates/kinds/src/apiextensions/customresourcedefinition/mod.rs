@@ -87,6 +87,9 @@ fn default(crd: &mut Object) {
         crd.set("spec.names.listKind", format!("{kind}List"));
     }
     crd.set_absent("spec.conversion", json!({"strategy": "None"}));
+    if crd.at("spec.conversion.webhook.clientConfig.service").is_some() {
+        crd.set_absent("spec.conversion.webhook.clientConfig.service.port", 443);
+    }
     if crd.list("status.storedVersions").is_empty()
         && let Some(name) = storage(crd)
     {

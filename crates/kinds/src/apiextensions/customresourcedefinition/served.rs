@@ -4,8 +4,8 @@ use super::condition;
 use serde_json::Value;
 use skiff_api::jsonpath::JsonPath;
 use skiff_api::kind::{
-    Cell, Column, Custom, Does, Hooks, Kind, Manner, ScalePaths, Scope, Subresource, Verb,
-    name_column, status,
+    Cell, Column, Conversion, Custom, Does, Hooks, Kind, Manner, Name, ScalePaths, Scope,
+    Subresource, Verb, name_column, status,
 };
 use skiff_api::object::{Object, at, text};
 use skiff_api::schema::crd::{from_crd, without_schema};
@@ -27,13 +27,44 @@ pub fn kinds(crd: &Object) -> Result<Vec<Arc<Kind>>, String> {
     }
     let versions = crd.list("spec.versions");
     let mut faces: Vec<Arc<Kind>> = Vec::new();
+    let conversion = conversion(crd);
+    let stored = versions.iter().position(|it| it["storage"] == true);
     for (index, version) in versions.iter().enumerate().filter(|(_, it)| it["served"] == true) {
-        faces.push(Arc::new(face(crd, version, index.min(FACES_MOST - 1))?));
+        // What is converted is written, and read, as the stored version.
+        let index = match &conversion {
+            Some(_) => stored.unwrap_or(index),
+            None => index,
+        };
+        faces.push(Arc::new(face(crd, version, index.min(FACES_MOST - 1), conversion.as_ref())?));
     }
     Ok(faces)
 }
 
-fn face(crd: &Object, version: &Value, index: usize) -> Result<Kind, String> {
+fn conversion(crd: &Object) -> Option<Arc<Conversion>> {
+    if crd.text("spec.conversion.strategy") != "Webhook" {
+        return None;
+    }
+    let webhook = crd.at("spec.conversion.webhook")?;
+    let names = |list: Option<&Value>| -> Vec<Name> {
+        let list = list.and_then(Value::as_array).into_iter().flatten();
+        list.filter_map(|it| Some(it.as_str()?.to_owned().into())).collect()
+    };
+    let stored: Name = super::storage(crd)?.into();
+    let oldest = names(crd.at("status.storedVersions")).into_iter().next();
+    Some(Arc::new(Conversion {
+        client: at(webhook, "clientConfig")?.clone(),
+        reviews: names(at(webhook, "conversionReviewVersions")),
+        oldest: oldest.unwrap_or_else(|| stored.clone()),
+        stored,
+    }))
+}
+
+fn face(
+    crd: &Object,
+    version: &Value,
+    index: usize,
+    conversion: Option<&Arc<Conversion>>,
+) -> Result<Kind, String> {
     let names = crd.at("status.acceptedNames").cloned().unwrap_or(Value::Null);
     let owned = |field: &str| text(&names, field).to_owned().into();
     let list = |field: &str| {
@@ -79,6 +110,10 @@ fn face(crd: &Object, version: &Value, index: usize) -> Result<Kind, String> {
             rules: Rules::of(&schema, Place::Root).map(|it| Arc::new(it) as _),
             schema,
             terminating: condition(crd, "Terminating"),
+            stored: super::storage(crd)
+                .filter(|_| crd.list("spec.versions").len() > 1)
+                .map(Name::from),
+            conversion: conversion.cloned(),
         })),
         ..Kind::named(group, name.to_owned().into(), kind, plural, root)
     })
@@ -159,7 +194,7 @@ fn columns(version: &Value) -> Result<Vec<Column>, String> {
     Ok(columns)
 }
 
-fn selectable(version: &Value) -> Vec<skiff_api::kind::Name> {
+fn selectable(version: &Value) -> Vec<Name> {
     let fields = at(version, "selectableFields").and_then(Value::as_array);
     let paths = fields.into_iter().flatten().map(|it| text(it, "jsonPath"));
     paths.map(|path| path.trim_start_matches('.').to_owned().into()).collect()

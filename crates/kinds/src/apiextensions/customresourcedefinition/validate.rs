@@ -1,6 +1,7 @@
 //! The rules of a definition as a whole; those of one version are in `version`.
 
 use super::{condition, names as definition_names, version};
+use crate::admissionregistration::webhooks;
 use serde_json::Value;
 use skiff_api::check;
 use skiff_api::errors::{ErrorType, Errors, Path};
@@ -90,34 +91,30 @@ fn validate_spec(new: &Object, errors: &mut Errors) {
     validate_conversion(new, errors);
 }
 
-/// Conversion by webhooks is refused as yet, once it is well-formed: what would be stored could not be shown.
 fn validate_conversion(new: &Object, errors: &mut Errors) {
     let path = Path::new("spec.conversion");
+    let config = path.child("webhookClientConfig");
+    let webhook = new.at("spec.conversion.webhook").unwrap_or(&Value::Null);
+    let reviews = at(webhook, "conversionReviewVersions").and_then(Value::as_array);
     match new.text("spec.conversion.strategy") {
         "" => errors.required(&path.child("strategy"), ""),
         "None" => {
-            if new.at("spec.conversion.webhook").is_some() {
-                let why = "should not be set when strategy is not set to Webhook";
-                errors.forbidden(&path.child("webhookClientConfig"), why);
+            let why = "should not be set when strategy is not set to Webhook";
+            if at(webhook, "clientConfig").is_some() {
+                errors.forbidden(&config, why);
+            }
+            if reviews.is_some_and(|it| !it.is_empty()) {
+                errors.forbidden(&path.child("conversionReviewVersions"), why);
             }
         }
         "Webhook" => {
-            let webhook = new.at("spec.conversion.webhook").unwrap_or(&Value::Null);
-            let versions = at(webhook, "conversionReviewVersions").and_then(Value::as_array);
-            let no_version = versions.is_none_or(Vec::is_empty);
-            let has = |field: &str| at(webhook, &format!("clientConfig.{field}")).is_some();
-            let config = path.child("webhookClientConfig");
-            if at(webhook, "clientConfig").is_none() {
-                errors.required(&config, "required when strategy is set to Webhook");
-            } else if has("url") == has("service") {
-                errors.required(&config, "exactly one of url or service is required");
-            } else if !no_version {
-                let why = "conversion by webhooks is not supported yet; use the strategy None";
-                errors.forbidden(&path.child("strategy"), why);
+            match at(webhook, "clientConfig") {
+                None => errors.required(&config, "required when strategy is set to Webhook"),
+                Some(client) => webhooks::validate_client(client, &config, errors),
             }
-            if no_version {
-                errors.required(&path.child("conversionReviewVersions"), "");
-            }
+            let reviews = reviews.map_or(&[][..], |it| &**it);
+            let path = path.child("conversionReviewVersions");
+            webhooks::review_versions(reviews, "", &path, errors);
         }
         other => errors.not_supported(&path.child("strategy"), other, &["None", "Webhook"]),
     }

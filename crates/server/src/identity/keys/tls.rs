@@ -11,7 +11,9 @@ use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, ResolvesServerCert, WantsServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::time_provider::TimeProvider;
-use rustls::{ClientConfig, ConfigBuilder, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::{
+    ClientConfig, ConfigBuilder, RootCertStore, ServerConfig, SignatureScheme, WantsVerifier,
+};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use skiff_api::wire::User;
@@ -161,16 +163,15 @@ fn client(
     ca: &str,
     world: &World,
 ) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, KeysError> {
-    client_of(roots(ca)?, world)
+    Ok(client_builder(world)?.with_root_certificates(roots(ca)?))
 }
 
-fn client_of(
-    roots: RootCertStore,
+/// A client of whom it is not said yet whom it trusts.
+pub fn client_builder(
     world: &World,
-) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, KeysError> {
+) -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, KeysError> {
     let builder = ClientConfig::builder_with_details(provider(), Arc::new(Clock(world.clone())));
-    let builder = builder.with_safe_default_protocol_versions().map_err(wrong)?;
-    Ok(builder.with_root_certificates(roots))
+    builder.with_safe_default_protocol_versions().map_err(wrong)
 }
 
 /// Whose certificates a client takes.
@@ -200,7 +201,7 @@ pub fn trusting_client(
         }
         Trusted::Anybody => RootCertStore::empty(),
     };
-    let builder = client_of(roots, world)?;
+    let builder = client_builder(world)?.with_root_certificates(roots);
     let mut config = match pair {
         None => builder.with_no_client_auth(),
         Some(pair) => {
@@ -253,7 +254,8 @@ impl TimeProvider for Clock {
     }
 }
 
-fn provider() -> Arc<CryptoProvider> {
+/// The cryptography that all of it uses.
+pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 

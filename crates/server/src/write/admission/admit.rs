@@ -5,13 +5,17 @@ use crate::audit::Notes;
 use crate::read::reader::Reader;
 use crate::request::url::Query;
 use crate::request::{Request, Warnings};
+use crate::write::admission::webhook::Chain;
+use serde_json::Value;
 use skiff_api::Status;
-use skiff_api::kind::Kind;
+use skiff_api::kind::{Kind, Verb};
 use skiff_api::object::Object;
 use skiff_api::status::About;
 use skiff_api::wire::User;
+use skiff_base::Lock;
 use skiff_store::Currency;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 /// What is done to an object (API reference: AdmissionReview).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,11 +42,17 @@ pub struct Admit<'a> {
     pub operation: Operation,
     /// Options of the operation as the query names them.
     pub options: &'a Query,
+    /// The options of a delete, as they are understood.
+    pub delete_options: Option<&'a Value>,
+    /// It is one of many that a request selects.
+    pub of_many: bool,
     /// What is there: none on create and connect.
     pub old: Option<&'a Object>,
     pub dry_run: bool,
     /// The mutating chain runs a second time, for what somebody has changed since.
     pub again: bool,
+    /// What webhooks leave for that.
+    pub chain: Lock<Chain>,
     pub warnings: &'a Warnings,
     pub notes: &'a Notes,
     pub reader: &'a Reader,
@@ -61,9 +71,12 @@ impl<'a> Admit<'a> {
             name: Cow::Borrowed(&request.resource.name),
             operation,
             options: &request.query,
+            delete_options: None,
+            of_many: request.verb == Verb::DeleteCollection,
             old: None,
             dry_run: request.dry_run(),
             again: false,
+            chain: Lock::default(),
             warnings: &request.warnings,
             notes: &request.notes,
             reader: &server.reader,

@@ -31,6 +31,7 @@ mod taint_nodes;
 mod taking;
 #[cfg(test)]
 mod tests;
+pub mod webhook;
 
 pub use admit::{Admit, Operation};
 pub use taking::{Fate, Taking};
@@ -55,12 +56,14 @@ pub struct Parts {
     pub pod_security: pod_security::Rules,
     /// What quotas are charged with.
     pub ledger: Arc<quota::Ledger>,
+    /// Servers that are asked about requests.
+    pub webhooks: webhook::Webhooks,
 }
 
 impl Plugins {
     /// The plugins, in the order in which they run.
     pub fn new(parts: Parts) -> Plugins {
-        let Parts { world, store, authorizer, services, pod_security, ledger } = parts;
+        let Parts { world, store, authorizer, services, pod_security, ledger, webhooks } = parts;
         Plugins(vec![
             Arc::new(namespace_lifecycle::NamespaceLifecycle),
             Arc::new(limit_ranger::LimitRanger),
@@ -79,6 +82,9 @@ impl Plugins {
             Arc::new(device_admin::DeviceAdmin),
             Arc::new(service::Services::new(services, store, world.clone())),
             Arc::new(RoleEscalation::new(authorizer)),
+            // They see what all others made.
+            Arc::new(webhook::Mutating(webhooks.clone())),
+            Arc::new(webhook::Validating(webhooks)),
             // Nobody refuses after it.
             Arc::new(quota::ResourceQuota::new(ledger, world)),
         ])

@@ -25,7 +25,12 @@ pub fn asked<T>(
     let clock = Arc::new(std::time::Duration::default);
     let store = skiff_store::memory(skiff_store::Options::new(clock));
     let kinds = Kinds::builtin(skiff_kinds::KINDS);
-    let reader = Reader { store, kinds, unreadable: Default::default() };
+    let outbound = crate::outbound::Outbound::new(
+        skiff_base::World::real(),
+        store.clone(),
+        Default::default(),
+    );
+    let reader = Reader { store, kinds, unreadable: Default::default(), outbound };
     ask(&Admit {
         user,
         kind,
@@ -35,9 +40,13 @@ pub fn asked<T>(
         name: name.into(),
         operation: Operation::Update,
         options: &options,
+        delete_options: None,
+        of_many: false,
         old: None,
         dry_run: false,
         again: false,
+        chain: Default::default(),
+        annotations: Default::default(),
         warnings: &warnings,
         notes: &Default::default(),
         reader: &reader,

@@ -343,7 +343,7 @@ impl Ledger {
         let write = Write::Put {
             key: page.record.key.clone(),
             expect: Some(page.record.revision),
-            body: convert::body(&kind, &object).await?,
+            body: convert::body(&self.reader, &kind, &object).await?,
             generation: kind.generation,
             facets: crate::read::facets::of(&kind, &object),
         };

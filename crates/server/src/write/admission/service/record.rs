@@ -64,7 +64,7 @@ pub async fn take(
     let kind = kind(reader)?;
     let mut object = Object::new(ipaddress::of_service(address, namespace, name));
     complete(&kind, world, &mut object);
-    let body = convert::body(&kind, &object).await?;
+    let body = convert::body(reader, &kind, &object).await?;
     Ok(put(what.key(), body, kind.generation, facets::of(&kind, &object)))
 }
 
@@ -117,7 +117,7 @@ pub async fn release(
             }
             object.set("metadata.deletionTimestamp", codec::time(pools.world.now()));
             object.set("metadata.deletionGracePeriodSeconds", 0);
-            let body = convert::body(&kind, &object).await?;
+            let body = convert::body(reader, &kind, &object).await?;
             Ok(Some(Write::Put {
                 key: record.key.clone(),
                 expect: Some(record.revision),

@@ -1,0 +1,291 @@
+//! Versions: objects of one version of a custom resource become objects of another, as they are or by a webhook that the
+//! definition names (API reference: CustomResourceConversion, ConversionReview). Whole pages go in at once.
+//!
+//! The webhook is a stranger: what comes back must be the same objects in the same order, and of their metadata it
+//! changes labels and annotations alone.
+
+use super::reader::Reader;
+use crate::outbound::review::Reviewer;
+use serde_json::{Value, json};
+use skiff_api::errors::{Errors, Path};
+use skiff_api::kind::{Conversion, Kind, api_version};
+use skiff_api::meta::{validate_annotations, validate_labels};
+use skiff_api::object::{Object, text};
+use skiff_api::schema::{Ref, Struct};
+use skiff_api::{Status, json as tree};
+use skiff_base::Lock;
+use skiff_store::Record;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// As long as upstream waits.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of the objects of one call; a page that is larger takes several.
+const CALL_MOST: usize = 8 << 20;
+/// The longest answer: what was asked may grow.
+const ANSWER_MOST: usize = 4 * CALL_MOST;
+
+/// Objects of any versions of a kind in the version of this face. Those that are in it already stay as they are.
+///
+/// # Errors
+/// When the webhook does not answer, or not as it must: none of them is converted then.
+pub async fn convert(
+    reader: &Reader,
+    to: &Kind,
+    version: &str,
+    mut objects: Vec<Object>,
+) -> Result<Vec<Object>, Status> {
+    let Some(conversion) = to.conversion() else {
+        objects.iter_mut().for_each(|object| object.set("apiVersion", version));
+        return Ok(objects);
+    };
+    let others = |object: &Object| object.text("apiVersion") != version;
+    let places: Vec<usize> =
+        objects.iter().enumerate().filter(|(_, it)| others(it)).map(|(at, _)| at).collect();
+    let mut rest = &places[..];
+    while !rest.is_empty() {
+        let (mut documents, mut size) = (Vec::new(), 0);
+        for place in rest {
+            let document = tree::write(objects[*place].value());
+            size += document.len();
+            if size > CALL_MOST && !documents.is_empty() {
+                break;
+            }
+            documents.push(document);
+        }
+        let (now, later) = rest.split_at(documents.len());
+        let sent: Vec<&Object> = now.iter().map(|place| &objects[*place]).collect();
+        let made = call(reader, conversion, (to, version), &sent, documents).await?;
+        for (place, made) in now.iter().zip(made) {
+            objects[*place] = made;
+        }
+        rest = later;
+    }
+    Ok(objects)
+}
+
+/// One call: these objects, which are of other versions.
+async fn call(
+    reader: &Reader,
+    conversion: &Conversion,
+    (kind, version): (&Kind, &str),
+    sent: &[&Object],
+    documents: Vec<Vec<u8>>,
+) -> Result<Vec<Object>, Status> {
+    // They are said to be of the version of the first.
+    let given = sent.first().map_or("", |it| it.text("apiVersion"));
+    let about = format!("conversion webhook for {given}, Kind={}", kind.kind);
+    let failed = |why: String| Status::new(500, "", format!("{about} {why}"));
+    let known = conversion.reviews.iter().find(|it| matches!(&***it, "v1" | "v1beta1"));
+    let Some(review) = known else {
+        return Err(Status::new(500, "", "no supported conversion review versions"));
+    };
+    let reviewer = Reviewer::of(&reader.outbound, &conversion.client);
+    let reviewer = reviewer.map_err(|why| failed(format!("failed: {why}")))?;
+    if let Some(why) = reviewer.unusable() {
+        return Err(failed(format!("failed: {why}")));
+    }
+    let uid = skiff_base::id::uuid(reviewer.world());
+    let head = format!(
+        "{{\"kind\":\"ConversionReview\",\"apiVersion\":\"apiextensions.k8s.io/{review}\",\"request\":\
+         {{\"uid\":{},\"desiredAPIVersion\":{},\"objects\":[",
+        json!(uid),
+        json!(version)
+    );
+    let mut question = head.into_bytes();
+    question.extend(documents.join(&b","[..]));
+    question.extend_from_slice(b"]}}");
+    let answered = reviewer.ask(question, (TIMEOUT, Some(TIMEOUT)), ANSWER_MOST).await;
+    let answered = answered.map_err(|it| failed(format!("failed: {}", it.why)))?;
+    let made = read(answered, review, &uid).map_err(|why| failed(format!("failed: {why}")))?;
+    if made.len() != sent.len() {
+        let (found, wanted) = (made.len(), sent.len());
+        return Err(failed(format!("returned {found} objects, expected {wanted}")));
+    }
+    let made = made.into_iter().zip(sent).enumerate();
+    let checked = made.map(|(index, (made, sent))| {
+        check(Object::new(made), sent, (kind, version)).map_err(|why| match why {
+            Wrong::Object(why) => {
+                failed(format!("returned invalid converted object at index {index}: {why}"))
+            }
+            Wrong::Metadata(why) => {
+                failed(format!("returned invalid metadata in object at index {index}: {why}"))
+            }
+        })
+    });
+    checked.collect()
+}
+
+/// The converted objects of an answer.
+fn read(mut review: Value, version: &str, uid: &str) -> Result<Vec<Value>, String> {
+    let told = |key: &str| text(&review, key).to_owned();
+    let (given, kind) = (told("apiVersion"), told("kind"));
+    let wanted = format!("apiextensions.k8s.io/{version}");
+    if version == "v1" && (&*given, &*kind) != (&*wanted, "ConversionReview") {
+        let shown = if given.is_empty() { "/" } else { &*given };
+        return Err(format!(
+            "expected webhook response of {wanted}, Kind=ConversionReview, got {shown}, Kind={kind}"
+        ));
+    }
+    let response = match review.get_mut("response") {
+        None | Some(Value::Null) => return Err("no response provided".into()),
+        Some(response) => response,
+    };
+    let given = text(response, "uid");
+    if version == "v1" && given != uid {
+        return Err(format!("expected response.uid={uid:?}, got {given:?}"));
+    }
+    match (text(response, "result.status"), text(response, "result.message")) {
+        ("Success", _) => {}
+        (status, "") => {
+            return Err(format!("response.result.status was '{status}', not 'Success'"));
+        }
+        (_, message) => return Err(message.to_owned()),
+    }
+    match response.get_mut("convertedObjects").map(Value::take) {
+        Some(Value::Array(objects)) => Ok(objects),
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// What is wrong with a converted object.
+enum Wrong {
+    Object(String),
+    Metadata(String),
+}
+
+/// A converted object with the metadata that it had.
+fn check(mut made: Object, sent: &Object, (kind, version): (&Kind, &str)) -> Result<Object, Wrong> {
+    let (given, given_kind) = (made.text("apiVersion"), made.text("kind"));
+    if given != version {
+        let why = format!("invalid groupVersion (expected {version}, received {given})");
+        return Err(Wrong::Object(why));
+    }
+    if given_kind != &*kind.kind {
+        let why = format!("invalid kind (expected {}, received {given_kind})", kind.kind);
+        return Err(Wrong::Object(why));
+    }
+    for (what, field) in
+        [("name", "metadata.name"), ("namespace", "metadata.namespace"), ("UID", "metadata.uid")]
+    {
+        let (had, has) = (sent.text(field), made.text(field));
+        if had != has {
+            return Err(Wrong::Object(format!("must have the same {what}: {had} != {has}")));
+        }
+    }
+    let has = match made.at("metadata") {
+        Some(Value::Object(has)) => has.clone(),
+        Some(_) => return Err(Wrong::Metadata("invalid metadata in converted object".into())),
+        None => return Err(Wrong::Metadata("missing metadata in converted object".into())),
+    };
+    made.copy_from(sent, "metadata");
+    for field in ["labels", "annotations"] {
+        let (path, had) = (format!("metadata.{field}"), sent.at(&format!("metadata.{field}")));
+        match has.get(field) {
+            None | Some(Value::Null) => drop(made.remove(&path)),
+            Some(value) => {
+                if Some(value) != had {
+                    check_texts(value, field).map_err(Wrong::Metadata)?;
+                }
+                made.set(&path, value.clone());
+            }
+        }
+    }
+    Ok(made)
+}
+
+fn check_texts(value: &Value, field: &str) -> Result<(), String> {
+    let Value::Object(texts) = value else {
+        return Err(format!("invalid metadata.{field} in converted object"));
+    };
+    if let Some((key, _)) = texts.iter().find(|(_, text)| !text.is_string()) {
+        return Err(format!("metadata.{field}[{key}] must be a string"));
+    }
+    let mut errors = Errors::new();
+    match field {
+        "labels" => validate_labels(&Path::new("metadata.labels"), texts, &mut errors),
+        _ => validate_annotations(&Path::new("metadata.annotation"), texts, &mut errors),
+    }
+    if errors.is_empty() { Ok(()) } else { Err(errors.text()) }
+}
+
+/// Conversions that are asked for by what cannot wait: what is missing is noted, fetched in one call for each version,
+/// and then there when all of it runs again.
+pub struct Conversions<'a> {
+    reader: &'a Reader,
+    kind: &'a Kind,
+    known: Vec<Known>,
+    missing: Lock<Vec<(Value, String)>>,
+}
+
+struct Known {
+    from: Value,
+    version: String,
+    made: Value,
+}
+
+impl<'a> Conversions<'a> {
+    pub fn new(reader: &'a Reader, kind: &'a Kind) -> Conversions<'a> {
+        Conversions { reader, kind, known: Vec::new(), missing: Default::default() }
+    }
+
+    /// The face of the kind that is of this version, if it is served.
+    fn face(&self, version: &str) -> Option<Arc<Kind>> {
+        let registry = self.reader.kinds.now();
+        let is = |it: &&Arc<Kind>| it.storage == self.kind.storage && it.api_version() == version;
+        registry.kinds().iter().find(is).cloned()
+    }
+
+    /// An object in another version, with the schema of that; `None` when it is not served, or not known yet.
+    pub fn get(&self, object: &Value, version: &str) -> Option<(Value, Ref<Struct>)> {
+        let face = self.face(version)?;
+        if text(object, "apiVersion") == version {
+            return Some((object.clone(), face.schema.clone()));
+        }
+        if self.kind.conversion().is_none() {
+            let from = self.face(text(object, "apiVersion"));
+            let mut made = Object::new(object.clone());
+            super::convert::by_functions(from.as_deref().unwrap_or(self.kind), &face, &mut made);
+            return Some((made.into_value(), face.schema.clone()));
+        }
+        let same = |it: &&Known| it.version == version && it.from == *object;
+        if let Some(known) = self.known.iter().find(same) {
+            return Some((known.made.clone(), face.schema.clone()));
+        }
+        self.missing.lock().push((object.clone(), version.to_owned()));
+        None
+    }
+
+    /// Fetches what was missing, and says whether that was anything.
+    ///
+    /// # Errors
+    /// When it cannot be converted.
+    pub async fn fetch(&mut self) -> Result<bool, Status> {
+        let mut missing = std::mem::take(self.missing.get_mut());
+        let any = !missing.is_empty();
+        while let Some(version) = missing.first().map(|(_, version)| version.clone()) {
+            let (now, later) = missing.into_iter().partition(|(_, it)| *it == version);
+            missing = later;
+            let now: Vec<(Value, String)> = now;
+            let from: Vec<Value> = now.into_iter().map(|(value, _)| value).collect();
+            let objects = from.iter().cloned().map(Object::new).collect();
+            let made = convert(self.reader, self.kind, &version, objects).await?;
+            self.known.extend(from.into_iter().zip(made).map(|(from, made)| Known {
+                from,
+                version: version.clone(),
+                made: made.into_value(),
+            }));
+        }
+        Ok(any)
+    }
+}
+
+/// The version of a record, where its definition says who converts.
+pub fn of_record(conversion: &Conversion, record: &Record) -> String {
+    super::facets::value(record, super::facets::VERSION).unwrap_or(&conversion.oldest).to_owned()
+}
+
+/// `group/version` of a version of this kind.
+pub fn named(kind: &Kind, version: &str) -> String {
+    api_version(&kind.group, version)
+}

@@ -1,0 +1,254 @@
+//! MutatingAdmissionWebhook and ValidatingAdmissionWebhook: servers that are asked about requests before these are done
+//! (documentation page "Dynamic Admission Control"; API reference: admissionregistration.k8s.io).
+//!
+//! ```text
+//! configuration.rs  what is configured, followed, and compiled once for each change
+//! matching.rs       whom a request concerns, and in which version they want it
+//! conditions.rs     the place of match conditions
+//! review.rs         the question, and what an answer must be
+//! mutate.rs         one after the other, patches, and who is asked again
+//! validate.rs       all at once
+//! metrics.rs        upstream's
+//! ```
+//! A request that concerns nobody costs a look at the rules. What is not stored (reviews of rights and tokens) and these
+//! configurations themselves concern nobody, so that none can lock everybody out.
+
+mod conditions;
+mod configuration;
+mod matching;
+mod metrics;
+mod mutate;
+mod review;
+mod validate;
+
+pub use mutate::Chain;
+
+use super::{Admit, Next, Plugin, Verdict};
+use crate::outbound::Outbound;
+use configuration::{Configurations, Hook};
+use matching::Invocation;
+use metrics::Metrics;
+use serde_json::Value;
+use skiff_api::Status;
+use skiff_api::object::Object;
+use skiff_base::{Tasks, World};
+use skiff_store::{ReadError, Store};
+use std::sync::Arc;
+
+/// The two sorts, as metrics name their steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sort {
+    Mutating,
+    Validating,
+}
+
+impl Sort {
+    /// The resource that configures it.
+    pub fn plural(self) -> &'static str {
+        match self {
+            Sort::Mutating => "mutatingwebhookconfigurations",
+            Sort::Validating => "validatingwebhookconfigurations",
+        }
+    }
+
+    fn step(self) -> &'static str {
+        match self {
+            Sort::Mutating => "admit",
+            Sort::Validating => "validating",
+        }
+    }
+}
+
+/// What is configured of both sorts, and what became of it.
+#[derive(Clone)]
+pub struct Webhooks {
+    mutating: Arc<Configurations>,
+    validating: Arc<Configurations>,
+    metrics: Arc<Metrics>,
+    world: World,
+}
+
+impl Webhooks {
+    /// Reads what is configured, and follows it from then on.
+    ///
+    /// # Errors
+    /// When the store has stopped.
+    pub async fn start(
+        store: &Arc<dyn Store>,
+        outbound: &Outbound,
+        world: &World,
+        tasks: &Tasks,
+    ) -> Result<Webhooks, ReadError> {
+        let start = |sort| Configurations::start(sort, store, outbound, world, tasks);
+        let (mutating, validating) = (start(Sort::Mutating).await?, start(Sort::Validating).await?);
+        Ok(Webhooks { mutating, validating, metrics: Arc::default(), world: world.clone() })
+    }
+
+    /// In the text format of Prometheus.
+    pub fn figures(&self) -> String {
+        self.metrics.text()
+    }
+
+    /// How the followers fare, by resource.
+    pub fn health(&self) -> [(&'static str, skiff_api::follow::Health); 2] {
+        [&self.mutating, &self.validating].map(|it| (it.sort().plural(), it.health()))
+    }
+}
+
+/// How asking one webhook ended, if it did not allow the request.
+#[derive(Debug)]
+pub enum Failure {
+    /// There was no answer, or none that can be one: the failure policy decides.
+    Calling { code: u16, why: String },
+    /// The webhook said no.
+    Rejected(Status),
+    /// It said yes, and nothing can be made of that.
+    Internal(Status),
+}
+
+impl Failure {
+    fn calling(why: impl Into<String>) -> Failure {
+        Failure::Calling { code: 503, why: why.into() }
+    }
+}
+
+/// The mutating plugin.
+pub struct Mutating(pub Webhooks);
+
+/// The validating plugin.
+pub struct Validating(pub Webhooks);
+
+impl Plugin for Mutating {
+    fn name(&self) -> &'static str {
+        "MutatingAdmissionWebhook"
+    }
+
+    fn mutate<'a>(&'a self, at: &'a Admit<'_>, new: &'a mut Object) -> Verdict<'a, Next> {
+        let hooks = self.0.mutating.hooks();
+        match matching::any(&hooks, at) {
+            false => Ok(Next::GoOn).into(),
+            true => Verdict::later(async move { mutate::object(&self.0, &hooks, at, new).await }),
+        }
+    }
+
+    /// A delete changes nothing, and is told to those who would change things all the same.
+    fn validate<'a>(&'a self, at: &'a Admit<'_>, new: Option<&'a Object>) -> Verdict<'a> {
+        let hooks = self.0.mutating.hooks();
+        match new.is_none() && matching::any(&hooks, at) {
+            false => Verdict::PASS,
+            true => Verdict::later(async move { mutate::nothing(&self.0, &hooks, at, None).await }),
+        }
+    }
+
+    fn connect<'a>(&'a self, at: &'a Admit<'_>, options: &'a Object) -> Verdict<'a> {
+        let hooks = self.0.mutating.hooks();
+        match matching::any(&hooks, at) {
+            false => Verdict::PASS,
+            true => {
+                Verdict::later(
+                    async move { mutate::nothing(&self.0, &hooks, at, Some(options)).await },
+                )
+            }
+        }
+    }
+}
+
+impl Plugin for Validating {
+    fn name(&self) -> &'static str {
+        "ValidatingAdmissionWebhook"
+    }
+
+    fn validate<'a>(&'a self, at: &'a Admit<'_>, new: Option<&'a Object>) -> Verdict<'a> {
+        let hooks = self.0.validating.hooks();
+        match matching::any(&hooks, at) {
+            false => Verdict::PASS,
+            true => Verdict::later(async move { validate::all(&self.0, &hooks, at, new).await }),
+        }
+    }
+
+    fn connect<'a>(&'a self, at: &'a Admit<'_>, options: &'a Object) -> Verdict<'a> {
+        self.validate(at, Some(options))
+    }
+}
+
+impl Webhooks {
+    /// Asks one webhook about what it shall see: counted, with its warnings and annotations passed on.
+    async fn ask(
+        &self,
+        invocation: &Invocation<'_>,
+        at: &Admit<'_>,
+        (new, old): (Option<&Value>, Option<&Value>),
+    ) -> Result<review::Allowed, Failure> {
+        let hook = invocation.hook;
+        if at.dry_run && !hook.quiet {
+            let why = format!("admission webhook {:?} does not support dry run", hook.name);
+            return Err(Failure::Internal(Status::bad_request(why)));
+        }
+        let reviewer = hook.reviewer.as_ref().map_err(Failure::calling)?;
+        if let Some(why) = reviewer.unusable() {
+            let why = format!("could not get REST client: {why}");
+            return Err(Failure::Calling { code: 500, why });
+        }
+        let Some(version) = hook.version else {
+            let why = "could not create admission objects: webhook does not accept known AdmissionReview versions \
+                       (v1, v1beta1)";
+            return Err(Failure::Calling { code: 400, why: why.into() });
+        };
+        let uid = skiff_base::id::uuid(&self.world);
+        let question = review::question(version, &uid, invocation, at, (new, old));
+        let time = (hook.timeout, Some(hook.timeout));
+        let answered = reviewer.ask(question, time, review::ANSWER_MOST).await;
+        let answered = answered.map_err(|it| Failure::Calling {
+            code: it.code,
+            why: format!("failed to call webhook: {}", it.why),
+        })?;
+        let answer = review::read(answered, version, hook.sort, &uid).map_err(Failure::calling)?;
+        for (key, value) in answer.annotations {
+            at.annotate(&format!("{}/{key}", hook.name), value);
+        }
+        for warning in answer.warnings {
+            // As upstream: what cannot stand in a header is not said.
+            if !warning.chars().any(char::is_control) {
+                at.warn(warning);
+            }
+        }
+        match answer.verdict {
+            Ok(allowed) => Ok(allowed),
+            Err(status) => Err(Failure::Rejected(review::refusal(&hook.name, status))),
+        }
+    }
+
+    /// What follows from asking a webhook: counted, and judged by its failure policy.
+    fn judge<T>(
+        &self,
+        hook: &Hook,
+        at: &Admit<'_>,
+        since: std::time::Duration,
+        asked: Result<T, Failure>,
+        index: usize,
+    ) -> Result<Option<T>, Status> {
+        let took = self.world.uptime().saturating_sub(since);
+        self.metrics.count(hook, at.operation, took, &asked);
+        match asked {
+            Ok(allowed) => Ok(Some(allowed)),
+            Err(Failure::Calling { why, .. }) if hook.ignores_failure => {
+                let why = format!("failed calling webhook {:?}: {why}", hook.name);
+                tracing::warn!(configuration = &*hook.configuration, why, "failing open");
+                let sort = match hook.sort {
+                    Sort::Mutating => "mutation",
+                    Sort::Validating => "validating",
+                };
+                let round = u8::from(at.again);
+                let key = format!(
+                    "failed-open.{sort}.webhook.admission.k8s.io/round_{round}_index_{index}"
+                );
+                at.annotate(&key, &*hook.name);
+                Ok(None)
+            }
+            Err(Failure::Calling { why, .. }) => {
+                Err(Status::internal(format!("failed calling webhook {:?}: {why}", hook.name)))
+            }
+            Err(Failure::Rejected(status) | Failure::Internal(status)) => Err(status),
+        }
+    }
+}

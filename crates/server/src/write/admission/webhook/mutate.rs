@@ -1,0 +1,264 @@
+//! Mutating webhooks: one after the other, each sees what those before it made. When one changes something, all of the
+//! mutating chain runs once more, and those webhooks that ask for it see what came of that (`reinvocationPolicy`).
+
+use super::configuration::{Hook, Hooks};
+use super::matching::{self, Invocation};
+use super::review::Allowed;
+use super::{Failure, Webhooks};
+use crate::read::{convert, scale};
+use crate::write::admission::{Admit, Next};
+use serde_json::{Value, json};
+use skiff_api::Status;
+use skiff_api::json::{self as text, MAX_BODY_BYTES, type_name};
+use skiff_api::kind::{Does, ScalePaths};
+use skiff_api::object::Object;
+use skiff_api::patch::{self, json_patch};
+use skiff_api::schema::decode::{Mode, decode};
+use skiff_api::schema::prune::prune;
+use skiff_api::schema::{self, emit};
+
+/// What webhooks leave for the second run of the chain.
+#[derive(Debug, Default)]
+pub struct Chain {
+    /// Who was asked, wants to be asked again, and has not seen a change since.
+    asked: Vec<String>,
+    /// Who is to be asked in the second run.
+    again: Vec<String>,
+    /// The object as webhooks left it.
+    left: Option<Value>,
+}
+
+impl Chain {
+    fn changed(&mut self) {
+        self.again.append(&mut self.asked);
+    }
+
+    /// The second run begins: what other plugins changed since is for all to see.
+    fn begin(&mut self, now: &Value) {
+        if self.left.as_ref().is_some_and(|left| left != now) {
+            self.changed();
+        }
+    }
+}
+
+/// The numbers of an object, where a request is about these alone.
+pub fn scale_of<'a>(at: &Admit<'a>) -> Option<&'a ScalePaths> {
+    match at.kind.subresource(at.subresource).map(|entry| &entry.does) {
+        Some(Does::Scale(paths)) => Some(paths),
+        _ => None,
+    }
+}
+
+/// Asks all whom the new object concerns, and changes it as they say.
+pub async fn object(
+    webhooks: &Webhooks,
+    hooks: &Hooks,
+    at: &Admit<'_>,
+    new: &mut Object,
+) -> Result<Next, Status> {
+    let numbers = scale_of(at);
+    let mut seen = match numbers {
+        Some(paths) => scale::show(new, paths),
+        None => std::mem::replace(new, Object::new(Value::Null)),
+    };
+    let before = match (numbers, at.old) {
+        (Some(paths), Some(old)) => Some(scale::show(old, paths)),
+        _ => None,
+    };
+    let old = before.as_ref().or(at.old);
+    let outcome = chain(webhooks, hooks, at, (&mut seen, old)).await;
+    match numbers {
+        Some(paths) => scale::put(new, &seen, paths),
+        None => *new = seen,
+    }
+    outcome
+}
+
+async fn chain(
+    webhooks: &Webhooks,
+    hooks: &Hooks,
+    at: &Admit<'_>,
+    (seen, old): (&mut Object, Option<&Object>),
+) -> Result<Next, Status> {
+    let (mut next, mut any) = (Next::GoOn, false);
+    if at.again {
+        at.chain.lock().begin(seen.value());
+    }
+    for (index, hook) in hooks.iter().enumerate() {
+        let found = matching::invocation(hook, at, (Some(seen), old)).await?;
+        let Some(invocation) = found else { continue };
+        if at.again && !at.chain.lock().again.contains(&hook.uid) {
+            continue;
+        }
+        any = true;
+        let shown = invocation.shown(at, seen).await?;
+        let shown_old = match old {
+            Some(old) => Some(invocation.shown(at, old).await?),
+            None => None,
+        };
+        let both = (Some(shown.value()), shown_old.as_ref().map(|old| old.value()));
+        if !hook.conditions.hold(&invocation, at, both)? {
+            continue;
+        }
+        let since = webhooks.world.uptime();
+        let asked = webhooks.ask(&invocation, at, both).await;
+        let made = asked.and_then(|allowed| patched(&invocation, at, &shown, &allowed));
+        let judged = webhooks.judge(hook, at, since, made, index)?;
+        let made = judged.flatten().filter(|made| made.value() != shown.value());
+        note(hook, at, index, made.is_some());
+        let changed = made.is_some();
+        if let Some(made) = made {
+            let taken = invocation.taken(at, made).await?;
+            drop(shown);
+            *seen = taken;
+            next = Next::Again;
+        }
+        let mut chain = at.chain.lock();
+        if changed {
+            chain.changed();
+        }
+        if hook.reinvoked {
+            chain.asked.push(hook.uid.clone());
+        }
+    }
+    if any {
+        at.chain.lock().left = Some(seen.value().clone());
+    }
+    Ok(next)
+}
+
+/// Tells the audit log whether a webhook changed anything.
+fn note(hook: &Hook, at: &Admit<'_>, index: usize, mutated: bool) {
+    let key =
+        format!("mutation.webhook.admission.k8s.io/round_{}_index_{index}", u8::from(at.again));
+    let said =
+        json!({"configuration": &*hook.configuration, "webhook": hook.name, "mutated": mutated});
+    at.annotate(&key, said.to_string());
+}
+
+/// The object as a webhook wants it; `None` when it says nothing.
+fn patched(
+    invocation: &Invocation<'_>,
+    at: &Admit<'_>,
+    shown: &Object,
+    allowed: &Allowed,
+) -> Result<Option<Object>, Failure> {
+    let Some(bytes) = operations(allowed)? else { return Ok(None) };
+    let internal = |why: String| Failure::Internal(Status::internal(why));
+    let made = json_patch::apply(shown.value().clone(), bytes).map_err(|error| match error {
+        patch::Error::Unfit(why) => internal(why),
+        patch::Error::TooLarge(why) => Failure::Internal(too_large(&why)),
+        other => internal(other.to_string()),
+    })?;
+    let mut value = made.object;
+    if text::write(&value).len() > MAX_BODY_BYTES {
+        return Err(Failure::Internal(too_large(&format!("limit is {MAX_BODY_BYTES}"))));
+    }
+    let kind = invocation.kind(at);
+    let own = at.asked == (&*at.kind.group, &*at.kind.version, &*at.kind.kind);
+    check_type(&value, shown.value())?;
+    let fitted = match own {
+        true if kind.manner.prunes => prune(&mut value, &kind.schema, Mode::Ignore),
+        true => decode(&mut value, &kind.schema, Mode::Ignore),
+        false => {
+            let (group, version, name) = at.asked;
+            let schema = schema::gvk(group, version, name);
+            decode(
+                &mut value,
+                schema.ok_or_else(|| internal(format!("{name} has no schema")))?,
+                Mode::Ignore,
+            )
+        }
+    };
+    fitted.map_err(|error| internal(error.to_string()))?;
+    let mut made = Object::new(value);
+    if own {
+        convert::default(kind, &mut made);
+        emit::emit(made.value_mut(), &kind.schema);
+    }
+    Ok(Some(made))
+}
+
+/// The operations of a patch that has any.
+fn operations(allowed: &Allowed) -> Result<Option<&[u8]>, Failure> {
+    let Some(bytes) = &allowed.patch else { return Ok(None) };
+    let undecodable = |why: String| {
+        Failure::calling(format!("received undecodable patch in webhook response: {why}"))
+    };
+    match text::parse(bytes).map_err(undecodable)?.value {
+        Value::Array(all) if all.is_empty() => Ok(None),
+        Value::Array(_) if allowed.patch_type == "JSONPatch" => Ok(Some(bytes)),
+        Value::Array(_) => {
+            Err(Failure::calling(format!("unsupported patch type {:?}", allowed.patch_type)))
+        }
+        Value::Null => Ok(None),
+        other => {
+            let found = type_name(&other);
+            let why =
+                format!("json: cannot unmarshal {found} into Go value of type jsonpatch.Patch");
+            Err(undecodable(why))
+        }
+    }
+}
+
+fn too_large(why: &str) -> Status {
+    Status::new(413, "RequestEntityTooLarge", format!("Request entity too large: {why}"))
+}
+
+/// A patch makes no object of another type.
+fn check_type(made: &Value, shown: &Value) -> Result<(), Failure> {
+    let of = |value: &Value| {
+        let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
+        (text("apiVersion"), text("kind"))
+    };
+    let (made, shown) = (of(made), of(shown));
+    if made == shown {
+        return Ok(());
+    }
+    let (group, version) = made.0.split_once('/').unwrap_or(("", &made.0));
+    let status = match schema::gvk(group, version, &made.1) {
+        Some(_) => Status::new(
+            500,
+            "",
+            format!("converting ({version}.{}) to ({}): unknown conversion", made.1, shown.1),
+        ),
+        None => Status::internal(format!(
+            "no kind {:?} is registered for version {:?} in scheme \"pkg/runtime/scheme.go:111\"",
+            made.1, made.0
+        )),
+    };
+    Err(Failure::Internal(status))
+}
+
+/// Asks about what no webhook can change: a delete, or the options of a stream.
+pub async fn nothing(
+    webhooks: &Webhooks,
+    hooks: &Hooks,
+    at: &Admit<'_>,
+    options: Option<&Object>,
+) -> Result<(), Status> {
+    for (index, hook) in hooks.iter().enumerate() {
+        let found = matching::invocation(hook, at, (options, at.old)).await?;
+        let Some(invocation) = found else { continue };
+        let old = match at.old {
+            Some(old) => Some(invocation.shown(at, old).await?),
+            None => None,
+        };
+        let both = (options.map(Object::value), old.as_ref().map(|old| old.value()));
+        if !hook.conditions.hold(&invocation, at, both)? {
+            continue;
+        }
+        let since = webhooks.world.uptime();
+        let asked = webhooks.ask(&invocation, at, both).await;
+        let asked = asked.and_then(|allowed| match operations(&allowed)? {
+            None => Ok(()),
+            Some(_) => Err(Failure::Internal(Status::internal(format!(
+                "admission webhook {:?} attempted to modify the object, which is not supported for this operation",
+                hook.name
+            )))),
+        });
+        webhooks.judge(hook, at, since, asked, index)?;
+        note(hook, at, index, false);
+    }
+    Ok(())
+}
