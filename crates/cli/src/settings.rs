@@ -52,6 +52,13 @@ pub const SETTINGS: &[Setting] = &[
         used_by: "server certificate, `kubernetes` Service, node",
     },
     Setting {
+        name: "allow-local-webhooks",
+        shape: Shape::Switch,
+        default: "false",
+        doc: "Webhooks may be at loopback and link-local addresses of this machine, and at the API's own",
+        used_by: "server",
+    },
+    Setting {
         name: "allowed-unsafe-sysctls",
         shape: Shape::Sysctls,
         default: "",
@@ -337,6 +344,7 @@ pub struct Settings {
     /// `skiff` is the host's; any other has a machine of its own.
     pub profile: String,
     pub advertise: Option<IpAddr>,
+    pub allow_local_webhooks: bool,
     pub allowed_unsafe_sysctls: Vec<String>,
     /// All that begin with `audit-` and are not as they are without a word; [`Settings::audit`] knows the others.
     pub audit: BTreeMap<&'static str, String>,
@@ -433,6 +441,7 @@ impl Settings {
         let settings = Settings {
             profile: profile.to_owned(),
             advertise: if advertise.is_empty() { None } else { Some(advertise.parse()?) },
+            allow_local_webhooks: one("allow-local-webhooks") == "true",
             allowed_unsafe_sysctls: many("allowed-unsafe-sysctls"),
             audit: SETTINGS
                 .iter()
@@ -514,6 +523,7 @@ impl Settings {
         if let Some(address) = self.advertise {
             flag("advertise", address.to_string());
         }
+        flag("allow-local-webhooks", self.allow_local_webhooks.to_string());
         for sysctl in &self.allowed_unsafe_sysctls {
             flag("allowed-unsafe-sysctls", sysctl.clone());
         }

@@ -26,6 +26,7 @@ use skiff_server::encrypt::Sealer;
 use skiff_server::identity::keys;
 use skiff_server::identity::keys::sign::Signer;
 use skiff_server::identity::keys::{Keys, SERVICE_NAMES};
+use skiff_server::outbound::{self, Local};
 use skiff_server::rim::http::{self, HttpServer};
 use skiff_server::{Build, Entry, Server, Setup};
 use std::io::{ErrorKind, Write};
@@ -205,6 +206,7 @@ async fn server(
         store: store.clone(),
         nodes,
         signing,
+        outbound: outbound(settings, addresses),
         services: ranges(settings),
         pod_security: pod_security(settings)?,
         address: addresses.api.to_string(),
@@ -256,6 +258,13 @@ fn ranges(settings: &Settings) -> Ranges {
         deny_external: settings.deny_service_external_ips,
         ..Ranges::default()
     }
+}
+
+/// Whom webhooks may not be.
+fn outbound(settings: &Settings, addresses: &Addresses) -> outbound::Rules {
+    let local = if settings.allow_local_webhooks { Local::Allowed } else { Local::Refused };
+    let own_ports = vec![settings.listen.port(), crate::agent::PORT];
+    outbound::Rules { local, own_addresses: addresses.certified.clone(), own_ports }
 }
 
 fn pod_security(settings: &Settings) -> Result<Rules> {

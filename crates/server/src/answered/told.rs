@@ -33,7 +33,10 @@ pub async fn read(server: &Server, request: &Request) -> Result<Answer, Status> 
             let about = skiff_api::status::About { group: "", resource: &kind.singular };
             Status::not_found(about, &request.resource.name)
         })?;
-        return Ok(Answer::new(StatusCode::OK, Body::Object(shown(server, request, &found).await?)));
+        return Ok(Answer::new(
+            StatusCode::OK,
+            Body::Object(shown(server, request, &found).await?),
+        ));
     }
     let selection = Selection::of(request)?;
     let mut items = Vec::new();
