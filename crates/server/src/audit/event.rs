@@ -96,7 +96,7 @@ impl From<&Status> for Outcome {
         Outcome {
             status: "Failure".into(),
             message: status.message.clone(),
-            reason: status.reason.into(),
+            reason: status.reason.clone().into(),
             details: status.details.clone(),
             ..Outcome::of(status.code)
         }

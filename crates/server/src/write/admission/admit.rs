@@ -15,7 +15,6 @@ use skiff_api::wire::User;
 use skiff_base::Lock;
 use skiff_store::Currency;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 /// What is done to an object (API reference: AdmissionReview).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -46,7 +46,6 @@ pub fn asked<T>(
         dry_run: false,
         again: false,
         chain: Default::default(),
-        annotations: Default::default(),
         warnings: &warnings,
         notes: &Default::default(),
         reader: &reader,
