@@ -70,6 +70,13 @@ impl Notes {
         });
     }
 
+    /// Adds an annotation that shows bodies, where these are kept.
+    pub fn annotate_body(&self, key: impl FnOnce() -> String, value: impl FnOnce() -> String) {
+        self.change(Level::Request, |event| {
+            event.annotations.entry(key()).or_insert_with(value);
+        });
+    }
+
     /// Whom the caller acts as, and by which constrained right.
     pub fn acts_as(&self, user: &User, constraint: &'static str) {
         self.change(Level::Metadata, |event| {

@@ -13,8 +13,6 @@ use skiff_base::World;
 use std::path::Path;
 use std::time::Duration;
 
-/// Where the machine keeps the authorities that it trusts.
-const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// More of a refusal is not told.
 const WHY_MOST: usize = 512;
 
@@ -70,7 +68,7 @@ fn manner(cluster: &Value, user: &Value, path: &Path) -> Result<Manner, String> 
         }
         Some(ca) => Trusted::Of(ca),
         None if insecure => Trusted::Anybody,
-        None => Trusted::System(SYSTEM_AUTHORITIES.into()),
+        None => Trusted::system(),
     };
     let pair = (part(user, "client-certificate", path)?, part(user, "client-key", path)?);
     let pair = match pair {

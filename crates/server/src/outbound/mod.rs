@@ -1,4 +1,5 @@
-//! Outbound: calls to somebody whom an object names (a webhook, an aggregated server), by Service or by URL.
+//! Outbound: calls to somebody whom an object names (a webhook, an aggregated server), by Service or by URL, and to those
+//! whom the machine's owner names.
 //!
 //! ```text
 //! endpoint.rs  a Service -> addresses, from what the server itself knows: without DNS, without the tables of the node
@@ -17,11 +18,13 @@ mod pool;
 pub mod review;
 mod tls;
 
+pub use crate::identity::keys::tls::Trusted;
 pub use address::{Local, Rules, in_known_words, is_forbidden};
 pub use pool::Reply;
-pub use tls::Trust;
 
+use crate::identity::keys::Pair;
 use bytes::Bytes;
+use http::header::HOST;
 use http_body_util::Full;
 use pool::Pool;
 use rustls::ClientConfig;
@@ -32,7 +35,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
@@ -51,7 +55,7 @@ const CONNECT: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Target {
     pub place: Place,
-    pub trust: Trust,
+    pub trusted: Trusted,
     pub speaks: Speaks,
 }
 
@@ -73,6 +77,8 @@ pub enum Place {
 /// Which protocols are offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Speaks {
+    /// HTTP/1.1 for everybody to read.
+    Plain,
     /// HTTP/1.1: calls spread over all endpoints, one by one.
     One,
     /// HTTP/2, and HTTP/1.1 with those who have nothing else: many streams at once.
@@ -80,12 +86,11 @@ pub enum Speaks {
 }
 
 impl Place {
-    /// Where a URL leads, and the path behind. An empty port is that of its scheme; what is not `https` leads nowhere.
-    pub fn of_url(url: &str) -> Option<(Place, String)> {
-        let uri: http::Uri = url.parse().ok()?;
-        let host = uri.host()?.trim_matches(['[', ']']).to_owned();
-        let port = uri.port_u16().unwrap_or(443);
-        (uri.scheme_str() == Some("https")).then(|| (Place::Host { host, port }, uri.path().into()))
+    /// Where a URL leads, if it says a host; a port that it does not say is that of its scheme.
+    pub fn of_url(url: &http::Uri) -> Option<Place> {
+        let host = url.host()?.trim_matches(['[', ']']).to_owned();
+        let usual = if url.scheme_str() == Some("http") { 80 } else { 443 };
+        Some(Place::Host { host, port: url.port_u16().unwrap_or(usual) })
     }
 
     /// The name that the peer must have a certificate for.
@@ -131,16 +136,27 @@ pub enum Failure {
     TooLarge { most: usize },
 }
 
+/// What a caller is to all its peers.
+#[derive(Default)]
+pub struct AsWhom {
+    /// A certificate that is shown to who asks for one.
+    pub pair: Option<Pair>,
+    /// Who each of them has to be, where that is not who the place says.
+    pub name: Option<String>,
+}
+
 /// All peers. Cheap to clone.
 #[derive(Clone)]
 pub struct Outbound(Arc<Inner>);
 
 struct Inner {
     world: World,
-    store: Arc<dyn Store>,
+    /// Where Services are looked up; without it there are none.
+    store: Option<Arc<dyn Store>>,
     rules: Rules,
-    /// The authorities that this machine trusts; read when first needed.
-    roots: OnceLock<Result<Arc<rustls::RootCertStore>, String>>,
+    as_whom: AsWhom,
+    /// The authorities that this machine trusts, with their file; read when first needed.
+    system: Lock<Option<(PathBuf, Arc<rustls::RootCertStore>)>>,
     /// With the time of the last call.
     peers: Lock<HashMap<Target, (Arc<Peer>, Duration)>>,
 }
@@ -156,9 +172,30 @@ pub struct Peer {
 }
 
 impl Outbound {
+    /// Those whom an object names: they hear nothing of the caller but what it says.
     pub fn new(world: World, store: Arc<dyn Store>, rules: Rules) -> Outbound {
-        let (roots, peers) = (OnceLock::new(), Lock::default());
-        Outbound(Arc::new(Inner { world, store, rules, roots, peers }))
+        Outbound::made(world, Some(store), rules, AsWhom::default())
+    }
+
+    /// Those whom the machine's owner names: wherever they are, and no Services.
+    pub fn trusted(world: World, as_whom: AsWhom) -> Outbound {
+        let rules = Rules { local: Local::Allowed, ..Rules::default() };
+        Outbound::made(world, None, rules, as_whom)
+    }
+
+    fn made(
+        world: World,
+        store: Option<Arc<dyn Store>>,
+        rules: Rules,
+        as_whom: AsWhom,
+    ) -> Outbound {
+        let (system, peers) = (Lock::default(), Lock::default());
+        Outbound(Arc::new(Inner { world, store, rules, as_whom, system, peers }))
+    }
+
+    /// Why nobody can be called who is trusted so.
+    pub fn check(&self, trusted: &Trusted) -> Result<(), String> {
+        tls::config(&self.0, trusted, Speaks::One).map(|_| ())
     }
 
     /// The peer of this target, with the connections that it has by now.
@@ -176,7 +213,7 @@ impl Outbound {
             peers.remove(&oldest);
         }
         let peer = Arc::new(Peer {
-            tls: tls::config(&self.0, &target.trust, target.speaks),
+            tls: tls::config(&self.0, &target.trusted, target.speaks),
             outbound: self.clone(),
             target: target.clone(),
             calls: Arc::new(Semaphore::new(CALLS_MOST)),
@@ -202,16 +239,20 @@ impl Peer {
     }
 
     /// Sends a request, whose URI is a path, and waits for the head of the answer; the caller bounds the time. It may be
-    /// sent a second time, if a connection that was kept breaks before any answer.
+    /// sent a second time, if a connection that was kept breaks before any answer. Where it names no host, that of the
+    /// place is named.
     ///
     /// # Errors
     /// When there is no answer.
     pub async fn send(&self, mut request: http::Request<Full<Bytes>>) -> Result<Reply, Failure> {
         // They are never closed.
         let place = self.calls.clone().acquire_owned().await.map_err(|_| Failure::Late)?;
-        let host = self.target.place.to_string();
-        let host = http::HeaderValue::try_from(host).map_err(|_| Failure::Late)?;
-        request.headers_mut().insert(http::header::HOST, host);
+        if !request.headers().contains_key(HOST) {
+            let place = self.target.place.to_string();
+            let host = http::HeaderValue::try_from(place)
+                .map_err(|error| Failure::Nowhere(error.to_string()))?;
+            request.headers_mut().insert(HOST, host);
+        }
         let addresses = self.addresses().await?;
         let mut last = None;
         for address in addresses.into_iter().take(TRIES) {
@@ -224,8 +265,8 @@ impl Peer {
                 }
             }
             match self.dial(address).await {
-                Ok(stream) => {
-                    let connection = self.pool.begin(address, stream).await?;
+                Ok(dialled) => {
+                    let connection = self.pool.begin(address, dialled).await?;
                     let reply = connection.send(&self.pool, request).await?;
                     return Ok(reply.holding(place));
                 }
@@ -243,7 +284,7 @@ impl Peer {
         let mut last = Failure::Nowhere("no endpoints available".into());
         for address in self.addresses().await?.into_iter().take(TRIES) {
             match self.dial(address).await {
-                Ok(stream) => return Ok(stream.into_duplex()),
+                Ok(dialled) => return Ok(dialled.stream),
                 Err(error) => last = error,
             }
         }
@@ -254,9 +295,10 @@ impl Peer {
     async fn addresses(&self) -> Result<Vec<SocketAddr>, Failure> {
         let Inner { world, store, .. } = &*self.outbound.0;
         let mut found = match &self.target.place {
-            Place::Service { namespace, name, port } => {
-                endpoint::of_service(&**store, namespace, name, *port).await?
-            }
+            Place::Service { namespace, name, port } => match store {
+                Some(store) => endpoint::of_service(&**store, namespace, name, *port).await?,
+                None => Vec::new(),
+            },
             Place::Host { host, port } => endpoint::of_host(host, *port).await?,
         };
         if found.len() > 1 && matches!(self.target.place, Place::Service { .. }) {
@@ -266,22 +308,35 @@ impl Peer {
         Ok(found)
     }
 
-    async fn dial(&self, address: SocketAddr) -> Result<tls::Secret, Failure> {
-        let Inner { world, rules, .. } = &*self.outbound.0;
+    async fn dial(&self, address: SocketAddr) -> Result<Dialled, Failure> {
+        let Inner { world, rules, as_whom, .. } = &*self.outbound.0;
         if let Some(why) = rules.refuse(address) {
             return Err(Failure::Dial { address, why });
         }
-        let config = self.tls.clone().map_err(Failure::Tls)?;
-        let name = self.target.place.name();
         let dialled = world.within(CONNECT, async {
             let stream = tokio::net::TcpStream::connect(address).await;
             let stream =
                 stream.map_err(|error| Failure::Dial { address, why: in_known_words(&error) })?;
-            tls::connect(stream, &name, config).await
+            // The questions are small and wait for nothing.
+            stream.set_nodelay(true)?;
+            if self.target.speaks == Speaks::Plain {
+                return Ok(Dialled { stream: Box::new(stream), speaks_two: false });
+            }
+            let config = self.tls.clone().map_err(Failure::Tls)?;
+            let name = as_whom.name.clone().unwrap_or_else(|| self.target.place.name());
+            let stream = tls::connect(stream, &name, config).await?;
+            let speaks_two = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            Ok(Dialled { stream: Box::new(stream), speaks_two })
         });
         let late = || Err(Failure::Dial { address, why: "i/o timeout".into() });
         dialled.await.unwrap_or_else(late)
     }
+}
+
+/// A connection, and the protocol that was agreed on.
+struct Dialled {
+    stream: Box<dyn Duplex>,
+    speaks_two: bool,
 }
 
 impl From<io::Error> for Failure {

@@ -1,8 +1,7 @@
 //! Connections of one peer: each is kept for the next call to its address, until it was idle for long or the peer ends
 //! it. Those of HTTP/2 are shared by calls, those of HTTP/1.1 belong to one call at a time.
 
-use super::Failure;
-use super::tls::Secret;
+use super::{Dialled, Failure};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
@@ -83,11 +82,14 @@ impl Pool {
     }
 
     /// Makes a connection of a stream.
-    pub async fn begin(&self, address: SocketAddr, stream: Secret) -> Result<Connection, Failure> {
+    pub(super) async fn begin(
+        &self,
+        address: SocketAddr,
+        dialled: Dialled,
+    ) -> Result<Connection, Failure> {
         let used = Arc::new(AtomicU64::new(self.0.world.uptime().as_secs()));
-        let two = stream.speaks_two();
-        let io = TokioIo::new(stream.into_duplex());
-        if two {
+        let io = TokioIo::new(dialled.stream);
+        if dialled.speaks_two {
             let mut builder = http2::Builder::new(Driver(self.0.tasks.clone()));
             builder.timer(TokioTimer::new()).max_header_list_size(HEAD_MOST as u32);
             let (sender, driven) = builder.handshake(io).await.map_err(|error| failure(&error))?;

@@ -1,7 +1,7 @@
 //! Reviews: one JSON document is sent to whom a `clientConfig` names, and one comes back (API reference:
 //! WebhookClientConfig). What fails is told in the words of upstream's client.
 
-use super::{Failure, Outbound, Peer, Place, Speaks, Target, Trust};
+use super::{Failure, Outbound, Peer, Place, Speaks, Target, Trusted};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -49,9 +49,9 @@ impl Reviewer {
     pub fn of(outbound: &Outbound, client: &Value) -> Result<Reviewer, String> {
         let text = |path| at(client, path).and_then(Value::as_str).unwrap_or("");
         let pem = STANDARD.decode(text("caBundle")).map_err(|error| error.to_string())?;
-        let trust = match pem.trim_ascii().is_empty() {
-            true => Trust::System,
-            false => Trust::Bundle(pem),
+        let trusted = match pem.trim_ascii().is_empty() {
+            true => Trusted::system(),
+            false => Trusted::Of(String::from_utf8_lossy(&pem).into_owned()),
         };
         let (place, path, url) = match at(client, "service") {
             Some(_) => {
@@ -66,16 +66,16 @@ impl Reviewer {
                 (place, text("service.path").to_owned(), url)
             }
             None => {
-                let given = text("url");
-                let (place, path) = Place::of_url(given)
-                    .ok_or("webhook configuration must have either service or URL")?;
-                let host = given.get("https://".len()..).unwrap_or("").split('/').next();
-                (place, path, format!("https://{}", host.unwrap_or("")))
+                let given: http::Uri = text("url").parse().unwrap_or_default();
+                let place = Place::of_url(&given).filter(|_| given.scheme_str() == Some("https"));
+                let place = place.ok_or("webhook configuration must have either service or URL")?;
+                let host = given.authority().map_or("", |it| it.as_str());
+                (place, given.path().to_owned(), format!("https://{host}"))
             }
         };
         let path = if path.starts_with('/') { path } else { format!("/{path}") };
         // As upstream: streams of one connection would all go to one endpoint.
-        let target = Target { place, trust, speaks: Speaks::One };
+        let target = Target { place, trusted, speaks: Speaks::One };
         Ok(Reviewer { peer: outbound.peer(&target), url: format!("{url}{path}"), path })
     }
 

@@ -154,7 +154,25 @@ async fn what_fails_is_told_in_known_words() {
     out += &format!("{:8}{}\n", "bundle", bench.ask(&other).await);
     out +=
         &format!("{:8}{}\n", "nobody", bench.ask(&json!({"url": "https://127.0.0.1:1/x"})).await);
-    expect![[r#""#]].assert_eq(&out);
+    expect![[r#"
+                {"path":"/"}
+        /a/b    {"path":"/a/b"}
+        /500    500 an error on the server ("boom \"x\"") has prevented the request from succeeding
+        /404    404 the server could not find the requested resource
+        /302    302 the server responded with the status code 302 but did not return more information
+        /status 418 mine
+        /empty  503 0-length response with status code: 200 and content type: application/json
+        /html   503 couldn't get version/kind; json parse error: json: cannot unmarshal string into Go value of type struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }
+        /array  503 couldn't get version/kind; json parse error: json: cannot unmarshal array into Go value of type struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }
+        /big    503 unexpected error when reading response body. Please retry. Original error: the answer is larger than 4096 bytes
+        /close  503 Post "https://localhost:PORT/close?timeout=1s": EOF
+        /never  503 Post "https://localhost:PORT/never?timeout=1s": context deadline exceeded
+        /junk   503 Post "https://localhost:PORT/junk?timeout=1s": net/http: HTTP/1.x transport connection broken: invalid HTTP version parsed
+        name    503 Post "https://127.0.0.1:PORT/?timeout=1s": tls: failed to verify certificate: x509: certificate is valid for localhost, not 127.0.0.1
+        system  503 Post "https://127.0.0.1:PORT/?timeout=1s": tls: failed to verify certificate: x509: certificate signed by unknown authority
+        bundle  503 Post "https://127.0.0.1:PORT/?timeout=1s": unable to load root certificates: unable to parse bytes as PEM block
+        nobody  503 Post "https://127.0.0.1:1/x?timeout=1s": dial tcp 127.0.0.1:1: connect: connection refused
+    "#]].assert_eq(&out);
 }
 
 #[tokio::test]
@@ -206,5 +224,12 @@ async fn services_lead_to_their_ready_endpoints() {
     for (name, port) in [("web", 443), ("web", 1), ("web", 2), ("ext", 443)] {
         out += &format!("{}\n", bench.ask(&client(name, port)).await);
     }
-    expect![[r#""#]].assert_eq(&out);
+    expect![[r#"
+        503 Post "https://web.n.svc:443/p?timeout=1s": service "web" not found
+        503 Post "https://web.n.svc:443/p?timeout=1s": no endpoints available for service "web"
+        {"path":"/p"}
+        503 Post "https://web.n.svc:1/p?timeout=1s": dial tcp 127.0.0.1:1: connect: connection refused
+        503 Post "https://web.n.svc:2/p?timeout=1s": no service port 2 found for service "web"
+        503 Post "https://ext.n.svc:443/p?timeout=1s": unsupported service type "ExternalName"
+    "#]].assert_eq(&out);
 }

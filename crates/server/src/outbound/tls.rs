@@ -2,7 +2,9 @@
 //! Go's client, by which operators look for causes.
 
 use super::{Failure, Inner, Speaks};
-use crate::identity::keys::tls as own;
+use crate::connect::dial::Anybody;
+use crate::identity::keys::KeysError;
+use crate::identity::keys::tls::{self as own, Trusted};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::{
@@ -11,78 +13,48 @@ use rustls::{
 };
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
-use skiff_api::wire::Duplex;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// Who vouches for a peer.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Trust {
-    /// Those whom this machine trusts.
-    System,
-    /// Those of a bundle (PEM), and nobody else.
-    Bundle(Vec<u8>),
-    /// Nobody needs to (`insecureSkipTLSVerify` of an APIService).
-    Anybody,
-}
-
-/// Where distributions keep the authorities that the machine trusts.
-const ROOTS: [&str; 4] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
-
-/// A connection that is secret, and whose peer is known.
-pub struct Secret(TlsStream<TcpStream>);
-
-impl Secret {
-    pub fn speaks_two(&self) -> bool {
-        self.0.get_ref().1.alpn_protocol() == Some(b"h2")
-    }
-
-    pub fn into_duplex(self) -> Box<dyn Duplex> {
-        Box::new(self.0)
-    }
-}
-
 /// How a peer is called, or why it cannot be.
 pub(super) fn config(
     outbound: &Inner,
-    trust: &Trust,
+    trusted: &Trusted,
     speaks: Speaks,
 ) -> Result<Arc<ClientConfig>, String> {
-    let (roots, bundle) = match trust {
-        Trust::System => (outbound.roots.get_or_init(system).clone()?, Vec::new()),
-        Trust::Bundle(pem) => {
-            let bundle = certificates(pem);
+    let (roots, bundle) = match trusted {
+        Trusted::System(file) => (outbound.system(file)?, Vec::new()),
+        Trusted::Of(pem) => {
+            let bundle = certificates(pem.as_bytes());
             if bundle.is_empty() {
                 let why = "unable to load root certificates: unable to parse bytes as PEM block";
                 return Err(why.into());
             }
-            let mut roots = RootCertStore::empty();
-            roots.add_parsable_certificates(bundle.clone());
-            (Arc::new(roots), bundle)
+            (Arc::new(authorities(bundle.clone())), bundle)
         }
-        Trust::Anybody => (Arc::new(RootCertStore::empty()), Vec::new()),
+        Trusted::Anybody => (Arc::new(RootCertStore::empty()), Vec::new()),
     };
     let provider = own::provider();
-    // Without any authority there is no such verifier, and nobody is certified.
-    let inner = WebPkiServerVerifier::builder_with_provider(roots, provider.clone()).build();
-    let anybody = *trust == Trust::Anybody;
-    let verifier = Verifier { inner: inner.ok(), bundle, anybody, provider };
-    let mut config = own::client_builder(&outbound.world)
-        .map_err(|error| error.to_string())?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth();
+    let known = Anybody(provider.clone());
+    let verifier: Arc<dyn ServerCertVerifier> = match trusted {
+        Trusted::Anybody => Arc::new(known),
+        Trusted::System(_) | Trusted::Of(_) => {
+            let inner = WebPkiServerVerifier::builder_with_provider(roots, provider).build();
+            // Without any authority there is no such verifier, and nobody is certified.
+            Arc::new(Verifier { inner: inner.ok(), bundle, known })
+        }
+    };
+    let words = |error: KeysError| error.to_string();
+    let builder = own::client_builder(&outbound.world).map_err(words)?.dangerous();
+    let builder = builder.with_custom_certificate_verifier(verifier);
+    let mut config = own::showing(builder, outbound.as_whom.pair.as_ref()).map_err(words)?;
     config.alpn_protocols = match speaks {
-        Speaks::One => vec![b"http/1.1".to_vec()],
+        Speaks::Plain | Speaks::One => vec![b"http/1.1".to_vec()],
         Speaks::Two => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
     };
     Ok(Arc::new(config))
@@ -92,12 +64,27 @@ fn certificates(pem: &[u8]) -> Vec<CertificateDer<'static>> {
     CertificateDer::pem_slice_iter(pem).filter_map(Result::ok).collect()
 }
 
-fn system() -> Result<Arc<RootCertStore>, String> {
-    let found = ROOTS.iter().find_map(|path| std::fs::read(path).ok());
-    let pem = found.ok_or("this machine has no file of authorities that it trusts")?;
+/// One that is not understood is nobody's authority.
+fn authorities(certificates: Vec<CertificateDer<'static>>) -> RootCertStore {
     let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(certificates(&pem));
-    Ok(Arc::new(roots))
+    roots.add_parsable_certificates(certificates);
+    roots
+}
+
+impl Inner {
+    /// The authorities that this machine trusts, as they were when first needed.
+    fn system(&self, file: &Path) -> Result<Arc<RootCertStore>, String> {
+        let mut known = self.system.lock();
+        if let Some((of, roots)) = &*known
+            && of == file
+        {
+            return Ok(roots.clone());
+        }
+        let pem = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
+        let roots = Arc::new(authorities(certificates(&pem)));
+        *known = Some((file.to_owned(), roots.clone()));
+        Ok(roots)
+    }
 }
 
 /// The handshake; `name` is whom the certificate must be for.
@@ -105,12 +92,11 @@ pub async fn connect(
     stream: TcpStream,
     name: &str,
     config: Arc<ClientConfig>,
-) -> Result<Secret, Failure> {
-    stream.set_nodelay(true)?;
+) -> Result<TlsStream<TcpStream>, Failure> {
     let server = ServerName::try_from(name.to_owned());
     let server = server.map_err(|error| Failure::Tls(error.to_string()))?;
     let shaken = TlsConnector::from(config).connect(server, stream).await;
-    shaken.map(Secret).map_err(|error| in_known_words(&error, name))
+    shaken.map_err(|error| in_known_words(&error, name))
 }
 
 fn in_known_words(error: &io::Error, name: &str) -> Failure {
@@ -183,8 +169,8 @@ fn told(alert: AlertDescription) -> String {
 struct Verifier {
     inner: Option<Arc<WebPkiServerVerifier>>,
     bundle: Vec<CertificateDer<'static>>,
-    anybody: bool,
-    provider: Arc<rustls::crypto::CryptoProvider>,
+    /// Checks that a peer holds the key of its certificate.
+    known: Anybody,
 }
 
 impl ServerCertVerifier for Verifier {
@@ -196,9 +182,6 @@ impl ServerCertVerifier for Verifier {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        if self.anybody {
-            return Ok(ServerCertVerified::assertion());
-        }
         let unknown = Error::InvalidCertificate(CertificateError::UnknownIssuer);
         let Some(inner) = &self.inner else { return Err(unknown) };
         match inner.verify_server_cert(leaf, between, name, ocsp, now) {
@@ -218,8 +201,7 @@ impl ServerCertVerifier for Verifier {
         leaf: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let known = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, leaf, signed, known)
+        self.known.verify_tls12_signature(message, leaf, signed)
     }
 
     fn verify_tls13_signature(
@@ -228,12 +210,11 @@ impl ServerCertVerifier for Verifier {
         leaf: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let known = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, leaf, signed, known)
+        self.known.verify_tls13_signature(message, leaf, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.known.supported_verify_schemes()
     }
 }
 

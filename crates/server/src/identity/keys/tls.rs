@@ -3,7 +3,6 @@
 //! certificates expire on virtual time too.
 
 use super::{Keys, KeysError, Pair};
-use crate::connect::dial::Anybody;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rustls::client::{ResolvesClientCert, Resumption, WantsClientCert};
@@ -18,7 +17,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use skiff_api::wire::User;
 use skiff_base::{RwLock, World};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -76,14 +75,7 @@ pub fn client_config(
     pair: Option<&Pair>,
     world: &World,
 ) -> Result<Arc<ClientConfig>, KeysError> {
-    let builder = client(ca, world)?;
-    let mut config = match pair {
-        None => builder.with_no_client_auth(),
-        Some(pair) => {
-            let (chain, key) = decode(pair)?;
-            builder.with_client_auth_cert(chain, key).map_err(wrong)?
-        }
-    };
+    let mut config = showing(client(ca, world)?, pair)?;
     config.alpn_protocols = protocols();
     Ok(Arc::new(config))
 }
@@ -175,8 +167,9 @@ pub fn client_builder(
 }
 
 /// Whose certificates a client takes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Trusted {
-    /// Those of these authorities (PEM).
+    /// Those of these authorities (PEM), and nobody else's.
     Of(String),
     /// Those of the authorities that the machine trusts, in this file.
     System(PathBuf),
@@ -184,36 +177,37 @@ pub enum Trusted {
     Anybody,
 }
 
-/// A client of HTTP/1.1 that trusts these, and shows `pair` or nothing.
-pub fn trusting_client(
-    trusted: &Trusted,
+/// Where distributions keep the authorities that the machine trusts.
+const SYSTEM: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+impl Trusted {
+    /// Those whom this machine trusts; where it has no such file, the first one is missed.
+    pub fn system() -> Trusted {
+        let found = SYSTEM.iter().find(|file| Path::new(file).exists());
+        Trusted::System(found.unwrap_or(&SYSTEM[0]).into())
+    }
+}
+
+/// What a client shows: `pair`, or nothing.
+///
+/// # Errors
+/// When the pair is none.
+pub fn showing(
+    builder: ConfigBuilder<ClientConfig, WantsClientCert>,
     pair: Option<&Pair>,
-    world: &World,
 ) -> Result<ClientConfig, KeysError> {
-    let roots = match trusted {
-        Trusted::Of(ca) => roots(ca)?,
-        Trusted::System(file) => {
-            let mut roots = RootCertStore::empty();
-            let all = CertificateDer::pem_file_iter(file).map_err(wrong)?;
-            // One that is not understood is nobody's authority.
-            roots.add_parsable_certificates(all.filter_map(Result::ok));
-            roots
-        }
-        Trusted::Anybody => RootCertStore::empty(),
-    };
-    let builder = client_builder(world)?.with_root_certificates(roots);
-    let mut config = match pair {
-        None => builder.with_no_client_auth(),
+    match pair {
+        None => Ok(builder.with_no_client_auth()),
         Some(pair) => {
             let (chain, key) = decode(pair)?;
-            builder.with_client_auth_cert(chain, key).map_err(wrong)?
+            builder.with_client_auth_cert(chain, key).map_err(wrong)
         }
-    };
-    if let Trusted::Anybody = trusted {
-        config.dangerous().set_certificate_verifier(Arc::new(Anybody(provider())));
     }
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
 }
 
 /// The user that a verified client certificate names: the common name, the organizations as groups.

@@ -102,10 +102,15 @@ async fn chain(
         }
         let since = webhooks.world.uptime();
         let asked = webhooks.ask(&invocation, at, both).await;
-        let made = asked.and_then(|allowed| patched(&invocation, at, &shown, &allowed));
-        let judged = webhooks.judge(hook, at, since, made, index)?;
-        let made = judged.flatten().filter(|made| made.value() != shown.value());
-        note(hook, at, index, made.is_some());
+        let made = asked.and_then(|allowed| {
+            let made = patched(&invocation, at, &shown, &allowed)?;
+            if made.is_some() {
+                note_patch(hook, at, index, &allowed);
+            }
+            Ok(made.filter(|made| made.value() != shown.value()))
+        });
+        note(hook, at, index, matches!(made, Ok(Some(_))));
+        let made = webhooks.judge(hook, at, since, made, index)?.flatten();
         let changed = made.is_some();
         if let Some(made) = made {
             let taken = invocation.taken(at, made).await?;
@@ -127,13 +132,28 @@ async fn chain(
     Ok(next)
 }
 
-/// Tells the audit log whether a webhook changed anything.
+/// Tells the audit log that a webhook was asked, and whether it changed anything.
 fn note(hook: &Hook, at: &Admit<'_>, index: usize, mutated: bool) {
     let key =
         format!("mutation.webhook.admission.k8s.io/round_{}_index_{index}", u8::from(at.again));
+    let (configuration, webhook) = (json!(*hook.configuration), json!(hook.name));
     let said =
-        json!({"configuration": &*hook.configuration, "webhook": hook.name, "mutated": mutated});
-    at.annotate(&key, said.to_string());
+        format!(r#"{{"configuration":{configuration},"webhook":{webhook},"mutated":{mutated}}}"#);
+    at.annotate(&key, said);
+}
+
+/// Tells it how, where it keeps what was sent.
+fn note_patch(hook: &Hook, at: &Admit<'_>, index: usize, allowed: &Allowed) {
+    at.notes.annotate_body(
+        || format!("patch.webhook.admission.k8s.io/round_{}_index_{index}", u8::from(at.again)),
+        || {
+            let (configuration, webhook) = (json!(*hook.configuration), json!(hook.name));
+            let patch = String::from_utf8_lossy(allowed.patch.as_deref().unwrap_or(b"[]"));
+            format!(
+                r#"{{"configuration":{configuration},"webhook":{webhook},"patch":{patch},"patchType":"JSONPatch"}}"#
+            )
+        },
+    );
 }
 
 /// The object as a webhook wants it; `None` when it says nothing.
@@ -257,8 +277,8 @@ pub async fn nothing(
                 hook.name
             )))),
         });
-        webhooks.judge(hook, at, since, asked, index)?;
         note(hook, at, index, false);
+        webhooks.judge(hook, at, since, asked, index)?;
     }
     Ok(())
 }
