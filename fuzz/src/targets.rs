@@ -3,8 +3,12 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use crate::answer::{self, Sort};
+use crate::converted::{self, Wrong};
 use skiff_api::apply::{self, Force, Set};
+use skiff_api::json::too_deep;
 use skiff_api::jsonpath::JsonPath;
+use skiff_api::object::Object;
 use skiff_api::patch::{Error, Patched, json_patch, merge, strategic};
 use skiff_api::quantity::Quantity;
 use skiff_api::schema::{self, Struct, decode, emit};
@@ -47,6 +51,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "user", seeds: || files("users"), run: user },
     Target { name: "backup", seeds: backups, run: backup },
     Target { name: "encryption", seeds: || files("encryption"), run: encryption },
+    Target { name: "admission", seeds: || files("admission"), run: admission },
+    Target { name: "conversion", seeds: || files("conversion"), run: conversion },
     Target { name: "facets", seeds: || vec![b"\x05l:app\x03web\x01o\x02ab".to_vec()], run: facets },
 ];
 
@@ -684,4 +690,75 @@ fn encryption(input: &[u8]) -> String {
         Ok(config) => format!("{} rules", config.resources().count()),
         Err(error) => error,
     }
+}
+
+/// What a webhook answers: whatever it is, it is refused, or is what a client may be told and a pod may become.
+fn admission(input: &[u8]) -> String {
+    let Ok(review) = skiff_api::json::parse(input) else { return "no JSON".into() };
+    let mut out = String::new();
+    for (version, sort) in
+        [("v1", Sort::Mutating), ("v1", Sort::Validating), ("v1beta1", Sort::Mutating)]
+    {
+        let answer = match answer::read(review.value.clone(), version, sort, "u") {
+            Ok(answer) => answer,
+            Err(why) => {
+                out += &why;
+                continue;
+            }
+        };
+        let told = (answer.annotations.len(), answer.warnings.len());
+        assert!(told.0 <= answer::ANNOTATIONS_MOST && told.1 <= answer::WARNINGS_MOST);
+        match answer.verdict {
+            Err(status) => {
+                let refusal = answer::refusal("hook.example.com", status);
+                assert!((400..1000).contains(&refusal.code));
+                out += &refusal.message;
+            }
+            Ok(allowed) => {
+                assert!(sort == Sort::Mutating || allowed.patch.is_none());
+                let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
+                                 "spec": {"containers": [{"name": "c", "image": "i"}]}});
+                let Some(patch) = allowed.patch else { continue };
+                let made = json_patch::apply(pod, &patch);
+                out += &match made {
+                    Ok(mut made) => {
+                        said(decode::decode(&mut made.object, kind("Pod"), decode::Mode::Ignore))
+                    }
+                    Err(error) => error.to_string(),
+                };
+            }
+        }
+    }
+    out
+}
+
+/// What a webhook that converts answers: the same object in another version, or nothing.
+fn conversion(input: &[u8]) -> String {
+    let Ok(review) = skiff_api::json::parse(input) else { return "no JSON".into() };
+    let sent = Object::new(json!({"apiVersion": "example.com/v1", "kind": "Peer",
+        "metadata": {"name": "a", "uid": "x", "labels": {"l": "m"}, "finalizers": ["f"]}}));
+    let mut out = String::new();
+    for version in ["v1", "v1beta1"] {
+        let made = match converted::read(review.value.clone(), version, "u") {
+            Ok(made) => made,
+            Err(why) => {
+                out += &why;
+                continue;
+            }
+        };
+        for made in made {
+            match converted::check(Object::new(made), &sent, ("Peer", "example.com/v2")) {
+                Err(Wrong::Object(why) | Wrong::Metadata(why)) => out += &why,
+                Ok(made) => {
+                    assert!(too_deep(made.value()).is_none());
+                    for field in ["name", "uid", "finalizers", "namespace", "ownerReferences"] {
+                        let path = format!("metadata.{field}");
+                        assert_eq!(made.at(&path), sent.at(&path), "{field} stays");
+                    }
+                    out += "ok";
+                }
+            }
+        }
+    }
+    out
 }

@@ -2,6 +2,7 @@
 //! (API concepts page "Resource versions", "Retrieving large results sets in chunks").
 
 pub(crate) mod convert;
+mod converted;
 pub(crate) mod facets;
 pub(crate) mod follow;
 pub mod reader;

@@ -1,16 +1,16 @@
 //! Versions: objects of one version of a custom resource become objects of another, as they are or by a webhook that the
 //! definition names (API reference: CustomResourceConversion, ConversionReview). Whole pages go in at once.
 //!
-//! The webhook is a stranger: what comes back must be the same objects in the same order, and of their metadata it
-//! changes labels and annotations alone.
+//! What comes back is looked at (`converted`), and loses what the schema of its version does not know.
 
+use super::converted::{self, Wrong};
 use super::reader::Reader;
 use crate::outbound::review::Reviewer;
 use serde_json::{Value, json};
-use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Conversion, Kind, api_version};
-use skiff_api::meta::{validate_annotations, validate_labels};
 use skiff_api::object::{Object, text};
+use skiff_api::schema::decode::Mode;
+use skiff_api::schema::prune::prune;
 use skiff_api::schema::{Ref, Struct};
 use skiff_api::{Status, json as tree};
 use skiff_base::Lock;
@@ -97,14 +97,25 @@ async fn call(
     question.extend_from_slice(b"]}}");
     let answered = reviewer.ask(question, (TIMEOUT, Some(TIMEOUT)), ANSWER_MOST).await;
     let answered = answered.map_err(|it| failed(format!("failed: {}", it.why)))?;
-    let made = read(answered, review, &uid).map_err(|why| failed(format!("failed: {why}")))?;
+    let made =
+        converted::read(answered, review, &uid).map_err(|why| failed(format!("failed: {why}")))?;
     if made.len() != sent.len() {
         let (found, wanted) = (made.len(), sent.len());
         return Err(failed(format!("returned {found} objects, expected {wanted}")));
     }
+    let short = version.rsplit('/').next().unwrap_or(version);
+    let face = reader.kinds.now().find(&kind.group, short, &kind.plural).cloned();
+    let fit = |made: Object, sent: &Object| {
+        let mut made = converted::check(made, sent, (&kind.kind, version))?;
+        if let Some(face) = &face {
+            prune(made.value_mut(), &face.schema, Mode::Ignore)
+                .map_err(|error| Wrong::Object(error.to_string()))?;
+        }
+        Ok(made)
+    };
     let made = made.into_iter().zip(sent).enumerate();
     let checked = made.map(|(index, (made, sent))| {
-        check(Object::new(made), sent, (kind, version)).map_err(|why| match why {
+        fit(Object::new(made), sent).map_err(|why| match why {
             Wrong::Object(why) => {
                 failed(format!("returned invalid converted object at index {index}: {why}"))
             }
@@ -114,99 +125,6 @@ async fn call(
         })
     });
     checked.collect()
-}
-
-/// The converted objects of an answer.
-fn read(mut review: Value, version: &str, uid: &str) -> Result<Vec<Value>, String> {
-    let told = |key: &str| text(&review, key).to_owned();
-    let (given, kind) = (told("apiVersion"), told("kind"));
-    let wanted = format!("apiextensions.k8s.io/{version}");
-    if version == "v1" && (&*given, &*kind) != (&*wanted, "ConversionReview") {
-        let shown = if given.is_empty() { "/" } else { &*given };
-        return Err(format!(
-            "expected webhook response of {wanted}, Kind=ConversionReview, got {shown}, Kind={kind}"
-        ));
-    }
-    let response = match review.get_mut("response") {
-        None | Some(Value::Null) => return Err("no response provided".into()),
-        Some(response) => response,
-    };
-    let given = text(response, "uid");
-    if version == "v1" && given != uid {
-        return Err(format!("expected response.uid={uid:?}, got {given:?}"));
-    }
-    match (text(response, "result.status"), text(response, "result.message")) {
-        ("Success", _) => {}
-        (status, "") => {
-            return Err(format!("response.result.status was '{status}', not 'Success'"));
-        }
-        (_, message) => return Err(message.to_owned()),
-    }
-    match response.get_mut("convertedObjects").map(Value::take) {
-        Some(Value::Array(objects)) => Ok(objects),
-        _ => Ok(Vec::new()),
-    }
-}
-
-/// What is wrong with a converted object.
-enum Wrong {
-    Object(String),
-    Metadata(String),
-}
-
-/// A converted object with the metadata that it had.
-fn check(mut made: Object, sent: &Object, (kind, version): (&Kind, &str)) -> Result<Object, Wrong> {
-    let (given, given_kind) = (made.text("apiVersion"), made.text("kind"));
-    if given != version {
-        let why = format!("invalid groupVersion (expected {version}, received {given})");
-        return Err(Wrong::Object(why));
-    }
-    if given_kind != &*kind.kind {
-        let why = format!("invalid kind (expected {}, received {given_kind})", kind.kind);
-        return Err(Wrong::Object(why));
-    }
-    for (what, field) in
-        [("name", "metadata.name"), ("namespace", "metadata.namespace"), ("UID", "metadata.uid")]
-    {
-        let (had, has) = (sent.text(field), made.text(field));
-        if had != has {
-            return Err(Wrong::Object(format!("must have the same {what}: {had} != {has}")));
-        }
-    }
-    let has = match made.at("metadata") {
-        Some(Value::Object(has)) => has.clone(),
-        Some(_) => return Err(Wrong::Metadata("invalid metadata in converted object".into())),
-        None => return Err(Wrong::Metadata("missing metadata in converted object".into())),
-    };
-    made.copy_from(sent, "metadata");
-    for field in ["labels", "annotations"] {
-        let (path, had) = (format!("metadata.{field}"), sent.at(&format!("metadata.{field}")));
-        match has.get(field) {
-            None | Some(Value::Null) => drop(made.remove(&path)),
-            Some(value) => {
-                if Some(value) != had {
-                    check_texts(value, field).map_err(Wrong::Metadata)?;
-                }
-                made.set(&path, value.clone());
-            }
-        }
-    }
-    Ok(made)
-}
-
-fn check_texts(value: &Value, field: &str) -> Result<(), String> {
-    let Value::Object(texts) = value else {
-        return Err(format!("invalid metadata.{field} in converted object"));
-    };
-    if let Some((key, _)) = texts.iter().find(|(_, text)| !text.is_string()) {
-        return Err(format!("metadata.{field}[{key}] must be a string"));
-    }
-    let mut errors = Errors::new();
-    match field {
-        "labels" => validate_labels(&Path::new("metadata.labels"), texts, &mut errors),
-        _ => validate_annotations(&Path::new("metadata.annotation"), texts, &mut errors),
-    }
-    if errors.is_empty() { Ok(()) } else { Err(errors.text()) }
 }
 
 /// Conversions that are asked for by what cannot wait: what is missing is noted, fetched in one call for each version,

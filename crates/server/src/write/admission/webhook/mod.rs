@@ -5,7 +5,8 @@
 //! configuration.rs  what is configured, followed, and compiled once for each change
 //! matching.rs       whom a request concerns, and in which version they want it
 //! conditions.rs     the place of match conditions
-//! review.rs         the question, and what an answer must be
+//! review.rs         the question
+//! answer.rs         what an answer must be
 //! mutate.rs         one after the other, patches, and who is asked again
 //! validate.rs       all at once
 //! metrics.rs        upstream's
@@ -13,6 +14,7 @@
 //! A request that concerns nobody costs a look at the rules. What is not stored (reviews of rights and tokens) and these
 //! configurations themselves concern nobody, so that none can lock everybody out.
 
+mod answer;
 mod conditions;
 mod configuration;
 mod matching;
@@ -21,6 +23,7 @@ mod mutate;
 mod review;
 mod validate;
 
+pub use answer::Sort;
 pub use mutate::Chain;
 
 use super::{Admit, Next, Plugin, Verdict};
@@ -34,30 +37,6 @@ use skiff_api::object::Object;
 use skiff_base::{Tasks, World};
 use skiff_store::{ReadError, Store};
 use std::sync::Arc;
-
-/// The two sorts, as metrics name their steps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sort {
-    Mutating,
-    Validating,
-}
-
-impl Sort {
-    /// The resource that configures it.
-    pub fn plural(self) -> &'static str {
-        match self {
-            Sort::Mutating => "mutatingwebhookconfigurations",
-            Sort::Validating => "validatingwebhookconfigurations",
-        }
-    }
-
-    fn step(self) -> &'static str {
-        match self {
-            Sort::Mutating => "admit",
-            Sort::Validating => "validating",
-        }
-    }
-}
 
 /// What is configured of both sorts, and what became of it.
 #[derive(Clone)]
@@ -178,7 +157,7 @@ impl Webhooks {
         invocation: &Invocation<'_>,
         at: &Admit<'_>,
         (new, old): (Option<&Value>, Option<&Value>),
-    ) -> Result<review::Allowed, Failure> {
+    ) -> Result<answer::Allowed, Failure> {
         let hook = invocation.hook;
         if at.dry_run && !hook.quiet {
             let why = format!("admission webhook {:?} does not support dry run", hook.name);
@@ -197,12 +176,12 @@ impl Webhooks {
         let uid = skiff_base::id::uuid(&self.world);
         let question = review::question(version, &uid, invocation, at, (new, old));
         let time = (hook.timeout, Some(hook.timeout));
-        let answered = reviewer.ask(question, time, review::ANSWER_MOST).await;
+        let answered = reviewer.ask(question, time, answer::ANSWER_MOST).await;
         let answered = answered.map_err(|it| Failure::Calling {
             code: it.code,
             why: format!("failed to call webhook: {}", it.why),
         })?;
-        let answer = review::read(answered, version, hook.sort, &uid).map_err(Failure::calling)?;
+        let answer = answer::read(answered, version, hook.sort, &uid).map_err(Failure::calling)?;
         for (key, value) in answer.annotations {
             at.annotate(&format!("{}/{key}", hook.name), value);
         }
@@ -214,7 +193,7 @@ impl Webhooks {
         }
         match answer.verdict {
             Ok(allowed) => Ok(allowed),
-            Err(status) => Err(Failure::Rejected(review::refusal(&hook.name, status))),
+            Err(status) => Err(Failure::Rejected(answer::refusal(&hook.name, status))),
         }
     }
 

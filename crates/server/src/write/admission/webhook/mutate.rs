@@ -1,9 +1,9 @@
 //! Mutating webhooks: one after the other, each sees what those before it made. When one changes something, all of the
 //! mutating chain runs once more, and those webhooks that ask for it see what came of that (`reinvocationPolicy`).
 
+use super::answer::Allowed;
 use super::configuration::{Hook, Hooks};
 use super::matching::{self, Invocation};
-use super::review::Allowed;
 use super::{Failure, Webhooks};
 use crate::read::{convert, scale};
 use crate::write::admission::{Admit, Next};
