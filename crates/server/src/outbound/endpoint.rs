@@ -24,6 +24,8 @@ struct Spec {
     ports: Vec<Port>,
     #[serde(rename = "ipFamilies")]
     families: Vec<String>,
+    #[serde(rename = "externalName")]
+    external_name: String,
 }
 
 #[derive(Deserialize, Default)]
@@ -55,7 +57,8 @@ struct Conditions {
     ready: Option<bool>,
 }
 
-/// Where a port of a Service leads: those of its first family before others.
+/// Where a port of a Service leads: those of its first family before others. One that stands for a name elsewhere leads
+/// there.
 pub async fn of_service(
     store: &dyn Store,
     namespace: &str,
@@ -67,7 +70,10 @@ pub async fn of_service(
     let record = record.ok_or_else(|| nowhere(format!("service \"{name}\" not found")))?;
     let service: Service = serde_json::from_slice(&record.body)
         .map_err(|error| nowhere(format!("service \"{name}\": {error}")))?;
-    let Spec { sort, ports, families } = service.spec;
+    let Spec { sort, ports, families, external_name } = service.spec;
+    if sort == "ExternalName" {
+        return of_host(&external_name, port).await;
+    }
     if !matches!(&*sort, "ClusterIP" | "NodePort" | "LoadBalancer") {
         return Err(nowhere(format!("unsupported service type \"{sort}\"")));
     }

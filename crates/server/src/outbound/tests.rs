@@ -212,7 +212,7 @@ async fn services_lead_to_their_ready_endpoints() {
     let spec = json!({"type": "ClusterIP", "ports": [{"name": "hook", "port": 443}, {"name": "x", "port": 1}]});
     let no_facets = || skiff_store::facets(Vec::new());
     bench.put("services/n/web", json!({"metadata": {}, "spec": spec}), no_facets()).await;
-    let spec = json!({"type": "ExternalName", "ports": [{"port": 443}]});
+    let spec = json!({"type": "ExternalName", "externalName": "localhost"});
     bench.put("services/n/ext", json!({"metadata": {}, "spec": spec}), no_facets()).await;
     out += &format!("{}\n", bench.ask(&client("web", 443)).await);
     let endpoints = json!([{"addresses": ["127.0.0.2"], "conditions": {"ready": false}},
@@ -221,7 +221,7 @@ async fn services_lead_to_their_ready_endpoints() {
                        "ports": [{"name": "x", "port": 1}, {"name": "hook", "port": bench.port}]});
     let facets = skiff_store::facets(vec![("l:kubernetes.io/service-name".into(), "web".into())]);
     bench.put("endpointslices.discovery.k8s.io/n/web-1", slice, facets).await;
-    for (name, port) in [("web", 443), ("web", 1), ("web", 2), ("ext", 443)] {
+    for (name, port) in [("web", 443), ("web", 1), ("web", 2), ("ext", bench.port)] {
         out += &format!("{}\n", bench.ask(&client(name, port)).await);
     }
     expect![[r#"
@@ -230,6 +230,6 @@ async fn services_lead_to_their_ready_endpoints() {
         {"path":"/p"}
         503 Post "https://web.n.svc:1/p?timeout=1s": dial tcp 127.0.0.1:1: connect: connection refused
         503 Post "https://web.n.svc:2/p?timeout=1s": no service port 2 found for service "web"
-        503 Post "https://ext.n.svc:443/p?timeout=1s": unsupported service type "ExternalName"
+        503 Post "https://ext.n.svc:PORT/p?timeout=1s": tls: failed to verify certificate: x509: certificate is valid for web.n.svc, not ext.n.svc
     "#]].assert_eq(&out);
 }
