@@ -1,10 +1,10 @@
 //! The targets: bytes in, a word about the answer out. A panic is a finding, and so is a property that does not hold.
 
+use crate::answer::{self, Sort};
+use crate::converted::{self, Wrong};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use crate::answer::{self, Sort};
-use crate::converted::{self, Wrong};
 use skiff_api::apply::{self, Force, Set};
 use skiff_api::json::too_deep;
 use skiff_api::jsonpath::JsonPath;

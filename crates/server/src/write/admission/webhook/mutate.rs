@@ -148,7 +148,8 @@ fn note_patch(hook: &Hook, at: &Admit<'_>, index: usize, allowed: &Allowed) {
         || format!("patch.webhook.admission.k8s.io/round_{}_index_{index}", u8::from(at.again)),
         || {
             let (configuration, webhook) = (json!(*hook.configuration), json!(hook.name));
-            let patch = String::from_utf8_lossy(allowed.patch.as_deref().unwrap_or(b"[]"));
+            let patch = text::parse(allowed.patch.as_deref().unwrap_or(b"[]"));
+            let patch = patch.map_or(Value::Null, |patch| patch.value);
             format!(
                 r#"{{"configuration":{configuration},"webhook":{webhook},"patch":{patch},"patchType":"JSONPatch"}}"#
             )
