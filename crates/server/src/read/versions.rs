@@ -113,15 +113,20 @@ async fn call(
         }
         Ok(made)
     };
+    let is_one = sent.len() == 1;
     let made = made.into_iter().zip(sent).enumerate();
     let checked = made.map(|(index, (made, sent))| {
-        fit(Object::new(made), sent).map_err(|why| match why {
-            Wrong::Object(why) => {
-                failed(format!("returned invalid converted object at index {index}: {why}"))
-            }
-            Wrong::Metadata(why) => {
-                failed(format!("returned invalid metadata in object at index {index}: {why}"))
-            }
+        fit(Object::new(made), sent).map_err(|why| {
+            failed(match why {
+                Wrong::Object(why) if is_one => format!("returned invalid object: {why}"),
+                Wrong::Metadata(why) if is_one => format!("returned invalid metadata: {why}"),
+                Wrong::Object(why) => {
+                    format!("returned invalid converted object at index {index}: {why}")
+                }
+                Wrong::Metadata(why) => {
+                    format!("returned invalid metadata in object at index {index}: {why}")
+                }
+            })
         })
     });
     checked.collect()

@@ -13,22 +13,28 @@ pub fn named(new: &Object) -> &str {
     if new.name().is_empty() { new.text("metadata.generateName") } else { new.name() }
 }
 
+/// An object lies in the namespace of the request, also when it says none.
+pub fn check_namespace(request: &Request, new: &mut Object) -> Result<(), Status> {
+    if !request.kind.namespaced() {
+        return Ok(());
+    }
+    match new.namespace() {
+        "" => new.set("metadata.namespace", &*request.resource.namespace),
+        given if given != request.resource.namespace => {
+            let why = "the namespace of the provided object does not match the namespace sent on the request";
+            return Err(Status::bad_request(why));
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
 /// What a new object may say about itself.
 pub fn check(request: &Request, new: &mut Object) -> Result<(), Status> {
     if !request.resource.subresource.is_empty() {
         return Err(request.not_found());
     }
-    let resource = &request.resource;
-    if request.kind.namespaced() {
-        match new.namespace() {
-            "" => new.set("metadata.namespace", &*resource.namespace),
-            given if given != resource.namespace => {
-                let why = "the namespace of the provided object does not match the namespace sent on the request";
-                return Err(Status::bad_request(why));
-            }
-            _ => {}
-        }
-    }
+    check_namespace(request, new)?;
     if !new.resource_version().is_empty() && request.verb == Verb::Create {
         let why = "resourceVersion should not be set on objects to be created";
         return Err(Status::new(500, "", why));

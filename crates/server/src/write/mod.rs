@@ -137,7 +137,10 @@ async fn attempt(
             identity::complete(server, &mut new);
             at.name = identity::named(&new).to_owned().into();
         }
-        Some(old) => identity::keep(&mut new, old),
+        Some(old) => {
+            identity::check_namespace(request, &mut new)?;
+            identity::keep(&mut new, old);
+        }
     }
     Bracket { server, request, at, record: record.as_deref() }.store(new).await
 }
