@@ -121,8 +121,9 @@ impl Server {
         let authorizer =
             Arc::new(authorize::Authorizer::start(reader.clone(), &world, tasks).await?);
         let fairness = fairness::Fairness::start(store.clone(), &world, tasks).await?;
+        let asked = authorizer.clone();
         let webhooks =
-            admission::webhook::Webhooks::start(&store, &outbound, &world, tasks).await?;
+            admission::webhook::Webhooks::start(&store, &outbound, asked, (&world, tasks)).await?;
         let ledger = admission::quota::Ledger::new(reader.clone(), world.clone(), tasks.clone());
         let ledger = Arc::new(ledger);
         let parts = admission::Parts {

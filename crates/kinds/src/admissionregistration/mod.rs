@@ -2,7 +2,7 @@
 //! and kept; nobody asks webhooks or evaluates policies yet, and each write says so.
 
 mod bindings;
-pub(crate) mod expression;
+pub mod expression;
 pub mod mutatingadmissionpolicy;
 pub mod mutatingadmissionpolicybinding;
 pub mod mutatingwebhookconfiguration;

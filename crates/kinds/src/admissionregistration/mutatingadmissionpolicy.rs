@@ -30,7 +30,7 @@ fn validate_spec(new: &Object, errors: &mut Errors) {
     if let Some(constraints) = at(spec, "matchConstraints") {
         rules::mutable(constraints, &path.child("matchConstraints"), errors);
     }
-    rules::conditions(spec, &path, errors);
+    rules::conditions(spec, expression::validate, &path, errors);
     policies::variables(spec, &path, errors);
     let (here, mutations) = (path.child("mutations"), list(spec, "mutations"));
     if mutations.is_empty() {

@@ -1,7 +1,6 @@
 //! Which requests are meant: rules, selectors and conditions, in webhooks and policies alike (API reference:
 //! policy-resources).
 
-use super::expression;
 use serde_json::{Value, json};
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
@@ -173,8 +172,11 @@ fn with_subresources(given: &[&str], path: &Path, errors: &mut Errors) {
     }
 }
 
+/// What is wrong with an expression.
+pub type Look = fn(&str, &Path, &mut Errors);
+
 /// Further conditions on a request, each under a name of its own.
-pub fn conditions(value: &Value, path: &Path, errors: &mut Errors) {
+pub fn conditions(value: &Value, look: Look, path: &Path, errors: &mut Errors) {
     let path = path.child("matchConditions");
     let conditions = list(value, "matchConditions");
     // Upstream looks at each all the same; it bounds the whole by the size of a body.
@@ -184,7 +186,7 @@ pub fn conditions(value: &Value, path: &Path, errors: &mut Errors) {
         let here = path.index(index);
         match text(condition, "expression").trim() {
             "" => errors.required(&here.child("expression"), ""),
-            it => expression::validate(it, &here.child("expression"), errors),
+            it => look(it, &here.child("expression"), errors),
         }
         let at_name = here.child("name");
         match text(condition, "name") {

@@ -31,7 +31,7 @@ fn validate_spec(new: &Object, errors: &mut Errors) {
     let path = Path::new("spec");
     let spec = new.at("spec").unwrap_or(&Value::Null);
     policies::head(spec, &path, errors);
-    rules::conditions(spec, &path, errors);
+    rules::conditions(spec, expression::validate, &path, errors);
     policies::variables(spec, &path, errors);
     let (validations, annotations) = (list(spec, "validations"), list(spec, "auditAnnotations"));
     if validations.is_empty() && annotations.is_empty() {

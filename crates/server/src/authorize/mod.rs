@@ -9,6 +9,7 @@
 
 mod attributes;
 pub mod escalate;
+pub mod expression;
 mod follow;
 mod index;
 mod need;

@@ -191,6 +191,8 @@ impl ServerCertVerifier for Verifier {
                 in_its_time(leaf, now)?;
                 Ok(ServerCertVerified::assertion())
             }
+            // An authority that vouches for itself is one that nobody knows, whatever else it may not do.
+            Err(_) if vouches_for_itself(leaf) => Err(unknown),
             verdict => verdict,
         }
     }
@@ -216,6 +218,10 @@ impl ServerCertVerifier for Verifier {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.known.supported_verify_schemes()
     }
+}
+
+fn vouches_for_itself(leaf: &CertificateDer<'_>) -> bool {
+    X509Certificate::from_der(leaf).is_ok_and(|(_, it)| it.issuer() == it.subject())
 }
 
 fn in_its_time(leaf: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {

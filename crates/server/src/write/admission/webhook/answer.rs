@@ -36,6 +36,14 @@ impl Sort {
             Sort::Validating => "validating",
         }
     }
+
+    /// As the metrics of match conditions name it.
+    pub fn of_conditions(self) -> &'static str {
+        match self {
+            Sort::Mutating => "admit",
+            Sort::Validating => "validate",
+        }
+    }
 }
 
 /// What an allowed request comes with.

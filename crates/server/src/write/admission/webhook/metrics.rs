@@ -24,6 +24,8 @@ struct Figures {
     requests: Counter,
     rejections: Counter,
     open: Counter,
+    excluded: Counter,
+    unjudged: Counter,
     took: BTreeMap<String, Took>,
 }
 
@@ -44,7 +46,7 @@ impl Counter {
     }
 
     fn write(&self, page: &mut String, name: &str, help: &str) {
-        let name = format!("apiserver_admission_webhook_{name}");
+        let name = format!("apiserver_admission_{name}");
         line(page, format_args!("# HELP {name} {help}\n# TYPE {name} counter"));
         for (labels, count) in &self.0 {
             line(page, format_args!("{name}{{{labels}}} {count}"));
@@ -54,6 +56,11 @@ impl Counter {
 
 fn line(page: &mut String, text: std::fmt::Arguments<'_>) {
     writeln!(page, "{text}").expect("writing to a String cannot fail");
+}
+
+fn of_conditions(hook: &Hook, operation: Operation) -> String {
+    let (name, operation, step) = (&hook.name, operation.name(), hook.sort.of_conditions());
+    format!("kind=\"webhook\",name=\"{name}\",operation=\"{operation}\",type=\"{step}\"")
 }
 
 impl Metrics {
@@ -100,14 +107,32 @@ impl Metrics {
         }
     }
 
+    /// A match condition was false.
+    pub fn excluded(&self, hook: &Hook, operation: Operation) {
+        self.0.lock().excluded.add(of_conditions(hook, operation));
+    }
+
+    /// Match conditions could not be evaluated.
+    pub fn unjudged(&self, hook: &Hook, operation: Operation) {
+        self.0.lock().unjudged.add(of_conditions(hook, operation));
+    }
+
     /// In the text format of Prometheus.
     pub fn text(&self) -> String {
         let (figures, mut page) = (self.0.lock(), String::new());
-        figures.requests.write(&mut page, "request_total", "[ALPHA] Admission webhook requests.");
+        figures.requests.write(
+            &mut page,
+            "webhook_request_total",
+            "[ALPHA] Admission webhook requests.",
+        );
         let help = "[ALPHA] Requests that admission webhooks, or their failures, rejected.";
-        figures.rejections.write(&mut page, "rejection_count", help);
+        figures.rejections.write(&mut page, "webhook_rejection_count", help);
         let help = "[ALPHA] Failures of admission webhooks that were ignored.";
-        figures.open.write(&mut page, "fail_open_count", help);
+        figures.open.write(&mut page, "webhook_fail_open_count", help);
+        let help = "[ALPHA] Requests that match conditions kept from a webhook.";
+        figures.excluded.write(&mut page, "match_condition_exclusions_total", help);
+        let help = "[ALPHA] Match conditions that could not be evaluated.";
+        figures.unjudged.write(&mut page, "match_condition_evaluation_errors_total", help);
         let name = "apiserver_admission_webhook_admission_duration_seconds";
         let help = "[STABLE] Admission webhook latency in seconds.";
         line(&mut page, format_args!("# HELP {name} {help}\n# TYPE {name} histogram"));

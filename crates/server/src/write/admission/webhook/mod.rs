@@ -4,7 +4,7 @@
 //! ```text
 //! configuration.rs  what is configured, followed, and compiled once for each change
 //! matching.rs       whom a request concerns, and in which version they want it
-//! conditions.rs     the place of match conditions
+//! conditions.rs     whether match conditions hold
 //! review.rs         the question
 //! answer.rs         what an answer must be
 //! mutate.rs         one after the other, patches, and who is asked again
@@ -27,6 +27,7 @@ pub use answer::Sort;
 pub use mutate::Chain;
 
 use super::{Admit, Next, Plugin, Verdict};
+use crate::authorize::Authorizer;
 use crate::outbound::Outbound;
 use configuration::{Configurations, Hook};
 use matching::Invocation;
@@ -43,6 +44,8 @@ use std::sync::Arc;
 pub struct Webhooks {
     mutating: Arc<Configurations>,
     validating: Arc<Configurations>,
+    /// Whom match conditions ask.
+    authorizer: Arc<Authorizer>,
     metrics: Arc<Metrics>,
     world: World,
 }
@@ -55,12 +58,13 @@ impl Webhooks {
     pub async fn start(
         store: &Arc<dyn Store>,
         outbound: &Outbound,
-        world: &World,
-        tasks: &Tasks,
+        authorizer: Arc<Authorizer>,
+        (world, tasks): (&World, &Tasks),
     ) -> Result<Webhooks, ReadError> {
         let start = |sort| Configurations::start(sort, store, outbound, world, tasks);
         let (mutating, validating) = (start(Sort::Mutating).await?, start(Sort::Validating).await?);
-        Ok(Webhooks { mutating, validating, metrics: Arc::default(), world: world.clone() })
+        let (metrics, world) = (Arc::default(), world.clone());
+        Ok(Webhooks { mutating, validating, authorizer, metrics, world })
     }
 
     /// In the text format of Prometheus.

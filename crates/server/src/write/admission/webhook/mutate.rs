@@ -97,7 +97,7 @@ async fn chain(
             None => None,
         };
         let both = (Some(shown.value()), shown_old.as_ref().map(|old| old.value()));
-        if !hook.conditions.hold(&invocation, at, both)? {
+        if !hook.conditions.hold(webhooks, &invocation, at, both).await? {
             continue;
         }
         let since = webhooks.world.uptime();
@@ -266,7 +266,7 @@ pub async fn nothing(
             None => None,
         };
         let both = (options.map(Object::value), old.as_ref().map(|old| old.value()));
-        if !hook.conditions.hold(&invocation, at, both)? {
+        if !hook.conditions.hold(webhooks, &invocation, at, both).await? {
             continue;
         }
         let since = webhooks.world.uptime();

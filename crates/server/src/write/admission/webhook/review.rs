@@ -15,6 +15,25 @@ pub fn question(
     at: &Admit<'_>,
     (new, old): (Option<&Value>, Option<&Value>),
 ) -> Vec<u8> {
+    let mut request = request(invocation, at, new);
+    request["uid"] = uid.into();
+    // The objects may be large, and are written as they are.
+    let mut out = format!(
+        "{{\"kind\":\"AdmissionReview\",\"apiVersion\":\"admission.k8s.io/{version}\",\"request\":"
+    )
+    .into_bytes();
+    text::write_into(&mut out, &request);
+    out.pop();
+    for (key, object) in [("object", new), ("oldObject", old)] {
+        out.extend_from_slice(format!(",\"{key}\":").as_bytes());
+        text::write_into(&mut out, object.unwrap_or(&Value::Null));
+    }
+    out.extend_from_slice(b"}}");
+    out
+}
+
+/// The request as a webhook sees it, without its objects.
+pub fn request(invocation: &Invocation<'_>, at: &Admit<'_>, new: Option<&Value>) -> Value {
     let seen = invocation.kind(at);
     let gvk = |(group, version, kind): (&str, &str, &str)| json!({"group": group, "version": version, "kind": kind});
     let gvr = |kind: &skiff_api::kind::Kind| json!({"group": kind.group, "version": kind.version, "resource": kind.plural});
@@ -22,7 +41,6 @@ pub fn question(
     let shown =
         if at.asked == own { (&*seen.group, &*seen.version, &*seen.kind) } else { at.asked };
     let mut request = json!({
-        "uid": uid,
         "kind": gvk(shown),
         "resource": gvr(seen),
         "requestKind": gvk(at.asked),
@@ -43,19 +61,7 @@ pub fn question(
             request[key] = value.into();
         }
     }
-    // The objects may be large, and are written as they are.
-    let mut out = format!(
-        "{{\"kind\":\"AdmissionReview\",\"apiVersion\":\"admission.k8s.io/{version}\",\"request\":"
-    )
-    .into_bytes();
-    text::write_into(&mut out, &request);
-    out.pop();
-    for (key, object) in [("object", new), ("oldObject", old)] {
-        out.extend_from_slice(format!(",\"{key}\":").as_bytes());
-        text::write_into(&mut out, object.unwrap_or(&Value::Null));
-    }
-    out.extend_from_slice(b"}}");
-    out
+    request
 }
 
 /// Name and namespace of what is asked about: a namespace lies in itself, a generated name is not there before it is

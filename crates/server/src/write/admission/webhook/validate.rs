@@ -40,7 +40,7 @@ pub async fn all(
             shown_old = Some(invocation.shown(at, old).await?);
         }
         let both = (shown.as_ref().map(|it| it.value()), shown_old.as_ref().map(|it| it.value()));
-        if hook.conditions.hold(&invocation, at, both)? {
+        if hook.conditions.hold(webhooks, &invocation, at, both).await? {
             concerned.push((invocation, shown, shown_old));
         }
     }
