@@ -13,6 +13,7 @@ use crate::read::convert;
 use crate::request::Request;
 use crate::request::codec::Incoming;
 use crate::write::admission::{Admit, Operation};
+use crate::write::identity;
 use http::StatusCode;
 use serde_json::json;
 use skiff_api::Status;
@@ -33,9 +34,7 @@ pub async fn create(
 ) -> Result<Answer, Status> {
     let (incoming, mut body) = read(request)?;
     let kind = &request.kind;
-    if kind.namespaced() {
-        fill_namespace(request, &mut body)?;
-    }
+    identity::check_namespace(request, &mut body)?;
     convert::default(kind, &mut body);
     incoming.own_fields(server, request, &mut body, None).await?;
     let mut errors = Errors::new();
@@ -52,7 +51,7 @@ pub async fn create(
 /// A create of an entry below an object that does one thing: admit, then act.
 pub async fn act(server: &Arc<Server>, request: &Request, act: Act) -> Result<Answer, Status> {
     let (incoming, mut body) = read(request)?;
-    fill_namespace(request, &mut body)?;
+    identity::check_namespace(request, &mut body)?;
     let mut at = Admit::of(server, request, Operation::Create);
     server.admission.mutate(&mut at, &mut body).await?;
     server.admission.validate(&at, Some(&body)).await?;
@@ -86,17 +85,4 @@ fn read(request: &Request) -> Result<(Incoming, Object), Status> {
         // The verb is create, and only a patch is read as one.
         Incoming::Patch { .. } | Incoming::Apply { .. } => Err(Status::method_not_allowed()),
     }
-}
-
-fn fill_namespace(request: &Request, body: &mut Object) -> Result<(), Status> {
-    match body.namespace() {
-        "" => body.set("metadata.namespace", &*request.resource.namespace),
-        given if given != request.resource.namespace => {
-            let why = "the namespace of the provided object does not match the namespace sent on \
-                       the request";
-            return Err(Status::bad_request(why));
-        }
-        _ => {}
-    }
-    Ok(())
 }

@@ -15,7 +15,7 @@
 
 pub mod admission;
 pub(crate) mod delete;
-mod identity;
+pub(crate) mod identity;
 
 use crate::Server;
 use crate::read::convert;
