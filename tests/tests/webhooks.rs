@@ -341,7 +341,7 @@ fn a_patch_makes_nothing_that_could_not_be_sent() {
         name      201 "hooks" "other" {"a":"b"}
                   422 ConfigMap "other" is invalid: metadata.name: Invalid value: "other": field is immutable
         namespace 400 the namespace of the provided object does not match the namespace sent on the request
-                  422 ConfigMap "there" is invalid: metadata.namespace: Invalid value: "other": field is immutable
+                  400 the namespace of the provided object does not match the namespace sent on the request
         uid       201 "hooks" "uid" {"a":"b"}
                   422 ConfigMap "there" is invalid: metadata.uid: Invalid value: "mine": field is immutable
         none      500 Internal error occurred: failed calling webhook "patch.example.com": received undecodable patch in webhook response: json: cannot unmarshal object into Go value of type jsonpatch.Patch
@@ -940,13 +940,13 @@ fn versions_of_a_custom_resource_are_converted_by_a_webhook() {
         }
     }
     expect![[r#"
-        rename  500 conversion webhook for example.com/v1, Kind=Peer returned invalid converted object at index 0: must have the same name: c != z
+        rename  500 conversion webhook for example.com/v1, Kind=Peer returned invalid object: must have the same name: c != z
         rename  500 conversion webhook for example.com/v1, Kind=Peer returned invalid converted object at index 0: must have the same name: a != z
+        move    500 conversion webhook for example.com/v1, Kind=Peer returned invalid object: must have the same namespace: default != kube-system
         move    500 conversion webhook for example.com/v1, Kind=Peer returned invalid converted object at index 0: must have the same namespace: default != kube-system
-        move    500 conversion webhook for example.com/v1, Kind=Peer returned invalid converted object at index 0: must have the same namespace: default != kube-system
+        uid     500 conversion webhook for example.com/v1, Kind=Peer returned invalid object: must have the same UID: * != mine
         uid     500 conversion webhook for example.com/v1, Kind=Peer returned invalid converted object at index 0: must have the same UID: * != mine
-        uid     500 conversion webhook for example.com/v1, Kind=Peer returned invalid converted object at index 0: must have the same UID: * != mine
-        labels  500 conversion webhook for example.com/v1, Kind=Peer returned invalid metadata in object at index 0: metadata.labels: Invalid value: "-": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')
+        labels  500 conversion webhook for example.com/v1, Kind=Peer returned invalid metadata: metadata.labels: Invalid value: "-": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')
         labels  500 conversion webhook for example.com/v1, Kind=Peer returned invalid metadata in object at index 0: metadata.labels: Invalid value: "-": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')
         fails   500 conversion webhook for example.com/v1, Kind=Peer failed: cannot convert c
         fails   500 conversion webhook for example.com/v1, Kind=Peer failed: cannot convert c
