@@ -2,7 +2,7 @@
 
 use crate::bench::*;
 use expect_test::expect;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::fmt::Write as _;
 
 /// Expressions, whether the webhook is asked then, and what else is said, as upstream answered. `LONG` costs too much.
