@@ -1,5 +1,5 @@
-//! Expressions of the Common Expression Language. Those of match conditions are compiled ([`condition`]); of others it is
-//! looked at whether they are there, and their brackets and texts end (CEL language definition, "Syntax").
+//! Expressions of the Common Expression Language. Those of match conditions are compiled ([`condition`]); of others
+//! it is looked at whether they are there, and their brackets and texts end (CEL language definition, "Syntax").
 
 use skiff_api::errors::{Errors, Path};
 use skiff_cel::decl::{Compared, Decl, Object, Shape, escape};

@@ -1,5 +1,5 @@
-//! Outbound: calls to somebody whom an object names (a webhook, an aggregated server), by Service or by URL, and to those
-//! whom the machine's owner names.
+//! Outbound: calls to somebody whom an object names (a webhook, an aggregated server), by Service or by URL, and to
+//! those whom the machine's owner names.
 //!
 //! ```text
 //! endpoint.rs  a Service -> addresses, from what the server itself knows: without DNS, without the tables of the node
@@ -238,9 +238,9 @@ impl Peer {
         self.tls.as_ref().err().map(|why| &**why)
     }
 
-    /// Sends a request, whose URI is a path, and waits for the head of the answer; the caller bounds the time. It may be
-    /// sent a second time, if a connection that was kept breaks before any answer. Where it names no host, that of the
-    /// place is named.
+    /// Sends a request, whose URI is a path, and waits for the head of the answer; the caller bounds the time. It may
+    /// be sent a second time, if a connection that was kept breaks before any answer. Where it names no host, that of
+    /// the place is named.
     ///
     /// # Errors
     /// When there is no answer.

@@ -238,7 +238,9 @@ impl Reply {
             match body.next().await {
                 Some(piece) => Some((piece, (body, held))),
                 None => {
-                    held.take().map(Held::done);
+                    if let Some(held) = held.take() {
+                        held.done();
+                    }
                     None
                 }
             }

@@ -88,8 +88,8 @@ impl Reviewer {
         self.peer.unusable()
     }
 
-    /// Sends a document, and reads the one that comes back: within that time, and no longer than `most` bytes. `told` is
-    /// the time as the peer hears of it.
+    /// Sends a document, and reads the one that comes back: within that time, and no longer than `most` bytes. `told`
+    /// is the time as the peer hears of it.
     ///
     /// # Errors
     /// When no JSON object comes back.

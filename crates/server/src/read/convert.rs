@@ -65,8 +65,8 @@ pub async fn tree(reader: &Reader, kind: &Kind, record: &Arc<Record>) -> Result<
     trees.into_iter().next().expect("each record has its answer")
 }
 
-/// Records of any versions as trees of a face: those of other versions are converted together, and if one of them cannot
-/// be, none is.
+/// Records of any versions as trees of a face: those of other versions are converted together, and if one of them
+/// cannot be, none is.
 async fn converted(
     reader: &Reader,
     kind: &Kind,

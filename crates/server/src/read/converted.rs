@@ -1,6 +1,6 @@
-//! Converted: what a webhook that converts objects may answer (API reference: ConversionReview). It is a stranger's: what
-//! comes back must be the same objects in the same order, and of their metadata it changes labels and annotations alone.
-//! Pure.
+//! Converted: what a webhook that converts objects may answer (API reference: ConversionReview). It is a stranger's:
+//! what comes back must be the same objects in the same order, and of their metadata it changes labels and
+//! annotations alone. Pure.
 
 use serde_json::Value;
 use skiff_api::errors::{Errors, Path};

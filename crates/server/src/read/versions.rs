@@ -1,5 +1,5 @@
-//! Versions: objects of one version of a custom resource become objects of another, as they are or by a webhook that the
-//! definition names (API reference: CustomResourceConversion, ConversionReview). Whole pages go in at once.
+//! Versions: objects of one version of a custom resource become objects of another, as they are or by a webhook that
+//! the definition names (API reference: CustomResourceConversion, ConversionReview). Whole pages go in at once.
 //!
 //! What comes back is looked at (`converted`), and loses what the schema of its version does not know.
 

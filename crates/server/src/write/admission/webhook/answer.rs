@@ -1,5 +1,5 @@
-//! The answer: what a webhook may say to a review (API reference: AdmissionReview). It is a stranger's: nothing of it is
-//! believed before it was looked at. Pure.
+//! The answer: what a webhook may say to a review (API reference: AdmissionReview). It is a stranger's: nothing of it
+//! is believed before it was looked at. Pure.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -1,5 +1,5 @@
-//! Match conditions: expressions in CEL that say whether a webhook is asked at all (KEP-3716). They are compiled with their
-//! configuration, and evaluated last, when all else matches, over what the webhook would see.
+//! Match conditions: expressions in CEL that say whether a webhook is asked at all (KEP-3716). They are compiled with
+//! their configuration, and evaluated last, when all else matches, over what the webhook would see.
 
 use super::matching::Invocation;
 use super::{Webhooks, review};

@@ -1,5 +1,5 @@
-//! Configurations: what is configured of one sort of webhooks, followed from the store and compiled once for each change.
-//! A configuration that cannot be read any more stays as it was.
+//! Configurations: what is configured of one sort of webhooks, followed from the store and compiled once for each
+//! change. A configuration that cannot be read any more stays as it was.
 
 use super::Sort;
 use super::conditions::Conditions;

@@ -11,8 +11,8 @@
 //! validate.rs       all at once
 //! metrics.rs        upstream's
 //! ```
-//! A request that concerns nobody costs a look at the rules. What is not stored (reviews of rights and tokens) and these
-//! configurations themselves concern nobody, so that none can lock everybody out.
+//! A request that concerns nobody costs a look at the rules. What is not stored (reviews of rights and tokens) and
+//! these configurations themselves concern nobody, so that none can lock everybody out.
 
 mod answer;
 mod conditions;
