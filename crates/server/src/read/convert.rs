@@ -33,7 +33,8 @@ pub async fn shown(
     if records.iter().all(|record| is_stored(kind, record)) {
         return records.iter().map(|record| show(reader, kind, head, record)).collect();
     }
-    let read = converted(reader, kind, conversion, records).await;
+    // What is rare takes no room in the futures of all reads and writes.
+    let read = Box::pin(converted(reader, kind, conversion, records)).await;
     let shown = records.iter().zip(read).map(|(record, object)| {
         let body = json::encode_body(object?.value()).into();
         Ok(Stored { head: head.clone(), revision: record.revision.0, body })
@@ -54,7 +55,7 @@ pub async fn trees(
     records: &[Arc<Record>],
 ) -> Vec<Result<Object, Status>> {
     match kind.conversion() {
-        Some(conversion) => converted(reader, kind, conversion, records).await,
+        Some(conversion) => Box::pin(converted(reader, kind, conversion, records)).await,
         None => records.iter().map(|record| read(reader, kind, record)).collect(),
     }
 }
@@ -110,7 +111,7 @@ pub async fn between(
     mut object: Object,
 ) -> Result<Object, Status> {
     if to.conversion().is_some() {
-        let made = versions::convert(reader, to, &to.api_version(), vec![object]).await?;
+        let made = Box::pin(versions::convert(reader, to, &to.api_version(), vec![object])).await?;
         return Ok(made.into_iter().next().expect("each object has its answer"));
     }
     by_functions(from, to, &mut object);
@@ -139,7 +140,8 @@ pub async fn body(reader: &Reader, kind: &Kind, object: &Object) -> Result<Bytes
         }
         (None, Some(conversion)) if !kind.is_stored_face() => {
             let version = versions::named(kind, &conversion.stored);
-            let made = versions::convert(reader, kind, &version, vec![object.clone()]).await?;
+            let made = versions::convert(reader, kind, &version, vec![object.clone()]);
+            let made = Box::pin(made).await?;
             let made = made.first().expect("each object has its answer");
             json::encode_body(made.value())
         }

@@ -213,7 +213,7 @@ async fn with_ownership<T>(
             reset: &reset,
             convert: Some(&|object, version| conversions.get(object, version)),
         });
-        if !conversions.fetch().await? {
+        if !Box::pin(conversions.fetch()).await? {
             return done;
         }
     }

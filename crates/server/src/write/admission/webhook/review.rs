@@ -36,12 +36,8 @@ pub fn question(
 /// The request as a webhook sees it, without its objects.
 pub fn request(invocation: &Invocation<'_>, at: &Admit<'_>, new: Option<&Value>) -> Value {
     let seen = invocation.kind(at);
-    let gvk = |(group, version, kind): (&str, &str, &str)| {
-        json!({"group": group, "version": version, "kind": kind})
-    };
-    let gvr = |kind: &Kind| {
-        json!({"group": kind.group, "version": kind.version, "resource": kind.plural})
-    };
+    let gvk = |(group, version, kind): (&str, &str, &str)| json!({"group": group, "version": version, "kind": kind});
+    let gvr = |kind: &Kind| json!({"group": kind.group, "version": kind.version, "resource": kind.plural});
     let own = (&*at.kind.group, &*at.kind.version, &*at.kind.kind);
     let shown =
         if at.asked == own { (&*seen.group, &*seen.version, &*seen.kind) } else { at.asked };
