@@ -38,7 +38,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cel", &["api", "base"]),
     ("kinds", &["cel", "api"]),
     ("client", &["api", "base"]),
-    ("server", &["kinds", "api", "store", "base"]),
+    ("server", &["kinds", "cel", "api", "store", "base"]),
     ("loops", &["client", "kinds", "api", "base"]),
     ("sched", &["client", "kinds", "api", "base", "loops"]),
     ("image", &["base"]),
