@@ -43,7 +43,7 @@ mod functions;
 mod lex;
 mod library;
 mod macros;
-mod parse;
+pub mod parse;
 mod plan;
 mod price;
 pub mod rules;

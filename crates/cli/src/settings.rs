@@ -7,6 +7,9 @@
 //! Nothing here decides what a setting does: the last column says who does.
 
 mod value;
+mod who;
+
+pub use who::Who;
 
 use value::Shape;
 
@@ -207,6 +210,51 @@ pub const SETTINGS: &[Setting] = &[
         "How many bytes an event may have then",
     ),
     Setting {
+        name: "anonymous-auth",
+        shape: Shape::Switch,
+        default: "true",
+        doc: "Whether callers who say nothing about themselves are let in as system:anonymous: true or false",
+        used_by: "server",
+    },
+    Setting {
+        name: "api-audiences",
+        shape: Shape::Text,
+        default: "",
+        doc: "What means this API in tokens (may be repeated) [default: the issuers of service account \
+              tokens]",
+        used_by: "server",
+    },
+    Setting {
+        name: "authentication-config",
+        shape: Shape::File,
+        default: "",
+        doc: "An AuthenticationConfiguration: issuers of tokens (OIDC) and what anonymous callers may see; \
+              read again when it changes",
+        used_by: "server",
+    },
+    Setting {
+        name: "authentication-token-webhook-cache-ttl",
+        shape: Shape::Duration,
+        default: "2m",
+        doc: "How long answers of the webhook about tokens are believed: 2m, 30s",
+        used_by: "server",
+    },
+    Setting {
+        name: "authentication-token-webhook-config-file",
+        shape: Shape::File,
+        default: "",
+        doc: "A kubeconfig of the webhook that is asked about tokens nobody else knows (TokenReview v1)",
+        used_by: "server",
+    },
+    Setting {
+        name: "authorization-config",
+        shape: Shape::File,
+        default: "",
+        doc: "An AuthorizationConfiguration: who is asked whether a user may do something, in which order; \
+              read again when it changes",
+        used_by: "server",
+    },
+    Setting {
         name: "cgroup",
         shape: Shape::Cgroup,
         default: "skiff",
@@ -318,6 +366,28 @@ pub const SETTINGS: &[Setting] = &[
         used_by: "server",
     },
     Setting {
+        name: "service-account-issuer",
+        shape: Shape::Url,
+        default: "",
+        doc: "Who issues tokens of service accounts; the first issues, all are believed (may be repeated) \
+              [default: https://kubernetes.default.svc.cluster.local]",
+        used_by: "server",
+    },
+    Setting {
+        name: "service-account-jwks-uri",
+        shape: Shape::Url,
+        default: "",
+        doc: "Where the discovery document says that the keys of tokens are [default: this API]",
+        used_by: "server",
+    },
+    Setting {
+        name: "service-account-key-file",
+        shape: Shape::File,
+        default: "",
+        doc: "Public keys (PEM) that signed tokens of service accounts elsewhere (may be repeated)",
+        used_by: "server",
+    },
+    Setting {
         name: "service-cidr",
         shape: Shape::Ranges,
         default: "10.96.0.0/16",
@@ -367,6 +437,8 @@ pub struct Settings {
     pub registry_mirrors: Vec<(String, String)>,
     pub secrets_encryption: bool,
     pub service_cidrs: Vec<Cidr>,
+    /// Who callers may be, and who says what they may.
+    pub who: Who,
 }
 
 /// Values as they were written, by the setting's name.
@@ -397,14 +469,20 @@ impl Setting {
     }
 
     pub fn repeats(&self) -> bool {
-        matches!(
+        let by_shape = matches!(
             self.shape,
-            Shape::Mirrors | Shape::Registry | Shape::Standard | Shape::Exemption | Shape::Sysctls
-        )
+            Shape::Mirrors
+                | Shape::Registry
+                | Shape::Standard
+                | Shape::Exemption
+                | Shape::Sysctls
+                | Shape::Text
+        );
+        by_shape || ["service-account-issuer", "service-account-key-file"].contains(&self.name)
     }
 
     pub fn is_path(&self) -> bool {
-        self.shape == Shape::Folder
+        matches!(self.shape, Shape::Folder | Shape::File)
     }
 
     /// What is wrong with a value.
@@ -471,6 +549,7 @@ impl Settings {
                 .collect(),
             secrets_encryption: one("secrets-encryption") == "true",
             service_cidrs: value::ranges(&one("service-cidr")).map_err(anyhow::Error::msg)?,
+            who: Who::read(&one, &many)?,
         };
         settings.fit()
     }
@@ -557,6 +636,7 @@ impl Settings {
         }
         flag("secrets-encryption", self.secrets_encryption.to_string());
         flag("service-cidr", value::listed(&self.service_cidrs));
+        self.who.flags(&mut flag);
         flags
     }
 

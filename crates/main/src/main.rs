@@ -22,6 +22,7 @@ mod plane;
 mod range;
 mod rim;
 mod serve;
+mod who;
 
 use std::process::ExitCode;
 

@@ -91,6 +91,7 @@ impl ControlPlane {
         write_kubeconfig(settings, addresses, &keys)?;
         let (server, signer) = server(settings, addresses, world, &store, keys, parts).await?;
         let server = Arc::new(server);
+        crate::who::follow(&server, &settings.who, world, parts)?;
         let migrated = skiff_server::admission::service::migrate(&*store, &server.reader, world);
         migrated.await.map_err(anyhow::Error::msg).context("making objects of taken addresses")?;
         start_memory(&store, world, parts);
@@ -207,6 +208,7 @@ async fn server(
         nodes,
         signing,
         outbound: outbound(settings, addresses),
+        naming: crate::who::naming(&settings.who)?,
         services: ranges(settings),
         pod_security: pod_security(settings)?,
         address: addresses.api.to_string(),
@@ -225,6 +227,7 @@ async fn server(
         server.figures.add(move || told.figures());
         server.audit = Some(opened.audit);
     }
+    crate::who::configure(&mut server, &settings.who, world)?;
     let told = parts.clone();
     server.figures.add(move || told.metrics());
     let told = parts.clone();

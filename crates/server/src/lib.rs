@@ -81,6 +81,8 @@ pub struct Setup {
     pub store: Arc<dyn Store>,
     /// Signs the tokens of service accounts.
     pub signing: identity::keys::signing::SigningKey,
+    /// Under whose name tokens of service accounts are issued and taken.
+    pub naming: identity::token::Naming,
     /// How nodes and pods are called.
     pub nodes: connect::Nodes,
     /// Whom an object may send the server to.
@@ -104,6 +106,7 @@ impl Server {
             world,
             store,
             signing,
+            naming,
             nodes,
             outbound,
             services,
@@ -135,15 +138,18 @@ impl Server {
             ledger: ledger.clone(),
             webhooks: webhooks.clone(),
         };
-        let tokens = Tokens::new(store.clone(), world.clone(), Arc::new(signing));
+        let tokens = Tokens::new(store.clone(), world.clone(), Arc::new(signing), naming);
+        let tokens = Arc::new(tokens);
         let issuer = format!("https://{address}");
+        let authenticator =
+            identity::authenticate::Authenticator::new(world.clone(), tokens, issuer);
         Ok(Server {
             world,
             store,
             kinds: reader.kinds.clone(),
             customs: Default::default(),
             reader,
-            authenticator: identity::authenticate::Authenticator::new(Arc::new(tokens), issuer),
+            authenticator,
             authorizer,
             audit: None,
             renditions: Default::default(),

@@ -49,8 +49,9 @@ pub async fn run(
     match url::parse(&call.path) {
         Target::Path(path) => {
             let asked = Attributes::of_path(call.method.as_str(), &path);
-            let caller = server.authenticator.authenticate(&call);
-            trail.open(&call, caller.as_ref().ok(), &asked);
+            let caller =
+                server.authenticator.authenticate(&call.peer, &call.headers, &call.path).await;
+            trail.open(&call, caller.as_deref().ok(), &asked);
             let user =
                 enter(server, caller, &call.headers, &asked, (&mut *trail, &mut *schema)).await?;
             let what = Asked::of(&user, &asked, &query, (&call.path, ""));
@@ -72,11 +73,11 @@ pub async fn run(
 /// As whom the caller is served, to which flow that belongs, and that they may do what they ask.
 async fn enter(
     server: &Server,
-    caller: Result<User, Status>,
+    caller: Result<Arc<User>, Status>,
     headers: &HeaderMap,
     asked: &Attributes,
     (trail, schema): (&mut Trail, &mut Option<Arc<Schema>>),
-) -> Result<User, Status> {
+) -> Result<Arc<User>, Status> {
     trail.received().await?;
     let notes = trail.notes();
     let Acting { user, constraint } =
@@ -101,8 +102,8 @@ async fn run_resource(
 ) -> Result<Answer, Refused> {
     let verb = url::verb(&call.method, &resource, query.flag("watch"));
     let asked = Attributes::of(verb.map_or("", Verb::name), &resource, &query);
-    let caller = server.authenticator.authenticate(&call);
-    trail.open(&call, caller.as_ref().ok(), &asked);
+    let caller = server.authenticator.authenticate(&call.peer, &call.headers, &call.path).await;
+    trail.open(&call, caller.as_deref().ok(), &asked);
     let user = enter(server, caller, &call.headers, &asked, (&mut *trail, &mut *schema)).await?;
     let verb = verb.ok_or_else(Status::method_not_allowed)?;
     let timeout = timeout(verb, &query)?;
@@ -272,6 +273,10 @@ fn check_place(verb: Verb, resource: &RequestInfo, kind: &Kind) -> Result<(), St
     let across = kind.namespaced() && resource.namespace.is_empty();
     match verb {
         _ if named && across => return Err(Status::no_such_path()),
+        // What is answered at once has no name to be found by.
+        _ if named && matches!(kind.backend, Backend::Answered(_)) => {
+            return Err(Status::no_such_path());
+        }
         Verb::List | Verb::Watch => return Ok(()),
         Verb::Create if named && resource.subresource.is_empty() => {
             return Err(Status::method_not_allowed());

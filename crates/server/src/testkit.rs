@@ -37,6 +37,7 @@ pub async fn bench_of(change: impl FnOnce(&mut Server)) -> Bench {
         world,
         store: store.clone(),
         signing: SigningKey::from_pem(&pem().0).expect("it reads"),
+        naming: Default::default(),
         nodes: Nodes::new(&nobody),
         outbound: Default::default(),
         services: Default::default(),

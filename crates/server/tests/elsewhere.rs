@@ -49,6 +49,7 @@ impl Bench {
             world,
             store: store.clone(),
             signing: keys.signing,
+            naming: Default::default(),
             nodes: Nodes::new(&nodes),
             outbound: Default::default(),
             services: Default::default(),

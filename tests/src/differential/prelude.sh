@@ -31,6 +31,8 @@
 # told               further headers and the text of the answer to that
 # level [RESPONSE]   a priority level without shares, called $N;  flow NAME PRECEDENCE SORT SUBJECT...   the schema $N-NAME to it
 # flows NAME...      waits until those schemas have their level
+# review KIND SPEC [TOP]   asks a review (sar, ssar, lsar, ssrr, tr, who), with further fields at the top
+# as METHOD PATH HEADER...   status and body of a request with several headers, as the administrator or $T
 # quiet CMD...       runs it without a word: for the making of what a case needs
 set -u
 export HOME=$WORK BUSYBOX=registry.k8s.io/busybox:test # tests/kit/image makes it
@@ -280,3 +282,20 @@ Y
   quiet k create -f flow
 }
 flows() { local it; for it; do quiet k wait --for=condition=Dangling=False "flowschema/$N-$it" --timeout=20s; done; }
+review() {
+  local group=authorization kind
+  case $1 in
+    sar) kind=SubjectAccessReview ;; ssar) kind=SelfSubjectAccessReview ;; lsar) kind=LocalSubjectAccessReview ;;
+    ssrr) kind=SelfSubjectRulesReview ;; tr) kind=TokenReview group=authentication ;; who) kind=SelfSubjectReview group=authentication ;;
+  esac
+  local path=/apis/$group.k8s.io/v1/$(echo $kind | tr A-Z a-z)s
+  [ "$1" = lsar ] && path=/apis/$group.k8s.io/v1/namespaces/$N/localsubjectaccessreviews
+  raw POST "$path" application/json "{\"apiVersion\":\"$group.k8s.io/v1\",\"kind\":\"$kind\"${3:+,$3}${2:+,\"spec\":$2}}"
+}
+as() {
+  local who=(--cert "$CREDENTIALS/crt" --key "$CREDENTIALS/key") method=$1 path=$2 header
+  [ -n "${T:-}" ] && who=(-H "Authorization: Bearer $T")
+  shift 2
+  for header; do who+=(-H "$header"); done
+  curl -s -g -m 20 -A differential --cacert "$CREDENTIALS/ca" "${who[@]}" -X "$method" ${B:+-H 'Content-Type: application/json' --data-binary "$B"} -w '\n%{http_code}\n' "$SERVER$path"
+}

@@ -34,6 +34,10 @@ pub(super) enum Shape {
     /// A mode of Pod Security with its level.
     Standard,
     Switch,
+    /// Any text.
+    Text,
+    /// An https URL without query and fragment.
+    Url,
 }
 
 /// The longest DNS name (RFC 1035, section 2.3.4).
@@ -60,6 +64,8 @@ impl Shape {
             Shape::Sysctls => "SYSCTL",
             Shape::Standard => "MODE=LEVEL",
             Shape::Switch => "BOOL",
+            Shape::Text => "TEXT",
+            Shape::Url => "URL",
         }
     }
 
@@ -83,6 +89,8 @@ impl Shape {
             Shape::Sysctls => is_sysctl(value),
             Shape::Standard => return Policy::default().set(value),
             Shape::Switch => value == "true" || value == "false",
+            Shape::Text => !value.is_empty(),
+            Shape::Url => is_https(value),
         };
         match (fits, self) {
             (true, _) => Ok(()),
@@ -113,6 +121,10 @@ impl Shape {
             Shape::Sysctls => "a sysctl of a namespace, as in kernel.msgmax or net.core.*",
             Shape::Standard => "a mode and a level, as in enforce=baseline:latest",
             Shape::Switch => "true or false",
+            Shape::Text => "a text",
+            Shape::Url => {
+                "an https URL without query and fragment, as in https://issuer.example.com"
+            }
         }
     }
 }
@@ -143,6 +155,11 @@ fn is_mirror(text: &str) -> bool {
     let Some((registry, url)) = text.split_once('=') else { return false };
     let host = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
     !registry.is_empty() && host.is_some_and(|host| !host.is_empty())
+}
+
+fn is_https(text: &str) -> bool {
+    let rest = text.strip_prefix("https://");
+    rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(['?', '#', '@', ' ']))
 }
 
 fn is_registry(text: &str) -> bool {

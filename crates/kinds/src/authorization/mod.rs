@@ -13,6 +13,7 @@ use skiff_api::check;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Backend, Hooks, Kind, Review, Verb};
 use skiff_api::object::{Object, at};
+use skiff_api::selector::label_value_problems;
 use skiff_api::view::Resource;
 
 /// The kinds of the group, by name.
@@ -91,6 +92,12 @@ fn validate_requirement(path: &Path, requirement: &Value, label: bool, errors: &
         _ => {}
     }
     if label {
+        let given = at(requirement, "values").and_then(Value::as_array).into_iter().flatten();
+        for (index, value) in given.filter_map(Value::as_str).enumerate() {
+            for why in label_value_problems(value) {
+                errors.invalid(&values.index(index), value, &why);
+            }
+        }
         check::qualified(&path.child("key"), text("key"), errors);
     } else if text("key").is_empty() {
         errors.required(&path.child("key"), "must be specified");

@@ -3,7 +3,6 @@
 //! lives in the hands of who asked for it.
 
 use crate::Server;
-use crate::identity::token::ISSUER;
 use crate::identity::token::claims::{Claims, Kubernetes, Reference};
 use crate::request::Request;
 use crate::request::codec;
@@ -42,7 +41,8 @@ pub async fn issue(server: &Server, request: &Request, mut body: Object) -> Resu
         return Err(Status::conflict(ABOUT, name, &why));
     }
     let now = server.world.now();
-    complete(&mut body, &account, &codec::time(now));
+    let tokens = server.authenticator.tokens();
+    complete(&mut body, &account, &tokens.naming.audiences, &codec::time(now));
     validate(&body)?;
     let mut bound = Kubernetes {
         namespace: namespace.to_owned(),
@@ -54,7 +54,8 @@ pub async fn issue(server: &Server, request: &Request, mut body: Object) -> Resu
     let audiences: Vec<String> =
         body.list("spec.audiences").iter().filter_map(|a| Some(a.as_str()?.to_owned())).collect();
     let mut lives_s = wanted_s;
-    if bound.pod.is_some() && wanted_s == PROJECTED_S && audiences == [ISSUER] {
+    let own = audiences.iter().all(|audience| tokens.naming.audiences.contains(audience));
+    if bound.pod.is_some() && wanted_s == PROJECTED_S && own {
         bound.warnafter = Some(now.as_second() + wanted_s);
         lives_s = EXTENDED_S;
     }
@@ -62,8 +63,8 @@ pub async fn issue(server: &Server, request: &Request, mut body: Object) -> Resu
     request
         .notes
         .annotate("authentication.kubernetes.io/issued-credential-id", format!("JTI={id}"));
-    let claims = Claims::new(bound, audiences, now.as_second(), lives_s, id);
-    let token = server.authenticator.tokens().sign(&claims).map_err(Status::internal)?;
+    let claims = Claims::new(tokens.issuer(), bound, audiences, now.as_second(), lives_s, id);
+    let token = tokens.sign(&claims).map_err(Status::internal)?;
     let wanted = Duration::from_secs(u64::try_from(wanted_s).unwrap_or(0));
     let expires = codec::time(now + wanted);
     body.set("status", json!({"token": token, "expirationTimestamp": expires}));
@@ -71,9 +72,9 @@ pub async fn issue(server: &Server, request: &Request, mut body: Object) -> Resu
 }
 
 /// What the answer repeats of the service account, and whom the token is for if nobody says.
-fn complete(body: &mut Object, account: &Object, now: &str) {
+fn complete(body: &mut Object, account: &Object, own: &[String], now: &str) {
     if body.list("spec.audiences").is_empty() {
-        body.set("spec.audiences", json!([ISSUER]));
+        body.set("spec.audiences", json!(own));
     }
     body.set("metadata.name", account.name());
     body.set("metadata.uid", account.uid());

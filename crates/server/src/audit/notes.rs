@@ -86,7 +86,10 @@ impl Notes {
 
     /// What the authorizers said.
     pub fn decided(&self, decision: &Decision) {
-        let word = if decision.allowed { "allow" } else { "forbid" };
+        if !decision.allowed() && !decision.error.is_empty() {
+            return self.annotate("authorization.k8s.io/reason", "internal error");
+        }
+        let word = if decision.allowed() { "allow" } else { "forbid" };
         self.annotate("authorization.k8s.io/decision", word);
         self.annotate("authorization.k8s.io/reason", &*decision.reason);
     }

@@ -3,6 +3,8 @@
 
 use crate::request::url::{Query, RequestInfo};
 use skiff_api::Status;
+use skiff_api::names;
+use skiff_api::selector::{FieldRequirement, FieldSelector, Requirement, Selector};
 use skiff_api::status::About;
 use skiff_api::wire::User;
 
@@ -17,22 +19,25 @@ pub struct Attributes {
     pub name: String,
     pub namespace: String,
     pub path: Option<String>,
-    /// What a field selector demands to be equal: the node's rights depend on it.
-    pub fields: Vec<(String, String)>,
+    /// What selectors demand of whatever is listed, watched or deleted together (KEP-4601). One that cannot be read
+    /// demands nothing, which only makes the question broader.
+    pub fields: Vec<FieldRequirement>,
+    pub labels: Vec<Requirement>,
 }
 
 impl Attributes {
     /// What a request for a resource asks.
     pub fn of(verb: &str, resource: &RequestInfo, query: &Query) -> Attributes {
-        let fields = match verb {
-            "list" | "watch" | "deletecollection" => {
-                query.get("fieldSelector").map_or_else(Vec::new, equalities)
-            }
-            _ => Vec::new(),
-        };
+        let (mut fields, mut labels) = (FieldSelector::default(), Vec::new());
+        if matches!(verb, "list" | "watch" | "deletecollection") {
+            let text = |name| query.get(name).unwrap_or_default();
+            fields = FieldSelector::parse(text("fieldSelector")).unwrap_or_default();
+            labels = requirements(text("labelSelector")).unwrap_or_default();
+        }
         // A list or watch of exactly one object is authorized as that object's.
-        let named = fields.iter().find(|(field, _)| field == "metadata.name").map(|(_, name)| name);
-        let name = named.filter(|_| resource.name.is_empty()).unwrap_or(&resource.name).clone();
+        let named = fields.exact("metadata.name").filter(|name| names::segment(name).is_empty());
+        let named = named.filter(|_| resource.name.is_empty() && verb != "deletecollection");
+        let name = named.unwrap_or(&resource.name).to_owned();
         Attributes {
             verb: verb.into(),
             group: resource.group.clone(),
@@ -42,13 +47,19 @@ impl Attributes {
             name,
             namespace: resource.namespace.clone(),
             path: None,
-            fields,
+            fields: fields.0,
+            labels,
         }
     }
 
     /// What a request for a path asks; `method` is HTTP's.
     pub fn of_path(method: &str, path: &str) -> Attributes {
         Attributes { verb: method.to_lowercase(), path: Some(path.into()), ..Attributes::default() }
+    }
+
+    /// Whether only objects are asked for whose field has this value.
+    pub fn selects(&self, field: &str, value: &str) -> bool {
+        self.fields.iter().any(|it| it.field == field && it.value == value && !it.negated)
     }
 
     /// The refusal.
@@ -82,14 +93,12 @@ impl Attributes {
     }
 }
 
-/// The demands for equality in a field selector, `a=b,c==d,e!=f`.
-pub fn equalities(selector: &str) -> Vec<(String, String)> {
-    let equality = |part: &str| {
-        let (field, value) = part.split_once('=')?;
-        let value = value.strip_prefix('=').unwrap_or(value);
-        (!field.ends_with('!')).then(|| (field.trim().to_owned(), value.trim().to_owned()))
-    };
-    selector.split(',').filter_map(equality).collect()
+/// What a label selector demands.
+pub fn requirements(selector: &str) -> Result<Vec<Requirement>, String> {
+    match Selector::parse(selector)? {
+        Selector::All(all) => Ok(all),
+        Selector::Nothing => Ok(Vec::new()),
+    }
 }
 
 #[cfg(test)]
@@ -127,8 +136,33 @@ mod tests {
     }
 
     #[test]
-    fn equalities_are_read_from_selectors() {
-        let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
-        assert_eq!(equalities("a=b,c==d,e!=f"), [pair("a", "b"), pair("c", "d")]);
+    fn selectors_count_where_many_are_asked_for() {
+        let of = |method: &str, path: &str, query: &str| {
+            let Target::Resource(resource) = parse(path) else { panic!("a resource") };
+            let asked = Attributes::of(method, &resource, &Query::parse(query));
+            let fields: Vec<String> = asked
+                .fields
+                .iter()
+                .map(|it| format!("{}{}{}", it.field, it.negated, it.value))
+                .collect();
+            let labels: Vec<String> = asked
+                .labels
+                .iter()
+                .map(|it| format!("{} {:?} {:?}", it.key, it.operator, it.values))
+                .collect();
+            format!("{} {fields:?} {labels:?}", asked.name)
+        };
+        let query = "fieldSelector=metadata.name%3Dx,a!%3Db&labelSelector=c+in+(d,e),!f";
+        let mut out = String::new();
+        for method in ["list", "watch", "deletecollection", "get"] {
+            out += &format!("{method}: {}\n", of(method, "/api/v1/namespaces/a/pods", query));
+        }
+        out += &of("list", "/api/v1/pods", "fieldSelector=,,a&labelSelector=(");
+        expect_test::expect![[r#"
+            list: x ["atrueb", "metadata.namefalsex"] ["c In [\"d\", \"e\"]", "f DoesNotExist []"]
+            watch: x ["atrueb", "metadata.namefalsex"] ["c In [\"d\", \"e\"]", "f DoesNotExist []"]
+            deletecollection:  ["atrueb", "metadata.namefalsex"] ["c In [\"d\", \"e\"]", "f DoesNotExist []"]
+            get:  [] []
+             [] []"#]].assert_eq(&out);
     }
 }

@@ -1,13 +1,14 @@
-//! Authorize: may this user do this? Two sources of rights, asked in turn: the node's (a node may
-//! touch what belongs to the pods that run on it, [`node`]) and RBAC's (roles bound to users and
-//! groups, [`index`]). Members of `system:masters` may do everything. Nothing is ever forbidden by
-//! a rule; what nobody allows is refused.
+//! Authorize: may this user do this? A chain of authorizers is asked in turn, and the first that allows or denies
+//! decides: the node's rights (a node may touch what belongs to the pods that run on it, [`node`]), RBAC's (roles bound
+//! to users and groups, [`index`]) and whatever webhooks the machine's owner configures ([`chain`]). Members of
+//! `system:masters` may do everything. No rule of a role ever forbids; what nobody allows is refused.
 //!
 //! A decision reads the index as it is in memory and writes nothing. One task for each of the four
 //! kinds keeps the index up to date from the store's watch, at a cost that follows the change and
 //! not the number of roles.
 
 mod attributes;
+pub mod chain;
 pub mod escalate;
 pub mod expression;
 mod follow;
@@ -17,9 +18,11 @@ pub mod node;
 pub mod policy;
 pub mod reconcile;
 pub mod rule;
+mod webhook;
 
 use crate::read::reader::Reader;
-pub use attributes::{Attributes, equalities};
+pub use attributes::{Attributes, requirements};
+use chain::{Chain, Link};
 use follow::Followed;
 use index::{Index, RbacKind};
 use rule::Rule;
@@ -34,18 +37,45 @@ use std::sync::{Arc, RwLockReadGuard};
 /// Members may do everything, whatever roles there are: the way in when all bindings are broken.
 pub const MASTERS: &str = "system:masters";
 
+/// What an authorizer, or all of them, say to a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opinion {
+    Allow,
+    /// Nobody else is asked.
+    Deny,
+    None,
+}
+
 /// What came of a question.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decision {
-    pub allowed: bool,
-    /// Who allowed it, or why nobody did; may be empty.
+    pub opinion: Opinion,
+    /// Who allowed or denied it, or why nobody did; may be empty.
     pub reason: String,
+    /// What went wrong on the way; may be empty.
+    pub error: String,
 }
 
 impl Decision {
+    fn new(opinion: Opinion, reason: impl Into<String>) -> Decision {
+        Decision { opinion, reason: reason.into(), error: String::new() }
+    }
+
+    fn failed(opinion: Opinion, error: String) -> Decision {
+        Decision { opinion, reason: String::new(), error }
+    }
+
+    pub fn allowed(&self) -> bool {
+        self.opinion == Opinion::Allow
+    }
+
     /// The refusal, unless it is allowed.
     pub fn settle(&self, user: &User, asked: &Attributes) -> Result<(), Status> {
-        if self.allowed { Ok(()) } else { Err(asked.refusal(user, &self.reason)) }
+        match self.opinion {
+            Opinion::Allow => Ok(()),
+            _ if !self.error.is_empty() => Err(Status::internal(&self.error)),
+            _ => Err(asked.refusal(user, &self.reason)),
+        }
     }
 }
 
@@ -62,6 +92,7 @@ pub struct Rules {
 pub struct Authorizer {
     reader: Arc<Reader>,
     index: Arc<RwLock<Index>>,
+    chain: skiff_base::RwLock<Arc<Chain>>,
     /// What every node may do beside what belongs to its pods.
     node_rules: Vec<Rule>,
     followed: Vec<Arc<Followed>>,
@@ -85,12 +116,18 @@ impl Authorizer {
         let defaults = policy::defaults();
         let node = defaults.into_iter().find(|object| object.is("ClusterRole", "system:node"));
         let node_rules = node.map_or_else(Vec::new, |role| role.rules);
-        Ok(Authorizer { reader, index, node_rules, followed })
+        let chain = skiff_base::RwLock::new(Arc::new(Chain::default()));
+        Ok(Authorizer { reader, index, chain, node_rules, followed })
     }
 
     /// How the followers of roles and bindings fare, by resource.
     pub fn health(&self) -> Vec<(&'static str, Health)> {
         self.followed.iter().map(|followed| followed.health()).collect()
+    }
+
+    /// Asks this chain from now on.
+    pub fn ask(&self, chain: Chain) {
+        *self.chain.write() = Arc::new(chain);
     }
 
     /// Whether a user may do this; the error is the refusal.
@@ -101,47 +138,69 @@ impl Authorizer {
     /// Whether a user may do this, and why.
     pub async fn decide(&self, user: &User, asked: &Attributes) -> Decision {
         if is_master(user) {
-            return Decision { allowed: true, reason: String::new() };
+            return Decision::new(Opinion::Allow, "");
         }
-        let mut reasons = Vec::new();
-        if let Some(node) = node::name(user) {
-            match node::decide(&self.reader, &self.node_rules, node, asked).await {
-                Ok(()) => return Decision { allowed: true, reason: String::new() },
-                Err(why) if why.is_empty() => {}
-                Err(why) => reasons.push(format!("node: {why}")),
+        let chain = self.chain.read().clone();
+        let (mut reasons, mut errors) = (Vec::new(), Vec::new());
+        for (name, link) in &chain.0 {
+            let decision = match link {
+                Link::Node => self.node(user, asked).await,
+                Link::Rbac => decide(&self.index(), user, asked),
+                Link::AlwaysAllow => Decision::new(Opinion::Allow, ""),
+                Link::AlwaysDeny => Decision::new(Opinion::None, "Everything is forbidden."),
+                Link::Webhook(webhook) => webhook.decide(user, asked).await,
+            };
+            if decision.opinion != Opinion::None {
+                return decision;
+            }
+            if !decision.reason.is_empty() {
+                reasons.push(format!("{name}: {}", decision.reason));
+            }
+            if !decision.error.is_empty() {
+                errors.push(decision.error);
             }
         }
-        let decision = decide(&self.index(), user, asked);
-        if decision.allowed {
-            return decision;
-        }
-        if !decision.reason.is_empty() {
-            reasons.push(format!("rbac: {}", decision.reason));
-        }
-        Decision { allowed: false, reason: reasons.join("\n") }
+        Decision { error: aggregate(&errors), ..Decision::new(Opinion::None, reasons.join("\n")) }
     }
 
-    /// Whether a role gives a user this right; who runs where counts for nothing here.
-    pub fn grants(&self, user: &User, asked: &Attributes) -> bool {
-        is_master(user) || decide(&self.index(), user, asked).allowed
+    /// What the node's rights say.
+    async fn node(&self, user: &User, asked: &Attributes) -> Decision {
+        let Some(node) = node::name(user) else { return Decision::new(Opinion::None, "") };
+        match node::decide(&self.reader, &self.node_rules, node, asked).await {
+            Ok(()) => Decision::new(Opinion::Allow, ""),
+            Err(why) => Decision::new(Opinion::None, why),
+        }
     }
 
     /// All rules that a user has in a namespace.
     pub fn rules_for(&self, user: &User, namespace: &str) -> Rules {
         // That masters may do everything is no rule; their binding says it once.
-        let mut rules: Vec<Rule> = Vec::new();
-        let node = node::name(user).is_some();
-        let mut errors = Vec::new();
-        if node {
-            errors.push("node authorizer does not support user rule resolution".to_owned());
-        }
-        for grant in self.index().grants(user, namespace) {
-            match grant.rules {
-                Some(granted) => rules.extend(granted.iter().cloned()),
-                None => errors.push(grant.dangling()),
+        let (mut rules, mut errors, mut incomplete) = (Vec::new(), Vec::new(), false);
+        let chain = self.chain.read().clone();
+        for (_, link) in &chain.0 {
+            match link {
+                Link::Node if node::name(user).is_some() => {
+                    incomplete = true;
+                    errors.push("node authorizer does not support user rule resolution".to_owned());
+                }
+                Link::Webhook(_) => {
+                    incomplete = true;
+                    let why = "webhook authorizer does not support user rule resolution";
+                    errors.push(why.to_owned());
+                }
+                Link::AlwaysAllow => rules.extend(Rule::everything()),
+                Link::Rbac => {
+                    for grant in self.index().grants(user, namespace) {
+                        match grant.rules {
+                            Some(granted) => rules.extend(granted.iter().cloned()),
+                            None => errors.push(grant.dangling()),
+                        }
+                    }
+                }
+                Link::Node | Link::AlwaysDeny => {}
             }
         }
-        Rules { rules, error: aggregate(&errors), incomplete: node }
+        Rules { rules, error: aggregate(&errors), incomplete }
     }
 
     fn index(&self) -> RwLockReadGuard<'_, Index> {
@@ -160,7 +219,7 @@ fn decide(index: &Index, user: &User, asked: &Attributes) -> Decision {
         match grant.rules {
             Some(rules) if rules.iter().any(|rule| rule.allows(asked)) => {
                 let reason = format!("RBAC: allowed by {}", grant.describe());
-                return Decision { allowed: true, reason };
+                return Decision::new(Opinion::Allow, reason);
             }
             Some(_) => {}
             None => dangling.push(grant.dangling()),
@@ -170,11 +229,11 @@ fn decide(index: &Index, user: &User, asked: &Attributes) -> Decision {
         [] => String::new(),
         _ => format!("RBAC: {}", aggregate(&dangling)),
     };
-    Decision { allowed: false, reason }
+    Decision::new(Opinion::None, reason)
 }
 
 /// Several errors as one text.
-fn aggregate(errors: &[String]) -> String {
+pub(crate) fn aggregate(errors: &[String]) -> String {
     match errors {
         [] => String::new(),
         [one] => one.clone(),

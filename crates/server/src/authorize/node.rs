@@ -159,7 +159,7 @@ fn resource_slice(node: &str, asked: &Attributes) -> Result<Then, String> {
     match &*asked.verb {
         "create" => Ok(Then::Allowed),
         "get" | "update" | "patch" | "delete" => named(asked),
-        "watch" | "list" | "deletecollection" if selects(asked, "spec.nodeName", node) => {
+        "watch" | "list" | "deletecollection" if asked.selects("spec.nodeName", node) => {
             Ok(Then::Allowed)
         }
         "watch" | "list" | "deletecollection" => refuse(
@@ -190,7 +190,7 @@ fn own_node(node: &str, asked: &Attributes) -> Result<Then, String> {
 fn pod(node: &str, asked: &Attributes) -> Result<Then, String> {
     match (&*asked.subresource, &*asked.verb) {
         ("", "get") => get(asked),
-        ("", "list" | "watch") if selects(asked, "spec.nodeName", node) => Ok(Then::Allowed),
+        ("", "list" | "watch") if asked.selects("spec.nodeName", node) => Ok(Then::Allowed),
         ("", "list" | "watch") if !asked.name.is_empty() => Ok(Then::IfRelated),
         ("", "list" | "watch") => {
             refuse("can only list/watch pods with spec.nodeName field selector")
@@ -209,16 +209,12 @@ fn certificate(node: &str, asked: &Attributes) -> Result<Then, String> {
     match &*asked.verb {
         "create" => Ok(Then::Allowed),
         "get" => named(asked),
-        "list" | "watch" if selects(asked, "spec.nodeName", node) => Ok(Then::Allowed),
+        "list" | "watch" if asked.selects("spec.nodeName", node) => Ok(Then::Allowed),
         "list" | "watch" => {
             refuse("can only list/watch podcertificaterequests with nodeName field selector")
         }
         verb => Err(format!("nodes may not {verb} podcertificaterequests")),
     }
-}
-
-fn selects(asked: &Attributes, field: &str, value: &str) -> bool {
-    asked.fields.iter().any(|(f, v)| f == field && v == value)
 }
 
 #[cfg(test)]

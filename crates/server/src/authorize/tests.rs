@@ -69,7 +69,7 @@ async fn decisions(authorizer: &Authorizer, cases: &[(&str, &str)]) -> String {
     let mut out = String::new();
     for (who, what) in cases {
         let decision = authorizer.decide(&user(who), &asked(what)).await;
-        let verdict = if decision.allowed { "yes" } else { "no" };
+        let verdict = if decision.allowed() { "yes" } else { "no" };
         out += format!("{who}: {what}: {verdict} {}", decision.reason).trim_end();
         out.push('\n');
     }
@@ -185,7 +185,7 @@ async fn nodes_may_what_their_pods_need() {
 /// Lets the followers run until the authorizer says what is expected; fails when it never does.
 async fn until(authorizer: &Authorizer, who: &str, what: &str, allowed: bool) {
     for _ in 0..1000 {
-        if authorizer.decide(&user(who), &asked(what)).await.allowed == allowed {
+        if authorizer.decide(&user(who), &asked(what)).await.allowed() == allowed {
             return;
         }
         tokio::task::yield_now().await;
@@ -200,7 +200,7 @@ async fn changes_are_followed() {
     let authorizer =
         Authorizer::start(reader(&store), &World::seeded(1), &tasks).await.expect("it reads");
     let (who, what) = ("bob", "list /api/v1/namespaces/a/pods");
-    assert!(!authorizer.decide(&user(who), &asked(what)).await.allowed);
+    assert!(!authorizer.decide(&user(who), &asked(what)).await.allowed());
     let key = format!("{BINDINGS}/a/view");
     let put = write(&key, &binding("ClusterRole", "view", "bob"));
     let committed = store.commit(vec![put]).await.expect("it commits");
@@ -255,7 +255,7 @@ async fn nobody_hands_out_more_than_they_have() {
     for (who, resource, new) in cases {
         let new = skiff_api::Object::new(new);
         let at = escalate::Written { resource, name: "", namespace: "a", new: &new, old: None };
-        let verdict = authorizer.check_escalation(&user(who), &at);
+        let verdict = authorizer.check_escalation(&user(who), &at).await;
         let verdict = verdict.map_or_else(|status| status.message, |()| "yes".into());
         out += &format!("{who} {resource}: {verdict}\n");
     }

@@ -2,7 +2,7 @@
 //! context. What a user may be there and cannot be here is refused, never ignored.
 
 use super::FILE_MOST;
-use super::remote::{Client, Manner};
+use super::remote::{Client, Manner, Reply};
 use crate::identity::keys::Pair;
 use crate::identity::keys::tls::Trusted;
 use base64::Engine;
@@ -13,6 +13,10 @@ use skiff_base::World;
 use std::path::Path;
 use std::time::Duration;
 
+/// Tries of a review that the server could not answer just now, and the pauses between them: each half as long again.
+const TRIES: u32 = 5;
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+
 /// More of a refusal is not told.
 const WHY_MOST: usize = 512;
 
@@ -20,10 +24,11 @@ const WHY_MOST: usize = 512;
 const USER_REFUSED: [&str; 7] =
     ["tokenFile", "exec", "auth-provider", "as", "as-uid", "as-groups", "as-user-extra"];
 
-/// A server that takes documents.
+/// A server that takes documents, and answers reviews.
 pub struct Server {
     url: String,
     client: Client,
+    world: World,
     /// Of one try.
     within: Duration,
 }
@@ -54,7 +59,7 @@ pub fn load(path: &Path, within: Duration, world: &World) -> Result<Server, Stri
     if url.is_empty() {
         return Err(named("invalid configuration: no server found for cluster".to_owned()));
     }
-    Ok(Server { url, client, within })
+    Ok(Server { url, client, world: world.clone(), within })
 }
 
 fn manner(cluster: &Value, user: &Value, path: &Path) -> Result<Manner, String> {
@@ -134,4 +139,53 @@ impl Server {
         let why: String = String::from_utf8_lossy(&reply.body).chars().take(WHY_MOST).collect();
         Err(format!("{}: {why}", reply.status))
     }
+
+    /// The review with its status, as the server answers it; asked again when the server cannot answer just now.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn review(&self, review: &Value) -> Result<Value, String> {
+        let body = Bytes::from(review.to_string());
+        let mut pause = FIRST_PAUSE;
+        for _ in 1..TRIES {
+            let reply = self.client.post(&self.url, body.clone(), self.within).await;
+            match reply {
+                Ok(reply) if matches!(reply.status.as_u16(), 429 | 500 | 504) => {}
+                Err(why) if why.ends_with("connection reset by peer") => {}
+                reply => return opened(reply?, review),
+            }
+            self.world.sleep(pause).await;
+            pause += pause / 2;
+        }
+        let reply = self.client.post(&self.url, body.clone(), self.within).await?;
+        opened(reply, review)
+    }
+}
+
+/// What an answer says: an object of the kind that was sent.
+fn opened(reply: Reply, sent: &Value) -> Result<Value, String> {
+    let text = String::from_utf8_lossy(&reply.body);
+    let read = serde_json::from_slice::<Value>(&reply.body);
+    if !reply.status.is_success() {
+        let told = read.ok().filter(|read| read["kind"] == "Status");
+        let told = told.and_then(|status| Some(status["message"].as_str()?.to_owned()));
+        return Err(told.unwrap_or_else(|| match reply.status.as_u16() {
+            404 => "the server could not find the requested resource".to_owned(),
+            401 => "the server has asked for the client to provide credentials".to_owned(),
+            code if code < 500 => format!(
+                "the server responded with the status code {code} but did not return more \
+                 information"
+            ),
+            _ => format!(
+                "an error on the server ({:?}) has prevented the request from succeeding",
+                text.trim()
+            ),
+        }));
+    }
+    let read =
+        read.map_err(|error| format!("couldn't get version/kind; json parse error: {error}"))?;
+    if read["kind"] != sent["kind"] || read["apiVersion"] != sent["apiVersion"] {
+        return Err(format!("the answer is no {} of {}", sent["kind"], sent["apiVersion"]));
+    }
+    Ok(read)
 }

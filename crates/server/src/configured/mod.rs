@@ -2,7 +2,11 @@
 //! how a server is called that such a file names. The owner is believed: such a server may be on this machine. What it
 //! answers is not: bytes, time and calls are bounded. What is said is each reader's own affair.
 
+pub mod expression;
+#[cfg(test)]
+pub(crate) mod fake;
 pub mod kubeconfig;
+pub mod remembered;
 pub mod remote;
 
 use serde::de::DeserializeOwned;
@@ -13,6 +17,9 @@ use skiff_api::yaml;
 use std::borrow::Cow;
 use std::sync::Arc;
 
+/// The group of files for a server, in versions that say the same in the same fields.
+pub const OF_SERVER: (&str, &[&str]) =
+    ("apiserver.config.k8s.io", &["v1", "v1beta1", "v1alpha1"]);
 /// Above what a file with the most issuers or webhooks, and their authorities, needs.
 pub const FILE_MOST: usize = 4 << 20;
 
@@ -124,20 +131,18 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    const OF: (&str, &[&str]) = ("apiserver.config.k8s.io", &["v1"]);
-
     #[test]
     fn files_are_read_strictly() {
         let form =
-            json!({"#": "Form", "list": [{"#": "Part", "name": "", "on": true, "span": "0s"}]});
-        let check = |text: &str| match read::<Value>(text.as_bytes(), OF, "Form", &form) {
+            json!({"#": "Form", "list": [{"#": "Part", "name": "", "live": true, "span": "0s"}]});
+        let check = |text: &str| match read::<Value>(text.as_bytes(), OF_SERVER, "Form", &form) {
             Ok(value) => value.to_string() + "\n",
             Err(why) => why + "\n",
         };
         let head = "apiVersion: apiserver.config.k8s.io/v1\nkind: Form\n";
         let mut out = String::new();
         for rest in [
-            "list: [{name: a, on: false, span: 90s}]",
+            "list: [{name: a, live: false, span: 90s}]",
             "lists: []\nlist: [{nam: a}]",
             "list: {}",
             "list: [{name: 1}]",
@@ -152,7 +157,7 @@ mod tests {
         out += &check("apiVersion: apiserver.config.k8s.io/v1\nkind: Other");
         out += &check("{");
         expect_test::expect![[r#"
-            strict decoding error: unknown field "list[0].true"
+            {"apiVersion":"apiserver.config.k8s.io/v1","kind":"Form","list":[{"live":false,"name":"a","span":"1m30s"}]}
             strict decoding error: unknown field "list[0].nam", unknown field "lists"
             json: cannot unmarshal object into Go struct field Form.list of type []v1.Part
             json: cannot unmarshal number into Go struct field Part.list.name of type string

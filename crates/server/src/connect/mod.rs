@@ -63,7 +63,7 @@ async fn may_create(server: &Server, request: &Request) -> Result<(), Status> {
     }
     let asked = Attributes::of(Verb::Create.name(), &request.resource, &request.query);
     let decision = server.authorizer.decide(&request.user, &asked).await;
-    if decision.allowed {
+    if decision.allowed() {
         return Ok(());
     }
     // Upstream's refusal names the reason alone, which may be empty.

@@ -2,17 +2,23 @@
 //! may do.
 //!
 //! In order: a part of this process is who it was assembled as; a verified client certificate names
-//! its user; a bearer token names a service account; nobody else is `system:anonymous`. A token
-//! that is wrong is refused outright (401): who tries to be somebody must not silently become
-//! nobody.
+//! its user; a bearer token names a service account, or a user of an issuer or a webhook that the machine's owner
+//! configured; nobody else is `system:anonymous`. A token that is wrong is refused outright (401): who tries to be
+//! somebody must not silently become nobody.
 
-use crate::identity::token::{ISSUER, Tokens};
+use super::issuers::file::Anonymous;
+use super::issuers::{Configured, Issuers, configure};
+use super::reviewed::Webhook;
+use crate::authorize::aggregate;
+use crate::identity::token::{TokenError, Tokens, common};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use skiff_api::Status;
-use skiff_api::wire::{Call, Peer, User};
-use std::sync::Arc;
+use skiff_api::wire::{Peer, User};
+use skiff_base::{RwLock, World};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 pub const ANONYMOUS: &str = "system:anonymous";
 pub const AUTHENTICATED: &str = "system:authenticated";
@@ -22,16 +28,25 @@ pub const UNAUTHENTICATED: &str = "system:unauthenticated";
 /// Whoever picks the subprotocol of the answer must pass over it.
 pub const TOKEN_PROTOCOL: &str = "base64url.bearer.authorization.k8s.io.";
 
+/// How long issuers of a new file are looked for, before it is left alone.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
 /// Tells who calls.
 pub struct Authenticator {
+    world: World,
     tokens: Arc<Tokens>,
     /// `https://host:port`, as the issuer's documents name the server.
     server: String,
+    issuers: RwLock<Arc<Issuers>>,
+    webhook: Option<Webhook>,
+    anonymous: RwLock<Anonymous>,
 }
 
 impl Authenticator {
-    pub fn new(tokens: Arc<Tokens>, server: String) -> Authenticator {
-        Authenticator { tokens, server }
+    pub fn new(world: World, tokens: Arc<Tokens>, server: String) -> Authenticator {
+        let anonymous = RwLock::new(Anonymous { enabled: true, ..Anonymous::default() });
+        let issuers = Default::default();
+        Authenticator { world, tokens, server, issuers, webhook: None, anonymous }
     }
 
     pub fn tokens(&self) -> &Tokens {
@@ -40,7 +55,7 @@ impl Authenticator {
 
     /// The document at [`crate::identity::token::DISCOVERY_PATH`].
     pub fn issuer_document(&self) -> serde_json::Value {
-        Tokens::discovery(&self.server)
+        self.tokens.discovery(&self.server)
     }
 
     /// The document at [`crate::identity::token::JWKS_PATH`].
@@ -48,41 +63,139 @@ impl Authenticator {
         self.tokens.jwks()
     }
 
+    /// Asks this webhook about tokens that nobody else knows.
+    pub fn ask(&mut self, webhook: Webhook) {
+        self.webhook = Some(webhook);
+    }
+
+    /// Whether callers who say nothing are let in at all, where no file says it.
+    pub fn let_in(&self, anonymous: bool) {
+        self.anonymous.write().enabled = anonymous;
+    }
+
+    /// Takes the first file of issuers; they are looked for from then on.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub fn configure(&self, file: &[u8]) -> Result<Option<Anonymous>, String> {
+        let Configured { issuers, anonymous } = self.read(file)?;
+        *self.issuers.write() = Arc::new(issuers);
+        if let Some(anonymous) = &anonymous {
+            *self.anonymous.write() = anonymous.clone();
+        }
+        Ok(anonymous)
+    }
+
+    /// Takes a changed file, as soon as all its issuers are found; `first` is what the first one said of anonymous
+    /// callers.
+    ///
+    /// # Errors
+    /// Why the one before stays.
+    pub async fn configure_anew(
+        &self,
+        file: &[u8],
+        first: &Option<Anonymous>,
+    ) -> Result<(), String> {
+        let Configured { issuers, anonymous } = self.read(file)?;
+        if anonymous != *first {
+            return Err("anonymous: Forbidden: changed from initial configuration file".to_owned());
+        }
+        if self.world.within(READY_WITHIN, issuers.ready()).await.is_none() {
+            return Err(issuers.unready());
+        }
+        *self.issuers.write() = Arc::new(issuers);
+        Ok(())
+    }
+
+    fn read(&self, file: &[u8]) -> Result<Configured, String> {
+        configure(file, &self.tokens.naming.issuers, &self.world)
+    }
+
     /// The user of a call, or the refusal 401.
-    pub fn authenticate(&self, call: &Call) -> Result<User, Status> {
-        let certificate = match &call.peer {
-            Peer::Local(user) => return Ok(User::clone(user)),
+    pub async fn authenticate(
+        &self,
+        peer: &Peer,
+        headers: &HeaderMap,
+        path: &str,
+    ) -> Result<Arc<User>, Status> {
+        let certificate = match peer {
+            Peer::Local(user) => return Ok(user.clone()),
             Peer::Remote { certificate, .. } => certificate,
         };
         if let Some(user) = certificate {
-            return Ok(authenticated(user));
+            return Ok(user.clone());
         }
-        let Some(token) = token(&call.headers)? else {
-            return Ok(anonymous());
-        };
-        match self.tokens.user(&token, &[ISSUER]) {
-            Ok((user, _)) => Ok(user),
+        let Some(token) = token(headers)? else { return self.nobody(path) };
+        let own = &self.tokens.naming.audiences;
+        match self.user(&token, &own.iter().map(String::as_str).collect::<Vec<_>>()).await {
+            Ok((user, _)) => Ok(Arc::new(user)),
             Err(error) => {
-                tracing::debug!(%error, "a bearer token was refused");
+                tracing::debug!(error, "a bearer token was refused");
                 Err(Status::unauthorized())
             }
         }
     }
+
+    /// The user of a token that is meant for one of `wanted`, and those of them that it is meant for.
+    ///
+    /// # Errors
+    /// What everybody who was asked says is wrong with it; for a TokenReview: a caller is told nothing.
+    pub async fn user(&self, token: &str, wanted: &[&str]) -> Result<(User, Vec<String>), String> {
+        // Upstream's first to be asked knows only its own token.
+        let mut wrong = vec!["invalid bearer token".to_owned()];
+        match self.tokens.user(token, wanted) {
+            Ok(known) => return Ok(known),
+            Err(TokenError::Foreign) => {}
+            Err(TokenError::Invalid(why)) => wrong.push(why),
+        }
+        let own = &self.tokens.naming.audiences;
+        let meant = common(wanted, own);
+        if !meant.is_empty() {
+            let issuers = self.issuers.read().clone();
+            match issuers.user(token).await {
+                Ok(Some(user)) => return Ok((in_groups(user), meant)),
+                Ok(None) => {}
+                Err(why) => wrong.push(why),
+            }
+        }
+        if let Some(webhook) = &self.webhook {
+            match webhook.user(token, wanted, own).await {
+                Ok(Some((user, meant))) => return Ok((in_groups(user), meant)),
+                Ok(None) => {}
+                Err(why) => wrong.push(why),
+            }
+        }
+        Err(aggregate(&wrong))
+    }
+
+    /// Somebody who says nothing.
+    fn nobody(&self, path: &str) -> Result<Arc<User>, Status> {
+        let rules = self.anonymous.read();
+        let here = rules.conditions.is_empty() || rules.conditions.iter().any(|it| it.path == path);
+        if rules.enabled && here { Ok(anonymous()) } else { Err(Status::unauthorized()) }
+    }
 }
 
 /// The user of callers who say nothing about themselves.
-pub fn anonymous() -> User {
-    User { name: ANONYMOUS.into(), groups: vec![UNAUTHENTICATED.into()], ..User::default() }
+pub fn anonymous() -> Arc<User> {
+    static NOBODY: LazyLock<Arc<User>> = LazyLock::new(|| {
+        let groups = vec![UNAUTHENTICATED.into()];
+        Arc::new(User { name: ANONYMOUS.into(), groups, ..User::default() })
+    });
+    NOBODY.clone()
 }
 
-/// The same user, in the group of all who proved who they are.
-fn authenticated(user: &User) -> User {
-    let mut user = user.clone();
-    let known = |group: &String| group == AUTHENTICATED || group == UNAUTHENTICATED;
-    if user.name != ANONYMOUS && !user.groups.iter().any(known) {
-        user.groups.push(AUTHENTICATED.into());
-    }
+fn in_groups(mut user: User) -> User {
+    authenticated(&user.name, &mut user.groups);
     user
+}
+
+/// Adds the group of all who proved who they are.
+pub fn authenticated(name: &str, groups: &mut Vec<String>) {
+    let known = |group: &String| group == AUTHENTICATED || group == UNAUTHENTICATED;
+    if name != ANONYMOUS && !groups.iter().any(known) {
+        groups.push(AUTHENTICATED.into());
+    }
 }
 
 /// The bearer token of a request, from its header or from the subprotocols of a WebSocket.
@@ -211,8 +324,9 @@ mod tests {
     #[test]
     fn certificates_make_authenticated_users() {
         let user = |name: &str, groups: &[&str]| {
-            let groups = groups.iter().map(|g| (*g).to_owned()).collect();
-            authenticated(&User { name: name.into(), groups, ..User::default() }).groups.join(" ")
+            let mut groups = groups.iter().map(|g| (*g).to_owned()).collect();
+            authenticated(name, &mut groups);
+            groups.join(" ")
         };
         assert_eq!(user("a", &["g"]), "g system:authenticated");
         assert_eq!(user("a", &[AUTHENTICATED]), "system:authenticated");

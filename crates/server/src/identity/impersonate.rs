@@ -13,6 +13,7 @@ use skiff_api::Status;
 use skiff_api::names;
 use skiff_api::wire::User;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 const USER: &str = "impersonate-user";
 const GROUP: &str = "impersonate-group";
@@ -26,7 +27,7 @@ const NAMED_MOST: usize = 256;
 
 /// Whom a request is served as.
 pub struct Acting {
-    pub user: User,
+    pub user: Arc<User>,
     /// Of one who acts as somebody else: the verb of the constrained mode, empty in the old way.
     pub constraint: Option<&'static str>,
 }
@@ -34,7 +35,7 @@ pub struct Acting {
 /// The user that the request is to be served as: the caller, or whom the caller impersonates.
 pub async fn impersonate(
     authorizer: &Authorizer,
-    caller: User,
+    caller: Arc<User>,
     headers: &HeaderMap,
     asked: &Attributes,
 ) -> Result<Acting, Status> {
@@ -54,7 +55,9 @@ pub async fn impersonate(
             continue;
         }
         match attempt.check(mode).await {
-            Ok(user) => return Ok(Acting { user, constraint: Some(mode.constraint()) }),
+            Ok(user) => {
+                return Ok(Acting { user: Arc::new(user), constraint: Some(mode.constraint()) });
+            }
             Err(refusal) => first = first.or(Some(refusal)),
         }
     }

@@ -4,7 +4,10 @@
 pub mod authenticate;
 pub(crate) mod impersonate;
 mod info;
+pub mod issuers;
+pub mod jws;
 pub mod keys;
+pub mod reviewed;
 pub mod token;
 
 pub use info::UserInfo;

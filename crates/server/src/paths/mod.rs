@@ -9,7 +9,7 @@ use crate::fairness::Details;
 use crate::registry::discovery;
 use crate::render::accept;
 use crate::request::url::Query;
-use http::{StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 use skiff_api::Status;
 use skiff_api::wire::{Answer, Body, Call};
@@ -53,14 +53,21 @@ pub fn answer(
             Ok(health::answer(server, check, rest, query))
         }
         [".well-known", "openid-configuration"] => {
-            Ok(Answer::json(StatusCode::OK, &server.authenticator.issuer_document()))
+            Ok(kept(Answer::json(StatusCode::OK, &server.authenticator.issuer_document())))
         }
         ["openid", "v1", "jwks"] => {
-            Ok(Answer::json(StatusCode::OK, &server.authenticator.key_set())
-                .typed("application/jwk-set+json"))
+            let keys = Answer::json(StatusCode::OK, &server.authenticator.key_set());
+            Ok(kept(keys.typed("application/jwk-set+json")))
         }
         _ => Ok(nothing()),
     }
+}
+
+/// Whoever checks tokens may keep this for an hour.
+fn kept(mut answer: Answer) -> Answer {
+    let value = HeaderValue::from_static("public, max-age=3600");
+    answer.headers.insert(header::CACHE_CONTROL, value);
+    answer
 }
 
 /// No resource, so no Status either.

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 /// A call for a resource, after authentication, authorization and the look-up of its kind.
 pub struct Request {
-    pub user: User,
+    pub user: Arc<User>,
     pub verb: Verb,
     pub resource: RequestInfo,
     pub kind: Arc<Kind>,

@@ -65,7 +65,8 @@ async fn callers_act_as_others_when_they_may() {
         ("root system:masters", "user=system:node:n1", "list /api/v1/pods"),
         ("root system:masters", "user=zed group=system:masters", "list /api/v1/pods"),
     ] {
-        let served = impersonate(&authorizer, user(who), &headers(wanted), &asked(what)).await;
+        let served =
+            impersonate(&authorizer, user(who).into(), &headers(wanted), &asked(what)).await;
         let served = match served {
             Ok(Acting { user, .. }) => {
                 format!("{} {:?} {:?} {:?}", user.name, user.uid, user.groups, user.extra)

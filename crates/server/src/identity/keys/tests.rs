@@ -79,11 +79,14 @@ async fn certificates_name_users() {
     let keys = Keys::open(&folder.0, &wanted(), &world).expect("made");
     let admin = tls::user(&leaf_der(&keys.admin)).expect("a user");
     assert_eq!(
-        (&*admin.name, &admin.groups[..]),
-        ("kubernetes-admin", &["system:masters".into()][..])
+        (&*admin.name, &*admin.groups.join(" ")),
+        ("kubernetes-admin", "system:masters system:authenticated")
     );
     let node = tls::user(&leaf_der(&keys.node)).expect("a user");
-    assert_eq!((&*node.name, &node.groups[..]), ("system:node:n1", &["system:nodes".into()][..]));
+    assert_eq!(
+        (&*node.name, &*node.groups.join(" ")),
+        ("system:node:n1", "system:nodes system:authenticated")
+    );
     assert_eq!(node.extra[0].1[0].len(), "X509SHA256=".len() + 64);
     assert_eq!(tls::user(b"nonsense"), None);
 }

@@ -3,6 +3,7 @@
 //! certificates expire on virtual time too.
 
 use super::{Keys, KeysError, Pair};
+use crate::identity::authenticate::authenticated;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rustls::client::{ResolvesClientCert, Resumption, WantsClientCert};
@@ -223,8 +224,10 @@ pub fn user(der: &[u8]) -> Option<User> {
         .and_then(|a| a.as_str().ok());
     let digest = ring::digest::digest(&ring::digest::SHA256, der);
     let credential = format!("X509SHA256={}", skiff_base::id::hex(digest.as_ref()));
+    let mut groups: Vec<String> = groups.collect();
+    authenticated(&name, &mut groups);
     (!name.is_empty()).then(|| User {
-        groups: groups.collect(),
+        groups,
         uid: uid.unwrap_or("").to_owned(),
         extra: vec![(crate::identity::token::CREDENTIAL_ID.to_owned(), vec![credential])],
         name,

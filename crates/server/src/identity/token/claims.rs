@@ -1,6 +1,6 @@
 //! The claims inside a token, and the user that they make. Data and its forms, no checks.
 
-use super::{CREDENTIAL_ID, ISSUER};
+use super::CREDENTIAL_ID;
 use serde::{Deserialize, Serialize};
 use skiff_api::wire::User;
 
@@ -49,6 +49,7 @@ pub struct Reference {
 impl Claims {
     /// Claims of a service account from `now` for `seconds`.
     pub fn new(
+        issuer: &str,
         kubernetes: Kubernetes,
         audiences: Vec<String>,
         now: i64,
@@ -57,7 +58,7 @@ impl Claims {
     ) -> Claims {
         let account = &kubernetes.serviceaccount.name;
         Claims {
-            iss: ISSUER.into(),
+            iss: issuer.into(),
             sub: format!("system:serviceaccount:{}:{account}", kubernetes.namespace),
             aud: audiences,
             exp: now + seconds,

@@ -11,6 +11,7 @@ mod bootstrap;
 pub mod claims;
 mod used;
 
+use crate::identity::jws::{Key, Token};
 use crate::identity::keys::signing::SigningKey;
 use claims::{Claims, Reference};
 use serde::de::DeserializeOwned;
@@ -25,7 +26,7 @@ use skiff_store::Store;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Who issues the tokens, and the audience that means the API server itself.
+/// Who issues the tokens where no setting says it, and the audience that means the API server itself.
 pub const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 /// The key of a user's extra that names the credential it came with (KEP-4193).
 pub const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
@@ -59,37 +60,67 @@ enum Signed {
     Legacy(LegacyClaims),
 }
 
+/// Under whose name tokens are issued and taken.
+#[derive(Debug, Clone)]
+pub struct Naming {
+    /// The first issues; tokens of the others are taken as well.
+    pub issuers: Vec<String>,
+    /// What means the API server itself.
+    pub audiences: Vec<String>,
+    /// Keys of others that signed such tokens, too.
+    pub keys: Vec<Key>,
+    /// Where the documents say that the keys are; empty is this server.
+    pub jwks_uri: String,
+}
+
+impl Default for Naming {
+    fn default() -> Naming {
+        let (keys, jwks_uri) = Default::default();
+        Naming { issuers: vec![ISSUER.into()], audiences: vec![ISSUER.into()], keys, jwks_uri }
+    }
+}
+
 /// Issues tokens and tells whose they are.
 pub struct Tokens {
     store: Arc<dyn Store>,
     world: World,
     signing: Arc<SigningKey>,
+    pub naming: Naming,
     /// Tokens by digest whose signature was found good.
     remembered: Lock<BTreeMap<[u8; 32], Arc<Signed>>>,
     used: used::Used,
 }
 
 impl Tokens {
-    pub fn new(store: Arc<dyn Store>, world: World, signing: Arc<SigningKey>) -> Tokens {
+    pub fn new(
+        store: Arc<dyn Store>,
+        world: World,
+        signing: Arc<SigningKey>,
+        naming: Naming,
+    ) -> Tokens {
         let (remembered, used) = Default::default();
-        Tokens { store, world, signing, remembered, used }
+        Tokens { store, world, signing, naming, remembered, used }
+    }
+
+    /// Who issues.
+    pub fn issuer(&self) -> &str {
+        self.naming.issuers.first().map_or(ISSUER, String::as_str)
     }
 
     /// The user of a token that is meant for one of `audiences`, and those of them that it is meant
     /// for.
     pub fn user(&self, token: &str, audiences: &[&str]) -> Result<(User, Vec<String>), TokenError> {
-        let own = [ISSUER.to_owned()];
+        let own = &self.naming.audiences[..];
         if let Some(user) = self.bootstrapper(token) {
-            let meant = audiences.contains(&ISSUER);
-            return if meant { Ok((user, own.into())) } else { Err(TokenError::Foreign) };
+            let meant = common(audiences, own);
+            return if meant.is_empty() { Err(TokenError::Foreign) } else { Ok((user, meant)) };
         }
         let signed = self.signed(token).ok_or(TokenError::Foreign)?;
         let aud = match &*signed {
             Signed::Claims(claims) => &claims.aud[..],
-            Signed::Legacy(_) => &own,
+            Signed::Legacy(_) => own,
         };
-        let meant = aud.iter().filter(|aud| audiences.contains(&aud.as_str()));
-        let meant: Vec<String> = meant.cloned().collect();
+        let meant = common(audiences, aud);
         if meant.is_empty() {
             return Err(TokenError::Invalid(format!(
                 "token audiences {} is invalid for the target audiences {}",
@@ -167,19 +198,31 @@ impl Tokens {
     }
 
     /// The document at `/.well-known/openid-configuration`; `server` is `https://host:port`.
-    pub fn discovery(server: &str) -> serde_json::Value {
+    pub fn discovery(&self, server: &str) -> serde_json::Value {
+        let keys = match &*self.naming.jwks_uri {
+            "" => format!("{server}{JWKS_PATH}"),
+            elsewhere => elsewhere.to_owned(),
+        };
+        let mut algorithms: Vec<&str> = self.naming.keys.iter().map(Key::algorithm).collect();
+        algorithms.push("ES256");
+        algorithms.sort_unstable();
+        algorithms.dedup();
         serde_json::json!({
-            "issuer": ISSUER,
-            "jwks_uri": format!("{server}{JWKS_PATH}"),
+            "issuer": self.issuer(),
+            "jwks_uri": keys,
             "response_types_supported": ["id_token"],
             "subject_types_supported": ["public"],
-            "id_token_signing_alg_values_supported": ["ES256"],
+            "id_token_signing_alg_values_supported": algorithms,
         })
     }
 
     /// The document at `/openid/v1/jwks`.
     pub fn jwks(&self) -> serde_json::Value {
-        self.signing.jwks()
+        let mut set = self.signing.jwks();
+        if let Some(keys) = set["keys"].as_array_mut() {
+            keys.extend(self.naming.keys.iter().map(Key::jwk));
+        }
+        set
     }
 
     /// The claims of a token that this cluster signed, whatever their time.
@@ -192,9 +235,10 @@ impl Tokens {
         if let Some(signed) = self.lock().get(&digest) {
             return Some(signed.clone());
         }
-        let signed = Arc::new(serde_json::from_slice(&self.signing.open(token)?).ok()?);
+        let claims = self.signing.open(token).or_else(|| self.opened_by_another(token))?;
+        let signed = Arc::new(serde_json::from_slice(&claims).ok()?);
         match &*signed {
-            Signed::Claims(claims) if claims.iss == ISSUER => {}
+            Signed::Claims(claims) if self.naming.issuers.contains(&claims.iss) => {}
             Signed::Legacy(claims) if claims.iss == LEGACY_ISSUER => {}
             _ => return None,
         }
@@ -213,6 +257,15 @@ impl Tokens {
         }
         remembered.insert(digest, signed.clone());
         Some(signed)
+    }
+
+    /// The claims of a token that another key of the cluster signed.
+    fn opened_by_another(&self, token: &str) -> Option<Vec<u8>> {
+        let keys = &self.naming.keys;
+        let token = Token::parse(token).ok().filter(|_| !keys.is_empty())?;
+        let named = |key: &&Key| token.key.is_empty() || key.id == token.key;
+        let signed = keys.iter().filter(named).any(|key| token.is_signed_by(key));
+        signed.then_some(token.claims)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<[u8; 32], Arc<Signed>>> {
@@ -284,6 +337,12 @@ impl Tokens {
             }
         }
     }
+}
+
+/// Those audiences of `wanted` that are among `given`.
+pub fn common(wanted: &[&str], given: &[String]) -> Vec<String> {
+    let both = wanted.iter().filter(|wanted| given.iter().any(|given| given == *wanted));
+    both.map(|audience| (*audience).to_owned()).collect()
 }
 
 /// The part of an object that says which one it is.

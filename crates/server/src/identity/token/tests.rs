@@ -19,7 +19,7 @@ async fn bench(objects: &[(&str, serde_json::Value)]) -> Bench {
     }
     let (pem, _) = crate::identity::keys::signing::tests::pem();
     let signing = Arc::new(SigningKey::from_pem(&pem).expect("it reads"));
-    let tokens = Tokens::new(store.clone(), world.clone(), signing);
+    let tokens = Tokens::new(store.clone(), world.clone(), signing, Naming::default());
     Bench { world, store, tokens }
 }
 
@@ -51,7 +51,7 @@ impl Bench {
         };
         edit(&mut own);
         let now = self.world.now().as_second();
-        let claims = Claims::new(own, vec![ISSUER.into()], now, 600, "id".into());
+        let claims = Claims::new(ISSUER, own, vec![ISSUER.into()], now, 600, "id".into());
         self.tokens.sign(&claims).expect("it signs")
     }
 

@@ -49,7 +49,7 @@ impl Certificates {
                 name,
                 ..Attributes::default()
             };
-            if self.authorizer.decide(at.user, &asked).await.allowed {
+            if self.authorizer.decide(at.user, &asked).await.allowed() {
                 return true;
             }
         }

@@ -285,7 +285,9 @@ async fn token(
         [one] => one.as_str().unwrap_or(""),
         _ => return refuse("node may only request 0 or 1 audiences"),
     };
-    if mounts(&pod, audience) || authorizer.grants(request.user, &may(request, audience)) {
+    if mounts(&pod, audience)
+        || authorizer.decide(request.user, &may(request, audience)).await.allowed()
+    {
         return Ok(());
     }
     refuse(&format!(

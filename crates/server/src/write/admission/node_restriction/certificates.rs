@@ -139,5 +139,5 @@ async fn granted(authorizer: &Authorizer, request: &Admit<'_>, new: &Object) -> 
         namespace: request.namespace.into(),
         ..Attributes::default()
     };
-    authorizer.decide(request.user, &asked).await.allowed
+    authorizer.decide(request.user, &asked).await.allowed()
 }

@@ -1,0 +1,192 @@
+use super::super::chain::{Chain, Link};
+use super::super::tests::{asked, user};
+use crate::configured::fake::Fake;
+use serde_json::{Value, json};
+use skiff_base::World;
+use std::path::PathBuf;
+
+/// Files of one test, gone with it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Folder {
+        let folder =
+            std::env::temp_dir().join(format!("skiff-webhook-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("made");
+        Folder(folder)
+    }
+
+    fn write(&self, name: &str, text: &Value) -> String {
+        let path = self.0.join(name);
+        std::fs::write(&path, text.to_string()).expect("written");
+        path.display().to_string()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).expect("it is ours");
+    }
+}
+
+fn kubeconfig(url: &str) -> Value {
+    json!({
+        "current-context": "x",
+        "clusters": [{"name": "c", "cluster": {"server": url}}],
+        "users": [{"name": "u", "user": {}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+    })
+}
+
+/// A file with one webhook, with these further fields.
+fn file(kubeconfig: &str, more: Value) -> Vec<u8> {
+    let mut hook = json!({
+        "timeout": "1s", "subjectAccessReviewVersion": "v1", "failurePolicy": "NoOpinion",
+        "matchConditionSubjectAccessReviewVersion": "v1",
+        "connectionInfo": {"type": "KubeConfigFile", "kubeConfigFile": kubeconfig},
+    });
+    for (name, value) in more.as_object().into_iter().flatten() {
+        hook[name] = value.clone();
+    }
+    let authorizers = json!([{"type": "Webhook", "name": "hook", "webhook": hook}]);
+    let head = ("apiserver.config.k8s.io/v1", "AuthorizationConfiguration");
+    json!({"apiVersion": head.0, "kind": head.1, "authorizers": authorizers})
+        .to_string()
+        .into_bytes()
+}
+
+async fn decide(chain: &Chain, who: &str, what: &str) -> String {
+    let [(_, Link::Webhook(webhook))] = &chain.0[..] else { panic!("one webhook") };
+    let decision = webhook.decide(&user(who), &asked(what)).await;
+    format!("{:?} {:?} {:?}", decision.opinion, decision.reason, decision.error)
+}
+
+fn answer(status: Value) -> Value {
+    json!({"kind": "SubjectAccessReview", "apiVersion": "authorization.k8s.io/v1", "status": status})
+}
+
+#[tokio::test]
+async fn a_webhook_allows_denies_or_says_nothing() {
+    let (world, fake, folder) = (World::real(), Fake::plain().await, Folder::new("answers"));
+    let named = folder.write("config", &kubeconfig(&format!("{}/ask", fake.url)));
+    let read = |more| Chain::read(&file(&named, more), &world);
+    let chain = read(json!({})).unwrap_or_else(|why| panic!("{why}"));
+    let mut out = String::new();
+    for (index, (status, body)) in [
+        (201, answer(json!({"allowed": true, "reason": "fine"}))),
+        (200, answer(json!({"allowed": false, "reason": "no idea"}))),
+        (200, answer(json!({"allowed": false, "denied": true, "reason": "never"}))),
+        (200, answer(json!({"allowed": true, "denied": true}))),
+        (200, json!({"kind": "Pod", "apiVersion": "v1"})),
+        (200, json!("garbage")),
+        (404, json!({})),
+        (302, json!({})),
+        (200, json!("x".repeat(2 << 20))),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        fake.answers("/ask", status, body);
+        out += &decide(&chain, "bob g", &format!("get /api/v1/namespaces/n{index}/pods/p")).await;
+        out.push('\n');
+    }
+    fake.answers("/ask", 200, answer(json!({"allowed": false})));
+    // What was allowed is remembered.
+    out +=
+        &format!("again: {}\n", decide(&chain, "bob g", "get /api/v1/namespaces/n0/pods/p").await);
+    fake.asked();
+    let query = "list /api/v1/pods?labelSelector=a+in+(b,c),!d&fieldSelector=spec.nodeName!%3Dn";
+    decide(&chain, "bob g h", query).await;
+    decide(&chain, "bob", "get /healthz").await;
+    for (_, body) in fake.asked() {
+        out += &format!("{}\n", body["spec"]);
+    }
+    let denying = read(json!({"failurePolicy": "Deny"})).unwrap_or_else(|why| panic!("{why}"));
+    fake.answers("/ask", 404, "");
+    out += &format!("on error: {}\n", decide(&denying, "bob", "get /x").await);
+    expect_test::expect![[r#""#]].assert_eq(&out);
+}
+
+#[tokio::test]
+async fn a_webhook_that_is_silent_or_not_there_costs_its_time_alone() {
+    let (world, fake, folder) = (World::real(), Fake::plain().await, Folder::new("silent"));
+    let mut out = String::new();
+    for (name, url) in
+        [("silent", format!("{}/none", fake.url)), ("gone", "http://127.0.0.1:1/".into())]
+    {
+        let named = folder.write(name, &kubeconfig(&url));
+        let chain =
+            Chain::read(&file(&named, json!({})), &world).unwrap_or_else(|why| panic!("{why}"));
+        out += &format!(
+            "{name}: {}\n",
+            decide(&chain, "bob", "get /x").await.replace(&fake.url, "URL")
+        );
+    }
+    expect_test::expect![[r#""#]].assert_eq(&out);
+}
+
+#[tokio::test]
+async fn conditions_say_what_is_asked() {
+    let (world, fake, folder) = (World::real(), Fake::plain().await, Folder::new("conditions"));
+    fake.answers("/", 200, answer(json!({"allowed": true})));
+    let named = folder.write("config", &kubeconfig(&fake.url));
+    let conditions = json!({"failurePolicy": "Deny", "matchConditions": [
+        {"expression": "has(request.resourceAttributes)"},
+        {"expression": "request.user != 'system:x'"},
+        {"expression": "request.resourceAttributes.fieldSelector.requirements.size() > 0"},
+    ]});
+    let chain =
+        Chain::read(&file(&named, conditions), &world).unwrap_or_else(|why| panic!("{why}"));
+    let mut out = String::new();
+    for (who, what) in [
+        ("bob", "get /x"),
+        ("system:x", "list /api/v1/pods"),
+        ("bob", "list /api/v1/pods"),
+        ("bob", "list /api/v1/pods?fieldSelector=a%3Db"),
+    ] {
+        out += &format!("{who} {what}: {}\n", decide(&chain, who, what).await);
+    }
+    expect_test::expect![[r#""#]].assert_eq(&out);
+}
+
+#[test]
+fn what_is_wrong_with_a_chain_is_said() {
+    let (world, folder) = (World::real(), Folder::new("wrong"));
+    let named = folder.write("config", &kubeconfig("http://127.0.0.1:1/"));
+    let mut out = String::new();
+    let mut check = |text: &[u8]| {
+        out += &match Chain::read(text, &world) {
+            Ok(chain) => format!("{}\n", chain.0.len()),
+            Err(why) => why.replace(&*folder.0.display().to_string(), "FOLDER") + "\n",
+        };
+    };
+    for more in [
+        json!({"timeout": "31s", "authorizedTTL": "-1s", "subjectAccessReviewVersion": "v2"}),
+        json!({"timeout": "0s", "failurePolicy": "", "connectionInfo": {}}),
+        json!({"connectionInfo": {"type": "InClusterConfig"}}),
+        json!({"connectionInfo": {"type": "KubeConfigFile", "kubeConfigFile": "x"}}),
+        json!({"connectionInfo": {"type": "KubeConfigFile", "kubeConfigFile": "/none"}}),
+        json!({"matchConditions": [{"expression": " "}, {"expression": "true"}, {"expression": "true"},
+            {"expression": "request.user"}, {"expression": "x"}]}),
+        json!({"matchConditionSubjectAccessReviewVersion": "", "matchConditions": [{"expression": "true"}]}),
+        json!({"wrong": 1}),
+    ] {
+        check(&file(&named, more));
+    }
+    for authorizers in [
+        json!([]),
+        json!([{}, {"type": "Any", "name": "any"}, {"type": "Node", "name": "n"}, {"type": "Node", "name": "node"}]),
+        json!([{"type": "RBAC", "name": "rbac", "webhook": {}}, {"type": "Webhook", "name": "A"}]),
+        json!([{"type": "RBAC", "name": "roles"}]),
+        json!([{"type": "ABAC", "name": "abac"}]),
+        json!([{"type": "Node", "name": "node"}, {"type": "RBAC", "name": "rbac"}]),
+    ] {
+        let head = ("apiserver.config.k8s.io/v1", "AuthorizationConfiguration");
+        check(
+            json!({"apiVersion": head.0, "kind": head.1, "authorizers": authorizers})
+                .to_string()
+                .as_bytes(),
+        );
+    }
+    expect_test::expect![[r#""#]].assert_eq(&out);
+}
