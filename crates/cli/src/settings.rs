@@ -69,6 +69,21 @@ pub const SETTINGS: &[Setting] = &[
               (may be repeated)",
         used_by: "node",
     },
+    Setting {
+        name: "anonymous-auth",
+        shape: Shape::Switch,
+        default: "true",
+        doc: "Whether callers who say nothing about themselves are let in as system:anonymous: true or false",
+        used_by: "server",
+    },
+    Setting {
+        name: "api-audiences",
+        shape: Shape::Text,
+        default: "",
+        doc: "What means this API in tokens (may be repeated) [default: the issuers of service account \
+              tokens]",
+        used_by: "server",
+    },
     for_audit(
         "audit-log-batch-buffer-size",
         Shape::Count,
@@ -209,21 +224,6 @@ pub const SETTINGS: &[Setting] = &[
         "102400",
         "How many bytes an event may have then",
     ),
-    Setting {
-        name: "anonymous-auth",
-        shape: Shape::Switch,
-        default: "true",
-        doc: "Whether callers who say nothing about themselves are let in as system:anonymous: true or false",
-        used_by: "server",
-    },
-    Setting {
-        name: "api-audiences",
-        shape: Shape::Text,
-        default: "",
-        doc: "What means this API in tokens (may be repeated) [default: the issuers of service account \
-              tokens]",
-        used_by: "server",
-    },
     Setting {
         name: "authentication-config",
         shape: Shape::File,
