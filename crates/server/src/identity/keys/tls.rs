@@ -194,6 +194,20 @@ impl Trusted {
     }
 }
 
+/// Whether these are authorities at all (PEM).
+///
+/// # Errors
+/// What is wrong with them.
+pub fn check_authorities(ca: &str) -> Result<(), String> {
+    match roots(ca) {
+        Ok(roots) if roots.is_empty() => {
+            Err("data does not contain any valid RSA or ECDSA certificates".to_owned())
+        }
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 /// What a client shows: `pair`, or nothing.
 ///
 /// # Errors
