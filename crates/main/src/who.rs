@@ -8,6 +8,7 @@ use skiff_base::{OnEnd, Part, Parts, World};
 use skiff_cli::settings::Who;
 use skiff_server::Server;
 use skiff_server::authorize::chain::Chain;
+use skiff_server::configured::reloads::Reloads;
 use skiff_server::configured::{FILE_MOST, kubeconfig};
 use skiff_server::identity::issuers::file::Anonymous;
 use skiff_server::identity::jws::Key;
@@ -70,20 +71,26 @@ pub fn follow(server: &Arc<Server>, who: &Who, world: &World, parts: &Parts) -> 
         let chain = Chain::read(&text, world).map_err(wrong)?;
         let first = chain.built_in();
         server.authorizer.ask(chain);
+        let told = counted("authorization", &text, server, world);
         let (server, file, world) = (server.clone(), file.clone(), world.clone());
         parts.start(AUTHORIZATION, move |_| {
             let (server, file, world) = (server.clone(), file.clone(), world.clone());
-            let (first, text) = (first.clone(), text.clone());
+            let (first, text, told) = (first.clone(), text.clone(), told.clone());
             async move {
                 let mut changes = Changes::of(&file, &text)?;
                 loop {
-                    changes.next(&world).await?;
-                    let chain = read(&file).and_then(|text| {
+                    let chain = changes.next(&world).await?.and_then(|text| {
                         let chain = Chain::read(&text, &world)?;
                         chain.may_follow(&first)?;
-                        Ok(chain)
+                        Ok((chain, text))
                     });
-                    told("authorization", &file, chain.map(|chain| server.authorizer.ask(chain)));
+                    told.tell(
+                        &file,
+                        chain.map(|(chain, text)| {
+                            server.authorizer.ask(chain);
+                            text
+                        }),
+                    );
                 }
             }
         });
@@ -98,30 +105,53 @@ fn follow_issuers(
     world: &World,
     parts: &Parts,
 ) {
+    let told = counted("authentication", &text, server, world);
     let (server, file, world) = (server.clone(), file.to_owned(), world.clone());
     parts.start(AUTHENTICATION, move |_| {
         let (server, file, world) = (server.clone(), file.clone(), world.clone());
-        let (first, text) = (first.clone(), text.clone());
+        let (first, text, told) = (first.clone(), text.clone(), told.clone());
         async move {
             let mut changes = Changes::of(&file, &text)?;
             loop {
-                changes.next(&world).await?;
-                let taken = match read(&file) {
-                    Ok(text) => server.authenticator.configure_anew(&text, &first).await,
+                let taken = match changes.next(&world).await? {
+                    Ok(text) => {
+                        let taken = server.authenticator.configure_anew(&text, &first).await;
+                        taken.map(|()| text)
+                    }
                     Err(why) => Err(why),
                 };
-                told("authentication", &file, taken);
+                told.tell(&file, taken);
             }
         }
     });
 }
 
-fn told(what: &str, file: &Path, taken: Result<(), String>) {
-    let file = file.display();
-    match taken {
-        Ok(()) => tracing::info!(%file, "the changed {what} configuration counts"),
-        Err(why) => {
-            tracing::error!(%file, why, "the changed {what} configuration is wrong: the one before stays");
+/// Who tells what came of changes of one file, in the log and in metrics.
+struct Told {
+    subject: &'static str,
+    reloads: Reloads,
+}
+
+fn counted(subject: &'static str, first: &[u8], server: &Server, world: &World) -> Arc<Told> {
+    let told = Arc::new(Told { subject, reloads: Reloads::new(subject, first, world) });
+    let shown = told.clone();
+    server.figures.add(move || shown.reloads.figures());
+    told
+}
+
+impl Told {
+    /// `taken` is the file that counts now, or why the one before stays.
+    fn tell(&self, file: &Path, taken: Result<Vec<u8>, String>) {
+        let (file, subject) = (file.display(), self.subject);
+        match taken {
+            Ok(text) => {
+                self.reloads.taken(&text);
+                tracing::info!(%file, "the changed {subject} configuration counts");
+            }
+            Err(why) => {
+                self.reloads.refused();
+                tracing::error!(%file, why, "the changed {subject} configuration is wrong: the one before stays");
+            }
         }
     }
 }
@@ -138,7 +168,8 @@ fn read(file: &Path) -> Result<Vec<u8>, String> {
 struct Changes {
     watch: AsyncFd<OwnedFd>,
     file: PathBuf,
-    known: Option<Vec<u8>>,
+    /// What was last read of it.
+    known: Result<Vec<u8>, String>,
 }
 
 impl Changes {
@@ -157,16 +188,16 @@ impl Changes {
             reason = "its newer form is unsafe; what is registered owns its descriptor"
         )]
         let watch = AsyncFd::with_interest(watch, Interest::READABLE)?;
-        Ok(Changes { watch, file: file.to_owned(), known: Some(known.to_vec()) })
+        Ok(Changes { watch, file: file.to_owned(), known: Ok(known.to_vec()) })
     }
 
-    /// Waits until the file says something else.
-    async fn next(&mut self, world: &World) -> Result<()> {
+    /// Waits until the file says something else, and what; or why it can no longer be read.
+    async fn next(&mut self, world: &World) -> Result<Result<Vec<u8>, String>> {
         loop {
-            let now = read(&self.file).ok();
-            if now.is_some() && now != self.known {
-                self.known = now;
-                return Ok(());
+            let now = read(&self.file);
+            if now != self.known {
+                self.known = now.clone();
+                return Ok(now);
             }
             let mut guard = self.watch.readable_mut().await?;
             let mut space = [MaybeUninit::uninit(); 4096];

@@ -109,8 +109,11 @@ impl Chain {
     /// # Errors
     /// What is wrong with it.
     pub fn read(text: &[u8], world: &World) -> Result<Chain, String> {
-        let file: File = configured::read(text, configured::OF_SERVER, "AuthorizationConfiguration", &form())
-            .map_err(|why| format!("failed to load AuthorizationConfiguration from file: {why}"))?;
+        let file: File =
+            configured::read(text, configured::OF_SERVER, "AuthorizationConfiguration", &form())
+                .map_err(|why| {
+                    format!("failed to load AuthorizationConfiguration from file: {why}")
+                })?;
         let (checked, errors) = check(&file);
         if !errors.is_empty() {
             return Err(errors.text());

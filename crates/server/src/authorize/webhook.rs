@@ -125,7 +125,8 @@ impl Webhook {
         if names(asked) < NAMES_MOST {
             let [yes, no] = self.lives;
             let allowed = answer["status"]["allowed"] == true;
-            self.known.put(key, decision.clone(), if allowed { yes } else { no });
+            let size = decision.reason.len();
+            self.known.put(key, decision.clone(), size, if allowed { yes } else { no });
         }
         decision
     }

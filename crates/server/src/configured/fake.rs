@@ -6,14 +6,15 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::PrivatePkcs8KeyDer;
-use serde_json::Value;
+use serde_json::{Value, json};
 use skiff_api::wire::Duplex;
 use skiff_base::{Lock, Tasks};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
-/// Status, content type and body for a path.
+/// Status and body for a path; the body of a redirect is where it leads.
 type Answers = BTreeMap<String, (u16, String)>;
 
 pub struct Fake {
@@ -77,6 +78,11 @@ impl Fake {
         self.answers.lock().insert(path.to_owned(), (status, body.to_string()));
     }
 
+    /// Never answers there again.
+    pub fn silent(&self, path: &str) {
+        self.answers.lock().remove(path);
+    }
+
     /// What was asked since the last time, with the bodies.
     pub fn asked(&self) -> Vec<(String, Value)> {
         std::mem::take(&mut self.asked.lock())
@@ -94,10 +100,52 @@ async fn answer(
     asked.lock().push((path.clone(), serde_json::from_slice(&body).unwrap_or_default()));
     let found = answers.lock().get(&path).cloned();
     let Some((status, body)) = found else { std::future::pending().await };
-    let mut response = Response::new(Full::new(body.into()));
+    let mut response = Response::new(Full::new(body.clone().into()));
+    if (300..400).contains(&status) {
+        let to = http::HeaderValue::try_from(body).expect("a header");
+        response.headers_mut().insert("location", to);
+    }
     *response.status_mut() = StatusCode::from_u16(status).expect("a status");
     response
         .headers_mut()
         .insert("content-type", http::HeaderValue::from_static("application/json"));
     Ok(response)
+}
+
+/// Files of one test, gone with it.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new(name: &str) -> Folder {
+        let folder =
+            std::env::temp_dir().join(format!("skiff-configured-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("made");
+        Folder(folder)
+    }
+
+    pub fn path(&self) -> String {
+        self.0.display().to_string()
+    }
+
+    pub fn write(&self, name: &str, text: &Value) -> String {
+        let path = self.0.join(name);
+        std::fs::write(&path, text.to_string()).expect("written");
+        path.display().to_string()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).expect("it is ours");
+    }
+}
+
+/// One that names a server alone.
+pub fn kubeconfig(url: &str) -> Value {
+    json!({
+        "current-context": "x",
+        "clusters": [{"name": "c", "cluster": {"server": url}}],
+        "users": [{"name": "u", "user": {}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+    })
 }

@@ -6,6 +6,7 @@ pub mod expression;
 #[cfg(test)]
 pub(crate) mod fake;
 pub mod kubeconfig;
+pub mod reloads;
 pub mod remembered;
 pub mod remote;
 
@@ -18,8 +19,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 /// The group of files for a server, in versions that say the same in the same fields.
-pub const OF_SERVER: (&str, &[&str]) =
-    ("apiserver.config.k8s.io", &["v1", "v1beta1", "v1alpha1"]);
+pub const OF_SERVER: (&str, &[&str]) = ("apiserver.config.k8s.io", &["v1", "v1beta1", "v1alpha1"]);
 /// Above what a file with the most issuers or webhooks, and their authorities, needs.
 pub const FILE_MOST: usize = 4 << 20;
 

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 /// Answers of one server: as many as upstream's authorizer keeps; each is some hundred bytes.
 const MOST: usize = 8192;
+/// Bytes of one answer, about: larger ones are not kept, for the server chooses their size. All together stay below
+/// 32 MiB.
+const SIZE_MOST: usize = 4096;
 
 pub struct Remembered<V> {
     world: World,
@@ -30,8 +33,9 @@ impl<V: Clone> Remembered<V> {
         (*until > self.world.uptime()).then(|| answer.clone())
     }
 
-    pub fn put(&self, key: [u8; 32], answer: V, life: Duration) {
-        if life.is_zero() {
+    /// Keeps an answer that came in `size` bytes.
+    pub fn put(&self, key: [u8; 32], answer: V, size: usize, life: Duration) {
+        if life.is_zero() || size > SIZE_MOST {
             return;
         }
         let now = self.world.uptime();
@@ -56,13 +60,14 @@ mod tests {
         let world = World::seeded(1);
         let known = Remembered::new(world.clone());
         let key = |n: usize| Remembered::<usize>::key(&n.to_le_bytes());
-        known.put(key(0), 0, Duration::from_secs(5));
-        known.put(key(1), 1, Duration::ZERO);
-        assert_eq!((known.get(&key(0)), known.get(&key(1))), (Some(0), None));
+        known.put(key(0), 0, SIZE_MOST, Duration::from_secs(5));
+        known.put(key(1), 1, 1, Duration::ZERO);
+        known.put(key(2), 2, SIZE_MOST + 1, Duration::from_secs(5));
+        assert_eq!([0, 1, 2].map(|n| known.get(&key(n))), [Some(0), None, None]);
         world.sleep(Duration::from_secs(5)).await;
         assert_eq!(known.get(&key(0)), None);
         for n in 0..MOST + 1 {
-            known.put(key(n), n, Duration::from_secs(5));
+            known.put(key(n), n, 1, Duration::from_secs(5));
         }
         assert_eq!(known.answers.lock().len(), 1);
     }

@@ -46,7 +46,8 @@ impl Webhook {
             tracing::error!(why, "a webhook that authenticates does not answer");
         })?;
         let known = said(&answer["status"], wanted, own);
-        self.known.put(key, known.clone(), self.life);
+        let size = answer["status"].to_string().len();
+        self.known.put(key, known.clone(), size, self.life);
         known
     }
 }
@@ -81,3 +82,6 @@ fn said(status: &Value, wanted: &[&str], own: &[String]) -> Result<Known, String
     };
     Ok(Some((user, meant)))
 }
+
+#[cfg(test)]
+mod tests;

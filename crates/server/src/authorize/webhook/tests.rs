@@ -1,42 +1,8 @@
 use super::super::chain::{Chain, Link};
 use super::super::tests::{asked, user};
-use crate::configured::fake::Fake;
+use crate::configured::fake::{Fake, Folder, kubeconfig};
 use serde_json::{Value, json};
 use skiff_base::World;
-use std::path::PathBuf;
-
-/// Files of one test, gone with it.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Folder {
-        let folder =
-            std::env::temp_dir().join(format!("skiff-webhook-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).expect("made");
-        Folder(folder)
-    }
-
-    fn write(&self, name: &str, text: &Value) -> String {
-        let path = self.0.join(name);
-        std::fs::write(&path, text.to_string()).expect("written");
-        path.display().to_string()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        std::fs::remove_dir_all(&self.0).expect("it is ours");
-    }
-}
-
-fn kubeconfig(url: &str) -> Value {
-    json!({
-        "current-context": "x",
-        "clusters": [{"name": "c", "cluster": {"server": url}}],
-        "users": [{"name": "u", "user": {}}],
-        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-    })
-}
 
 /// A file with one webhook, with these further fields.
 fn file(kubeconfig: &str, more: Value) -> Vec<u8> {
@@ -79,6 +45,7 @@ async fn a_webhook_allows_denies_or_says_nothing() {
         (200, answer(json!({"allowed": true, "denied": true}))),
         (200, json!({"kind": "Pod", "apiVersion": "v1"})),
         (200, json!("garbage")),
+        (200, json!(null)),
         (404, json!({})),
         (302, json!({})),
         (200, json!("x".repeat(2 << 20))),
@@ -86,7 +53,10 @@ async fn a_webhook_allows_denies_or_says_nothing() {
     .into_iter()
     .enumerate()
     {
-        fake.answers("/ask", status, body);
+        match body {
+            Value::Null => fake.answers("/ask", status, "<html>Sign in</html>"),
+            body => fake.answers("/ask", status, body),
+        }
         out += &decide(&chain, "bob g", &format!("get /api/v1/namespaces/n{index}/pods/p")).await;
         out.push('\n');
     }
@@ -157,7 +127,7 @@ fn what_is_wrong_with_a_chain_is_said() {
     let mut check = |text: &[u8]| {
         out += &match Chain::read(text, &world) {
             Ok(chain) => format!("{}\n", chain.0.len()),
-            Err(why) => why.replace(&*folder.0.display().to_string(), "FOLDER") + "\n",
+            Err(why) => why.replace(&*folder.path(), "FOLDER") + "\n",
         };
     };
     for more in [

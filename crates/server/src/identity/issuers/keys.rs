@@ -43,7 +43,19 @@ struct Kept {
     /// By uptime.
     until: Duration,
     fetched: Option<Duration>,
+    /// How often they were fetched, and what came of the last time.
     fetches: u64,
+    wrong: Option<String>,
+}
+
+impl Kept {
+    /// What came of the last fetch.
+    fn told(&self) -> Result<Arc<[Key]>, String> {
+        match &self.wrong {
+            None => Ok(self.keys.clone()),
+            Some(why) => Err(why.clone()),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -112,6 +124,12 @@ impl Keys {
         _ = self.at.subscribe().wait_for(Result::is_ok).await;
     }
 
+    /// What comes of looking for the issuer.
+    #[cfg(test)]
+    pub fn tried(&self) -> watch::Receiver<Result<String, String>> {
+        self.at.subscribe()
+    }
+
     /// Why it is not known where the keys are.
     pub fn unready(&self) -> Option<String> {
         self.at.borrow().as_ref().err().cloned()
@@ -142,13 +160,13 @@ impl Keys {
         if signed(&keys) { Ok(()) } else { unsigned() }
     }
 
-    /// Keys that were fetched after `seen` fetches: by whoever comes first, for all who wait.
+    /// Keys that were fetched after `seen` fetches: by whoever comes first, for all who wait, failures too.
     async fn fetched(&self, seen: u64) -> Result<Arc<[Key]>, String> {
         let _one = self.fetch.lock().await;
         let fetched = {
             let kept = self.kept.lock();
             if kept.fetches > seen {
-                return Ok(kept.keys.clone());
+                return kept.told();
             }
             kept.fetched
         };
@@ -159,10 +177,14 @@ impl Keys {
         let now = self.world.uptime();
         let mut kept = self.kept.lock();
         kept.fetched = Some(now);
-        let (keys, life) = answer?;
         kept.fetches += 1;
-        (kept.keys, kept.until) = (keys.into(), now + life);
-        Ok(kept.keys.clone())
+        match answer {
+            Ok((keys, life)) => {
+                (kept.keys, kept.until, kept.wrong) = (keys.into(), now + life, None);
+            }
+            Err(why) => kept.wrong = Some(why),
+        }
+        kept.told()
     }
 
     async fn get(&self) -> Result<(Vec<Key>, Duration), String> {
