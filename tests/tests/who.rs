@@ -3,6 +3,7 @@
 
 use skiff_tests::cluster::Cluster;
 use skiff_tests::kit;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Child, Stdio};
 
@@ -57,14 +58,17 @@ if what == "jwks":
 else:
     name, claims = rest[0], json.loads(rest[1])
     claims = {"iss": "https://127.0.0.1:9443/issuer", "aud": "us", "sub": "bob", "exp": int(time.time()) + 600, **claims}
-    text = b64(json.dumps({"alg": "RS256", "kid": name}).encode()) + "." + b64(json.dumps(claims).encode())
-    print(text + "." + b64(run("openssl", "dgst", "-sha256", "-sign", f"{folder}/{name}.pem", data=text.encode())))
+    head = {"alg": "RS256", "kid": name} if name else {"alg": "RS256"}
+    text = b64(json.dumps(head).encode()) + "." + b64(json.dumps(claims).encode())
+    print(text + "." + b64(run("openssl", "dgst", "-sha256", "-sign", f"{folder}/{name or 'one'}.pem", data=text.encode())))
 "#;
 
 struct Beside<'a> {
     c: &'a Cluster,
     folder: String,
     server: Option<Child>,
+    /// How many changes of files were seen, by what they are about and what came of them.
+    reloads: BTreeMap<(&'static str, &'static str), u32>,
 }
 
 impl Drop for Beside<'_> {
@@ -85,7 +89,7 @@ impl<'a> Beside<'a> {
              openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout tls.key -subj /CN=beside \
                -addext subjectAltName=IP:127.0.0.1 -out tls.crt 2> /dev/null"
         ));
-        let beside = Beside { c, folder, server: None };
+        let beside = Beside { c, folder, server: None, reloads: BTreeMap::new() };
         beside.write("server.py", SERVER);
         beside.write("tool.py", TOOL);
         beside.tool(&["jwks", "one"]);
@@ -150,6 +154,30 @@ impl<'a> Beside<'a> {
             "curl -s -k -m 20 -w '\\n%{{http_code}}' -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' \
              {flag} '{value}' https://127.0.0.1:6443{path}"
         ))
+    }
+
+    /// The code of a list that a user of the issuer asks for.
+    fn may(&self, user: &str) -> String {
+        let token = self.token("two", &format!(r#"{{"sub": "{user}"}}"#));
+        let path = "/api/v1/namespaces/default/configmaps?labelSelector=a%3Db";
+        let said = self.ask(&token, "-X", "GET", path);
+        said.rsplit('\n').next().unwrap_or_default().to_owned()
+    }
+
+    /// Waits until one more change of a file is told in the metrics.
+    fn reloads(&mut self, subject: &'static str, status: &'static str) {
+        let seen = self.reloads.entry((subject, status)).or_default();
+        *seen += 1;
+        let row = format!(
+            "apiserver_{subject}_config_controller_automatic_reloads_total{{status=\"{status}\"}} {seen}\n"
+        );
+        for _ in 0..200 {
+            if self.c.k.ok("get --raw /metrics").contains(&row) {
+                return;
+            }
+            self.c.shell("sleep 0.1");
+        }
+        panic!("no metric says {row}");
     }
 
     /// Asks until the answer is another: a changed file counts soon after.
@@ -263,23 +291,35 @@ fn tokens_and_rights_come_from_elsewhere() {
     // A wrong file counts for nothing, a right one at once.
     let fresh = beside.token("two", "{}");
     beside.write("issuers.yaml", "kind: Nonsense");
+    beside.reloads("authentication", "failure");
     assert!(beside.who(&fresh).contains("p:bob"));
     beside.write("issuers.yaml", &issuers(&authority, "q:"));
-    beside.until(&fresh, |said| said.contains("q:bob"));
+    beside.reloads("authentication", "success");
+    assert!(beside.who(&fresh).contains("q:bob"));
+    // What the file says of anonymous callers stays as it was at the start.
+    let open = issuers(&authority, "r:")
+        .replace("conditions: [{path: /livez},", "conditions: [{path: /version},");
+    beside.write("issuers.yaml", &open);
+    beside.reloads("authentication", "failure");
+    assert!(beside.who(&fresh).contains("q:bob"));
+    assert_eq!(code("/version"), "401");
+    // A chain without the authorizers of the start is refused; one that asks nobody else counts.
+    beside.write("access", r#"{"q:yes": {"allowed": true}}"#);
+    let rule = chain(&beside.path("access.kubeconfig"));
+    beside.write("chain.yaml", &rule.replace("- {type: Node, name: node}\n", ""));
+    beside.reloads("authorization", "failure");
+    assert_eq!(beside.may("yes"), "403");
+    beside.write("chain.yaml", &rule.replace("'p:'", "'q:'"));
+    beside.reloads("authorization", "success");
+    assert_eq!(beside.may("yes"), "200");
+    beside.write("chain.yaml", &rule.replace("'p:'", "'none'"));
+    beside.reloads("authorization", "success");
+    assert_eq!(beside.may("yes"), "403");
 }
 
 /// What the webhook allows and denies, and what its silence costs.
 fn rights(beside: &Beside) {
-    let may = |user: &str| {
-        let token = beside.token("two", &format!(r#"{{"sub": "{user}"}}"#));
-        let said = beside.ask(
-            &token,
-            "-X",
-            "GET",
-            "/api/v1/namespaces/default/configmaps?labelSelector=a%3Db",
-        );
-        said.rsplit('\n').next().unwrap_or_default().to_owned()
-    };
+    let may = |user: &str| beside.may(user);
     beside.write(
         "access",
         r#"{"p:yes": {"allowed": true}, "p:no": {"allowed": false, "denied": true, "reason": "never"}, "p:silent": "silent"}"#,
@@ -293,6 +333,56 @@ fn rights(beside: &Beside) {
     assert!(asked.contains(selects), "{asked}");
     // The administrator is asked nobody about.
     beside.c.k.ok("get configmaps -n default");
+}
+
+#[test]
+fn settings_say_who_issues_tokens_of_accounts() {
+    kit::kubectl().expect("the kit");
+    let c = Cluster::empty("who-issues");
+    let beside = Beside::new(&c);
+    let public = beside.path("one.pub");
+    c.shell(&format!(
+        "openssl rsa -in {} -pubout -out {public} 2> /dev/null",
+        beside.path("one.pem")
+    ));
+    let settings = [
+        ("service-account-issuer", "https://new.example"),
+        ("service-account-issuer", "https://old.example"),
+        ("service-account-jwks-uri", "https://keys.example/jwks"),
+        ("service-account-key-file", &public),
+        ("api-audiences", "us"),
+        ("anonymous-auth", "false"),
+    ];
+    let flags: Vec<String> = settings
+        .iter()
+        .flat_map(|(name, value)| [format!("--{name}"), (*value).to_owned()])
+        .collect();
+    let up: Vec<&str> = ["up"].into_iter().chain(flags.iter().map(String::as_str)).collect();
+    c.skiff(&up);
+    let document = c.k.ok("get --raw /.well-known/openid-configuration");
+    for part in
+        [r#""issuer":"https://new.example""#, r#""jwks_uri":"https://keys.example/jwks""#, "RS256"]
+    {
+        assert!(document.contains(part), "{part}: {document}");
+    }
+    assert!(c.k.ok("get --raw /openid/v1/jwks").contains(r#""kty":"RSA""#));
+    let anonymous =
+        c.shell("curl -s -k -o /dev/null -w '%{http_code}' https://127.0.0.1:6443/livez");
+    assert_eq!(anonymous, "401");
+    let token = c.k.ok("create token default");
+    assert!(beside.who(token.trim()).contains("system:serviceaccount:default:default"));
+    let uid = c.k.ok("get serviceaccount default -o jsonpath={.metadata.uid}");
+    // A token of before: of the issuer of before, by the key of before.
+    let old = |issuer: &str, key: &str| {
+        let claims = serde_json::json!({
+            "iss": issuer, "aud": ["us"], "sub": "system:serviceaccount:default:default", "iat": 1, "nbf": 1,
+            "kubernetes.io": {"namespace": "default", "serviceaccount": {"name": "default", "uid": uid}},
+        });
+        beside.who(&beside.token(key, &claims.to_string()))
+    };
+    assert!(old("https://old.example", "").contains("system:serviceaccount:default:default"));
+    assert_eq!(old("https://other.example", ""), "401");
+    assert_eq!(old("https://old.example", "two"), "401");
 }
 
 #[test]

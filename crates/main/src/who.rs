@@ -63,6 +63,11 @@ pub fn follow(server: &Arc<Server>, who: &Who, world: &World, parts: &Parts) -> 
             |why| anyhow!("failed to load authentication configuration from file {file:?}: {why}");
         let text = read(file).map_err(wrong)?;
         let first = server.authenticator.configure(&text).map_err(wrong)?;
+        if first.is_some() && !who.anonymous {
+            return Err(wrong(
+                "anonymous-auth cannot be set when the file says anonymous".to_owned(),
+            ));
+        }
         follow_issuers(server, (file, text), first, world, parts);
     }
     if let Some(file) = &who.authorization {
