@@ -112,7 +112,7 @@ impl Webhook {
         }
         let review = json!({
             "kind": "SubjectAccessReview", "apiVersion": format!("authorization.k8s.io/{}", self.version),
-            "metadata": {}, "spec": spec, "status": {"allowed": false},
+            "metadata": {}, "spec": in_version(spec, &self.version), "status": {"allowed": false},
         });
         let answer = match self.reviewer.review(&review).await {
             Ok(answer) => answer,
@@ -201,6 +201,17 @@ fn spec(user: &User, asked: &Attributes) -> Value {
         spec.insert("extra".into(), user.extra.iter().cloned().collect());
     }
     spec.into()
+}
+
+/// The question as a version of it is written: v1beta1 has the groups at another name.
+fn in_version(mut spec: Value, version: &str) -> Value {
+    if version == "v1beta1"
+        && let Some(spec) = spec.as_object_mut()
+        && let Some(groups) = spec.remove("groups")
+    {
+        spec.insert("group".to_owned(), groups);
+    }
+    spec
 }
 
 /// Those that are not empty.

@@ -56,7 +56,7 @@ impl Reloads {
             .filter(|(_, count)| count.times > 0)
             .collect();
         let mut page = String::new();
-        let mut head = |page: &mut String, metric: &str, sort: &str, help: &str| {
+        let head = |page: &mut String, metric: &str, sort: &str, help: &str| {
             write!(page, "# HELP {name}_{metric} {help}\n# TYPE {name}_{metric} {sort}\n")
                 .expect("it is a String");
         };

@@ -68,9 +68,14 @@ async fn a_webhook_allows_denies_or_says_nothing() {
     let query = "list /api/v1/pods?labelSelector=a+in+(b,c),!d&fieldSelector=spec.nodeName!%3Dn";
     decide(&chain, "bob g h", query).await;
     decide(&chain, "bob", "get /healthz").await;
+    let earlier = read(json!({"subjectAccessReviewVersion": "v1beta1"}));
+    let earlier = earlier.unwrap_or_else(|why| panic!("{why}"));
+    let of_v1 = decide(&earlier, "bob g", "get /healthz").await;
     for (_, body) in fake.asked() {
+        out += &format!("{} ", body["apiVersion"]);
         out += &format!("{}\n", body["spec"]);
     }
+    out += &format!("a version that was not asked for: {of_v1}\n");
     let denying = read(json!({"failurePolicy": "Deny"})).unwrap_or_else(|why| panic!("{why}"));
     fake.answers("/ask", 404, "");
     out += &format!("on error: {}\n", decide(&denying, "bob", "get /x").await);
