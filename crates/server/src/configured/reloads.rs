@@ -107,6 +107,26 @@ mod tests {
         reloads.refused();
         reloads.taken(b"two");
         let text = format!("{before}\n{}", reloads.figures());
-        expect_test::expect![[r#""#]].assert_eq(&text);
+        expect_test::expect![[r##"
+            # HELP apiserver_authorization_config_controller_automatic_reloads_total Changes of the authorization file, by what came of them.
+            # TYPE apiserver_authorization_config_controller_automatic_reloads_total counter
+            # HELP apiserver_authorization_config_controller_automatic_reload_last_timestamp_seconds When the last of them was.
+            # TYPE apiserver_authorization_config_controller_automatic_reload_last_timestamp_seconds gauge
+            # HELP apiserver_authorization_config_controller_last_config_info The digest of the file that counts.
+            # TYPE apiserver_authorization_config_controller_last_config_info gauge
+            apiserver_authorization_config_controller_last_config_info{hash="sha256:7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed"} 1
+
+            # HELP apiserver_authorization_config_controller_automatic_reloads_total Changes of the authorization file, by what came of them.
+            # TYPE apiserver_authorization_config_controller_automatic_reloads_total counter
+            apiserver_authorization_config_controller_automatic_reloads_total{status="failure"} 2
+            apiserver_authorization_config_controller_automatic_reloads_total{status="success"} 1
+            # HELP apiserver_authorization_config_controller_automatic_reload_last_timestamp_seconds When the last of them was.
+            # TYPE apiserver_authorization_config_controller_automatic_reload_last_timestamp_seconds gauge
+            apiserver_authorization_config_controller_automatic_reload_last_timestamp_seconds{status="failure"} 1767225605
+            apiserver_authorization_config_controller_automatic_reload_last_timestamp_seconds{status="success"} 1767225605
+            # HELP apiserver_authorization_config_controller_last_config_info The digest of the file that counts.
+            # TYPE apiserver_authorization_config_controller_last_config_info gauge
+            apiserver_authorization_config_controller_last_config_info{hash="sha256:3fc4ccfe745870e2c0d99f71f30ff0656c8dedd41cc1d7d3d376b0dbe685e2f3"} 1
+        "##]].assert_eq(&text);
     }
 }

@@ -99,7 +99,24 @@ async fn tokens_are_checked_before_they_are_believed() {
     let unsigned = BASE64URL.encode(r#"{"alg":"none"}"#);
     let claims = good.split('.').nth(1).expect("three parts");
     out += &format!("no algorithm: {}\n", bench.says(&format!("{unsigned}.{claims}.")).await);
-    expect_test::expect![[r#""#]].assert_eq(&out);
+    expect_test::expect![[r#"
+        {"hd":"x"}: p:bob "" [] []
+        {"aud":["them","us"],"hd":"x","jti":"7","nbf":1}: p:bob "" [] [("authentication.kubernetes.io/credential-id", ["JTI=7"])]
+        {"aud":["them"],"hd":"x"}: oidc: verify token: oidc: expected audience "us" got ["them"]
+        {"aud":1,"hd":"x"}: oidc: verify token: oidc: failed to unmarshal claims: json: cannot unmarshal number into Go value of type string
+        {"exp":1000000000,"hd":"x"}: oidc: verify token: oidc: token is expired (Token Expiry: 2001-09-09 01:46:40 +0000 UTC)
+        {"exp":null,"hd":"x"}: oidc: verify token: oidc: token is expired (Token Expiry: 0001-01-01 00:00:00 +0000 UTC)
+        {"exp":"soon","hd":"x"}: oidc: verify token: oidc: failed to unmarshal claims: json: cannot unmarshal string into Go value of type json.Number
+        {"hd":"x","iss":"https://other"}: nobody
+        {"hd":"x","sub":null}: p: "" [] []
+        {"hd":"x","sub":7}: oidc: parse username claims "sub": json: cannot unmarshal number into Go value of type string
+        {"hd":"y"}: oidc: required claim hd value does not match. Got = y, want = x
+        {"hd":["x"]}: oidc: parse claim hd: json: cannot unmarshal array into Go value of type string
+        {}: oidc: required claim hd not present in ID token
+        no token: nobody
+        no signature: oidc: verify token: failed to verify signature: failed to verify id token signature
+        no algorithm: oidc: verify token: oidc: id token signed with unsupported algorithm, expected ["ES256" "ES384" "ES512" "PS256" "PS384" "PS512" "RS256" "RS384" "RS512"] got "none"
+    "#]].assert_eq(&out);
 }
 
 #[tokio::test]
@@ -128,7 +145,17 @@ async fn keys_change_and_go_wrong_without_harm() {
     let many = (0..50).map(|_| bench.says(&old));
     futures_util::future::join_all(many).await;
     let fetches = bench.fake.asked().len();
-    expect_test::expect![[r#""#]].assert_eq(&out);
+    expect_test::expect![[r#"
+        an old key: p:bob "" [] []
+        a key of nobody: oidc: verify token: failed to verify signature: failed to verify id token signature
+        a new key: p:bob "" [] []
+        the old one is gone: oidc: verify token: failed to verify signature: failed to verify id token signature
+        a known key needs nobody: p:bob "" [] []
+        garbage: oidc: verify token: failed to verify signature: fetching keys oidc: failed to decode keys: got Content-Type = application/json, but could not unmarshal as JSON: expected ident at line 1 column 2 no keys
+        huge: oidc: verify token: failed to verify signature: fetching keys oidc: get keys failed Get "URL/keys": the answer has more than 1048576 bytes
+        elsewhere: oidc: verify token: failed to verify signature: fetching keys oidc: get keys failed: 302 Found URL/moved
+        away: oidc: verify token: failed to verify signature: fetching keys oidc: get keys failed: 503 Service Unavailable later
+    "#]].assert_eq(&out);
     assert_eq!(fetches, 1);
 }
 
@@ -167,7 +194,10 @@ async fn nothing_but_the_issuers_own_key_makes_a_token() {
             made(json!({"alg": "HS256"}), &claims, hmac(jwk.to_string().into_bytes())),
         ),
         ("a digest as a signature", made(json!({"alg": "ES256", "kid": id}), &claims, hmac(point))),
-        ("of another text", made(json!({"alg": "ES256", "kid": id}), &claims, |_| own.clone())),
+        (
+            "of another text",
+            made(json!({"alg": "ES256", "kid": id, "typ": "JWT"}), &claims, |_| own.clone()),
+        ),
         ("zeros", made(json!({"alg": "ES256", "kid": id}), &claims, |_| vec![0; 64])),
         ("as RSA", made(json!({"alg": "RS256", "kid": id}), &claims, |_| vec![1; 256])),
         ("a key in the head", {
@@ -195,7 +225,21 @@ async fn nothing_but_the_issuers_own_key_makes_a_token() {
         let token = bench.token(&bench.key, json!({"x": deep}));
         bench.says(&token).await
     });
-    expect_test::expect![[r#""#]].assert_eq(&out);
+    expect_test::expect![[r#"
+        none: oidc: verify token: oidc: id token signed with unsupported algorithm, expected ["ES256" "ES384" "ES512" "PS256" "PS384" "PS512" "RS256" "RS384" "RS512"] got "none"
+        None: oidc: verify token: oidc: id token signed with unsupported algorithm, expected ["ES256" "ES384" "ES512" "PS256" "PS384" "PS512" "RS256" "RS384" "RS512"] got "None"
+        no algorithm: oidc: verify token: oidc: id token signed with unsupported algorithm, expected ["ES256" "ES384" "ES512" "PS256" "PS384" "PS512" "RS256" "RS384" "RS512"] got ""
+        a digest: oidc: verify token: oidc: id token signed with unsupported algorithm, expected ["ES256" "ES384" "ES512" "PS256" "PS384" "PS512" "RS256" "RS384" "RS512"] got "HS256"
+        a digest by the set: oidc: verify token: oidc: id token signed with unsupported algorithm, expected ["ES256" "ES384" "ES512" "PS256" "PS384" "PS512" "RS256" "RS384" "RS512"] got "HS256"
+        a digest as a signature: oidc: verify token: failed to verify signature: failed to verify id token signature
+        of another text: oidc: verify token: failed to verify signature: failed to verify id token signature
+        zeros: oidc: verify token: failed to verify signature: failed to verify id token signature
+        as RSA: oidc: verify token: failed to verify signature: failed to verify id token signature
+        a key in the head: oidc: verify token: failed to verify signature: failed to verify id token signature
+        a critical word: oidc: verify token: oidc: malformed jwt: unsupported crit header
+        deep claims: nobody
+        signed deep claims: oidc: verify token: oidc: failed to unmarshal claims: recursion limit exceeded at line 1 column 204
+    "#]].assert_eq(&out);
 }
 
 #[tokio::test]
@@ -275,7 +319,19 @@ async fn an_issuer_whose_document_is_of_another_is_none() {
         assert_eq!(said, "oidc: authenticator not initialized");
         assert!(token.fake.asked().iter().all(|(path, _)| path != "/elsewhere"));
     }
-    expect_test::expect![[r#""#]].assert_eq(&out);
+    expect_test::expect![[r#"
+        oidc: authenticator for issuer "URL" is not healthy: oidc: issuer did not match the issuer returned by provider, expected "URL" got "https://other"
+        oidc: authenticator for issuer "URL" is not healthy: oidc: issuer did not match the issuer returned by provider, expected "URL" got "URL/"
+        oidc: authenticator for issuer "URL" is not healthy: oidc: issuer did not match the issuer returned by provider, expected "URL" got ""
+        oidc: authenticator for issuer "URL" is not healthy: provider did not return JWKS URL
+        oidc: authenticator for issuer "URL" is not healthy: the provider's JWKS URL must be https, got "http://127.0.0.1/keys"
+        oidc: authenticator for issuer "URL" is not healthy: the provider's JWKS URL must be https, got "file:///etc/passwd"
+        oidc: authenticator for issuer "URL" is not healthy: oidc: failed to decode provider discovery object: got Content-Type = application/json, but could not unmarshal as JSON: expected value at line 1 column 1
+        oidc: authenticator for issuer "URL" is not healthy: oidc: failed to decode provider discovery object: got Content-Type = application/json, but could not unmarshal as JSON: invalid type: sequence, expected a string at line 1 column 1
+        oidc: authenticator for issuer "URL" is not healthy: Get "URL/.well-known/openid-configuration": the answer has more than 1048576 bytes
+        oidc: authenticator for issuer "URL" is not healthy: 302 Found: URL/elsewhere
+        oidc: authenticator for issuer "URL" is not healthy: 404 Not Found: none
+    "#]].assert_eq(&out);
 }
 
 #[tokio::test]
@@ -296,7 +352,11 @@ async fn an_expression_that_explodes_is_ended() {
             why.lines().next().unwrap_or_default().chars().take(160).collect::<String>()
         );
     }
-    expect_test::expect![[r#""#]].assert_eq(&out);
+    expect_test::expect![[r#"
+        oidc: error evaluating claim validation expression: expression 'claims.l.all(a, claims.l.all(b, claims.l.all(c, a + b + c != '')))' resulted in error: operation cancelled: actual cost limit exceeded
+        : <input>:-1:0: expression recursion limit exceeded: 250
+        : <input>:-1:0: expression code point size exceeds limit: size: 200000, limit 100000
+    "#]].assert_eq(&out);
 }
 
 #[tokio::test]
@@ -325,7 +385,14 @@ async fn claims_become_users_by_expressions() {
     ] {
         out += &bench.claims(change).await;
     }
-    expect_test::expect![[r#""#]].assert_eq(&out);
+    expect_test::expect![[r#"
+        {"dept":"d","email":"bob@x","roles":["a","b"]}: bob "bob" ["role:a", "role:b"] [("example.com/dept", ["d"])]
+        {"email":"bob@x","roles":"a"}: oidc: error evaluating group claim expression: expression 'claims.?roles.orValue([]).map(r, 'role:' + r)' resulted in error: no such overload
+        {"email":"system:x@y"}: oidc: error evaluating user info validation rule: validation expression '!user.username.startsWith('system:')' failed: it is reserved
+        {"email":"@y"}: oidc: empty username via CEL expression is not allowed
+        {"email":"bob@x","email_verified":false}: oidc: error evaluating claim validation expression: validation expression 'claims.?email_verified.orValue(true) == true' failed: it is not verified
+        {}: oidc: error evaluating username claim expression: expression 'claims.email.split('@')[0]' resulted in error: no such key: email
+    "#]].assert_eq(&out);
 }
 
 #[tokio::test]
@@ -393,5 +460,24 @@ fn what_is_wrong_with_a_file_is_said() {
         br#"{"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AuthenticationConfiguration",
         "anonymous": {"enabled": false, "conditions": [{"path": "/x"}]}}"#,
     );
-    expect_test::expect![[r#""#]].assert_eq(&out);
+    expect_test::expect![[r#"
+        invalid authentication configuration: jwt[0].issuer.url: Required value
+        invalid authentication configuration: jwt[0].issuer.url: Invalid value: "https://own": URL must not overlap with disallowed issuers: [https://own]
+        invalid authentication configuration: [jwt[0].issuer.url: Invalid value: "http://a@b/?c#d": URL scheme must be https, jwt[0].issuer.url: Invalid value: "http://a@b/?c#d": URL must not contain a username or password, jwt[0].issuer.url: Invalid value: "http://a@b/?c#d": URL must not contain a query, jwt[0].issuer.url: Invalid value: "http://a@b/?c#d": URL must not contain a fragment, jwt[0].issuer.certificateAuthority: Invalid value: "<omitted>": data does not contain any valid RSA or ECDSA certificates]
+        invalid authentication configuration: [jwt[0].issuer.discoveryURL: Invalid value: "https://a/": discoveryURL must be different from URL, jwt[0].issuer.audiences: Required value: at least one jwt[0].issuer.audiences is required]
+        invalid authentication configuration: [jwt[0].issuer.audiences[1]: Required value, jwt[0].issuer.audiences[2]: Duplicate value: "a", jwt[0].issuer.audienceMatchPolicy: Invalid value: "": audienceMatchPolicy must be MatchAny for multiple audiences]
+        invalid authentication configuration: [jwt[0].issuer.audienceMatchPolicy: Invalid value: "All": audienceMatchPolicy must be empty or MatchAny for single audience, jwt[0].issuer.egressSelectorType: Invalid value: "cluster": egress selectors are not supported here]
+        invalid authentication configuration: jwt[0].claimMappings.username: Required value: claim or expression is required
+        invalid authentication configuration: jwt[0].claimMappings.username.prefix: Required value: prefix is required when claim is set. It can be set to an empty string to disable prefixing
+        invalid authentication configuration: jwt[0].claimMappings.username: Invalid value: "": claim and expression can't both be set
+        invalid authentication configuration: jwt[0].claimMappings.username.expression: Invalid value: "claims.email": claims.email_verified must be used in claimMappings.username.expression or claimMappings.extra[*].valueExpression or claimValidationRules[*].expression when claims.email is used in claimMappings.username.expression
+        invalid authentication configuration: [jwt[0].claimMappings.username.expression: Invalid value: "claims.": compilation failed: ERROR: <input>:1:8: Syntax error: no viable alternative at input '.'
+         | claims.
+         | .......^, jwt[0].claimMappings.extra[0].key: Invalid value: "X": must be a domain-prefixed path (such as "acme.io/foo"), jwt[0].claimMappings.extra[0].key: Invalid value: "X": must be lowercase, jwt[0].claimMappings.extra[1].key: Invalid value: "a.k8s.io/x": k8s.io, kubernetes.io and their subdomains are reserved for Kubernetes use, jwt[0].claimMappings.extra[1].valueExpression: Required value, jwt[0].claimMappings.extra[3].key: Duplicate value: "a.b/c"]
+        invalid authentication configuration: [jwt[0].claimValidationRules[0]: Required value: claim or expression is required, jwt[0].claimValidationRules[1].message: Invalid value: "m": may not be specified when claim is set, jwt[0].claimValidationRules[2].claim: Duplicate value: "a", jwt[0].claimValidationRules[3].expression: Invalid value: "claims.a": must evaluate to bool, jwt[0].claimValidationRules[4].requiredValue: Invalid value: "x": may not be specified when expression is set, jwt[0].claimValidationRules[5].expression: Duplicate value: "true"]
+        invalid authentication configuration: [jwt[0].userValidationRules[0].expression: Required value, jwt[0].userValidationRules[1].expression: Invalid value: "user.name": compilation failed: ERROR: <input>:1:5: undefined field 'name'
+         | user.name
+         | ....^, jwt[0].userValidationRules[2].expression: Invalid value: "'a'": must evaluate to bool]
+        invalid authentication configuration: anonymous.conditions: Invalid value: [{"Path":"/x"}]: enabled should be set to true when conditions are defined
+    "#]].assert_eq(&out);
 }

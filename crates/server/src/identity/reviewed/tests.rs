@@ -72,7 +72,23 @@ async fn a_webhook_knows_a_user_nobody_or_what_is_wrong() {
     let mut asked = bench.fake.asked();
     assert!(asked.iter().all(|(path, _)| path == "/ask"));
     out += &format!("{}\n", asked.swap_remove(0).1);
-    expect_test::expect![[r#""#]].assert_eq(&out);
+    expect_test::expect![[r#"
+        0: bob "7" ["g"] [("a/b", ["c"])] for ["own"]
+        1: bob "7" ["g"] [("a/b", ["c"])] for ["own"]
+        2: nobody
+        3: nobody
+        4: nobody
+        5: it is too old
+        6: nobody
+        7: the answer is no "TokenReview" of "authentication.k8s.io/v1"
+        8: couldn't get version/kind; json parse error: expected value at line 1 column 1
+        9: couldn't get version/kind; json parse error: EOF while parsing a value at line 1 column 0
+        10: the server responded with the status code 403 but did not return more information
+        11: the server responded with the status code 302 but did not return more information
+        12: Post "URL/ask": the answer has more than 1048576 bytes
+        13: couldn't get version/kind; json parse error: recursion limit exceeded at line 1 column 138
+        {"apiVersion":"authentication.k8s.io/v1","kind":"TokenReview","metadata":{},"spec":{"audiences":["own"],"token":"token-0"},"status":{"user":{}}}
+    "#]].assert_eq(&out);
 }
 
 #[tokio::test]
