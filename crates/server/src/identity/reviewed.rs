@@ -1,5 +1,5 @@
 //! Reviewed: tokens that a webhook knows (documentation page "Webhook Token Authentication"), asked by TokenReview.
-//! What it says is remembered for a time, yes and no alike; that it says nothing is not.
+//! What it says is remembered for a time, yes and no alike; that something went wrong, there or on the way, is not.
 
 use crate::configured::kubeconfig;
 use crate::configured::remembered::Remembered;
@@ -15,7 +15,7 @@ pub type Known = Option<(User, Vec<String>)>;
 pub struct Webhook {
     reviewer: kubeconfig::Server,
     life: Duration,
-    known: Remembered<Result<Known, String>>,
+    known: Remembered<Known>,
 }
 
 impl Webhook {
@@ -34,9 +34,9 @@ impl Webhook {
         own: &[String],
     ) -> Result<Known, String> {
         let spec = json!({"token": token, "audiences": wanted});
-        let key = Remembered::<Result<Known, String>>::key(spec.to_string().as_bytes());
+        let key = Remembered::<Known>::key(spec.to_string().as_bytes());
         if let Some(known) = self.known.get(&key) {
-            return known;
+            return Ok(known);
         }
         let review = json!({
             "kind": "TokenReview", "apiVersion": "authentication.k8s.io/v1", "metadata": {}, "spec": spec,
@@ -45,10 +45,10 @@ impl Webhook {
         let answer = self.reviewer.review(&review).await.inspect_err(|why| {
             tracing::error!(why, "a webhook that authenticates does not answer");
         })?;
-        let known = said(&answer["status"], wanted, own);
+        let known = said(&answer["status"], wanted, own)?;
         let size = answer["status"].to_string().len();
         self.known.put(key, known.clone(), size, self.life);
-        known
+        Ok(known)
     }
 }
 

@@ -103,6 +103,8 @@ async fn what_a_webhook_says_is_remembered_and_that_it_says_nothing_is_not() {
         ("yes", answer(yes).to_string(), "other"),
         ("no", answer(json!({"authenticated": false})).to_string(), "own"),
         ("no", answer(json!({"authenticated": false})).to_string(), "own"),
+        ("error", answer(json!({"error": "not now"})).to_string(), "own"),
+        ("error", answer(json!({"error": "not now"})).to_string(), "own"),
         ("html", "<html>".to_owned(), "own"),
         ("html", "<html>".to_owned(), "own"),
     ] {
@@ -110,7 +112,7 @@ async fn what_a_webhook_says_is_remembered_and_that_it_says_nothing_is_not() {
         bench.says(token, &[wanted]).await;
         asked.push(bench.fake.asked().len());
     }
-    assert_eq!(asked, [1, 0, 1, 1, 0, 1, 1]);
+    assert_eq!(asked, [1, 0, 1, 1, 0, 1, 1, 1, 1]);
 }
 
 #[tokio::test]
