@@ -4,6 +4,7 @@
 use super::level::Work;
 use crate::authorize::Attributes;
 use crate::request::url::Query;
+use skiff_api::selector::FieldRequirement;
 use skiff_base::Lock;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -106,8 +107,10 @@ pub struct Watching(Arc<Watches>, u64);
 impl Watches {
     /// Counts a watch; None for one that hears of few objects: pods of one node are found by an index.
     pub fn begin(self: &Arc<Self>, asked: &Attributes) -> Option<Watching> {
-        let node = asked.fields.iter().find(|(field, _)| field == "spec.nodeName");
-        if asked.resource == "pods" && node.is_some_and(|(_, name)| !name.is_empty()) {
+        let of_a_node = |it: &FieldRequirement| {
+            it.field == "spec.nodeName" && !it.negated && !it.value.is_empty()
+        };
+        if asked.resource == "pods" && asked.fields.iter().any(of_a_node) {
             return None;
         }
         let key = key(asked, &asked.namespace, &asked.name);
