@@ -86,8 +86,11 @@ impl<'a> Beside<'a> {
         c.shell(&format!(
             "mkdir -p {folder}; cd {folder}; echo '{{}}' > access
              for key in one two; do openssl genrsa -out $key.pem 2048 2> /dev/null; done
-             openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout tls.key -subj /CN=beside \
-               -addext subjectAltName=IP:127.0.0.1 -out tls.crt 2> /dev/null"
+             new='-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes'
+             openssl req -x509 $new -keyout ca.key -subj /CN=authority -out ca.crt 2> /dev/null
+             openssl req $new -keyout tls.key -subj /CN=beside -out tls.csr 2> /dev/null
+             echo subjectAltName=IP:127.0.0.1 > names
+             openssl x509 -req -in tls.csr -CA ca.crt -CAkey ca.key -CAcreateserial -extfile names -out tls.crt 2> /dev/null"
         ));
         let beside = Beside { c, folder, server: None, reloads: BTreeMap::new() };
         beside.write("server.py", SERVER);
@@ -102,7 +105,7 @@ impl<'a> Beside<'a> {
                 &format!("{path}.kubeconfig"),
                 &format!(
                     "{{current-context: c, contexts: [{{name: c, context: {{cluster: c, user: u}}}}], users: [{{name: u, user: {{}}}}],
-                      clusters: [{{name: c, cluster: {{server: \"https://127.0.0.1:9443/{path}\", certificate-authority: tls.crt}}}}]}}"
+                      clusters: [{{name: c, cluster: {{server: \"https://127.0.0.1:9443/{path}\", certificate-authority: ca.crt}}}}]}}"
                 ),
             );
         }
@@ -182,7 +185,8 @@ impl<'a> Beside<'a> {
 
     /// Asks until the answer is another: a changed file counts soon after.
     fn until(&self, token: &str, wanted: impl Fn(&str) -> bool) -> String {
-        for _ in 0..100 {
+        // An issuer is looked for every ten seconds.
+        for _ in 0..300 {
             let said = self.who(token);
             if wanted(&said) {
                 return said;
@@ -242,7 +246,7 @@ fn tokens_and_rights_come_from_elsewhere() {
     kit::kubectl().expect("the kit");
     let c = Cluster::empty("who");
     let mut beside = Beside::new(&c);
-    let authority = std::fs::read_to_string(beside.path("tls.crt")).expect("made");
+    let authority = std::fs::read_to_string(beside.path("ca.crt")).expect("made");
     beside.write("issuers.yaml", &issuers(&authority, "p:"));
     beside.write("chain.yaml", &chain(&beside.path("access.kubeconfig")));
     // The issuer is not there yet: the cluster comes up all the same.
