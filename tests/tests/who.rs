@@ -146,8 +146,9 @@ impl<'a> Beside<'a> {
     fn who(&self, token: &str) -> String {
         let body = r#"{"kind":"SelfSubjectReview","apiVersion":"authentication.k8s.io/v1"}"#;
         let said = self.ask(token, "-d", body, "/apis/authentication.k8s.io/v1/selfsubjectreviews");
+        // The answer is laid out for people.
         match said.split_once("\"userInfo\":") {
-            Some((_, user)) => user.to_owned(),
+            Some((_, user)) => user.split_whitespace().collect(),
             None => said.rsplit('\n').next().unwrap_or_default().to_owned(),
         }
     }
