@@ -1,5 +1,5 @@
-//! Webhook: an authorizer elsewhere, asked by SubjectAccessReview (documentation page "Webhook Mode"; KEP-3221). What it
-//! says is remembered for its time; what it does not say in time is what the failure policy says.
+//! Webhook: an authorizer elsewhere, asked by SubjectAccessReview (documentation page "Webhook Mode"; KEP-3221). What
+//! it says is remembered for its time; what it does not say in time is what the failure policy says.
 
 use super::{Attributes, Decision, Opinion};
 use crate::configured::expression::{Expression, Over, Wanted};

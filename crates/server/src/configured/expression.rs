@@ -1,5 +1,5 @@
-//! Expression: a CEL expression in a file of the machine's owner, over claims, a user or a question. What it comes to is
-//! data; nothing here knows what it is for.
+//! Expression: a CEL expression in a file of the machine's owner, over claims, a user or a question. What it comes to
+//! is data; nothing here knows what it is for.
 
 use serde_json::{Number, Value, json};
 use skiff_cel::ast::{Expr, Kind, Literal};

@@ -129,7 +129,8 @@ struct Set {
 }
 
 impl Key {
-    /// A public key in PEM, or that of a certificate, under the name that upstream gives to it: the digest of its bytes.
+    /// A public key in PEM, or that of a certificate, under the name that upstream gives to it: the digest of its
+    /// bytes.
     ///
     /// # Errors
     /// Why there is none that can be used here.

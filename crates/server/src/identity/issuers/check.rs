@@ -1,4 +1,5 @@
-//! Check: what is wrong with a file of issuers, in upstream's words and order; and its expressions, compiled on the way.
+//! Check: what is wrong with a file of issuers, in upstream's words and order; and its expressions, compiled on
+//! the way.
 
 use super::file::{ClaimRule, File, Issuer, Jwt, Mappings, Prefixed, UserRule};
 use crate::configured::expression::{Expression, Over, Wanted};

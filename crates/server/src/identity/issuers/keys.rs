@@ -1,6 +1,6 @@
 //! Keys of one issuer: found by its discovery document, fetched when a token needs one that is not here, and kept as
-//! long as the issuer lets them (OpenID Connect Discovery 1.0; `Cache-Control` of RFC 9111). Keys that are here serve on
-//! when the issuer is away.
+//! long as the issuer lets them (OpenID Connect Discovery 1.0; `Cache-Control` of RFC 9111). Keys that are here serve
+//! on when the issuer is away.
 
 use crate::configured::remote::{Client, Reply};
 use crate::identity::jws::{self, Key, Token};
