@@ -1,5 +1,6 @@
 //! Tests of the table: sources, refusals, and that what is written reads back.
 
+use super::file::parse;
 use super::*;
 use expect_test::expect;
 
