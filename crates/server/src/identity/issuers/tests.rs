@@ -270,6 +270,38 @@ async fn each_issuer_speaks_for_itself_alone() {
 }
 
 #[tokio::test]
+async fn every_field_of_an_issuer_counts() {
+    let (world, fake, key) = (World::real(), Fake::secret().await, key());
+    let name = "https://issuer.example";
+    let keys = format!("{}/keys", fake.url);
+    fake.answers("/found", 200, json!({"issuer": name, "jwks_uri": keys}));
+    fake.answers("/keys", 200, key.jwks());
+    let more = json!({
+        "issuer": {"url": name, "discoveryURL": format!("{}/found", fake.url), "audiences": ["us", "them"],
+            "audienceMatchPolicy": "MatchAny", "certificateAuthority": fake.authority},
+        "claimMappings": {"username": {"claim": "email", "prefix": ""}, "uid": {"claim": "sub"},
+            "groups": {"claim": "roles", "prefix": "r:"}},
+    });
+    let Ok(configured) = configure(&file("", "", more), &[], &world) else { panic!("it is right") };
+    configured.issuers.ready().await;
+    let bench = Bench { world, fake, key, issuers: configured.issuers };
+    let mut out = String::new();
+    for change in [
+        json!({"iss": name, "email": "b@x", "roles": ["a"]}),
+        json!({"iss": name, "email": "b@x", "roles": "a", "aud": ["x", "them"]}),
+        json!({"iss": name, "email": "b@x", "aud": "x"}),
+        json!({"iss": name, "email": "b@x", "email_verified": false}),
+        json!({"iss": name, "email": "b@x", "roles": [1]}),
+        json!({"iss": name, "email": "b@x", "_claim_names": {"roles": "there"}}),
+        json!({"email": "b@x"}),
+    ] {
+        out += &bench.claims(change).await;
+    }
+    let out = out.replace(&bench.fake.url, "URL");
+    expect_test::expect![[r#""#]].assert_eq(&out);
+}
+
+#[tokio::test]
 async fn an_issuer_that_is_silent_costs_its_time_alone() {
     let bench = bench(json!({})).await;
     let token = bench.token(&bench.key, json!({}));
