@@ -2,8 +2,9 @@
 //! authorizer library"). Expressions cannot wait: what they ask is noted, decided meanwhile, and there when they run
 //! again. Never here: any decision.
 
-use super::{Attributes, Authorizer, Decision, equalities};
+use super::{Attributes, Authorizer, Decision, requirements};
 use skiff_api::names;
+use skiff_api::selector::FieldSelector;
 use skiff_api::wire::User;
 use skiff_base::Lock;
 use skiff_cel::run::RunError;
@@ -147,18 +148,19 @@ impl Host for Part {
                     "subresource" => about.subresource = first,
                     "namespace" => about.namespace = first,
                     "name" => about.name = first,
-                    "fieldSelector" => about.fields = equalities(&first),
-                    // No right depends on labels: without them the question is broader.
-                    "labelSelector" => {}
+                    // One that cannot be read demands nothing: the question is broader.
+                    "fieldSelector" => {
+                        about.fields = FieldSelector::parse(&first).unwrap_or_default().0;
+                    }
+                    "labelSelector" => about.labels = requirements(&first).unwrap_or_default(),
                     _ => return Err(RunError::no_overload()),
                 }
                 self.next(What::Resource(about))
             }
-            (What::Decision(decision), "allowed") => Ok(Value::Bool(decision.allowed)),
+            (What::Decision(decision), "allowed") => Ok(Value::Bool(decision.allowed())),
             (What::Decision(decision), "reason") => Ok(Value::text(&*decision.reason)),
-            // There is always an answer.
-            (What::Decision(_), "errored") => Ok(Value::Bool(false)),
-            (What::Decision(_), "error") => Ok(Value::text("")),
+            (What::Decision(decision), "errored") => Ok(Value::Bool(!decision.error.is_empty())),
+            (What::Decision(decision), "error") => Ok(Value::text(&*decision.error)),
             _ => Err(RunError::no_overload()),
         }
     }
