@@ -44,19 +44,13 @@ struct File {
     authorizers: Vec<Entry>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 #[serde(default, rename_all = "camelCase")]
 struct Entry {
     #[serde(rename = "type")]
     sort: String,
     name: String,
     webhook: Option<Hook>,
-}
-
-impl Default for Entry {
-    fn default() -> Entry {
-        Entry { sort: String::new(), name: String::new(), webhook: None }
-    }
 }
 
 #[derive(Deserialize, Default)]
