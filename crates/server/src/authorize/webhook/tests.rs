@@ -90,7 +90,7 @@ async fn a_webhook_allows_denies_or_says_nothing() {
         None "" "couldn't get version/kind; json parse error: expected value at line 1 column 1"
         None "" "the server could not find the requested resource"
         None "" "the server responded with the status code 302 but did not return more information"
-        None "" "Post \"URL/ask\": the answer has more than 1048576 bytes"
+        None "" "Post \"URL/ask\": the answer is larger than 1048576 bytes"
         again: Allow "fine" ""
         "authorization.k8s.io/v1" {"groups":["g","h"],"resourceAttributes":{"fieldSelector":{"requirements":[{"key":"spec.nodeName","operator":"NotIn","values":["n"]}]},"labelSelector":{"requirements":[{"key":"a","operator":"In","values":["b","c"]},{"key":"d","operator":"DoesNotExist"}]},"resource":"pods","verb":"list","version":"v1"},"user":"bob"}
         "authorization.k8s.io/v1" {"nonResourceAttributes":{"path":"/healthz","verb":"get"},"user":"bob"}

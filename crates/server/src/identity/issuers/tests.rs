@@ -152,7 +152,7 @@ async fn keys_change_and_go_wrong_without_harm() {
         the old one is gone: oidc: verify token: failed to verify signature: failed to verify id token signature
         a known key needs nobody: p:bob "" [] []
         garbage: oidc: verify token: failed to verify signature: fetching keys oidc: failed to decode keys: got Content-Type = application/json, but could not unmarshal as JSON: expected ident at line 1 column 2 no keys
-        huge: oidc: verify token: failed to verify signature: fetching keys oidc: get keys failed Get "URL/keys": the answer has more than 1048576 bytes
+        huge: oidc: verify token: failed to verify signature: fetching keys oidc: get keys failed Get "URL/keys": the answer is larger than 1048576 bytes
         elsewhere: oidc: verify token: failed to verify signature: fetching keys oidc: get keys failed: 302 Found URL/moved
         away: oidc: verify token: failed to verify signature: fetching keys oidc: get keys failed: 503 Service Unavailable later
     "#]].assert_eq(&out);
@@ -298,7 +298,15 @@ async fn every_field_of_an_issuer_counts() {
         out += &bench.claims(change).await;
     }
     let out = out.replace(&bench.fake.url, "URL");
-    expect_test::expect![[r#""#]].assert_eq(&out);
+    expect_test::expect![[r#"
+        {"email":"b@x","iss":"https://issuer.example","roles":["a"]}: b@x "bob" ["r:a"] []
+        {"aud":["x","them"],"email":"b@x","iss":"https://issuer.example","roles":"a"}: b@x "bob" ["r:a"] []
+        {"aud":"x","email":"b@x","iss":"https://issuer.example"}: oidc: verify token: oidc: expected audience in ["them" "us"] got ["x"]
+        {"email":"b@x","email_verified":false,"iss":"https://issuer.example"}: oidc: email not verified
+        {"email":"b@x","iss":"https://issuer.example","roles":[1]}: oidc: parse groups claim "roles": json: cannot unmarshal array into Go value of type string
+        {"_claim_names":{"roles":"there"},"email":"b@x","iss":"https://issuer.example"}: oidc: could not expand distributed claims: claim "roles" is at another endpoint, which is not asked here
+        {"email":"b@x"}: nobody
+    "#]].assert_eq(&out);
 }
 
 #[tokio::test]
@@ -360,7 +368,7 @@ async fn an_issuer_whose_document_is_of_another_is_none() {
         oidc: authenticator for issuer "URL" is not healthy: the provider's JWKS URL must be https, got "file:///etc/passwd"
         oidc: authenticator for issuer "URL" is not healthy: oidc: failed to decode provider discovery object: got Content-Type = application/json, but could not unmarshal as JSON: expected value at line 1 column 1
         oidc: authenticator for issuer "URL" is not healthy: oidc: failed to decode provider discovery object: got Content-Type = application/json, but could not unmarshal as JSON: invalid type: sequence, expected a string at line 1 column 1
-        oidc: authenticator for issuer "URL" is not healthy: Get "URL/.well-known/openid-configuration": the answer has more than 1048576 bytes
+        oidc: authenticator for issuer "URL" is not healthy: Get "URL/.well-known/openid-configuration": the answer is larger than 1048576 bytes
         oidc: authenticator for issuer "URL" is not healthy: 302 Found: URL/elsewhere
         oidc: authenticator for issuer "URL" is not healthy: 404 Not Found: none
     "#]].assert_eq(&out);

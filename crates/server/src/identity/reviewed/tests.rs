@@ -85,7 +85,7 @@ async fn a_webhook_knows_a_user_nobody_or_what_is_wrong() {
         9: couldn't get version/kind; json parse error: EOF while parsing a value at line 1 column 0
         10: the server responded with the status code 403 but did not return more information
         11: the server responded with the status code 302 but did not return more information
-        12: Post "URL/ask": the answer has more than 1048576 bytes
+        12: Post "URL/ask": the answer is larger than 1048576 bytes
         13: couldn't get version/kind; json parse error: recursion limit exceeded at line 1 column 138
         {"apiVersion":"authentication.k8s.io/v1","kind":"TokenReview","metadata":{},"spec":{"audiences":["own"],"token":"token-0"},"status":{"user":{}}}
     "#]].assert_eq(&out);
