@@ -3,6 +3,7 @@
 use super::file::parse;
 use super::*;
 use expect_test::expect;
+use std::path::Path;
 
 fn written(pairs: &[(&'static str, &str)]) -> Written {
     pairs.iter().map(|(name, value)| (*name, vec![(*value).to_owned()])).collect()
