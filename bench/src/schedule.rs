@@ -139,6 +139,7 @@ async fn server(world: &World, tasks: &Tasks) -> Result<Server> {
         store,
         nodes: Nodes::new(&*keys.client_config(Some(&keys.kubelet_client), world)?),
         signing: keys.signing,
+        naming: Default::default(),
         outbound: Default::default(),
         services: Ranges::default(),
         pod_security: Default::default(),

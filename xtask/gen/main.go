@@ -188,17 +188,8 @@ func (w *walk) enum(t reflect.Type) []string {
 
 // enumerations reads the types of a package that carry the marker `+enum`, and the constants of those types.
 func enumerations(path string) map[string][]string {
-	folder, err := exec.Command("go", "list", "-f", "{{.Dir}}", path).Output()
-	must(err)
-	files, err := filepath.Glob(filepath.Join(strings.TrimSpace(string(folder)), "*.go"))
-	must(err)
 	marked, values := map[string]bool{}, map[string]map[string]bool{}
-	for _, file := range files {
-		if strings.HasSuffix(file, "_test.go") {
-			continue
-		}
-		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments)
-		must(err)
+	for _, parsed := range files(path) {
 		for _, decl := range parsed.Decls {
 			group, ok := decl.(*ast.GenDecl)
 			if !ok {
@@ -211,7 +202,7 @@ func enumerations(path string) map[string][]string {
 						marked[it.Name.Name] = true
 					}
 				case *ast.ValueSpec:
-					constants(it, values)
+					constants(it, parsed, values)
 				}
 			}
 		}
@@ -222,6 +213,24 @@ func enumerations(path string) map[string][]string {
 			all[name] = append(all[name], value)
 		}
 		sort.Strings(all[name])
+	}
+	return all
+}
+
+// files parses a package.
+func files(path string) []*ast.File {
+	folder, err := exec.Command("go", "list", "-f", "{{.Dir}}", path).Output()
+	must(err)
+	names, err := filepath.Glob(filepath.Join(strings.TrimSpace(string(folder)), "*.go"))
+	must(err)
+	var all []*ast.File
+	for _, name := range names {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
+		must(err)
+		all = append(all, parsed)
 	}
 	return all
 }
@@ -238,24 +247,76 @@ func hasMarker(comments *ast.CommentGroup) bool {
 	return false
 }
 
-// constants notes the texts that a specification gives to constants of a named type.
-func constants(spec *ast.ValueSpec, values map[string]map[string]bool) {
-	name, ok := spec.Type.(*ast.Ident)
-	if !ok {
-		return
-	}
+// constants notes the texts that a specification gives to constants of a named type: `A T = "a"` and `A = T("a")`.
+func constants(spec *ast.ValueSpec, file *ast.File, values map[string]map[string]bool) {
 	for _, value := range spec.Values {
-		literal, ok := value.(*ast.BasicLit)
-		if !ok || literal.Kind != token.STRING {
+		of := spec.Type
+		if call, ok := value.(*ast.CallExpr); ok && of == nil && len(call.Args) == 1 {
+			of, value = call.Fun, call.Args[0]
+		}
+		name, ok := of.(*ast.Ident)
+		if !ok {
 			continue
 		}
-		text, err := strconv.Unquote(literal.Value)
-		must(err)
+		text, ok := constant(value, file)
+		if !ok {
+			continue
+		}
 		if values[name.Name] == nil {
 			values[name.Name] = map[string]bool{}
 		}
 		values[name.Name][text] = true
 	}
+}
+
+// constant is the text of a literal, or of another package's constant (`v1.IPv4Protocol`).
+func constant(value ast.Expr, file *ast.File) (string, bool) {
+	switch it := value.(type) {
+	case *ast.BasicLit:
+		if it.Kind != token.STRING {
+			return "", false
+		}
+		text, err := strconv.Unquote(it.Value)
+		must(err)
+		return text, true
+	case *ast.SelectorExpr:
+		from, ok := it.X.(*ast.Ident)
+		if !ok {
+			return "", false
+		}
+		for _, imported := range file.Imports {
+			path, err := strconv.Unquote(imported.Path.Value)
+			must(err)
+			if (imported.Name != nil && imported.Name.Name == from.Name) || (imported.Name == nil && path[strings.LastIndex(path, "/")+1:] == from.Name) {
+				return constantOf(path, it.Sel.Name)
+			}
+		}
+	}
+	return "", false
+}
+
+// constantOf is the text of a package's constant.
+func constantOf(path, name string) (string, bool) {
+	for _, parsed := range files(path) {
+		for _, decl := range parsed.Decls {
+			group, ok := decl.(*ast.GenDecl)
+			if !ok {
+				continue
+			}
+			for _, spec := range group.Specs {
+				it, ok := spec.(*ast.ValueSpec)
+				if !ok {
+					continue
+				}
+				for at, known := range it.Names {
+					if known.Name == name && at < len(it.Values) {
+						return constant(it.Values[at], parsed)
+					}
+				}
+			}
+		}
+	}
+	return "", false
 }
 
 // tag reads the field number of `protobuf:"bytes,1,opt,name=metadata"`.
