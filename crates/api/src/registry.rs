@@ -1,6 +1,6 @@
 //! The registry: which kinds are served right now. Built-ins and custom resources in one snapshot, swapped as a whole.
 
-use crate::kind::Kind;
+use crate::kind::{Kind, Name, Verb};
 use crate::schema::generation;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,6 +12,8 @@ pub struct Registry {
     kinds: Vec<Arc<Kind>>,
     by_path: HashMap<String, usize>,
     by_kind: HashMap<String, usize>,
+    /// What other servers serve under this one's roof.
+    remote: Arc<[Remote]>,
     /// Counts swaps, so that derived documents (discovery, OpenAPI) know when they are stale.
     pub generation: u64,
 }
@@ -30,6 +32,16 @@ impl Registry {
 
     pub fn kinds(&self) -> &[Arc<Kind>] {
         &self.kinds
+    }
+
+    /// What other servers serve.
+    pub fn remote(&self) -> &[Remote] {
+        &self.remote
+    }
+
+    /// Whether anything of this version of a group is served here.
+    pub fn serves(&self, group: &str, version: &str) -> bool {
+        self.kinds.iter().any(|kind| kind.group == group && kind.version == version)
     }
 
     /// By group, version and plural.
@@ -59,6 +71,24 @@ impl Registry {
 
 fn path_key(group: &str, version: &str, name: &str) -> String {
     format!("{group}/{version}/{name}")
+}
+
+/// A version of a group that another server serves (API aggregation).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remote {
+    pub group: Name,
+    pub version: Name,
+    /// What there is, as that server said last; or why nobody knows at the moment.
+    pub resources: Result<Vec<RemoteResource>, String>,
+}
+
+/// A resource of another server, as its discovery names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteResource {
+    pub plural: Name,
+    pub kind: Name,
+    pub namespaced: bool,
+    pub verbs: Vec<Verb>,
 }
 
 /// The current registry, shared by everybody who serves or reads kinds.
@@ -98,7 +128,21 @@ impl Kinds {
         self.0.send_modify(|current| {
             let built_in = current.kinds.iter().filter(|kind| !kind.is_custom());
             let kinds = built_in.cloned().chain(custom).collect();
-            *current = Arc::new(Registry::new(kinds, current.generation + 1));
+            let remote = current.remote.clone();
+            let registry = Registry::new(kinds, current.generation + 1);
+            *current = Arc::new(Registry { remote, ..registry });
+        });
+    }
+
+    /// Replaces what is known of other servers by this; nobody is told where that is the same.
+    pub fn set_remote(&self, remote: Vec<Remote>) {
+        self.0.send_if_modified(|current| {
+            if *current.remote == *remote {
+                return false;
+            }
+            let registry = Registry::new(current.kinds.clone(), current.generation + 1);
+            *current = Arc::new(Registry { remote: remote.into(), ..registry });
+            true
         });
     }
 }

@@ -99,6 +99,8 @@ pub struct ClusterFacts {
     pub ca: String,
     /// Makes a token of claims.
     pub sign: Box<dyn Fn(&LegacyClaims) -> Result<String, Status> + Send + Sync>,
+    /// Asks the server that an APIService names for its discovery, for a few seconds at most; else why it has none.
+    pub reach: Box<Reach>,
     /// What has to be there, whoever deletes it.
     pub wanted: Arc<Wanted>,
     /// Waits until what quotas of a namespace are charged with by now is there, or was given back; the revision of the
@@ -114,6 +116,9 @@ pub struct ClusterFacts {
     pub api_addresses: Vec<IpAddr>,
 }
 
+/// Whether an aggregated server answers, by the name of its APIService.
+pub type Reach = dyn Fn(&str) -> BoxFuture<'static, Result<(), String>> + Send + Sync;
+
 /// Makes a certificate (PEM).
 pub type Certify =
     dyn Fn(&Request, &[String], Option<Duration>) -> Result<String, Status> + Send + Sync;
@@ -125,6 +130,7 @@ impl ClusterFacts {
         ClusterFacts {
             ca: String::new(),
             sign: Box::new(|_| Ok(String::new())),
+            reach: Box::new(|_| Box::pin(std::future::ready(Ok(())))),
             wanted: Arc::default(),
             settled: Box::new(|_| Box::pin(std::future::ready(0))),
             pods: "10.244.0.0/16".parse().expect("a range"),

@@ -21,6 +21,7 @@ use skiff_kinds::views::token::TRACKING;
 use skiff_loops::Wanted;
 use skiff_server::admission::service::Ranges;
 use skiff_server::authorize::{policy, reconcile};
+use skiff_server::identity::keys::FRONT_PROXY;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
@@ -28,6 +29,8 @@ use std::net::SocketAddr;
 const PUBLIC: &str = "kube-public";
 const INFO: &str = "cluster-info";
 const READER: &str = "kubeadm:bootstrap-signer-clusterinfo";
+/// Where servers that run for this one read how to authenticate, by upstream's name.
+const AUTHENTICATION: &str = "extension-apiserver-authentication";
 const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
 
 /// The place of cluster DNS in the range of addresses, by everybody's convention.
@@ -100,6 +103,33 @@ pub async fn public(
         told.context("publishing where the cluster is")?;
     }
     Ok(())
+}
+
+/// How a server below this one knows who calls it: whose certificates clients show, and in which words this server
+/// speaks for users (Kubernetes task page "Configure the Aggregation Layer"). It is `wanted` from then on.
+pub async fn authentication(
+    client: &Client,
+    kinds: &Kinds,
+    (ca, front_ca): (&str, &str),
+    wanted: &Wanted,
+) -> Result<()> {
+    let list = |it: &str| json!([it]).to_string();
+    let body = json!({"apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": AUTHENTICATION, "namespace": "kube-system"},
+        "data": {"client-ca-file": ca, "requestheader-client-ca-file": front_ca,
+            "requestheader-allowed-names": list(FRONT_PROXY),
+            "requestheader-username-headers": list("X-Remote-User"),
+            "requestheader-uid-headers": list("X-Remote-Uid"),
+            "requestheader-group-headers": list("X-Remote-Group"),
+            "requestheader-extra-headers-prefix": list("X-Remote-Extra-")}});
+    wanted.hold(body.clone());
+    let made = async {
+        ensure(client, kinds, body.clone()).await?;
+        let (kind, body) = (PatchKind::Merge, json!({"data": body["data"]}));
+        let (resource, namespace) = (configmap::RESOURCE, "kube-system");
+        client.patch(kind, resource, namespace, AUTHENTICATION, "", body).await
+    };
+    made.await.context("publishing how aggregated servers know who calls them").map(|_| ())
 }
 
 /// The range of the settings.

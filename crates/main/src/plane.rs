@@ -86,6 +86,7 @@ impl ControlPlane {
         let certified = certified(settings, addresses);
         let keys = Keys::open(&settings.data.join("pki"), &certified, world)?;
         let ca = keys.ca_pem().to_owned();
+        let front_ca = keys.front_proxy_ca.clone();
         let tls = keys.server_config(world)?;
         let node_tls = keys::tls::server_config(&ca, &keys.node_serving, world)?;
         write_kubeconfig(settings, addresses, &keys)?;
@@ -118,6 +119,7 @@ impl ControlPlane {
         let server_url = format!("https://{}", addresses.api);
         let info = (&*server_url, &*ca, world.now());
         crate::bootstrap::public(&client, kinds, info).await?;
+        crate::bootstrap::authentication(&client, kinds, (&ca, &front_ca), &wanted).await?;
         let facts = facts(&server, signer, ca, wanted.clone(), settings, addresses);
         let runner = start_loops(&server, &serve, facts, world, parts);
         let caches = runner.caches.clone();
@@ -201,6 +203,7 @@ async fn server(
     parts: &Parts,
 ) -> Result<(Server, Signer)> {
     let nodes = Nodes::new(&*keys.client_config(Some(&keys.kubelet_client), world)?);
+    let front_proxy = Some(keys.front_proxy.clone());
     let (signing, signer) = keys.signers(settings.cluster_signing_duration);
     let setup = Setup {
         world: world.clone(),
@@ -209,6 +212,7 @@ async fn server(
         signing,
         outbound: outbound(settings, addresses),
         naming: crate::who::naming(&settings.who)?,
+        front_proxy,
         services: ranges(settings),
         pod_security: pod_security(settings)?,
         address: addresses.api.to_string(),
@@ -320,8 +324,14 @@ fn facts(
         let (ledger, namespace) = (ledger.clone(), namespace.to_owned());
         Box::pin(async move { ledger.settled(&namespace).await })
     };
+    let aggregator = server.aggregator.clone();
+    let reach = move |name: &str| -> BoxFuture<'static, Result<(), String>> {
+        let (aggregator, name) = (aggregator.clone(), name.to_owned());
+        Box::pin(async move { aggregator.reach(&name).await })
+    };
     ClusterFacts {
         ca,
+        reach: Box::new(reach),
         sign: Box::new(sign),
         wanted,
         settled: Box::new(settled),

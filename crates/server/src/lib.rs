@@ -3,6 +3,7 @@
 //! `Server` is a plain value over the store, the kinds and the World; `http` is its rim. It never decides what a kind
 //! means (that is `api`), and never reacts to objects (those are the loops, which come in through the pipeline).
 
+pub mod aggregate;
 pub mod answered;
 pub mod audit;
 pub mod authorize;
@@ -65,6 +66,8 @@ pub struct Server {
     pub nodes: connect::Nodes,
     /// How webhooks are called, and whoever else is named by an object.
     pub outbound: outbound::Outbound,
+    /// Which groups other servers serve.
+    pub aggregator: Arc<aggregate::Aggregator>,
     /// Who is asked about requests.
     pub webhooks: admission::webhook::Webhooks,
     pub admission: admission::Plugins,
@@ -87,6 +90,8 @@ pub struct Setup {
     pub nodes: connect::Nodes,
     /// Whom an object may send the server to.
     pub outbound: outbound::Rules,
+    /// What aggregated servers are shown, so that they believe who the server says sent a request.
+    pub front_proxy: Option<identity::keys::Pair>,
     /// Where addresses and ports of Services come from.
     pub services: admission::service::Ranges,
     /// What namespaces whose labels say nothing allow their pods.
@@ -108,13 +113,14 @@ impl Server {
             signing,
             naming,
             nodes,
-            outbound,
+            outbound: rules,
+            front_proxy,
             services,
             pod_security,
             address,
             build,
         } = setup;
-        let outbound = outbound::Outbound::new(world.clone(), store.clone(), outbound);
+        let outbound = outbound::Outbound::new(world.clone(), store.clone(), rules.clone());
         let reader = Arc::new(read::reader::Reader {
             store: store.clone(),
             kinds: Kinds::builtin(skiff_kinds::KINDS),
@@ -127,6 +133,13 @@ impl Server {
         let asked = authorizer.clone();
         let webhooks =
             admission::webhook::Webhooks::start(&store, &outbound, asked, (&world, tasks)).await?;
+        let aggregator = aggregate::Aggregator::start(
+            &store,
+            &reader.kinds,
+            (rules, front_proxy),
+            (&world, tasks),
+        )
+        .await?;
         let ledger = admission::quota::Ledger::new(reader.clone(), world.clone(), tasks.clone());
         let ledger = Arc::new(ledger);
         let parts = admission::Parts {
@@ -161,6 +174,7 @@ impl Server {
             components: Box::new(Vec::new),
             nodes,
             outbound,
+            aggregator,
             webhooks,
             admission: admission::Plugins::new(parts),
             ledger,

@@ -5,6 +5,7 @@
 //! it and that they may. This file is the table of contents; each stage is a file of its own.
 
 use crate::Server;
+use crate::aggregate::{Asker, Registered, forward};
 use crate::audit::Trail;
 use crate::authorize::Attributes;
 use crate::fairness::{Asked, Held, Schema};
@@ -25,6 +26,11 @@ use skiff_api::wire::{
 };
 use std::sync::Arc;
 use std::time::Duration;
+
+/// What a request to another server may take that names no time of its own.
+const REQUEST_TIME: Duration = Duration::from_secs(60);
+/// Clients ask all groups for their discovery, one after the other.
+const DISCOVERY_TIME: Duration = Duration::from_secs(5);
 
 /// What a call is refused with, and what its sender is warned of all the same.
 pub struct Refused {
@@ -55,13 +61,19 @@ pub async fn run(
             let user =
                 enter(server, caller, &call.headers, &asked, (&mut *trail, &mut *schema)).await?;
             let what = Asked::of(&user, &asked, &query, (&call.path, ""));
-            let _seat = match server.fairness.enter(schema, what, None).await {
+            let seat = match server.fairness.enter(schema, what, None).await {
                 Ok(seat) => seat,
                 Err(answer) => return Ok(*answer),
             };
+            if let Some(to) = elsewhere(server, &path) {
+                drop(seat);
+                let asker = Asker { user: &user, within: Some(DISCOVERY_TIME) };
+                return Ok(forward(server, &to, asker, call).await?);
+            }
             crate::registry::custom::refresh(server);
             let answer = crate::paths::answer(server, &call, &path, &query).map_err(Refused::from);
             count(server, Labels::of_path(&path), code(&answer));
+            drop(seat);
             answer
         }
         Target::Resource(resource) => {
@@ -105,6 +117,11 @@ async fn run_resource(
     let caller = server.authenticator.authenticate(&call.peer, &call.headers, &call.path).await;
     trail.open(&call, caller.as_deref().ok(), &asked);
     let user = enter(server, caller, &call.headers, &asked, (&mut *trail, &mut *schema)).await?;
+    if let Some(to) = server.aggregator.of(server, &resource.group, &resource.version) {
+        let path = call.path.clone();
+        let what = Asked::of(&user, &asked, &query, (&path, &resource.version));
+        return forwarded(server, &to, what, call, schema).await;
+    }
     let verb = verb.ok_or_else(Status::method_not_allowed)?;
     let timeout = timeout(verb, &query)?;
     let (registry, kind) =
@@ -160,6 +177,43 @@ async fn run_resource(
         Some(holds) => answer.map(|answer| held(answer, holds)),
         None => answer,
     }
+}
+
+/// Who serves a path without a resource, where it is not this server: the discovery of a version of a group, and its
+/// OpenAPI document.
+fn elsewhere(server: &Server, path: &str) -> Option<Arc<Registered>> {
+    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    match parts[..] {
+        ["apis", group, version] | ["openapi", "v3", "apis", group, version] => {
+            server.aggregator.of(server, group, version)
+        }
+        _ => None,
+    }
+}
+
+/// What another server answers. A request waits for its turn as any does; then its seat is free for others, as all that
+/// is left to do is over there, where it has a place among its like.
+async fn forwarded(
+    server: &Arc<Server>,
+    to: &Registered,
+    what: Asked<'_>,
+    call: Call,
+    schema: &Option<Arc<Schema>>,
+) -> Result<Answer, Refused> {
+    let asked = what.attributes;
+    let lasts = asked.verb == "watch" || schema.is_none();
+    let timeout = timeout(Verb::Get, what.query)?;
+    let within = (!lasts).then(|| timeout.unwrap_or(REQUEST_TIME).min(REQUEST_TIME));
+    match server.fairness.enter(schema, what, within).await {
+        Ok(seat) => drop(seat),
+        Err(answer) => return Ok(*answer),
+    }
+    let place = if lasts { Some(server.limits.enter()?) } else { None };
+    let answer = forward(server, to, Asker { user: what.user, within }, call).await?;
+    Ok(match place {
+        Some(place) => held(answer, place),
+        None => answer,
+    })
 }
 
 /// What a request that runs long holds to its end: a place among its like, one in the counts, and a watch one in the

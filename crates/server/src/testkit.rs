@@ -40,6 +40,7 @@ pub async fn bench_of(change: impl FnOnce(&mut Server)) -> Bench {
         naming: Default::default(),
         nodes: Nodes::new(&nobody),
         outbound: Default::default(),
+        front_proxy: None,
         services: Default::default(),
         pod_security: Default::default(),
         address: "here".into(),

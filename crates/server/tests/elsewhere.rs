@@ -52,6 +52,7 @@ impl Bench {
             naming: Default::default(),
             nodes: Nodes::new(&nodes),
             outbound: Default::default(),
+            front_proxy: None,
             services: Default::default(),
             pod_security: Default::default(),
             address: "10.0.0.5:6443".into(),

@@ -1,5 +1,6 @@
 //! APIServices: every group and version that is served here is registered under its name (API reference: APIService),
-//! and of one that a Service would serve it is said what it lacks.
+//! and of one that a Service serves it is said whether it is available: whether that Service leads anywhere, and whether
+//! who is there answers. That is looked at when anything of it changes, and from time to time.
 //!
 //! Those of built-in kinds are made once and put right when the server starts; whoever deletes one has it gone until
 //! then. Those of definitions come and go with them.
@@ -13,11 +14,18 @@ use skiff_api::kind::api_version;
 use skiff_api::view::{Key, View};
 use skiff_api::wire::User;
 use skiff_base::Time;
+use skiff_client::Caches;
 use skiff_kinds::views::{
-    ApiService, ApiServiceBackend, CustomResourceDefinition, Namespace, Service,
+    ApiService, ApiServiceBackend, CustomResourceDefinition, EndpointPort, EndpointSlice,
+    Namespace, Service,
 };
 use std::sync::Arc;
+use std::time::Duration;
 
+/// How long what was found holds: a server can go without anything in the cluster telling of it. One that failed is
+/// asked again as soon, for what it depends on need not tell either.
+const AGAIN: Duration = Duration::from_secs(30);
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const MANAGED: &str = "kube-aggregator.kubernetes.io/automanaged";
 
 /// What groups come before which in lists of groups, and the number of a version within its own, as upstream has it.
@@ -57,8 +65,8 @@ pub struct Seen {
     key: Key,
     wanted: Option<Wanted>,
     found: Option<Arc<ApiService>>,
-    /// Of one that a Service serves.
-    backend: Option<Backend>,
+    /// Of one that a Service serves: what stands in the way.
+    backend: Option<Result<(), Lack>>,
 }
 
 /// What is to be registered: priorities of group and version, and until when.
@@ -69,12 +77,16 @@ struct Wanted {
     lasting: &'static str,
 }
 
-/// What is known of the Service that an APIService names.
-enum Backend {
-    Missing,
-    /// It has not that port.
-    OtherPorts,
-    There,
+/// Why nobody can be asked, or what came of asking.
+#[derive(Debug, PartialEq)]
+enum Lack {
+    Service,
+    /// The Service has not that port.
+    Port,
+    Slices,
+    /// No endpoint is ready at the port of this name.
+    Ready(String),
+    Answer(String),
 }
 
 /// Built-in ones are looked after once.
@@ -87,6 +99,8 @@ impl Loop for Registration {
     const NAME: &'static str = "kube-apiserver";
     const PART: &'static str = "autoregister";
     const MANAGER: &'static str = "kube-apiserver";
+    /// Those who never answer keep a worker for five seconds of each thirty: hundreds of them keep nobody waiting.
+    const WORKERS: usize = 64;
     type Seen = Seen;
     type Memory = Memory;
 
@@ -110,28 +124,24 @@ impl Loop for Registration {
         on.map::<CustomResourceDefinition>(|crd, _| {
             crd.spec.versions.iter().map(|it| name(&it.name, &crd.spec.group)).collect()
         });
-        on.map::<Service>(|service, caches| {
-            let named = service.metadata.key().to_string();
-            let services = caches.of::<ApiService>().find("service", &named);
-            services.iter().map(|it| it.metadata.key()).collect()
+        on.map::<Service>(|service, caches| of_service(&service.metadata.key(), caches));
+        on.map::<EndpointSlice>(|slice, caches| {
+            let service = slice.metadata.labels.get(SERVICE_NAME);
+            let service = service.map(|name| Key::new(&slice.metadata.namespace, name));
+            service.map_or_else(Vec::new, |service| of_service(&service, caches))
         });
     }
 
     async fn observe(cx: &Context, key: &Key) -> Result<Option<Seen>, Status> {
         let Some((version, group)) = key.name.split_once('.') else { return Ok(None) };
         let found = cx.caches.of::<ApiService>().get(key);
-        let backend = found.as_ref().and_then(|it| it.spec.service.as_ref()).map(|named| {
-            let service = Key::new(&named.namespace, &named.name);
-            match cx.caches.of::<Service>().get(&service) {
-                None => Backend::Missing,
-                Some(service)
-                    if service.spec.ports.iter().any(|it| i64::from(it.port) == named.port) =>
-                {
-                    Backend::There
-                }
-                Some(_) => Backend::OtherPorts,
-            }
-        });
+        let backend = match found.as_ref().and_then(|it| it.spec.service.as_ref()) {
+            None => None,
+            Some(named) => Some(match leads_somewhere(named, &cx.caches) {
+                Ok(()) => (cx.settings.reach)(&key.name).await.map_err(Lack::Answer),
+                lack => lack,
+            }),
+        };
         let crds = cx.caches.of::<CustomResourceDefinition>().find("group", group);
         let defined = crds.iter().flat_map(|crd| &crd.spec.versions);
         let wanted = if defined.into_iter().any(|it| it.served && it.name == version) {
@@ -147,17 +157,46 @@ impl Loop for Registration {
     }
 
     fn plan(seen: &Seen, memory: &mut Memory, now: Time, out: &mut Changes) -> Next {
+        let mut next = Next::Wait;
         if let (Some(found), Some(backend)) = (&seen.found, &seen.backend) {
-            unavailable(found, backend, now, out);
+            tell(found, backend, now, out);
+            next = Next::At(now + AGAIN);
         }
         let once = seen.wanted.is_some_and(|it| it.lasting == "onstart");
         if once && memory.synced {
-            return Next::Wait;
+            return next;
         }
         memory.synced = true;
         register(seen, out);
-        Next::Wait
+        next
     }
+}
+
+/// The APIServices that name a Service.
+fn of_service(service: &Key, caches: &Caches) -> Vec<Key> {
+    let services = caches.of::<ApiService>().find("service", &service.to_string());
+    services.iter().map(|it| it.metadata.key()).collect()
+}
+
+/// Whether there is anybody to ask. Only a Service with an address in the cluster says enough to tell.
+fn leads_somewhere(named: &ApiServiceBackend, caches: &Caches) -> Result<(), Lack> {
+    let key = Key::new(&named.namespace, &named.name);
+    let service = caches.of::<Service>().get(&key).ok_or(Lack::Service)?;
+    if service.spec.type_ != "ClusterIP" {
+        return Ok(());
+    }
+    let port = service.spec.ports.iter().find(|it| i64::from(it.port) == named.port);
+    let port = port.ok_or(Lack::Port)?;
+    let slices = caches.of::<EndpointSlice>().find("service", &key.to_string());
+    if slices.is_empty() {
+        return Err(Lack::Slices);
+    }
+    let ready = slices.iter().any(|slice| {
+        let named = |it: &EndpointPort| it.name.as_deref().unwrap_or("") == port.name;
+        slice.endpoints.iter().any(|it| it.conditions.ready.unwrap_or(true))
+            && slice.ports.iter().any(|it| named(it) && it.port.is_some())
+    });
+    if ready { Ok(()) } else { Err(Lack::Ready(port.name.clone())) }
 }
 
 fn name(version: &str, group: &str) -> Key {
@@ -203,26 +242,28 @@ fn register(seen: &Seen, out: &mut Changes) {
     }
 }
 
-/// Nobody is asked yet, so none is available; the first reason why is said.
-fn unavailable(found: &ApiService, backend: &Backend, now: Time, out: &mut Changes) {
+/// Says whether it is available, and the first reason why not, in upstream's words.
+fn tell(found: &ApiService, backend: &Result<(), Lack>, now: Time, out: &mut Changes) {
     let Some(ApiServiceBackend { namespace, name, port }) = &found.spec.service else { return };
-    let (reason, message) = match backend {
-        Backend::Missing => {
-            ("ServiceNotFound", format!("service/{name} in {namespace:?} is not present"))
+    let service = format!("service/{name} in {namespace:?}");
+    let (status, reason, message) = match backend {
+        Ok(()) => ("True", "Passed", "all checks passed".to_owned()),
+        Err(Lack::Service) => ("False", "ServiceNotFound", format!("{service} is not present")),
+        Err(Lack::Port) => {
+            ("False", "ServicePortError", format!("{service} is not listening on port {port}"))
         }
-        Backend::OtherPorts => {
-            let why = format!("service/{name} in {namespace:?} is not listening on port {port}");
-            ("ServicePortError", why)
+        Err(Lack::Slices) => {
+            ("False", "EndpointsNotFound", format!("cannot find endpointslices for {service}"))
         }
-        Backend::There => {
-            let why = format!(
-                "service/{name} in {namespace:?} is not asked: APIs of Services are not served yet"
-            );
-            ("FailedDiscoveryCheck", why)
+        Err(Lack::Ready(port)) => {
+            let why =
+                format!("endpointslices for {service} have no addresses with port name {port:?}");
+            ("False", "MissingEndpoints", why)
         }
+        Err(Lack::Answer(why)) => ("False", "FailedDiscoveryCheck", why.clone()),
     };
     let mut after = found.status.clone();
-    set(&mut after.conditions, condition("Available", "False", reason, message, now));
+    set(&mut after.conditions, condition("Available", status, reason, message, now));
     write(found, this_revision(&found.metadata), (&found.status, &after), out);
 }
 
@@ -235,7 +276,7 @@ mod tests {
     fn check(name: &str, wanted: Option<Wanted>, found: Option<Value>, expected: Expect) {
         let found = found.map(|it| Arc::new(serde_json::from_value(it).expect("a valid view")));
         let backend = found.as_ref().and_then(|it: &Arc<ApiService>| it.spec.service.as_ref());
-        let backend = backend.map(|_| Backend::Missing);
+        let backend = backend.map(|_| Err(Lack::Service));
         let (mut memory, mut out) = (Memory::default(), Changes::default());
         let seen = Seen { key: Key::new("", name), wanted, found, backend };
         Registration::plan(&seen, &mut memory, Time::UNIX_EPOCH, &mut out);

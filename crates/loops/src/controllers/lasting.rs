@@ -13,7 +13,7 @@ use skiff_api::wire::User;
 use skiff_base::Lock;
 use skiff_base::Time;
 use skiff_client::there;
-use skiff_kinds::views::{EndpointSlice, Endpoints, Namespace, Service, ServiceCidr};
+use skiff_kinds::views::{ConfigMap, EndpointSlice, Endpoints, Namespace, Service, ServiceCidr};
 
 /// What has to be there.
 #[derive(Default)]
@@ -72,6 +72,7 @@ impl Loop for Lasting {
         }
         own::<Namespace>(on);
         own::<Service>(on);
+        own::<ConfigMap>(on);
         own::<Endpoints>(on);
         own::<EndpointSlice>(on);
         own::<ServiceCidr>(on);

@@ -95,12 +95,20 @@ pub async fn call(
 ) -> io::Result<Called> {
     let late = || Err(io::Error::other(format!("dial tcp {callee}: i/o timeout")));
     let stream = world.within(CONNECT, connect(nodes, callee)).await.unwrap_or_else(late)?;
+    over(stream, request).await
+}
+
+/// The same over a connection that is there, and is this request's own.
+pub async fn over(
+    stream: Box<dyn Duplex>,
+    request: http::Request<Full<Bytes>>,
+) -> io::Result<Called> {
     let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, driven) = handshake.map_err(io::Error::other)?;
     let connection = Tasks::new();
     connection.spawn(async move {
         if let Err(error) = driven.with_upgrades().await {
-            tracing::debug!(%error, "a connection to a node or pod ended");
+            tracing::debug!(%error, "a connection of a request ended");
         }
     });
     let response = sender.send_request(request).await.map_err(io::Error::other)?;

@@ -28,6 +28,9 @@ use skiff_api::wire::{Answer, Call};
 use std::sync::Arc;
 
 pub use dial::Nodes;
+pub(crate) use dial::over;
+pub(crate) use proxy::pass_on;
+pub(crate) use stream::upgraded;
 
 /// The bracket of the connect verbs.
 pub async fn connect(

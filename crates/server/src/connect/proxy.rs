@@ -260,7 +260,7 @@ async fn page(mut pieces: Pieces, moved: impl Fn(&str) -> String) -> Result<Piec
 }
 
 /// All headers but those of one connection, which are known or named as such.
-fn pass_on(headers: &HeaderMap) -> HeaderMap {
+pub fn pass_on(headers: &HeaderMap) -> HeaderMap {
     let mut out = headers.clone();
     let named = headers.get_all(header::CONNECTION).iter().filter_map(|it| it.to_str().ok());
     for name in named.flat_map(|names| names.split(',')).map(str::trim).chain(HOP_BY_HOP) {

@@ -183,6 +183,16 @@ impl Outbound {
         Outbound::made(world, None, rules, as_whom)
     }
 
+    /// Those whom an object names, who are shown who calls.
+    pub fn showing(
+        world: World,
+        store: Arc<dyn Store>,
+        rules: Rules,
+        as_whom: AsWhom,
+    ) -> Outbound {
+        Outbound::made(world, Some(store), rules, as_whom)
+    }
+
     fn made(
         world: World,
         store: Option<Arc<dyn Store>>,
@@ -247,12 +257,7 @@ impl Peer {
     pub async fn send(&self, mut request: http::Request<Full<Bytes>>) -> Result<Reply, Failure> {
         // They are never closed.
         let place = self.calls.clone().acquire_owned().await.map_err(|_| Failure::Late)?;
-        if !request.headers().contains_key(HOST) {
-            let place = self.target.place.to_string();
-            let host = http::HeaderValue::try_from(place)
-                .map_err(|error| Failure::Nowhere(error.to_string()))?;
-            request.headers_mut().insert(HOST, host);
-        }
+        self.name_host(&mut request)?;
         let addresses = self.addresses().await?;
         let mut last = None;
         for address in addresses.into_iter().take(TRIES) {
@@ -274,6 +279,20 @@ impl Peer {
             }
         }
         Err(last.unwrap_or_else(|| Failure::Nowhere("no endpoints available".into())))
+    }
+
+    /// Names the host of the place in a request that names none.
+    ///
+    /// # Errors
+    /// When the place has no name that a header can hold.
+    pub fn name_host(&self, request: &mut http::Request<Full<Bytes>>) -> Result<(), Failure> {
+        if !request.headers().contains_key(HOST) {
+            let place = self.target.place.to_string();
+            let host = http::HeaderValue::try_from(place)
+                .map_err(|error| Failure::Nowhere(error.to_string()))?;
+            request.headers_mut().insert(HOST, host);
+        }
+        Ok(())
     }
 
     /// A connection of its own, for what is no single request (an upgrade).

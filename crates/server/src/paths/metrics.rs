@@ -39,7 +39,7 @@ pub fn text(server: &Server) -> String {
     );
     page.histogram("skiff_store_group_writes", "Writes that share an fsync.", &stats.group_writes);
     page.unreadable(server);
-    page.0 + &server.webhooks.figures() + &followers(server) + &server.figures.text()
+    page.0 + &server.webhooks.figures() + &server.aggregator.figures() + &followers(server) + &server.figures.text()
 }
 
 /// How what the server itself follows fares.
@@ -52,6 +52,7 @@ fn followers(server: &Server) -> String {
     let fairness = server.fairness.health().into_iter();
     rows.extend(fairness.map(|(resource, health)| ("fairness", resource.to_owned(), health)));
     rows.push(("server", "customresourcedefinitions".to_owned(), server.customs.health()));
+    rows.push(("server", "apiservices".to_owned(), server.aggregator.health()));
     rows.extend(server.webhooks.health().map(|(of, health)| ("webhooks", of.to_owned(), health)));
     skiff_api::follow::figures(&rows)
 }

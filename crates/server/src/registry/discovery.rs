@@ -2,6 +2,7 @@
 //! (API concepts page "Aggregated Discovery"; KEP-3352).
 
 use crate::Server;
+use crate::aggregate::Order;
 use crate::render;
 use crate::render::accept::{Accept, Format, Offer};
 use bytes::Bytes;
@@ -9,7 +10,6 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 use skiff_api::Status;
 use skiff_api::kind::{Kind, Subresource, Verb, api_version};
-use skiff_api::names::version_order;
 use skiff_api::registry::Registry;
 use skiff_api::wire::{Answer, Body};
 use std::sync::Arc;
@@ -52,7 +52,7 @@ fn aggregate(
             "application/vnd.kubernetes.protobuf;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
         }
     };
-    let document = all(&server.kinds.now(), wanted);
+    let document = whole(server, wanted);
     let Body::Bytes(json) = &document.body else { return Ok(document) };
     let digest = ring::digest::digest(&ring::digest::SHA256, json);
     let digits: String = digest.as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
@@ -71,7 +71,8 @@ fn aggregate(
 }
 
 fn plain(server: &Arc<Server>, parts: &[&str]) -> Result<Answer, Status> {
-    let registry = server.kinds.now();
+    let (registry, all) = (server.kinds.now(), server.aggregator.all());
+    let order = Order::new(&registry, &all);
     match parts {
         ["api"] => Ok(Answer::json(
             StatusCode::OK,
@@ -79,15 +80,16 @@ fn plain(server: &Arc<Server>, parts: &[&str]) -> Result<Answer, Status> {
                     [{"clientCIDR": "0.0.0.0/0", "serverAddress": server.address}]}),
         )),
         ["apis"] => {
-            let groups: Vec<Value> = groups(&registry)
+            let groups: Vec<Value> = order
+                .groups()
                 .into_iter()
                 .filter(|group| !group.is_empty())
-                .map(|group| group_entry(&registry, group))
+                .map(|group| group_entry(&order, group))
                 .collect();
             Ok(document("APIGroupList", json!({"groups": groups})))
         }
-        ["apis", group] if groups(&registry).contains(group) => {
-            Ok(document("APIGroup", group_entry(&registry, group)))
+        ["apis", group] if order.groups().contains(group) => {
+            Ok(document("APIGroup", group_entry(&order, group)))
         }
         ["api", version] => resources(server, &registry, "", version),
         ["apis", group, version] => resources(server, &registry, group, version),
@@ -108,7 +110,7 @@ pub fn nothing(server: &Server, group: &str) -> Result<Answer, Status> {
 
 /// All discovery paths and the others that stand alone, for `GET /`.
 pub fn paths(server: &Server) -> Vec<String> {
-    let registry = server.kinds.now();
+    let (registry, all) = (server.kinds.now(), server.aggregator.all());
     let mut paths: Vec<String> = [
         "/.well-known/openid-configuration",
         "/api",
@@ -131,36 +133,17 @@ pub fn paths(server: &Server) -> Vec<String> {
         let root = if kind.group.is_empty() { "/api" } else { "/apis" };
         paths.push(format!("{root}/{}", kind.api_version()));
     }
+    for it in Order::new(&registry, &all).elsewhere() {
+        paths.extend([format!("/apis/{}", it.group), it.path()]);
+    }
     paths.sort();
     paths.dedup();
     paths
 }
 
-/// The groups in the registry's order.
-fn groups(registry: &Registry) -> Vec<&str> {
-    let mut groups: Vec<&str> = Vec::new();
-    for kind in registry.kinds() {
-        if !groups.contains(&&*kind.group) {
-            groups.push(&kind.group);
-        }
-    }
-    groups
-}
-
-/// The versions of a group, the preferred one first.
-fn versions<'a>(registry: &'a Registry, group: &str) -> Vec<&'a str> {
-    let mut versions: Vec<&str> = Vec::new();
-    for kind in registry.kinds().iter().filter(|kind| kind.group == group) {
-        if !versions.contains(&&*kind.version) {
-            versions.push(&kind.version);
-        }
-    }
-    versions.sort_by_key(|version| version_order(version));
-    versions
-}
-
-fn group_entry(registry: &Registry, group: &str) -> Value {
-    let versions: Vec<Value> = versions(registry, group)
+fn group_entry(order: &Order<'_>, group: &str) -> Value {
+    let versions: Vec<Value> = order
+        .versions(group)
         .into_iter()
         .map(|version| json!({"groupVersion": api_version(group, version), "version": version}))
         .collect();
@@ -297,22 +280,31 @@ fn storage_hash(registry: &Registry, kind: &Kind) -> String {
     base64::engine::general_purpose::STANDARD.encode(&digest.as_ref()[..8])
 }
 
-/// The aggregated document of all groups that `wanted` takes.
-fn all(registry: &Registry, wanted: impl Fn(&str) -> bool) -> Answer {
-    let items: Vec<Value> = groups(registry)
+/// The aggregated document of all groups that `wanted` takes. Of what another server serves and does not tell at the
+/// moment, nothing but its name is shown, as stale.
+fn whole(server: &Server, wanted: impl Fn(&str) -> bool) -> Answer {
+    let (registry, all) = (server.kinds.now(), server.aggregator.all());
+    let order = Order::new(&registry, &all);
+    let version = |group: &str, version: &str| match order.remote(group, version) {
+        Some(remote) => match server.aggregator.found(remote) {
+            Ok(found) => {
+                json!({"version": version, "resources": found.shown, "freshness": "Current"})
+            }
+            Err(_) => json!({"version": version, "freshness": "Stale"}),
+        },
+        None => {
+            let kinds = sorted(&registry, group, version).into_iter();
+            let resources: Vec<Value> = kinds.map(|kind| aggregated(kind)).collect();
+            json!({"version": version, "resources": resources, "freshness": "Current"})
+        }
+    };
+    let items: Vec<Value> = order
+        .groups()
         .into_iter()
         .filter(|group| wanted(group))
         .map(|group| {
-            let versions: Vec<Value> = versions(registry, group)
-                .into_iter()
-                .map(|version| {
-                    let resources: Vec<Value> = sorted(registry, group, version)
-                        .into_iter()
-                        .map(|kind| aggregated(kind))
-                        .collect();
-                    json!({"version": version, "resources": resources, "freshness": "Current"})
-                })
-                .collect();
+            let versions: Vec<Value> =
+                order.versions(group).into_iter().map(|it| version(group, it)).collect();
             let metadata = if group.is_empty() { json!({}) } else { json!({"name": group}) };
             json!({"metadata": metadata, "versions": versions})
         })

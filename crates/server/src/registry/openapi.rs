@@ -3,6 +3,7 @@
 //! `/openapi/v2`: one document of everything, whose tag is such a fingerprint too.
 
 use crate::Server;
+use crate::aggregate::Order;
 use crate::request::url::Query;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -23,6 +24,17 @@ pub fn answer(server: &Arc<Server>, rest: &[&str], query: &Query) -> Result<Answ
             let print = with_kinds(&registry, Some(path), openapi::fingerprint);
             (path.as_str(), print)
         });
+        // Those of other servers are theirs, and lead there.
+        let all = server.aggregator.all();
+        let elsewhere: Vec<(String, String)> = Order::new(&registry, &all)
+            .elsewhere()
+            .filter_map(|it| {
+                let print = server.aggregator.found(it).ok()?.openapi.clone();
+                (!print.is_empty()).then(|| (it.path().trim_start_matches('/').to_owned(), print))
+            })
+            .collect();
+        let elsewhere = elsewhere.iter().map(|(path, print)| (path.as_str(), print.clone()));
+        let documents = documents.chain(elsewhere);
         return Ok(Answer::json(StatusCode::OK, &openapi::index(documents)));
     }
     let path = rest.join("/");

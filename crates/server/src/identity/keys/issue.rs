@@ -90,7 +90,7 @@ impl Leaf {
     }
 }
 
-/// The certificate authority of the cluster.
+/// A certificate authority.
 pub struct Authority {
     pair: Pair,
     issuer: Issuer<'static, KeyPair>,
@@ -102,8 +102,7 @@ pub struct Authority {
 }
 
 impl Authority {
-    pub fn make(world: &World) -> Result<Authority, KeysError> {
-        let name = "kubernetes";
+    pub fn make(name: &str, world: &World) -> Result<Authority, KeysError> {
         let make = || -> Result<Pair, rcgen::Error> {
             let mut params = params(name, "", world, AUTHORITY_LIFE);
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

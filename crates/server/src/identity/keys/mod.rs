@@ -36,6 +36,9 @@ pub const SERVICE_NAMES: [&str; 5] = [
     "localhost",
 ];
 
+/// The name that aggregated servers take the word of.
+pub const FRONT_PROXY: &str = "front-proxy-client";
+
 /// What the certificates are for.
 #[derive(Debug, Clone)]
 pub struct Wanted {
@@ -70,6 +73,10 @@ pub struct Keys {
     pub kubelet_client: Pair,
     /// Signs and checks the tokens of service accounts.
     pub signing: SigningKey,
+    /// Who the server is when it calls an aggregated server, and speaks for a user there.
+    pub front_proxy: Pair,
+    /// Who vouches for that (PEM): an authority of its own, for whoever it certifies may name any user.
+    pub front_proxy_ca: String,
 }
 
 /// Why the keys could not be opened.
@@ -99,7 +106,8 @@ impl Keys {
             .create(folder)
             .map_err(|source| KeysError::File { path: folder.into(), source })?;
         let files = Files { folder };
-        let authority = files.authority(world)?;
+        let authority = files.authority("ca", "kubernetes", world)?;
+        let front = files.authority("front-proxy-ca", "front-proxy-ca", world)?;
         let signing = files.signing()?;
         let leaf = |name, leaf: Leaf| files.leaf(name, &leaf, &authority, world);
         let node = format!("system:node:{}", wanted.node);
@@ -124,6 +132,13 @@ impl Keys {
                 Leaf::client("kube-apiserver-kubelet-client", "system:masters"),
             )?,
             signing,
+            front_proxy: files.leaf(
+                FRONT_PROXY,
+                &Leaf::client(FRONT_PROXY, ""),
+                &front,
+                world,
+            )?,
+            front_proxy_ca: front.certificate().to_owned(),
             authority,
         })
     }
@@ -155,15 +170,15 @@ struct Files<'a> {
 }
 
 impl Files<'_> {
-    fn authority(&self, world: &World) -> Result<Authority, KeysError> {
-        let (certificate, key) = (self.read("ca.crt")?, self.read("ca.key")?);
-        if let (Some(certificate), Some(key)) = (certificate, key) {
-            let unreadable = |why| KeysError::Unreadable { path: self.folder.join("ca.crt"), why };
+    fn authority(&self, file: &str, name: &str, world: &World) -> Result<Authority, KeysError> {
+        let (cert_file, key_file) = (format!("{file}.crt"), format!("{file}.key"));
+        if let (Some(certificate), Some(key)) = (self.read(&cert_file)?, self.read(&key_file)?) {
+            let unreadable = |why| KeysError::Unreadable { path: self.folder.join(&cert_file), why };
             return Authority::read(Pair { certificate, key }).map_err(unreadable);
         }
-        let authority = Authority::make(world)?;
-        self.write("ca.key", authority.key())?;
-        self.write("ca.crt", authority.certificate())?;
+        let authority = Authority::make(name, world)?;
+        self.write(&key_file, authority.key())?;
+        self.write(&cert_file, authority.certificate())?;
         Ok(authority)
     }
 
