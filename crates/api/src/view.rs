@@ -4,6 +4,7 @@
 //! fields that it does not know. A view whose body does not decode is an error, never an empty value.
 
 use crate::kind::Kind;
+use crate::registry::{Remote, RemoteResource};
 use crate::selector::Selector;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -46,6 +47,17 @@ impl Resource {
             plural: intern(&kind.plural),
             kind: intern(&kind.kind),
             namespaced: kind.namespaced(),
+        }
+    }
+
+    /// The names of what another server serves.
+    pub fn of_remote(of: &Remote, it: &RemoteResource) -> Resource {
+        Resource {
+            group: intern(&of.group),
+            version: intern(&of.version),
+            plural: intern(&it.plural),
+            kind: intern(&it.kind),
+            namespaced: it.namespaced,
         }
     }
 

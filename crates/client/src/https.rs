@@ -6,8 +6,7 @@ use futures_util::stream::{self, StreamExt};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::uri::Authority;
 use http::{HeaderValue, Request};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls_pki_types::ServerName;
@@ -121,22 +120,12 @@ impl Https {
         sender.ready().await?;
         let response = sender.send_request(self.request(call, body)?).await?;
         let (parts, body) = response.into_parts();
-        let json = parts
-            .headers
-            .get(CONTENT_TYPE)
-            .is_some_and(|t| t.as_bytes().starts_with(b"application/json"));
-        let body = if watching && parts.status.is_success() && json {
-            Body::Watch(frames(body, stream))
-        } else if json || !parts.status.is_success() {
-            Body::Bytes(Limited::new(body, DOCUMENT_MOST).collect().await?.to_bytes())
-        } else {
-            let pieces = body.into_data_stream().map(move |piece| {
-                let _held = &stream;
-                piece.map_err(std::io::Error::other)
-            });
-            Body::Stream(Box::pin(pieces))
-        };
-        Ok(Answer { status: parts.status, headers: parts.headers, body })
+        let pieces = body.into_data_stream().map(move |piece| {
+            let _held = &stream;
+            piece.map_err(std::io::Error::other)
+        });
+        let body = Body::Stream(Box::pin(pieces));
+        Ok(shaped(Answer { status: parts.status, headers: parts.headers, body }, watching).await?)
     }
 
     /// One that has room, else a further one.
@@ -207,20 +196,46 @@ where
     }
 }
 
+type Pieces = stream::BoxStream<'static, Result<Bytes, std::io::Error>>;
+
+/// What comes in pieces becomes what it would be in process, by what it is: a document or a refusal whole, a watch frame
+/// by frame. All else stays as it is.
+pub(crate) async fn shaped(answer: Answer, watching: bool) -> std::io::Result<Answer> {
+    let Answer { status, headers, body } = answer;
+    let Body::Stream(mut pieces) = body else { return Ok(Answer { status, headers, body }) };
+    let type_ = headers.get(CONTENT_TYPE);
+    let json = type_.is_some_and(|it| it.as_bytes().starts_with(b"application/json"));
+    let body = if watching && status.is_success() && json {
+        Body::Watch(frames(pieces))
+    } else if json || !status.is_success() {
+        let mut whole = Vec::new();
+        while let Some(piece) = pieces.next().await.transpose()? {
+            if whole.len() + piece.len() > DOCUMENT_MOST {
+                return Err(std::io::Error::other("the answer is too long"));
+            }
+            whole.extend_from_slice(&piece);
+        }
+        Body::Bytes(whole.into())
+    } else {
+        Body::Stream(pieces)
+    };
+    Ok(Answer { status, headers, body })
+}
+
 /// Lines of a watch become frames.
-fn frames(body: Incoming, held: Stream) -> stream::BoxStream<'static, Frame> {
-    stream::unfold((body, Vec::new(), held), |(mut body, mut rest, held)| async move {
+fn frames(pieces: Pieces) -> stream::BoxStream<'static, Frame> {
+    stream::unfold((pieces, Vec::new()), |(mut pieces, mut rest)| async move {
         loop {
             if let Some(end) = rest.iter().position(|b| *b == b'\n') {
                 let line: Vec<u8> = rest.drain(..=end).collect();
-                return Some((frame(&line), (body, rest, held)));
+                return Some((frame(&line), (pieces, rest)));
             }
             if rest.len() > LINE_MOST {
                 let status = Status::internal("a message of the watch is too long");
-                return Some((Frame::Error(status), (body, Vec::new(), held)));
+                return Some((Frame::Error(status), (pieces, Vec::new())));
             }
-            match body.frame().await? {
-                Ok(piece) => rest.extend_from_slice(&piece.into_data().unwrap_or_default()),
+            match pieces.next().await? {
+                Ok(piece) => rest.extend_from_slice(&piece),
                 Err(error) => {
                     tracing::debug!(%error, "a watch broke off");
                     return None;

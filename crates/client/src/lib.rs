@@ -118,7 +118,11 @@ impl Client {
             peer: Peer::Local(self.user.clone()),
             upgrade: None,
         };
-        let answer = self.serve.serve(call).await;
+        let watching = query.contains("watch=true");
+        let answer = https::shaped(self.serve.serve(call).await, watching).await;
+        let answer = answer.map_err(|error| {
+            Status::unavailable(format!("the answer to {path} broke off: {error}"))
+        })?;
         if answer.status.as_u16() < 400 {
             return Ok(answer);
         }

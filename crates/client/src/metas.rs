@@ -15,7 +15,7 @@ use skiff_api::view::{Key, Meta, Owner, Resource};
 use skiff_api::wire::Stored;
 use skiff_base::{Lock, RwLock, Tasks, Time, World};
 use std::borrow::Borrow;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, MutexGuard, RwLockReadGuard};
 use std::time::Duration;
@@ -85,6 +85,8 @@ struct State {
 /// One resource.
 struct Followed {
     resource: Resource,
+    /// Another server has it.
+    remote: bool,
     follower: Lock<Follower<Arc<Key>, Arc<Item>>>,
     progress: watch::Sender<u64>,
     doubt: Notify,
@@ -121,12 +123,13 @@ impl Metas {
     }
 
     /// Resources of which not everything is known yet: that something is not here says nothing. `None`: any resource.
+    /// Those of other servers are not among them, for nobody waits for one that may never come back.
     pub fn unknown(&self) -> Option<Vec<Resource>> {
         if !self.read().began {
             return None;
         }
         let followed = self.followed();
-        let unknown = followed.values().filter(|it| *it.progress.borrow() == 0);
+        let unknown = followed.values().filter(|it| !it.remote && *it.progress.borrow() == 0);
         Some(unknown.map(|it| it.resource).collect())
     }
 
@@ -165,17 +168,18 @@ impl Metas {
         let mut changes = kinds.changes();
         let mut running: HashMap<Resource, Tasks> = HashMap::new();
         loop {
-            let wanted = watched(&kinds);
             let known: Vec<Resource> = self.followed().keys().copied().collect();
-            let gone = known.into_iter().filter(|resource| !wanted.contains(resource));
+            let wanted = watched(&kinds, &known);
+            let gone = known.into_iter().filter(|resource| !wanted.contains_key(resource));
             for resource in gone {
                 if let Some(tasks) = running.remove(&resource) {
                     tasks.stop().await;
                 }
                 self.forget(resource, world.now());
             }
-            for resource in wanted {
-                running.entry(resource).or_insert_with(|| self.begin(resource, &client, &world));
+            for (resource, remote) in wanted {
+                let begin = || self.begin((resource, remote), &client, &world);
+                running.entry(resource).or_insert_with(begin);
             }
             self.state.write().began = true;
             self.known.send_replace(());
@@ -185,11 +189,11 @@ impl Metas {
         }
     }
 
-    fn begin(self: &Arc<Self>, resource: Resource, client: &Client, world: &World) -> Tasks {
+    fn begin(self: &Arc<Self>, (resource, remote): (Resource, bool), client: &Client, world: &World) -> Tasks {
         // What an earlier life followed is gone on with: what went meanwhile is told as gone.
         let new = || {
             let (follower, progress) = (Lock::default(), watch::Sender::new(0));
-            Arc::new(Followed { resource, follower, progress, doubt: Notify::new() })
+            Arc::new(Followed { resource, remote, follower, progress, doubt: Notify::new() })
         };
         let followed = self.followed().entry(resource).or_insert_with(new).clone();
         let (metas, client, world) = (self.clone(), client.clone(), world.clone());
@@ -373,9 +377,28 @@ fn put(map: &mut BTreeMap<Box<str>, BTreeSet<ByUid>>, key: &str, item: &ByUid) {
     }
 }
 
-/// Every stored resource that can be watched, by one of its faces.
-fn watched(kinds: &Kinds) -> HashSet<Resource> {
+/// Every resource that can be watched, by one of its faces, and whether another server has it. What was known of a server
+/// that is gone for a while stays known.
+fn watched(kinds: &Kinds, known: &[Resource]) -> HashMap<Resource, bool> {
     let registry = kinds.now();
     let watchable = registry.storages().filter(|kind| kind.verbs.contains(&Verb::Watch));
-    watchable.map(|kind| Resource::of_kind(kind)).collect()
+    let mut wanted: HashMap<Resource, bool> =
+        watchable.map(|kind| (Resource::of_kind(kind), false)).collect();
+    for remote in registry.remote().iter().filter(|it| !registry.serves(&it.group, &it.version)) {
+        let Ok(resources) = &remote.resources else {
+            let same = |it: &&Resource| it.group == remote.group && it.version == remote.version;
+            wanted.extend(known.iter().filter(same).map(|it| (*it, true)));
+            continue;
+        };
+        for it in resources {
+            // What cannot be deleted is nobody's to collect, and of two versions one shows all objects.
+            let needed = [Verb::List, Verb::Watch, Verb::Delete];
+            let whole = needed.iter().all(|verb| it.verbs.contains(verb));
+            let same = |other: &Resource| other.group == remote.group && other.plural == it.plural;
+            if whole && !wanted.keys().any(same) {
+                wanted.insert(Resource::of_remote(remote, it), true);
+            }
+        }
+    }
+    wanted
 }

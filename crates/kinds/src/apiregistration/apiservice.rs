@@ -1,6 +1,6 @@
 //! APIService: a version of a group of the API, served here or by a Service (API reference: cluster-resources).
 //!
-//! Those of Skiff's own groups are made and kept by a loop. One that names a Service is kept, and not asked yet.
+//! Those of Skiff's own groups are made and kept by a loop; it says of those that name a Service whether they answer.
 
 use serde_json::{Value, json};
 use skiff_api::check::*;
@@ -29,7 +29,7 @@ pub fn kind() -> Kind {
             column("Available", Cell::With(|it| available(it).into())),
             age_column(),
         ],
-        hooks: Hooks { default, prepare, validate, validate_part, warn, ..Hooks::NONE },
+        hooks: Hooks { default, prepare, validate, validate_part, ..Hooks::NONE },
         ..Kind::new(RESOURCE)
     }
 }
@@ -131,14 +131,6 @@ fn validate_part(_: &str, new: &Object, _: &Object, errors: &mut Errors) {
             errors.not_supported(&here.child("status"), status, &["True", "False", "Unknown"]);
         }
     }
-}
-
-fn warn(new: &Object, _: Option<&Object>) -> Vec<String> {
-    let elsewhere = new.at("spec.service").is_some();
-    elsewhere
-        .then(|| "APIs of Services are kept and not served yet".to_owned())
-        .into_iter()
-        .collect()
 }
 
 #[cfg(test)]

@@ -30,6 +30,9 @@ pub struct ApiServiceSpec {
     pub group_priority_minimum: i64,
     pub version_priority: i64,
     pub service: Option<ApiServiceBackend>,
+    pub ca_bundle: String,
+    #[serde(rename = "insecureSkipTLSVerify")]
+    pub insecure_skip_tls_verify: bool,
 }
 
 /// The Service that serves it.

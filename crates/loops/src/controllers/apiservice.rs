@@ -13,7 +13,7 @@ use skiff_api::Status;
 use skiff_api::kind::api_version;
 use skiff_api::view::{Key, View};
 use skiff_api::wire::User;
-use skiff_base::Time;
+use skiff_base::{Backoff, Time};
 use skiff_client::Caches;
 use skiff_kinds::views::{
     ApiService, ApiServiceBackend, CustomResourceDefinition, EndpointPort, EndpointSlice,
@@ -22,9 +22,9 @@ use skiff_kinds::views::{
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long what was found holds: a server can go without anything in the cluster telling of it. One that failed is
-/// asked again as soon, for what it depends on need not tell either.
-const AGAIN: Duration = Duration::from_secs(30);
+/// How long what was found holds: a server can go, and come, without anything in the cluster telling of it. Who does not
+/// answer is asked again sooner at first.
+const AGAIN: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(30) };
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const MANAGED: &str = "kube-aggregator.kubernetes.io/automanaged";
 
@@ -93,6 +93,8 @@ enum Lack {
 #[derive(Default)]
 pub struct Memory {
     synced: bool,
+    /// How often who is there did not answer, one after the other.
+    failures: u32,
 }
 
 impl Loop for Registration {
@@ -110,7 +112,13 @@ impl Loop for Registration {
     }
 
     fn on(on: &mut On) {
-        on.own::<ApiService>();
+        // What is written of it here wakes nobody: the next look has its time.
+        on.own_if::<ApiService>(|old, new| match (old, new) {
+            (Some(old), Some(new)) => {
+                old.spec != new.spec || old.metadata.labels != new.metadata.labels
+            }
+            _ => true,
+        });
         // A namespace that is always there tells of the beginning.
         on.map::<Namespace>(|namespace, _| match &*namespace.metadata.name {
             "kube-system" => PRIORITIES
@@ -160,7 +168,9 @@ impl Loop for Registration {
         let mut next = Next::Wait;
         if let (Some(found), Some(backend)) = (&seen.found, &seen.backend) {
             tell(found, backend, now, out);
-            next = Next::At(now + AGAIN);
+            let answered = !matches!(backend, Err(Lack::Answer(_)));
+            memory.failures = if answered { 0 } else { memory.failures.saturating_add(1) };
+            next = Next::At(now + if answered { AGAIN.most } else { AGAIN.delay(memory.failures) });
         }
         let once = seen.wanted.is_some_and(|it| it.lasting == "onstart");
         if once && memory.synced {

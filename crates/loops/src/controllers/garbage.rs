@@ -11,6 +11,7 @@ use crate::changes::Note;
 use crate::{Changes, Context, Loop, Next, On};
 use serde_json::{Value, json};
 use skiff_api::Status;
+use skiff_api::registry::Registry;
 use skiff_api::view::{Key, Owner, Resource};
 use skiff_base::Time;
 use skiff_client::{DeleteOptions, Item, Metas, PatchKind, there};
@@ -206,18 +207,39 @@ async fn find(cx: &Context, item: &Item, owner: &Owner) -> Result<State, Status>
         return Ok(if waits(&found) { State::WaitsForDependents } else { State::Present });
     }
     let registry = cx.kinds.now();
-    let Some(kind) = registry.find_kind(group, version, &owner.kind) else {
-        return Ok(State::Unknown);
+    let (resource, elsewhere) = match registry.find_kind(group, version, &owner.kind) {
+        Some(kind) => (Resource::of_kind(kind), false),
+        None => match elsewhere(&registry, (group, version), &owner.kind) {
+            Some(resource) => (resource, true),
+            None => return Ok(State::Unknown),
+        },
     };
-    let resource = Resource::of_kind(kind);
     if resource.namespaced && !item.resource.namespaced {
         return Ok(State::OutOfReach);
     }
     let namespace = if resource.namespaced { &*item.meta.namespace } else { "" };
-    match there(cx.client.get(resource, namespace, &owner.name).await)? {
-        Some(found) if found.uid() == owner.uid => Ok(State::Present),
-        _ => Ok(State::Absent),
+    let found = cx.client.get(resource, namespace, &owner.name).await;
+    match found {
+        // That another server does not know the path says nothing of the object.
+        Err(status) if elsewhere && status.code == 404 && status.reason != "NotFound" => {
+            return Ok(State::Unknown);
+        }
+        found => match there(found)? {
+            Some(found) if found.uid() == owner.uid => Ok(State::Present),
+            _ => Ok(State::Absent),
+        },
     }
+}
+
+/// The resource of a kind that another server has, as far as it is known.
+fn elsewhere(
+    registry: &Registry,
+    (group, version): (&str, &str),
+    kind: &str,
+) -> Option<Resource> {
+    let of = registry.remote().iter().find(|it| it.group == group && it.version == version)?;
+    let found = of.resources.as_ref().ok()?.iter().find(|it| it.kind == kind)?;
+    Some(Resource::of_remote(of, found))
 }
 
 /// Tells that a reference cannot be meant.

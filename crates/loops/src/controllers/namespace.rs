@@ -24,6 +24,8 @@ const FINALIZER: &str = "kubernetes";
 const PAGE: &str = "limit=500";
 /// How soon what was found by asking is asked for again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How soon a server is asked again that did not tell what it has.
+const AGAIN_ELSEWHERE: Duration = Duration::from_secs(5);
 
 /// Key: the name of a namespace.
 pub struct NamespaceEnd;
@@ -32,6 +34,8 @@ pub struct Seen {
     namespace: Arc<Namespace>,
     left: Vec<Arc<Item>>,
     known: Known,
+    /// Groups and versions of other servers that do not tell what they have, and why.
+    silent: Vec<String>,
 }
 
 /// How it is known what is left.
@@ -76,8 +80,11 @@ impl Loop for NamespaceEnd {
                 left.extend(found.into_iter().map(|object| item(resource, object)));
             }
         }
+        let (found, silent) = elsewhere(cx, &key.name, left.is_empty()).await;
+        live |= !found.is_empty();
+        left.extend(found);
         let known = if live { Known::Asked } else { Known::Followed };
-        Ok(Some(Seen { namespace, left, known }))
+        Ok(Some(Seen { namespace, left, known, silent }))
     }
 
     fn failed(memory: &mut Self::Memory, change: &Change, why: &Status) {
@@ -100,6 +107,11 @@ impl Loop for NamespaceEnd {
                 Known::Asked => Next::At(now + AGAIN),
             };
         }
+        if !seen.silent.is_empty() {
+            say_what_holds_it(seen, memory, now, out);
+            out.because("another server does not tell what it has");
+            return Next::At(now + AGAIN_ELSEWHERE);
+        }
         if !going.spec.finalizers.iter().any(|f| f == FINALIZER) {
             out.because("another finalizer holds it");
             return Next::Wait;
@@ -111,6 +123,35 @@ impl Loop for NamespaceEnd {
         out.push(Change::Merge { resource, key, subresource: "finalize", body });
         Next::Wait
     }
+}
+
+/// What other servers have in a namespace, if they are to be `asked` at all, and which do not tell: one that is down
+/// keeps nobody else's objects.
+async fn elsewhere(cx: &Context, namespace: &str, asked: bool) -> (Vec<Arc<Item>>, Vec<String>) {
+    let registry = cx.kinds.now();
+    let (mut left, mut silent) = (Vec::new(), Vec::new());
+    let mut seen: Vec<Resource> = Vec::new();
+    for of in registry.remote().iter().filter(|it| !registry.serves(&it.group, &it.version)) {
+        let group_version = format!("{}/{}", of.group, of.version);
+        let Ok(resources) = &of.resources else {
+            silent.push(format!("{group_version}: stale GroupVersion discovery: {group_version}"));
+            continue;
+        };
+        let needed = [Verb::List, Verb::Delete];
+        for it in resources.iter().filter(|it| asked && it.namespaced) {
+            let same = |other: &Resource| other.group == of.group && other.plural == it.plural;
+            if seen.iter().any(same) || !needed.iter().all(|verb| it.verbs.contains(verb)) {
+                continue;
+            }
+            let resource = Resource::of_remote(of, it);
+            seen.push(resource);
+            match cx.client.list(resource, namespace, PAGE).await {
+                Ok(found) => left.extend(found.into_iter().map(|object| item(resource, object))),
+                Err(status) => silent.push(format!("{group_version}: {}", status.message)),
+            }
+        }
+    }
+    (left, silent)
 }
 
 /// What was found by asking, like what is followed.
@@ -162,11 +203,19 @@ type Said = (&'static str, &'static str, String);
 fn say_what_holds_it(seen: &Seen, failed: &Failed, now: Time, out: &mut Changes) {
     let (remaining, held) = what_is_left(seen);
     let fine = |reason, message: &str| ("False", reason, message.to_owned());
+    let discovered = match &seen.silent[..] {
+        [] => fine("ResourcesDiscovered", "All resources successfully discovered"),
+        silent => {
+            let why = format!(
+                "Discovery failed for some groups, {} failing: unable to retrieve the complete list of server APIs: {}",
+                silent.len(),
+                silent.join(", ")
+            );
+            ("True", "DiscoveryFailed", why)
+        }
+    };
     let conditions = [
-        (
-            "DeletionDiscoveryFailure",
-            fine("ResourcesDiscovered", "All resources successfully discovered"),
-        ),
+        ("DeletionDiscoveryFailure", discovered),
         (
             "DeletionGroupVersionParsingFailure",
             fine("ParsedGroupVersions", "All legacy kube types successfully parsed"),
@@ -249,6 +298,7 @@ mod tests {
             ),
             left: left.iter().map(item).collect(),
             known: Known::Followed,
+            silent: Vec::new(),
         };
         let mut out = Changes::default();
         NamespaceEnd::plan(&seen, &mut BTreeMap::new(), Time::UNIX_EPOCH, &mut out);

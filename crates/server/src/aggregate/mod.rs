@@ -49,6 +49,7 @@ type All = Arc<[Arc<Registered>]>;
 /// What is known of aggregated servers.
 pub struct Aggregator {
     world: World,
+    store: Arc<dyn Store>,
     kinds: Kinds,
     outbound: Outbound,
     follower: Lock<Follower<Arc<str>, Arc<Registered>>>,
@@ -74,6 +75,7 @@ impl Aggregator {
         let as_whom = AsWhom { pair, name: None };
         let made = Arc::new(Aggregator {
             world: world.clone(),
+            store: store.clone(),
             kinds: kinds.clone(),
             outbound: Outbound::showing(world.clone(), store.clone(), rules, as_whom),
             follower: Lock::default(),
@@ -158,7 +160,7 @@ impl Aggregator {
     fn publish(&self) {
         let all = self.all();
         let mut known = self.known.lock();
-        known.retain(|name, _| all.iter().any(|it| it.name == *name && it.target.is_some()));
+        known.retain(|name, _| self.store.get(&key(name)).is_some());
         let nothing = Err("it was not asked yet".to_owned());
         let elsewhere = all.iter().filter(|it| it.target.is_some()).map(|it| {
             let found = known.get(&it.name).unwrap_or(&nothing);
@@ -173,6 +175,11 @@ impl Aggregator {
         // Under the lock, so that nobody publishes what was before.
         self.kinds.set_remote(elsewhere.collect());
     }
+}
+
+/// Where an APIService is stored.
+fn key(name: &str) -> String {
+    format!("{REGISTRATIONS}/{name}")
 }
 
 impl Fed for Aggregator {

@@ -3,12 +3,14 @@
 
 use super::found::{self, DOCUMENT_MOST, Found};
 use super::headers::{outgoing, own};
+use super::registered::Places;
 use super::{Aggregator, Registered};
 use crate::outbound::{Failure, Peer};
 use bytes::Bytes;
 use http::header::{ACCEPT, USER_AGENT};
 use http::{HeaderMap, HeaderValue};
 use http_body_util::Full;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A server that is there answers within milliseconds.
@@ -20,10 +22,9 @@ impl Aggregator {
     /// # Errors
     /// Why it is not available, as its condition says it.
     pub async fn reach(&self, name: &str) -> Result<(), String> {
-        let all = self.all();
-        let Some(registered) = all.iter().find(|it| it.name == name) else {
-            return Err(format!("apiservice {name:?} is not known yet"));
-        };
+        // As it is now: what is followed may be a moment behind.
+        let Some(record) = self.store.get(&super::key(name)) else { return Ok(()) };
+        let registered = Registered::read(&record.body, Arc::new(Places::new()))?;
         let Some(target) = &registered.target else { return Ok(()) };
         let peer = self.outbound.peer(target);
         let (path, until) = (registered.path(), self.world.uptime() + PATIENCE);
@@ -49,7 +50,7 @@ impl Aggregator {
         }
         // It is there. What of its document is not to be believed, or does not come in time, costs that.
         let left = until.saturating_sub(self.world.uptime());
-        let found = self.world.within(left, self.read(&peer, registered, body)).await;
+        let found = self.world.within(left, self.read(&peer, &registered, body)).await;
         self.learn(name, found.unwrap_or_else(|| Err(Failure::Late.to_string())));
         Ok(())
     }
