@@ -7,6 +7,9 @@ pub use skiff_store::Facets;
 mod answer;
 #[path = "../../crates/server/src/read/converted.rs"]
 mod converted;
+#[path = "../../crates/server/src/aggregate/found.rs"]
+#[expect(dead_code, reason = "the server bounds what is read before it is")]
+mod found;
 #[path = "../../crates/node/src/api/spdy.rs"]
 #[expect(dead_code, reason = "the node uses more of it than its decoder")]
 mod spdy;

@@ -4,6 +4,7 @@ use crate::answer::{self, Sort};
 use crate::converted::{self, Wrong};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use crate::found;
 use serde_json::{Value, json};
 use skiff_api::apply::{self, Force, Set};
 use skiff_api::json::too_deep;
@@ -53,6 +54,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "encryption", seeds: || files("encryption"), run: encryption },
     Target { name: "admission", seeds: || files("admission"), run: admission },
     Target { name: "conversion", seeds: || files("conversion"), run: conversion },
+    Target { name: "discovery", seeds: || files("discovery"), run: discovery },
     Target { name: "facets", seeds: || vec![b"\x05l:app\x03web\x01o\x02ab".to_vec()], run: facets },
 ];
 
@@ -761,4 +763,20 @@ fn conversion(input: &[u8]) -> String {
         }
     }
     out
+}
+
+/// What an aggregated server says that it serves: its own group, in names that a path can hold, or nothing.
+fn discovery(input: &[u8]) -> String {
+    let index = found::openapi(input, "/apis/x.io/v1");
+    assert!(index.bytes().all(|it| it.is_ascii_alphanumeric()));
+    match found::read(input, "x.io/v1") {
+        Ok(found) => {
+            for it in &found.resources {
+                assert!(skiff_api::names::label1035(&it.plural).is_empty(), "{}", it.plural);
+            }
+            assert!(found.shown.len() >= found.resources.len());
+            Value::from(found.shown).to_string()
+        }
+        Err(why) => why,
+    }
 }
