@@ -2,9 +2,9 @@
 
 use crate::answer::{self, Sort};
 use crate::converted::{self, Wrong};
+use crate::found;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use crate::found;
 use serde_json::{Value, json};
 use skiff_api::apply::{self, Force, Set};
 use skiff_api::json::too_deep;

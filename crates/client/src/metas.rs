@@ -189,7 +189,12 @@ impl Metas {
         }
     }
 
-    fn begin(self: &Arc<Self>, (resource, remote): (Resource, bool), client: &Client, world: &World) -> Tasks {
+    fn begin(
+        self: &Arc<Self>,
+        (resource, remote): (Resource, bool),
+        client: &Client,
+        world: &World,
+    ) -> Tasks {
         // What an earlier life followed is gone on with: what went meanwhile is told as gone.
         let new = || {
             let (follower, progress) = (Lock::default(), watch::Sender::new(0));

@@ -53,6 +53,11 @@ apiVersion: v1
 kind: Service
 metadata: {name: server, namespace: ext}
 spec: {ports: [{name: https, port: 443}, {name: other, port: 444}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: near, namespace: ext}
+spec: {type: ExternalName, externalName: 127.0.0.1}
 ",
     );
     bench.leads_to(ADDRESS, 9443);
@@ -81,7 +86,8 @@ ports: [{{name: https, port: {port}}}]
 
     /// Begins a program of the test, and remembers to end it.
     pub fn begin(&mut self, program: &Path, args: &[&str]) {
-        let log = std::fs::File::options().create(true).append(true).open(self.home.join("servers.log"));
+        let log =
+            std::fs::File::options().create(true).append(true).open(self.home.join("servers.log"));
         let log = log.expect("the folder can be written to");
         let mut command = self.c.inside(program);
         command.args(args).stdout(log.try_clone().expect("a descriptor")).stderr(log);

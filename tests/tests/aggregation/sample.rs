@@ -11,9 +11,10 @@ const NAME: &str = "v1alpha1.wardle.example.com";
 /// Begins the server, with a store that is there.
 fn begin(b: &mut Bench) {
     let (home, config) = (b.home.display().to_string(), b.c.config());
-    let kubeconfig =
-        ["--kubeconfig", "--authentication-kubeconfig", "--authorization-kubeconfig"].map(|it| format!("{it}={config}"));
-    let mut args = vec!["--etcd-servers=http://127.0.0.1:12379".to_owned(), "--secure-port=9443".into()];
+    let kubeconfig = ["--kubeconfig", "--authentication-kubeconfig", "--authorization-kubeconfig"]
+        .map(|it| format!("{it}={config}"));
+    let mut args =
+        vec!["--etcd-servers=http://127.0.0.1:12379".to_owned(), "--secure-port=9443".into()];
     args.extend(kubeconfig);
     args.push(format!("--tls-cert-file={home}/server.crt"));
     args.push(format!("--tls-private-key-file={home}/server.key"));
@@ -26,8 +27,10 @@ fn upstreams_sample_serves_its_group_and_costs_nobody_else_while_it_is_down() {
     let mut b = bench("aggregation-sample");
     let data = b.home.join("etcd").display().to_string();
     let (clients, peers) = ("http://127.0.0.1:12379", "http://127.0.0.1:12380");
-    let etcd = ["--data-dir", &data, "--listen-client-urls", clients, "--advertise-client-urls", clients];
-    let etcd = [&etcd[..], &["--listen-peer-urls", peers, "--initial-advertise-peer-urls", peers]].concat();
+    let etcd =
+        ["--data-dir", &data, "--listen-client-urls", clients, "--advertise-client-urls", clients];
+    let etcd = [&etcd[..], &["--listen-peer-urls", peers, "--initial-advertise-peer-urls", peers]]
+        .concat();
     let etcd = [&etcd[..], &["--initial-cluster", "default=http://127.0.0.1:12380"]].concat();
     b.begin(&kit::bin("etcd"), &etcd);
     begin(&mut b);
@@ -48,7 +51,11 @@ fn upstreams_sample_serves_its_group_and_costs_nobody_else_while_it_is_down() {
     };
     owned("first", "");
     assert!(b.c.k.ok("-n doomed get flunder first").contains("first"));
-    assert!(b.c.k.ok("-n doomed describe flunder first").contains("API Version:  wardle.example.com/v1alpha1"));
+    assert!(
+        b.c.k
+            .ok("-n doomed describe flunder first")
+            .contains("API Version:  wardle.example.com/v1alpha1")
+    );
     assert!(b.c.k.ok("explain flunder.spec").contains("FIELDS:"));
     b.c.k.ok("-n doomed label flunder first a=b");
     b.c.k.ok("-n doomed wait --for=jsonpath={.metadata.labels.a}=b flunder/first --timeout=30s");
@@ -56,7 +63,9 @@ fn upstreams_sample_serves_its_group_and_costs_nobody_else_while_it_is_down() {
     b.c.k.apply(&format!(
         "apiVersion: {GROUP}/v1alpha1\nkind: Fischer\nmetadata: {{name: ban}}\ndisallowedFlunders: [banned]\n"
     ));
-    let banned = format!("apiVersion: {GROUP}/v1alpha1\nkind: Flunder\nmetadata: {{name: banned, namespace: doomed}}\n");
+    let banned = format!(
+        "apiVersion: {GROUP}/v1alpha1\nkind: Flunder\nmetadata: {{name: banned, namespace: doomed}}\n"
+    );
     let refused = b.c.k.exits(1, &["create", "-f", "-"], &banned);
     assert!(refused.err.contains("this name may not be used"), "{}", refused.err);
     // Rights are asked twice, and are one.
@@ -64,13 +73,17 @@ fn upstreams_sample_serves_its_group_and_costs_nobody_else_while_it_is_down() {
     let reader = "--as=system:serviceaccount:default:reader";
     assert!(b.c.k.fails(&format!("-n doomed get flunders {reader}")).contains("Forbidden"));
     b.c.k.ok("create clusterrole flunders --verb=get,list --resource=flunders.wardle.example.com");
-    b.c.k.ok("create clusterrolebinding flunders --clusterrole=flunders --serviceaccount=default:reader");
+    b.c.k.ok(
+        "create clusterrolebinding flunders --clusterrole=flunders --serviceaccount=default:reader",
+    );
     b.c.k.ok(&format!("-n doomed get flunders {reader}"));
 
     // What it owns, and what owns it, is collected.
     b.c.k.ok("-n doomed create cm owner");
     let uid = b.c.k.ok("-n doomed get cm owner -o jsonpath={.metadata.uid}");
-    let owner = format!(", ownerReferences: [{{apiVersion: v1, kind: ConfigMap, name: owner, uid: {uid}}}]");
+    let owner = format!(
+        ", ownerReferences: [{{apiVersion: v1, kind: ConfigMap, name: owner, uid: {uid}}}]"
+    );
     owned("dependent", &owner);
     b.c.k.ok("-n doomed delete cm owner");
     b.c.k.ok("-n doomed wait --for=delete flunder/dependent --timeout=60s");

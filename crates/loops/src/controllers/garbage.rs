@@ -232,11 +232,7 @@ async fn find(cx: &Context, item: &Item, owner: &Owner) -> Result<State, Status>
 }
 
 /// The resource of a kind that another server has, as far as it is known.
-fn elsewhere(
-    registry: &Registry,
-    (group, version): (&str, &str),
-    kind: &str,
-) -> Option<Resource> {
+fn elsewhere(registry: &Registry, (group, version): (&str, &str), kind: &str) -> Option<Resource> {
     let of = registry.remote().iter().find(|it| it.group == group && it.version == version)?;
     let found = of.resources.as_ref().ok()?.iter().find(|it| it.kind == kind)?;
     Some(Resource::of_remote(of, found))

@@ -13,7 +13,9 @@ use http::header::{HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
 use http::{Method, StatusCode};
 use http_body_util::Full;
 use skiff_api::Status;
-use skiff_api::wire::{Answer, Body, Call, Payload, Peer as Caller, Sending, Upgrade, User, encode};
+use skiff_api::wire::{
+    Answer, Body, Call, Payload, Peer as Caller, Sending, Upgrade, User, encode,
+};
 use skiff_base::World;
 use std::io;
 use std::sync::Arc;
@@ -104,7 +106,9 @@ fn request(
 ) -> Result<http::Request<Full<Bytes>>, Status> {
     let path = crate::request::url::decode(&call.path);
     if path.split('/').any(|part| part == "." || part == "..") {
-        return Err(Status::bad_request("a path of an aggregated server holds no \".\" and \"..\""));
+        return Err(Status::bad_request(
+            "a path of an aggregated server holds no \".\" and \"..\"",
+        ));
     }
     let path = path.split('/').map(encode).collect::<Vec<_>>().join("/");
     let uri = match &*call.query {

@@ -118,8 +118,7 @@ fn add_part(found: &mut Found, it: &Value, parent: &str, part: &str) -> Result<(
     if of["scope"] != scope(namespaced) {
         return Err(format!("{parent} and its part {part} do not lie in the same place"));
     }
-    let entry =
-        json!({"subresource": part, "responseKind": response_kind(it), "verbs": strings(it, "verbs")});
+    let entry = json!({"subresource": part, "responseKind": response_kind(it), "verbs": strings(it, "verbs")});
     match &mut of["subresources"] {
         Value::Array(parts) => parts.push(entry),
         none => *none = json!([entry]),
@@ -181,7 +180,10 @@ mod tests {
             list("x.io/v1", json!([one("../pods", "A")])),
             list("x.io/v1", json!([one("a/b/c", "A"), one("b", "")])),
             list("x.io/v1", json!([one("a", "A"), one("a", "A")])),
-            list("x.io/v1", json!([one("a", "A"), {"name": "a/b", "kind": "A", "namespaced": false}])),
+            list(
+                "x.io/v1",
+                json!([one("a", "A"), {"name": "a/b", "kind": "A", "namespaced": false}]),
+            ),
             list("x.io/v1", Value::from(many)),
         ] {
             out += &read(document.as_bytes(), "x.io/v1").expect_err("it is none");

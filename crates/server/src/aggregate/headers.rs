@@ -25,11 +25,7 @@ pub fn own() -> User {
 ///
 /// # Errors
 /// When a name cannot be said in a header.
-pub fn outgoing(
-    headers: &HeaderMap,
-    user: &User,
-    upgrades: bool,
-) -> Result<HeaderMap, Status> {
+pub fn outgoing(headers: &HeaderMap, user: &User, upgrades: bool) -> Result<HeaderMap, Status> {
     let mut out = pass_on(headers);
     forget(&mut out);
     out.remove(HOST);

@@ -106,7 +106,10 @@ mod tests {
         let order = Order::new(&registry, &all);
         let shown = ["apps", "batch", "policy", "x.io", "a.io", "z.io"];
         let groups = order.groups().into_iter().filter(|it| shown.contains(it));
-        groups.map(|it| format!("{it}={}", order.versions(it).join(","))).collect::<Vec<_>>().join(" ")
+        groups
+            .map(|it| format!("{it}={}", order.versions(it).join(",")))
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 
     #[test]
@@ -120,7 +123,11 @@ mod tests {
         );
         assert_eq!(with(&[("v1.x.io", 17_500, 1, true)]), "apps=v1 x.io=v1 batch=v1 policy=v1");
         assert_eq!(
-            with(&[("v1.x.io", 1, 1, true), ("v2beta1.x.io", 1, 10, true), ("v2.x.io", 1, 1, true)]),
+            with(&[
+                ("v1.x.io", 1, 1, true),
+                ("v2beta1.x.io", 1, 10, true),
+                ("v2.x.io", 1, 1, true)
+            ]),
             "apps=v1 batch=v1 policy=v1 x.io=v2beta1,v2,v1"
         );
         // What is served here is nobody else's.

@@ -184,12 +184,7 @@ impl Outbound {
     }
 
     /// Those whom an object names, who are shown who calls.
-    pub fn showing(
-        world: World,
-        store: Arc<dyn Store>,
-        rules: Rules,
-        as_whom: AsWhom,
-    ) -> Outbound {
+    pub fn showing(world: World, store: Arc<dyn Store>, rules: Rules, as_whom: AsWhom) -> Outbound {
         Outbound::made(world, Some(store), rules, as_whom)
     }
 

@@ -39,7 +39,11 @@ pub fn text(server: &Server) -> String {
     );
     page.histogram("skiff_store_group_writes", "Writes that share an fsync.", &stats.group_writes);
     page.unreadable(server);
-    page.0 + &server.webhooks.figures() + &server.aggregator.figures() + &followers(server) + &server.figures.text()
+    page.0
+        + &server.webhooks.figures()
+        + &server.aggregator.figures()
+        + &followers(server)
+        + &server.figures.text()
 }
 
 /// How what the server itself follows fares.

@@ -132,12 +132,7 @@ impl Keys {
                 Leaf::client("kube-apiserver-kubelet-client", "system:masters"),
             )?,
             signing,
-            front_proxy: files.leaf(
-                FRONT_PROXY,
-                &Leaf::client(FRONT_PROXY, ""),
-                &front,
-                world,
-            )?,
+            front_proxy: files.leaf(FRONT_PROXY, &Leaf::client(FRONT_PROXY, ""), &front, world)?,
             front_proxy_ca: front.certificate().to_owned(),
             authority,
         })
@@ -173,7 +168,8 @@ impl Files<'_> {
     fn authority(&self, file: &str, name: &str, world: &World) -> Result<Authority, KeysError> {
         let (cert_file, key_file) = (format!("{file}.crt"), format!("{file}.key"));
         if let (Some(certificate), Some(key)) = (self.read(&cert_file)?, self.read(&key_file)?) {
-            let unreadable = |why| KeysError::Unreadable { path: self.folder.join(&cert_file), why };
+            let unreadable =
+                |why| KeysError::Unreadable { path: self.folder.join(&cert_file), why };
             return Authority::read(Pair { certificate, key }).map_err(unreadable);
         }
         let authority = Authority::make(name, world)?;
