@@ -68,6 +68,8 @@ pub struct Server {
     pub outbound: outbound::Outbound,
     /// Which groups other servers serve.
     pub aggregator: Arc<aggregate::Aggregator>,
+    /// Expressions that judge and change requests.
+    pub policies: Arc<admission::policy::Policies>,
     /// Who is asked about requests.
     pub webhooks: admission::webhook::Webhooks,
     pub admission: admission::Plugins,
@@ -130,16 +132,14 @@ impl Server {
         let authorizer =
             Arc::new(authorize::Authorizer::start(reader.clone(), &world, tasks).await?);
         let fairness = fairness::Fairness::start(store.clone(), &world, tasks).await?;
+        let clock = (&world, tasks);
+        let policies =
+            admission::policy::Policies::start(&store, authorizer.clone(), clock).await?;
         let asked = authorizer.clone();
-        let webhooks =
-            admission::webhook::Webhooks::start(&store, &outbound, asked, (&world, tasks)).await?;
-        let aggregator = aggregate::Aggregator::start(
-            &store,
-            &reader.kinds,
-            (rules, front_proxy),
-            (&world, tasks),
-        )
-        .await?;
+        let webhooks = admission::webhook::Webhooks::start(&store, &outbound, asked, clock).await?;
+        let aggregator =
+            aggregate::Aggregator::start(&store, &reader.kinds, (rules, front_proxy), clock)
+                .await?;
         let ledger = admission::quota::Ledger::new(reader.clone(), world.clone(), tasks.clone());
         let ledger = Arc::new(ledger);
         let parts = admission::Parts {
@@ -149,6 +149,7 @@ impl Server {
             services,
             pod_security,
             ledger: ledger.clone(),
+            policies: policies.clone(),
             webhooks: webhooks.clone(),
         };
         let tokens = Tokens::new(store.clone(), world.clone(), Arc::new(signing), naming);
@@ -175,6 +176,7 @@ impl Server {
             nodes,
             outbound,
             aggregator,
+            policies,
             webhooks,
             admission: admission::Plugins::new(parts),
             ledger,

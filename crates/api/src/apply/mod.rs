@@ -17,6 +17,7 @@ mod element;
 mod empty;
 mod entries;
 mod merge;
+mod overlay;
 mod owned;
 mod place;
 mod prune;
@@ -29,6 +30,7 @@ pub use agent::{MAX_MANAGER_BYTES, manager_from_agent};
 pub(crate) use check::show;
 pub use conflict::{Conflict, Conflicts};
 pub use entries::Operation;
+pub use overlay::overlay;
 pub use set::Set;
 
 use crate::schema::{Ref, Struct};

@@ -211,7 +211,7 @@ impl Run {
         let value = value.unwrap_or(Value::Null);
         let failed = format!("testing value {path} failed: test failed");
         if path.is_empty() {
-            return if self.doc == value { Ok(()) } else { Err(failed.into()) };
+            return if self.doc == value { Ok(()) } else { Err(Error::Untrue(failed)) };
         }
         let Some((place, key)) = find(&mut self.doc, &path) else {
             return Err(format!(
@@ -221,7 +221,7 @@ impl Run {
         };
         let found =
             get(place, &key).map_err(|e| format!("error in test for path: '{path}': {e}"))?;
-        if *found.unwrap_or(&Value::Null) == value { Ok(()) } else { Err(failed.into()) }
+        if *found.unwrap_or(&Value::Null) == value { Ok(()) } else { Err(Error::Untrue(failed)) }
     }
 
     fn copy(&mut self, from: Option<String>, path: Option<String>) -> Done {

@@ -28,6 +28,9 @@ pub enum Error {
     /// log.
     #[error("the server rejected our request due to an error in our request")]
     Unfit(String),
+    /// 422: a test of the patch does not hold.
+    #[error("the server rejected our request due to an error in our request")]
+    Untrue(String),
     /// 500: the patch and the object contradict each other in a way that upstream gives no code.
     #[error("{0}")]
     Failed(String),

@@ -17,7 +17,7 @@ fn code(error: &Error) -> u16 {
     match error {
         Error::Unreadable(_) => 400,
         Error::TooLarge(_) => 413,
-        Error::Unfit(_) | Error::TooDeep(_) => 422,
+        Error::Unfit(_) | Error::Untrue(_) | Error::TooDeep(_) => 422,
         Error::Failed(_) => 500,
     }
 }

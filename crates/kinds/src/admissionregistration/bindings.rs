@@ -1,6 +1,6 @@
 //! Bindings: where a policy holds, and with which parameters.
 
-use super::{policies, rules};
+use super::{rules, webhooks};
 use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
@@ -17,8 +17,12 @@ pub fn binding(resource: Resource, hooks: Hooks) -> Kind {
         column("ParamRef", Cell::With(param_shown)),
         age_column(),
     ];
-    let hooks =
-        Hooks { default, warn: policies::warn, generation: Some(Hooks::spec_changed), ..hooks };
+    let hooks = Hooks {
+        default,
+        warn: webhooks::static_suffix,
+        generation: Some(Hooks::spec_changed),
+        ..hooks
+    };
     Kind { columns, ..super::kind(resource, hooks) }
 }
 

@@ -1,5 +1,5 @@
-//! The group `admissionregistration.k8s.io`: who else is asked before an object is stored. Here the objects are checked
-//! and kept; nobody asks webhooks or evaluates policies yet, and each write says so.
+//! The group `admissionregistration.k8s.io`: who else is asked before an object is stored. Here the objects are checked;
+//! who asks them is admission.
 
 mod bindings;
 pub mod expression;

@@ -1,7 +1,8 @@
 //! MutatingAdmissionPolicy: expressions that change what a request brings (API reference: policy-resources; KEP-3962).
 
+use super::expression::{Purpose, Scope};
 use super::mutatingwebhookconfiguration::REINVOCATION;
-use super::{expression, policies, rules, webhooks};
+use super::{policies, rules, webhooks};
 use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
@@ -30,14 +31,15 @@ fn validate_spec(new: &Object, errors: &mut Errors) {
     if let Some(constraints) = at(spec, "matchConstraints") {
         rules::mutable(constraints, &path.child("matchConstraints"), errors);
     }
-    rules::conditions(spec, expression::validate, &path, errors);
-    policies::variables(spec, &path, errors);
+    policies::conditions(spec, &path, errors);
+    let mut scope = policies::scope(spec);
+    policies::variables(spec, &mut scope, &path, errors);
     let (here, mutations) = (path.child("mutations"), list(spec, "mutations"));
     if mutations.is_empty() {
         errors.required(&here, "mutations must contain at least one item");
     }
     for (index, it) in mutations.iter().enumerate() {
-        mutation(it, &here.index(index), errors);
+        mutation(it, &mut scope, &here.index(index), errors);
     }
     one_of(
         &path.child("reinvocationPolicy"),
@@ -47,11 +49,11 @@ fn validate_spec(new: &Object, errors: &mut Errors) {
     );
 }
 
-fn mutation(mutation: &Value, path: &Path, errors: &mut Errors) {
+fn mutation(mutation: &Value, scope: &mut Scope, path: &Path, errors: &mut Errors) {
     let type_ = text(mutation, "patchType");
-    let (own, other) = match type_ {
-        "JSONPatch" => ("jsonPatch", "applyConfiguration"),
-        "ApplyConfiguration" => ("applyConfiguration", "jsonPatch"),
+    let (own, other, purpose) = match type_ {
+        "JSONPatch" => ("jsonPatch", "applyConfiguration", Purpose::Patches),
+        "ApplyConfiguration" => ("applyConfiguration", "jsonPatch", Purpose::Configuration),
         _ => {
             let known = &["ApplyConfiguration", "JSONPatch"];
             return one_of(&path.child("patchType"), type_, known, errors);
@@ -62,7 +64,9 @@ fn mutation(mutation: &Value, path: &Path, errors: &mut Errors) {
         None => errors.required(&here, &format!("must be specified when patchType is {type_}")),
         Some(patch) => match text(patch, "expression").trim() {
             "" => errors.required(&here.child("expression"), ""),
-            it => expression::validate(it, &here.child("expression"), errors),
+            it => {
+                policies::compiles(scope, purpose, (it, it), &here.child("expression"), errors);
+            }
         },
     }
     if at(mutation, other).is_some() {

@@ -1,6 +1,7 @@
 //! Policies: expressions that judge or change requests, of both sorts (API reference: policy-resources).
 
-use super::{expression, rules, webhooks};
+use super::expression::{self, Purpose, Scope, Types};
+use super::{rules, webhooks};
 use serde_json::{Value, json};
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
@@ -11,7 +12,12 @@ use skiff_api::view::Resource;
 
 /// A policy of a sort; `hooks` say what is its own.
 pub fn policy(resource: Resource, columns: Vec<Column>, hooks: Hooks) -> Kind {
-    let hooks = Hooks { default, warn, generation: Some(Hooks::spec_changed), ..hooks };
+    let hooks = Hooks {
+        default,
+        warn: webhooks::static_suffix,
+        generation: Some(Hooks::spec_changed),
+        ..hooks
+    };
     Kind { columns, ..super::kind(resource, hooks) }
 }
 
@@ -34,12 +40,6 @@ fn default(new: &mut Object) {
     }
 }
 
-pub fn warn(new: &Object, old: Option<&Object>) -> Vec<String> {
-    let mut warnings = webhooks::static_suffix(new, old);
-    warnings.push("policies are kept and not evaluated yet".to_owned());
-    warnings
-}
-
 /// What both sorts say first.
 pub fn head(spec: &Value, path: &Path, errors: &mut Errors) {
     rules::chosen(spec, "failurePolicy", rules::FAILURE_POLICIES, path, errors);
@@ -56,7 +56,34 @@ pub fn head(spec: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
-pub fn variables(spec: &Value, path: &Path, errors: &mut Errors) {
+/// What the expressions of this policy may name, before its variables.
+pub fn scope(spec: &Value) -> Scope {
+    let params = at(spec, "paramKind").map(|_| None);
+    Scope::new(Types { params, ..Types::default() })
+}
+
+/// Compiles an expression, and says what is wrong with it.
+pub fn compiles(
+    scope: &mut Scope,
+    purpose: Purpose,
+    (text, shown): (&str, &str),
+    path: &Path,
+    errors: &mut Errors,
+) {
+    if let Err(why) = scope.compile(text, purpose) {
+        errors.invalid(path, shown, &why);
+    }
+}
+
+pub fn conditions(spec: &Value, path: &Path, errors: &mut Errors) {
+    let mut scope = scope(spec);
+    let mut look = |text: &str, path: &Path, errors: &mut Errors| {
+        compiles(&mut scope, Purpose::Condition, (text, text), path, errors);
+    };
+    rules::conditions(spec, &mut look, path, errors);
+}
+
+pub fn variables(spec: &Value, scope: &mut Scope, path: &Path, errors: &mut Errors) {
     let path = path.child("variables");
     for (index, variable) in list(spec, "variables").iter().enumerate() {
         let (here, name) = (path.index(index), text(variable, "name"));
@@ -66,9 +93,10 @@ pub fn variables(spec: &Value, path: &Path, errors: &mut Errors) {
             errors.invalid(&here.child("name"), name, "must be a valid CEL identifier");
         }
         let (here, given) = (here.child("expression"), text(variable, "expression"));
-        match given.trim() {
-            "" => errors.required(&here, "expression is not specified"),
-            _ => expression::validate(given, &here, errors),
+        if given.trim().is_empty() {
+            errors.required(&here, "expression is not specified");
+        } else if let Err(why) = scope.variable(name, given) {
+            errors.invalid(&here, given, &why);
         }
     }
 }

@@ -173,10 +173,10 @@ fn with_subresources(given: &[&str], path: &Path, errors: &mut Errors) {
 }
 
 /// What is wrong with an expression.
-pub type Look = fn(&str, &Path, &mut Errors);
+pub type Look<'a> = &'a mut dyn FnMut(&str, &Path, &mut Errors);
 
 /// Further conditions on a request, each under a name of its own.
-pub fn conditions(value: &Value, look: Look, path: &Path, errors: &mut Errors) {
+pub fn conditions(value: &Value, look: Look<'_>, path: &Path, errors: &mut Errors) {
     let path = path.child("matchConditions");
     let conditions = list(value, "matchConditions");
     // Upstream looks at each all the same; it bounds the whole by the size of a body.

@@ -1,6 +1,7 @@
 //! ValidatingAdmissionPolicy: expressions that a request has to satisfy (API reference: policy-resources; KEP-3488).
 
-use super::{expression, policies, rules, webhooks};
+use super::expression::{Purpose, Scope};
+use super::{policies, webhooks};
 use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
@@ -31,8 +32,9 @@ fn validate_spec(new: &Object, errors: &mut Errors) {
     let path = Path::new("spec");
     let spec = new.at("spec").unwrap_or(&Value::Null);
     policies::head(spec, &path, errors);
-    rules::conditions(spec, expression::validate, &path, errors);
-    policies::variables(spec, &path, errors);
+    policies::conditions(spec, &path, errors);
+    let mut scope = policies::scope(spec);
+    policies::variables(spec, &mut scope, &path, errors);
     let (validations, annotations) = (list(spec, "validations"), list(spec, "auditAnnotations"));
     if validations.is_empty() && annotations.is_empty() {
         let why = "validations or auditAnnotations must contain at least one item";
@@ -41,22 +43,30 @@ fn validate_spec(new: &Object, errors: &mut Errors) {
     }
     let here = path.child("validations");
     for (index, it) in validations.iter().enumerate() {
-        validation(it, &here.index(index), errors);
+        validation(it, &mut scope, &here.index(index), errors);
     }
-    audit_annotations(new.name(), annotations, &path.child("auditAnnotations"), errors);
+    audit_annotations(
+        (new.name(), annotations),
+        &mut scope,
+        &path.child("auditAnnotations"),
+        errors,
+    );
 }
 
-fn validation(validation: &Value, path: &Path, errors: &mut Errors) {
+fn validation(validation: &Value, scope: &mut Scope, path: &Path, errors: &mut Errors) {
     let given = text(validation, "expression");
     match given.trim() {
         "" => errors.required(&path.child("expression"), "expression is not specified"),
-        _ => expression::validate(given, &path.child("expression"), errors),
+        _ => {
+            let here = path.child("expression");
+            policies::compiles(scope, Purpose::Validation, (given, given), &here, errors);
+        }
     }
     let (here, given) = (path.child("messageExpression"), text(validation, "messageExpression"));
     match given.trim() {
         "" if given.is_empty() => {}
         "" => errors.invalid(&here, given, "must be non-empty if specified"),
-        _ => expression::validate(given, &here, errors),
+        _ => policies::compiles(scope, Purpose::Message, (given, given), &here, errors),
     }
     let (here, given) = (path.child("message"), text(validation, "message"));
     if !given.is_empty() && given.trim().is_empty() {
@@ -67,7 +77,12 @@ fn validation(validation: &Value, path: &Path, errors: &mut Errors) {
     one_of_if_set(validation, "reason", REASONS, path, errors);
 }
 
-fn audit_annotations(policy: &str, all: &[Value], path: &Path, errors: &mut Errors) {
+fn audit_annotations(
+    (policy, all): (&str, &[Value]),
+    scope: &mut Scope,
+    path: &Path,
+    errors: &mut Errors,
+) {
     if all.len() > ANNOTATIONS_MOST {
         let why = format!("must not have more than {ANNOTATIONS_MOST} auditAnnotations");
         errors.invalid(path, all.to_vec(), &why);
@@ -89,7 +104,9 @@ fn audit_annotations(policy: &str, all: &[Value], path: &Path, errors: &mut Erro
                 let why = format!("must not exceed {ANNOTATION_MOST} bytes in length");
                 errors.required(&at_value, &why);
             }
-            _ => expression::validate(value, &at_value, errors),
+            text => {
+                policies::compiles(scope, Purpose::Annotation, (text, value), &at_value, errors);
+            }
         }
         unique(&at_key, key, &mut seen, errors);
     }

@@ -101,7 +101,7 @@ fn webhook(hook: &Value, more: fn(&Value, &Path, &mut Errors), path: &Path, erro
     more(hook, path, errors);
     let client = at(hook, "clientConfig").unwrap_or(&Value::Null);
     validate_client(client, &path.child("clientConfig"), errors);
-    rules::conditions(hook, compiles, path, errors);
+    rules::conditions(hook, &mut compiles, path, errors);
 }
 
 fn compiles(condition: &str, path: &Path, errors: &mut Errors) {

@@ -1,6 +1,6 @@
 //! Configuration that only drivers understand, and expressions that select devices.
 
-use crate::admissionregistration::expression;
+use super::expression;
 use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};

@@ -8,6 +8,7 @@ mod declared;
 mod device;
 pub mod deviceclass;
 pub mod devicetaintrule;
+mod expression;
 mod formats;
 mod gated;
 pub mod resourceclaim;

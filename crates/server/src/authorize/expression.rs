@@ -1,8 +1,9 @@
 //! The authorizer as expressions see it (documentation page "Common Expression Language in Kubernetes", "Kubernetes
-//! authorizer library"). Expressions cannot wait: what they ask is noted, decided meanwhile, and there when they run
-//! again. Never here: any decision.
+//! authorizer library"). Expressions cannot wait: what is not decided at once (the rights of a node may have to be looked
+//! up) is noted, decided meanwhile, and there when they run again. Never here: any decision.
 
 use super::{Attributes, Authorizer, Decision, requirements};
+use futures_util::FutureExt;
 use skiff_api::names;
 use skiff_api::selector::FieldSelector;
 use skiff_api::wire::User;
@@ -11,9 +12,16 @@ use skiff_cel::run::RunError;
 use skiff_cel::value::{Host, Value};
 use std::sync::Arc;
 
+/// How often expressions run at most, for what they ask: each question costs 350,000, and a policy that asks has budgets
+/// of 22,500,000.
+const RUNS_MOST: usize = 65;
+
 /// What expressions of one request ask, and were answered.
-#[derive(Clone, Default)]
-pub struct Asker(Arc<Lock<Asked>>);
+#[derive(Clone)]
+pub struct Asker {
+    authorizer: Arc<Authorizer>,
+    asked: Arc<Lock<Asked>>,
+}
 
 #[derive(Default)]
 struct Asked {
@@ -43,6 +51,22 @@ enum What {
 }
 
 impl Asker {
+    pub fn new(authorizer: &Arc<Authorizer>) -> Asker {
+        Asker { authorizer: authorizer.clone(), asked: Arc::default() }
+    }
+
+    /// What expressions give when all that they ask is decided.
+    pub async fn settled<T>(&self, mut run: impl FnMut() -> T) -> T {
+        let mut result = run();
+        for _ in 0..RUNS_MOST {
+            if !self.fetch().await {
+                break;
+            }
+            result = run();
+        }
+        result
+    }
+
     /// `authorizer`, for this user.
     pub fn authorizer(&self, user: &User) -> Value<'static> {
         self.part(user, What::Authorizer)
@@ -59,20 +83,25 @@ impl Asker {
     }
 
     /// Decides what was asked since, and says whether that was anything.
-    pub async fn fetch(&self, authorizer: &Authorizer) -> bool {
-        let missing = std::mem::take(&mut self.0.lock().missing);
+    async fn fetch(&self) -> bool {
+        let missing = std::mem::take(&mut self.asked.lock().missing);
         let any = !missing.is_empty();
         for question in missing {
-            let decision = authorizer.decide(&question.user, &question.asked).await;
-            self.0.lock().known.push((question, decision));
+            let decision = self.authorizer.decide(&question.user, &question.asked).await;
+            self.asked.lock().known.push((question, decision));
         }
         any
     }
 
     fn decision(&self, question: Question) -> Result<Decision, RunError> {
-        let mut asked = self.0.lock();
+        let mut asked = self.asked.lock();
         if let Some((_, decision)) = asked.known.iter().find(|(known, _)| *known == question) {
             return Ok(decision.clone());
+        }
+        let decided = self.authorizer.decide(&question.user, &question.asked).now_or_never();
+        if let Some(decision) = decided {
+            asked.known.push((question, decision.clone()));
+            return Ok(decision);
         }
         if !asked.missing.contains(&question) {
             asked.missing.push(question);

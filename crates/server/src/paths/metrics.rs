@@ -42,6 +42,7 @@ pub fn text(server: &Server) -> String {
     page.0
         + &server.webhooks.figures()
         + &server.aggregator.figures()
+        + &server.policies.figures()
         + &followers(server)
         + &server.figures.text()
 }
@@ -57,6 +58,8 @@ fn followers(server: &Server) -> String {
     rows.extend(fairness.map(|(resource, health)| ("fairness", resource.to_owned(), health)));
     rows.push(("server", "customresourcedefinitions".to_owned(), server.customs.health()));
     rows.push(("server", "apiservices".to_owned(), server.aggregator.health()));
+    let policies = server.policies.health().into_iter();
+    rows.extend(policies.map(|(of, health)| ("policies", of.to_owned(), health)));
     rows.extend(server.webhooks.health().map(|(of, health)| ("webhooks", of.to_owned(), health)));
     skiff_api::follow::figures(&rows)
 }

@@ -497,7 +497,7 @@ fn refuse_patch(request: &Request, error: patch::Error) -> Status {
             details: Some(json!({})),
             ..Status::new(422, "Invalid", format!("the patch does not fit: {text}"))
         },
-        patch::Error::Unfit(why) => {
+        patch::Error::Unfit(why) | patch::Error::Untrue(why) => {
             tracing::debug!(name = request.resource.name, why, "a patch does not fit");
             Status { details: Some(json!({})), ..Status::new(422, "Invalid", text) }
         }

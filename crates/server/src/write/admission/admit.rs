@@ -5,11 +5,11 @@ use crate::audit::Notes;
 use crate::read::reader::Reader;
 use crate::request::url::Query;
 use crate::request::{Request, Warnings};
-use crate::write::admission::webhook::Chain;
+use crate::write::admission::chain::Chain;
 use serde_json::Value;
 use skiff_api::Status;
 use skiff_api::kind::{Kind, Verb};
-use skiff_api::object::Object;
+use skiff_api::object::{Object, at};
 use skiff_api::status::About;
 use skiff_api::wire::User;
 use skiff_base::Lock;
@@ -50,6 +50,8 @@ pub struct Admit<'a> {
     pub dry_run: bool,
     /// The mutating chain runs a second time, for what somebody has changed since.
     pub again: bool,
+    /// What mutating policies leave for that.
+    pub policies: Lock<Chain>,
     /// What webhooks leave for that.
     pub chain: Lock<Chain>,
     pub warnings: &'a Warnings,
@@ -75,11 +77,28 @@ impl<'a> Admit<'a> {
             old: None,
             dry_run: request.dry_run(),
             again: false,
+            policies: Lock::default(),
             chain: Lock::default(),
             warnings: &request.warnings,
             notes: &request.notes,
             reader: &server.reader,
         }
+    }
+
+    /// Name and namespace of what is asked about: a namespace lies in itself, a generated name is not there before it is
+    /// drawn, and of many nobody is named.
+    pub fn target(&self, new: Option<&Value>) -> (String, String) {
+        let of_new = |path| new.and_then(|new| at(new, path)).and_then(Value::as_str);
+        let name = match self.operation {
+            Operation::Create if self.subresource.is_empty() => {
+                of_new("metadata.name").unwrap_or("")
+            }
+            Operation::Delete if self.of_many => "",
+            _ => &self.name,
+        };
+        let of_namespace = self.kind.group.is_empty() && self.kind.plural == "namespaces";
+        let namespace = if of_namespace { name } else { self.namespace };
+        (name.to_owned(), namespace.to_owned())
     }
 
     /// Tells the user what is allowed all the same.

@@ -14,13 +14,19 @@
 
 mod admit;
 mod certificates;
+mod chain;
+mod conditions;
 mod default_ingress_class;
 mod default_toleration_seconds;
 mod device_admin;
+mod expressions;
 mod limit_ranger;
+mod made;
+mod matching;
 mod namespace_lifecycle;
 mod node_restriction;
 pub mod pod_security;
+pub mod policy;
 mod priority;
 pub mod quota;
 mod runtime_class;
@@ -56,6 +62,8 @@ pub struct Parts {
     pub pod_security: pod_security::Rules,
     /// What quotas are charged with.
     pub ledger: Arc<quota::Ledger>,
+    /// Expressions that judge and change requests.
+    pub policies: Arc<policy::Policies>,
     /// Servers that are asked about requests.
     pub webhooks: webhook::Webhooks,
 }
@@ -63,7 +71,8 @@ pub struct Parts {
 impl Plugins {
     /// The plugins, in the order in which they run.
     pub fn new(parts: Parts) -> Plugins {
-        let Parts { world, store, authorizer, services, pod_security, ledger, webhooks } = parts;
+        let Parts { world, store, authorizer, services, pod_security, ledger, policies, webhooks } =
+            parts;
         Plugins(vec![
             Arc::new(namespace_lifecycle::NamespaceLifecycle),
             Arc::new(limit_ranger::LimitRanger),
@@ -81,9 +90,12 @@ impl Plugins {
             Arc::new(default_ingress_class::DefaultIngressClass),
             Arc::new(device_admin::DeviceAdmin),
             Arc::new(service::Services::new(services, store, world.clone())),
-            Arc::new(RoleEscalation::new(authorizer)),
+            Arc::new(RoleEscalation::new(authorizer.clone())),
+            Arc::new(policy::reads::Reads::new(authorizer)),
             // They see what all others made.
+            Arc::new(policy::Mutating(policies.clone())),
             Arc::new(webhook::Mutating(webhooks.clone())),
+            Arc::new(policy::Validating(policies)),
             Arc::new(webhook::Validating(webhooks)),
             // Nobody refuses after it.
             Arc::new(quota::ResourceQuota::new(ledger, world)),

@@ -2,16 +2,16 @@
 //! change. A configuration that cannot be read any more stays as it was.
 
 use super::Sort;
-use super::conditions::Conditions;
-use super::matching::Rule;
 use crate::outbound::Outbound;
 use crate::outbound::review::Reviewer;
 use crate::read::follow::{Fed, feed, step};
+use crate::write::admission::conditions::Conditions;
+use crate::write::admission::matching::Criteria;
 use serde_json::Value;
 use skiff_api::follow::{Follower, Health, Input, Start};
 use skiff_api::object::{at, text};
-use skiff_api::selector::Selector;
 use skiff_base::{Lock, RwLock, Tasks, Time, World, fault};
+use skiff_kinds::admissionregistration::expression;
 use skiff_store::{ReadError, Record, Store};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,11 +26,7 @@ pub struct Hook {
     pub name: String,
     /// What tells it from all others of its sort.
     pub uid: String,
-    pub rules: Vec<Rule>,
-    /// Rules for one version of a resource concern all (`matchPolicy: Equivalent`).
-    pub equivalent: bool,
-    pub namespaces: Selector,
-    pub objects: Selector,
+    pub criteria: Criteria,
     pub conditions: Conditions,
     /// Or why it cannot be called.
     pub reviewer: Result<Reviewer, String>,
@@ -52,7 +48,6 @@ impl Hook {
         index: usize,
     ) -> Result<Hook, String> {
         let name = text(hook, "name").to_owned();
-        let rules = at(hook, "rules").and_then(Value::as_array).into_iter().flatten();
         let versions = at(hook, "admissionReviewVersions").and_then(Value::as_array);
         let mut versions = versions.into_iter().flatten().filter_map(Value::as_str);
         Ok(Hook {
@@ -60,11 +55,8 @@ impl Hook {
             configuration: configuration.clone(),
             uid: format!("{configuration}/{name}/{index}"),
             name,
-            rules: rules.map(Rule::of).collect(),
-            equivalent: text(hook, "matchPolicy") != "Exact",
-            namespaces: Selector::from_object(at(hook, "namespaceSelector"))?,
-            objects: Selector::from_object(at(hook, "objectSelector"))?,
-            conditions: Conditions::of(hook),
+            criteria: Criteria::of_webhook(hook)?,
+            conditions: Conditions::of(hook, expression::condition),
             reviewer: Reviewer::of(outbound, at(hook, "clientConfig").unwrap_or(&Value::Null)),
             ignores_failure: text(hook, "failurePolicy") == "Ignore",
             timeout: Duration::from_secs(

@@ -3,8 +3,6 @@
 //!
 //! ```text
 //! configuration.rs  what is configured, followed, and compiled once for each change
-//! matching.rs       whom a request concerns, and in which version they want it
-//! conditions.rs     whether match conditions hold
 //! review.rs         the question
 //! answer.rs         what an answer must be
 //! mutate.rs         one after the other, patches, and who is asked again
@@ -15,27 +13,27 @@
 //! these configurations themselves concern nobody, so that none can lock everybody out.
 
 mod answer;
-mod conditions;
 mod configuration;
-mod matching;
 mod metrics;
 mod mutate;
-mod review;
+pub mod review;
 mod validate;
 
 pub use answer::Sort;
-pub use mutate::Chain;
 
-use super::{Admit, Next, Plugin, Verdict};
+use super::expressions::{Shared, Subject, Variables};
+use super::matching::{self, Face};
+use super::{Admit, Next, Plugin, Verdict, conditions};
 use crate::authorize::Authorizer;
+use crate::authorize::expression::Asker;
 use crate::outbound::Outbound;
-use configuration::{Configurations, Hook};
-use matching::Invocation;
+use configuration::{Configurations, Hook, Hooks};
 use metrics::Metrics;
 use serde_json::Value;
 use skiff_api::Status;
 use skiff_api::object::Object;
 use skiff_base::{Tasks, World};
+use skiff_kinds::admissionregistration::expression::OF_REQUESTS;
 use skiff_store::{ReadError, Store};
 use std::sync::Arc;
 
@@ -78,6 +76,28 @@ impl Webhooks {
     }
 }
 
+/// A webhook that is asked about a request, and how it sees that.
+struct Invocation<'a> {
+    hook: &'a Hook,
+    face: Face,
+}
+
+/// Whether anybody could be concerned: nothing is looked up for that.
+fn any(hooks: &Hooks, at: &Admit<'_>) -> bool {
+    !hooks.is_empty()
+        && !matching::is_exempt(at.kind)
+        && hooks.iter().any(|hook| hook.criteria.could_match(at))
+}
+
+/// Whether and how a webhook is asked about this request, with these objects.
+async fn invocation<'a>(
+    hook: &'a Hook,
+    at: &Admit<'_>,
+    objects: (Option<&Object>, Option<&Object>),
+) -> Result<Option<Invocation<'a>>, Status> {
+    Ok(hook.criteria.face(at, objects).await?.map(|face| Invocation { hook, face }))
+}
+
 /// How asking one webhook ended, if it did not allow the request.
 #[derive(Debug)]
 pub enum Failure {
@@ -108,7 +128,7 @@ impl Plugin for Mutating {
 
     fn mutate<'a>(&'a self, at: &'a Admit<'_>, new: &'a mut Object) -> Verdict<'a, Next> {
         let hooks = self.0.mutating.hooks();
-        match matching::any(&hooks, at) {
+        match any(&hooks, at) {
             false => Ok(Next::GoOn).into(),
             true => Verdict::later(async move { mutate::object(&self.0, &hooks, at, new).await }),
         }
@@ -117,7 +137,7 @@ impl Plugin for Mutating {
     /// A delete changes nothing, and is told to those who would change things all the same.
     fn validate<'a>(&'a self, at: &'a Admit<'_>, new: Option<&'a Object>) -> Verdict<'a> {
         let hooks = self.0.mutating.hooks();
-        match new.is_none() && matching::any(&hooks, at) {
+        match new.is_none() && any(&hooks, at) {
             false => Verdict::PASS,
             true => Verdict::later(async move { mutate::nothing(&self.0, &hooks, at, None).await }),
         }
@@ -125,7 +145,7 @@ impl Plugin for Mutating {
 
     fn connect<'a>(&'a self, at: &'a Admit<'_>, options: &'a Object) -> Verdict<'a> {
         let hooks = self.0.mutating.hooks();
-        match matching::any(&hooks, at) {
+        match any(&hooks, at) {
             false => Verdict::PASS,
             true => {
                 Verdict::later(
@@ -143,7 +163,7 @@ impl Plugin for Validating {
 
     fn validate<'a>(&'a self, at: &'a Admit<'_>, new: Option<&'a Object>) -> Verdict<'a> {
         let hooks = self.0.validating.hooks();
-        match matching::any(&hooks, at) {
+        match any(&hooks, at) {
             false => Verdict::PASS,
             true => Verdict::later(async move { validate::all(&self.0, &hooks, at, new).await }),
         }
@@ -178,7 +198,7 @@ impl Webhooks {
             return Err(Failure::Calling { code: 400, why: why.into() });
         };
         let uid = skiff_base::id::uuid(&self.world);
-        let question = review::question(version, &uid, invocation, at, (new, old));
+        let question = review::question(version, &uid, &invocation.face, at, (new, old));
         let time = (hook.timeout, Some(hook.timeout));
         let answered = reviewer.ask(question, time, answer::ANSWER_MOST).await;
         let answered = answered.map_err(|it| Failure::Calling {
@@ -198,6 +218,37 @@ impl Webhooks {
         match answer.verdict {
             Ok(allowed) => Ok(allowed),
             Err(status) => Err(Failure::Rejected(answer::refusal(&hook.name, status))),
+        }
+    }
+
+    /// Whether the match conditions hold for what the webhook would see. What cannot be evaluated is decided by the failure
+    /// policy: the request is refused, or the webhook is not asked.
+    async fn holds(
+        &self,
+        invocation: &Invocation<'_>,
+        at: &Admit<'_>,
+        objects: (Option<&Value>, Option<&Value>),
+    ) -> Result<bool, Status> {
+        let hook = invocation.hook;
+        if hook.conditions.is_empty() {
+            return Ok(true);
+        }
+        let subject = Subject::new(at, &invocation.face, objects);
+        let variables = Variables::default();
+        let shared = Shared { env: &OF_REQUESTS, variables: &variables };
+        let asker = Asker::new(&self.authorizer);
+        let verdict = asker.settled(|| hook.conditions.judge(&subject, &shared, &asker)).await;
+        match verdict {
+            conditions::Verdict::Holds => Ok(true),
+            conditions::Verdict::Excluded => {
+                self.metrics.excluded(hook, at.operation);
+                Ok(false)
+            }
+            conditions::Verdict::Failed(why) => {
+                self.metrics.unjudged(hook, at.operation);
+                tracing::warn!(webhook = hook.name, why, "match conditions have no value");
+                if hook.ignores_failure { Ok(false) } else { Err(at.forbid(&why)) }
+            }
         }
     }
 

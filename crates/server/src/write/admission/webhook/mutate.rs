@@ -3,51 +3,17 @@
 
 use super::answer::Allowed;
 use super::configuration::{Hook, Hooks};
-use super::matching::{self, Invocation};
-use super::{Failure, Webhooks};
-use crate::read::{convert, scale};
+use super::{Failure, Invocation, Webhooks};
+use crate::read::scale;
+use crate::write::admission::made::{Unfit, fitted};
+use crate::write::admission::matching::scale_of;
 use crate::write::admission::{Admit, Next};
 use serde_json::{Value, json};
 use skiff_api::Status;
-use skiff_api::json::{self as text, MAX_BODY_BYTES, type_name};
-use skiff_api::kind::{Does, ScalePaths};
+use skiff_api::json::{self as text, type_name};
 use skiff_api::object::Object;
 use skiff_api::patch::{self, json_patch};
-use skiff_api::schema::decode::{Mode, decode};
-use skiff_api::schema::prune::prune;
-use skiff_api::schema::{self, emit};
-
-/// What webhooks leave for the second run of the chain.
-#[derive(Debug, Default)]
-pub struct Chain {
-    /// Who was asked, wants to be asked again, and has not seen a change since.
-    asked: Vec<String>,
-    /// Who is to be asked in the second run.
-    again: Vec<String>,
-    /// The object as webhooks left it.
-    left: Option<Value>,
-}
-
-impl Chain {
-    fn changed(&mut self) {
-        self.again.append(&mut self.asked);
-    }
-
-    /// The second run begins: what other plugins changed since is for all to see.
-    fn begin(&mut self, now: &Value) {
-        if self.left.as_ref().is_some_and(|left| left != now) {
-            self.changed();
-        }
-    }
-}
-
-/// The numbers of an object, where a request is about these alone.
-pub fn scale_of<'a>(at: &Admit<'a>) -> Option<&'a ScalePaths> {
-    match at.kind.subresource(at.subresource).map(|entry| &entry.does) {
-        Some(Does::Scale(paths)) => Some(paths),
-        _ => None,
-    }
-}
+use skiff_api::schema;
 
 /// Asks all whom the new object concerns, and changes it as they say.
 pub async fn object(
@@ -85,19 +51,19 @@ async fn chain(
         at.chain.lock().begin(seen.value());
     }
     for (index, hook) in hooks.iter().enumerate() {
-        let found = matching::invocation(hook, at, (Some(seen), old)).await?;
+        let found = super::invocation(hook, at, (Some(seen), old)).await?;
         let Some(invocation) = found else { continue };
-        if at.again && !at.chain.lock().again.contains(&hook.uid) {
+        if at.again && !at.chain.lock().is_asked(&hook.uid) {
             continue;
         }
         any = true;
-        let shown = invocation.shown(at, seen).await?;
+        let shown = invocation.face.shown(at, seen).await?;
         let shown_old = match old {
-            Some(old) => Some(invocation.shown(at, old).await?),
+            Some(old) => Some(invocation.face.shown(at, old).await?),
             None => None,
         };
         let both = (Some(shown.value()), shown_old.as_ref().map(|old| old.value()));
-        if !hook.conditions.hold(webhooks, &invocation, at, both).await? {
+        if !webhooks.holds(&invocation, at, both).await? {
             continue;
         }
         let since = webhooks.world.uptime();
@@ -113,7 +79,7 @@ async fn chain(
         let made = webhooks.judge(hook, at, since, made, index)?.flatten();
         let changed = made.is_some();
         if let Some(made) = made {
-            let taken = invocation.taken(at, made).await?;
+            let taken = invocation.face.taken(at, made).await?;
             drop(shown);
             *seen = taken;
             next = Next::Again;
@@ -123,11 +89,11 @@ async fn chain(
             chain.changed();
         }
         if hook.reinvoked {
-            chain.asked.push(hook.uid.clone());
+            chain.asked(&hook.uid);
         }
     }
     if any {
-        at.chain.lock().left = Some(seen.value().clone());
+        at.chain.lock().leave(seen.value());
     }
     Ok(next)
 }
@@ -167,37 +133,16 @@ fn patched(
     let Some(bytes) = operations(allowed)? else { return Ok(None) };
     let internal = |why: String| Failure::Internal(Status::internal(why));
     let made = json_patch::apply(shown.value().clone(), bytes).map_err(|error| match error {
-        patch::Error::Unfit(why) => internal(why),
+        patch::Error::Unfit(why) | patch::Error::Untrue(why) => internal(why),
         patch::Error::TooLarge(why) => Failure::Internal(too_large(&why)),
         other => internal(other.to_string()),
     })?;
-    let mut value = made.object;
-    if text::write(&value).len() > MAX_BODY_BYTES {
-        return Err(Failure::Internal(too_large(&format!("limit is {MAX_BODY_BYTES}"))));
+    check_type(&made.object, shown.value())?;
+    match fitted(&invocation.face, at, made.object) {
+        Ok(made) => Ok(Some(made)),
+        Err(Unfit::TooLarge(why)) => Err(Failure::Internal(too_large(&why))),
+        Err(Unfit::Type(why)) => Err(internal(why)),
     }
-    let kind = invocation.kind(at);
-    let own = at.asked == (&*at.kind.group, &*at.kind.version, &*at.kind.kind);
-    check_type(&value, shown.value())?;
-    let fitted = match own {
-        true if kind.manner.prunes => prune(&mut value, &kind.schema, Mode::Ignore),
-        true => decode(&mut value, &kind.schema, Mode::Ignore),
-        false => {
-            let (group, version, name) = at.asked;
-            let schema = schema::gvk(group, version, name);
-            decode(
-                &mut value,
-                schema.ok_or_else(|| internal(format!("{name} has no schema")))?,
-                Mode::Ignore,
-            )
-        }
-    };
-    fitted.map_err(|error| internal(error.to_string()))?;
-    let mut made = Object::new(value);
-    if own {
-        convert::default(kind, &mut made);
-        emit::emit(made.value_mut(), &kind.schema);
-    }
-    Ok(Some(made))
 }
 
 /// The operations of a patch that has any.
@@ -259,14 +204,14 @@ pub async fn nothing(
     options: Option<&Object>,
 ) -> Result<(), Status> {
     for (index, hook) in hooks.iter().enumerate() {
-        let found = matching::invocation(hook, at, (options, at.old)).await?;
+        let found = super::invocation(hook, at, (options, at.old)).await?;
         let Some(invocation) = found else { continue };
         let old = match at.old {
-            Some(old) => Some(invocation.shown(at, old).await?),
+            Some(old) => Some(invocation.face.shown(at, old).await?),
             None => None,
         };
         let both = (options.map(Object::value), old.as_ref().map(|old| old.value()));
-        if !hook.conditions.hold(webhooks, &invocation, at, both).await? {
+        if !webhooks.holds(&invocation, at, both).await? {
             continue;
         }
         let since = webhooks.world.uptime();

@@ -1,22 +1,21 @@
 //! The question: what a webhook is asked (API reference: AdmissionReview).
 
-use super::matching::Invocation;
+use crate::write::admission::matching::Face;
 use crate::write::admission::{Admit, Operation};
 use serde_json::{Map, Value, json};
 use skiff_api::json as text;
 use skiff_api::kind::Kind;
-use skiff_api::object::at as field;
 use skiff_api::wire::User;
 
 /// The question, as it is sent.
 pub fn question(
     version: &str,
     uid: &str,
-    invocation: &Invocation<'_>,
+    face: &Face,
     at: &Admit<'_>,
     (new, old): (Option<&Value>, Option<&Value>),
 ) -> Vec<u8> {
-    let mut request = request(invocation, at, new);
+    let mut request = request(face, at, new);
     request["uid"] = uid.into();
     // The objects may be large, and are written as they are.
     let mut out = format!(
@@ -34,15 +33,12 @@ pub fn question(
 }
 
 /// The request as a webhook sees it, without its objects.
-pub fn request(invocation: &Invocation<'_>, at: &Admit<'_>, new: Option<&Value>) -> Value {
-    let seen = invocation.kind(at);
+pub fn request(face: &Face, at: &Admit<'_>, new: Option<&Value>) -> Value {
+    let seen = face.kind(at);
     let gvk = |(group, version, kind): (&str, &str, &str)| json!({"group": group, "version": version, "kind": kind});
     let gvr = |kind: &Kind| json!({"group": kind.group, "version": kind.version, "resource": kind.plural});
-    let own = (&*at.kind.group, &*at.kind.version, &*at.kind.kind);
-    let shown =
-        if at.asked == own { (&*seen.group, &*seen.version, &*seen.kind) } else { at.asked };
     let mut request = json!({
-        "kind": gvk(shown),
+        "kind": gvk(face.type_of(at)),
         "resource": gvr(seen),
         "requestKind": gvk(at.asked),
         "requestResource": gvr(at.kind),
@@ -51,7 +47,7 @@ pub fn request(invocation: &Invocation<'_>, at: &Admit<'_>, new: Option<&Value>)
         "dryRun": at.dry_run,
         "options": options(at),
     });
-    let (name, namespace) = named(at, new);
+    let (name, namespace) = at.target(new);
     for (key, value) in [
         ("subResource", at.subresource),
         ("requestSubResource", at.subresource),
@@ -63,20 +59,6 @@ pub fn request(invocation: &Invocation<'_>, at: &Admit<'_>, new: Option<&Value>)
         }
     }
     request
-}
-
-/// Name and namespace of what is asked about: a namespace lies in itself, a generated name is not there before it is
-/// drawn, and of many nobody is named.
-fn named(at: &Admit<'_>, new: Option<&Value>) -> (String, String) {
-    let of_new = |path| new.and_then(|new| field(new, path)).and_then(Value::as_str);
-    let name = match at.operation {
-        Operation::Create if at.subresource.is_empty() => of_new("metadata.name").unwrap_or(""),
-        Operation::Delete if at.of_many => "",
-        _ => &at.name,
-    };
-    let of_namespace = at.kind.group.is_empty() && at.kind.plural == "namespaces";
-    let namespace = if of_namespace { name } else { at.namespace };
-    (name.to_owned(), namespace.to_owned())
 }
 
 fn user(user: &User) -> Value {
