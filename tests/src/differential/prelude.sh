@@ -33,6 +33,9 @@
 # flows NAME...      waits until those schemas have their level
 # review KIND SPEC [TOP]   asks a review (sar, ssar, lsar, ssrr, tr, who), with further fields at the top
 # as METHOD PATH HEADER...   status and body of a request with several headers, as the administrator or $T
+# vap NAME SPEC [BINDING [RULES]]   a ValidatingAdmissionPolicy for the config maps (or what RULES mean) of the case's namespace, with
+#      a binding that denies;  mutate NAME SPEC [BINDING [RULES]]   a mutating one
+# active [mutating] FILE   creates the policies of a file, and waits until they are asked
 # quiet CMD...       runs it without a word: for the making of what a case needs
 set -u
 export HOME=$WORK BUSYBOX=registry.k8s.io/busybox:test # tests/kit/image makes it
@@ -158,6 +161,54 @@ imaged() {
 settled() {
   local ref=$1 pair; shift
   for pair; do quiet k wait "--for=jsonpath={.status.${pair%=*}}=${pair#*=}" "$ref" --timeout=20s; done
+}
+within() { echo "{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: $N}}, resourceRules: [${1:-{operations: [\"*\"], apiGroups: [\"\"], apiVersions: [\"*\"], resources: [configmaps]\}}]}"; }
+vap() {
+  cat <<Y
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {name: "$N-$1"}
+spec:
+  matchConstraints: $(within "${4:-}")
+$(sed 's/^/  /' <<< "$2")
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {name: "$N-$1"}
+spec: {policyName: "$N-$1", ${3:-validationActions: [Deny]}}
+Y
+}
+mutate() {
+  local rules='{operations: [CREATE, UPDATE], apiGroups: [""], apiVersions: ["*"], resources: [configmaps]}'
+  cat <<Y
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicy
+metadata: {name: "$N-$1"}
+spec:
+  matchConstraints: $(within "${4:-$rules}")
+$(sed 's/^/  /' <<< "$2")
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicyBinding
+metadata: {name: "$N-$1"}
+spec: {policyName: "$N-$1"${3:+, $3}}
+Y
+}
+active() { # what comes later in the same watches is known last
+  local marks=(vap marker 'validations: [{expression: "object.metadata.name != '"'marker'"'", message: marked}]') sort=validatingadmissionpolicy
+  if [ "$1" = mutating ]; then
+    shift; sort=mutatingadmissionpolicy
+    marks=(mutate marker $'reinvocationPolicy: Never\nmutations: [{patchType: JSONPatch, jsonPatch: {expression: "object.metadata.name == \'marker\' ? [JSONPatch{op: \'add\', path: \'/data\', value: {\'m\': \'marked\'}}] : [JSONPatch{op: \'test\', path: \'/kind\', value: 1}]"}}]')
+  fi
+  quiet k create -f "$1"
+  trap 'kill $(jobs -p) 2> /dev/null; k delete -f '"$1"' --wait=false > /dev/null 2>&1' EXIT
+  "${marks[@]}" > marks
+  quiet k create -f marks
+  for _ in $(seq 200); do k create cm marker --dry-run=server -o yaml 2>&1 | grep -q marked && break; done
+  k create cm marker --dry-run=server -o yaml 2>&1 | grep -q marked || echo "NOT ACTIVE: $sort"
+  quiet k delete "$sort" "$N-marker"
 }
 export B=boats.$N.example.com # the full name of its kind: other cases have boats too
 SCHEMA='{type: object, properties: {

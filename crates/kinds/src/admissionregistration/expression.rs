@@ -234,9 +234,12 @@ impl Scope {
             env = env.with("variables", Type::object(VARIABLES));
         }
         if purpose != Purpose::Message {
-            env = env
-                .with("authorizer", read("kubernetes.authorization.Authorizer"))
-                .with("authorizer.requestResource", read("kubernetes.authorization.ResourceCheck"));
+            env = env.with("authorizer", read("kubernetes.authorization.Authorizer"));
+        }
+        // As upstream: who checks types does not know of it.
+        if purpose != Purpose::Message && self.types.object.is_none() {
+            let name = "authorizer.requestResource";
+            env = env.with(name, read("kubernetes.authorization.ResourceCheck"));
         }
         match purpose {
             Purpose::Configuration | Purpose::Patches => {

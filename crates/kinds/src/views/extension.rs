@@ -142,3 +142,25 @@ impl StorageVersionMigration {
         self.is("Succeeded") || self.is("Failed")
     }
 }
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct ValidatingAdmissionPolicy {
+    pub metadata: Meta,
+    /// As it is: whoever reads expressions compiles them.
+    pub spec: serde_json::Value,
+    pub status: PolicyStatus,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PolicyStatus {
+    pub observed_generation: i64,
+}
+
+impl View for ValidatingAdmissionPolicy {
+    const RESOURCE: Resource = crate::admissionregistration::validatingadmissionpolicy::RESOURCE;
+    fn meta(&self) -> &Meta {
+        &self.metadata
+    }
+}

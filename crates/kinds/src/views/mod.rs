@@ -46,7 +46,7 @@ pub use endpointslice::{
 pub use event::{Event, EventSeries};
 pub use extension::{
     ApiService, ApiServiceBackend, ApiServiceSpec, FlowSchema, MigrationStatus,
-    PriorityLevelConfiguration, StorageVersionMigration,
+    PriorityLevelConfiguration, StorageVersionMigration, ValidatingAdmissionPolicy,
 };
 pub use lease::{Lease, LeaseSpec};
 pub use networking::{IpAddress, ParentRef, ServiceCidr, ServiceCidrStatus};

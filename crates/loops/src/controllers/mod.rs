@@ -30,6 +30,7 @@ pub mod node;
 pub mod node_ipam;
 pub mod node_ttl;
 pub mod podgc;
+pub mod policy_types;
 pub mod protection;
 pub mod replicaset;
 pub mod resourceclaim;
@@ -87,6 +88,7 @@ pub const LOOPS: &[fn(&Runner)] = &[
     Runner::start::<node_ttl::NodeTtl>,
     Runner::start::<podgc::PodGarbage>,
     Runner::start::<podgc::TerminatedPods>,
+    Runner::start::<policy_types::PolicyTypes>,
     Runner::start::<protection::Protection<PersistentVolume>>,
     Runner::start::<protection::Protection<PersistentVolumeClaim>>,
     Runner::start::<protection::Protection<VolumeAttributesClass>>,
