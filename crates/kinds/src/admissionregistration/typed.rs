@@ -95,6 +95,11 @@ fn meant(spec: &Value, kinds: &Registry) -> BTreeMap<Names, Arc<Kind>> {
     found
 }
 
+/// How objects of a built-in type are read: times as times, bytes as bytes, all else as its JSON says.
+pub fn of_schema(schema: &Struct) -> Arc<Decl> {
+    of_struct(schema, &schema.name, 0)
+}
+
 /// The type of a kind's objects; its name is told from that of another by a number, as upstream has it.
 fn of_kind(kind: &Kind) -> Arc<Decl> {
     of_struct(&kind.schema, &format!("{}0", kind.kind), 0)

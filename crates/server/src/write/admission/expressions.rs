@@ -11,13 +11,17 @@ use crate::authorize::Attributes;
 use crate::authorize::expression::Asker;
 use serde_json::Value as Json;
 use skiff_api::object::text;
+use skiff_api::schema;
+use skiff_base::RwLock;
+use skiff_cel::decl::Decl;
 use skiff_cel::env::{Bindings, Env};
 use skiff_cel::run::{Budget, Program, RunError};
 use skiff_cel::value::{Fields, Value};
 use skiff_kinds::admissionregistration::expression::{NAMESPACE, REQUEST};
+use skiff_kinds::admissionregistration::typed;
 use std::collections::HashMap;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 /// How deep variables may ask for each other: each level is a piece of the stack.
 const NESTED_MOST: usize = 16;
@@ -54,6 +58,8 @@ pub struct Shared<'a> {
 pub struct Subject<'a> {
     at: &'a Admit<'a>,
     request: Json,
+    /// How both objects are read.
+    decl: Arc<Decl>,
     new: Option<&'a Json>,
     old: Option<&'a Json>,
     params: Option<&'a Json>,
@@ -69,8 +75,8 @@ impl<'a> Subject<'a> {
         face: &Face,
         (new, old): (Option<&'a Json>, Option<&'a Json>),
     ) -> Subject<'a> {
-        let request = review::request(face, at, new);
-        Subject { at, request, new, old, params: None, namespace: None }
+        let (request, decl) = (review::request(face, at, new), decl(face, at));
+        Subject { at, request, decl, new, old, params: None, namespace: None }
     }
 
     /// The same with the parameter of a policy, and with the namespace of the request.
@@ -124,14 +130,18 @@ impl<'a> Subject<'a> {
 
     fn bindings<'s>(&'s self, env: &Env, asker: Option<&Asker>) -> Result<Bindings<'s>, RunError> {
         let of = |value: Option<&'s Json>| value.map_or(Value::Null, Value::untyped);
+        let object = |value: Option<&'s Json>| match value {
+            Some(value) => Value::of(value, &self.decl),
+            None => Ok(Value::Null),
+        };
         let namespace = match self.namespace {
             Some(namespace) => Value::of(namespace, &NAMESPACE)?,
             None => Value::Null,
         };
         let bindings = env
             .bindings()
-            .set("object", of(self.new))
-            .set("oldObject", of(self.old))
+            .set("object", object(self.new)?)
+            .set("oldObject", object(self.old)?)
             .set("params", of(self.params))
             .set("namespaceObject", namespace)
             .set("request", Value::of(&self.request, &REQUEST)?);
@@ -149,6 +159,20 @@ impl<'a> Subject<'a> {
             .set("authorizer", asker.authorizer(user))
             .set("authorizer.requestResource", asker.resource(user, about)))
     }
+}
+
+/// Built-in types by their schemas, which are there for as long as the process: each is made when it is first asked for.
+static DECLS: LazyLock<RwLock<HashMap<String, Arc<Decl>>>> = LazyLock::new(Default::default);
+
+/// How objects of a request are read. Custom resources are what their JSON says.
+fn decl(face: &Face, at: &Admit<'_>) -> Arc<Decl> {
+    let (group, version, kind) = face.type_of(at);
+    let Some(schema) = schema::gvk(group, version, kind) else { return Decl::dynamic().clone() };
+    if let Some(known) = DECLS.read().get(&*schema.name) {
+        return known.clone();
+    }
+    let made = typed::of_schema(schema);
+    DECLS.write().entry(schema.name.to_string()).or_insert(made).clone()
 }
 
 /// `variables` in one evaluation.
