@@ -38,7 +38,7 @@ impl Reads {
         }
         let (target, _) = target(at, kind);
         let asked = asked(target, "get", "*", "*");
-        if self.authorizer.decide(at.user, &asked).await.allowed {
+        if self.authorizer.decide(at.user, &asked).await.allowed() {
             return Ok(());
         }
         let (kind, version) = (text(kind, "kind"), text(kind, "apiVersion"));
@@ -72,7 +72,7 @@ impl Reads {
         let named = text(param, "name");
         let verb = if named.is_empty() { "list" } else { "get" };
         let asked = asked(target, verb, named, text(param, "namespace"));
-        if self.authorizer.decide(at.user, &asked).await.allowed {
+        if self.authorizer.decide(at.user, &asked).await.allowed() {
             return Ok(());
         }
         let user = shown(at.user);
