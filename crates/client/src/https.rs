@@ -198,8 +198,8 @@ where
 
 type Pieces = stream::BoxStream<'static, Result<Bytes, std::io::Error>>;
 
-/// What comes in pieces becomes what it would be in process, by what it is: a document or a refusal whole, a watch frame
-/// by frame. All else stays as it is.
+/// What comes in pieces becomes what it would be in process, by what it is: a document or a refusal whole, a watch
+/// frame by frame. All else stays as it is.
 pub(crate) async fn shaped(answer: Answer, watching: bool) -> std::io::Result<Answer> {
     let Answer { status, headers, body } = answer;
     let Body::Stream(mut pieces) = body else { return Ok(Answer { status, headers, body }) };

@@ -382,8 +382,8 @@ fn put(map: &mut BTreeMap<Box<str>, BTreeSet<ByUid>>, key: &str, item: &ByUid) {
     }
 }
 
-/// Every resource that can be watched, by one of its faces, and whether another server has it. What was known of a server
-/// that is gone for a while stays known.
+/// Every resource that can be watched, by one of its faces, and whether another server has it. What was known of a
+/// server that is gone for a while stays known.
 fn watched(kinds: &Kinds, known: &[Resource]) -> HashMap<Resource, bool> {
     let registry = kinds.now();
     let watchable = registry.storages().filter(|kind| kind.verbs.contains(&Verb::Watch));

@@ -109,19 +109,7 @@ impl Server {
     /// # Errors
     /// When the store cannot be read.
     pub async fn new(setup: Setup, tasks: &Tasks) -> Result<Server, ReadError> {
-        let Setup {
-            world,
-            store,
-            signing,
-            naming,
-            nodes,
-            outbound: rules,
-            front_proxy,
-            services,
-            pod_security,
-            address,
-            build,
-        } = setup;
+        let Setup { world, store, outbound: rules, address, .. } = setup;
         let outbound = outbound::Outbound::new(world.clone(), store.clone(), rules.clone());
         let reader = Arc::new(read::reader::Reader {
             store: store.clone(),
@@ -138,7 +126,7 @@ impl Server {
         let asked = authorizer.clone();
         let webhooks = admission::webhook::Webhooks::start(&store, &outbound, asked, clock).await?;
         let aggregator =
-            aggregate::Aggregator::start(&store, &reader.kinds, (rules, front_proxy), clock)
+            aggregate::Aggregator::start(&store, &reader.kinds, (rules, setup.front_proxy), clock)
                 .await?;
         let ledger = admission::quota::Ledger::new(reader.clone(), world.clone(), tasks.clone());
         let ledger = Arc::new(ledger);
@@ -146,13 +134,13 @@ impl Server {
             world: world.clone(),
             store: store.clone(),
             authorizer: authorizer.clone(),
-            services,
-            pod_security,
+            services: setup.services,
+            pod_security: setup.pod_security,
             ledger: ledger.clone(),
             policies: policies.clone(),
             webhooks: webhooks.clone(),
         };
-        let tokens = Tokens::new(store.clone(), world.clone(), Arc::new(signing), naming);
+        let tokens = Tokens::new(store.clone(), world.clone(), Arc::new(setup.signing), setup.naming);
         let tokens = Arc::new(tokens);
         let issuer = format!("https://{address}");
         let authenticator =
@@ -173,7 +161,7 @@ impl Server {
             figures: Default::default(),
             ready: Default::default(),
             components: Box::new(Vec::new),
-            nodes,
+            nodes: setup.nodes,
             outbound,
             aggregator,
             policies,
@@ -181,7 +169,7 @@ impl Server {
             admission: admission::Plugins::new(parts),
             ledger,
             address,
-            build,
+            build: setup.build,
         })
     }
 }

@@ -118,9 +118,7 @@ async fn run_resource(
     trail.open(&call, caller.as_deref().ok(), &asked);
     let user = enter(server, caller, &call.headers, &asked, (&mut *trail, &mut *schema)).await?;
     if let Some(to) = server.aggregator.of(server, &resource.group, &resource.version) {
-        let path = call.path.clone();
-        let what = Asked::of(&user, &asked, &query, (&path, &resource.version));
-        return forwarded(server, &to, what, call, schema).await;
+        return forwarded(server, &to, (&user, &asked, &query), call, schema).await;
     }
     let verb = verb.ok_or_else(Status::method_not_allowed)?;
     let timeout = timeout(verb, &query)?;
@@ -196,20 +194,20 @@ fn elsewhere(server: &Server, path: &str) -> Option<Arc<Registered>> {
 async fn forwarded(
     server: &Arc<Server>,
     to: &Registered,
-    what: Asked<'_>,
+    (user, asked, query): (&User, &Attributes, &Query),
     call: Call,
     schema: &Option<Arc<Schema>>,
 ) -> Result<Answer, Refused> {
-    let asked = what.attributes;
     let lasts = asked.verb == "watch" || schema.is_none();
-    let timeout = timeout(Verb::Get, what.query)?;
+    let timeout = timeout(Verb::Get, query)?;
+    let what = Asked::of(user, asked, query, (&call.path, &to.version));
     let within = (!lasts).then(|| timeout.unwrap_or(REQUEST_TIME).min(REQUEST_TIME));
     match server.fairness.enter(schema, what, within).await {
         Ok(seat) => drop(seat),
         Err(answer) => return Ok(*answer),
     }
     let place = if lasts { Some(server.limits.enter()?) } else { None };
-    let answer = forward(server, to, Asker { user: what.user, within }, call).await?;
+    let answer = forward(server, to, Asker { user, within }, call).await?;
     Ok(match place {
         Some(place) => held(answer, place),
         None => answer,

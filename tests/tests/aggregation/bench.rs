@@ -84,21 +84,22 @@ ports: [{{name: https, port: {port}}}]
         ));
     }
 
-    /// Begins a program of the test, and remembers to end it.
-    pub fn begin(&mut self, program: &Path, args: &[&str]) {
+    /// Begins a program of the test, and remembers to end it; its process inside the machine is in `NAME.process`.
+    pub fn begin(&mut self, name: &str, program: &Path, args: &[&str]) {
         let log =
             std::fs::File::options().create(true).append(true).open(self.home.join("servers.log"));
         let log = log.expect("the folder can be written to");
-        let mut command = self.c.inside(program);
+        let mut command = self.c.inside(Path::new("bash"));
+        let noted = self.home.join(format!("{name}.process")).display().to_string();
+        command.args(["-c", "echo $$ > \"$0\"; exec \"$@\"", &noted]).arg(program);
         command.args(args).stdout(log.try_clone().expect("a descriptor")).stderr(log);
         self.servers.push(command.spawn().expect("the machine runs it"));
     }
 
-    /// Ends the server that was begun last.
-    pub fn end(&mut self) {
-        let mut last = self.servers.pop().expect("one was begun");
-        last.kill().expect("it is the test's own");
-        last.wait().expect("it ends");
+    /// Ends a program of the test, at once.
+    pub fn end(&mut self, name: &str) {
+        let noted = self.home.join(format!("{name}.process"));
+        self.c.shell(&format!("kill -9 \"$(cat {})\"", noted.display()));
     }
 
     pub fn wait_for_file(&self, name: &str) {
@@ -153,8 +154,10 @@ ports: [{{name: https, port: {port}}}]
 
 impl Drop for Bench {
     fn drop(&mut self) {
-        while !self.servers.is_empty() {
-            self.end();
+        for server in &mut self.servers {
+            // They are the test's own, and go with its machine in any case.
+            let _ = server.kill();
+            let _ = server.wait();
         }
     }
 }

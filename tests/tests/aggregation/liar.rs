@@ -16,7 +16,7 @@ fn begun(test: &str) -> Bench {
     std::fs::write(b.home.join("server.py"), include_str!("server.py")).expect("so");
     let (script, home) = (b.home.join("server.py"), b.home.clone());
     let (script, home) = (script.display().to_string(), home.display().to_string());
-    b.begin(Path::new("python3"), &[&script, &home]);
+    b.begin("liar", Path::new("python3"), &[&script, &home]);
     b.wait_for_file("server.pid");
     b
 }
@@ -50,9 +50,21 @@ fn a_request_goes_there_as_who_sent_it_and_streams_go_both_ways() {
             writeln!(out, "{name}: {}", header[1]).expect("a String");
         }
     }
-    expect![[""]].assert_eq(&out);
+    expect![[r#"
+        200 "POST" "/apis/sample.example.com/v1/namespaces/n/echoes" "a=b%20c"
+        by "front-proxy-client" body "{\"a\":1}"
+        host: "server.ext.svc:443"
+        x-forwarded-proto: "https"
+        x-kept: "1"
+        x-remote-extra-a%2fb: "c"
+        x-remote-group: "friends"
+        x-remote-group: "system:authenticated"
+        x-remote-uid: "7"
+        x-remote-user: "jane"
+    "#]]
+    .assert_eq(&out);
     let refused = b.ask("-H 'Impersonate-User: jim'", &format!("{HERE}/namespaces/n/echoes/e"));
-    expect![[""]].assert_eq(&format!("{} {}", refused.code, refused.json()["message"]));
+    expect![[r#"403 "echoes.sample.example.com \"e\" is forbidden: User \"jim\" cannot get resource \"echoes\" in API group \"sample.example.com\" in the namespace \"n\"""#]].assert_eq(&format!("{} {}", refused.code, refused.json()["message"]));
     // A path is what was authorized, or nothing.
     let odd = b.ask("--path-as-is", &format!("{HERE}/namespaces/n/echoes/../../x"));
     assert_eq!(odd.code, "400", "{}", odd.text);
@@ -72,7 +84,7 @@ fn a_request_goes_there_as_who_sent_it_and_streams_go_both_ways() {
     let piped = b.c.shell(&format!(
         "cd {} && server=$(cat server) && {{ printf 'GET {HERE}/namespaces/n/flunders/f/pipe HTTP/1.1\\r\\nHost: x\\r\\n\
          Connection: Upgrade\\r\\nUpgrade: shout\\r\\n\\r\\n'; read -rt 2 < <(:) || :; echo hello; sleep 2; }} | \
-         openssl s_client -quiet -connect \"${{server#https://}}\" -cert cert -key key -CAfile ca -alpn http/1.1 \
+         openssl s_client -quiet -connect \"${{server#https://}}\" -cert cert -key key -CAfile ca -alpn http/1.1 -no_ign_eof \
          2> /dev/null | tr -d '\\r'",
         b.home.display()
     ));
@@ -181,7 +193,30 @@ fn who_misbehaves_costs_its_own_group_only() {
     b.c.k.ok("-n ext delete endpointslice server-1");
     b.register("v1", GROUP, Value::Null);
     writeln!(out, "no slice: {}", b.becomes(NAME, "EndpointsNotFound")).expect("a String");
-    expect![[""]].assert_eq(&out);
+    expect![[r#"
+        html: all checks passed [{"freshness":"Stale","version":"v1"}]
+        other group: all checks passed [{"freshness":"Stale","version":"v1"}]
+        huge: all checks passed [{"freshness":"Stale","version":"v1"}]
+        endless: all checks passed [{"freshness":"Stale","version":"v1"}]
+        redirect: 502 the backend attempted to redirect this request, which is not permitted
+        never: 504 {"metadata":{},"status":"Failure","message":"Timeout: request did not complete within the allotted timeout","reason":"Timeout","details":{},"code":504}
+        redirect: failing or missing response from https://server.ext.svc:443/apis/sample.example.com/v1: bad status from https://server.ext.svc:443/apis/sample.example.com/v1: 302
+          503 service unavailable
+        broken: failing or missing response from https://server.ext.svc:443/apis/sample.example.com/v1: bad status from https://server.ext.svc:443/apis/sample.example.com/v1: 500
+          503 service unavailable
+        closes: failing or missing response from https://server.ext.svc:443/apis/sample.example.com/v1: Get "https://server.ext.svc:443/apis/sample.example.com/v1": EOF
+          503 service unavailable
+        never: failing or missing response from https://server.ext.svc:443/apis/sample.example.com/v1: Get "https://server.ext.svc:443/apis/sample.example.com/v1": context deadline exceeded (Client.Timeout exceeded while awaiting headers)
+          503 service unavailable
+        192.0.2.10:6443: failing or missing response from https://server.ext.svc:443/apis/sample.example.com/v1: Get "https://server.ext.svc:443/apis/sample.example.com/v1": dial tcp 192.0.2.10:6443: address not allowed: it is the server's own
+        192.0.2.10:9: failing or missing response from https://server.ext.svc:443/apis/sample.example.com/v1: Get "https://server.ext.svc:443/apis/sample.example.com/v1": dial tcp 192.0.2.10:9: connect: connection refused
+        stranger: failing or missing response from https://server.ext.svc:443/apis/sample.example.com/v1: Get "https://server.ext.svc:443/apis/sample.example.com/v1": tls: failed to verify certificate: x509: certificate signed by unknown authority
+        no service: service/none in "ext" is not present
+        no port: service/server in "ext" is not listening on port 445
+        loopback: failing or missing response from https://near.ext.svc:443/apis/sample.example.com/v1: Get "https://near.ext.svc:443/apis/sample.example.com/v1": dial tcp 127.0.0.1:443: address not allowed: loopback and link-local addresses are called with --allow-local-webhooks only
+        no endpoint: endpointslices for service/server in "ext" have no addresses with port name "other"
+        no slice: cannot find endpointslices for service/server in "ext"
+    "#]].assert_eq(&out);
     b.leads_to(ADDRESS, 9443);
     b.register("v1", GROUP, json!({"caBundle": "", "insecureSkipTLSVerify": true}));
     b.becomes(NAME, "Passed");
@@ -190,7 +225,7 @@ fn who_misbehaves_costs_its_own_group_only() {
     let lie = json!({"spec": {"service": {"namespace": "ext", "name": "server", "port": 443},
         "insecureSkipTLSVerify": true}});
     b.c.k.args(&["patch", "apiservice", "v1.apps", "--type=merge", "-p", &lie.to_string()]);
-    b.becomes("v1.apps", "Passed");
+    b.becomes("v1.apps", "FailedDiscoveryCheck");
     assert_eq!(b.ask("", "/apis/apps/v1").json()["groupVersion"], "apps/v1");
     assert_eq!(b.ask("", "/apis/apps/v1/deployments").json()["kind"], "DeploymentList");
     assert_eq!(b.discovered("apps")[0]["versions"][0]["freshness"], "Current");

@@ -19,7 +19,7 @@ fn begin(b: &mut Bench) {
     args.push(format!("--tls-cert-file={home}/server.crt"));
     args.push(format!("--tls-private-key-file={home}/server.key"));
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    b.begin(&kit::bin("sample-apiserver"), &args);
+    b.begin("sample", &kit::bin("sample-apiserver"), &args);
 }
 
 #[test]
@@ -32,7 +32,7 @@ fn upstreams_sample_serves_its_group_and_costs_nobody_else_while_it_is_down() {
     let etcd = [&etcd[..], &["--listen-peer-urls", peers, "--initial-advertise-peer-urls", peers]]
         .concat();
     let etcd = [&etcd[..], &["--initial-cluster", "default=http://127.0.0.1:12380"]].concat();
-    b.begin(&kit::bin("etcd"), &etcd);
+    b.begin("etcd", &kit::bin("etcd"), &etcd);
     begin(&mut b);
     b.register("v1alpha1", GROUP, Value::Null);
     b.register("v1beta1", GROUP, json!({"versionPriority": 5}));
@@ -97,7 +97,7 @@ fn upstreams_sample_serves_its_group_and_costs_nobody_else_while_it_is_down() {
 
     // Down: its group says so, and all else goes on.
     owned("last", "");
-    b.end();
+    b.end("sample");
     let why = b.becomes(NAME, "FailedDiscoveryCheck");
     assert!(why.ends_with("connect: connection refused"), "{why}");
     let refused = b.c.k.fails("-n doomed get flunders.v1alpha1.wardle.example.com");

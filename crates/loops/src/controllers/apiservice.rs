@@ -1,6 +1,6 @@
 //! APIServices: every group and version that is served here is registered under its name (API reference: APIService),
-//! and of one that a Service serves it is said whether it is available: whether that Service leads anywhere, and whether
-//! who is there answers. That is looked at when anything of it changes, and from time to time.
+//! and of one that a Service serves it is said whether it is available: whether that Service leads anywhere, and
+//! whether who is there answers. That is looked at when anything of it changes, and from time to time.
 //!
 //! Those of built-in kinds are made once and put right when the server starts; whoever deletes one has it gone until
 //! then. Those of definitions come and go with them.
@@ -22,8 +22,8 @@ use skiff_kinds::views::{
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long what was found holds: a server can go, and come, without anything in the cluster telling of it. Who does not
-/// answer is asked again sooner at first.
+/// How long what was found holds: a server can go, and come, without anything in the cluster telling of it. Who does
+/// not answer is asked again sooner at first.
 const AGAIN: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(30) };
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const MANAGED: &str = "kube-aggregator.kubernetes.io/automanaged";

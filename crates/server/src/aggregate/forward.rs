@@ -1,5 +1,5 @@
-//! Forward: a request for what an aggregated server serves, after this server knows who sends it and that they may, goes
-//! there, and what comes back goes to the caller as it is. Errors are upstream's: plain text.
+//! Forward: a request for what an aggregated server serves, after this server knows who sends it and that they may,
+//! goes there, and what comes back goes to the caller as it is. Errors are upstream's: plain text.
 
 use super::Registered;
 use super::headers::outgoing;
@@ -182,7 +182,7 @@ fn finish(
     let Answered { status, headers, pieces } = answered;
     if status.is_redirection() && headers.contains_key(LOCATION) {
         let why = "the backend attempted to redirect this request, which is not permitted";
-        return Answer::new(StatusCode::BAD_GATEWAY, Body::Bytes(why.into()));
+        return Answer::text(StatusCode::BAD_GATEWAY, why);
     }
     let pieces = match until {
         Some(until) => ending(pieces, world.clone(), until),

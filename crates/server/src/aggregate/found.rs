@@ -1,4 +1,5 @@
-//! Found: what an aggregated server says that it serves, read from its discovery (API reference: APIResourceList). Pure.
+//! Found: what an aggregated server says that it serves, read from its discovery (API reference: APIResourceList).
+//! Pure.
 //!
 //! Whoever wrote it is trusted with its own group only: a document about anything else is none.
 
@@ -126,7 +127,7 @@ fn add_part(found: &mut Found, it: &Value, parent: &str, part: &str) -> Result<(
     Ok(())
 }
 
-/// The end of the address of a version's document in the index at `/openapi/v3`, where it says one that can be shown on.
+/// The end of the address of a version's document in the index at `/openapi/v3`, where it says one that can be shown.
 pub fn openapi(index: &[u8], path: &str) -> String {
     let Ok(parsed) = json::parse(index) else { return String::new() };
     let url = parsed.value["paths"][path.trim_start_matches('/')]["serverRelativeURL"].as_str();

@@ -1,8 +1,8 @@
 //! Headers: what a request to an aggregated server says of who sent it (Kubernetes task page "Configure the Aggregation
 //! Layer"). Pure.
 //!
-//! Whatever a caller says of itself in these words is taken out first: they are this server's to say, and the certificate
-//! that it shows is what makes them believed.
+//! Whatever a caller says of itself in these words is taken out first: they are this server's to say, and the
+//! certificate that it shows is what makes them believed.
 
 use crate::connect::pass_on;
 use crate::identity::authenticate::forget;
@@ -54,8 +54,8 @@ pub fn outgoing(headers: &HeaderMap, user: &User, upgrades: bool) -> Result<Head
     Ok(out)
 }
 
-/// A key as a part of a header's name: what no token may hold (RFC 9110, section 5.6.2), and the percent sign itself, is
-/// percent-encoded.
+/// A key as a part of a header's name: what no token may hold (RFC 9110, section 5.6.2), and the percent sign itself,
+/// is percent-encoded.
 fn escaped(key: &str) -> String {
     let mut out = String::with_capacity(key.len());
     for byte in key.bytes() {

@@ -1,5 +1,5 @@
-//! Aggregation: groups of the API that another server serves, a Service of the cluster, under this one's roof (Kubernetes
-//! concepts page "Kubernetes API Aggregation Layer"; API reference: APIService).
+//! Aggregation: groups of the API that another server serves, a Service of the cluster, under this one's roof
+//! (Kubernetes concepts page "Kubernetes API Aggregation Layer"; API reference: APIService).
 //!
 //! ```text
 //! registered.rs  what an APIService says of its server

@@ -1,5 +1,5 @@
-//! Reach: asks an aggregated server for its discovery. That it answers is what makes it available, and what it answers is
-//! what is shown of it: one question for both.
+//! Reach: asks an aggregated server for its discovery. That it answers is what makes it available, and what it answers
+//! is what is shown of it: one question for both.
 
 use super::found::{self, DOCUMENT_MOST, Found};
 use super::headers::{outgoing, own};
