@@ -68,7 +68,7 @@ pub async fn run(
             if let Some(to) = elsewhere(server, &path) {
                 drop(seat);
                 let asker = Asker { user: &user, within: Some(DISCOVERY_TIME) };
-                return Ok(forward(server, &to, asker, call).await?);
+                return Ok(Box::pin(forward(server, &to, asker, call)).await?);
             }
             crate::registry::custom::refresh(server);
             let answer = crate::paths::answer(server, &call, &path, &query).map_err(Refused::from);
@@ -118,7 +118,8 @@ async fn run_resource(
     trail.open(&call, caller.as_deref().ok(), &asked);
     let user = enter(server, caller, &call.headers, &asked, (&mut *trail, &mut *schema)).await?;
     if let Some(to) = server.aggregator.of(server, &resource.group, &resource.version) {
-        return forwarded(server, &to, (&user, &asked, &query), call, schema).await;
+        // It takes no room in the futures of those that stay here.
+        return Box::pin(forwarded(server, &to, (&user, &asked, &query), call, schema)).await;
     }
     let verb = verb.ok_or_else(Status::method_not_allowed)?;
     let timeout = timeout(verb, &query)?;
@@ -150,10 +151,8 @@ async fn run_resource(
         Err(answer) => return Ok(*answer),
     };
     let connects = kind.subresource(&resource.subresource).is_some_and(Subresource::connects);
-    let holds = match verb == Verb::Watch || connects {
-        true => Some(lasting(server, &asked, &labels)?),
-        false => None,
-    };
+    let lasts = verb == Verb::Watch || connects;
+    let holds = lasts.then(|| lasting(server, &asked, &labels)).transpose()?;
     let request = Request {
         verb,
         accept,
