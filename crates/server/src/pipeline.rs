@@ -118,7 +118,6 @@ async fn run_resource(
     trail.open(&call, caller.as_deref().ok(), &asked);
     let user = enter(server, caller, &call.headers, &asked, (&mut *trail, &mut *schema)).await?;
     if let Some(to) = server.aggregator.of(server, &resource.group, &resource.version) {
-        // It takes no room in the futures of those that stay here.
         return Box::pin(forwarded(server, &to, (&user, &asked, &query), call, schema)).await;
     }
     let verb = verb.ok_or_else(Status::method_not_allowed)?;
@@ -189,7 +188,8 @@ fn elsewhere(server: &Server, path: &str) -> Option<Arc<Registered>> {
 }
 
 /// What another server answers. A request waits for its turn as any does; then its seat is free for others, as all that
-/// is left to do is over there, where it has a place among its like.
+/// is left to do is over there, where it has a place among its like. Who calls this keeps it in a box, so that it takes no
+/// room in the futures of all who stay here.
 async fn forwarded(
     server: &Arc<Server>,
     to: &Registered,
