@@ -140,7 +140,8 @@ impl Server {
             policies: policies.clone(),
             webhooks: webhooks.clone(),
         };
-        let tokens = Tokens::new(store.clone(), world.clone(), Arc::new(setup.signing), setup.naming);
+        let tokens =
+            Tokens::new(store.clone(), world.clone(), Arc::new(setup.signing), setup.naming);
         let tokens = Arc::new(tokens);
         let issuer = format!("https://{address}");
         let authenticator =

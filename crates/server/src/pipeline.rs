@@ -188,8 +188,8 @@ fn elsewhere(server: &Server, path: &str) -> Option<Arc<Registered>> {
 }
 
 /// What another server answers. A request waits for its turn as any does; then its seat is free for others, as all that
-/// is left to do is over there, where it has a place among its like. Who calls this keeps it in a box, so that it takes no
-/// room in the futures of all who stay here.
+/// is left to do is over there, where it has a place among its like. Who calls
+/// this keeps it in a box, so that it takes no room in the futures of all who stay here.
 async fn forwarded(
     server: &Arc<Server>,
     to: &Registered,
