@@ -45,6 +45,7 @@ pub fn asked<T>(
         old: None,
         dry_run: false,
         again: false,
+        policies: Default::default(),
         chain: Default::default(),
         warnings: &warnings,
         notes: &Default::default(),
