@@ -34,7 +34,7 @@ fn cluster(test: &str) -> (Cluster, String) {
         "--audit-log-mode",
         "blocking",
     ]);
-    c.k.wait("get sa default");
+    c.k.wait("--for=create sa/default");
     (c, home)
 }
 
