@@ -1,7 +1,7 @@
 //! Merging a part into an object, without ownership: what a mutating policy's apply configuration does (KEP-3962).
 //!
-//! What is replaced as a whole (atomic lists, maps and structs) is refused: whoever names one field of it would take away
-//! all others.
+//! What is replaced as a whole (atomic lists, maps and structs) is refused: whoever names one field of it would take
+//! away all others.
 
 use serde_json::Value;
 

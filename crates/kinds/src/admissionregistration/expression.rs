@@ -1,6 +1,6 @@
-//! What expressions about requests may name, and their compilation: match conditions of webhooks ([`condition`]) and all
-//! that policies have ([`Scope`]), at the write and where they are evaluated (documentation pages "Dynamic Admission
-//! Control" and "Validating Admission Policy").
+//! What expressions about requests may name, and their compilation: match conditions of webhooks ([`condition`]) and
+//! all that policies have ([`Scope`]), at the write and where they are evaluated (documentation pages "Dynamic
+//! Admission Control" and "Validating Admission Policy").
 
 use skiff_cel::decl::{Compared, Decl, Object, Shape, escape};
 use skiff_cel::env::{Env, Messages};
@@ -108,8 +108,8 @@ fn printed(of: &Type) -> String {
     }
 }
 
-/// What the expressions of one policy may name (documentation page "Validating Admission Policy"; KEP-3488, KEP-3962), and
-/// the bound of what they are together. Variables are named by those expressions that are compiled after them.
+/// What the expressions of one policy may name (documentation page "Validating Admission Policy"; KEP-3488, KEP-3962),
+/// and the bound of what they are together. Variables are named by those expressions that are compiled after them.
 pub struct Scope {
     types: Types,
     known: Arc<Known>,

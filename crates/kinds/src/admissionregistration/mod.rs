@@ -1,5 +1,5 @@
-//! The group `admissionregistration.k8s.io`: who else is asked before an object is stored. Here the objects are checked;
-//! who asks them is admission.
+//! The group `admissionregistration.k8s.io`: who else is asked before an object is stored. Here the objects are
+//! checked; who asks them is admission.
 
 mod bindings;
 pub mod expression;

@@ -1,5 +1,6 @@
-//! Type checking of validating policies: their expressions are compiled once more for each kind that their rules name, with
-//! the types of its schema. What does not fit is said in the status, and changes nothing (KEP-3488, "Type Checking").
+//! Type checking of validating policies: their expressions are compiled once more for each kind that their rules name,
+//! with the types of its schema. What does not fit is said in the status, and changes nothing (KEP-3488, "Type
+//! Checking").
 
 use super::expression::{Purpose, Scope, Types};
 use serde_json::{Value, json};

@@ -1,5 +1,5 @@
-//! Expressions of device selectors: it is looked at whether they are there, and their brackets and texts end (CEL language
-//! definition, "Syntax").
+//! Expressions of device selectors: it is looked at whether they are there, and their brackets and texts end (CEL
+//! language definition, "Syntax").
 
 use skiff_api::errors::{Errors, Path};
 

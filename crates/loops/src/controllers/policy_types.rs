@@ -1,5 +1,5 @@
-//! Types of policies: of each ValidatingAdmissionPolicy it is said in the status what does not fit the schemas of the kinds
-//! that it names, once for each generation (API reference: ValidatingAdmissionPolicy, `status.typeChecking`).
+//! Types of policies: of each ValidatingAdmissionPolicy it is said in the status what does not fit the schemas of the
+//! kinds that it names, once for each generation (API reference: ValidatingAdmissionPolicy, `status.typeChecking`).
 
 use crate::parts::status::{force, this_revision};
 use crate::{Changes, Context, Loop, Next, On};

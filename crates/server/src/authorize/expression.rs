@@ -1,6 +1,6 @@
 //! The authorizer as expressions see it (documentation page "Common Expression Language in Kubernetes", "Kubernetes
-//! authorizer library"). Expressions cannot wait: what is not decided at once (the rights of a node may have to be looked
-//! up) is noted, decided meanwhile, and there when they run again. Never here: any decision.
+//! authorizer library"). Expressions cannot wait: what is not decided at once (the rights of a node may have to be
+//! looked up) is noted, decided meanwhile, and there when they run again. Never here: any decision.
 
 use super::{Attributes, Authorizer, Decision, requirements};
 use futures_util::FutureExt;
@@ -12,8 +12,8 @@ use skiff_cel::run::RunError;
 use skiff_cel::value::{Host, Value};
 use std::sync::Arc;
 
-/// How often expressions run at most, for what they ask: each question costs 350,000, and a policy that asks has budgets
-/// of 22,500,000.
+/// How often expressions run at most, for what they ask: each question costs 350,000, and a policy that asks has
+/// budgets of 22,500,000.
 const RUNS_MOST: usize = 65;
 
 /// What expressions of one request ask, and were answered.

@@ -85,8 +85,8 @@ impl<'a> Admit<'a> {
         }
     }
 
-    /// Name and namespace of what is asked about: a namespace lies in itself, a generated name is not there before it is
-    /// drawn, and of many nobody is named.
+    /// Name and namespace of what is asked about: a namespace lies in itself, a generated name is not there before it
+    /// is drawn, and of many nobody is named.
     pub fn target(&self, new: Option<&Value>) -> (String, String) {
         let of_new = |path| new.and_then(|new| at(new, path)).and_then(Value::as_str);
         let name = match self.operation {

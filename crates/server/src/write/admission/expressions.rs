@@ -84,8 +84,8 @@ impl<'a> Subject<'a> {
         Subject { params, namespace, ..self }
     }
 
-    /// Evaluates expressions one after the other, and hands out what each gives, by its place. Without an asker nobody may
-    /// be asked.
+    /// Evaluates expressions one after the other, and hands out what each gives, by its place. Without an asker nobody
+    /// may be asked.
     ///
     /// # Errors
     /// When the budget does not last for all.
@@ -161,7 +161,8 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// Built-in types by their schemas, which are there for as long as the process: each is made when it is first asked for.
+/// Built-in types by their schemas, which are there for as long as the process: each is made when it is first asked
+/// for.
 static DECLS: LazyLock<RwLock<HashMap<String, Arc<Decl>>>> = LazyLock::new(Default::default);
 
 /// How objects of a request are read. Custom resources are what their JSON says.

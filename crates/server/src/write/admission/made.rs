@@ -1,5 +1,5 @@
-//! An object that somebody else made of the one of a request (a webhook's patch, a policy's mutation): it is held to what
-//! a request could have sent.
+//! An object that somebody else made of the one of a request (a webhook's patch, a policy's mutation): it is held to
+//! what a request could have sent.
 
 use super::Admit;
 use super::matching::{Face, is_whole};

@@ -1,5 +1,6 @@
-//! Whom a request concerns, webhooks and policies alike: rules, selectors, and, with the match policy `Equivalent`, rules
-//! for another version of the same resource (API reference: RuleWithOperations, MatchResources; KEP-1137, "matchPolicy").
+//! Whom a request concerns, webhooks and policies alike: rules, selectors, and, with the match policy `Equivalent`,
+//! rules for another version of the same resource (API reference: RuleWithOperations, MatchResources; KEP-1137,
+//! "matchPolicy").
 
 use crate::read::{convert, scale};
 use crate::write::admission::{Admit, Operation};

@@ -1,5 +1,5 @@
-//! Policies and bindings, followed from the store and compiled once for each change. What cannot be read any more stays as
-//! it was. A policy without a binding concerns nobody, and a binding without its policy neither.
+//! Policies and bindings, followed from the store and compiled once for each change. What cannot be read any more stays
+//! as it was. A policy without a binding concerns nobody, and a binding without its policy neither.
 
 use super::metrics::Labels;
 use crate::read::follow::{Fed, feed, step};

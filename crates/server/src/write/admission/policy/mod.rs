@@ -1,5 +1,5 @@
-//! ValidatingAdmissionPolicy and MutatingAdmissionPolicy: expressions that judge and change requests before these are done
-//! (KEP-3488, KEP-3962; documentation pages "Validating Admission Policy", "Mutating Admission Policy").
+//! ValidatingAdmissionPolicy and MutatingAdmissionPolicy: expressions that judge and change requests before these are
+//! done (KEP-3488, KEP-3962; documentation pages "Validating Admission Policy", "Mutating Admission Policy").
 //!
 //! ```text
 //! configuration.rs  policies and bindings, followed, and compiled once for each change
@@ -11,8 +11,8 @@
 //! reads.rs          who writes a policy must be allowed to read what it reads
 //! metrics.rs        upstream's
 //! ```
-//! A request that no policy with a binding could mean costs a look at the rules. Nothing is asked of anybody here but of
-//! the store and the authorizer.
+//! A request that no policy with a binding could mean costs a look at the rules. Nothing is asked of anybody here but
+//! of the store and the authorizer.
 
 mod concerned;
 mod configuration;

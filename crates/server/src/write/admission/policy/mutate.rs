@@ -139,6 +139,47 @@ fn key(concerned: &Concerned<'_>, params: Option<&Value>) -> String {
     format!("{policy}/{binding}/{}/{}", of("metadata.namespace"), of("metadata.name"))
 }
 
+/// What all mutations of a policy make of an object, each of what the one before has made.
+async fn mutated(
+    policies: &Policies,
+    concerned: &Concerned<'_>,
+    at: &Admit<'_>,
+    (mut object, old): (Object, Option<&Value>),
+    (params, namespace): (Option<&Value>, Option<&Value>),
+    refusals: &mut Refusals,
+) -> Result<Object, Status> {
+    let Concerned { policy, binding, face, .. } = concerned;
+    let asker = Asker::new(&policies.authorizer);
+    for mutation in &policy.mutations {
+        let since = policies.world.uptime();
+        let made = {
+            let subject = Subject::new(at, face, (Some(object.value()), old));
+            let subject = subject.with(params, namespace);
+            let evaluation = (&subject, &asker);
+            patches::made((policy, mutation), evaluation, face, at, &object).await
+        };
+        let took = policies.world.uptime().saturating_sub(since);
+        let count = |action, why: Option<&str>| {
+            policies.metrics.count(Step::Mutating, policy.labels(binding), action, why, took);
+        };
+        match made {
+            Ok(made) => {
+                count("allow", None);
+                object = made;
+            }
+            Err(Failure::Final(status)) => {
+                count("deny", Some(&status.message));
+                return Err(status);
+            }
+            Err(Failure::Policy(why)) => {
+                count("deny", Some(&why));
+                refusals.add(policy, Some(binding), &why, "Invalid");
+            }
+        }
+    }
+    Ok(object)
+}
+
 /// Evaluates one policy with one parameter, and says whether it changed anything.
 async fn invoke(
     policies: &Policies,
@@ -176,34 +217,8 @@ async fn invoke(
     if at.again && !at.policies.lock().is_asked(&key) {
         return Ok(false);
     }
-    let (before, asker) = (object.clone(), Asker::new(&policies.authorizer));
-    for mutation in &policy.mutations {
-        let since = policies.world.uptime();
-        let made = {
-            let subject = Subject::new(at, face, (Some(object.value()), old));
-            let subject = subject.with(params, namespace);
-            let evaluation = (&subject, &asker);
-            patches::made((policy, mutation), evaluation, face, at, &object).await
-        };
-        let took = policies.world.uptime().saturating_sub(since);
-        let count = |action, why: Option<&str>| {
-            policies.metrics.count(Step::Mutating, policy.labels(binding), action, why, took);
-        };
-        match made {
-            Ok(made) => {
-                count("allow", None);
-                object = made;
-            }
-            Err(Failure::Final(status)) => {
-                count("deny", Some(&status.message));
-                return Err(status);
-            }
-            Err(Failure::Policy(why)) => {
-                count("deny", Some(&why));
-                refusals.add(policy, Some(binding), &why, "Invalid");
-            }
-        }
-    }
+    let before = object.clone();
+    object = mutated(policies, concerned, at, (object, old), (params, namespace), refusals).await?;
     let changed = before.value() != object.value();
     if changed {
         *seen = face.taken(at, object).await?;

@@ -1,5 +1,5 @@
-//! Parameters: the objects that a binding names for its policy. They are read from the store when a request comes: as they
-//! are seen here, and that there is none of a name is asked of the journal.
+//! Parameters: the objects that a binding names for its policy. They are read from the store when a request comes: as
+//! they are seen here, and that there is none of a name is asked of the journal.
 
 use super::configuration::{Binding, ParamRef, Policy};
 use crate::read::facets;

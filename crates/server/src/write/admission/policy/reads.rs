@@ -1,5 +1,6 @@
 //! Who writes a policy or a binding must be allowed to read what it takes as parameters: otherwise the messages of a
-//! policy would tell what its author may not see (KEP-3488, "Safety Features"). Never here: whether the object is right.
+//! policy would tell what its author may not see (KEP-3488, "Safety Features"). Never here: whether the object is
+//! right.
 
 use crate::authorize::{Attributes, Authorizer, MASTERS};
 use crate::write::admission::{Admit, Plugin, Verdict};
@@ -12,8 +13,8 @@ use std::sync::Arc;
 
 const GROUP: &str = "admissionregistration.k8s.io";
 
-/// Checks every write of a policy or binding. (Upstream does so in the storage of these kinds, so its plugin has no name
-/// there.)
+/// Checks every write of a policy or binding. (Upstream does so in the storage of these kinds, so its plugin has no
+/// name there.)
 pub struct Reads {
     authorizer: Arc<Authorizer>,
 }

@@ -360,7 +360,8 @@ fn failure(concerned: &Concerned<'_>, index: usize, message: &str) -> String {
     let (policy, binding) = (json!(concerned.policy.name), json!(concerned.binding.name));
     let (message, actions) = (json!(message), json!(concerned.binding.actions));
     let text = format!(
-        r#"{{"message":{message},"policy":{policy},"binding":{binding},"expressionIndex":{index},"validationActions":{actions}}}"#
+        "{{\"message\":{message},\"policy\":{policy},\"binding\":{binding},\
+         \"expressionIndex\":{index},\"validationActions\":{actions}}}"
     );
     text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
 }

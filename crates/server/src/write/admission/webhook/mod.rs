@@ -221,8 +221,8 @@ impl Webhooks {
         }
     }
 
-    /// Whether the match conditions hold for what the webhook would see. What cannot be evaluated is decided by the failure
-    /// policy: the request is refused, or the webhook is not asked.
+    /// Whether the match conditions hold for what the webhook would see. What cannot be evaluated is decided by the
+    /// failure policy: the request is refused, or the webhook is not asked.
     async fn holds(
         &self,
         invocation: &Invocation<'_>,
