@@ -34,6 +34,9 @@ const BLOCKING_OWN: usize =
 /// What the rest has for each thread that works. One of these listens for changes of the packet rules for as long as
 /// the daemon lives.
 const BLOCKING_EACH: usize = 5;
+/// The stack of a worker, of which memory is only what was used. What is nested (documents, expressions) has bounds of its
+/// own; the frames of a build without optimization are so large that these need more than the usual 2 MiB.
+const STACK: usize = 8 << 20;
 /// A thread that has nothing to do gives its memory back.
 const BLOCKING_IDLE: Duration = Duration::from_secs(5);
 /// Calls that block on the kernel have so long to return at the end.
@@ -99,6 +102,7 @@ pub fn run(settings: Settings, role: &Role, mode: Mode) -> Result<()> {
         .worker_threads(workers)
         .max_blocking_threads(BLOCKING_OWN + workers * BLOCKING_EACH)
         .thread_keep_alive(BLOCKING_IDLE)
+        .thread_stack_size(STACK)
         .enable_all()
         .build()?;
     raise_open_files()?;
