@@ -303,7 +303,7 @@ mod tests {
     use x509_parser::prelude::{FromDer, X509Certificate};
 
     fn signer(world: &World) -> Signer {
-        Signer::new(Authority::make(world).unwrap(), Duration::from_secs(7200))
+        Signer::new(Authority::make("kubernetes", world).unwrap(), Duration::from_secs(7200))
     }
 
     fn signed(signer: &Signer, asked: &Request, usages: &[&str], world: &World) -> String {
