@@ -11,6 +11,7 @@ use crate::changes::Note;
 use crate::{Changes, Context, Loop, Next, On};
 use serde_json::{Value, json};
 use skiff_api::Status;
+use skiff_api::kind::Verb;
 use skiff_api::registry::Registry;
 use skiff_api::view::{Key, Owner, Resource};
 use skiff_base::Time;
@@ -234,7 +235,8 @@ async fn find(cx: &Context, item: &Item, owner: &Owner) -> Result<State, Status>
 /// The resource of a kind that another server has, as far as it is known.
 fn elsewhere(registry: &Registry, (group, version): (&str, &str), kind: &str) -> Option<Resource> {
     let of = registry.remote().iter().find(|it| it.group == group && it.version == version)?;
-    let found = of.resources.as_ref().ok()?.iter().find(|it| it.kind == kind)?;
+    let mut resources = of.resources.as_ref().ok()?.iter();
+    let found = resources.find(|it| it.kind == kind && it.verbs.contains(&Verb::Delete))?;
     Some(Resource::of_remote(of, found))
 }
 

@@ -9,11 +9,14 @@ use skiff_api::kind::Verb;
 use skiff_api::names;
 use skiff_api::object::text;
 use skiff_api::registry::RemoteResource;
+use std::collections::HashMap;
 
-/// A document of discovery: that of all built-in groups has a third of it.
-pub const DOCUMENT_MOST: usize = 1 << 20;
-/// Resources of one version of a group: upstream's largest has sixteen.
-const RESOURCES_MOST: usize = 512;
+/// A document of discovery: servers of metrics name each metric in one, with some hundred bytes.
+pub const DOCUMENT_MOST: usize = 4 << 20;
+/// Resources, and parts of some, of one version of a group: metrics come in thousands.
+const RESOURCES_MOST: usize = 16_384;
+
+const NAME_MOST: usize = 253;
 
 /// What a server serves of one version of a group.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -44,10 +47,10 @@ pub fn read(document: &[u8], group_version: &str) -> Result<Found, String> {
     if list.len() > RESOURCES_MOST {
         return Err(format!("it names more than {RESOURCES_MOST} resources"));
     }
-    let mut found = Found::default();
+    let (mut found, mut places) = (Found::default(), HashMap::new());
     for it in list.iter().filter(|it| !text(it, "name").contains('/')) {
         let resource = resource(it)?;
-        if found.resources.iter().any(|known| known.plural == resource.plural) {
+        if places.insert(text(it, "name"), found.shown.len()).is_some() {
             return Err(format!("it names {:?} twice", resource.plural));
         }
         found.shown.push(shown(it, &resource));
@@ -55,17 +58,17 @@ pub fn read(document: &[u8], group_version: &str) -> Result<Found, String> {
     }
     for it in list {
         let Some((parent, part)) = text(it, "name").split_once('/') else { continue };
-        add_part(&mut found, it, parent, part)?;
+        let at = *places.entry(parent).or_insert(found.shown.len());
+        add_part(&mut found, at, it, (parent, part))?;
     }
     Ok(found)
 }
 
 fn resource(it: &Value) -> Result<RemoteResource, String> {
     let (plural, kind) = (text(it, "name"), text(it, "kind"));
-    for (what, name) in [("resource", plural.to_owned()), ("kind", kind.to_lowercase())] {
-        if let Some(why) = names::label1035(&name).first() {
-            return Err(format!("the name {name:?} of a {what} is none: {why}"));
-        }
+    named(plural)?;
+    if kind.is_empty() || !kind.bytes().all(|it| it.is_ascii_alphanumeric()) {
+        return Err(format!("{kind:?} is no kind"));
     }
     let verbs = strings(it, "verbs");
     let known = |name: &Value| Verb::ALL.iter().copied().find(|verb| name == verb.name());
@@ -75,6 +78,14 @@ fn resource(it: &Value) -> Result<RemoteResource, String> {
         namespaced: it["namespaced"] == true,
         verbs: verbs.iter().filter_map(known).collect(),
     })
+}
+
+/// Names are parts of paths. Those of metrics hold more than those of other resources.
+fn named(name: &str) -> Result<(), String> {
+    let fine = (1..=NAME_MOST).contains(&name.len())
+        && name.bytes().all(|it| it.is_ascii_graphic())
+        && names::segment(name).is_empty();
+    if fine { Ok(()) } else { Err(format!("{name:?} is no name of a resource")) }
 }
 
 fn strings(it: &Value, field: &str) -> Vec<Value> {
@@ -107,15 +118,20 @@ fn scope(namespaced: bool) -> &'static str {
 }
 
 /// A part without the resource that it is of makes one that nothing can be done with.
-fn add_part(found: &mut Found, it: &Value, parent: &str, part: &str) -> Result<(), String> {
+fn add_part(
+    found: &mut Found,
+    at: usize,
+    it: &Value,
+    (parent, part): (&str, &str),
+) -> Result<(), String> {
+    named(parent)?;
+    named(part)?;
     let namespaced = it["namespaced"] == true;
-    let index = found.shown.iter().position(|shown| shown["resource"] == parent);
-    let index = index.unwrap_or_else(|| {
+    if at == found.shown.len() {
         found.shown.push(json!({"resource": parent, "responseKind": response_kind(&Value::Null),
             "scope": scope(namespaced), "singularResource": "", "verbs": []}));
-        found.shown.len() - 1
-    });
-    let of = &mut found.shown[index];
+    }
+    let of = &mut found.shown[at];
     if of["scope"] != scope(namespaced) {
         return Err(format!("{parent} and its part {part} do not lie in the same place"));
     }
@@ -179,7 +195,9 @@ mod tests {
             json!({"kind": "APIGroup"}).to_string(),
             list("apps/v1", json!([])),
             list("x.io/v1", json!([one("../pods", "A")])),
-            list("x.io/v1", json!([one("a/b/c", "A"), one("b", "")])),
+            list("x.io/v1", json!([one("a/b/c", "A")])),
+            list("x.io/v1", json!([one("b", "")])),
+            list("x.io/v1", json!([one("", "A")])),
             list("x.io/v1", json!([one("a", "A"), one("a", "A")])),
             list(
                 "x.io/v1",
@@ -191,6 +209,18 @@ mod tests {
             out.push('\n');
         }
         expect![[""]].assert_eq(&out);
+    }
+
+    #[test]
+    fn metrics_have_names_of_their_own() {
+        let list = json!({"kind": "APIResourceList", "groupVersion": "custom.metrics.k8s.io/v1beta1", "resources": [
+            {"name": "jobs.batch/queue_length", "namespaced": true, "kind": "MetricValueList", "verbs": ["get"]},
+            {"name": "jobs.batch/http:rate", "namespaced": true, "kind": "MetricValueList", "verbs": ["get"]}]});
+        let found = read(list.to_string().as_bytes(), "custom.metrics.k8s.io/v1beta1");
+        let found = found.expect("it is one");
+        assert_eq!(found.shown.len(), 1);
+        assert_eq!(found.shown[0]["subresources"].as_array().map(Vec::len), Some(2));
+        assert!(found.resources.is_empty());
     }
 
     #[test]

@@ -104,7 +104,27 @@ mod tests {
             lines.sort();
             writeln!(out, "{}\n", lines.join("\n")).expect("a String");
         }
-        expect![[""]].assert_eq(&out);
+        expect![[r#"
+            accept: "application/json"
+            x-remote-extra-example.com%2fx%25y: "1"
+            x-remote-extra-example.com%2fx%25y: "2"
+            x-remote-group: "a"
+            x-remote-group: "b"
+            x-remote-uid: "u"
+            x-remote-user: "jan\xc3\xa9"
+
+            accept: "application/json"
+            connection: "upgrade, x-secret"
+            upgrade: "websocket"
+            x-remote-extra-example.com%2fx%25y: "1"
+            x-remote-extra-example.com%2fx%25y: "2"
+            x-remote-group: "a"
+            x-remote-group: "b"
+            x-remote-uid: "u"
+            x-remote-user: "jan\xc3\xa9"
+
+        "#]]
+        .assert_eq(&out);
         let liar = User { name: "a\r\nx-remote-user: root".into(), ..User::default() };
         assert!(outgoing(&headers, &liar, false).is_err());
     }

@@ -31,6 +31,7 @@ use crate::read::follow::{Fed, feed, step};
 use found::Found;
 use registered::Places;
 use skiff_api::follow::{Follower, Health, Input, Start};
+use skiff_api::kind::Verb;
 use skiff_api::registry::{Kinds, Remote};
 use skiff_base::{Lock, RwLock, Tasks, Time, World, fault};
 use skiff_store::{ReadError, Record, Store};
@@ -146,7 +147,9 @@ impl Aggregator {
 
     fn take_names(&self, found: &Found) -> Result<(), String> {
         let mut names = self.names.lock();
-        let of = found.resources.iter().flat_map(|it| [&it.plural, &it.kind]);
+        // Of what cannot be deleted nobody keeps a name.
+        let kept = found.resources.iter().filter(|it| it.verbs.contains(&Verb::Delete));
+        let of = kept.flat_map(|it| [&it.plural, &it.kind]);
         let new: HashSet<&str> = of.map(|it| &**it).filter(|it| !names.contains(*it)).collect();
         if names.len() + new.len() > NAMES_MOST {
             return Err("aggregated servers have named more resources than a cluster has".into());
