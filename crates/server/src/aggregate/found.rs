@@ -208,7 +208,19 @@ mod tests {
             out += &read(document.as_bytes(), "x.io/v1").expect_err("it is none");
             out.push('\n');
         }
-        expect![[""]].assert_eq(&out);
+        expect![[r#"
+            it is no JSON: invalid character '<' looking for beginning of value
+            it is no APIResourceList, but ""
+            it is no APIResourceList, but "APIGroup"
+            it is about "apps/v1", and not about "x.io/v1"
+            ".." is no name of a resource
+            "b/c" is no name of a resource
+            "" is no kind
+            "" is no name of a resource
+            it names "a" twice
+            a and its part b do not lie in the same place
+            it names more than 16384 resources
+        "#]].assert_eq(&out);
     }
 
     #[test]
