@@ -141,6 +141,7 @@ async fn server(world: &World, tasks: &Tasks) -> Result<Server> {
         signing: keys.signing,
         naming: Default::default(),
         outbound: Default::default(),
+        front_proxy: None,
         services: Ranges::default(),
         pod_security: Default::default(),
         address: "bench".into(),

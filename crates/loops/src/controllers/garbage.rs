@@ -223,7 +223,7 @@ async fn find(cx: &Context, item: &Item, owner: &Owner) -> Result<State, Status>
     match found {
         // That another server does not know the path says nothing of the object.
         Err(status) if elsewhere && status.code == 404 && status.reason != "NotFound" => {
-            return Ok(State::Unknown);
+            Ok(State::Unknown)
         }
         found => match there(found)? {
             Some(found) if found.uid() == owner.uid => Ok(State::Present),

@@ -220,7 +220,8 @@ mod tests {
             it names "a" twice
             a and its part b do not lie in the same place
             it names more than 16384 resources
-        "#]].assert_eq(&out);
+        "#]]
+        .assert_eq(&out);
     }
 
     #[test]
