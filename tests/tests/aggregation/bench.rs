@@ -20,7 +20,6 @@ pub struct Bench {
 /// What a request was answered.
 pub struct Answer {
     pub code: String,
-    pub head: String,
     pub text: String,
 }
 
@@ -135,12 +134,12 @@ ports: [{{name: https, port: {port}}}]
     /// A request of the owner, with further words for curl.
     pub fn ask(&self, words: &str, path: &str) -> Answer {
         let code = self.c.shell(&format!(
-            "cd {} && curl -s -D head -o answer -w '%{{http_code}}' --cacert ca --cert cert --key key {words} \
+            "cd {} && curl -s -o answer -w '%{{http_code}}' --cacert ca --cert cert --key key {words} \
              \"$(cat server){path}\"",
             self.home.display()
         ));
         let read = |name: &str| std::fs::read_to_string(self.home.join(name)).unwrap_or_default();
-        Answer { code, head: read("head").to_lowercase(), text: read("answer") }
+        Answer { code, text: read("answer") }
     }
 
     /// What discovery shows of a group, aggregated.
