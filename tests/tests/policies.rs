@@ -42,10 +42,10 @@ fn cluster(test: &str) -> (Cluster, String) {
 fn annotations(c: &Cluster, home: &str, name: &str) -> Value {
     let log = c.shell(&format!("cat {home}/audit.log"));
     let events = log.lines().map(|line| serde_json::from_str::<Value>(line).expect("an event"));
-    let own = events.filter(|it| {
+    let mut own = events.filter(|it| {
         it["objectRef"]["name"] == name || it["requestURI"].to_string().contains(name)
     });
-    own.last().map(|it| it["annotations"].clone()).unwrap_or_default()
+    own.next_back().map(|it| it["annotations"].clone()).unwrap_or_default()
 }
 
 /// What is followed from the store is known a moment later; each try is a call, and so many are enough.

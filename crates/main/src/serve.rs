@@ -34,8 +34,8 @@ const BLOCKING_OWN: usize =
 /// What the rest has for each thread that works. One of these listens for changes of the packet rules for as long as
 /// the daemon lives.
 const BLOCKING_EACH: usize = 5;
-/// The stack of a worker, of which memory is only what was used. What is nested (documents, expressions) has bounds of its
-/// own; the frames of a build without optimization are so large that these need more than the usual 2 MiB.
+/// The stack of a worker, of which memory is only what was used. What is nested (documents, expressions) has bounds of
+/// its own; the frames of a build without optimization are so large that these need more than the usual 2 MiB.
 const STACK: usize = 8 << 20;
 /// A thread that has nothing to do gives its memory back.
 const BLOCKING_IDLE: Duration = Duration::from_secs(5);
