@@ -158,8 +158,10 @@ fn answers_as_upstream_does() {
     let c = Cluster::start("spine-differential");
     // All of them take ten minutes, which is the long tier's affair.
     let every = std::env::var("SKIFF_CASES_EVERY").unwrap_or_else(|_| "3".into());
+    let areas = std::env::var("SKIFF_CASES_AREAS").unwrap_or_default();
     let mut command = c.inside(std::path::Path::new(env!("CARGO_BIN_EXE_differential")));
     command.args(["check", "--kubeconfig", &c.config(), "--every", &every]);
+    command.args(areas.split_whitespace());
     command.env("SKIFF_KUBECTL", kit::kubectl().unwrap());
     passes(&mut command);
 }

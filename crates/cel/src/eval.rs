@@ -432,7 +432,8 @@ fn entry<'a>(of: &Value<'a>, at: &Value<'a>) -> Result<Option<Value<'a>>, RunErr
             Some(found) => found.map(Some),
             None => Ok(None),
         },
-        _ => Err(RunError::no_overload()),
+        // What has no entries has not this one either.
+        _ => Ok(None),
     }
 }
 

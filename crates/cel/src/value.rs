@@ -338,7 +338,7 @@ impl<'a> Value<'a> {
             Value::Map(Map::Owned(it)) => {
                 let mut made = serde_json::Map::new();
                 for (key, value) in it.iter() {
-                    made.insert(key.to_string(), value.to_json()?);
+                    made.insert(key.to_field()?.to_owned(), value.to_json()?);
                 }
                 Json::Object(made)
             }
@@ -518,6 +518,27 @@ impl<'a> Map<'a> {
 }
 
 impl<'a> Key<'a> {
+    /// As the name of a field in JSON, which only a text can be.
+    ///
+    /// # Errors
+    /// In the words of Go, which quotes numbers as characters.
+    pub fn to_field(&self) -> Result<&str, RunError> {
+        let (shown, of) = match self {
+            Key::Text(it) => return Ok(it),
+            Key::Bool(it) => (format!("%!q(types.Bool={it})"), "Bool"),
+            Key::Number(it) => {
+                let char = u32::try_from(*it).ok().and_then(char::from_u32).unwrap_or('\u{fffd}');
+                let shown = match char {
+                    '\n' | '\r' | '\t' | '\\' | '\'' => format!("'{}'", char.escape_default()),
+                    '\0'..'\u{20}' | '\x7f' => format!("'\\x{:02x}'", u32::from(char)),
+                    other => format!("'{other}'"),
+                };
+                (shown, if i64::try_from(*it).is_ok() { "Int" } else { "Uint" })
+            }
+        };
+        Err(RunError::of(format!("map key {shown} is of type types.{of}, not string")))
+    }
+
     pub fn into_value(self) -> Value<'a> {
         match self {
             Key::Bool(it) => Value::Bool(it),

@@ -196,18 +196,19 @@ metadata: {name: "$N-$1"}
 spec: {policyName: "$N-$1"${3:+, $3}}
 Y
 }
-active() { # what comes later in the same watches is known last
-  local marks=(vap marker 'validations: [{expression: "object.metadata.name != '"'marker'"'", message: marked}]' '' '{operations: [CREATE], apiGroups: [""], apiVersions: [v1], resources: [configmaps]}') sort=validatingadmissionpolicy
+active() { # what comes later in the same watches is known last; a service account is what no case has policies for
+  local at='{operations: [CREATE], apiGroups: [""], apiVersions: [v1], resources: [serviceaccounts]}' sort=validatingadmissionpolicy
+  local marks=(vap 0 'validations: [{expression: "object.metadata.name != '"'marker'"'", message: marked}]' '' "$at")
   if [ "$1" = mutating ]; then
     shift; sort=mutatingadmissionpolicy
-    marks=(mutate marker $'reinvocationPolicy: Never\nmutations: [{patchType: JSONPatch, jsonPatch: {expression: "object.metadata.name == \'marker\' ? [JSONPatch{op: \'add\', path: \'/data\', value: {\'m\': \'marked\'}}] : [JSONPatch{op: \'test\', path: \'/kind\', value: 1}]"}}]')
+    marks=(mutate 0 $'reinvocationPolicy: Never\nmutations: [{patchType: JSONPatch, jsonPatch: {expression: "object.metadata.name == \'marker\' ? [JSONPatch{op: \'add\', path: \'/metadata/labels\', value: {\'m\': \'marked\'}}] : [JSONPatch{op: \'test\', path: \'/kind\', value: 1}]"}}]' '' "$at")
   fi
   quiet k create -f "$1"
   trap 'kill $(jobs -p) 2> /dev/null; k delete -f '"$1"' --wait=false > /dev/null 2>&1' EXIT
   "${marks[@]}" > marks
   quiet k create -f marks
   local known=
-  for _ in $(seq 200); do k create cm marker --dry-run=server -o yaml 2>&1 | grep -q marked && known=1 && break; done
+  for _ in $(seq 200); do k create sa marker --dry-run=server -o yaml 2>&1 | grep -q marked && known=1 && break; done
   [ -n "$known" ] || echo "NOT ACTIVE: $sort"
   quiet k delete -f marks
 }

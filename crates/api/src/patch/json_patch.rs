@@ -112,8 +112,12 @@ impl Run {
     fn put(&mut self, path: &str, value: Value, operation: &str) -> Done {
         let size = bounded(path, &value)?;
         let Some((place, key)) = find(&mut self.doc, path) else {
+            let lacks = match operation {
+                "add" => format!("path: \"{path}\""),
+                _ => format!("destination path: {path}"),
+            };
             return Err(format!(
-                "{operation} operation does not apply: doc is missing path: {path}: {MISSING}"
+                "{operation} operation does not apply: doc is missing {lacks}: {MISSING}"
             )
             .into());
         };

@@ -11,17 +11,12 @@ use crate::authorize::Attributes;
 use crate::authorize::expression::Asker;
 use serde_json::Value as Json;
 use skiff_api::object::text;
-use skiff_api::schema;
-use skiff_base::RwLock;
-use skiff_cel::decl::Decl;
 use skiff_cel::env::{Bindings, Env};
 use skiff_cel::run::{Budget, Program, RunError};
 use skiff_cel::value::{Fields, Value};
-use skiff_kinds::admissionregistration::expression::{NAMESPACE, REQUEST};
-use skiff_kinds::admissionregistration::typed;
 use std::collections::HashMap;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, OnceLock};
 
 /// How deep variables may ask for each other: each level is a piece of the stack.
 const NESTED_MOST: usize = 16;
@@ -58,8 +53,6 @@ pub struct Shared<'a> {
 pub struct Subject<'a> {
     at: &'a Admit<'a>,
     request: Json,
-    /// How both objects are read.
-    decl: Arc<Decl>,
     new: Option<&'a Json>,
     old: Option<&'a Json>,
     params: Option<&'a Json>,
@@ -70,18 +63,27 @@ pub struct Subject<'a> {
 pub type Found<'v, 'a> = Result<&'v Value<'a>, String>;
 
 impl<'a> Subject<'a> {
+    /// As match conditions see it: `request.resource` is what was asked for, whatever version objects are shown in.
     pub fn new(
         at: &'a Admit<'a>,
         face: &Face,
         (new, old): (Option<&'a Json>, Option<&'a Json>),
     ) -> Subject<'a> {
-        let (request, decl) = (review::request(face, at, new), decl(face, at));
-        Subject { at, request, decl, new, old, params: None, namespace: None }
+        let mut request = review::request(face, at, new);
+        request["resource"] = review::resource(at.kind);
+        Subject { at, request, new, old, params: None, namespace: None }
     }
 
-    /// The same with the parameter of a policy, and with the namespace of the request.
-    pub fn with(self, params: Option<&'a Json>, namespace: Option<&'a Json>) -> Subject<'a> {
-        Subject { params, namespace, ..self }
+    /// The same with the parameter of a policy.
+    pub fn with_params(self, params: Option<&'a Json>) -> Subject<'a> {
+        Subject { params, ..self }
+    }
+
+    /// As all other expressions of a policy see it: with the namespace of the request, and its resource as it was
+    /// matched.
+    pub fn matched(mut self, face: &Face, namespace: Option<&'a Json>) -> Subject<'a> {
+        self.request["resource"] = review::resource(face.kind(self.at));
+        Subject { namespace, ..self }
     }
 
     /// Evaluates expressions one after the other, and hands out what each gives, by its place. Without an asker nobody
@@ -97,7 +99,7 @@ impl<'a> Subject<'a> {
         found: &mut dyn FnMut(usize, Found<'_, '_>),
     ) -> Result<(), String> {
         let lazy = Lazy::new(shared.variables);
-        let bindings = self.bindings(shared.env, asker).map_err(|error| error.to_string())?;
+        let bindings = self.bindings(shared.env, asker);
         lazy.link(&lazy, bindings);
         let bindings = lazy.bindings.get().expect("they are linked");
         for (place, expression) in expressions {
@@ -128,24 +130,17 @@ impl<'a> Subject<'a> {
         Ok(())
     }
 
-    fn bindings<'s>(&'s self, env: &Env, asker: Option<&Asker>) -> Result<Bindings<'s>, RunError> {
+    /// All values are what their JSON says, whatever expressions were checked against: a time is a text.
+    fn bindings<'s>(&'s self, env: &Env, asker: Option<&Asker>) -> Bindings<'s> {
         let of = |value: Option<&'s Json>| value.map_or(Value::Null, Value::untyped);
-        let object = |value: Option<&'s Json>| match value {
-            Some(value) => Value::of(value, &self.decl),
-            None => Ok(Value::Null),
-        };
-        let namespace = match self.namespace {
-            Some(namespace) => Value::of(namespace, &NAMESPACE)?,
-            None => Value::Null,
-        };
         let bindings = env
             .bindings()
-            .set("object", object(self.new)?)
-            .set("oldObject", object(self.old)?)
+            .set("object", of(self.new))
+            .set("oldObject", of(self.old))
             .set("params", of(self.params))
-            .set("namespaceObject", namespace)
-            .set("request", Value::of(&self.request, &REQUEST)?);
-        let Some(asker) = asker else { return Ok(bindings) };
+            .set("namespaceObject", of(self.namespace))
+            .set("request", Value::untyped(&self.request));
+        let Some(asker) = asker else { return bindings };
         let (kind, user) = (self.at.kind, self.at.user);
         let about = Attributes {
             group: kind.group.to_string(),
@@ -155,25 +150,10 @@ impl<'a> Subject<'a> {
             name: text(&self.request, "name").to_owned(),
             ..Attributes::default()
         };
-        Ok(bindings
+        bindings
             .set("authorizer", asker.authorizer(user))
-            .set("authorizer.requestResource", asker.resource(user, about)))
+            .set("authorizer.requestResource", asker.resource(user, about))
     }
-}
-
-/// Built-in types by their schemas, which are there for as long as the process: each is made when it is first asked
-/// for.
-static DECLS: LazyLock<RwLock<HashMap<String, Arc<Decl>>>> = LazyLock::new(Default::default);
-
-/// How objects of a request are read. Custom resources are what their JSON says.
-fn decl(face: &Face, at: &Admit<'_>) -> Arc<Decl> {
-    let (group, version, kind) = face.type_of(at);
-    let Some(schema) = schema::gvk(group, version, kind) else { return Decl::dynamic().clone() };
-    if let Some(known) = DECLS.read().get(&*schema.name) {
-        return known.clone();
-    }
-    let made = typed::of_schema(schema);
-    DECLS.write().entry(schema.name.to_string()).or_insert(made).clone()
 }
 
 /// `variables` in one evaluation.

@@ -154,7 +154,7 @@ async fn mutated(
         let since = policies.world.uptime();
         let made = {
             let subject = Subject::new(at, face, (Some(object.value()), old));
-            let subject = subject.with(params, namespace);
+            let subject = subject.with_params(params).matched(face, namespace);
             let evaluation = (&subject, &asker);
             patches::made((policy, mutation), evaluation, face, at, &object).await
         };
@@ -204,7 +204,7 @@ async fn invoke(
         return Ok(false);
     };
     let old = shown_old.as_ref().map(Object::value);
-    let subject = Subject::new(at, face, (Some(object.value()), old)).with(params, None);
+    let subject = Subject::new(at, face, (Some(object.value()), old)).with_params(params);
     match policies.conditions(policy, &subject).await {
         conditions::Verdict::Holds => {}
         conditions::Verdict::Excluded => return Ok(false),

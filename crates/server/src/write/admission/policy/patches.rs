@@ -17,6 +17,8 @@ use skiff_api::schema::{self, Struct};
 use skiff_cel::run::{Budget, RUNTIME_BUDGET};
 use skiff_cel::value::{List, Map as CelMap, Value as Cel};
 
+const UNFIT: &str = "error applying patch: failed to convert patch object to typed object: ";
+
 /// Why there is no change.
 pub enum Failure {
     /// The failure policy decides.
@@ -85,6 +87,12 @@ fn merged(mut part: Value, face: &Face, at: &Admit<'_>, object: &Object) -> Resu
             None => drop(part.as_object_mut().map(|part| part.remove(field))),
         }
     }
+    let (group, version, kind) = at.asked;
+    if !is_whole(at) && (group, version) != (&*at.kind.group, &*at.kind.version) {
+        // Upstream looks a type up among those of its own group and version.
+        let why = format!("{UNFIT}no corresponding type for {group}/{version}, Kind={kind}");
+        return Err(Failure::Policy(why));
+    }
     overlay(schema_of(face, at)?, object.value(), &part)
         .map_err(|why| Failure::Policy(format!("error applying patch: {why}")))
 }
@@ -124,7 +132,28 @@ fn part(value: &Cel<'_>) -> Result<Value, String> {
     if !wrong.is_empty() {
         return Err(format!("type mismatch: {}", wrong.join("\n")));
     }
-    value.to_json().map_err(|error| format!("invalid return type: {error}"))
+    let Cel::Message(object) = value else {
+        return value.to_json().map_err(|error| format!("invalid return type: {error}"));
+    };
+    let mut made = Map::new();
+    for (field, value) in &object.fields {
+        let value = converted(value)
+            .map_err(|why| format!("{UNFIT}.{field}: expected map, got &{{{why}}}"))?;
+        made.insert(field.clone(), value);
+    }
+    Ok(made.into())
+}
+
+/// A value as JSON, or why it is none, with the names of the fields that lead to what is wrong.
+fn converted(value: &Cel<'_>) -> Result<Value, String> {
+    let Cel::Message(message) = value else {
+        return value.to_json().map_err(|error| error.to_string());
+    };
+    let of_field = |(field, value): (&String, &Cel<'_>)| match converted(value) {
+        Ok(value) => Ok((field.clone(), value)),
+        Err(why) => Err(format!("fail to convert field {field:?}: {why}")),
+    };
+    message.fields.iter().map(of_field).collect::<Result<Map<_, _>, _>>().map(Value::Object)
 }
 
 /// The operations of a patch that an expression makes.

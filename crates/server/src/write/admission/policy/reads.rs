@@ -76,7 +76,7 @@ impl Reads {
         if self.authorizer.decide(at.user, &asked).await.allowed() {
             return Ok(());
         }
-        let user = shown(at.user);
+        let (user, mutates) = (shown(at.user), policies.starts_with("mutating"));
         let broad = format!(
             "to determine minimum required permissions and user {user} does not have \"{verb}\" permission for all \
              groups, versions and resources"
@@ -85,12 +85,15 @@ impl Reads {
             (None, _) => format!("unable to get policy {name} {broad}"),
             (_, Some(kind)) if !resolved => {
                 let (version, kind) = (text(kind, "apiVersion"), text(kind, "kind"));
-                format!(
-                    "unable to resolve paramKind &ParamKind{{APIVersion:{version},Kind:{kind},}} {broad}"
-                )
+                // Printed by upstream from two types, of which one knows how to print itself.
+                let shown = match mutates {
+                    true => format!("&{{{version} {kind}}}"),
+                    false => format!("&ParamKind{{APIVersion:{version},Kind:{kind},}}"),
+                };
+                format!("unable to resolve paramKind {shown} {broad}")
             }
             // Upstream's words for mutating policies have these two the wrong way round.
-            _ if policies.starts_with("mutating") => format!(
+            _ if mutates => format!(
                 "user {verb} does not have \"{user}\" permission on the object referenced by paramRef"
             ),
             _ => format!(

@@ -133,14 +133,14 @@ async fn evaluated(
     (params, namespace): (Option<&Value>, Option<&Value>),
 ) -> Judged {
     let policy = concerned.policy;
-    let subject = Subject::new(at, &concerned.face, shown.values()).with(params, None);
+    let subject = Subject::new(at, &concerned.face, shown.values()).with_params(params);
     match policies.conditions(policy, &subject).await {
         conditions::Verdict::Holds => {}
         conditions::Verdict::Excluded => return Judged::default(),
         conditions::Verdict::Failed(_) if policy.ignores_failure => return Judged::default(),
         conditions::Verdict::Failed(why) => return Judged::failed(why),
     }
-    let subject = subject.with(params, namespace);
+    let subject = subject.matched(&concerned.face, namespace);
     let asker = Asker::new(&policies.authorizer);
     asker.settled(|| judged(policies, policy, &subject, &asker)).await
 }

@@ -34,14 +34,12 @@ pub fn question(
 
 /// The request as a webhook sees it, without its objects.
 pub fn request(face: &Face, at: &Admit<'_>, new: Option<&Value>) -> Value {
-    let seen = face.kind(at);
     let gvk = |(group, version, kind): (&str, &str, &str)| json!({"group": group, "version": version, "kind": kind});
-    let gvr = |kind: &Kind| json!({"group": kind.group, "version": kind.version, "resource": kind.plural});
     let mut request = json!({
         "kind": gvk(face.type_of(at)),
-        "resource": gvr(seen),
+        "resource": resource(face.kind(at)),
         "requestKind": gvk(at.asked),
-        "requestResource": gvr(at.kind),
+        "requestResource": resource(at.kind),
         "operation": at.operation.name(),
         "userInfo": user(at.user),
         "dryRun": at.dry_run,
@@ -59,6 +57,11 @@ pub fn request(face: &Face, at: &Admit<'_>, new: Option<&Value>) -> Value {
         }
     }
     request
+}
+
+/// What a kind is called in requests.
+pub fn resource(kind: &Kind) -> Value {
+    json!({"group": kind.group, "version": kind.version, "resource": kind.plural})
 }
 
 fn user(user: &User) -> Value {
