@@ -138,7 +138,7 @@ fn macros_and_extensions() {
             "self.labels.all(k, v, k != v)",
             "[1, 2].transformList(i, v, i + v)",
             "self.labels.transformMap(k, v, v + '!')",
-            "{'a': 1}.transformMapEntry(k, v, {v: k})",
+            "{'a': 'b'}.transformMapEntry(k, v, {v: k})",
             "self.?free.orValue('none')",
             "self.?labels.?k.optMap(it, it + it).value()",
             "self.labels[?'x'].hasValue()",
@@ -177,8 +177,8 @@ fn macros_and_extensions() {
                 [1,3]  cost 31 of 51
             self.labels.transformMap(k, v, v + '!')
                 {"k":"v!","other":"w!"}  cost 13 of 123696395088
-            {'a': 1}.transformMapEntry(k, v, {v: k})
-                {"1":"a"}  cost 65 of 95
+            {'a': 'b'}.transformMapEntry(k, v, {v: k})
+                {"b":"a"}  cost 65 of 95
             self.?free.orValue('none')
                 "none"  cost 2 of 3
             self.?labels.?k.optMap(it, it + it).value()
