@@ -13,6 +13,7 @@ mod load;
 mod overload;
 mod pods;
 mod processes;
+mod rules;
 mod schedule;
 mod services;
 mod size;
@@ -53,6 +54,7 @@ const PARTS: &[(&str, Part)] = &[
     ("services", services::figures),
     ("backup", backup::figures),
     ("schedule", fleet::figures),
+    ("rules", rules::figures),
 ];
 
 fn main() -> Result<()> {

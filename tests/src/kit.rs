@@ -19,6 +19,11 @@ pub fn client() -> Result<PathBuf> {
     find("SKIFF_CLIENT", &[bin("client")], "run `tests/kit/install client`")
 }
 
+/// Upstream's judge of a custom resource's rules, for the benchmark, see `tests/kit/go/cel`.
+pub fn cel_rules() -> Result<PathBuf> {
+    find("SKIFF_CEL_RULES", &[bin("cel-rules")], "run `tests/kit/install oracle`")
+}
+
 /// The `skiff` under test: `$SKIFF`, or what cargo built last into the workspace's target folder.
 pub fn skiff() -> Result<PathBuf> {
     let triple = "x86_64-unknown-linux-gnu";
