@@ -221,11 +221,37 @@ fn a_part_that_panics_starts_again_and_pods_run_on() {
     let owned = c.k.ok("get replicaset -l app=owner -o name");
     c.k.ok("delete deployment owner");
     c.k.wait(&format!("--for=delete {}", owned.trim()));
-    c.ask_faults(&["custom-resources"]);
+    // A new kind is told to who keeps the kinds, and then to who follows the metadata of each.
+    c.ask_faults(&["custom-resources", "metadata"]);
     c.k.apply(DEFINITION);
     back(&c, "custom-resources", 1);
+    back(&c, "metadata", 1);
     c.k.wait("--for=condition=Established crd/as.x.example");
-    c.k.ok("get as");
+    c.k.apply(r#"{"apiVersion":"x.example/v1","kind":"A","metadata":{"name":"owner"}}"#);
+    let uid = c.k.ok("get as owner -o jsonpath={.metadata.uid}");
+    c.k.apply(&format!(
+        r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"owned","ownerReferences":[
+        {{"apiVersion":"x.example/v1","kind":"A","name":"owner","uid":"{uid}"}}]}}}}"#
+    ));
+    c.k.ok("delete as owner");
+    c.k.wait("--for=delete configmap/owned");
+    c.ask_faults(&["legacy-tokens"]);
+    c.k.apply(
+        r#"{"apiVersion":"v1","kind":"Secret","metadata":{"name":"t","annotations":{
+        "kubernetes.io/service-account.name":"default"}},"type":"kubernetes.io/service-account-token"}"#,
+    );
+    c.k.wait("--for=jsonpath={.data.token} secret/t");
+    let args = ["get", "secret", "t", "-o", "go-template={{.data.token|base64decode}}"];
+    let review = format!(
+        r#"{{"apiVersion":"authentication.k8s.io/v1","kind":"TokenReview","spec":{{"token":"{}"}}}}"#,
+        c.k.args(&args)
+    );
+    let used = || c.k.exits(0, &["create", "-f", "-", "-o", "name"], &review);
+    used();
+    back(&c, "legacy-tokens", 1);
+    // What was not written down is noted again by the next use.
+    used();
+    c.k.wait("--for=jsonpath={.metadata.labels.kubernetes\\.io/legacy-token-last-used} secret/t");
     c.ask_faults(&["node"]);
     c.k.ok("run once --image registry.k8s.io/busybox:test --restart=Never -- true");
     back(&c, "node", 1);

@@ -13,7 +13,7 @@ use skiff_api::kind::Verb;
 use skiff_api::registry::Kinds;
 use skiff_api::view::{Key, Meta, Owner, Resource};
 use skiff_api::wire::Stored;
-use skiff_base::{Lock, RwLock, Tasks, Time, World};
+use skiff_base::{Lock, RwLock, Tasks, Time, World, fault};
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
@@ -186,6 +186,7 @@ impl Metas {
             if changes.changed().await.is_err() {
                 return;
             }
+            fault::point("metadata");
         }
     }
 

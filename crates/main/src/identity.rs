@@ -15,7 +15,7 @@ use skiff_api::Status;
 use skiff_api::object::Object;
 use skiff_api::wire::{Body, Frame, Payload, User};
 use skiff_base::part::Failure;
-use skiff_base::{Backoff, World};
+use skiff_base::{Backoff, World, fault};
 use skiff_cli::credential::{Credential, Proof};
 use skiff_cli::settings::Settings;
 use skiff_client::Client;
@@ -138,6 +138,7 @@ impl Identity {
         loop {
             let due = [self.due(&self.own)?, self.due(&self.serving)?];
             self.world.sleep(due[0].min(due[1])).await;
+            fault::point("identity");
             // The serving certificate is the node's own to ask for, so the node's comes first.
             let mut renewed = Ok(());
             for (one, asking) in [(&self.own, &self.credential), (&self.serving, &self.client)] {

@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use skiff_api::Status;
 use skiff_api::wire::{Serve, User};
 use skiff_base::part::{Fatal, State};
-use skiff_base::{OnEnd, Part, Parts, World};
+use skiff_base::{OnEnd, Part, Parts, World, fault};
 use skiff_cli::Place;
 use skiff_cli::settings::{self, Settings};
 use skiff_client::{Caches, Client, Metas, PatchKind};
@@ -384,7 +384,9 @@ fn start_legacy(server: &Arc<Server>, client: &Client, parts: &Parts) {
         let (server, client) = (server.clone(), client.clone());
         async move {
             loop {
-                for ((namespace, name), day) in server.authenticator.tokens().used().await {
+                let used = server.authenticator.tokens().used().await;
+                fault::point("legacy-tokens");
+                for ((namespace, name), day) in used {
                     let body = serde_json::json!({"metadata": {"labels": {LAST_USED: day}}});
                     let kind = PatchKind::Merge;
                     let noted =
