@@ -220,7 +220,6 @@ impl FieldLine<'_> {
             match (list, keys.is_empty()) {
                 ("map", false) => write!(out, " list={keys}")?,
                 ("map", true) => bail!("a list of type map has no keys"),
-                ("atomic", _) => {}
                 (other, _) => write!(out, " list=~{other}")?,
             }
         }

@@ -78,11 +78,12 @@ impl<'a> Writer<'a> {
         };
         let values = extra("enum=").into_iter().flat_map(|it| it.split(','));
         let values: Vec<String> = values.map(|it| it.replace('~', " ")).collect();
-        let required = extras.contains(&"req");
+        let (required, said_atomic) = (extras.contains(&"req"), extras.contains(&"list=~atomic"));
         format!(
             "    Field {{ name: Cow::Borrowed({name:?}), go: Cow::Borrowed({go:?}), \
              inline: {}, node: {node}, required: {required}, emit: Emit::{emit}, \
-             topology: {topology}, strategy: {strategy}, default: {default}, values: &{values:?}, \
+             topology: {topology}, said_atomic: {said_atomic}, strategy: {strategy}, default: {default}, \
+             values: &{values:?}, \
              tag: {tag} }},\n",
             inline(extra("via=")),
         )
@@ -128,6 +129,7 @@ impl<'a> Writer<'a> {
     fn topology(&self, shape: &str, go: &str, list: Option<&str>, map: Option<&str>) -> String {
         let atomic = match (list, map) {
             (Some("~set"), _) => return "Topology::Set".into(),
+            (Some("~atomic"), _) => true,
             (Some(keys), _) => return keyed(keys),
             (_, Some(map)) => map == "atomic",
             _ if shape.starts_with("[]") => true,

@@ -36,6 +36,8 @@
 # vap NAME SPEC [BINDING [RULES]]   a ValidatingAdmissionPolicy for the config maps (or what RULES mean) of the case's namespace, with
 #      a binding that denies;  mutate NAME SPEC [BINDING [RULES]]   a mutating one
 # active [mutating] FILE   creates the policies of a file, and waits until they are asked
+# openapi PATH       a document of OpenAPI v3: each operation and each definition, with the digest of what is said of it but
+#      sentences, the order of `required`, `x-kubernetes-unions`, granular maps and the kinds of DeleteOptions and WatchEvent
 # quiet CMD...       runs it without a word: for the making of what a case needs
 set -u
 export HOME=$WORK BUSYBOX=registry.k8s.io/busybox:test # tests/kit/image makes it
@@ -211,6 +213,27 @@ active() { # what comes later in the same watches is known last; a service accou
   for _ in $(seq 200); do k create sa marker --dry-run=server -o yaml 2>&1 | grep -q marked && known=1 && break; done
   [ -n "$known" ] || echo "NOT ACTIVE: $sort"
   quiet k delete -f marks
+}
+openapi() {
+  raw GET "/openapi/v3/$1" > /dev/null
+  python3 -c '
+import hashlib, json
+def bare(it):
+    if isinstance(it, list): return [bare(e) for e in it]
+    if not isinstance(it, dict): return it
+    left = ("description", "x-kubernetes-unions")
+    if isinstance(it.get("required"), list): it["required"].sort()
+    return {k: bare(v) for k, v in it.items() if k not in left and (k, v) != ("x-kubernetes-map-type", "granular")}
+def digest(it): return hashlib.sha256(json.dumps(bare(it), sort_keys=True).encode()).hexdigest()[:8]
+document = json.load(open("body"))
+for path, item in sorted(document["paths"].items()):
+    for method, it in sorted(item.items()):
+        print(path, method, it.get("operationId", "") if isinstance(it, dict) else "", digest(it))
+for name, it in sorted(document["components"]["schemas"].items()):
+    kind = name.split(".")[-1]
+    if kind in ("DeleteOptions", "WatchEvent"): it.pop("x-kubernetes-group-version-kind", None)
+    if kind != "WatchEvent": print(name, digest(it))
+' | sed "s/$N/NAMESPACE/g"
 }
 export B=boats.$N.example.com # the full name of its kind: other cases have boats too
 SCHEMA='{type: object, properties: {

@@ -28,6 +28,7 @@ fn structure(fields: Vec<(&'static str, Node)>) -> Struct {
             go: "".into(),
             inline: &[],
             topology: node.topology.clone(),
+            said_atomic: false,
             node,
             required: false,
             emit: Emit::Present,

@@ -120,6 +120,7 @@ fn field(name: &str, node: Node, required: bool) -> Field {
         emit: Emit::Present,
         strategy: Strategy::Default,
         values: &[],
+        said_atomic: false,
         tag: 0,
     }
 }

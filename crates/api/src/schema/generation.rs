@@ -99,6 +99,7 @@ mod tests {
             strategy: Strategy::Default,
             default: default.map(Into::into),
             values: &[],
+            said_atomic: false,
             tag: 0,
         };
         let schema = Struct {

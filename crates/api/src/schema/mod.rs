@@ -138,6 +138,8 @@ pub struct Field {
     pub emit: Emit,
     /// The topology for server-side apply (`x-kubernetes-list-type`, `-map-type`).
     pub topology: Topology,
+    /// Whether the API says of a list that it is atomic; others are without a word. OpenAPI shows the difference.
+    pub said_atomic: bool,
     /// `patchStrategy` and `patchMergeKey` of a strategic merge patch.
     pub strategy: Strategy,
     /// The default as JSON text.

@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use super::descriptions::Descriptions;
 
 pub(super) mod definition;
+mod operation;
 pub(super) mod path;
 
 /// What a document needs to know of a kind.
@@ -25,6 +26,8 @@ pub struct KindRef<'a> {
     pub plural: &'a str,
     pub namespaced: bool,
     pub verbs: &'a [&'a str],
+    /// A delete answers with the object that went.
+    pub shows_deleted: bool,
     pub source: Source<'a>,
     pub subresources: &'a [Subresource<'a>],
 }
@@ -38,13 +41,23 @@ pub enum Source<'a> {
     Custom(&'a Value),
 }
 
-/// `status`, `scale` and the like, whose bodies may be of another kind.
+/// `status`, `scale`, `exec` and the like.
 #[derive(Debug, Clone, Copy)]
 pub struct Subresource<'a> {
     pub name: &'a str,
     pub verbs: &'a [&'a str],
-    /// The body's definition; the kind's own where there is none.
-    pub definition: Option<&'a str>,
+    pub entry: Entry<'a>,
+}
+
+/// What is at an entry below an object.
+#[derive(Debug, Clone, Copy)]
+pub enum Entry<'a> {
+    /// Bodies of this group, version and kind; the parent's where there is none.
+    Object(Option<(&'a str, &'a str, &'a str)>),
+    /// The log of a pod.
+    Log,
+    /// Whatever speaks there; the kind of the options that lead to it.
+    Stream(&'a str),
 }
 
 /// The document of the kinds of one group and version.
@@ -100,13 +113,14 @@ pub fn fingerprint(kinds: &[KindRef<'_>]) -> String {
             Source::Custom(schema) => schema.to_string(),
         };
         let text = format!(
-            "{}\0{}\0{}\0{}\0{}\0{:?}\0{source}\0{:?}\0",
+            "{}\0{}\0{}\0{}\0{}\0{:?}\0{}\0{source}\0{:?}\0",
             kind.group,
             kind.version,
             kind.kind,
             kind.plural,
             kind.namespaced,
             kind.verbs,
+            kind.shows_deleted,
             kind.subresources
         );
         hash.add(text.as_bytes());

@@ -46,8 +46,14 @@ pub fn document(kinds: &[KindRef<'_>], form: Form) -> Vec<u8> {
     let mut out = Document { form, bytes: Vec::new() };
     let mut needed = BTreeSet::new();
     out.begin();
-    let mut items = kinds.iter().flat_map(|kind| path::of(kind, &mut needed)).collect::<Vec<_>>();
+    let mut items = Vec::new();
+    for kind in kinds {
+        items.extend(path::of_group(kind, &mut needed));
+        items.extend(path::of_version(kind, &mut needed));
+        items.extend(path::of(kind, &mut needed));
+    }
     items.sort_by(|(a, _), (b, _)| a.cmp(b));
+    items.dedup_by(|(a, _), (b, _)| a == b);
     out.section("paths", items.into_iter().map(|(name, item)| (name, path_item(&item))));
     let custom: BTreeSet<String> = kinds
         .iter()
@@ -258,6 +264,10 @@ fn operation(of: &Value) -> Value {
     if given.as_array().is_some_and(|list| !list.is_empty()) {
         out.insert("parameters".into(), given);
     }
+    // What tells what there is takes no body of any type; all else would take any.
+    let about = out.contains_key("x-kubernetes-action");
+    let produces = out.get("produces").cloned().unwrap_or_default();
+    out.entry("consumes").or_insert_with(|| if about { json!(["*/*"]) } else { produces });
     out.insert("schemes".into(), json!(["https"]));
     Value::Object(out)
 }

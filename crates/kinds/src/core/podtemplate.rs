@@ -27,6 +27,7 @@ pub fn kind() -> Kind {
             generation: Some(|new, old| new.at("template") != old.at("template")),
             ..Hooks::NONE
         },
+        shows_deleted: true,
         ..Kind::new(RESOURCE)
     }
 }

@@ -50,6 +50,7 @@ pub fn kind() -> Kind {
             age_column(),
         ],
         hooks: Hooks { validate, validate_part, warn, ..Hooks::NONE },
+        shows_deleted: true,
         ..Kind::new(RESOURCE)
     }
 }

@@ -6,7 +6,12 @@ use skiff_api::view::Resource;
 pub const RESOURCE: Resource = Resource::core("serviceaccounts", "ServiceAccount");
 
 pub fn kind() -> Kind {
-    Kind { short: vec!["sa".into()], subresources: vec![token()], ..Kind::new(RESOURCE) }
+    Kind {
+        short: vec!["sa".into()],
+        subresources: vec![token()],
+        shows_deleted: true,
+        ..Kind::new(RESOURCE)
+    }
 }
 
 /// TokenRequest (KEP-1205).

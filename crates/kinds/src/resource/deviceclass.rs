@@ -14,6 +14,7 @@ const CONFIGS_MOST: usize = 32;
 pub fn kind() -> Kind {
     Kind {
         hooks: Hooks { validate, warn, generation: Some(Hooks::spec_changed), ..Hooks::NONE },
+        shows_deleted: true,
         ..Kind::new(RESOURCE)
     }
 }

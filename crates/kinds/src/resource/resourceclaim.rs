@@ -30,6 +30,7 @@ pub fn kind() -> Kind {
             warn,
             ..Hooks::NONE
         },
+        shows_deleted: true,
         ..Kind::new(RESOURCE)
     }
 }

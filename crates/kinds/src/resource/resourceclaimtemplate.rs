@@ -20,6 +20,7 @@ pub fn kind() -> Kind {
             warn,
             ..Hooks::NONE
         },
+        shows_deleted: true,
         ..Kind::new(RESOURCE)
     }
 }

@@ -38,6 +38,7 @@ pub fn kind() -> Kind {
             generation: Some(Hooks::spec_changed),
             ..Hooks::NONE
         },
+        shows_deleted: true,
         ..Kind::new(RESOURCE)
     }
 }

@@ -96,6 +96,7 @@ fn field(name: &str, form: &Value) -> Field {
         go: go.into(),
         inline: &[],
         topology: node.topology.clone(),
+        said_atomic: false,
         node,
         required: false,
         emit: Emit::NotEmpty,

@@ -8,9 +8,9 @@ use crate::request::url::Query;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use skiff_api::Status;
-use skiff_api::kind::{Kind, Verb};
+use skiff_api::kind::{self, Connect, Does, Kind, Verb};
 use skiff_api::registry::Registry;
-use skiff_api::schema::openapi::{self, KindRef, Source, Subresource};
+use skiff_api::schema::openapi::{self, Entry, KindRef, Source, Subresource};
 use skiff_api::schema::openapi_v2::{self, Form};
 use skiff_api::wire::{Answer, Body};
 use std::sync::Arc;
@@ -92,27 +92,15 @@ fn with_kinds<T>(registry: &Registry, wanted: Option<&str>, make: impl Fn(&[Kind
     let kinds: Vec<&Arc<Kind>> = registry.kinds().iter().filter(is_wanted).collect();
     let names = |verbs: &[Verb]| verbs.iter().map(|verb| verb.name()).collect::<Vec<_>>();
     let verbs: Vec<Vec<&str>> = kinds.iter().map(|kind| names(kind.verbs)).collect();
-    let below: Vec<Vec<(&str, Vec<&str>, Option<&str>)>> = kinds
+    let below: Vec<Vec<(&kind::Subresource, Vec<&str>)>> = kinds
         .iter()
-        .map(|kind| {
-            kind.subresources
-                .iter()
-                .map(|sub| {
-                    let body = sub.body.and_then(|(g, v, k)| skiff_api::schema::gvk(g, v, k));
-                    (&*sub.name, names(sub.verbs), body.map(|body| &*body.name))
-                })
-                .collect()
-        })
+        .map(|kind| kind.subresources.iter().map(|sub| (sub, names(sub.verbs))).collect())
         .collect();
     let subresources: Vec<Vec<Subresource>> = below
         .iter()
         .map(|list| {
-            list.iter()
-                .map(|(name, verbs, definition)| Subresource {
-                    name,
-                    verbs,
-                    definition: *definition,
-                })
+            let all = list.iter();
+            all.map(|(sub, verbs)| Subresource { name: &sub.name, verbs, entry: entry(sub) })
                 .collect()
         })
         .collect();
@@ -127,11 +115,20 @@ fn with_kinds<T>(registry: &Registry, wanted: Option<&str>, make: impl Fn(&[Kind
             plural: &kind.plural,
             namespaced: kind.namespaced(),
             verbs,
+            shows_deleted: kind.shows_deleted,
             source: source(kind),
             subresources,
         })
         .collect();
     make(&refs)
+}
+
+fn entry(sub: &kind::Subresource) -> Entry<'_> {
+    match (&sub.does, sub.body) {
+        (Does::Connect(Connect::Log), _) => Entry::Log,
+        (Does::Connect(_), Some((_, _, options))) => Entry::Stream(options),
+        (_, body) => Entry::Object(body),
+    }
 }
 
 fn source(kind: &Kind) -> Source<'_> {

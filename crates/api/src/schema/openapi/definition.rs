@@ -120,10 +120,11 @@ fn structure(of: &Struct, sentences: &mut Descriptions) -> Value {
     if !properties.is_empty() {
         out["properties"] = Value::Object(properties);
     }
-    let required: Vec<&str> =
-        of.fields.iter().filter(|it| it.required).map(|it| it.name.as_ref()).collect();
+    let mut required: Vec<&Field> = of.fields.iter().filter(|it| it.required).collect();
+    // In the order of Go, which numbers of fields follow.
+    required.sort_by_key(|it| it.tag);
     if !required.is_empty() {
-        out["required"] = json!(required);
+        out["required"] = required.iter().map(|it| &*it.name).collect();
     }
     let kinds: Vec<Value> = kinds_of(&of.name)
         .map(|it| json!({"group": it.group, "kind": it.kind, "version": it.version}))
@@ -219,6 +220,7 @@ fn zero(out: &mut Value, shape: &Shape) {
 
 fn extensions(out: &mut Value, field: &Field) {
     match (&field.topology, &field.node.shape) {
+        _ if field.said_atomic => out["x-kubernetes-list-type"] = json!("atomic"),
         (Topology::Set, _) => out["x-kubernetes-list-type"] = json!("set"),
         (Topology::Keyed(keys), _) => {
             out["x-kubernetes-list-type"] = json!("map");

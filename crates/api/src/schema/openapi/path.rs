@@ -1,107 +1,22 @@
 //! The paths of a document: what may be asked of a kind, and with which query parameters.
 //!
 //! kubectl reads three things here: which path belongs to a resource, the kind that an operation is
-//! about, and whether a patch takes `fieldValidation`.
+//! about, and whether a patch takes `fieldValidation`. Clients are generated out of the rest.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::{KindRef, Source, definition, definition_name, reference};
-use crate::schema::builtin;
+use super::operation::{
+    self, ALL, Answer, COLLECTION, CONNECT, ENTRY, ITEM, Operation, Place, STATUS, Scope, WATCH,
+    WATCH_LIST, content, group_tag, group_word, parameter,
+};
+use super::{Entry, KindRef, Source, Subresource, definition, definition_name, reference};
+use crate::schema::{builtin, gvk};
 
 const WATCH_EVENT: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.WatchEvent";
-const RESOURCES: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.APIResourceList";
-const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
-const DELETE_OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
-const PATCH: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Patch";
-
-/// Query parameters and their JSON types.
-type Parameters = &'static [(&'static str, &'static str)];
-
-const WRITE: Parameters =
-    &[("dryRun", "string"), ("fieldManager", "string"), ("fieldValidation", "string")];
-const APPLY: Parameters = &[
-    ("dryRun", "string"),
-    ("fieldManager", "string"),
-    ("fieldValidation", "string"),
-    ("force", "boolean"),
-];
-const LIST: Parameters = &[
-    ("allowWatchBookmarks", "boolean"),
-    ("continue", "string"),
-    ("fieldSelector", "string"),
-    ("labelSelector", "string"),
-    ("limit", "integer"),
-    ("resourceVersion", "string"),
-    ("resourceVersionMatch", "string"),
-    ("sendInitialEvents", "boolean"),
-    ("timeoutSeconds", "integer"),
-    ("watch", "boolean"),
-];
-const DELETE: Parameters = &[
-    ("dryRun", "string"),
-    ("gracePeriodSeconds", "integer"),
-    ("ignoreStoreReadErrorWithClusterBreakingPotential", "boolean"),
-    ("orphanDependents", "boolean"),
-    ("propagationPolicy", "string"),
-];
-
-/// One operation: how HTTP, the API and an operation's name call it, and what goes in.
-struct Operation {
-    verb: &'static str,
-    method: &'static str,
-    action: &'static str,
-    word: &'static str,
-    parameters: Parameters,
-    body: Body,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Body {
-    None,
-    Object,
-    Patch,
-    Options,
-}
-
-const COLLECTION: &[Operation] = &[
-    operates("list", "get", "list", "list", LIST, Body::None),
-    operates("create", "post", "post", "create", WRITE, Body::Object),
-    operates(
-        "deletecollection",
-        "delete",
-        "deletecollection",
-        "deleteCollection",
-        LIST,
-        Body::Options,
-    ),
-];
-
-const ITEM: &[Operation] = &[
-    operates("get", "get", "get", "read", &[], Body::None),
-    operates("update", "put", "put", "replace", WRITE, Body::Object),
-    operates("patch", "patch", "patch", "patch", APPLY, Body::Patch),
-    operates("delete", "delete", "delete", "delete", DELETE, Body::Options),
-];
-
-/// The old paths of watches, below `/watch`.
-const WATCH: &[Operation] = &[operates("watch", "get", "watch", "watch", LIST, Body::None)];
-const WATCH_LIST: &[Operation] =
-    &[operates("watch", "get", "watchlist", "watch", LIST, Body::None)];
-
-const CREATE: &[Operation] = &[operates("create", "post", "post", "create", WRITE, Body::Object)];
-
-const fn operates(
-    verb: &'static str,
-    method: &'static str,
-    action: &'static str,
-    word: &'static str,
-    parameters: Parameters,
-    body: Body,
-) -> Operation {
-    Operation { verb, method, action, word, parameters, body }
-}
+const LOG_OPTIONS: &str = "io.k8s.api.core.v1.PodLogOptions";
+const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 
 /// The paths of a kind; the definitions that they name are added to `needed`.
 pub fn of(kind: &KindRef<'_>, needed: &mut BTreeSet<String>) -> Vec<(String, Value)> {
@@ -111,36 +26,155 @@ pub fn of(kind: &KindRef<'_>, needed: &mut BTreeSet<String>) -> Vec<(String, Val
     if matches!(kind.source, Source::BuiltIn(_)) && builtin(&list).is_none() {
         list.clone_from(&own);
     }
-    needed.extend([own.clone(), list.clone(), STATUS.to_string()]);
+    needed.insert(own.clone());
+    if kind.verbs.contains(&"list") {
+        needed.insert(list.clone());
+    }
     if matches!(kind.source, Source::Custom(_)) {
         needed.extend(definition::metadata_names());
+        needed.insert(STATUS.to_owned());
     }
-    let scope = if kind.namespaced { "/namespaces/{namespace}" } else { "" };
-    let collection = format!("{root}{scope}/{}", kind.plural);
+    let (scope, within) = match kind.namespaced {
+        true => (Scope::Namespace, "/namespaces/{namespace}"),
+        false => (Scope::Cluster, ""),
+    };
+    let place = Place {
+        kind,
+        about: (kind.group, kind.version, kind.kind),
+        scope,
+        entry: "",
+        with_path: false,
+        answer: Answer::Objects(&own, &list),
+    };
+    let collection = format!("{root}{within}/{}", kind.plural);
     let item = format!("{collection}/{{name}}");
     let mut out = vec![
-        (collection, item_of(kind, COLLECTION, kind.verbs, (&own, &list), ("", false), needed)),
-        (item.clone(), item_of(kind, ITEM, kind.verbs, (&own, &own), ("", true), needed)),
+        (collection, path(&place, &[], COLLECTION, kind.verbs, needed)),
+        (item.clone(), path(&place, &["name"], ITEM, kind.verbs, needed)),
     ];
-    if kind.namespaced && kind.verbs.contains(&"list") {
-        let all = KindRef { namespaced: false, ..*kind };
-        let lists = item_of(&all, &COLLECTION[..1], kind.verbs, (&own, &list), ("", false), needed);
+    if kind.namespaced {
+        let all = Place { scope: Scope::AllNamespaces, ..place };
+        let lists = path(&all, &[], &COLLECTION[..1], kind.verbs, needed);
         out.push((format!("{root}/{}", kind.plural), lists));
     }
     for sub in kind.subresources {
-        let body = sub.definition.unwrap_or(&own).to_string();
-        needed.insert(body.clone());
-        let (name, verbs) = (sub.name, sub.verbs);
-        let mut it = item_of(kind, ITEM, verbs, (&body, &body), (name, true), needed);
-        let posts = item_of(kind, CREATE, verbs, (&body, &body), (name, true), needed);
-        if let Some(post) = posts.get("post") {
-            it["post"] = post.clone();
-        }
-        out.push((format!("{item}/{name}"), it));
+        out.extend(entry(&place, &item, sub, needed));
     }
-    out.extend(watches(kind, &root, scope, needed));
+    // Custom resources have no such paths.
+    if matches!(kind.source, Source::BuiltIn(_)) && kind.verbs.contains(&"watch") {
+        let events = Place { answer: Answer::Objects(WATCH_EVENT, WATCH_EVENT), ..place };
+        let list = format!("{root}/watch{within}/{}", kind.plural);
+        let one = path(&events, &["name"], WATCH, kind.verbs, needed);
+        out.push((format!("{list}/{{name}}"), one));
+        out.push((list, path(&events, &[], WATCH_LIST, kind.verbs, needed)));
+        if kind.namespaced {
+            let all = Place { scope: Scope::AllNamespaces, ..events };
+            let lists = path(&all, &[], WATCH_LIST, kind.verbs, needed);
+            out.push((format!("{root}/watch/{}", kind.plural), lists));
+        }
+    }
     out.retain(|(_, it)| it.as_object().is_some_and(|it| it.len() > 1));
     out
+}
+
+/// The paths of an entry below an object.
+fn entry(
+    parent: &Place<'_>,
+    item: &str,
+    sub: &Subresource<'_>,
+    needed: &mut BTreeSet<String>,
+) -> Vec<(String, Value)> {
+    let name = format!("{item}/{}", sub.name);
+    let place = Place { entry: sub.name, ..*parent };
+    let is_custom = matches!(parent.kind.source, Source::Custom(_));
+    match sub.entry {
+        Entry::Object(body) => {
+            let definition = body.and_then(|(group, version, kind)| gvk(group, version, kind));
+            let place = match (&definition, body) {
+                (Some(of), Some(about)) => Place {
+                    answer: Answer::Objects(&of.name, &of.name),
+                    about: if is_custom { place.about } else { about },
+                    ..place
+                },
+                _ => place,
+            };
+            vec![(name, path(&place, &["name"], ENTRY, sub.verbs, needed))]
+        }
+        Entry::Log => {
+            let place = Place { answer: Answer::Text, ..place };
+            let mut log = path(&place, &["name"], ENTRY, sub.verbs, needed);
+            if let Some(options) = builtin(LOG_OPTIONS) {
+                let own = log["parameters"].as_array_mut().expect("it has a name");
+                own.extend(operation::of_options(options));
+                own.sort_by_key(by_name);
+            }
+            vec![(name, log)]
+        }
+        Entry::Stream(options) => {
+            let name_of = format!("io.k8s.api.core.v1.{options}");
+            let Some(of) = builtin(&name_of) else { return Vec::new() };
+            let about = ("", "v1", options);
+            let place = Place { answer: Answer::Anything(of), about, ..place };
+            let mut out = vec![(name.clone(), path(&place, &["name"], CONNECT, sub.verbs, needed))];
+            // What stands behind a proxy has paths of its own.
+            if sub.verbs.contains(&"update") {
+                let place = Place { with_path: true, ..place };
+                let below = path(&place, &["name", "path"], CONNECT, sub.verbs, needed);
+                out.push((format!("{name}/{{path}}"), below));
+            }
+            out
+        }
+    }
+}
+
+/// A path with those of these operations that are served there. What all of them take stands at the path.
+fn path(
+    place: &Place<'_>,
+    named: &[&str],
+    operations: &[Operation],
+    verbs: &[&str],
+    needed: &mut BTreeSet<String>,
+) -> Value {
+    let mut shared: Vec<Value> =
+        named.iter().map(|name| parameter(name, "path", "string")).collect();
+    if place.scope == Scope::Namespace {
+        shared.push(parameter("namespace", "path", "string"));
+    }
+    if !matches!(place.answer, Answer::Anything(_)) {
+        shared.push(parameter("pretty", "query", "string"));
+    }
+    let served = operations.iter().filter(|it| verbs.contains(&it.verb));
+    let mut served: Vec<(&str, Value)> =
+        served.map(|it| (it.method, it.of(place, needed))).collect();
+    let own = |operation: &Value| -> Vec<Value> {
+        operation["parameters"].as_array().cloned().unwrap_or_default()
+    };
+    let mut common = served.first().map(|(_, first)| own(first)).unwrap_or_default();
+    common.retain(|it| served.iter().all(|(_, other)| own(other).contains(it)));
+    for (_, operation) in &mut served {
+        let mut left = own(operation);
+        left.retain(|it| !common.contains(it));
+        let fields = operation.as_object_mut().expect("it is one");
+        match left.is_empty() {
+            true => drop(fields.remove("parameters")),
+            false => drop(fields.insert("parameters".into(), left.into())),
+        }
+    }
+    shared.extend(common);
+    shared.sort_by_key(by_name);
+    let mut out = json!({});
+    if !shared.is_empty() {
+        out["parameters"] = shared.into();
+    }
+    for (method, operation) in served {
+        out[method] = operation;
+    }
+    out
+}
+
+fn by_name(parameter: &Value) -> (String, String) {
+    let text = |key: &str| parameter[key].as_str().unwrap_or_default().to_owned();
+    (text("name"), text("in"))
 }
 
 fn root(kind: &KindRef<'_>) -> String {
@@ -155,137 +189,30 @@ pub fn of_version(kind: &KindRef<'_>, needed: &mut BTreeSet<String>) -> Option<(
     if !matches!(kind.source, Source::BuiltIn(_)) {
         return None;
     }
-    needed.insert(RESOURCES.to_string());
-    let body = content(&["application/json", "application/yaml"], RESOURCES);
-    let get = json!({
-        "operationId": format!("get{}{}APIResources", group_word(kind), capital(kind.version)),
-        "responses": {"200": {"description": "OK", "content": body},
-            "401": {"description": "Unauthorized"}},
-    });
-    Some((format!("{}/", root(kind)), json!({ "get": get })))
+    let word = format!("{}{}", group_word(kind.group), operation::capital(kind.version));
+    let id = format!("get{word}APIResources");
+    let path = lookup(&id, &operation::tag(kind), "APIResourceList", needed);
+    Some((format!("{}/", root(kind)), path))
 }
 
-fn watches(
-    kind: &KindRef<'_>,
-    root: &str,
-    scope: &str,
-    needed: &mut BTreeSet<String>,
-) -> Vec<(String, Value)> {
-    // Custom resources have no such paths.
-    if !matches!(kind.source, Source::BuiltIn(_)) || !kind.verbs.contains(&"watch") {
-        return Vec::new();
+/// The path of a built-in group, which tells its versions; the core group has none.
+pub fn of_group(kind: &KindRef<'_>, needed: &mut BTreeSet<String>) -> Option<(String, Value)> {
+    if !matches!(kind.source, Source::BuiltIn(_)) || kind.group.is_empty() {
+        return None;
     }
-    needed.insert(WATCH_EVENT.to_string());
-    let event = (WATCH_EVENT, WATCH_EVENT);
-    let mut watch = |kind: &KindRef<'_>, operations, named| {
-        item_of(kind, operations, kind.verbs, event, ("", named), needed)
-    };
-    let list = format!("{root}/watch{scope}/{}", kind.plural);
-    let mut out = vec![
-        (list.clone(), watch(kind, WATCH_LIST, false)),
-        (format!("{list}/{{name}}"), watch(kind, WATCH, true)),
-    ];
-    if kind.namespaced {
-        let all = KindRef { namespaced: false, ..*kind };
-        out.push((format!("{root}/watch/{}", kind.plural), watch(&all, WATCH_LIST, false)));
-    }
-    out
+    let id = format!("get{}APIGroup", group_word(kind.group));
+    let path = lookup(&id, &group_tag(kind.group), "APIGroup", needed);
+    Some((format!("/apis/{}/", kind.group), path))
 }
 
-fn item_of(
-    kind: &KindRef<'_>,
-    operations: &[Operation],
-    verbs: &[&str],
-    (own, answer): (&str, &str),
-    (subresource, named): (&str, bool),
-    needed: &mut BTreeSet<String>,
-) -> Value {
-    let mut parameters = Vec::new();
-    let mut add = |name: &str, place: &str| {
-        parameters.push(json!({
-            "name": name, "in": place, "required": place == "path",
-            "schema": {"type": "string", "uniqueItems": true},
-        }));
-    };
-    if named {
-        add("name", "path");
-    }
-    if kind.namespaced {
-        add("namespace", "path");
-    }
-    add("pretty", "query");
-    let mut out = json!({ "parameters": parameters });
-    for it in operations.iter().filter(|it| verbs.contains(&it.verb)) {
-        let answer = match it.action {
-            "list" => answer,
-            "delete" | "deletecollection" => STATUS,
-            _ => own,
-        };
-        out[it.method] = operation(kind, it, own, answer, subresource);
-        match it.body {
-            Body::Patch => needed.insert(PATCH.to_string()),
-            Body::Options => needed.insert(DELETE_OPTIONS.to_string()),
-            Body::None | Body::Object => false,
-        };
-    }
-    out
-}
-
-fn operation(kind: &KindRef<'_>, it: &Operation, own: &str, answer: &str, sub: &str) -> Value {
-    let group = group_word(kind);
-    let scope = if kind.namespaced { "Namespaced" } else { "" };
-    let many = if it.action == "watchlist" { "List" } else { "" };
-    let about = format!("{}{many}{}", kind.kind, capital(sub));
-    let id = format!("{}{group}{}{scope}{about}", it.word, capital(kind.version));
-    let body = content(&["application/json", "application/yaml"], answer);
-    let mut out = json!({
+fn lookup(id: &str, tag: &str, answer: &str, needed: &mut BTreeSet<String>) -> Value {
+    let answer = format!("{META}.{answer}");
+    let body = content(ALL, &reference(&answer));
+    needed.insert(answer);
+    json!({"get": {
         "operationId": id,
+        "tags": [tag],
         "responses": {"200": {"description": "OK", "content": body},
             "401": {"description": "Unauthorized"}},
-        "x-kubernetes-action": it.action,
-        "x-kubernetes-group-version-kind":
-            {"group": kind.group, "version": kind.version, "kind": kind.kind},
-    });
-    if !it.parameters.is_empty() {
-        let parameters = it.parameters.iter().map(|(name, kind)| {
-            json!({"name": name, "in": "query", "schema": {"type": kind, "uniqueItems": true}})
-        });
-        out["parameters"] = parameters.collect();
-    }
-    let strategic = matches!(kind.source, Source::BuiltIn(_));
-    match it.body {
-        Body::None => {}
-        Body::Object => {
-            out["requestBody"] = json!({"content": content(&["*/*"], own), "required": true});
-        }
-        Body::Options => out["requestBody"] = json!({"content": content(&["*/*"], DELETE_OPTIONS)}),
-        Body::Patch => {
-            let mut types = vec![
-                "application/apply-patch+yaml",
-                "application/json-patch+json",
-                "application/merge-patch+json",
-            ];
-            if strategic {
-                types.push("application/strategic-merge-patch+json");
-            }
-            out["requestBody"] = json!({"content": content(&types, PATCH), "required": true});
-        }
-    }
-    out
-}
-
-fn group_word(kind: &KindRef<'_>) -> String {
-    match kind.group.split('.').next().unwrap_or_default() {
-        "" => "Core".to_string(),
-        group => capital(group),
-    }
-}
-
-fn content(types: &[&str], name: &str) -> Value {
-    types.iter().map(|it| (it.to_string(), json!({ "schema": reference(name) }))).collect()
-}
-
-fn capital(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map(|it| it.to_ascii_uppercase()).into_iter().chain(chars).collect()
+    }})
 }

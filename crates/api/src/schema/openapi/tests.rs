@@ -16,7 +16,12 @@ fn kind<'a>(group: &'a str, version: &'a str, kind: &'a str, plural: &'a str) ->
         namespaced: true,
         verbs: VERBS,
         source: Source::BuiltIn(definition),
-        subresources: &[Subresource { name: "status", verbs: &["get", "patch"], definition: None }],
+        shows_deleted: false,
+        subresources: &[Subresource {
+            name: "status",
+            verbs: &["get", "patch"],
+            entry: Entry::Object(None),
+        }],
     }
 }
 

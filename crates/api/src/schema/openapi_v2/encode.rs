@@ -48,6 +48,8 @@ static PATH: Message = Message {
         Field("put", &[3], Form::Message(&OPERATION)),
         Field("post", &[4], Form::Message(&OPERATION)),
         Field("delete", &[5], Form::Message(&OPERATION)),
+        Field("options", &[6], Form::Message(&OPERATION)),
+        Field("head", &[7], Form::Message(&OPERATION)),
         Field("patch", &[8], Form::Message(&OPERATION)),
         Field("parameters", &[9, 1], Form::Message(&PARAMETER)),
     ],
@@ -56,6 +58,7 @@ static PATH: Message = Message {
 
 static OPERATION: Message = Message {
     fields: &[
+        Field("tags", &[1], Form::Text),
         Field("description", &[3], Form::Text),
         Field("operationId", &[5], Form::Text),
         Field("produces", &[6], Form::Text),

@@ -9,6 +9,7 @@ fn kind<'a>(source: Source<'a>, verbs: &'a [&'a str]) -> KindRef<'a> {
         plural: "configmaps",
         namespaced: true,
         verbs,
+        shows_deleted: false,
         source,
         subresources: &[],
     }
