@@ -159,6 +159,58 @@ fn an_operator_in_go_leads_and_its_successor_takes_over() {
     drop(second);
 }
 
+#[test]
+fn an_operator_in_rust_brings_its_kind() {
+    let c = Cluster::start("tours-operator-rust");
+    c.load_busybox();
+    let _operator = Operator::start(&c, "operator-rust", "operator");
+    c.k.wait("--for=create crd/fleets.sea.example.com");
+    c.k.wait("--for=condition=Established crd/fleets.sea.example.com");
+    an_operator_works(&c);
+}
+
+#[test]
+fn python_creates_watches_runs_forwards_and_reads_logs() {
+    a_script_tours("tour-python", "python", "OpenAPI-Generator");
+}
+
+#[test]
+fn javascript_creates_watches_runs_forwards_and_reads_logs() {
+    a_script_tours("tour-javascript", "javascript", "kubernetes-client-javascript");
+}
+
+/// Runs a script that makes a pod and a ConfigMap in a namespace of its own; the pod is gone when it ends.
+#[track_caller]
+fn a_script_tours(program: &str, namespace: &str, manager: &str) {
+    let c = Cluster::start(&format!("tours-{namespace}"));
+    c.load_busybox();
+    let mut command = tour(&c, &kit::tour(program).unwrap_or_else(|e| panic!("{e:#}")));
+    let output = feed(command.arg(BUSYBOX), "").expect("the machine runs commands");
+    let steps = String::from_utf8_lossy(&output.stdout);
+    let missing = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{steps}--- {missing}");
+
+    let k = c.k.namespace(namespace);
+    assert_eq!(k.ok("get pods -o name"), "");
+    assert_eq!(k.ok("get configmap/told -o jsonpath={.data}"), r#"{"m":"2","n":"1"}"#);
+    let owners = "{range .metadata.managedFields[*]}{.manager} {.operation};{end}";
+    let owners = k.args(&[
+        "get",
+        "configmap/told",
+        "--show-managed-fields",
+        "-o",
+        &format!("jsonpath={owners}"),
+    ]);
+    assert_eq!(owners, format!("tour Apply;{manager} Update;"));
+    // The pod's life, as the cluster tells it.
+    let reasons = "jsonpath={.items[*].reason}";
+    let events =
+        k.args(&["get", "events", "--field-selector", "involvedObject.name=page", "-o", reasons]);
+    for reason in ["Scheduled", "Started", "Killing"] {
+        assert!(events.contains(reason), "{reason} is not among {events}");
+    }
+}
+
 /// What a user of the operators sees: a fleet is built, kept, resized, refused when it is nonsense, and leaves a farewell.
 #[track_caller]
 fn an_operator_works(c: &Cluster) {
