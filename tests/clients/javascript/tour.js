@@ -38,7 +38,8 @@ async function main(image) {
 
 async function withNamespace() {
     await core.createNamespace({ body: { metadata: { name: NAMESPACE } } });
-    await seen(`/api/v1/namespaces/${NAMESPACE}/serviceaccounts`, (type, account) => account.metadata.name === 'default');
+    const accounts = `/api/v1/namespaces/${NAMESPACE}/serviceaccounts`;
+    await seen(accounts, (type, account) => account.metadata.name === 'default');
 }
 
 async function create(image) {
@@ -66,7 +67,8 @@ async function create(image) {
 
 async function conflict() {
     const at = { name: 'told', namespace: NAMESPACE };
-    await core.createNamespacedConfigMap({ namespace: NAMESPACE, body: { metadata: { name: 'told' }, data: { n: '0' } } });
+    const told = { metadata: { name: 'told' }, data: { n: '0' } };
+    await core.createNamespacedConfigMap({ namespace: NAMESPACE, body: told });
     const old = await core.readNamespacedConfigMap(at);
     await core.patchNamespacedConfigMap(
         { ...at, body: { data: { n: '1' } } },
@@ -126,7 +128,8 @@ async function readLogs() {
 
 async function apply() {
     const objects = k8s.KubernetesObjectApi.makeApiClient(config);
-    const told = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'told', namespace: NAMESPACE }, data: { m: '2' } };
+    const metadata = { name: 'told', namespace: NAMESPACE };
+    const told = { apiVersion: 'v1', kind: 'ConfigMap', metadata, data: { m: '2' } };
     const strategy = k8s.PatchStrategy.ServerSideApply;
     const applied = await objects.patch(told, undefined, undefined, 'tour', true, strategy);
     expect(applied.data.n === '1' && applied.data.m === '2', `it has ${JSON.stringify(applied.data)}`);

@@ -1,8 +1,8 @@
 // An operator by controller-runtime, as kubebuilder's users write them: it runs until it is told to end, and works only
 // while it holds the lease "fleet-operator". The cluster is the current context of $KUBECONFIG.
 //
-// A Fleet becomes a Deployment of its size, which belongs to it; what of it is ready becomes its status. A finalizer sees
-// to it that a Fleet leaves a farewell, the ConfigMap NAME-farewell, before it goes.
+// A Fleet becomes a Deployment of its size, which belongs to it; what of it is ready becomes its status. A finalizer
+// sees to it that a Fleet leaves a farewell, the ConfigMap NAME-farewell, before it goes.
 package main
 
 import (
