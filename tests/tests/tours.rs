@@ -3,8 +3,8 @@
 //! Each client does its work against a Skiff of its own (`tests/clients/`, made by `tests/kit/install tours`), and what the
 //! cluster holds afterwards is asked of kubectl: a client that believes itself is no witness.
 
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use skiff_tests::cluster::{BUSYBOX, Cluster};
 use skiff_tests::kit;
@@ -115,8 +115,7 @@ impl Helm<'_> {
 
     #[track_caller]
     fn answer(&self, args: &[&str]) -> Answer {
-        let program = kit::tour(self.program).unwrap_or_else(|e| panic!("{e:#}"));
-        let mut command = tour(self.cluster, &program);
+        let mut command = tour(self.cluster, &program(self.program));
         command.args(args);
         let output = feed(&mut command, "").expect("the machine runs commands");
         Answer {
@@ -125,6 +124,12 @@ impl Helm<'_> {
             code: output.status.code().unwrap_or(-1),
         }
     }
+}
+
+/// A program of the kit; panics with what to run when it is missing.
+#[track_caller]
+fn program(name: &str) -> PathBuf {
+    kit::tour(name).unwrap_or_else(|e| panic!("{e:#}"))
 }
 
 /// A client inside of the machine, told of the cluster as all clients are: by $KUBECONFIG.
@@ -138,35 +143,45 @@ fn tour(c: &Cluster, program: &Path) -> Command {
 fn an_operator_in_go_leads_and_its_successor_takes_over() {
     let c = Cluster::start("tours-operator-go");
     c.load_busybox();
-    let definition = kit::root().join("tests/clients/fleet.yaml");
-    c.k.ok(&format!("apply -f {}", definition.display()));
+    let folder = kit::root().join("tests/clients");
+    c.k.ok(&format!("apply -f {}", folder.join("fleet.yaml").display()));
     c.k.wait("--for=condition=Established crd/fleets.sea.example.com");
-    let first = Operator::start(&c, "operator-go", "first");
+    let manifest = std::fs::read_to_string(folder.join("operator-go/deploy.yaml")).unwrap();
+    let programs =
+        program("operator-go").parent().expect("it lies in the kit").display().to_string();
+    c.k.apply(&manifest.replace("PROGRAMS", &programs).replace("IMAGE", BUSYBOX));
+    c.k.ok("rollout status deployment/fleet-operator --timeout=90s");
     c.k.wait("--for=create lease/fleet-operator");
+    // A holder calls itself by its pod's name, and a word of its own behind it.
     let holder = || c.k.ok("get lease/fleet-operator -o jsonpath={.spec.holderIdentity}");
     let leader = holder();
-    let second = Operator::start(&c, "operator-go", "second");
     an_operator_works(&c);
     assert_eq!(holder(), leader, "who came second waits");
 
     c.k.apply(&fleet("blue", 1));
     c.k.wait("--for=condition=Ready fleet/blue");
-    drop(first);
+    let pod = leader.split('_').next().expect("a name");
+    c.k.ok(&format!("delete pod {pod} --grace-period=0 --force"));
     c.k.args(&["patch", "fleet/blue", "--type=merge", "-p", r#"{"spec":{"size":2}}"#]);
     c.k.wait("--for=jsonpath={.spec.leaseTransitions}=1 lease/fleet-operator");
     assert_ne!(holder(), leader);
     c.k.wait("--for=jsonpath={.status.ready}=2 fleet/blue");
-    drop(second);
 }
 
 #[test]
 fn an_operator_in_rust_brings_its_kind() {
     let c = Cluster::start("tours-operator-rust");
     c.load_busybox();
-    let _operator = Operator::start(&c, "operator-rust", "operator");
+    let log = std::fs::File::create(c.machine().data().join("logs/operator")).unwrap();
+    let mut command = tour(&c, &program("operator-rust"));
+    command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+    let mut operator = command.spawn().unwrap();
     c.k.wait("--for=create crd/fleets.sea.example.com");
     c.k.wait("--for=condition=Established crd/fleets.sea.example.com");
     an_operator_works(&c);
+    assert_eq!(operator.try_wait().unwrap(), None, "it runs until the machine ends");
+    drop(c);
+    operator.wait().unwrap();
 }
 
 #[test]
@@ -184,7 +199,7 @@ fn javascript_creates_watches_runs_forwards_and_reads_logs() {
 fn a_script_tours(program: &str, namespace: &str, manager: &str) {
     let c = Cluster::start(&format!("tours-{namespace}"));
     c.load_busybox();
-    let mut command = tour(&c, &kit::tour(program).unwrap_or_else(|e| panic!("{e:#}")));
+    let mut command = tour(&c, &self::program(program));
     let output = feed(command.arg(BUSYBOX), "").expect("the machine runs commands");
     let steps = String::from_utf8_lossy(&output.stdout);
     let missing = String::from_utf8_lossy(&output.stderr);
@@ -248,32 +263,4 @@ fn fleet(name: &str, size: u32) -> String {
         r#"{{"apiVersion":"sea.example.com/v1","kind":"Fleet","metadata":{{"name":"{name}"}},
         "spec":{{"size":{size},"image":"{BUSYBOX}"}}}}"#
     )
-}
-
-/// An operator that runs in the machine until it is dropped: killed, with no word to anybody.
-struct Operator {
-    process: Child,
-}
-
-impl Operator {
-    /// What it says goes into the machine's logs, by this name.
-    #[track_caller]
-    fn start(c: &Cluster, program: &str, log: &str) -> Self {
-        let log = c.machine().data().join("logs").join(log);
-        let log = std::fs::File::create(log).expect("the folder can be written to");
-        let program = kit::tour(program).unwrap_or_else(|e| panic!("{e:#}"));
-        // What enters the machine stays outside as its parent: whoever kills that means the operator.
-        let mut command = tour(c, Path::new("setpriv"));
-        command.args(["--pdeathsig", "KILL"]).arg(program);
-        command.stdin(Stdio::null()).stdout(log.try_clone().expect("a descriptor")).stderr(log);
-        Self { process: command.spawn().expect("the machine runs commands") }
-    }
-}
-
-impl Drop for Operator {
-    fn drop(&mut self) {
-        // What has ended already cannot be killed; the machine's end ends whatever is left.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }

@@ -1,5 +1,5 @@
 // An operator by controller-runtime, as kubebuilder's users write them: it runs until it is told to end, and works only
-// while it holds the lease "fleet-operator". The cluster is the current context of $KUBECONFIG.
+// while it holds the lease "fleet-operator" of its namespace. It runs in a pod (deploy.yaml).
 //
 // A Fleet becomes a Deployment of its size, which belongs to it; what of it is ready becomes its status. A finalizer
 // sees to it that a Fleet leaves a farewell, the ConfigMap NAME-farewell, before it goes.
@@ -22,6 +22,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 )
 
@@ -41,20 +42,23 @@ func main() {
 func run(ctx context.Context) error {
 	config, err := ctrl.GetConfig()
 	if err != nil {
-		return fmt.Errorf("find a cluster (is $KUBECONFIG set?): %w", err)
+		return fmt.Errorf("find a cluster: %w", err)
 	}
 	manager, err := ctrl.NewManager(config, ctrl.Options{
-		Scheme:                  known(),
-		Metrics:                 server.Options{BindAddress: "0"},
-		LeaderElection:          true,
-		LeaderElectionID:        "fleet-operator",
-		LeaderElectionNamespace: metav1.NamespaceDefault,
-		LeaseDuration:           &lease,
-		RenewDeadline:           &renewal,
-		RetryPeriod:             &retry,
+		Scheme:                 known(),
+		Metrics:                server.Options{BindAddress: "0"},
+		HealthProbeBindAddress: ":8081",
+		LeaderElection:         true,
+		LeaderElectionID:       "fleet-operator",
+		LeaseDuration:          &lease,
+		RenewDeadline:          &renewal,
+		RetryPeriod:            &retry,
 	})
 	if err != nil {
 		return fmt.Errorf("make a manager: %w", err)
+	}
+	if err := manager.AddHealthzCheck("alive", healthz.Ping); err != nil {
+		return fmt.Errorf("answer probes: %w", err)
 	}
 	fleets := &reconciler{manager.GetClient(), manager.GetScheme()}
 	builder := ctrl.NewControllerManagedBy(manager).For(&Fleet{}).Owns(&appsv1.Deployment{})
