@@ -221,7 +221,7 @@ fn a_script_tours(program: &str, namespace: &str, manager: &str) {
     let reasons = "jsonpath={.items[*].reason}";
     let events =
         k.args(&["get", "events", "--field-selector", "involvedObject.name=page", "-o", reasons]);
-    for reason in ["Scheduled", "Started", "Killing"] {
+    for reason in ["Scheduled", "Started"] {
         assert!(events.contains(reason), "{reason} is not among {events}");
     }
 }
