@@ -7,7 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 
 /// Upstream's kubectl 1.37.1, from `$SKIFF_KUBECTL` or the kit.
 pub fn kubectl() -> Result<PathBuf> {
@@ -22,6 +22,13 @@ pub fn client() -> Result<PathBuf> {
 /// Upstream's judge of a custom resource's rules, for the benchmark, see `tests/kit/go/cel`.
 pub fn cel_rules() -> Result<PathBuf> {
     find("SKIFF_CEL_RULES", &[bin("cel-rules")], "run `tests/kit/install oracle`")
+}
+
+/// A program of the tours of `tests/clients`: a Helm, an operator, or what starts a script with its libraries.
+pub fn tour(name: &str) -> Result<PathBuf> {
+    let path = bin(name);
+    ensure!(path.is_file(), "{} is not there: run `tests/kit/install tours`", path.display());
+    Ok(path)
 }
 
 /// The `skiff` under test: `$SKIFF`, or what cargo built last into the workspace's target folder.
