@@ -380,7 +380,8 @@ pub fn too_late() -> Answer {
     Answer::text(StatusCode::GATEWAY_TIMEOUT, body)
 }
 
-/// The bracket that a verb leads to: the one place where verbs part.
+/// The bracket that a verb leads to: the one place where verbs part. All but what is asked for most, to get and to list,
+/// is in a box: else each request would be given, and move about, as much room as the widest of them needs.
 async fn bracket(server: &Arc<Server>, request: &Request, call: Call) -> Result<Answer, Status> {
     let kind = &request.kind;
     if !request.resource.subresource.is_empty() {
@@ -391,11 +392,13 @@ async fn bracket(server: &Arc<Server>, request: &Request, call: Call) -> Result<
         })?;
         return match &entry.does {
             _ if !entry.verbs.contains(&request.verb) => Err(Status::method_not_allowed()),
-            Does::Connect(to) => crate::connect::connect(server, request, *to, call).await,
-            Does::Act(act) => crate::answered::act(server, request, *act).await,
+            Does::Connect(to) => {
+                Box::pin(crate::connect::connect(server, request, *to, call)).await
+            }
+            Does::Act(act) => Box::pin(crate::answered::act(server, request, *act)).await,
             Does::Scale(_) | Does::Part { .. } => match request.verb {
                 Verb::Get => crate::read::get(server, request).await,
-                _ => crate::write::write(server, request).await,
+                _ => Box::pin(crate::write::write(server, request)).await,
             },
         };
     }
@@ -406,17 +409,21 @@ async fn bracket(server: &Arc<Server>, request: &Request, call: Call) -> Result<
         });
     }
     if let Backend::Answered(review) = kind.backend {
-        return crate::answered::create(server, request, review).await;
+        return Box::pin(crate::answered::create(server, request, review)).await;
     }
     if kind.backend == Backend::Told {
-        return crate::answered::told::read(server, request).await;
+        return Box::pin(crate::answered::told::read(server, request)).await;
     }
     match request.verb {
         Verb::Get => crate::read::get(server, request).await,
         Verb::List => crate::read::list(server, request).await,
-        Verb::Watch => crate::read::watch::watch(server, request).await,
-        Verb::Create | Verb::Update | Verb::Patch => crate::write::write(server, request).await,
-        Verb::Delete => crate::write::delete::delete(server, request).await,
-        Verb::DeleteCollection => crate::write::delete::delete_collection(server, request).await,
+        Verb::Watch => Box::pin(crate::read::watch::watch(server, request)).await,
+        Verb::Create | Verb::Update | Verb::Patch => {
+            Box::pin(crate::write::write(server, request)).await
+        }
+        Verb::Delete => Box::pin(crate::write::delete::delete(server, request)).await,
+        Verb::DeleteCollection => {
+            Box::pin(crate::write::delete::delete_collection(server, request)).await
+        }
     }
 }

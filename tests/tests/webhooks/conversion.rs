@@ -163,3 +163,66 @@ fn versions_of_a_custom_resource_are_converted_by_a_webhook() {
     assert_eq!(b.ask("GET", &path("v2", "/c"), &Value::Null).body["spec"]["host"], "c");
     assert_eq!(b.ask("DELETE", &path("v2", "/c"), &Value::Null).code, "200");
 }
+
+#[test]
+fn each_version_selects_by_fields_of_its_own() {
+    let b = bench("webhooks-fields", &[]);
+    b.answers("convert", json!({}));
+    let of = |name: &str, field: &str, other: &str| {
+        let schema = format!(
+            "{{type: object, properties: {{spec: {{type: object, properties: \
+             {{{field}: {{type: string}}, {other}: {{type: string}}}}}}}}}}"
+        );
+        format!(
+            "{{name: {name}, served: true, storage: {}, selectableFields: [{{jsonPath: .spec.{field}}}], \
+             schema: {{openAPIV3Schema: {schema}}}}}",
+            name == "v2"
+        )
+    };
+    b.c.k.apply(&format!(
+        "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\n\
+         metadata: {{name: peers.example.com}}\n\
+         spec:\n  group: example.com\n  scope: Namespaced\n  names: {{kind: Peer, plural: peers}}\n  \
+         versions: [{}, {}]\n  \
+         conversion: {{strategy: Webhook, webhook: {{conversionReviewVersions: [v1], clientConfig: {}}}}}\n",
+        of("v1", "address", "more"),
+        of("v2", "host", "port"),
+        b.service("convert")
+    ));
+    b.c.k.wait("--for=condition=Established crd/peers.example.com");
+    let path = |version: &str, rest: &str| {
+        format!("/apis/example.com/{version}/namespaces/default/peers{rest}")
+    };
+    let found = |version: &str, selector: &str| {
+        let list =
+            b.ask("GET", &path(version, &format!("?fieldSelector={selector}")), &Value::Null);
+        let items = list.body["items"].as_array().expect("a list").iter();
+        items.map(|it| it["metadata"]["name"].to_string()).collect::<String>()
+    };
+    for (version, name, spec) in
+        [("v1", "a", json!({"address": "a:1"})), ("v2", "b", json!({"host": "b", "port": "1"}))]
+    {
+        let object = json!({"apiVersion": format!("example.com/{version}"), "kind": "Peer",
+                            "metadata": {"name": name}, "spec": spec});
+        assert_eq!(b.ask("POST", &path(version, ""), &object).code, "201");
+    }
+    for name in ["a", "b"] {
+        let own = format!("{name:?}");
+        assert_eq!(found("v1", &format!("spec.address={name}:1")), own);
+        assert_eq!(found("v2", &format!("spec.host={name}")), own);
+        assert_eq!(found("v1", &format!("spec.address={name}:2")), "");
+    }
+    assert_eq!(found("v2", "spec.host!=a"), "\"b\"");
+    // A change in one version moves it in the other.
+    let moved = json!({"spec": {"host": "z"}});
+    let patched = b.ask_as("application/merge-patch+json", "PATCH", &path("v2", "/a"), &moved);
+    assert_eq!(patched.code, "200", "{}", patched.body);
+    assert_eq!(
+        (found("v1", "spec.address=a:1"), found("v1", "spec.address=z:1")),
+        ("".into(), "\"a\"".into())
+    );
+    let watched = "?watch=true&timeoutSeconds=2&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&fieldSelector=spec.address%3Dz:1";
+    let watched = b.c.k.exits(0, &["get", "--raw", &path("v1", watched)], "");
+    let added: Vec<_> = watched.out.lines().filter(|line| line.contains("ADDED")).collect();
+    assert!(matches!(added[..], [one] if one.contains(r#""address":"z:1""#)), "{}", watched.out);
+}

@@ -144,11 +144,11 @@ impl Authorizer {
         let (mut reasons, mut errors) = (Vec::new(), Vec::new());
         for (name, link) in &chain.0 {
             let decision = match link {
-                Link::Node => self.node(user, asked).await,
+                Link::Node => Box::pin(self.node(user, asked)).await,
                 Link::Rbac => decide(&self.index(), user, asked),
                 Link::AlwaysAllow => Decision::new(Opinion::Allow, ""),
                 Link::AlwaysDeny => Decision::new(Opinion::None, "Everything is forbidden."),
-                Link::Webhook(webhook) => webhook.decide(user, asked).await,
+                Link::Webhook(webhook) => Box::pin(webhook.decide(user, asked)).await,
             };
             if decision.opinion != Opinion::None {
                 return decision;

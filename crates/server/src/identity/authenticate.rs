@@ -152,14 +152,14 @@ impl Authenticator {
         let meant = common(wanted, own);
         if !meant.is_empty() {
             let issuers = self.issuers.read().clone();
-            match issuers.user(token).await {
+            match Box::pin(issuers.user(token)).await {
                 Ok(Some(user)) => return Ok((in_groups(user), meant)),
                 Ok(None) => {}
                 Err(why) => wrong.push(why),
             }
         }
         if let Some(webhook) = &self.webhook {
-            match webhook.user(token, wanted, own).await {
+            match Box::pin(webhook.user(token, wanted, own)).await {
                 Ok(Some((user, meant))) => return Ok((in_groups(user), meant)),
                 Ok(None) => {}
                 Err(why) => wrong.push(why),

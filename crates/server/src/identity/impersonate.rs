@@ -54,7 +54,7 @@ pub async fn impersonate(
         if !mode.fits(&caller, &wanted) {
             continue;
         }
-        match attempt.check(mode).await {
+        match Box::pin(attempt.check(mode)).await {
             Ok(user) => {
                 return Ok(Acting { user: Arc::new(user), constraint: Some(mode.constraint()) });
             }

@@ -84,6 +84,15 @@ impl Selection {
     }
 
     fn fields_match(&self, record: &Record) -> bool {
+        if let Some(kind) = self.redefined.as_ref().filter(|_| !self.fields.0.is_empty()) {
+            let value = |path: &str| match path.starts_with("metadata.") {
+                true => facets::value(record, &format!("f:{path}")),
+                false => facets::of_version(record, kind, path),
+            };
+            if self.fields.0.iter().all(|asked| value(&asked.field).is_some()) {
+                return self.fields.matches(value);
+            }
+        }
         let older = self.redefined.as_ref().filter(|kind| kind.generation != record.generation);
         let Some(kind) = older.filter(|_| !self.fields.0.is_empty()) else {
             return self.fields.matches(|path| {

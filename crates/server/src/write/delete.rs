@@ -265,8 +265,8 @@ async fn commit(
             (write, server.admission.release(at, old).await?)
         }
         Fate::Stays => {
-            let (generation, facets) = (kind.generation, crate::read::facets::of(kind, new));
-            let body = body.clone();
+            let facets = crate::read::facets::of_versions(&server.reader, kind, new).await;
+            let (generation, body) = (kind.generation, body.clone());
             let write = Write::Put { key, expect: Some(expect), body, generation, facets };
             (write, Taking::default())
         }

@@ -243,7 +243,8 @@ impl Bracket<'_> {
                 (write, server.admission.release(at, at.old.unwrap_or(new)).await?)
             }
             _ => {
-                let (body, facets) = (body.clone(), crate::read::facets::of(kind, new));
+                let facets = crate::read::facets::of_versions(&server.reader, kind, new).await;
+                let body = body.clone();
                 let write = Write::Put { key, expect, body, generation: kind.generation, facets };
                 (write, server.admission.reserve(at, new).await?)
             }
