@@ -380,8 +380,8 @@ pub fn too_late() -> Answer {
     Answer::text(StatusCode::GATEWAY_TIMEOUT, body)
 }
 
-/// The bracket that a verb leads to: the one place where verbs part. All but what is asked for most, to get and to list,
-/// is in a box: else each request would be given, and move about, as much room as the widest of them needs.
+/// The bracket that a verb leads to: the one place where verbs part. All but what is asked for most, to get and to
+/// list, is in a box: else each request would be given, and move about, as much room as the widest of them needs.
 async fn bracket(server: &Arc<Server>, request: &Request, call: Call) -> Result<Answer, Status> {
     let kind = &request.kind;
     if !request.resource.subresource.is_empty() {
