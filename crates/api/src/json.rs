@@ -54,12 +54,18 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, String> {
             &lossy
         }
     };
+    read(text).or_else(|error| match scan::without_lone_surrogates(text) {
+        Some(text) => read(&text).map_err(|error| describe(bytes, &error)),
+        None => Err(describe(bytes, &error)),
+    })
+}
+
+fn read(text: &str) -> serde_json::Result<Parsed> {
     let mut odd = Odd::default();
     let mut reader = serde_json::Deserializer::from_str(text);
     let value = Seed { path: None, odd: &mut odd }
         .deserialize(&mut reader)
-        .and_then(|value| reader.end().map(|()| value))
-        .map_err(|error| describe(bytes, &error))?;
+        .and_then(|value| reader.end().map(|()| value))?;
     Ok(Parsed { value, odd: odd.texts })
 }
 

@@ -124,10 +124,15 @@ impl Status {
         Status { details: Some(json!({})), ..Status::new(405, "MethodNotAllowed", message) }
     }
 
-    /// A watch of what can be listed only.
-    pub fn no_watch(about: About) -> Status {
-        let message = format!("watch is not supported on resources of kind {:?}", about.resource);
-        let details = Some(json!({"kind": about.resource}));
+    /// A verb that this resource has not: a watch of what can be listed only.
+    pub fn no_verb(verb: &str, about: About) -> Status {
+        let resource = about.qualified();
+        let message = format!("{verb} is not supported on resources of kind {resource:?}");
+        let mut details = json!({"kind": about.resource});
+        if !about.group.is_empty() {
+            details["group"] = about.group.into();
+        }
+        let details = Some(details);
         Status { details, ..Status::new(405, "MethodNotAllowed", message) }
     }
 

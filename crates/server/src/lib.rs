@@ -195,7 +195,7 @@ impl Serve for Entry {
             let mut trail = Trail::begin(self.0.audit.as_ref(), id.as_ref());
             let mut schema = None;
             let mut answer = match pipeline::run(&self.0, call, &mut trail, &mut schema).await {
-                Ok(answer) => manner.pretty(answer).await,
+                Ok(answer) => manner.pretty(answer),
                 Err(refused) => {
                     trail.notes().refused(&refused.status);
                     let mut answer = manner.refuse(refused.status);

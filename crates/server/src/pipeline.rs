@@ -391,7 +391,10 @@ async fn bracket(server: &Arc<Server>, request: &Request, call: Call) -> Result<
             false => Status::no_such_path(),
         })?;
         return match &entry.does {
-            _ if !entry.verbs.contains(&request.verb) => Err(Status::method_not_allowed()),
+            _ if !entry.verbs.contains(&request.verb) => Err(match kind.is_custom() {
+                true => Status::no_verb(request.verb.name(), kind.about()),
+                false => Status::method_not_allowed(),
+            }),
             Does::Connect(to) => {
                 Box::pin(crate::connect::connect(server, request, *to, call)).await
             }
@@ -404,7 +407,9 @@ async fn bracket(server: &Arc<Server>, request: &Request, call: Call) -> Result<
     }
     if !kind.verbs.contains(&request.verb) {
         return Err(match request.verb {
-            Verb::Watch if kind.verbs.contains(&Verb::List) => Status::no_watch(kind.about()),
+            Verb::Watch if kind.verbs.contains(&Verb::List) => {
+                Status::no_verb("watch", kind.about())
+            }
             _ => Status::method_not_allowed(),
         });
     }

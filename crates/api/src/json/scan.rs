@@ -22,6 +22,33 @@ pub fn syntax_error(bytes: &[u8]) -> Option<String> {
     }
 }
 
+/// The text with the replacement character for each half of a surrogate pair that stands alone in an escape, as upstream
+/// reads it; `None` if there is none.
+pub fn without_lone_surrogates(text: &str) -> Option<String> {
+    let code = |at: usize| {
+        let hex = text.get(at..at + 6)?.strip_prefix("\\u")?;
+        u16::from_str_radix(hex, 16).ok()
+    };
+    let (mut out, mut copied, mut at) = (String::new(), 0, 0);
+    while let Some(found) = text[at..].find('\\') {
+        at += found;
+        let next = code(at + 6).filter(|it| (0xDC00..0xE000).contains(it));
+        at += match (code(at), next) {
+            (Some(0xD800..0xDC00), Some(_)) => 12,
+            (Some(0xD800..0xE000), _) => {
+                out.push_str(&text[copied..at]);
+                out.push_str("\\ufffd");
+                copied = at + 6;
+                6
+            }
+            (Some(_), _) => 6,
+            // A backslash, or a sign behind one.
+            (None, _) => text[at..].chars().take(2).map(char::len_utf8).sum(),
+        };
+    }
+    (copied > 0).then(|| out + &text[copied..])
+}
+
 fn quote(byte: u8) -> String {
     match byte {
         b'\'' => r"'\''".to_string(),

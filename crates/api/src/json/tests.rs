@@ -80,3 +80,15 @@ fn stored_bodies() {
     let read = decode(&encode_body(&object)).expect("what was written can be read");
     assert_eq!(encode_body(&read), encode_body(&object));
 }
+
+#[test]
+fn halves_of_surrogate_pairs_are_replaced() {
+    for (body, want) in [
+        (r#""\ud800""#, "\u{fffd}"),
+        (r#""a\udc00b\ud83d\ude00\ud83d""#, "a\u{fffd}b\u{1f600}\u{fffd}"),
+        (r#""\\ud800\ud800\u0061""#, "\\ud800\u{fffd}a"),
+    ] {
+        assert_eq!(parse(body.as_bytes()).map(|it| it.value), Ok(want.into()), "{body}");
+    }
+    assert!(parse(br#"{"a":"\ud800",}"#).is_err());
+}

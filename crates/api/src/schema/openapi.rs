@@ -97,11 +97,16 @@ pub fn index<'a>(documents: impl IntoIterator<Item = (&'a str, String)>) -> Valu
     let paths: Map<String, Value> = documents
         .into_iter()
         .map(|(path, hash)| {
-            let url = format!("/openapi/v3/{path}?hash={hash}");
+            let url = address(path, &hash);
             (path.to_string(), json!({ "serverRelativeURL": url }))
         })
         .collect();
     json!({ "paths": paths })
+}
+
+/// Where the document of this path lies, as long as its kinds have this fingerprint.
+pub fn address(path: &str, fingerprint: &str) -> String {
+    format!("/openapi/v3/{path}?hash={fingerprint}")
 }
 
 /// Changes whenever the document of these kinds does.

@@ -137,7 +137,7 @@ fn types(schema: &Value, level: Level, path: &str, faults: &mut Vec<Fault>) {
             "" => Fault::required(&at, detail),
             kind => Fault::invalid(&at, &kind.into(), detail),
         });
-    } else if untyped {
+    } else if untyped && !present(schema, "$ref") {
         let detail = match level {
             Level::Root => "must not be empty at the root",
             Level::Item => "must not be empty for specified array items",
@@ -390,6 +390,9 @@ fn keywords(schema: &Value, path: &str, allowed: &Allowed, faults: &mut Vec<Faul
         ["id", "additionalItems", "patternProperties", "definitions", "dependencies", "$ref"];
     for key in unsupported.into_iter().filter(|it| present(schema, it)) {
         faults.push(Fault::forbidden(child(path, key), &format!("{key} is not supported")));
+    }
+    if present(schema, "$schema") {
+        faults.push(Fault::invalid(path, &"".into(), "OpenAPIV3Schema 'schema' is not supported"));
     }
     if kind == "null" {
         let detail = "type cannot be set to null, use nullable as an alternative";

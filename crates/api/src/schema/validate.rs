@@ -4,6 +4,8 @@
 //! object), and so is what a failed `anyOf` says: itself first, then the faults of the alternative
 //! that came nearest. Faults of different fields come in the order of names.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use super::fault::{Fault, number, shown};
@@ -11,11 +13,27 @@ use super::{Node, Ref, Rules, Shape, Topology, format};
 
 /// All faults of a value. `prefix` stands before every path; it is empty for a whole object.
 pub fn validate(value: &Value, node: &Node, prefix: &str) -> Vec<Fault> {
+    validate_update((value, None), node, prefix)
+}
+
+/// The faults of a value that an older one has not already: what is the same as it was, where that can be told, is let
+/// be (KEP-4008). Fields are found by their names and items by their keys; those of other lists are all new.
+pub fn validate_update(now: Change<'_>, node: &Node, prefix: &str) -> Vec<Fault> {
+    let (value, old) = now;
     let walk = Walk { prefix };
-    let mut faults = walk.place(value, Some(node), rules(node), "").faults;
-    walk.lists(value, node, "", &mut faults);
+    let mut faults = walk.place(now, Some(node), rules(node), "").faults;
+    let mut before = Vec::new();
+    if let Some(old) = old {
+        walk.lists(old, node, "", &mut before);
+    }
+    if before.is_empty() {
+        walk.lists(value, node, "", &mut faults);
+    }
     faults
 }
+
+/// What stands in a place, and what stood there, if that can be told.
+pub type Change<'v> = (&'v Value, Option<&'v Value>);
 
 struct Walk<'a> {
     prefix: &'a str,
@@ -35,16 +53,43 @@ impl Outcome {
     }
 }
 
+/// The items that a list had.
+#[derive(Clone, Copy)]
+enum Before<'v> {
+    /// Which was which cannot be told.
+    Unknown,
+    /// Items with the same values of these keys are the same.
+    Keyed(&'v [Value], &'v [Cow<'static, str>]),
+}
+
+impl<'v> Before<'v> {
+    fn of(node: &'v Node, old: Option<&'v Value>) -> Before<'v> {
+        match (&node.topology, old) {
+            (Topology::Keyed(keys), Some(Value::Array(items))) => Before::Keyed(items, keys),
+            _ => Before::Unknown,
+        }
+    }
+
+    fn item(&self, now: &Value) -> Option<&'v Value> {
+        let Before::Keyed(items, keys) = self else { return None };
+        items.iter().find(|old| keys.iter().all(|key| old.get(&**key) == now.get(&**key)))
+    }
+}
+
 impl Walk<'_> {
     /// Checks one place: its shape, if it has one, and rules, which may come from elsewhere.
     fn place(
         &self,
-        value: &Value,
+        now: Change<'_>,
         node: Option<&Node>,
         rules: Option<&Rules>,
         name: &str,
     ) -> Outcome {
         let mut out = Outcome { passed: 1, ..Outcome::default() };
+        let (value, old) = now;
+        if old == Some(value) {
+            return out;
+        }
         let shape = node.map_or(&Shape::Any, |it| &it.shape);
         let nullable = rules.is_some_and(|it| it.nullable);
         match type_fault(value, shape, nullable) {
@@ -57,11 +102,14 @@ impl Walk<'_> {
         let none = Rules::default();
         let rules = rules.unwrap_or(&none);
         if !value.is_null() {
-            out.merge(self.logical(value, rules, name));
+            out.merge(self.logical(now, rules, name));
             match value {
                 Value::String(text) => self.text(text, rules, name, &mut out.faults),
                 Value::Number(_) => self.number(value, shape, rules, name, &mut out.faults),
-                Value::Array(items) => out.merge(self.list(items, shape, rules, name)),
+                Value::Array(items) => {
+                    let before = node.map_or(Before::Unknown, |it| Before::of(it, old));
+                    out.merge(self.list((items, before), shape, rules, name));
+                }
                 _ => {}
             }
         }
@@ -75,7 +123,7 @@ impl Walk<'_> {
             out.faults.push(Fault::not_supported(self.at(name), value, &texts));
         }
         if let Value::Object(map) = value {
-            out.merge(self.object(map, shape, rules, name));
+            out.merge(self.object((map, old), shape, rules, name));
         }
         out
     }
@@ -138,7 +186,13 @@ impl Walk<'_> {
         }
     }
 
-    fn list(&self, items: &[Value], shape: &Shape, list: &Rules, name: &str) -> Outcome {
+    fn list(
+        &self,
+        (items, before): (&[Value], Before<'_>),
+        shape: &Shape,
+        list: &Rules,
+        name: &str,
+    ) -> Outcome {
         let mut out = Outcome { passed: 2, ..Outcome::default() };
         let element = match shape {
             Shape::List(element) => Some(&**element),
@@ -147,11 +201,12 @@ impl Walk<'_> {
         let own = element.and_then(rules);
         for (index, item) in items.iter().enumerate() {
             let place = format!("{name}[{index}]");
+            let now = (item, before.item(item));
             if element.is_some() {
-                out.merge(self.place(item, element, own, &place));
+                out.merge(self.place(now, element, own, &place));
             }
             if let Some(below) = &list.items {
-                out.merge(self.place(item, None, Some(below), &place));
+                out.merge(self.place(now, None, Some(below), &place));
             }
         }
         if let Some(least) = list.min_items.filter(|it| (items.len() as u64) < *it) {
@@ -164,7 +219,13 @@ impl Walk<'_> {
         out
     }
 
-    fn object(&self, map: &Map<String, Value>, shape: &Shape, own: &Rules, name: &str) -> Outcome {
+    fn object(
+        &self,
+        (map, old): (&Map<String, Value>, Option<&Value>),
+        shape: &Shape,
+        own: &Rules,
+        name: &str,
+    ) -> Outcome {
         let mut out = Outcome { passed: 1, ..Outcome::default() };
         if let Some(least) = own.min_properties.filter(|it| (map.len() as u64) < *it) {
             let detail = format!("{name} in body should have at least {least} properties");
@@ -175,6 +236,7 @@ impl Walk<'_> {
         }
         for (key, value) in map {
             let place = join(name, key);
+            let now = (value, old.and_then(|it| it.get(key)));
             let below = match shape {
                 Shape::Struct(of) => of.field(key).map(|it| &it.node),
                 Shape::Map(element) => Some(&**element),
@@ -186,12 +248,12 @@ impl Walk<'_> {
             } else if let Some(below) = below {
                 // Metadata is checked by the rules of metadata; here only what a schema adds.
                 match is_built_in(below) {
-                    true => out.merge(self.place(value, None, rules(below), &place)),
-                    false => out.merge(self.place(value, Some(below), rules(below), &place)),
+                    true => out.merge(self.place(now, None, rules(below), &place)),
+                    false => out.merge(self.place(now, Some(below), rules(below), &place)),
                 }
             }
             for (_, rules) in own.properties.iter().filter(|(it, _)| it == key) {
-                out.merge(self.place(value, None, Some(rules), &place));
+                out.merge(self.place(now, None, Some(rules), &place));
             }
         }
         for key in own.required.iter().filter(|it| !map.contains_key(*it)) {
@@ -205,7 +267,7 @@ impl Walk<'_> {
         out
     }
 
-    fn logical(&self, value: &Value, rules: &Rules, name: &str) -> Outcome {
+    fn logical(&self, now: Change<'_>, rules: &Rules, name: &str) -> Outcome {
         let mut out = Outcome::default();
         if rules.any_of.is_empty()
             && rules.exactly_one_of.is_empty()
@@ -215,7 +277,7 @@ impl Walk<'_> {
             return out;
         }
         let outcomes = |rules: &[Rules]| -> Vec<Outcome> {
-            rules.iter().map(|it| self.place(value, None, Some(it), name)).collect()
+            rules.iter().map(|it| self.place(now, None, Some(it), name)).collect()
         };
         let any = outcomes(&rules.any_of);
         if !any.is_empty() && !any.iter().any(|it| it.faults.is_empty()) {
@@ -246,7 +308,7 @@ impl Walk<'_> {
             out.faults.push(self.composite(&detail));
         }
         if let Some(not) = &rules.not
-            && self.place(value, None, Some(not), name).faults.is_empty()
+            && self.place(now, None, Some(not), name).faults.is_empty()
         {
             let detail = format!("{name:?} must not validate the schema (not)");
             out.faults.push(self.composite(&detail));

@@ -156,6 +156,10 @@ pub fn review_versions(given: &[Value], none: &str, path: &Path, errors: &mut Er
 /// `https://host[/path]` and nothing else (RFC 3986).
 fn validate_url(url: &str, path: &Path, errors: &mut Errors) {
     const FORM: &str = "; desired format: https://host[/path]";
+    if let Some(why) = malformed(url) {
+        let why = format!("url must be a valid URL: parse {url:?}: {why}{FORM}");
+        return errors.required(path, &why);
+    }
     let (url, fragment) = url.split_once('#').unwrap_or((url, ""));
     let (url, query) = url.split_once('?').unwrap_or((url, ""));
     let (scheme, rest) = match url.split_once(':') {
@@ -180,6 +184,33 @@ fn validate_url(url: &str, path: &Path, errors: &mut Errors) {
             errors.invalid(path, part, &format!("{what} not permitted in the URL"));
         }
     }
+}
+
+/// What makes a text no URL at all, in the words of Go's reader of them.
+fn malformed(url: &str) -> Option<String> {
+    let is_code =
+        |it: &str| it.len() >= 3 && it.bytes().skip(1).take(2).all(|byte| byte.is_ascii_hexdigit());
+    let mut codes = url.match_indices('%').map(|(at, _)| &url[at..]);
+    if let Some(wrong) = codes.find(|it| !is_code(it)) {
+        let shown: String = wrong.chars().take(3).collect();
+        return Some(format!("invalid URL escape {shown:?}"));
+    }
+    let (_, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or("");
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let port = match host.starts_with('[') {
+        true => match host.rsplit_once(']') {
+            Some((_, port)) => port,
+            None => return Some("missing ']' in host".to_owned()),
+        },
+        false => host.find(':').map_or("", |at| &host[at..]),
+    };
+    let is_port = port.strip_prefix(':').is_some_and(|it| it.bytes().all(|b| b.is_ascii_digit()));
+    if !port.is_empty() && !is_port {
+        return Some(format!("invalid port {port:?} after host"));
+    }
+    let strange = host.chars().find(|it| it.is_ascii() && " \"<>\\^`{|}".contains(*it))?;
+    Some(format!("invalid character {:?} in host name", strange.to_string()))
 }
 
 fn validate_service(service: &Value, path: &Path, errors: &mut Errors) {

@@ -2,6 +2,7 @@
 
 pub mod certificatesigningrequest;
 pub mod clustertrustbundle;
+pub mod p521;
 pub mod pem;
 pub mod podcertificaterequest;
 pub mod request;

@@ -13,6 +13,19 @@ const REQUEST: &str = "MIIBTTCB9QIBADBFMQswCQYDVQQGEwJERTELMAkGA1UECgwCZzExCzAJB
     JM7yjzTfqtUYsrI+r7HDlGR34P3Xt6BOMEwGCSqGSIb3DQEJDjE/MD0wOwYDVR0RBDQwMoIDYS5ihwQBAgMEhxD9AAAAAAAAAAAA\
     AAAAAAABgQVhQGIuY4YMc3BpZmZlOi8veC95MAoGCCqGSM49BAMCA0cAMEQCIAWULbYx4Qvaa0UC5u9ta5UhZfpwB7ZvtiSz0YOf\
     jEUfAiBY/ac5dR5ntkZO+fhXEPeinQ+AQwUaXiLSbcGfuk8z6A==";
+/// Requests of openssl's for keys on P-521, signed with SHA-256 and with SHA-512.
+const P521: [&str; 2] = [
+    "MIIBVDCBtwIBADASMRAwDgYDVQQDDAdzb21lb25lMIGbMBAGByqGSM49AgEGBSuBBAAjA4GGAAQAG9hkK92TuIfLrCJugDWWdASc\
+    MTleAI4V/fTLBYhrV1Ho9+FG4DFd+6mAw9u8jWAGZcB4qjjrF/pYSPv4igFQgogBN5FpNQSagndWzJlHTIdugdc//K8pdMJAsdSQ\
+    PBTecI35LZphRzQHdAgnbUs2eioYvcInLgBYy464ZmLDOxJYg2igADAKBggqhkjOPQQDAgOBiwAwgYcCQRocB2E/tKqSN+QHjKb0\
+    INfLAV8DoElSxmqvCcQJnu74CJsTZNjGXrdAjry3zEBKlB87QXOt722zwTEkS7YeWQizAkIAyzvftJAlwPWpBk1YIA/hoYTxT1lM\
+    PefoW5SuA/ggDyUgsK+RUG74BIZarN58w67u5i0wk7/keLUHjt2CtWr4BGQ=",
+    "MIIBVTCBtwIBADASMRAwDgYDVQQDDAdzb21lb25lMIGbMBAGByqGSM49AgEGBSuBBAAjA4GGAAQBhXux+38n2xD1xSXBxzJMa1ES\
+    toJvwxgWMIq5mlINQHpM2NfvFzmvo1H3wZdl2FUBEZa229sG6VGoacwc2piCZiQA1JwvHleyJ6v7SQQkwbPJfGUhWER2VBEWS1mF\
+    MUjpVMKVXdRZgCGTzZW5/BJ0lBANjnrLgbZwraEeiCiaDztOqC+gADAKBggqhkjOPQQDBAOBjAAwgYgCQgDuxggEhx+uUMH8d2iA\
+    AzZy98Fg3ds9IK8+y2Q4tdVpH3orkmjeVjnRUIL38Uz4zxSM1xv1b1R6O0+FNFVl6o9i9gJCATJUIMm51WnzVHbpcfD/iyTtu7Cm\
+    pibbmorTMYzUbdqX9vDmtjpJmHSWXu2lMVJWwhOhZcaw508AKu/3j7UsdchI",
+];
 /// An authority, and what it signed for the key of the request.
 const AUTHORITY: &str = "MIIBcTCCARegAwIBAgIUacUosGPPeW2ZQRRui8Hc1xCZSrwwCgYIKoZIzj0EAwIwDTELMAkGA1UEAwwCY2EwIBcNMjYxMTMwMDA0\
     NTU3WhgPMjEyNjExMDYwMDQ1NTdaMA0xCzAJBgNVBAMMAmNhMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAETdejnr+7J6E/GPa4\
@@ -58,6 +71,22 @@ fn what_is_no_request_is_refused() {
     assert!(matches!(refused(&more), BadRequest::Form(_)));
     let wrong = Request::of_pem(certificate(AUTHORITY).as_bytes()).expect_err("it is none");
     assert_eq!(wrong.to_string(), "PEM block type must be CERTIFICATE REQUEST");
+}
+
+#[test]
+fn requests_for_keys_on_p521_are_verified() {
+    for text in P521 {
+        let sound = der(text);
+        let read = Request::of_der(&sound).expect("it is a request");
+        assert_eq!(read.key_type, KeyType::Ec("P-521"));
+        let subject = sound.windows(7).position(|it| it == b"someone").expect("its subject");
+        let failed = BadRequest::Signature("x509: ECDSA verification failure".to_owned());
+        for at in [subject, sound.len() - 1] {
+            let mut forged = sound.clone();
+            forged[at] ^= 1;
+            assert_eq!(Request::of_der(&forged), Err(failed.clone()));
+        }
+    }
 }
 
 fn check(kind: fn() -> Kind, new: Value, old: Option<Value>, expected: Expect) {

@@ -152,6 +152,9 @@ async fn bind(
 
 /// What a token is bound to is looked up as it is now.
 async fn find(server: &Server, plural: &str, ns: &str, name: &str) -> Result<Object, Status> {
+    if name.is_empty() {
+        return Err(Status::bad_request("Name parameter required."));
+    }
     let found = server.reader.find(("", plural), ns, name, Currency::Current).await?;
     found.ok_or_else(|| Status::not_found(About { group: "", resource: plural }, name))
 }

@@ -11,11 +11,12 @@ use ring::signature::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
+use skiff_kinds::certificates::p521;
 use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
-/// Algorithms that an issuer may sign with. P-521 (ES512) is known and never verifies: there is no code for it here.
+/// Algorithms that an issuer may sign with.
 pub const ALGORITHMS: [&str; 9] =
     ["ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512"];
 /// Keys of one set: an issuer has a handful.
@@ -76,6 +77,11 @@ impl Token<'_> {
             (Sort::P384(point), "ES384") => UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, point)
                 .verify(text, signature)
                 .is_ok(),
+            (Sort::P521(point), "ES512") => {
+                let digest = ring::digest::digest(&ring::digest::SHA512, text);
+                let signature = p521::Signature::of_numbers(signature);
+                signature.is_some_and(|it| it.is_by(point, digest.as_ref()))
+            }
             _ => false,
         }
     }
@@ -106,6 +112,7 @@ enum Sort {
     Rsa { n: Vec<u8>, e: Vec<u8> },
     P256(Vec<u8>),
     P384(Vec<u8>),
+    P521(Vec<u8>),
 }
 
 /// RFC 7517, section 4, and RFC 7518, section 6.
@@ -158,7 +165,10 @@ impl Key {
             }
             PublicKey::EC(point) if point.data().len() == 65 => Sort::P256(point.data().to_vec()),
             PublicKey::EC(point) if point.data().len() == 97 => Sort::P384(point.data().to_vec()),
-            _ => return Err("only RSA, P-256 and P-384 keys can be used here".to_owned()),
+            PublicKey::EC(point) if point.data().len() == p521::POINT => {
+                Sort::P521(point.data().to_vec())
+            }
+            _ => return Err("only RSA, P-256, P-384 and P-521 keys can be used here".to_owned()),
         };
         let id = BASE64URL.encode(ring::digest::digest(&ring::digest::SHA256, der));
         Ok(Key { id, sort })
@@ -170,6 +180,7 @@ impl Key {
             Sort::Rsa { .. } => "RS256",
             Sort::P256(_) => "ES256",
             Sort::P384(_) => "ES384",
+            Sort::P521(_) => "ES512",
         }
     }
 
@@ -183,12 +194,14 @@ impl Key {
                 set("e", e);
                 jwk["kty"] = "RSA".into();
             }
-            Sort::P256(point) | Sort::P384(point) => {
+            Sort::P256(point) | Sort::P384(point) | Sort::P521(point) => {
                 let (x, y) = point[1..].split_at(point.len() / 2);
                 set("x", x);
                 set("y", y);
                 jwk["kty"] = "EC".into();
-                jwk["crv"] = if x.len() == 32 { "P-256" } else { "P-384" }.into();
+                let curve = [(32, "P-256"), (48, "P-384"), (p521::NUMBER, "P-521")];
+                let curve = curve.iter().find(|(size, _)| *size == x.len());
+                jwk["crv"] = curve.map_or("", |(_, name)| name).into();
             }
         }
         jwk
@@ -220,7 +233,33 @@ fn key(jwk: Jwk) -> Option<Key> {
         ("RSA", _) => Sort::Rsa { n: decode(&jwk.n)?, e: decode(&jwk.e)? },
         ("EC", "P-256") => Sort::P256(point(32)?),
         ("EC", "P-384") => Sort::P384(point(48)?),
+        ("EC", "P-521") => Sort::P521(point(p521::NUMBER)?),
         _ => return None,
     };
     Some(Key { id: jwk.kid, sort })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A key and a token of openssl's.
+    const SET: &str = r#"{"keys":[{"kty":"EC","kid":"k","crv":"P-521",
+        "x":"ASoKusZQ9Q-Yi3nUxlwu8-P_Zl2ZaIquw5NUH9Mcez_1QOwflMPgdOVa8CELuc6IpFXlBQJhy-3at5fo8bEYCHWO",
+        "y":"AZ53YijeD8cpHytxJz6FANKoqcUu38liu_UhyN53EaDkqBlQsaOgOzOpdStkdKPKAvP8G9v0sVv5vkClDEelcFi6"}]}"#;
+    const TOKEN: &str = "eyJhbGciOiJFUzUxMiIsImtpZCI6ImsifQ.eyJzdWIiOiJ1In0.AegFSQKhl1S6lL1KS3BnzqvlDOfQLQmGo6DN_z3\
+        lbxg77CNF4hlxZLG6ewOtXRnBY66sIEdx5pL7yFp8AzPgC9x_Acptcpzja8DkeG5qHFkk611kAYRfW06FmnEX4Lu2d\
+        k05kJLPfGJNMcoOPVQVZ5MDWwfyciCyUSor8Bu7ppMvlcTB";
+
+    #[test]
+    fn a_token_by_a_key_on_p521() {
+        let [key] = &keys(SET.as_bytes()).expect("it is a set")[..] else { panic!("it has one") };
+        let token = Token::parse(TOKEN).expect("it is a token");
+        assert!(token.is_signed_by(key));
+        let set: Value = serde_json::from_str(SET).expect("JSON");
+        let shown = key.jwk();
+        assert_eq!((&shown["x"], &shown["crv"]), (&set["keys"][0]["x"], &"P-521".into()));
+        let other = TOKEN.replace(".eyJ", ".eyI");
+        assert!(!Token::parse(&other).expect("it has the form").is_signed_by(key));
+    }
 }

@@ -37,7 +37,9 @@ pub fn answer(
         ["api"] | ["apis"] | ["apis", _] | ["api", _] | ["apis", _, _] => {
             discovery::answer(server, &call.headers, &parts)
         }
-        ["openapi", "v3", ref rest @ ..] => crate::registry::openapi::answer(server, rest, query),
+        ["openapi", "v3", ref rest @ ..] => {
+            crate::registry::openapi::answer(server, rest, query, &call.headers)
+        }
         ["openapi", "v2"] => crate::registry::openapi::answer_v2(server, &call.headers),
         ["version"] if accept::is_json(accept) => Ok(version(server)),
         ["version"] => Err(Status::no_representation("application/json")),

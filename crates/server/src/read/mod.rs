@@ -5,23 +5,24 @@ pub(crate) mod convert;
 mod converted;
 pub(crate) mod facets;
 pub(crate) mod follow;
+pub(crate) mod options;
 pub mod reader;
 pub(crate) mod scale;
 pub(crate) mod select;
+mod token;
 pub mod unreadable;
 pub(crate) mod versions;
 pub(crate) mod watch;
 
 use crate::Server;
+use crate::read::options::ListOptions;
 use crate::read::select::Selection;
 use crate::render::shared;
 use crate::request::Request;
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
-use serde_json::{Value, json};
+use serde_json::json;
 use skiff_api::Status;
-use skiff_api::kind::{Does, Kind, Verb};
+use skiff_api::kind::{Does, Kind};
 use skiff_api::object::Object;
 use skiff_api::wire::{Answer, Body, Items, List, Stored};
 use skiff_store::{Currency, ListRequest, ReadError, Record, Revision};
@@ -35,7 +36,7 @@ const CHUNK: usize = 500;
 
 /// GET of one object, or of a part of it.
 pub async fn get(server: &Arc<Server>, request: &Request) -> Result<Answer, Status> {
-    let asked = revision_option(request, "resourceVersion")?;
+    let asked = options::revision(request)?;
     if let Some(revision) = asked {
         wait_for(server, revision).await?;
     }
@@ -58,12 +59,10 @@ pub fn currency(asked: Option<Revision>) -> Currency {
 /// LIST, filtered and paged.
 pub async fn list(server: &Arc<Server>, request: &Request) -> Result<Answer, Status> {
     let selection = Selection::of(request)?;
-    let limit = number_option(request, "limit")?.filter(|n| *n > 0);
-    let mut page = start(server, request, limit).await?;
-    page.fill(server, request, &selection, limit).await?;
+    let page = page(server, request, &selection).await?;
     let after = page.after.as_deref().unwrap_or("");
     let next = match page.more {
-        true => continue_token(request, Some(page.revision), after),
+        true => token::write(request, Some(page.revision), after),
         false => String::new(),
     };
     let (items, unreadable) = items(server, request, page.records).await?;
@@ -79,6 +78,18 @@ pub async fn list(server: &Arc<Server>, request: &Request) -> Result<Answer, Sta
             unreadable,
         }),
     ))
+}
+
+/// The records that a list, or the delete of a collection, is about.
+pub(crate) async fn page(
+    server: &Server,
+    request: &Request,
+    selection: &Selection,
+) -> Result<Page, Status> {
+    let options = ListOptions::of(request)?;
+    let mut page = start(server, request, &options).await?;
+    page.fill(server, request, selection, options.limit).await?;
+    Ok(page)
 }
 
 /// What is shown of the records of a page, and the places of those that cannot be.
@@ -130,12 +141,12 @@ impl Items for Stock {
 
 /// A page while it is filled.
 #[derive(Default)]
-struct Page {
+pub(crate) struct Page {
     at: Option<Revision>,
     after: Option<Arc<str>>,
     currency: Currency,
     revision: Revision,
-    records: Vec<Arc<Record>>,
+    pub(crate) records: Vec<Arc<Record>>,
     more: bool,
     remaining: usize,
 }
@@ -198,7 +209,7 @@ impl Page {
                 if request.query.get("continue").is_some() =>
             {
                 Status {
-                    next: continue_token(request, None, after),
+                    next: token::write(request, None, after),
                     ..Status::expired(SNAPSHOT_GONE)
                 }
             }
@@ -213,16 +224,14 @@ const SNAPSHOT_GONE: &str = "The provided continue parameter is too old to displ
     created, modified, or deleted between the time the first chunk was returned and now may show up in the list.";
 
 /// Where a list begins: at a snapshot, behind the page before.
-async fn start(server: &Server, request: &Request, limit: Option<usize>) -> Result<Page, Status> {
-    let matching = request.query.get("resourceVersionMatch");
-    check_match(request, matching)?;
-    let revision = revision_option(request, "resourceVersion")?;
-    if let Some(token) = request.query.get("continue") {
+async fn start(server: &Server, request: &Request, options: &ListOptions) -> Result<Page, Status> {
+    let revision = options.revision;
+    if let Some(token) = &options.token {
         if revision.is_some_and(|r| r.0 != 0) {
             let why = "specifying resource version is not allowed when using continue";
             return Err(Status::bad_request(why));
         }
-        let (at, after) = read_token(request, token)?;
+        let (at, after) = token::read(request, token)?;
         // The page before may have come from a server that is ahead of this one.
         server.reader.reach(Currency::Current).await?;
         return Ok(Page { at, after, ..Page::default() });
@@ -230,85 +239,9 @@ async fn start(server: &Server, request: &Request, limit: Option<usize>) -> Resu
     let mut page = Page { currency: currency(revision), ..Page::default() };
     if let Some(revision) = revision.filter(|r| r.0 > 0) {
         wait_for(server, revision).await?;
-        let exact = matching == Some("Exact") || (matching.is_none() && limit.is_some());
-        page.at = exact.then_some(revision);
+        page.at = options.exact.then_some(revision);
     }
     Ok(page)
-}
-
-/// The rules of `resourceVersionMatch` on lists (API reference: ListOptions).
-fn check_match(request: &Request, matching: Option<&str>) -> Result<(), Status> {
-    let mut errors = skiff_api::errors::Errors::new();
-    if let Some(matching) = matching {
-        check_revision_match(request, matching, &mut errors);
-    }
-    if request.query.get("sendInitialEvents").is_some() {
-        let path = skiff_api::errors::Path::new("sendInitialEvents");
-        errors.forbidden(&path, "sendInitialEvents is forbidden for list");
-    }
-    if errors.is_empty() { Ok(()) } else { Err(list_options_invalid(&errors)) }
-}
-
-fn check_revision_match(request: &Request, matching: &str, errors: &mut skiff_api::errors::Errors) {
-    let path = skiff_api::errors::Path::new("resourceVersionMatch");
-    let revision = request.query.get("resourceVersion");
-    if revision.is_none() {
-        errors.forbidden(
-            &path,
-            "resourceVersionMatch is forbidden unless resourceVersion is provided",
-        );
-    }
-    if request.query.get("continue").is_some() {
-        errors.forbidden(&path, "resourceVersionMatch is forbidden when continue is provided");
-    }
-    match matching {
-        "Exact" if revision == Some("0") => {
-            let why = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
-            errors.forbidden(&path, why);
-        }
-        "Exact" | "NotOlderThan" => {}
-        other => errors.not_supported(&path, other, &["Exact", "NotOlderThan", ""]),
-    }
-}
-
-/// The refusal of list or watch options.
-pub fn list_options_invalid(errors: &skiff_api::errors::Errors) -> Status {
-    let about = skiff_api::status::About { group: "meta.k8s.io", resource: "ListOptions" };
-    Status::invalid(about, "", errors)
-}
-
-/// A number in the query, in Go's words when it is none.
-pub fn number_option(request: &Request, key: &str) -> Result<Option<usize>, Status> {
-    let Some(text) = request.query.get(key) else { return Ok(None) };
-    match text.parse::<i64>() {
-        Ok(number) => Ok(usize::try_from(number).ok()),
-        Err(_) => {
-            Err(Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax")))
-        }
-    }
-}
-
-/// A revision in the query; 0 is "any".
-pub fn revision_option(request: &Request, key: &str) -> Result<Option<Revision>, Status> {
-    let Some(text) = request.query.get(key) else { return Ok(None) };
-    match text.parse::<u64>() {
-        Ok(number) => Ok(Some(Revision(number))),
-        Err(error) => {
-            let range = matches!(error.kind(), std::num::IntErrorKind::PosOverflow);
-            let what = if range { "value out of range" } else { "invalid syntax" };
-            let mut errors = skiff_api::errors::Errors::new();
-            let why = format!("strconv.ParseUint: parsing {text:?}: {what}");
-            errors.invalid(&skiff_api::errors::Path::new(key), text, &why);
-            // Upstream gives a list's bad revision a code, and a get's and a watch's none.
-            match request.verb {
-                Verb::List | Verb::DeleteCollection => {
-                    let message = format!("invalid resource version: {}", errors.text());
-                    Err(Status::bad_request(message))
-                }
-                _ => Err(Status::new(500, "", errors.text())),
-            }
-        }
-    }
 }
 
 /// Waits until a revision is there; one that does not come in time is refused as too large.
@@ -367,53 +300,6 @@ pub fn list_head(kind: &Kind) -> Arc<str> {
 
 fn type_head(api_version: &str, kind: &str) -> Arc<str> {
     format!("\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",").into()
-}
-
-/// A token that names the snapshot (-1 is the newest state) and the last key of a page, in the form that clients may
-/// look into.
-fn continue_token(request: &Request, revision: Option<Revision>, last: &str) -> String {
-    let start = last.strip_prefix(&*listed(request)).unwrap_or(last);
-    let revision = revision.map_or_else(|| json!(NEWEST), |revision| json!(revision.0));
-    let token = json!({"v": "meta.k8s.io/v1", "rv": revision, "start": format!("{start}\u{0}")});
-    URL_SAFE_NO_PAD.encode(token.to_string())
-}
-
-/// Where the keys of a list begin.
-fn listed(request: &Request) -> String {
-    request.kind.prefix(&request.resource.namespace)
-}
-
-/// In the place of a snapshot.
-const NEWEST: i64 = -1;
-
-fn read_token(
-    request: &Request,
-    token: &str,
-) -> Result<(Option<Revision>, Option<Arc<str>>), Status> {
-    let bad = |why: String| {
-        Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"))
-    };
-    let bytes =
-        URL_SAFE_NO_PAD.decode(token.trim_end_matches('=')).map_err(|e| bad(e.to_string()))?;
-    let value = skiff_api::json::parse(&bytes).map_err(bad)?.value;
-    let version = value.get("v").and_then(Value::as_str).unwrap_or("");
-    if version != "meta.k8s.io/v1" {
-        return Err(bad(format!("server does not recognize this encoded version {version}")));
-    }
-    let named = value.get("rv").and_then(Value::as_i64).unwrap_or_default();
-    let start = value.get("start").and_then(Value::as_str).unwrap_or("");
-    if named == 0 {
-        return Err(bad(format!("incorrect encoded start resourceVersion (version {version})")));
-    }
-    let revision = u64::try_from(named).ok().map(Revision);
-    if start.is_empty() {
-        return Err(bad(format!("empty encoded start key (version {version})")));
-    }
-    if start.split('/').any(|part| part == "..") {
-        return Err(bad(start.to_owned()));
-    }
-    let after = format!("{}{}", listed(request), start.trim_end_matches('\u{0}'));
-    Ok((revision, Some(after.into())))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use crate::Server;
 use crate::fairness::Held;
 use crate::read;
+use crate::read::options::ListOptions;
 use crate::read::select::Selection;
 use crate::render::shared;
 use crate::request::Request;
@@ -11,7 +12,6 @@ use futures_util::FutureExt;
 use futures_util::stream::{self, StreamExt};
 use http::StatusCode;
 use skiff_api::Status;
-use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::Kind;
 use skiff_api::registry::Registry;
 use skiff_api::wire::{Answer, Body, Frame, Stored};
@@ -33,13 +33,9 @@ const AT_ONCE: usize = 16;
 /// Answers with a stream of frames.
 pub async fn watch(server: &Arc<Server>, request: &Request) -> Result<Answer, Status> {
     let selection = Selection::of(request)?;
-    let given = read::revision_option(request, "resourceVersion")?;
-    let revision = given.unwrap_or_default();
-    let initial_end = wants_initial_events(request)?;
-    let from_state = match initial_end {
-        Some(wanted) => wanted,
-        None => revision.0 == 0,
-    };
+    let options = ListOptions::of(request)?;
+    let revision = options.revision.unwrap_or_default();
+    let from_state = options.initial_events == Some(true);
     let start = match (from_state, revision.0) {
         (true, _) => WatchStart::Initial,
         (false, 0) => WatchStart::Now,
@@ -50,13 +46,13 @@ pub async fn watch(server: &Arc<Server>, request: &Request) -> Result<Answer, St
         facet: selection.facet(),
         start,
     };
-    let timeout = match read::number_option(request, "timeoutSeconds")?.filter(|s| *s > 0) {
-        Some(seconds) => Duration::from_secs(seconds as u64),
+    let timeout = match options.timeout_s {
+        Some(seconds) => Duration::from_secs(seconds),
         None => SHORTEST + Duration::from_secs(server.world.below(SHORTEST.as_secs())),
     };
     // A revision that is not seen here may be there all the same.
     let unseen = revision > server.store.current();
-    let currency = if unseen { Currency::Current } else { read::currency(given) };
+    let currency = if unseen { Currency::Current } else { read::currency(options.revision) };
     server.reader.reach(currency).await?;
     if revision > server.store.current() {
         return Ok(future(server, revision, timeout));
@@ -80,7 +76,7 @@ pub async fn watch(server: &Arc<Server>, request: &Request) -> Result<Answer, St
         deadline: server.world.uptime() + timeout,
         bookmarks,
         next_bookmark: server.world.uptime() + BOOKMARK_EVERY,
-        initial_end: (initial_end == Some(true) && bookmarks).then(Vec::new),
+        initial_end: (options.initial_events == Some(true) && bookmarks).then(Vec::new),
         seat: seat.map(|seat| server.fairness.sending(seat)),
         ended: false,
     };
@@ -109,37 +105,6 @@ fn answer_error(status: Status, revision: Revision) -> Answer {
         _ => status,
     };
     Answer::new(StatusCode::OK, Body::Watch(Box::pin(stream::iter([Frame::Error(status)]))))
-}
-
-/// `sendInitialEvents` with its rules; `None` when it is not given.
-fn wants_initial_events(request: &Request) -> Result<Option<bool>, Status> {
-    let mut errors = Errors::new();
-    let matching = Path::new("resourceVersionMatch");
-    let asked = request.query.get("sendInitialEvents").map(|text| !matches!(text, "false" | "0"));
-    match (asked, request.query.get("resourceVersionMatch")) {
-        (None, None) => {}
-        (None, Some(_)) => {
-            errors.forbidden(
-                &matching,
-                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-            );
-        }
-        (Some(_), None) => errors.forbidden(
-            &matching,
-            "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-        ),
-        (Some(_), Some("NotOlderThan")) => {}
-        (Some(_), Some(other)) => {
-            let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
-            errors.forbidden(&matching, why);
-            errors.not_supported(&matching, other, &["NotOlderThan"]);
-        }
-    }
-    if request.query.get("continue").is_some() {
-        let why = "resourceVersionMatch is forbidden when continue is provided";
-        errors.forbidden(&matching, why);
-    }
-    if errors.is_empty() { Ok(asked) } else { Err(read::list_options_invalid(&errors)) }
 }
 
 /// Waits until a custom kind is no longer served as it was when the watch began.

@@ -4,6 +4,7 @@
 
 use crate::Server;
 use crate::aggregate::Order;
+use crate::render::accept::{Accept, Format, Offer};
 use crate::request::url::Query;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -13,10 +14,17 @@ use skiff_api::registry::Registry;
 use skiff_api::schema::openapi::{self, Entry, KindRef, Source, Subresource};
 use skiff_api::schema::openapi_v2::{self, Form};
 use skiff_api::wire::{Answer, Body};
+use skiff_base::Time;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// `rest` is what follows `/openapi/v3/`: nothing for the index, else the path of a group and version.
-pub fn answer(server: &Arc<Server>, rest: &[&str], query: &Query) -> Result<Answer, Status> {
+pub fn answer(
+    server: &Arc<Server>,
+    rest: &[&str],
+    query: &Query,
+    headers: &HeaderMap,
+) -> Result<Answer, Status> {
     let registry = server.kinds.now();
     if rest.is_empty() {
         let paths = paths(&registry);
@@ -41,36 +49,68 @@ pub fn answer(server: &Arc<Server>, rest: &[&str], query: &Query) -> Result<Answ
     if !paths(&registry).contains(&path) {
         return Ok(Answer::new(StatusCode::NOT_FOUND, Body::Bytes(Bytes::new())));
     }
-    let bytes = with_kinds(&registry, Some(&path), openapi::document);
-    let mut answer =
-        Answer::new(StatusCode::OK, Body::Bytes(bytes.into())).typed("application/json");
-    if query.get("hash").is_some() {
-        // The address names the content: RFC 8246.
-        let forever = HeaderValue::from_static("public, immutable, max-age=31536000");
-        answer.headers.insert(header::CACHE_CONTROL, forever);
+    let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("");
+    let is_read = Accept::of(accept, Offer::Document).is_some_and(|it| it.format == Format::Json);
+    // Who wants it in protobuf reads JSON as well.
+    if !is_read && !accept.contains(V3_PROTOBUF) {
+        return Err(Status::not_acceptable());
     }
+    let print = with_kinds(&registry, Some(&path), openapi::fingerprint);
+    let asked = query.get("hash");
+    if asked.is_some_and(|asked| asked != print) {
+        let now = HeaderValue::from_str(&openapi::address(&path, &print));
+        let mut answer = Answer::new(StatusCode::MOVED_PERMANENTLY, Body::Bytes(Bytes::new()));
+        answer.headers.insert(header::LOCATION, now.map_err(Status::internal)?);
+        answer.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(ASK_AGAIN));
+        return Ok(answer.typed("application/json"));
+    }
+    let mut answer = tagged(headers, &format!("\"{print}\""), || {
+        let bytes = with_kinds(&registry, Some(&path), openapi::document);
+        Answer::new(StatusCode::OK, Body::Bytes(bytes.into())).typed("application/json")
+    })?;
+    let mut set = |name, value| answer.headers.insert(name, HeaderValue::from_static(value));
+    if asked.is_none() {
+        set(header::CACHE_CONTROL, ASK_AGAIN);
+        return Ok(answer);
+    }
+    // The address names the content: RFC 8246.
+    set(header::CACHE_CONTROL, "public, immutable");
+    let until = server.world.now().checked_add(FOREVER).unwrap_or(Time::MAX);
+    let until = until.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    answer
+        .headers
+        .insert(header::EXPIRES, HeaderValue::from_str(&until).map_err(Status::internal)?);
     Ok(answer)
 }
 
-/// `/openapi/v2`, in JSON or protobuf. A client that has it already is told so without making it.
+/// The longest that anything may be kept (RFC 2616, section 14.21).
+const FOREVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+const ASK_AGAIN: &str = "no-cache, private";
+const V3_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v3";
+
+/// A document with this tag (RFC 9110, section 8.8.3). A client that has it already is told so without making it.
+fn tagged(headers: &HeaderMap, tag: &str, make: impl FnOnce() -> Answer) -> Result<Answer, Status> {
+    let known = headers.get(header::IF_NONE_MATCH).and_then(|v| v.to_str().ok()).unwrap_or("");
+    let has_it = known.split(',').any(|it| matches!(it.trim(), "*") || it.trim() == tag);
+    let mut answer = match has_it {
+        true => Answer::new(StatusCode::NOT_MODIFIED, Body::Bytes(Bytes::new())),
+        false => make(),
+    };
+    answer.headers.insert(header::ETAG, HeaderValue::from_str(tag).map_err(Status::internal)?);
+    answer.headers.insert(header::VARY, HeaderValue::from_static("Accept"));
+    Ok(answer)
+}
+
+/// `/openapi/v2`, in JSON or protobuf.
 pub fn answer_v2(server: &Arc<Server>, headers: &HeaderMap) -> Result<Answer, Status> {
     let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("");
     let form = Form::wanted(accept).ok_or_else(Status::not_acceptable)?;
     let registry = server.kinds.now();
     let tag = format!("\"{}{form:?}\"", with_kinds(&registry, None, openapi::fingerprint));
-    let has_it =
-        headers.get(header::IF_NONE_MATCH).is_some_and(|it| it.as_bytes() == tag.as_bytes());
-    let mut answer = match has_it {
-        true => Answer::new(StatusCode::NOT_MODIFIED, Body::Bytes(Bytes::new())),
-        false => {
-            let bytes = with_kinds(&registry, None, |kinds| openapi_v2::document(kinds, form));
-            Answer::new(StatusCode::OK, Body::Bytes(bytes.into())).typed(form.media_type())
-        }
-    };
-    let tag = HeaderValue::from_str(&tag).map_err(Status::internal)?;
-    answer.headers.insert(header::ETAG, tag);
-    answer.headers.insert(header::VARY, HeaderValue::from_static("Accept"));
-    Ok(answer)
+    tagged(headers, &tag, || {
+        let bytes = with_kinds(&registry, None, |kinds| openapi_v2::document(kinds, form));
+        Answer::new(StatusCode::OK, Body::Bytes(bytes.into())).typed(form.media_type())
+    })
 }
 
 /// `api/v1`, `apis/apps/v1`, ...

@@ -18,8 +18,10 @@ pub enum View {
     Whole,
     /// `as=Table`: the columns of kubectl.
     Table,
-    /// `as=PartialObjectMetadata` or `...List`: apiVersion, kind and metadata.
+    /// `as=PartialObjectMetadata`: apiVersion, kind and metadata of one object.
     Metadata,
+    /// `as=PartialObjectMetadataList`: those of the objects of a list.
+    MetadataList,
 }
 
 /// What the answer is written in.
@@ -167,8 +169,9 @@ impl<'h> Entry<'h> {
     /// What it asks for, if that can be had in this format.
     fn in_(&self, format: Format, offer: Offer) -> Option<Accept> {
         let (kind, sub) = format.media_type().split_once('/')?;
-        let fits = |asked: &str, is: &str| asked == is || asked == "*";
-        if !fits(self.media.0, kind) || !fits(self.media.1, sub) {
+        if !matches!(self.media, ("*", "*")) && self.media.0 != kind
+            || ![sub, "*"].contains(&self.media.1)
+        {
             return None;
         }
         let said = |key| self.parameters.iter().rfind(|it| it.0 == key).map(|it| it.1);
@@ -186,7 +189,8 @@ impl<'h> Entry<'h> {
             }
             (Some(view), Some("meta.k8s.io"), Some("v1" | "v1beta1")) if of_kinds => match view {
                 "Table" if format != Format::Protobuf => View::Table,
-                "PartialObjectMetadata" | "PartialObjectMetadataList" => View::Metadata,
+                "PartialObjectMetadata" => View::Metadata,
+                "PartialObjectMetadataList" => View::MetadataList,
                 _ => return None,
             },
             _ => return None,

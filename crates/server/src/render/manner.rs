@@ -1,12 +1,17 @@
 //! Manner: how an answer is written for whoever reads it: refusals in a form that the caller can read, and documents
 //! indented for people.
 
-use crate::render::accept::{Accept, Format};
+use crate::render::accept::{Accept, Format, Offer};
 use crate::render::json;
 use crate::request::url::Query;
+use bytes::{Buf, Bytes};
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use http::header;
 use skiff_api::Status;
+use skiff_api::pieces::Pieces;
 use skiff_api::wire::{Answer, Body, Call, Peer, Rendered};
+use std::io;
 
 /// How the answers to one call are written, whatever becomes of it.
 pub struct Manner {
@@ -25,11 +30,14 @@ impl Manner {
         }
         let header = |name| call.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or("");
         let agent = header(header::USER_AGENT);
+        let accept = header(header::ACCEPT);
         let indented = match Query::parse(&call.query).get("pretty") {
-            Some(asked) => !matches!(asked, "0" | "false" | "f" | "F" | "FALSE" | "False"),
+            Some(asked) => matches!(asked, "1" | "t" | "T" | "true" | "TRUE" | "True"),
             None => PEOPLE.iter().any(|it| agent.starts_with(it)),
         };
-        Manner { refusal: Accept::of_refusal(header(header::ACCEPT)), indented }
+        let indented =
+            indented || Accept::of(accept, Offer::BuiltIn).is_some_and(|accept| accept.pretty);
+        Manner { refusal: Accept::of_refusal(accept), indented }
     }
 
     /// A refusal, in the form that the caller can read.
@@ -48,7 +56,7 @@ impl Manner {
     }
 
     /// The answer, indented if people read it.
-    pub async fn pretty(&self, answer: Answer) -> Answer {
+    pub fn pretty(&self, answer: Answer) -> Answer {
         let is_json = |headers: &http::HeaderMap| {
             let type_ = headers.get(header::CONTENT_TYPE);
             type_.is_none_or(|it| it.as_bytes().starts_with(b"application/json"))
@@ -59,11 +67,12 @@ impl Manner {
         let body = match answer.body {
             Body::Object(stored) => Body::Bytes(indent(&stored.bytes()).into()),
             Body::Bytes(bytes) if !bytes.starts_with(b"{\n") => Body::Bytes(indent(&bytes).into()),
-            Body::Rendered(Rendered { size: Some(_), pieces }) => {
-                match json::gather(pieces).await {
-                    Ok(bytes) => Body::Bytes(indent(bytes.trim_ascii_end()).into()),
-                    Err(error) => return self.refuse(Status::internal(error)),
-                }
+            Body::List(list) => {
+                let (size, pieces) = (Some(list.size()), indented(json::list(list)));
+                Body::Rendered(Rendered { size, pieces })
+            }
+            Body::Rendered(Rendered { size: Some(size), pieces }) => {
+                Body::Rendered(Rendered { size: Some(size), pieces: indented(pieces) })
             }
             other => other,
         };
@@ -74,43 +83,84 @@ impl Manner {
 /// JSON with each field on a line of its own, two blanks deeper than what holds it; the order stays.
 pub fn indent(json: &[u8]) -> String {
     let mut out = Vec::with_capacity(json.len() * 2);
-    let (mut depth, mut text, mut escaped) = (0_usize, false, false);
-    let margin = |out: &mut Vec<u8>, depth: usize| {
-        out.push(b'\n');
-        out.extend(std::iter::repeat_n(b' ', depth * 2));
-    };
-    for (at, byte) in json.iter().copied().enumerate() {
-        if text {
+    Indent::default().write(json, &mut out);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// The same for JSON that comes in pieces.
+#[derive(Default)]
+struct Indent {
+    depth: usize,
+    /// Within a text, and behind a backslash of it.
+    text: bool,
+    escaped: bool,
+    /// Behind a bracket: what is empty stays on its line.
+    opened: bool,
+}
+
+impl Indent {
+    fn write(&mut self, json: &[u8], out: &mut Vec<u8>) {
+        for byte in json.iter().copied() {
+            if self.text {
+                out.push(byte);
+                self.text = self.escaped || byte != b'"';
+                self.escaped = !self.escaped && byte == b'\\';
+                continue;
+            }
+            if byte.is_ascii_whitespace() {
+                continue;
+            }
+            let closes = matches!(byte, b'}' | b']');
+            self.depth -= usize::from(closes && self.depth > 0);
+            if self.opened != closes {
+                self.margin(out);
+            }
+            self.opened = matches!(byte, b'{' | b'[');
+            self.depth += usize::from(self.opened);
             out.push(byte);
-            text = escaped || byte != b'"';
-            escaped = !escaped && byte == b'\\';
-            continue;
-        }
-        match byte {
-            b'{' | b'[' => {
-                out.push(byte);
-                if !matches!(json.get(at + 1), Some(b'}' | b']')) {
-                    depth += 1;
-                    margin(&mut out, depth);
-                }
-            }
-            b'}' | b']' => {
-                if !matches!(json[at.saturating_sub(1)], b'{' | b'[') {
-                    depth = depth.saturating_sub(1);
-                    margin(&mut out, depth);
-                }
-                out.push(byte);
-            }
-            b',' => {
-                out.push(byte);
-                margin(&mut out, depth);
-            }
-            b':' => out.extend_from_slice(b": "),
-            _ => {
-                text = byte == b'"';
-                out.push(byte);
+            match byte {
+                b',' => self.margin(out),
+                b':' => out.push(b' '),
+                _ => self.text = byte == b'"',
             }
         }
     }
-    String::from_utf8_lossy(&out).into_owned()
+
+    fn margin(&self, out: &mut Vec<u8>) {
+        out.push(b'\n');
+        out.extend(std::iter::repeat_n(b' ', self.depth * 2));
+    }
+}
+
+/// Pieces of one document, indented as they come.
+fn indented(
+    pieces: BoxStream<'static, io::Result<Pieces>>,
+) -> BoxStream<'static, io::Result<Pieces>> {
+    let mut indent = Indent::default();
+    let lines = pieces.map(move |piece| {
+        let mut piece = piece?;
+        let mut out = Vec::with_capacity(piece.remaining() * 2);
+        while piece.has_remaining() {
+            indent.write(piece.chunk(), &mut out);
+            piece.advance(piece.chunk().len());
+        }
+        Ok(Bytes::from(out).into())
+    });
+    lines.boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Indent, indent};
+
+    #[test]
+    fn pieces_are_indented_as_the_whole_is() {
+        let json = r#"{"a":[{},{"b":[]},1,"x\"{,"],"c":{"d":null}}"#;
+        let value: serde_json::Value = serde_json::from_str(json).expect("it is JSON");
+        let whole = indent(json.as_bytes());
+        assert_eq!(whole, format!("{value:#}"));
+        let (mut it, mut out) = (Indent::default(), Vec::new());
+        json.as_bytes().chunks(1).for_each(|byte| it.write(byte, &mut out));
+        assert_eq!(out, whole.as_bytes());
+    }
 }

@@ -23,6 +23,7 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use serde_json::{Map, Value};
 use skiff_api::kind::{Backend, Kind, Verb};
+use skiff_api::object::Object;
 use skiff_api::pieces::Pieces;
 use skiff_api::wire::{self, Answer, Body, Frame, List, Rendered, Stored};
 use skiff_api::{Status, table};
@@ -39,6 +40,7 @@ pub async fn encode(server: &Server, request: &Request, answer: Answer) -> Resul
     if accept.view == View::Table && answered {
         return Err(Status::not_acceptable());
     }
+    check_view(request, &answer)?;
     let shape = match Shape::of(server, request)? {
         Some(shape) if let Form::Message(part) = shape.form => {
             let answer = request.notes.answers(answer).await?;
@@ -59,6 +61,31 @@ pub async fn encode(server: &Server, request: &Request, answer: Answer) -> Resul
         Format::Yaml => yaml(answer).await,
         Format::Json | Format::Protobuf => Ok(answer.typed("application/json")),
     }
+}
+
+/// The metadata of a list are asked for as such.
+fn check_view(request: &Request, answer: &Answer) -> Result<(), Status> {
+    let (kind, view) = (&request.kind, request.accept.view);
+    // As upstream names its types.
+    let group = kind.group.split('.').next().filter(|it| !it.is_empty()).unwrap_or("core");
+    let type_ = |name: &str| match kind.is_custom() {
+        true => {
+            "*unstructured.Unstructured".to_owned() + name.strip_prefix(&*kind.kind).unwrap_or("")
+        }
+        false => format!("*{group}.{name}"),
+    };
+    let why = match (&answer.body, view) {
+        (Body::List(_), View::Metadata) => {
+            let found = type_(&kind.list_kind);
+            format!("PartialObjectMetadata, but the requested object is a list ({found})")
+        }
+        (Body::Object(_), View::MetadataList) => {
+            let found = type_(&kind.kind);
+            format!("PartialObjectMetadataList, but the requested object is not a list ({found})")
+        }
+        _ => return Ok(()),
+    };
+    Err(Status::new(406, "NotAcceptable", format!("you requested {why}")))
 }
 
 /// A document of JSON that is no object of a kind, written as it was asked for.
@@ -136,9 +163,11 @@ impl Shape {
     fn of(server: &Server, request: &Request) -> Result<Option<Shape>, Status> {
         let form = match (request.accept.view, request.accept.format) {
             (View::Whole, Format::Protobuf) => Form::Message(Part::Whole),
-            (View::Metadata, Format::Protobuf) => Form::Message(Part::Metadata),
+            (View::Metadata | View::MetadataList, Format::Protobuf) => {
+                Form::Message(Part::Metadata)
+            }
             (View::Whole, _) => return Ok(None),
-            (View::Metadata, _) => Form::Metadata,
+            (View::Metadata | View::MetadataList, _) => Form::Metadata,
             (View::Table, _) => Form::Row(include(request)?),
         };
         let source = match request.verb {
@@ -271,7 +300,13 @@ impl Shape {
             Form::Row(_) => {
                 let start = self.start(&wire::bookmark_metadata(revision, None), columns);
                 let start = String::from_utf8_lossy(&start);
-                format!("{start}{{\"cells\":[],\"object\":{object}}}]}}")
+                // Those of an object that says nothing but this.
+                let mut cells = Vec::new();
+                let mut bare = Object::new(serde_json::json!({"metadata": metadata}));
+                bare.set("metadata.name", "");
+                table::write_cells(&self.kind, &bare, &mut cells);
+                let cells = String::from_utf8_lossy(&cells);
+                format!("{start}{{\"cells\":{cells},\"object\":{object}}}]}}")
             }
         };
         Bytes::from(text).into()

@@ -4,6 +4,7 @@
 
 use crate::Server;
 use crate::read::versions::Conversions;
+use crate::request::media::{self, JSON};
 use crate::request::{Request, Strictness};
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -21,7 +22,6 @@ use skiff_api::wire::Payload;
 use skiff_api::{json as text, patch, protobuf};
 use skiff_base::Time;
 
-const JSON: &str = "application/json";
 const YAML: &str = "application/yaml";
 const JSON_PATCH: &str = "application/json-patch+json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
@@ -57,7 +57,7 @@ impl Incoming {
             if request.kind.custom.is_some() && std::ptr::eq(schema, &*request.kind.schema) {
                 accepted.truncate(2);
             }
-            let type_ = media_type(request, &accepted)?;
+            let type_ = media::of(request, &accepted)?;
             let parsed = match type_ {
                 protobuf::MEDIA_TYPE => parse_protobuf(request, schema)?.into(),
                 _ => parse(request, type_)?,
@@ -70,7 +70,7 @@ impl Incoming {
         if !request.kind.manner.strategic_patch {
             accepted.retain(|type_| *type_ != STRATEGIC_PATCH);
         }
-        let type_ = media_type(request, &accepted)?;
+        let type_ = media::of(request, &accepted)?;
         if type_ == APPLY_YAML {
             return read_apply(request);
         }
@@ -163,7 +163,6 @@ fn updated(request: &Request, sent: &Object, old: Option<&Object>) -> Result<Obj
         (Some(Does::Scale(paths)), Some(old)) => {
             validate_scale(request, sent)?;
             let mut new = old.clone();
-            new.remove("metadata.resourceVersion");
             crate::read::scale::put(&mut new, sent, paths);
             Ok(new)
         }
@@ -242,8 +241,16 @@ fn patch_options(fill: impl FnOnce(&mut Errors)) -> Status {
 fn whole(request: &Request, parsed: text::Parsed) -> Result<Object, Status> {
     let text::Parsed { mut value, odd } = parsed;
     let (group, version, name) = body_type(request);
-    check_type(&mut value, group, version, name)?;
-    decode_as(request, &mut value, odd, body_schema(request)?, (version, name))?;
+    let schema = body_schema(request)?;
+    match request.payload {
+        Payload::Bytes(_)
+            if request.kind.custom.is_some() && std::ptr::eq(schema, &*request.kind.schema) =>
+        {
+            check_custom_type(request, &value)?;
+        }
+        _ => check_type(&mut value, group, version, name)?,
+    }
+    decode_as(request, &mut value, odd, schema, (version, name))?;
     Ok(Object::new(value))
 }
 
@@ -382,6 +389,34 @@ fn check_type(value: &mut Value, group: &str, version: &str, kind: &str) -> Resu
     Ok(())
 }
 
+/// A custom resource says itself what it is: nothing is filled in.
+fn check_custom_type(request: &Request, value: &Value) -> Result<(), Status> {
+    let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or("");
+    let (kind, version, expected) = (text("kind"), text("apiVersion"), request.kind.api_version());
+    let refused = |why: String| {
+        let bytes = payload_bytes(request)?;
+        Err(unreadable(request, &format!("{why} ({})", summary(&bytes))))
+    };
+    if kind.is_empty() {
+        return refused(format!("Object 'Kind' is missing in '{value}'"));
+    }
+    if version.split('/').count() > 2 {
+        return refused(format!("unexpected GroupVersion string: {version}"));
+    }
+    if version != expected {
+        return Err(Status::bad_request(format!(
+            "the API version in the data ({version}) does not match the expected API version ({expected})"
+        )));
+    }
+    if kind == &*request.kind.kind {
+        return Ok(());
+    }
+    let mut errors = Errors::new();
+    errors.invalid(&Path::new("kind"), kind, &format!("must be {}", request.kind.kind));
+    let name = value["metadata"]["name"].as_str().unwrap_or("");
+    Err(Status::invalid(About { group: &request.kind.group, resource: kind }, name, &errors))
+}
+
 /// That a type is not one of the API's.
 pub fn no_kind(kind: &str, version: &str) -> String {
     format!("no kind {kind:?} is registered for version {version:?} in scheme {SCHEME}")
@@ -416,7 +451,6 @@ fn patched(request: &Request, type_: &str, bytes: &[u8], old: &Object) -> Result
         let scale = Object::new(patch(request, type_, bytes, &scale, schema)?);
         validate_scale(request, &scale)?;
         let mut new = old.clone();
-        new.remove("metadata.resourceVersion");
         crate::read::scale::put(&mut new, &scale, paths);
         return Ok(new);
     }
@@ -583,7 +617,10 @@ fn check_names(request: &Request, sent: &Object) -> Result<(), Status> {
 
 fn validate_scale(request: &Request, scale: &Object) -> Result<(), Status> {
     let mut errors = Errors::new();
-    if let Some(negative) = scale.int("spec.replicas").filter(|n| *n < 0) {
+    // Of a custom resource its own schema says what is too little.
+    if request.kind.custom.is_none()
+        && let Some(negative) = scale.int("spec.replicas").filter(|n| *n < 0)
+    {
         let why = "must be greater than or equal to 0";
         errors.invalid(&Path::new("spec.replicas"), negative, why);
     }
@@ -592,20 +629,6 @@ fn validate_scale(request: &Request, scale: &Object) -> Result<(), Status> {
     }
     let about = About { group: "autoscaling", resource: "Scale" };
     Err(Status::invalid(about, &request.resource.name, &errors))
-}
-
-/// The media type of the body, if it is one of those.
-fn media_type(request: &Request, accepted: &[&'static str]) -> Result<&'static str, Status> {
-    if let (Payload::Tree(_), "") = (&request.payload, &*request.content_type) {
-        return Ok(JSON);
-    }
-    let given = request.content_type.split(';').next().unwrap_or("").trim();
-    let given = if given.is_empty() && request.verb != Verb::Patch { JSON } else { given };
-    let found = accepted.iter().find(|type_| **type_ == given).copied();
-    found.ok_or_else(|| match request.verb {
-        Verb::Patch if request.kind.manner.strategic_patch => Status::unsupported_patch(),
-        _ => Status::unsupported_media(&accepted.join(", ")),
-    })
 }
 
 fn payload_bytes(request: &Request) -> Result<Bytes, Status> {
@@ -649,7 +672,7 @@ fn unreadable(request: &Request, why: &str) -> Status {
 
 /// The body of a request whatever it is (options of a delete).
 pub fn read_any(request: &Request) -> Result<Value, Status> {
-    match media_type(request, &[JSON, YAML, protobuf::MEDIA_TYPE])? {
+    match media::of(request, &[JSON, YAML, protobuf::MEDIA_TYPE])? {
         protobuf::MEDIA_TYPE => {
             let options =
                 skiff_api::schema::builtin("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions")
@@ -680,30 +703,24 @@ pub fn validate(
     errors: &mut Errors,
 ) -> Vec<String> {
     use skiff_api::schema::fault::{Fault, Reason};
-    use skiff_api::schema::validate::validate;
+    use skiff_api::schema::validate::validate_update;
     let Some(custom) = &kind.custom else { return Vec::new() };
     // A write of the status is judged by the schema of the status alone.
     let status = kind.schema.field("status").filter(|_| subresource == "status");
-    let judge = |object: &Object| match status {
-        None => validate(object.value(), &custom.node, ""),
-        Some(field) => match object.at("status") {
-            Some(status) => validate(status, &field.node, "status"),
+    let faults = match status {
+        None => validate_update((new.value(), old.map(Object::value)), &custom.node, ""),
+        Some(field) => match new.at("status") {
+            Some(status) => {
+                let before = old.and_then(|it| it.at("status"));
+                validate_update((status, before), &field.node, "status")
+            }
             None => Vec::new(),
         },
     };
-    let faults = judge(new);
-    let before = match old {
-        Some(old) if !faults.is_empty() => judge(old),
-        _ => Vec::new(),
-    };
     let mut blocked = false;
     for fault in faults {
-        let there = before.iter().any(|it| it.path == fault.path && it.message == fault.message);
-        if !there || fault.reason == Reason::Required {
-            blocked |=
-                !matches!(fault.reason, Reason::Invalid | Reason::Duplicate | Reason::Forbidden);
-            errors.add(fault.into());
-        }
+        blocked |= !matches!(fault.reason, Reason::Invalid | Reason::Duplicate | Reason::Forbidden);
+        errors.add(fault.into());
     }
     for entry in &kind.subresources {
         if let Does::Scale(paths) = &entry.does {

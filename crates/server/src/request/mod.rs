@@ -1,6 +1,7 @@
 //! Request: what the stages of the pipeline have found out about a call, handed from one to the next.
 
 pub(crate) mod codec;
+mod media;
 pub mod url;
 
 use crate::audit::Notes;
@@ -89,7 +90,7 @@ impl Request {
             _ => "DeleteOptions",
         };
         let mut errors = Errors::new();
-        let given: Vec<&str> = self.query.all("dryRun").filter(|v| !v.is_empty()).collect();
+        let given: Vec<&str> = self.query.all("dryRun").collect();
         if given.iter().any(|value| *value != "All") {
             errors.not_supported(&Path::new("dryRun"), given, &["All"]);
         }

@@ -108,7 +108,8 @@ pub fn parse(path: &str) -> Target {
 pub fn verb(method: &http::Method, resource: &RequestInfo, watching: bool) -> Option<Verb> {
     let named = !resource.name.is_empty();
     Some(match method.as_str() {
-        "GET" if resource.watch || (watching && resource.subresource.is_empty()) => Verb::Watch,
+        // Of one object, only by the old path.
+        "GET" if resource.watch || (watching && !named) => Verb::Watch,
         // What else HTTP has goes to the target of a proxy; nothing else here answers it.
         "HEAD" | "OPTIONS" if resource.subresource == "proxy" => Verb::Get,
         "GET" if named => Verb::Get,

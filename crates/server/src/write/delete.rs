@@ -18,7 +18,7 @@ use skiff_api::object::Object;
 use skiff_api::status::About;
 use skiff_api::wire::{Answer, Body, List, Payload, REVISION, Stored};
 use skiff_base::Time;
-use skiff_store::{CommitError, Currency, ListRequest, Record, Revision, Write};
+use skiff_store::{CommitError, Currency, Record, Revision, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -131,19 +131,13 @@ async fn delete_unsafely(
     Ok(gone_answer(request, StatusCode::OK, json!({"name": resource.name})))
 }
 
-/// DELETE of all objects that the selectors match; each as if it were deleted alone.
+/// DELETE of all objects, or of the page, that a list with these options has; each as if it were deleted alone.
 pub async fn delete_collection(server: &Arc<Server>, request: &Request) -> Result<Answer, Status> {
     let options = options(request)?;
     let selection = Selection::of(request)?;
-    let asked = ListRequest {
-        scope: selection.scope(&request.kind, &request.resource.namespace),
-        facet: selection.facet(),
-        ..ListRequest::default()
-    };
-    let listed = server.store.list(asked).await.map_err(crate::read::read_error)?;
+    let page = crate::read::page(server, request, &selection).await?;
     let (mut items, mut unreadable) = (Vec::new(), Vec::new());
-    let selected: Vec<_> = listed.records.iter().filter(|it| selection.matches(it)).collect();
-    for some in selected.chunks(AT_ONCE) {
+    for some in page.records.chunks(AT_ONCE) {
         let deletes = some.iter().map(|record| {
             let name = record.key.rsplit('/').next().unwrap_or("");
             delete_one(server, request, &record.key, name, &options)

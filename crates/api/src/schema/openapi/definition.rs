@@ -254,8 +254,26 @@ fn custom_object(kind: &KindRef<'_>, schema: &Value, sentences: &mut Description
         Value::Object(_) => schema.clone(),
         _ => json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}),
     };
+    say_either(&mut out);
     common(&mut out, kind.kind, kind, "ObjectMeta", sentences);
     out
+}
+
+/// What may be a number or a text has no type; OpenAPI v3 can say it in its own words.
+fn say_either(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            let either = fields.get("x-kubernetes-int-or-string") == Some(&true.into());
+            if either && !fields.contains_key("anyOf") {
+                fields.insert("anyOf".into(), json!([{"type": "integer"}, {"type": "string"}]));
+            }
+            // A default is no schema.
+            let below = fields.iter_mut().filter(|(key, _)| *key != "default" && *key != "enum");
+            below.for_each(|(_, it)| say_either(it));
+        }
+        Value::Array(items) => items.iter_mut().for_each(say_either),
+        _ => {}
+    }
 }
 
 fn custom_list(kind: &KindRef<'_>, sentences: &mut Descriptions) -> Value {
@@ -263,7 +281,11 @@ fn custom_list(kind: &KindRef<'_>, sentences: &mut Descriptions) -> Value {
         "description": format!("{}List is a list of {}", kind.kind, kind.kind),
         "type": "object",
         "required": ["items"],
-        "properties": {"items": {"type": "array", "items": reference(&definition_name(kind))}},
+        "properties": {"items": {
+            "description": format!("The {} of the list", kind.plural),
+            "type": "array",
+            "items": reference(&definition_name(kind)),
+        }},
     });
     common(&mut out, &format!("{}List", kind.kind), kind, "ListMeta", sentences);
     out

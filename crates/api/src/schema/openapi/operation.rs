@@ -329,7 +329,10 @@ pub(super) fn content(types: &[&str], schema: &Value) -> Value {
 pub(super) fn group_word(group: &str) -> String {
     match group {
         "" => "Core".to_owned(),
-        group => group.trim_end_matches(".k8s.io").split('.').map(capital).collect(),
+        group => {
+            let parts = group.trim_end_matches(".k8s.io").split(|it: char| !it.is_alphanumeric());
+            parts.map(capital).collect()
+        }
     }
 }
 

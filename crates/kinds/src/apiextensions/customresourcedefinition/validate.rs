@@ -32,7 +32,11 @@ pub fn validate(new: &Object, old: Option<&Object>, errors: &mut Errors) {
     if new.flag("spec.preserveUnknownFields") && !before {
         let why = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in \
                    spec.versions[*].schema instead";
-        errors.invalid(&Path::new("spec.preserveUnknownFields"), true, why);
+        let path = Path::new("spec.preserveUnknownFields");
+        errors.invalid(&path, true, why);
+        if version::has_defaults(new.list("spec.versions")) {
+            errors.invalid(&path, true, "must be false in order to use defaults in the schema");
+        }
     }
 }
 

@@ -258,18 +258,28 @@ fn validate_selectable(path: &Path, version: &Value, errors: &mut Errors) {
 /// The type of the field at a dotted path.
 fn find<'a>(schema: &'a Value, path: &str) -> Result<&'a str, String> {
     let Some(rest) = path.strip_prefix('.') else {
-        return Err("expected [ or . but got: ".to_owned() + path);
+        let first = path.split(['.', '[']).next().unwrap_or(path);
+        return Err("expected [ or . but got: ".to_owned() + first);
     };
+    if rest.contains('[') {
+        return Err("array notation is not allowed".to_owned());
+    }
     let mut place = schema;
     for name in rest.split('.') {
-        if name == "metadata" && std::ptr::eq(place, schema) {
-            return Ok("string");
-        }
         place = at(place, "properties")
             .and_then(|properties| properties.get(name))
             .ok_or_else(|| "does not refer to a valid field".to_owned())?;
     }
     Ok(place["type"].as_str().unwrap_or(""))
+}
+
+/// Whether a schema of these versions fills in anything.
+pub fn has_defaults(versions: &[Value]) -> bool {
+    let mut found = false;
+    for schema in versions.iter().filter_map(|it| at(it, "schema.openAPIV3Schema")) {
+        walk(schema, &mut |place| found |= place.get("default").is_some());
+    }
+    found
 }
 
 /// What users are warned of: formats that nobody checks, and sets of what is no scalar.

@@ -105,7 +105,7 @@ async fn callers_act_as_others_when_they_may() {
         root system:masters as user=system:serviceaccount:a:sa list /api/v1/pods
             system:serviceaccount:a:sa "" ["system:serviceaccounts", "system:serviceaccounts:a", "system:authenticated"] []
         root system:masters as user=system:node:n1 list /api/v1/pods
-            system:node:n1 "" ["system:nodes", "system:authenticated"] []
+            system:node:n1 "" ["system:authenticated"] []
         root system:masters as user=zed group=system:masters list /api/v1/pods
             zed "" ["system:masters", "system:authenticated"] []
     "#]].assert_eq(&out);

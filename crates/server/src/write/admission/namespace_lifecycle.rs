@@ -1,6 +1,6 @@
 //! NamespaceLifecycle: nothing is made in a namespace that is not there or is going; three namespaces never go.
 
-use super::{Admit, Operation, Plugin, Verdict};
+use super::{Admit, Next, Operation, Plugin, Verdict};
 use serde_json::json;
 use skiff_api::Status;
 use skiff_api::object::Object;
@@ -16,8 +16,20 @@ impl Plugin for NamespaceLifecycle {
         "NamespaceLifecycle"
     }
 
+    fn mutate<'a>(&'a self, at: &'a Admit<'_>, _: &'a mut Object) -> Verdict<'a, Next> {
+        // Before anybody looks for something in it.
+        if at.operation != Operation::Create {
+            return Ok(Next::GoOn).into();
+        }
+        match create(at) {
+            Verdict::Now(verdict) => verdict.map(|()| Next::GoOn).into(),
+            Verdict::Later(asking) => Verdict::later(async { asking.await.map(|()| Next::GoOn) }),
+        }
+    }
+
     fn validate<'a>(&'a self, at: &'a Admit<'_>, _: Option<&'a Object>) -> Verdict<'a> {
         match at.operation {
+            // It may have begun to go since.
             Operation::Create => create(at),
             Operation::Delete => delete(at).into(),
             Operation::Update | Operation::Connect => Verdict::PASS,

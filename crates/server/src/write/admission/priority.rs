@@ -1,8 +1,10 @@
-//! Priority: the name of a PriorityClass becomes a number in the pod; there is one default class at most.
+//! Priority: the name of a PriorityClass becomes a number in the pod; there is one default class at most, and those of
+//! the system stay.
 
 use super::{Admit, Next, Plugin, Verdict};
 use skiff_api::Status;
 use skiff_api::object::Object;
+use skiff_kinds::scheduling::priorityclass::SYSTEM;
 use skiff_store::{Currency, ListRequest, Scope};
 
 const GROUP: &str = "scheduling.k8s.io";
@@ -34,6 +36,9 @@ impl Plugin for Priority {
 
     fn validate<'a>(&'a self, at: &'a Admit<'_>, new: Option<&'a Object>) -> Verdict<'a> {
         match new {
+            None if at.is(GROUP, CLASSES) && SYSTEM.iter().any(|it| it.0 == at.name) => {
+                Err(at.forbid("this is a system priority class and cannot be deleted")).into()
+            }
             Some(class) if at.is(GROUP, CLASSES) && class.flag(FIELD) => {
                 Verdict::later(check_default(at, class))
             }
