@@ -22,8 +22,8 @@ pub fn syntax_error(bytes: &[u8]) -> Option<String> {
     }
 }
 
-/// The text with the replacement character for each half of a surrogate pair that stands alone in an escape, as upstream
-/// reads it; `None` if there is none.
+/// The text with the replacement character for each half of a surrogate pair that stands alone in an escape, as
+/// upstream reads it; `None` if there is none.
 pub fn without_lone_surrogates(text: &str) -> Option<String> {
     let code = |at: usize| {
         let hex = text.get(at..at + 6)?.strip_prefix("\\u")?;
