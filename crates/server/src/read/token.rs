@@ -48,7 +48,7 @@ pub fn read(
     if start.split('/').any(|part| part == "..") {
         return Err(bad(start.to_owned()));
     }
-    let start = start.trim_start_matches('/').trim_end_matches('\u{0}');
+    let start = start.trim_end_matches('\u{0}');
     Ok((revision, Some(format!("{}{start}", listed(request)).into())))
 }
 
