@@ -146,7 +146,7 @@ fn a_node_does_without_its_server_for_longer_than_its_certificates_live() {
     pair.agent.kill().expect("it runs");
     pair.agent.wait().expect("it is ours");
     // What is killed is the command that entered the machine; the agent itself is in there.
-    pair.node.shell("kill -9 $(cat /var/lib/skiff/skiff.pid)");
+    pair.node.shell("p=$(cat /var/lib/skiff/skiff.pid); kill -9 $p; tail --pid=$p -f /dev/null");
     pair.agent = join(&pair.node);
     std::thread::sleep(2 * life());
     pair.fetched(&address);

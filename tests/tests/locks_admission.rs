@@ -134,10 +134,11 @@ fn what_belongs_to_others_is_not_taken() {
         refused.contains(r#"violates PodSecurity "baseline:latest": host namespaces"#),
         "{refused}"
     );
-    // Roles and classes of the system come back with the next start, as upstream's do.
+    // Roles of the system come back with the next start, as upstream's do; its classes do not even go.
     c.k.ok("delete clusterrole view system:node");
     c.k.ok("delete clusterrolebinding cluster-admin");
-    c.k.ok("delete priorityclass system-node-critical");
+    let kept = c.k.fails("delete priorityclass system-node-critical");
+    assert!(kept.contains("this is a system priority class and cannot be deleted"), "{kept}");
     c.skiff(&["down"]);
     c.skiff(&[
         "up",
