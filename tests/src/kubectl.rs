@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, bail};
@@ -115,12 +115,7 @@ impl Kubectl {
 
     fn run(&self, args: &[String], input: &str) -> Result<Answer> {
         let mut command = self.command(args);
-        let output = feed(&mut command, input)?;
-        let answer = Answer {
-            out: String::from_utf8_lossy(&output.stdout).into_owned(),
-            err: String::from_utf8_lossy(&output.stderr).into_owned(),
-            code: output.status.code().unwrap_or(-1),
-        };
+        let answer = feed(&mut command, input)?;
         let mut trace = self.trace.lock().expect("no test panics while it holds the trace");
         trace.push_str(&format!("$ kubectl {}\n{}", args.join(" "), answer.out));
         if !answer.err.is_empty() {
@@ -148,7 +143,7 @@ impl Kubectl {
 }
 
 /// Runs a command to its end within the limit, with an input.
-pub fn feed(command: &mut Command, input: &str) -> Result<Output> {
+pub fn feed(command: &mut Command, input: &str) -> Result<Answer> {
     use std::io::Write;
     let mut limited = Command::new("timeout");
     limited.args(["-k", "5", CALL_LIMIT]).arg(command.get_program()).args(command.get_args());
@@ -173,5 +168,10 @@ pub fn feed(command: &mut Command, input: &str) -> Result<Output> {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => bail!("write its input: {e}"),
         _ => drop(stdin),
     }
-    child.wait_with_output().context("wait for it")
+    let output = child.wait_with_output().context("wait for it")?;
+    Ok(Answer {
+        out: String::from_utf8_lossy(&output.stdout).into_owned(),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        code: output.status.code().unwrap_or(-1),
+    })
 }

@@ -117,12 +117,7 @@ impl Helm<'_> {
     fn answer(&self, args: &[&str]) -> Answer {
         let mut command = tour(self.cluster, &program(self.program));
         command.args(args);
-        let output = feed(&mut command, "").expect("the machine runs commands");
-        Answer {
-            out: String::from_utf8_lossy(&output.stdout).into_owned(),
-            err: String::from_utf8_lossy(&output.stderr).into_owned(),
-            code: output.status.code().unwrap_or(-1),
-        }
+        feed(&mut command, "").expect("the machine runs commands")
     }
 }
 
@@ -200,10 +195,8 @@ fn a_script_tours(program: &str, namespace: &str, manager: &str) {
     let c = Cluster::start(&format!("tours-{namespace}"));
     c.load_busybox();
     let mut command = tour(&c, &self::program(program));
-    let output = feed(command.arg(BUSYBOX), "").expect("the machine runs commands");
-    let steps = String::from_utf8_lossy(&output.stdout);
-    let missing = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{steps}--- {missing}");
+    let answer = feed(command.arg(BUSYBOX), "").expect("the machine runs commands");
+    assert_eq!(answer.code, 0, "{}--- {}", answer.out, answer.err);
 
     let k = c.k.namespace(namespace);
     assert_eq!(k.ok("get pods -o name"), "");

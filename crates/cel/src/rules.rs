@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value as Json};
 use skiff_api::kind::Judged;
 use skiff_api::schema::fault::{Fault, Reason};
+use skiff_api::schema::items::ByIdentity;
 
 use crate::decl::{Decl, Place};
 use crate::definition::field_path;
@@ -264,16 +265,11 @@ impl Node {
         })
     }
 
-    /// The old element of the same keys.
-    fn old_of<'j>(&self, element: &Json, old: Option<&'j Vec<Json>>) -> Option<&'j Json> {
-        let keys = self.keys.as_ref()?;
-        old?.iter().find(|it| keys.iter().all(|key| it.get(key) == element.get(key)))
-    }
-
     fn same(&self, new: &Json, old: &Json) -> bool {
-        match (new, old) {
-            (Json::Array(new), Json::Array(old)) if self.keys.is_some() => {
-                let same = |it: &Json| self.old_of(it, Some(old)) == Some(it);
+        match (new, old, &self.keys) {
+            (Json::Array(new), Json::Array(old), Some(keys)) => {
+                let old_ones = ByIdentity::of(old, keys);
+                let same = |it: &Json| old_ones.like(it, keys) == Some(it);
                 new.len() == old.len() && new.iter().all(same)
             }
             _ => new == old,
@@ -339,8 +335,11 @@ impl Walk {
         change: Change<'a>,
     ) -> Result<(), Spent> {
         let Some(items) = &node.items else { return Ok(()) };
+        // Only what has keys can be told from the others of an old list.
+        let keys = node.keys.as_deref().zip(old.and_then(Json::as_array));
+        let old = keys.map(|(keys, old)| (keys, ByIdentity::of(old, keys)));
         for (index, it) in new.iter().enumerate() {
-            let before = node.old_of(it, old.and_then(Json::as_array));
+            let before = old.as_ref().and_then(|(keys, old)| old.like(it, keys));
             let path = format!("{path}[{index}]");
             self.place(items, &path, it, before, change.below(items, it, before))?;
         }

@@ -345,7 +345,10 @@ impl<'a> Value<'a> {
             Value::Message(it) => {
                 let mut made = serde_json::Map::new();
                 for (key, value) in &it.fields {
-                    made.insert(key.clone(), value.to_json()?);
+                    let value = value.to_json().map_err(|error| {
+                        RunError::of(format!("fail to convert field {key:?}: {error}"))
+                    })?;
+                    made.insert(key.clone(), value);
                 }
                 Json::Object(made)
             }

@@ -11,6 +11,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde_json::{Map, Value};
 
 use super::{Field, Node, Shape, Struct};
+use crate::json::type_name;
 use crate::quantity::Quantity;
 use crate::time::Precision;
 use crate::{duration, time};
@@ -209,16 +210,11 @@ impl<'a> Walk<'a> {
     }
 
     fn mismatch(&self, value: &Value, go: &str) -> Done {
-        let found = match value {
+        match value {
             // A null that got here stands for the whole body.
-            Value::Null => return Ok(()),
-            Value::Bool(_) => "bool",
-            Value::Number(_) => "number",
-            Value::String(_) => "string",
-            Value::Array(_) => "array",
-            Value::Object(_) => "object",
-        };
-        Err(self.error(found, go))
+            Value::Null => Ok(()),
+            other => Err(self.error(type_name(other), go)),
+        }
     }
 
     fn error(&self, found: &str, go: &str) -> DecodeError {

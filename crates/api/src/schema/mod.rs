@@ -17,6 +17,7 @@ pub mod emit;
 pub mod fault;
 pub mod format;
 pub mod generation;
+pub mod items;
 pub mod openapi;
 pub mod openapi_v2;
 pub mod pattern;

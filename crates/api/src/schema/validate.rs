@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use serde_json::{Map, Value};
 
 use super::fault::{Fault, number, shown};
+use super::items::{ByIdentity, identity};
 use super::{Node, Ref, Rules, Shape, Topology, format};
 
 /// All faults of a value. `prefix` stands before every path; it is empty for a whole object.
@@ -22,12 +23,13 @@ pub fn validate_update(now: Change<'_>, node: &Node, prefix: &str) -> Vec<Fault>
     let (value, old) = now;
     let walk = Walk { prefix };
     let mut faults = walk.place(now, Some(node), rules(node), "").faults;
-    let mut before = Vec::new();
-    if let Some(old) = old {
+    let (mut twice, mut before) = (Vec::new(), Vec::new());
+    walk.lists(value, node, "", &mut twice);
+    if let Some(old) = old.filter(|_| !twice.is_empty()) {
         walk.lists(old, node, "", &mut before);
     }
     if before.is_empty() {
-        walk.lists(value, node, "", &mut faults);
+        faults.append(&mut twice);
     }
     faults
 }
@@ -53,26 +55,13 @@ impl Outcome {
     }
 }
 
-/// The items that a list had.
-#[derive(Clone, Copy)]
-enum Before<'v> {
-    /// Which was which cannot be told.
-    Unknown,
-    /// Items with the same values of these keys are the same.
-    Keyed(&'v [Value], &'v [Cow<'static, str>]),
-}
+/// The items that a list had, and the keys that each is known by: where there are none, which was which cannot be told.
+type Before<'v> = Option<(ByIdentity<'v>, &'v [Cow<'static, str>])>;
 
-impl<'v> Before<'v> {
-    fn of(node: &'v Node, old: Option<&'v Value>) -> Before<'v> {
-        match (&node.topology, old) {
-            (Topology::Keyed(keys), Some(Value::Array(items))) => Before::Keyed(items, keys),
-            _ => Before::Unknown,
-        }
-    }
-
-    fn item(&self, now: &Value) -> Option<&'v Value> {
-        let Before::Keyed(items, keys) = self else { return None };
-        items.iter().find(|old| keys.iter().all(|key| old.get(&**key) == now.get(&**key)))
+fn before<'v>(node: Option<&'v Node>, old: Option<&'v Value>) -> Before<'v> {
+    match (&node?.topology, old?) {
+        (Topology::Keyed(keys), Value::Array(items)) => Some((ByIdentity::of(items, keys), keys)),
+        _ => None,
     }
 }
 
@@ -107,8 +96,7 @@ impl Walk<'_> {
                 Value::String(text) => self.text(text, rules, name, &mut out.faults),
                 Value::Number(_) => self.number(value, shape, rules, name, &mut out.faults),
                 Value::Array(items) => {
-                    let before = node.map_or(Before::Unknown, |it| Before::of(it, old));
-                    out.merge(self.list((items, before), shape, rules, name));
+                    out.merge(self.list((items, before(node, old)), shape, rules, name));
                 }
                 _ => {}
             }
@@ -201,7 +189,7 @@ impl Walk<'_> {
         let own = element.and_then(rules);
         for (index, item) in items.iter().enumerate() {
             let place = format!("{name}[{index}]");
-            let now = (item, before.item(item));
+            let now = (item, before.as_ref().and_then(|(old, keys)| old.like(item, keys)));
             if element.is_some() {
                 out.merge(self.place(now, element, own, &place));
             }
@@ -347,25 +335,27 @@ impl Walk<'_> {
             Topology::Keyed(keys) => Some(keys),
             Topology::Granular | Topology::Atomic => return,
         };
-        let mut seen: Vec<Value> = Vec::with_capacity(items.len());
+        let mut seen = ByIdentity::default();
         for (index, item) in items.iter().enumerate() {
-            let place = self.at(&format!("{name}[{index}]"));
-            let identity = match (keys, item) {
-                (None, item) => item.clone(),
-                (Some(keys), Value::Object(map)) => {
-                    let pick = |key: &str| Some((key.to_string(), map.get(key)?.clone()));
-                    Value::Object(keys.iter().filter_map(|it| pick(it)).collect())
-                }
+            let place = || self.at(&format!("{name}[{index}]"));
+            let known_by = match (keys, item) {
+                (None, item) => vec![Some(item)],
+                (Some(keys), Value::Object(_)) => identity(item, keys),
                 (Some(_), item) => {
                     let detail = "must be an object for an array of list-type map";
-                    faults.push(Fault::invalid(place, item, detail));
+                    faults.push(Fault::invalid(place(), item, detail));
                     continue;
                 }
             };
-            if seen.contains(&identity) {
-                faults.push(Fault::duplicate(place, &identity));
-            } else {
-                seen.push(identity);
+            if !seen.add(known_by, item) {
+                let shown = match (keys, item) {
+                    (Some(keys), Value::Object(map)) => {
+                        let pick = |key: &str| Some((key.to_string(), map.get(key)?.clone()));
+                        Value::Object(keys.iter().filter_map(|it| pick(it)).collect())
+                    }
+                    _ => item.clone(),
+                };
+                faults.push(Fault::duplicate(place(), &shown));
             }
         }
     }

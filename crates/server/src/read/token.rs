@@ -5,6 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use base64::{DecodeError, Engine};
 use serde_json::{Value, json};
 use skiff_api::Status;
+use skiff_api::json::type_name;
 use skiff_store::Revision;
 use std::sync::Arc;
 
@@ -69,16 +70,9 @@ fn no_base64(error: DecodeError) -> String {
 
 /// What is no token at all, in the words that Go's decoder has for it.
 fn check_types(value: &Value) -> Result<(), String> {
-    let word = |value: &Value| match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
+    let refused = |value: &Value, of: &str| {
+        format!("json: cannot unmarshal {} into Go {of}", type_name(value))
     };
-    let refused =
-        |value: &Value, of: &str| format!("json: cannot unmarshal {} into Go {of}", word(value));
     if value.is_null() {
         return Ok(());
     }
@@ -87,13 +81,8 @@ fn check_types(value: &Value) -> Result<(), String> {
     for (name, type_) in [("v", "string"), ("rv", "int64"), ("start", "string")] {
         let fits = match fields.get(name) {
             None | Some(Value::Null) => true,
-            Some(found) => {
-                if type_ == "string" {
-                    found.is_string()
-                } else {
-                    found.is_i64()
-                }
-            }
+            Some(found) if type_ == "string" => found.is_string(),
+            Some(found) => found.is_i64(),
         };
         if !fits {
             return Err(refused(

@@ -54,7 +54,7 @@ impl Incoming {
             let mut accepted = vec![JSON, YAML, protobuf::MEDIA_TYPE];
             let schema = body_schema(request)?;
             // The types of custom resources have no numbers.
-            if request.kind.custom.is_some() && std::ptr::eq(schema, &*request.kind.schema) {
+            if request.kind.is_custom() && is_whole(request, schema) {
                 accepted.truncate(2);
             }
             let type_ = media::of(request, &accepted)?;
@@ -243,9 +243,7 @@ fn whole(request: &Request, parsed: text::Parsed) -> Result<Object, Status> {
     let (group, version, name) = body_type(request);
     let schema = body_schema(request)?;
     match request.payload {
-        Payload::Bytes(_)
-            if request.kind.custom.is_some() && std::ptr::eq(schema, &*request.kind.schema) =>
-        {
+        Payload::Bytes(_) if request.kind.is_custom() && is_whole(request, schema) => {
             check_custom_type(request, &value)?;
         }
         _ => check_type(&mut value, group, version, name)?,
@@ -284,6 +282,11 @@ fn body_schema(request: &Request) -> Result<&Struct, Status> {
             .ok_or_else(|| Status::internal(format!("{kind} has no schema"))),
         None => Ok(&request.kind.schema),
     }
+}
+
+/// Whether that is the kind itself, and not the body of an entry.
+fn is_whole(request: &Request, schema: &Struct) -> bool {
+    std::ptr::eq(schema, &*request.kind.schema)
 }
 
 /// An object in protobuf, of the type that it says that it has.
@@ -333,7 +336,7 @@ fn decode_as(
         // What is unknown is told with what is odd, so it is gathered first.
         Mode::Warn | Mode::Strict => Mode::Warn,
     };
-    let custom = request.kind.manner.prunes && std::ptr::eq(schema, &*request.kind.schema);
+    let custom = request.kind.manner.prunes && is_whole(request, schema);
     let decoded = match custom {
         true => prune(value, schema, mode),
         false => decode(value, schema, mode),
@@ -496,7 +499,7 @@ fn patch(
         return refuse(wrong_type((&given.0, &given.1), (&wanted.0, &wanted.1)).0);
     }
     let mode = mode(request)?;
-    let decoded = match request.kind.manner.prunes && std::ptr::eq(schema, &*request.kind.schema) {
+    let decoded = match request.kind.manner.prunes && is_whole(request, schema) {
         true => prune(&mut value, schema, mode),
         false => decode(&mut value, schema, mode),
     };

@@ -16,12 +16,8 @@ type Parameters = &'static [(&'static str, &'static str)];
 
 const WRITE: Parameters =
     &[("dryRun", "string"), ("fieldManager", "string"), ("fieldValidation", "string")];
-const APPLY: Parameters = &[
-    ("dryRun", "string"),
-    ("fieldManager", "string"),
-    ("fieldValidation", "string"),
-    ("force", "boolean"),
-];
+/// Besides [`WRITE`], of a patch.
+const FORCE: Parameters = &[("force", "boolean")];
 const LIST: Parameters = &[
     ("allowWatchBookmarks", "boolean"),
     ("continue", "string"),
@@ -42,18 +38,8 @@ const DELETE: Parameters = &[
     ("orphanDependents", "boolean"),
     ("propagationPolicy", "string"),
 ];
-/// What selects the objects of a collection that go, besides [`DELETE`].
-const SELECT: Parameters = &[
-    ("continue", "string"),
-    ("fieldSelector", "string"),
-    ("labelSelector", "string"),
-    ("limit", "integer"),
-    ("resourceVersion", "string"),
-    ("resourceVersionMatch", "string"),
-    ("sendInitialEvents", "boolean"),
-    ("shardSelector", "string"),
-    ("timeoutSeconds", "integer"),
-];
+/// Of [`LIST`], what has no sense where objects of a collection go.
+const WATCHING: [&str; 2] = ["allowWatchBookmarks", "watch"];
 
 /// One operation.
 pub(super) struct Operation {
@@ -140,8 +126,8 @@ pub(super) enum Scope {
 pub(super) enum Answer<'a> {
     /// Objects of this definition, and lists of that.
     Objects(&'a str, &'a str),
-    /// A log.
-    Text,
+    /// A log; the options say of what.
+    Text(&'a Struct),
     /// Whatever is at the other end; the options say where that is.
     Anything(&'a Struct),
 }
@@ -161,8 +147,13 @@ pub(super) struct Place<'a> {
 }
 
 impl Operation {
-    /// As a document has it; the definitions that it names are added to `needed`.
-    pub fn of(&self, place: &Place<'_>, needed: &mut BTreeSet<String>) -> Value {
+    /// As a document has it, with these parameters; the definitions that it names are added to `needed`.
+    pub fn of(
+        &self,
+        place: &Place<'_>,
+        parameters: Vec<Value>,
+        needed: &mut BTreeSet<String>,
+    ) -> Value {
         let (group, version, about) = place.about;
         let responses = self.codes.iter().map(|code| {
             let description = match *code {
@@ -185,7 +176,6 @@ impl Operation {
             "x-kubernetes-action": self.action,
             "x-kubernetes-group-version-kind": {"group": group, "version": version, "kind": about},
         });
-        let parameters = self.parameters(place);
         if !parameters.is_empty() {
             out["parameters"] = parameters.into();
         }
@@ -216,7 +206,7 @@ impl Operation {
         let text = json!({"type": "string"});
         let (own, list) = match place.answer {
             Answer::Objects(own, list) => (own, list),
-            Answer::Text => return content(&["text/plain", JSON, PROTOBUF, YAML], &text),
+            Answer::Text(_) => return content(&["text/plain", JSON, PROTOBUF, YAML], &text),
             Answer::Anything(_) => return content(&["*/*"], &text),
         };
         let of = match self.action {
@@ -238,22 +228,25 @@ impl Operation {
         content(types, &reference(of))
     }
 
-    fn parameters(&self, place: &Place<'_>) -> Vec<Value> {
-        if let Answer::Anything(options) = place.answer {
+    /// What it takes in its query, by name.
+    pub fn parameters(&self, place: &Place<'_>) -> Vec<Value> {
+        if let Answer::Anything(options) | Answer::Text(options) = place.answer {
             return of_options(options);
         }
         let all: &[Parameters] = match (self.action, self.body) {
             ("list" | "watch" | "watchlist", _) => &[LIST],
             // Upstream says so of custom resources; they take the others as well.
             ("deletecollection", _) if is_custom(place) => &[LIST],
-            ("deletecollection", _) => &[DELETE, SELECT],
+            ("deletecollection", _) => &[DELETE, LIST],
             ("get", _) if is_custom(place) => &[&[("resourceVersion", "string")]],
             (_, Body::Options) => &[DELETE],
-            (_, Body::Patch) => &[APPLY],
+            (_, Body::Patch) => &[WRITE, FORCE],
             (_, Body::Object) => &[WRITE],
             (_, Body::None) => &[],
         };
+        let goes = self.action == "deletecollection" && !is_custom(place);
         let mut all: Vec<_> = all.iter().copied().flatten().collect();
+        all.retain(|(name, _)| !goes || !WATCHING.contains(name));
         all.sort();
         all.into_iter().map(|(name, type_)| parameter(name, "query", type_)).collect()
     }
@@ -303,7 +296,7 @@ pub(super) fn parameter(name: &str, place: &str, type_: &str) -> Value {
 }
 
 /// The options of a connection or a log, as parameters; upstream leaves times out.
-pub(super) fn of_options(options: &Struct) -> Vec<Value> {
+fn of_options(options: &Struct) -> Vec<Value> {
     let one = |shape: &Shape| match shape {
         Shape::Bool => Some("boolean"),
         Shape::Int32 | Shape::Int64 => Some("integer"),

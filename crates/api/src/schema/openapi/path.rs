@@ -12,10 +12,9 @@ use super::operation::{
     WATCH_LIST, content, group_tag, group_word, parameter,
 };
 use super::{Entry, KindRef, Source, Subresource, definition, definition_name, reference};
-use crate::schema::{builtin, gvk};
+use crate::schema::{Struct, builtin, gvk};
 
 const WATCH_EVENT: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.WatchEvent";
-const LOG_OPTIONS: &str = "io.k8s.api.core.v1.PodLogOptions";
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 
 /// The paths of a kind; the definitions that they name are added to `needed`.
@@ -101,18 +100,12 @@ fn entry(
             vec![(name, path(&place, &["name"], ENTRY, sub.verbs, needed))]
         }
         Entry::Log => {
-            let place = Place { answer: Answer::Text, ..place };
-            let mut log = path(&place, &["name"], ENTRY, sub.verbs, needed);
-            if let Some(options) = builtin(LOG_OPTIONS) {
-                let own = log["parameters"].as_array_mut().expect("it has a name");
-                own.extend(operation::of_options(options));
-                own.sort_by_key(by_name);
-            }
-            vec![(name, log)]
+            let Some(options) = options_of("PodLogOptions") else { return Vec::new() };
+            let place = Place { answer: Answer::Text(options), ..place };
+            vec![(name, path(&place, &["name"], ENTRY, sub.verbs, needed))]
         }
         Entry::Stream(options) => {
-            let name_of = format!("io.k8s.api.core.v1.{options}");
-            let Some(of) = builtin(&name_of) else { return Vec::new() };
+            let Some(of) = options_of(options) else { return Vec::new() };
             let about = ("", "v1", options);
             let place = Place { answer: Answer::Anything(of), about, ..place };
             let mut out = vec![(name.clone(), path(&place, &["name"], CONNECT, sub.verbs, needed))];
@@ -143,33 +136,29 @@ fn path(
     if !matches!(place.answer, Answer::Anything(_)) {
         shared.push(parameter("pretty", "query", "string"));
     }
-    let served = operations.iter().filter(|it| verbs.contains(&it.verb));
-    let mut served: Vec<(&str, Value)> =
-        served.map(|it| (it.method, it.of(place, needed))).collect();
-    let own = |operation: &Value| -> Vec<Value> {
-        operation["parameters"].as_array().cloned().unwrap_or_default()
-    };
-    let mut common = served.first().map(|(_, first)| own(first)).unwrap_or_default();
-    common.retain(|it| served.iter().all(|(_, other)| own(other).contains(it)));
-    for (_, operation) in &mut served {
-        let mut left = own(operation);
-        left.retain(|it| !common.contains(it));
-        let fields = operation.as_object_mut().expect("it is one");
-        match left.is_empty() {
-            true => drop(fields.remove("parameters")),
-            false => drop(fields.insert("parameters".into(), left.into())),
-        }
+    let served: Vec<(&Operation, Vec<Value>)> = operations
+        .iter()
+        .filter(|it| verbs.contains(&it.verb))
+        .map(|it| (it, it.parameters(place)))
+        .collect();
+    let mut common = served.first().map(|(_, first)| first.clone()).unwrap_or_default();
+    common.retain(|it| served.iter().all(|(_, other)| other.contains(it)));
+    let mut out = json!({});
+    for (operation, mut own) in served {
+        own.retain(|it| !common.contains(it));
+        out[operation.method] = operation.of(place, own, needed);
     }
     shared.extend(common);
     shared.sort_by_key(by_name);
-    let mut out = json!({});
     if !shared.is_empty() {
         out["parameters"] = shared.into();
     }
-    for (method, operation) in served {
-        out[method] = operation;
-    }
     out
+}
+
+/// The definition of the options of a connection or a log.
+fn options_of(kind: &str) -> Option<&'static Struct> {
+    builtin(&format!("io.k8s.api.core.v1.{kind}"))
 }
 
 fn by_name(parameter: &Value) -> (String, String) {

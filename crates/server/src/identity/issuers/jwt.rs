@@ -10,6 +10,7 @@ use crate::identity::jws::{ALGORITHMS, Token};
 use crate::identity::keys::tls::Trusted;
 use crate::identity::token::CREDENTIAL_ID;
 use serde_json::{Map, Value, json};
+use skiff_api::json::type_name;
 use skiff_api::wire::User;
 use skiff_base::{Time, World};
 
@@ -303,13 +304,5 @@ fn time(value: Option<&Value>) -> Result<Option<i64>, String> {
 
 /// As Go says that a value is not what it should be.
 fn mismatch(value: &Value, wanted: &str) -> String {
-    let is = match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    };
-    format!("json: cannot unmarshal {is} into Go value of type {wanted}")
+    format!("json: cannot unmarshal {} into Go value of type {wanted}", type_name(value))
 }

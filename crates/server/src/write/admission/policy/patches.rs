@@ -137,23 +137,12 @@ fn part(value: &Cel<'_>) -> Result<Value, String> {
     };
     let mut made = Map::new();
     for (field, value) in &object.fields {
-        let value = converted(value)
-            .map_err(|why| format!("{UNFIT}.{field}: expected map, got &{{{why}}}"))?;
+        let value = value
+            .to_json()
+            .map_err(|error| format!("{UNFIT}.{field}: expected map, got &{{{error}}}"))?;
         made.insert(field.clone(), value);
     }
     Ok(made.into())
-}
-
-/// A value as JSON, or why it is none, with the names of the fields that lead to what is wrong.
-fn converted(value: &Cel<'_>) -> Result<Value, String> {
-    let Cel::Message(message) = value else {
-        return value.to_json().map_err(|error| error.to_string());
-    };
-    let of_field = |(field, value): (&String, &Cel<'_>)| match converted(value) {
-        Ok(value) => Ok((field.clone(), value)),
-        Err(why) => Err(format!("fail to convert field {field:?}: {why}")),
-    };
-    message.fields.iter().map(of_field).collect::<Result<Map<_, _>, _>>().map(Value::Object)
 }
 
 /// The operations of a patch that an expression makes.
