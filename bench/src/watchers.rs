@@ -114,7 +114,7 @@ async fn account(connections: &Connections) -> Result<()> {
 async fn made(connections: &Connections) -> Result<Option<f64>> {
     let metrics = connections.send(0, (Method::GET, "/metrics", "*/*"), "".into()).await?;
     let metrics = metrics.collect().await?.to_bytes();
-    let mark = "skiff_renditions_total{from=\"made\"} ";
+    let mark = "skiff_renditions_total{for=\"watch\",from=\"made\"} ";
     let line = std::str::from_utf8(&metrics)?.lines().find_map(|line| line.strip_prefix(mark));
     Ok(line.map(str::parse).transpose()?)
 }

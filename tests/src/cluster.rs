@@ -175,6 +175,13 @@ impl Cluster {
         &self.machine
     }
 
+    /// The memory of the daemon in MiB.
+    pub fn memory_mib(&self) -> u64 {
+        let status = self.shell(&format!("grep VmRSS /proc/{}/status", self.daemon()));
+        let kib = status.split_whitespace().nth(1).expect("a number");
+        kib.parse::<u64>().expect("a number") / 1024
+    }
+
     /// The daemon's process.
     #[track_caller]
     pub fn daemon(&self) -> u32 {

@@ -4,33 +4,37 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{ChildStdout, Stdio};
+use std::time::{Duration, Instant};
 
 use skiff_tests::cluster::Cluster;
 
 /// What the daemon may take on top of what it had, in MiB, whatever is thrown at it.
 const GROWTH_MOST: u64 = 300;
-
-/// The memory of the daemon in MiB.
-fn memory(c: &Cluster) -> u64 {
-    let daemon = c.daemon();
-    let status = c.shell(&format!("grep VmRSS /proc/{daemon}/status"));
-    let kib = status.split_whitespace().nth(1).expect("a number");
-    kib.parse::<u64>().expect("a number") / 1024
-}
+/// What of it may be left when it is over.
+const LEFT_MOST: u64 = 40;
 
 /// What was there before is there, and the daemon has not grown.
 #[track_caller]
 fn unharmed(c: &Cluster, before: u64) {
     assert_eq!(c.k.ok("get configmap kept -o jsonpath={.data.x}"), "1");
     c.k.ok("create configmap after");
-    let now = memory(c);
+    let now = c.memory_mib();
     assert!(now < before + GROWTH_MOST, "{before} MiB became {now} MiB");
+}
+
+/// What a burst took comes back when it is over.
+#[track_caller]
+fn given_back(c: &Cluster, before: u64) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while c.memory_mib() > before + LEFT_MOST {
+        assert!(Instant::now() < deadline, "{before} MiB, and it stays at {} MiB", c.memory_mib());
+    }
 }
 
 fn cluster(name: &str) -> (Cluster, u64) {
     let c = Cluster::start(name);
     c.k.ok("create configmap kept --from-literal=x=1");
-    let before = memory(&c);
+    let before = c.memory_mib();
     (c, before)
 }
 
@@ -153,6 +157,44 @@ fn bodies_that_are_bombs_are_refused() {
         &unknown.replace("\"x\"", "\"y\""),
     );
     assert!(strict.err.contains(r#"unknown field "dta""#), "{}", strict.err);
+    unharmed(&c, before);
+}
+
+/// Items that are compared with each other one by one would take hours, and a thread of the server.
+#[test]
+fn lists_of_many_items_are_judged_at_once() {
+    const COUNT: usize = 100_000;
+    let (c, before) = cluster("hostile-items");
+    let schema = r#"{"type":"object","properties":{"keyed":{"type":"array","x-kubernetes-list-type":"map",
+        "x-kubernetes-list-map-keys":["id"],"items":{"type":"object","required":["id"],"properties":{"id":{"type":"integer"}}}},
+        "set":{"type":"array","x-kubernetes-list-type":"set","items":{"type":"integer"}},"x":{"type":"string"}}}"#;
+    c.k.apply(&format!(
+        r#"{{"apiVersion":"apiextensions.k8s.io/v1","kind":"CustomResourceDefinition","metadata":{{"name":"as.x.example"}},
+        "spec":{{"group":"x.example","scope":"Namespaced","names":{{"kind":"A","plural":"as"}},"versions":[{{"name":"v1",
+        "served":true,"storage":true,"schema":{{"openAPIV3Schema":{schema}}}}}]}}}}"#
+    ));
+    c.k.wait("--for=condition=Established crd/as.x.example");
+    let object = |name: &str, last: usize| {
+        let ids = || (0..COUNT).chain([last]);
+        let keyed: Vec<String> = ids().map(|id| format!(r#"{{"id":{id}}}"#)).collect();
+        let set: Vec<String> = ids().map(|id| id.to_string()).collect();
+        format!(
+            r#"{{"apiVersion":"x.example/v1","kind":"A","metadata":{{"name":"{name}"}},"keyed":[{}],"set":[{}]}}"#,
+            keyed.join(","),
+            set.join(",")
+        )
+    };
+    let create = ["create", "--raw", "/apis/x.example/v1/namespaces/default/as", "-f", "-"];
+    let twice = c.k.exits(1, &create, &object("twice", 7)).err;
+    for place in ["keyed", "set"] {
+        assert!(twice.contains(&format!("{place}[{COUNT}]: Duplicate value")), "{twice}");
+    }
+    c.k.exits(0, &create, &object("once", COUNT));
+    // Each item is looked for among those that were there.
+    let change = r#"[{"op":"add","path":"/x","value":"y"},{"op":"replace","path":"/keyed/0/id","value":-1}]"#;
+    c.k.args(&["patch", "as", "once", "--type=json", "-p", change, "-o", "name"]);
+    c.k.ok("delete as once");
+    given_back(&c, before);
     unharmed(&c, before);
 }
 

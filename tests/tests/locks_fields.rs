@@ -376,7 +376,7 @@ server.serve_forever()
 fn values_that_grow_are_stopped() {
     let c = Cluster::start("fields-grow");
     c.load_busybox();
-    let before = memory(&c);
+    let before = c.memory_mib();
     let doubling: Vec<Value> = (0..64)
         .map(|n| match n {
             0 => json!({"name": "V0", "value": "x"}),
@@ -398,12 +398,6 @@ fn values_that_grow_are_stopped() {
         let path = "jsonpath={.status.containerStatuses[0].state.waiting.message}";
         assert_eq!(c.k.ok(&format!("get pod {name} -o {path}")), why);
     }
-    let now = memory(&c);
+    let now = c.memory_mib();
     assert!(now < before + 64, "{before} MiB became {now} MiB");
-}
-
-/// The memory of the daemon in MiB.
-fn memory(c: &Cluster) -> u64 {
-    let status = c.shell(&format!("grep VmRSS /proc/{}/status", c.daemon()));
-    status.split_whitespace().nth(1).expect("a number").parse::<u64>().expect("a number") / 1024
 }

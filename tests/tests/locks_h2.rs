@@ -73,19 +73,13 @@ except OSError: ended = ended or "closed"
 print(ended or "served", n)
 "#;
 
-fn memory(c: &Cluster) -> u64 {
-    let status = c.shell(&format!("grep VmRSS /proc/{}/status", c.daemon()));
-    let kib = status.split_whitespace().nth(1).expect("a number");
-    kib.parse::<u64>().expect("a number") / 1024
-}
-
 #[test]
 fn floods_of_frames_end_with_their_connection() {
     let c = Cluster::start("locks-h2");
     let server = c.k.ok("config view -o jsonpath={.clusters[0].cluster.server}");
     let file = c.machine().data().join("flood.py");
     std::fs::write(&file, CLIENT).unwrap();
-    let before = memory(&c);
+    let before = c.memory_mib();
     let floods = [
         // CVE-2023-44487, and its sister in which the server is made to end the streams (CVE-2025-8671).
         ("rapid", "read", "100000", "goaway 11"),
@@ -116,7 +110,7 @@ fn floods_of_frames_end_with_their_connection() {
         // Whether its last words come before its end is up to the network.
         assert!(said.contains(ending) || said.contains(": closed"), "{floods:?}");
     }
-    let grown = memory(&c).saturating_sub(before);
+    let grown = c.memory_mib().saturating_sub(before);
     assert!(grown < GROWTH_MOST, "{grown} MiB: {floods:?}");
     c.k.ok("get configmap beside");
 }

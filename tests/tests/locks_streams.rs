@@ -313,13 +313,6 @@ impl Peers {
     }
 }
 
-/// The memory of the daemon in MiB.
-fn memory(c: &Cluster) -> u64 {
-    let status = c.shell(&format!("grep VmRSS /proc/{}/status", c.daemon()));
-    let kib = status.split_whitespace().nth(1).expect("a number");
-    kib.parse::<u64>().expect("a number") / 1024
-}
-
 /// A line of the node's own metrics.
 #[track_caller]
 fn metric(c: &Cluster, name: &str) -> u64 {
@@ -332,7 +325,7 @@ fn metric(c: &Cluster, name: &str) -> u64 {
 fn silence_and_floods_hold_nobody_up() {
     let c = cluster("locks-floods");
     assert_eq!(c.k.ok("exec p -- echo there"), "there\n");
-    let before = memory(&c);
+    let before = c.memory_mib();
     let mut peers = Peers::start(&c);
     assert_eq!(peers.says(), "idle");
     // Twelve hundred strangers are connected, or were: few of them hold a place.
@@ -349,7 +342,7 @@ fn silence_and_floods_hold_nobody_up() {
         peers.go_on();
     }
     assert_eq!(peers.says(), "sent 8");
-    let now = memory(&c);
+    let now = c.memory_mib();
     assert!(now < before + GROWTH_MOST, "{before} MiB became {now} MiB");
     assert_eq!(c.k.ok("exec p -- echo there"), "there\n");
     peers.go_on();

@@ -82,13 +82,6 @@ fn until(c: &Cluster, level: &str, at: usize, wanted: u64) {
     }
 }
 
-/// The memory of the daemon in MiB.
-fn memory(c: &Cluster) -> u64 {
-    let status = c.shell(&format!("grep VmRSS /proc/{}/status", c.daemon()));
-    let kib = status.split_whitespace().nth(1).expect("a number");
-    kib.parse::<u64>().expect("a number") / 1024
-}
-
 /// How old the lease of the node is.
 fn lease_age_s(c: &Cluster) -> i64 {
     let renewed = c.k.ok("get leases -n kube-node-lease -o jsonpath={.items[0].spec.renewTime}");
@@ -102,7 +95,7 @@ fn the_least_important_is_shed_and_nobody_else_notices() {
     let queues = "{type: Queue, queuing: {queues: 2, handSize: 1, queueLengthLimit: 10}}";
     let c = cluster("overload", "greedy", 1, queues);
     c.k.ok("create clusterrolebinding modest --clusterrole=edit --user=modest");
-    let before = memory(&c);
+    let before = c.memory_mib();
     let system = cell(&c, "workload-high", DISPATCHED);
     let flood = format!(
         r#"cd $HOME; curl -s -Z --parallel-max {AT_ONCE} -m 60 --cacert ca --cert cert --key key \
@@ -177,7 +170,7 @@ impl Others {
         }
         self.asked += 1;
         self.oldest_lease_s = self.oldest_lease_s.max(lease_age_s(c));
-        self.memory = self.memory.max(memory(c));
+        self.memory = self.memory.max(c.memory_mib());
     }
 }
 

@@ -95,7 +95,7 @@ impl ControlPlane {
         crate::who::follow(&server, &settings.who, world, parts)?;
         let migrated = skiff_server::admission::service::migrate(&*store, &server.reader, world);
         migrated.await.map_err(anyhow::Error::msg).context("making objects of taken addresses")?;
-        start_memory(&store, world, parts);
+        start_memory(&server, world, parts);
         let follows = encryption.clone();
         parts.start(ENCRYPTION, move |_| {
             let encryption = follows.clone();
@@ -400,10 +400,13 @@ fn start_legacy(server: &Arc<Server>, client: &Client, parts: &Parts) {
     });
 }
 
-fn start_memory(store: &Arc<dyn skiff_store::Store>, world: &World, parts: &Parts) {
-    let (store, world) = (store.clone(), world.clone());
+fn start_memory(server: &Arc<Server>, world: &World, parts: &Parts) {
+    let (server, world) = (server.clone(), world.clone());
     parts.start(MEMORY, move |_| {
-        let run = crate::memory::run(store.clone(), world.clone());
+        let asked = server.asked.clone();
+        let let_go = move || asked.let_go();
+        let (shrunk, worked) = (server.store.shrunk(), server.limits.worked());
+        let run = crate::memory::run(shrunk, worked, let_go, world.clone());
         async move {
             run.await;
             Ok(())

@@ -31,6 +31,7 @@ pub use write::admission;
 use audit::Trail;
 use futures_util::future::BoxFuture;
 use identity::token::Tokens;
+use render::shared::Renditions;
 use skiff_api::registry::Kinds;
 use skiff_api::wire::{Answer, Call, Serve};
 use skiff_base::{Tasks, World};
@@ -51,7 +52,9 @@ pub struct Server {
     /// Who is told of requests, if anybody is.
     pub audit: Option<Arc<audit::Audit>>,
     /// Views of records that were made, for others who ask for the same.
-    pub renditions: Arc<render::shared::Renditions>,
+    pub watched: Arc<Renditions>,
+    /// The same for gets and lists.
+    pub asked: Arc<Renditions>,
     pub limits: rim::limit::Limits,
     /// Who runs now, who waits, who is refused.
     pub fairness: Arc<fairness::Fairness>,
@@ -146,6 +149,7 @@ impl Server {
         let issuer = format!("https://{address}");
         let authenticator =
             identity::authenticate::Authenticator::new(world.clone(), tokens, issuer);
+        let limits = rim::limit::Limits::default();
         Ok(Server {
             world,
             store,
@@ -155,8 +159,9 @@ impl Server {
             authenticator,
             authorizer,
             audit: None,
-            renditions: Default::default(),
-            limits: Default::default(),
+            watched: Arc::new(Renditions::new(render::shared::WATCHED_MOST, limits.clone())),
+            asked: Arc::new(Renditions::new(render::shared::ASKED_MOST, limits.clone())),
+            limits,
             fairness,
             requests: Default::default(),
             figures: Default::default(),

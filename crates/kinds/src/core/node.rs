@@ -11,6 +11,7 @@ use skiff_api::object::{Object, at};
 use skiff_api::quantity::Quantity;
 use skiff_api::view::Resource;
 use skiff_api::{ip, names};
+use std::collections::HashSet;
 
 pub const RESOURCE: Resource = Resource::core("nodes", "Node").cluster();
 
@@ -197,7 +198,7 @@ fn validate_update(new: &Object, old: &Object, errors: &mut Errors) {
 /// Upstream names these below `metadata`, and so do we.
 fn validate_taints(taints: &[Value], errors: &mut Errors) {
     let path = Path::new("metadata.taints");
-    let mut seen: Vec<(&str, &str)> = Vec::new();
+    let mut seen: HashSet<(&str, &str)> = HashSet::new();
     for (index, taint) in taints.iter().enumerate() {
         let path = path.index(index);
         let text = |field| at(taint, field).and_then(Value::as_str).unwrap_or("");
@@ -207,8 +208,7 @@ fn validate_taints(taints: &[Value], errors: &mut Errors) {
             errors.invalid(&path.child("value"), text("value"), &wrong.join(";"));
         }
         check::one_of(&path.child("effect"), text("effect"), &EFFECTS, errors);
-        let identity = (text("key"), text("effect"));
-        if seen.contains(&identity) {
+        if !seen.insert((text("key"), text("effect"))) {
             let shown = |field| skiff_api::errors::show(&text(field).into());
             let added = at(taint, "timeAdded").unwrap_or(&Value::Null);
             let body = format!(
@@ -219,8 +219,6 @@ fn validate_taints(taints: &[Value], errors: &mut Errors) {
                 shown("effect")
             );
             errors.push(ErrorType::Duplicate, &path, body);
-        } else {
-            seen.push(identity);
         }
     }
 }

@@ -80,7 +80,7 @@ fn validate(new: &Object, old: Option<&Object>, errors: &mut Errors) {
 
 /// Where volumes may be: terms of labels, each with the values that it may have.
 fn topologies(terms: &[Value], path: &Path, errors: &mut Errors) {
-    let mut seen: Vec<BTreeMap<&str, BTreeSet<&str>>> = Vec::new();
+    let mut seen: HashSet<BTreeMap<&str, BTreeSet<&str>>> = HashSet::new();
     for (index, term) in terms.iter().enumerate() {
         let here = path.index(index);
         let expressions = here.child("matchLabelExpressions");
@@ -102,10 +102,10 @@ fn topologies(terms: &[Value], path: &Path, errors: &mut Errors) {
             }
         }
         // To upstream even the first empty one is there already.
-        if known.is_empty() || seen.contains(&known) {
+        let is_empty = known.is_empty();
+        if !seen.insert(known) || is_empty {
             errors.duplicate(&expressions, "");
         }
-        seen.push(known);
     }
 }
 

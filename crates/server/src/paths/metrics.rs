@@ -1,7 +1,7 @@
 //! `/metrics` in the Prometheus text format: what was asked, what is limited, and how full each limit is.
 
 use crate::Server;
-use crate::render::shared::{self, KEPT_MOST};
+use crate::render::shared;
 use crate::rim::limit::{CONNECTIONS_MOST, LONG_MOST, Refused};
 use skiff_base::Lock;
 use skiff_store::Histogram;
@@ -13,7 +13,7 @@ pub fn text(server: &Server) -> String {
     page.requests(server);
     page.limits(server);
     server.fairness.figures(&mut page);
-    page.renditions(&server.renditions.figures());
+    page.renditions([("watch", server.watched.figures()), ("list", server.asked.figures())]);
     let stats = server.store.stats();
     for (name, help, value) in [
         ("records", "Objects in the store.", stats.records as f64),
@@ -139,19 +139,25 @@ impl Page {
         }
     }
 
-    fn renditions(&mut self, figures: &shared::Figures) {
+    fn renditions(&mut self, figures: [(&str, shared::Figures); 2]) {
         let name = "skiff_renditions_total";
-        self.head(
-            name,
-            "counter",
-            "Views of records that were asked for, by where they were from.",
-        );
-        self.row(name, "from=\"made\"", figures.made as f64);
-        self.row(name, "from=\"kept\"", figures.found as f64);
-        self.head("skiff_rendition_bytes", "gauge", "Bytes of renditions that are kept.");
-        self.row("skiff_rendition_bytes", "", figures.bytes as f64);
-        self.head("skiff_rendition_bytes_limit", "gauge", "How many may be.");
-        self.row("skiff_rendition_bytes_limit", "", KEPT_MOST as f64);
+        let help = "Views of records that were asked for, by for what and where they were from.";
+        self.head(name, "counter", help);
+        for (usage, figures) in &figures {
+            self.row(name, &format!("for=\"{usage}\",from=\"made\""), figures.made as f64);
+            self.row(name, &format!("for=\"{usage}\",from=\"kept\""), figures.found as f64);
+        }
+        type Of = fn(&shared::Figures) -> usize;
+        let gauges: [(&str, &str, Of); 2] = [
+            ("skiff_rendition_bytes", "Bytes of renditions that are kept.", |it| it.bytes),
+            ("skiff_rendition_bytes_limit", "How many may be.", |it| it.most),
+        ];
+        for (name, help, of) in gauges {
+            self.head(name, "gauge", help);
+            for (usage, figures) in &figures {
+                self.row(name, &format!("for=\"{usage}\""), of(figures) as f64);
+            }
+        }
     }
 
     pub fn head(&mut self, name: &str, type_: &str, help: &str) {

@@ -176,9 +176,13 @@ impl Shape {
             }
             _ => Source::Written,
         };
+        let renditions = match request.verb {
+            Verb::Watch => &server.watched,
+            _ => &server.asked,
+        };
         Ok(Some(Shape {
             world: server.world.clone(),
-            renditions: server.renditions.clone(),
+            renditions: renditions.clone(),
             kind: request.kind.clone(),
             form,
             source,

@@ -1,14 +1,14 @@
 //! Protobuf as it is sent: objects, lists and the messages of watches, around what renditions hold.
 //!
-//! A message says its length before it begins. So a list is written twice where it is large: once for the lengths, and
-//! once more item by item as it leaves; of the first time no more is kept than fits a bound. What a list makes is not
-//! shared: it would push out what watches share, and making it costs about what finding it does.
+//! A message says its length before it begins. So a list asks for each of its messages twice: once for the lengths, and
+//! once more item by item as it leaves. Most are made once at the most, for they are kept for a while; of a list that is
+//! larger than what is kept, each is made twice, and no more of it than that is held at once.
 
 use crate::render::accept::Format;
 use crate::render::json::{self, Around, EventType, Pages};
 use crate::render::rendition::Part;
 use crate::render::shared::State;
-use crate::render::{Shape, rendition};
+use crate::render::{Shape, Source, rendition};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
@@ -18,14 +18,13 @@ use skiff_api::protobuf::{self, ENVELOPE_END, ProtobufError};
 use skiff_api::schema::{Struct, gvk};
 use skiff_api::wire::{self, Answer, Body, Frame, List, Rendered, Stored};
 use skiff_api::{Status, kind::Kind};
-use std::sync::Arc;
 
 /// The media type of a watch.
 const STREAM: &str = "application/vnd.kubernetes.protobuf;stream=watch";
-/// So much of a list is kept from the first time it is written. As many reads as may run at once (400) hold 100 MiB.
-const KEPT_MOST: usize = 256 * 1024;
-/// So many items are written before others have their turn: about a millisecond.
+/// So many items are measured before others have their turn: about a millisecond, when all are made.
 const AT_ONCE: usize = 256;
+/// The field of a list's message that is its items.
+const ITEMS: u32 = 2;
 
 /// An answer, written as protobuf.
 pub(super) async fn encode(shape: Shape, part: Part, answer: Answer) -> Result<Answer, Status> {
@@ -34,7 +33,16 @@ pub(super) async fn encode(shape: Shape, part: Part, answer: Answer) -> Result<A
             let body = watch(shape, part, frames);
             return Ok(Answer { body, ..answer }.typed(STREAM));
         }
-        Body::List(list) => Body::Rendered(self::list(&shape.kind, part, list).await?),
+        Body::List(list) => Body::Rendered(self::list(shape, part, list).await?),
+        Body::Object(stored) if shape.source == Source::Stored => {
+            let made = shape.rendition(&stored, State::Is)?.body();
+            let (api_version, kind, _) = named(&shape.kind, part);
+            let mut whole = protobuf::envelope(&api_version, kind, made.len());
+            whole.reserve_exact(made.len() + ENVELOPE_END.len());
+            whole.extend_from_slice(&made);
+            whole.extend_from_slice(ENVELOPE_END);
+            Body::Bytes(whole.into())
+        }
         Body::Object(stored) => {
             let mut json = Vec::new();
             match part {
@@ -75,62 +83,40 @@ fn named(kind: &Kind, part: Part) -> (String, &str, &str) {
     }
 }
 
-async fn list(kind: &Arc<Kind>, part: Part, list: List) -> Result<Rendered, Status> {
+async fn list(shape: Shape, part: Part, list: List) -> Result<Rendered, Status> {
     let of = list_meta()?;
-    let mut kept = Vec::new();
     let metadata = json::metadata(&list).to_string();
-    let mut meta = Vec::new();
+    let (mut meta, mut before) = (Vec::new(), Vec::new());
     protobuf::encode(metadata.as_bytes(), of, &mut meta).map_err(Status::internal)?;
-    protobuf::bytes(&mut kept, 1, &meta);
-    let mut writer = Writer { kind: kind.clone(), part, json: Vec::new(), object: Vec::new() };
-    let count = list.items.count();
-    let (mut written, mut size) = (0, kept.len());
-    let mut rest = Vec::new();
+    protobuf::bytes(&mut before, 1, &meta);
+    let (count, mut size) = (list.items.count(), before.len());
+    let mut head = Vec::new();
     for at in 0..count {
         if at % AT_ONCE == AT_ONCE - 1 {
             tokio::task::yield_now().await;
         }
-        rest.clear();
-        let keeps = written == at && kept.len() < KEPT_MOST;
-        let into = if keeps { &mut kept } else { &mut rest };
-        let before = into.len();
-        writer.item(&list.items.get(at), into).map_err(Status::internal)?;
-        size += into.len() - before;
-        written += usize::from(keeps);
+        let length = shape.rendition(&list.items.get(at), State::Is)?.body().len();
+        head.clear();
+        protobuf::begin(&mut head, ITEMS, length);
+        size += head.len() + length;
     }
-    let (api_version, _, list_kind) = named(kind, part);
+    let (api_version, _, list_kind) = named(&shape.kind, part);
     let mut start = protobuf::envelope(&api_version, list_kind, size);
     let whole = start.len() + size + ENVELOPE_END.len();
-    start.append(&mut kept);
-    let items = (written..count).map(move |at| list.items.get(at));
+    start.append(&mut before);
     let write = move |item: Stored, out: &mut Vec<u8>| {
-        writer.item(&item, out).map_err(std::io::Error::other)
+        let made = shape.rendition(&item, State::Is).map_err(std::io::Error::other)?;
+        protobuf::bytes(out, ITEMS, &made.body());
+        Ok(())
     };
     let around = Around { between: b"", end: ENVELOPE_END };
-    let pieces = json::sent(Pages::new(start, around, items, write));
+    let pieces = json::sent(Pages::new(start, around, json::items(list.items), write));
     Ok(Rendered { size: Some(whole), pieces })
 }
 
 fn list_meta() -> Result<&'static Struct, Status> {
     const NAME: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
     skiff_api::schema::builtin(NAME).ok_or_else(|| Status::internal("ListMeta has no schema"))
-}
-
-/// Writes one item after another, in the same memory.
-struct Writer {
-    kind: Arc<Kind>,
-    part: Part,
-    json: Vec<u8>,
-    object: Vec<u8>,
-}
-
-impl Writer {
-    fn item(&mut self, stored: &Stored, out: &mut Vec<u8>) -> Result<(), ProtobufError> {
-        self.object.clear();
-        rendition::message(self.part, &self.kind, stored, &mut self.json, &mut self.object)?;
-        protobuf::bytes(out, 2, &self.object);
-        Ok(())
-    }
 }
 
 fn watch(shape: Shape, part: Part, frames: BoxStream<'static, Frame>) -> Body {

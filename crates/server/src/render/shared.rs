@@ -1,9 +1,10 @@
 //! Shared: the renditions that were made last, for others who ask for the same. A thousand watchers of a Table cost one
-//! rendition per event.
+//! rendition per event, and who lists again what hardly changed pays for what did.
 
 use crate::Server;
 use crate::read::convert::{self, is_stored};
 use crate::render::rendition::{Form, Rendition};
+use crate::rim::limit::Limits;
 use skiff_api::Status;
 use skiff_api::kind::Kind;
 use skiff_api::wire::Stored;
@@ -13,9 +14,11 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard, OnceLock};
 
-/// Bytes of renditions that are kept. A watch that keeps up is at most a full queue behind (256 events): that many rows
-/// with a pod each (8 KiB), of four kinds.
-pub const KEPT_MOST: usize = 8 << 20;
+/// Bytes of renditions that are kept for watches. One that keeps up is at most a full queue behind (256 events): that many
+/// rows with a pod each (8 KiB), of four kinds.
+pub const WATCHED_MOST: usize = 8 << 20;
+/// Those for gets and lists, which would push out the former: 10,000 objects of 2 KiB, until all is quiet.
+pub const ASKED_MOST: usize = 32 << 20;
 /// What an entry costs beside its bytes, roughly.
 const ENTRY: usize = 256;
 
@@ -46,8 +49,10 @@ struct Entry {
 }
 
 /// The renditions that are kept, and how often they served.
-#[derive(Default)]
 pub struct Renditions {
+    most: usize,
+    /// Told of what is asked for: when that rests, it is a good time to let go.
+    limits: Limits,
     kept: Lock<Kept>,
     turns: Lock<HashMap<usize, Arc<tokio::sync::Mutex<()>>>>,
     found: AtomicU64,
@@ -71,9 +76,23 @@ pub struct Figures {
     pub found: u64,
     /// Bytes that are kept.
     pub bytes: usize,
+    /// How many may be.
+    pub most: usize,
 }
 
 impl Renditions {
+    /// None yet, and of so many bytes at the most.
+    pub fn new(most: usize, limits: Limits) -> Renditions {
+        Renditions {
+            most,
+            limits,
+            kept: Lock::default(),
+            turns: Lock::default(),
+            found: AtomicU64::new(0),
+            made: AtomicU64::new(0),
+        }
+    }
+
     /// The rendition of a stored object (one that a write only tried has none that others could want).
     pub fn of(
         &self,
@@ -104,10 +123,11 @@ impl Renditions {
         match size {
             None => self.found.fetch_add(1, Ordering::Relaxed),
             Some(size) => {
-                self.kept().count(key, &slot, size);
+                self.kept().count(key, &slot, size, self.most);
                 self.made.fetch_add(1, Ordering::Relaxed)
             }
         };
+        self.limits.spent(made.as_ref().map_or(0, |made| made.size()));
         made.clone()
     }
 
@@ -127,7 +147,14 @@ impl Renditions {
 
     pub fn figures(&self) -> Figures {
         let [made, found] = [&self.made, &self.found].map(|it| it.load(Ordering::Relaxed));
-        Figures { made, found, bytes: self.kept().bytes }
+        Figures { made, found, bytes: self.kept().bytes, most: self.most }
+    }
+
+    /// Keeps none of those that there are: for when nobody has asked for a while.
+    pub fn let_go(&self) {
+        let gone = std::mem::take(&mut *self.kept());
+        // Outside the lock: they may be many.
+        drop(gone);
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -160,11 +187,11 @@ pub async fn faces(
         }
         return shown;
     }
-    let turn = server.renditions.turn(kind);
+    let turn = server.watched.turn(kind);
     let _turn = turn.lock().await;
     let kept = |i: usize| match is_stored(kind, &records[i]) {
         true => None,
-        false => server.renditions.find(kind, at(i)),
+        false => server.watched.find(kind, at(i)),
     };
     let kept: Vec<_> = (0..records.len()).map(kept).collect();
     let missing = records.iter().zip(&kept).filter(|(_, kept)| kept.is_none());
@@ -178,7 +205,7 @@ pub async fn faces(
         let (revision, state) = at(i);
         if !is_stored(kind, &records[i]) {
             let make = || Ok(Rendition::whole(body.clone()));
-            server.renditions.get(kind, (revision, state, None), make)?;
+            server.watched.get(kind, (revision, state, None), make)?;
         }
         Ok(Stored { head: head.clone(), revision, body })
     });
@@ -199,12 +226,12 @@ impl Kept {
     }
 
     /// Counts what was made, and lets go what is too much.
-    fn count(&mut self, key: Key, made: &Made, size: usize) {
+    fn count(&mut self, key: Key, made: &Made, size: usize, most: usize) {
         if let Some(entry) = self.entries.get_mut(&key).filter(|it| Arc::ptr_eq(&it.made, made)) {
             entry.size += size;
             self.bytes += size;
         }
-        while self.bytes > KEPT_MOST
+        while self.bytes > most
             && let Some(oldest) = self.order.pop_front()
             && let Some(entry) = self.entries.remove(&oldest)
         {

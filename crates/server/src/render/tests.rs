@@ -1,7 +1,8 @@
 //! Renditions: how often they are made, what is filled in when, and the messages that watchers get.
 
-use super::shared::KEPT_MOST;
+use super::shared::WATCHED_MOST;
 use super::*;
+use crate::rim::limit::Limits;
 use expect_test::expect;
 use skiff_api::registry::Kinds;
 use skiff_base::Time;
@@ -10,6 +11,10 @@ use std::time::Duration;
 fn kind() -> Arc<Kind> {
     let kinds = Kinds::builtin(skiff_kinds::KINDS).now();
     kinds.find("", "v1", "configmaps").cloned().expect("a kind")
+}
+
+fn renditions() -> Arc<Renditions> {
+    Arc::new(Renditions::new(WATCHED_MOST, Limits::default()))
 }
 
 fn shape(form: Form, renditions: &Arc<Renditions>, world: &World, kind: &Arc<Kind>) -> Shape {
@@ -37,7 +42,7 @@ fn cells(message: &str) -> Vec<Value> {
 /// A watch may last for hours, and what it shows is as old as it is then.
 #[tokio::test(start_paused = true)]
 async fn ages_are_those_of_the_moment_of_sending() {
-    let (world, renditions, kind) = (World::seeded(1), Arc::<Renditions>::default(), kind());
+    let (world, renditions, kind) = (World::seeded(1), renditions(), kind());
     let shape = shape(Form::Row(Include::None), &renditions, &world, &kind);
     let object = stored(&kind, 1, "a", world.now());
     let age = || {
@@ -55,7 +60,7 @@ async fn ages_are_those_of_the_moment_of_sending() {
 #[test]
 fn watchers_share_one_rendition_for_each_event() {
     const WATCHERS: usize = 1000;
-    let (world, renditions, kind) = (World::seeded(1), Arc::<Renditions>::default(), kind());
+    let (world, renditions, kind) = (World::seeded(1), renditions(), kind());
     let watcher = |_| shape(Form::Row(Include::Metadata), &renditions, &world, &kind);
     let watchers: Vec<Shape> = (0..WATCHERS).map(watcher).collect();
     let events = [
@@ -95,7 +100,7 @@ fn watchers_share_one_rendition_for_each_event() {
 /// the same revision what is now.
 #[test]
 fn what_left_a_selection_is_not_what_it_became() {
-    let (world, renditions, kind) = (World::seeded(1), Arc::<Renditions>::default(), kind());
+    let (world, renditions, kind) = (World::seeded(1), renditions(), kind());
     let shape = shape(Form::Row(Include::None), &renditions, &world, &kind);
     let name = |frame| cells(&text(shape.frame(frame, Columns::None)))[0].clone();
     assert_eq!(name(Frame::Deleted(stored(&kind, 5, "before", world.now()))), "before");
@@ -105,7 +110,7 @@ fn what_left_a_selection_is_not_what_it_became() {
 
 #[test]
 fn what_is_kept_is_bounded_in_bytes_and_the_oldest_goes() {
-    let (world, renditions, kind) = (World::seeded(1), Arc::<Renditions>::default(), kind());
+    let (world, renditions, kind) = (World::seeded(1), renditions(), kind());
     let shape = shape(Form::Row(Include::Object), &renditions, &world, &kind);
     let large = |revision| {
         let mut object = stored(&kind, revision, "a", world.now());
@@ -114,10 +119,10 @@ fn what_is_kept_is_bounded_in_bytes_and_the_oldest_goes() {
         object.body = body.into();
         object
     };
-    let fits = (KEPT_MOST >> 16) as u64 - 1;
+    let fits = (WATCHED_MOST >> 16) as u64 - 1;
     for revision in 1..=2 * fits {
         shape.frame(Frame::Added(large(revision)), Columns::None);
-        assert!(renditions.figures().bytes <= KEPT_MOST);
+        assert!(renditions.figures().bytes <= WATCHED_MOST);
     }
     let made = renditions.figures().made;
     assert_eq!(made, 2 * fits);
@@ -132,7 +137,7 @@ fn what_is_kept_is_bounded_in_bytes_and_the_oldest_goes() {
 /// As upstream sends them: only the first Table of a watch defines the columns.
 #[test]
 fn messages_of_a_watch() {
-    let (world, renditions, kind) = (World::seeded(1), Arc::<Renditions>::default(), kind());
+    let (world, renditions, kind) = (World::seeded(1), renditions(), kind());
     let short = Kind { columns: kind.columns[..2].to_vec(), ..(*kind).clone() };
     let kind = Arc::new(short);
     let object = |revision| stored(&kind, revision, "a", Time::UNIX_EPOCH);
@@ -163,7 +168,7 @@ fn messages_of_a_watch() {
 /// What reads a body whose form it does not know sees JSON, piece by piece or at once.
 #[tokio::test]
 async fn lists_are_whole_however_many_pieces_they_have() {
-    let (world, renditions, kind) = (World::seeded(1), Arc::<Renditions>::default(), kind());
+    let (world, renditions, kind) = (World::seeded(1), renditions(), kind());
     for count in [0, 1, 2000] {
         for form in [Form::Metadata, Form::Row(Include::Metadata)] {
             let items = (1..=count).map(|at| stored(&kind, at, &format!("n{at}"), world.now()));

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, watch};
 
 /// Long-running requests at once: a thousand nodes or watchers, with room.
 pub const LONG_MOST: usize = 20_000;
@@ -28,6 +28,9 @@ const GUEST_WAIT: Duration = Duration::from_secs(10);
 pub const BODIES_MOST: usize = 64 << 20;
 /// The next piece of a body waits so long for room.
 const BODY_WAIT: Duration = Duration::from_secs(5);
+/// So much of bodies that were read and written is worth a look at what the heap holds: the trees that were made of them
+/// are some hundred times as large, and what is free of the heap stays in the process until it is asked for.
+const SPENT: usize = 1 << 20;
 /// Reads that wait at once for a revision that is not there yet: most seats stay for those that can go on.
 const FUTURE_MOST: usize = 100;
 
@@ -66,6 +69,9 @@ struct Counters {
     /// The place of the one body beyond.
     beyond: Arc<Semaphore>,
     future: Semaphore,
+    /// Bytes of bodies so far, and how often [`SPENT`] more were.
+    spent: AtomicUsize,
+    worked: watch::Sender<u64>,
 }
 
 impl Default for Limits {
@@ -79,6 +85,8 @@ impl Default for Limits {
             bodies: Arc::new(Semaphore::new(BODIES_MOST)),
             beyond: Arc::new(Semaphore::new(1)),
             future: Semaphore::new(FUTURE_MOST),
+            spent: AtomicUsize::new(0),
+            worked: watch::Sender::new(0),
         }))
     }
 }
@@ -119,6 +127,23 @@ pub struct Room {
     counters: Arc<Counters>,
     bytes: Option<OwnedSemaphorePermit>,
     beyond: Option<OwnedSemaphorePermit>,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let beyond = self.beyond.as_ref().map_or(0, |_| SPENT);
+        self.counters
+            .spent(self.bytes.as_ref().map_or(0, OwnedSemaphorePermit::num_permits) + beyond);
+    }
+}
+
+impl Counters {
+    fn spent(&self, bytes: usize) {
+        let before = self.spent.fetch_add(bytes, Ordering::Relaxed);
+        if before / SPENT != before.wrapping_add(bytes) / SPENT {
+            self.worked.send_modify(|times| *times += 1);
+        }
+    }
 }
 
 impl Room {
@@ -175,6 +200,16 @@ impl Limits {
     /// How many bytes of bodies are held now, and how many may be.
     pub fn bodies(&self) -> (usize, usize) {
         (BODIES_MOST - self.0.bodies.available_permits(), BODIES_MOST)
+    }
+
+    /// Counts a body that was made and written; those that came count themselves.
+    pub fn spent(&self, bytes: usize) {
+        self.0.spent(bytes);
+    }
+
+    /// Counts how often bodies of a MiB were read and written: once that rests, it is a good time to give memory back.
+    pub fn worked(&self) -> watch::Receiver<u64> {
+        self.0.worked.subscribe()
     }
 
     /// A place among those who wait for a revision that is not there yet.
@@ -257,7 +292,9 @@ mod tests {
         assert_eq!(next.take(1, &world).await.map_err(|status| status.code), Err(429));
         assert_eq!(world.uptime() - begin, BODY_WAIT);
         assert_eq!(limits.refused()[Refused::BodyRoom as usize], 1);
+        let worked = limits.worked();
         held.pop();
+        assert_eq!(*worked.borrow(), 1);
         next.take(1 << 20, &world).await.expect("somebody left");
         drop((held, beyond, next));
         assert_eq!(limits.bodies().0, 0);

@@ -219,6 +219,7 @@ impl Bracket<'_> {
         let kind = &*request.kind;
         let key: Arc<str> = kind.key(new.namespace(), new.name()).into();
         let body = convert::body(&server.reader, kind, new).await?;
+        server.limits.spent(body.len());
         let shown = convert::as_face(kind, new, &body);
         let expect = record.map(|record| record.revision);
         let outcome = |revision| {

@@ -12,6 +12,7 @@ use skiff_kinds::quota;
 use skiff_kinds::views::Pod;
 use skiff_kinds::views::pod::Quantities;
 use skiff_store::{Currency, ListRequest, Scope};
+use std::collections::HashSet;
 
 const LIMIT_RANGES: &str = "limitranges";
 /// Says what was put into a pod.
@@ -130,13 +131,8 @@ async fn check(at: &Admit<'_>, new: &Object) -> Result<(), Status> {
                 _ => {}
             }
         }
-        let mut seen = Vec::new();
-        faults.retain(|fault: &String| {
-            !seen.contains(fault) && {
-                seen.push(fault.clone());
-                true
-            }
-        });
+        let mut seen = HashSet::new();
+        faults.retain(|fault: &String| seen.insert(fault.clone()));
         match &*faults {
             [] => {}
             [one] => return Err(at.forbid(one)),
