@@ -61,7 +61,8 @@ fn policies_refuse_warn_and_tell() {
                 [{expression: 'variables.count < 3', messageExpression: '\"not \" + string(variables.count)'}]\n  \
                 auditAnnotations: [{key: count, valueExpression: 'string(variables.count)'}]";
     k.apply(&policy("Validating", "few", spec, ", validationActions: [Deny, Audit]"));
-    let soft = "  validations: [{expression: \"object.metadata.name < 'm' && 1 < 2\", message: early names}]";
+    let soft = "  validations: [{expression: \"object.metadata.name < 'm' && 1 < 2\", message: early names}]\n  \
+                matchConditions: [{name: asked, expression: \"object.metadata.name != 'unasked'\"}]";
     k.apply(&policy("Validating", "early", soft, ", validationActions: [Warn, Audit]"));
     let many = "create cm many --from-literal=a=1 --from-literal=b=2 --from-literal=c=3";
     let dry = format!("{many} --dry-run=server");
@@ -87,7 +88,14 @@ fn policies_refuse_warn_and_tell() {
          \"validationActions\":[\"Warn\",\"Audit\"]},{\"message\":\"not 3\",\"policy\":\"few\",\"binding\":\"few\",\
          \"expressionIndex\":0,\"validationActions\":[\"Deny\",\"Audit\"]}]"
     );
+    assert_eq!(k.answer_of(&["create", "cm", "unasked"]).err, "");
     let page = k.ok("get --raw /metrics");
+    let asked = "{kind=\"policy\",name=\"early\",operation=\"CREATE\",type=\"validate\"} ";
+    for (name, least) in [("exclusions_total", 1), ("evaluation_seconds_count", 3)] {
+        let figure = format!("apiserver_admission_match_condition_{name}{asked}");
+        let count = page.lines().find_map(|line| line.strip_prefix(&*figure)?.parse::<u32>().ok());
+        assert!(count.is_some_and(|it| it >= least), "{figure}{count:?}");
+    }
     for (action, policy) in [("deny", "few"), ("audit", "few"), ("warn", "early")] {
         let figure = format!(
             "apiserver_validating_admission_policy_check_total{{enforcement_action=\"{action}\",\

@@ -124,9 +124,8 @@ impl Server {
             Arc::new(authorize::Authorizer::start(reader.clone(), &world, tasks).await?);
         let fairness = fairness::Fairness::start(store.clone(), &world, tasks).await?;
         let clock = (&world, tasks);
-        let policies =
-            admission::policy::Policies::start(&store, authorizer.clone(), clock).await?;
-        let asked = authorizer.clone();
+        let asked = (authorizer.clone(), Arc::<admission::conditions::Metrics>::default());
+        let policies = admission::policy::Policies::start(&store, asked.clone(), clock).await?;
         let webhooks = admission::webhook::Webhooks::start(&store, &outbound, asked, clock).await?;
         let aggregator =
             aggregate::Aggregator::start(&store, &reader.kinds, (rules, setup.front_proxy), clock)

@@ -116,9 +116,12 @@ fn match_conditions_say_who_is_asked() {
     b.c.k.ok("create configmap -n hooks by-root");
     assert_eq!(b.asked("check").len(), before + 1);
     let page = b.c.k.ok("get --raw /metrics");
-    let excluded = "apiserver_admission_match_condition_exclusions_total{kind=\"webhook\",name=\"check.example.com\",\
-                    operation=\"CREATE\",type=\"validate\"} ";
-    assert!(page.contains(excluded), "{page}");
+    let asked =
+        "{kind=\"webhook\",name=\"check.example.com\",operation=\"CREATE\",type=\"validate\"} ";
+    for name in ["exclusions_total", "evaluation_errors_total", "evaluation_seconds_count"] {
+        let figure = format!("apiserver_admission_match_condition_{name}{asked}");
+        assert!(page.contains(&figure), "{figure}\n{page}");
+    }
     // What cannot be an answer is refused when it is written, in upstream's words.
     let mut out = String::new();
     for expression in [

@@ -9,7 +9,7 @@ use std::fmt::Write;
 
 /// Counters, gauges and histograms of the server and its store.
 pub fn text(server: &Server) -> String {
-    let mut page = Page(String::new());
+    let mut page = Page::default();
     page.requests(server);
     page.limits(server);
     server.fairness.figures(&mut page);
@@ -39,12 +39,9 @@ pub fn text(server: &Server) -> String {
     );
     page.histogram("skiff_store_group_writes", "Writes that share an fsync.", &stats.group_writes);
     page.unreadable(server);
-    page.0
-        + &server.webhooks.figures()
-        + &server.aggregator.figures()
-        + &server.policies.figures()
-        + &followers(server)
-        + &server.figures.text()
+    server.webhooks.figures(&mut page);
+    server.policies.figures(&mut page);
+    page.0 + &server.aggregator.figures() + &followers(server) + &server.figures.text()
 }
 
 /// How what the server itself follows fares.
@@ -80,9 +77,16 @@ impl Figures {
 }
 
 /// The page, as it grows.
+#[derive(Default)]
 pub struct Page(String);
 
 impl Page {
+    /// What it says so far.
+    #[cfg(test)]
+    pub fn text(&self) -> String {
+        self.0.clone()
+    }
+
     fn requests(&mut self, server: &Server) {
         let name = "apiserver_request_total";
         let help = "[STABLE] Counter of apiserver requests by verb, dry run, group, version, resource, \

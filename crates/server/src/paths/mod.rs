@@ -1,5 +1,6 @@
 //! Paths without a resource: discovery, OpenAPI, health, version, metrics, and the token issuer's documents.
 
+pub mod counted;
 mod health;
 pub mod metrics;
 pub mod ready;

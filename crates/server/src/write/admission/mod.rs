@@ -15,7 +15,7 @@
 mod admit;
 mod certificates;
 mod chain;
-mod conditions;
+pub mod conditions;
 mod default_ingress_class;
 mod default_toleration_seconds;
 mod device_admin;

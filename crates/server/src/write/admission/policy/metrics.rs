@@ -1,13 +1,11 @@
 //! What became of policies, under upstream's names (metrics reference, `apiserver_validating_admission_policy_*` and
 //! `apiserver_mutating_admission_policy_*`).
 
+use crate::paths::counted::Times;
+use crate::paths::metrics::Page;
 use skiff_base::Lock;
-use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::time::Duration;
 
-/// Sets of labels. What is beyond is counted without labels.
-const SETS_MOST: usize = 4096;
 /// Seconds.
 const BUCKETS: [f64; 5] = [0.0000005, 0.001, 0.01, 0.1, 1.0];
 
@@ -19,20 +17,29 @@ pub struct Labels<'a> {
 }
 
 /// What a check was part of.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy)]
 pub enum Step {
     Validating,
     Mutating,
 }
 
-#[derive(Default)]
-pub struct Metrics(Lock<BTreeMap<(Step, String), Took>>);
+impl Step {
+    /// As the metrics of match conditions name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Step::Validating => "validate",
+            Step::Mutating => "mutate",
+        }
+    }
+}
 
-#[derive(Default)]
-struct Took {
-    buckets: [u64; BUCKETS.len()],
-    count: u64,
-    sum: f64,
+/// How long checks took, by step.
+pub struct Metrics(Lock<[Times<{ BUCKETS.len() }>; 2]>);
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        Metrics(Lock::new([Times::new(&BUCKETS), Times::new(&BUCKETS)]))
+    }
 }
 
 /// What went wrong, by upstream's words for it; `None`: nothing.
@@ -59,60 +66,24 @@ impl Metrics {
     ) {
         let error = error_type(why);
         let Labels { policy, binding } = of;
-        let mut labels = format!(
+        let labels = format!(
             "enforcement_action=\"{action}\",error_type=\"{error}\",policy=\"{policy}\",policy_binding=\"{binding}\""
         );
-        let mut all = self.0.lock();
-        if all.len() >= SETS_MOST && !all.contains_key(&(step, labels.clone())) {
-            labels.clear();
-        }
-        let (figures, seconds) = (all.entry((step, labels)).or_default(), took.as_secs_f64());
-        figures.count += 1;
-        figures.sum += seconds;
-        for (bucket, most) in figures.buckets.iter_mut().zip(BUCKETS) {
-            *bucket += u64::from(seconds <= most);
-        }
+        self.0.lock()[step as usize].add(labels, took);
     }
 
-    /// In the text format of Prometheus.
-    pub fn text(&self) -> String {
-        let (all, mut page) = (self.0.lock(), String::new());
+    /// Appends all of them.
+    pub fn write(&self, page: &mut Page) {
+        let all = self.0.lock();
         for (step, name, stage) in
             [(Step::Validating, "validating", "BETA"), (Step::Mutating, "mutating", "ALPHA")]
         {
-            let name = format!("apiserver_{name}_admission_policy_check");
-            let own = || all.iter().filter(|((of, _), _)| *of == step);
-            line(
-                &mut page,
-                format_args!("# HELP {name}_total [{stage}] Checks of admission policies."),
-            );
-            line(&mut page, format_args!("# TYPE {name}_total counter"));
-            for ((_, labels), took) in own() {
-                line(&mut page, format_args!("{name}_total{{{labels}}} {}", took.count));
-            }
-            let name = format!("{name}_duration_seconds");
-            line(&mut page, format_args!("# HELP {name} [{stage}] How long they took."));
-            line(&mut page, format_args!("# TYPE {name} histogram"));
-            for ((_, labels), Took { buckets, count, sum }) in own() {
-                let comma = if labels.is_empty() { "" } else { "," };
-                for (count, most) in buckets.iter().zip(BUCKETS) {
-                    line(
-                        &mut page,
-                        format_args!("{name}_bucket{{{labels}{comma}le=\"{most}\"}} {count}"),
-                    );
-                }
-                line(
-                    &mut page,
-                    format_args!("{name}_bucket{{{labels}{comma}le=\"+Inf\"}} {count}"),
-                );
-                line(&mut page, format_args!("{name}_sum{{{labels}}} {sum}"));
-                line(&mut page, format_args!("{name}_count{{{labels}}} {count}"));
-            }
+            let (name, took) =
+                (format!("apiserver_{name}_admission_policy_check"), &all[step as usize]);
+            let help = format!("[{stage}] Checks of admission policies.");
+            took.write_counts(page, &format!("{name}_total"), &help);
+            let help = format!("[{stage}] How long they took.");
+            took.write(page, &format!("{name}_duration_seconds"), &help);
         }
-        page
     }
-}
-
-fn line(page: &mut String, text: std::fmt::Arguments<'_>) {
-    writeln!(page, "{text}").expect("writing to a String cannot fail");
 }

@@ -23,12 +23,13 @@ mod patches;
 pub mod reads;
 mod validate;
 
+use super::conditions::{Judge, Whose};
 use super::expressions::Subject;
-use super::{Admit, Next, Plugin, Verdict, conditions, matching};
+use super::{Admit, Next, Operation, Plugin, Verdict, conditions, matching};
 use crate::authorize::Authorizer;
-use crate::authorize::expression::Asker;
+use crate::paths::metrics::Page;
 use configuration::{Active, Policy, Sort};
-use metrics::Metrics;
+use metrics::{Metrics, Step};
 use skiff_api::Status;
 use skiff_api::follow::Health;
 use skiff_api::object::Object;
@@ -42,6 +43,7 @@ pub struct Policies {
     mutating: Sort,
     /// Whom expressions ask.
     authorizer: Arc<Authorizer>,
+    of_conditions: Arc<conditions::Metrics>,
     metrics: Metrics,
     world: World,
 }
@@ -53,7 +55,7 @@ impl Policies {
     /// When the store has stopped.
     pub async fn start(
         store: &Arc<dyn Store>,
-        authorizer: Arc<Authorizer>,
+        (authorizer, of_conditions): (Arc<Authorizer>, Arc<conditions::Metrics>),
         (world, tasks): (&World, &Tasks),
     ) -> Result<Arc<Policies>, ReadError> {
         let start = |plural, bindings| Sort::start((plural, bindings), store, world, tasks);
@@ -62,12 +64,12 @@ impl Policies {
         let mutating =
             start("mutatingadmissionpolicies", "mutatingadmissionpolicybindings").await?;
         let (metrics, world) = (Metrics::default(), world.clone());
-        Ok(Arc::new(Policies { validating, mutating, authorizer, metrics, world }))
+        Ok(Arc::new(Policies { validating, mutating, authorizer, of_conditions, metrics, world }))
     }
 
-    /// In the text format of Prometheus.
-    pub fn figures(&self) -> String {
-        self.metrics.text()
+    /// Appends what became of them.
+    pub fn figures(&self, page: &mut Page) {
+        self.metrics.write(page);
     }
 
     /// How the followers fare, by resource.
@@ -76,9 +78,19 @@ impl Policies {
     }
 
     /// What the conditions of a policy say.
-    async fn conditions(&self, policy: &Policy, subject: &Subject<'_>) -> conditions::Verdict {
-        let (shared, asker) = (policy.shared(), Asker::new(&self.authorizer));
-        asker.settled(|| policy.conditions.judge(subject, &shared, &asker)).await
+    async fn conditions(
+        &self,
+        policy: &Policy,
+        subject: &Subject<'_>,
+        (step, operation): (Step, Operation),
+    ) -> conditions::Verdict {
+        let judge = Judge {
+            authorizer: &self.authorizer,
+            metrics: &self.of_conditions,
+            world: &self.world,
+        };
+        let whose = Whose { kind: "policy", name: &policy.name, operation, step: step.name() };
+        policy.conditions.hold(subject, &policy.shared(), &judge, whose).await
     }
 }
 

@@ -205,7 +205,7 @@ async fn invoke(
     };
     let old = shown_old.as_ref().map(Object::value);
     let subject = Subject::new(at, face, (Some(object.value()), old)).with_params(params);
-    match policies.conditions(policy, &subject).await {
+    match policies.conditions(policy, &subject, (Step::Mutating, at.operation)).await {
         conditions::Verdict::Holds => {}
         conditions::Verdict::Excluded => return Ok(false),
         conditions::Verdict::Failed(why) => {

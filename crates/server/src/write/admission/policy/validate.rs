@@ -134,7 +134,7 @@ async fn evaluated(
 ) -> Judged {
     let policy = concerned.policy;
     let subject = Subject::new(at, &concerned.face, shown.values()).with_params(params);
-    match policies.conditions(policy, &subject).await {
+    match policies.conditions(policy, &subject, (Step::Validating, at.operation)).await {
         conditions::Verdict::Holds => {}
         conditions::Verdict::Excluded => return Judged::default(),
         conditions::Verdict::Failed(_) if policy.ignores_failure => return Judged::default(),

@@ -21,12 +21,13 @@ mod validate;
 
 pub use answer::Sort;
 
+use super::conditions::{Judge, Whose};
 use super::expressions::{Shared, Subject, Variables};
 use super::matching::{self, Face};
 use super::{Admit, Next, Plugin, Verdict, conditions};
 use crate::authorize::Authorizer;
-use crate::authorize::expression::Asker;
 use crate::outbound::Outbound;
+use crate::paths::metrics::Page;
 use configuration::{Configurations, Hook, Hooks};
 use metrics::Metrics;
 use serde_json::Value;
@@ -44,6 +45,7 @@ pub struct Webhooks {
     validating: Arc<Configurations>,
     /// Whom match conditions ask.
     authorizer: Arc<Authorizer>,
+    conditions: Arc<conditions::Metrics>,
     metrics: Arc<Metrics>,
     world: World,
 }
@@ -56,18 +58,19 @@ impl Webhooks {
     pub async fn start(
         store: &Arc<dyn Store>,
         outbound: &Outbound,
-        authorizer: Arc<Authorizer>,
+        (authorizer, conditions): (Arc<Authorizer>, Arc<conditions::Metrics>),
         (world, tasks): (&World, &Tasks),
     ) -> Result<Webhooks, ReadError> {
         let start = |sort| Configurations::start(sort, store, outbound, world, tasks);
         let (mutating, validating) = (start(Sort::Mutating).await?, start(Sort::Validating).await?);
         let (metrics, world) = (Arc::default(), world.clone());
-        Ok(Webhooks { mutating, validating, authorizer, metrics, world })
+        Ok(Webhooks { mutating, validating, authorizer, conditions, metrics, world })
     }
 
-    /// In the text format of Prometheus.
-    pub fn figures(&self) -> String {
-        self.metrics.text()
+    /// Appends what became of them, and of the match conditions of webhooks and policies.
+    pub fn figures(&self, page: &mut Page) {
+        self.metrics.write(page);
+        self.conditions.write(page);
     }
 
     /// How the followers fare, by resource.
@@ -230,22 +233,21 @@ impl Webhooks {
         objects: (Option<&Value>, Option<&Value>),
     ) -> Result<bool, Status> {
         let hook = invocation.hook;
-        if hook.conditions.is_empty() {
-            return Ok(true);
-        }
         let subject = Subject::new(at, &invocation.face, objects);
         let variables = Variables::default();
         let shared = Shared { env: &OF_REQUESTS, variables: &variables };
-        let asker = Asker::new(&self.authorizer);
-        let verdict = asker.settled(|| hook.conditions.judge(&subject, &shared, &asker)).await;
-        match verdict {
+        let judge =
+            Judge { authorizer: &self.authorizer, metrics: &self.conditions, world: &self.world };
+        let whose = Whose {
+            kind: "webhook",
+            name: &hook.name,
+            operation: at.operation,
+            step: hook.sort.of_conditions(),
+        };
+        match hook.conditions.hold(&subject, &shared, &judge, whose).await {
             conditions::Verdict::Holds => Ok(true),
-            conditions::Verdict::Excluded => {
-                self.metrics.excluded(hook, at.operation);
-                Ok(false)
-            }
+            conditions::Verdict::Excluded => Ok(false),
             conditions::Verdict::Failed(why) => {
-                self.metrics.unjudged(hook, at.operation);
                 tracing::warn!(webhook = hook.name, why, "match conditions have no value");
                 if hook.ignores_failure { Ok(false) } else { Err(at.forbid(&why)) }
             }
