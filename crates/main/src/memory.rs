@@ -1,5 +1,5 @@
-//! Memory that a burst took goes back when it is over. Nobody asks for that by a clock: the store tells when much less is
-//! kept than there was, the server when much was read and written, and when neither tells more, it is done.
+//! Memory that a burst took goes back when it is over. Nobody asks for that by a clock: the store tells when much less
+//! is kept than there was, the server when much was read and written, and when neither tells more, it is done.
 
 use skiff_base::{World, fault};
 use std::time::Duration;

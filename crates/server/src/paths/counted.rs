@@ -1,5 +1,5 @@
-//! Counted: families of metrics whose labels come from what users configure. Each set of labels is counted on its own, and
-//! sets beyond a bound are counted together, without labels.
+//! Counted: families of metrics whose labels come from what users configure. Each set of labels is counted on its own,
+//! and sets beyond a bound are counted together, without labels.
 
 use crate::paths::metrics::Page;
 use std::collections::BTreeMap;

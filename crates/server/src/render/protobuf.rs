@@ -1,8 +1,8 @@
 //! Protobuf as it is sent: objects, lists and the messages of watches, around what renditions hold.
 //!
 //! A message says its length before it begins. So a list asks for each of its messages twice: once for the lengths, and
-//! once more item by item as it leaves. Most are made once at the most, for they are kept for a while; of a list that is
-//! larger than what is kept, each is made twice, and no more of it than that is held at once.
+//! once more item by item as it leaves. Most are made once at the most, for they are kept for a while; of a list that
+//! is larger than what is kept, each is made twice, and no more of it than that is held at once.
 
 use crate::render::accept::Format;
 use crate::render::json::{self, Around, EventType, Pages};

@@ -14,8 +14,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard, OnceLock};
 
-/// Bytes of renditions that are kept for watches. One that keeps up is at most a full queue behind (256 events): that many
-/// rows with a pod each (8 KiB), of four kinds.
+/// Bytes of renditions that are kept for watches. One that keeps up is at most a full queue behind (256 events): that
+/// many rows with a pod each (8 KiB), of four kinds.
 pub const WATCHED_MOST: usize = 8 << 20;
 /// Those for gets and lists, which would push out the former: 10,000 objects of 2 KiB, until all is quiet.
 pub const ASKED_MOST: usize = 32 << 20;

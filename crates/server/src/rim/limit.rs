@@ -28,8 +28,8 @@ const GUEST_WAIT: Duration = Duration::from_secs(10);
 pub const BODIES_MOST: usize = 64 << 20;
 /// The next piece of a body waits so long for room.
 const BODY_WAIT: Duration = Duration::from_secs(5);
-/// So much of bodies that were read and written is worth a look at what the heap holds: the trees that were made of them
-/// are some hundred times as large, and what is free of the heap stays in the process until it is asked for.
+/// So much of bodies that were read and written is worth a look at what the heap holds: the trees that were made of
+/// them are some hundred times as large, and what is free of the heap stays in the process until it is asked for.
 const SPENT: usize = 1 << 20;
 /// Reads that wait at once for a revision that is not there yet: most seats stay for those that can go on.
 const FUTURE_MOST: usize = 100;
