@@ -3,7 +3,7 @@
 use crate::cluster::client;
 use crate::{Row, ask, load, number};
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use skiff_json::Value;
 use skiff_tests::cluster::Cluster;
 use skiff_tests::kit;
 use std::process::Command;

@@ -9,7 +9,7 @@ use crate::{Row, ask, number, percentile};
 use anyhow::{Context, Result, ensure};
 use futures_util::future::try_join_all;
 use http::Method;
-use serde_json::{Value, json};
+use skiff_json::{Value, json};
 use skiff_tests::cluster::Cluster;
 use skiff_tests::kit;
 use std::process::{Command, Stdio};

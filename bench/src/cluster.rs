@@ -2,7 +2,7 @@
 
 use crate::{Row, ask, number, percentile};
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use skiff_json::Value;
 use skiff_tests::cluster::{BUSYBOX, Cluster};
 use std::process::Command;
 use std::time::{Duration, Instant};

@@ -7,7 +7,7 @@ use crate::{Row, ask, number, schedule};
 use anyhow::{Context, Result, ensure};
 use futures_util::future::try_join_all;
 use http::Method;
-use serde_json::{Value, json};
+use skiff_json::{Value, json};
 use skiff_tests::cluster::Cluster;
 use std::cell::Cell;
 use std::time::{Duration, Instant};

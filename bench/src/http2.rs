@@ -13,7 +13,7 @@ use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use serde_json::Value;
+use skiff_json::Value;
 use std::sync::Arc;
 use tokio::net::TcpStream;
 
@@ -96,7 +96,7 @@ impl Connections {
     /// The document at a path.
     pub async fn read(&self, path: &str) -> Result<Value> {
         let body = self.send(0, (Method::GET, path, ""), Bytes::new()).await?;
-        Ok(serde_json::from_slice(&body.collect().await?.to_bytes())?)
+        Ok(skiff_json::from_slice(&body.collect().await?.to_bytes())?)
     }
 
     async fn start(

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use http::Method;
-use serde_json::{Value, json};
+use skiff_json::{Value, json};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 

@@ -20,7 +20,7 @@ mod size;
 mod watchers;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::Value;
+use skiff_json::Value;
 use std::process::Command;
 
 /// One line of the table.
@@ -110,7 +110,7 @@ pub fn ask(mut command: Command, words: &[&str]) -> Result<Value> {
     if !output.status.success() {
         bail!("{words:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
-    serde_json::from_slice(&output.stdout).context("read what was measured")
+    skiff_json::from_slice(&output.stdout).context("read what was measured")
 }
 
 fn print(rows: &[Row]) {

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::future::try_join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use http::Method;
-use serde_json::{Value, json};
+use skiff_json::{Value, json};
 use skiff_tests::cluster::Cluster;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

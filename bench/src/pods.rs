@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use http::Method;
 use http_body_util::BodyExt;
-use serde_json::{Value, json};
+use skiff_json::{Value, json};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -51,7 +51,7 @@ pub async fn run(work: &str, image: &str) -> Result<Value> {
         }
         "delete" => {
             let list = connections.send(0, (Method::GET, FOLDER, ""), Bytes::new()).await?;
-            let list: Value = serde_json::from_slice(&list.collect().await?.to_bytes())?;
+            let list: Value = skiff_json::from_slice(&list.collect().await?.to_bytes())?;
             let items = list["items"].as_array().into_iter().flatten();
             let names = items.filter_map(|pod| pod["metadata"]["name"].as_str());
             let names: HashSet<String> = names.map(str::to_owned).collect();
@@ -103,7 +103,7 @@ async fn until(
 
 fn read(line: &[u8]) -> Option<Seen> {
     let at = Instant::now();
-    let event: Value = serde_json::from_slice(line).ok()?;
+    let event: Value = skiff_json::from_slice(line).ok()?;
     let state = match (event["type"].as_str()?, event["object"]["status"]["phase"].as_str()) {
         ("DELETED", _) => "deleted",
         (_, Some("Running")) => "running",

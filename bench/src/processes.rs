@@ -1,7 +1,7 @@
 //! What the processes of Skiff in this machine cost: daemon, supervisor, the inits of containers.
 
 use anyhow::{Context, Result};
-use serde_json::{Value, json};
+use skiff_json::{Value, json};
 
 /// Proportional memory in KiB, processor time in ticks so far, and how many processes.
 pub fn now() -> Result<Value> {

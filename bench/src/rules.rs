@@ -3,10 +3,10 @@
 
 use crate::{Row, percentile};
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
 use skiff_api::kind::Rules as _;
 use skiff_cel::decl::Place;
 use skiff_cel::rules::Rules;
+use skiff_json::Value;
 use skiff_tests::kit;
 use std::hint::black_box;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ fn file(name: &str) -> PathBuf {
 
 fn read(name: &str) -> Result<Value> {
     let text = std::fs::read(file(name)).with_context(|| format!("read bench/cel/{name}"))?;
-    serde_json::from_slice(&text).with_context(|| format!("bench/cel/{name}"))
+    skiff_json::from_slice(&text).with_context(|| format!("bench/cel/{name}"))
 }
 
 pub fn figures() -> Result<Vec<Row>> {
@@ -62,6 +62,6 @@ fn upstream() -> Result<f64> {
     command.args([file("schema.json"), file("new.json"), file("old.json")]);
     let output = command.arg(TURN.as_secs().to_string()).output().context("start cel-rules")?;
     ensure!(output.status.success(), "cel-rules: {}", String::from_utf8_lossy(&output.stderr));
-    let answer: Value = serde_json::from_slice(&output.stdout).context("read its answer")?;
+    let answer: Value = skiff_json::from_slice(&output.stdout).context("read its answer")?;
     crate::number(&answer, "ns")
 }

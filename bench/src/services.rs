@@ -9,7 +9,7 @@ use crate::{Row, ask, number, percentile};
 use anyhow::{Context, Result, ensure};
 use http::Method;
 use rustix::event::{PollFd, PollFlags, poll};
-use serde_json::{Value, json};
+use skiff_json::{Value, json};
 use skiff_net::NetNs;
 use skiff_net::watch::Watch;
 use skiff_tests::cluster::Cluster;

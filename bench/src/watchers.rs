@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use futures_util::future::{join_all, try_join_all};
 use http::Method;
 use http_body_util::BodyExt;
-use serde_json::{Value, json};
+use skiff_json::{Value, json};
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
@@ -63,7 +63,7 @@ pub async fn run(shown: &str) -> Result<Value> {
     let path = format!("{}?limit=1", shown.folder);
     let list = connections.send(0, (Method::GET, &path, ""), "".into()).await?;
     let list = list.collect().await?.to_bytes();
-    let list: Value = serde_json::from_slice(&list)?;
+    let list: Value = skiff_json::from_slice(&list)?;
     let revision = list["metadata"]["resourceVersion"].as_str().context("a list's revision")?;
     let folder = shown.folder;
     let path = format!("{folder}?watch=true&resourceVersion={revision}&timeoutSeconds=300");

@@ -5,7 +5,6 @@ use crate::converted::{self, Wrong};
 use crate::found;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
 use skiff_api::apply::{self, Force, Set};
 use skiff_api::json::too_deep;
 use skiff_api::jsonpath::JsonPath;
@@ -22,6 +21,7 @@ use skiff_cel::run::{Budget, Program, RUNTIME_BUDGET};
 use skiff_cel::value::Value as Cel;
 use skiff_cli::keep::entries::{self, EntryType};
 use skiff_cli::keep::parcel::{Unwrap, Wrap};
+use skiff_json::{Value, json};
 use std::path::Path;
 
 pub struct Target {
@@ -88,7 +88,7 @@ fn recorded(name: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/api/tests-data");
     let text = std::fs::read(folder.join(format!("{name}.json"))).expect("the recording");
     let mut out = Vec::new();
-    collect(&serde_json::from_slice(&text).expect("the recording is JSON"), &mut out);
+    collect(&skiff_json::from_slice(&text).expect("the recording is JSON"), &mut out);
     out
 }
 

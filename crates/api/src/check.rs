@@ -5,7 +5,7 @@ use crate::errors::{Errors, Path};
 use crate::names;
 use crate::object::{Object, at};
 use crate::selector::{ProblemKind, validate_label_selector};
-use serde_json::Value;
+use skiff_json::Value;
 use std::collections::HashSet;
 use std::net::IpAddr;
 
@@ -286,7 +286,7 @@ pub fn selector(given: &Value, path: &Path, errors: &mut Errors) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     #[test]
     fn every_part_is_looked_at() {

@@ -3,7 +3,7 @@
 //! Validation collects all errors of an object; the server turns them into one 422 answer with a cause for each.
 
 use crate::schema::fault::{Fault, Reason};
-use serde_json::Value;
+use skiff_json::Value;
 use std::fmt;
 
 /// A place in an object, as a chain on the stack: nothing is allocated until an error is written.

@@ -9,9 +9,8 @@ use std::io;
 
 use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::ser::Serialize;
-use serde_json::map::Entry;
-use serde_json::ser::Formatter;
-use serde_json::{Map, Number, Value};
+use skiff_json::ser::Formatter;
+use skiff_json::{Map, Number, Value};
 
 mod depth;
 pub mod places;
@@ -60,9 +59,9 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, String> {
     })
 }
 
-fn read(text: &str) -> serde_json::Result<Parsed> {
+fn read(text: &str) -> skiff_json::Result<Parsed> {
     let mut odd = Odd::default();
-    let mut reader = serde_json::Deserializer::from_str(text);
+    let mut reader = skiff_json::Deserializer::from_str(text);
     let value = Seed { path: None, odd: &mut odd }
         .deserialize(&mut reader)
         .and_then(|value| reader.end().map(|()| value))?;
@@ -72,7 +71,7 @@ fn read(text: &str) -> serde_json::Result<Parsed> {
 /// Which bracket it was counts for nothing.
 const TOO_DEEP: &str = "invalid character '[' exceeded max depth";
 
-fn describe(bytes: &[u8], error: &serde_json::Error) -> String {
+fn describe(bytes: &[u8], error: &skiff_json::Error) -> String {
     match syntax_error(bytes) {
         Some(_) if error.to_string().starts_with("recursion limit") => TOO_DEEP.to_string(),
         Some(text) => text,
@@ -158,7 +157,7 @@ pub fn excerpt(bytes: &[u8]) -> String {
 
 /// JSON text whose objects have their fields in the order that `order` gives for them, as the API
 /// reference shows them; what it does not name comes last.
-pub fn ordered(value: &Value, order: fn(&Map<String, Value>) -> &'static [&'static str]) -> String {
+pub fn ordered(value: &Value, order: fn(&Map) -> &'static [&'static str]) -> String {
     match value {
         Value::Array(items) => {
             let items: Vec<String> = items.iter().map(|it| ordered(it, order)).collect();
@@ -302,15 +301,10 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
         while let Some(key) = fields.next_key::<String>()? {
             let path = Path { above: self.path, step: Step::Field(&key) };
             let value = fields.next_value_seed(Seed { path: Some(&path), odd: self.odd })?;
-            match out.entry(key) {
-                Entry::Vacant(slot) => {
-                    slot.insert(value);
-                }
-                Entry::Occupied(mut slot) => {
-                    self.odd.note(self.path, slot.key());
-                    slot.insert(value);
-                }
+            if out.contains_key(&key) {
+                self.odd.note(self.path, &key);
             }
+            out.insert(key, value);
         }
         Ok(Value::Object(out))
     }
@@ -325,7 +319,7 @@ pub fn write(value: &Value) -> Vec<u8> {
 
 /// Appends a value as it is sent.
 pub fn write_into(out: &mut Vec<u8>, value: &Value) {
-    let mut writer = serde_json::Serializer::with_formatter(out, Numbers);
+    let mut writer = skiff_json::Serializer::with_formatter(out, Numbers);
     value.serialize(&mut writer).expect("writing a tree to memory cannot fail");
 }
 
@@ -344,7 +338,7 @@ pub fn encode_body(object: &Value) -> Vec<u8> {
                 out.push(b',');
             }
             first = false;
-            serde_json::to_writer(&mut *out, key).expect("writing a string to memory cannot fail");
+            skiff_json::to_writer(&mut *out, key).expect("writing a string to memory cannot fail");
             out.push(b':');
             write_into(out, value);
         }
@@ -379,10 +373,10 @@ pub fn float(value: f64) -> String {
 }
 
 /// Reads what `write` wrote, where no client is to be told of errors.
-pub fn decode(bytes: &[u8]) -> Result<Value, serde_json::Error> {
+pub fn decode(bytes: &[u8]) -> Result<Value, skiff_json::Error> {
     match parse(bytes) {
         Ok(parsed) => Ok(parsed.value),
-        Err(text) => Err(serde_json::Error::custom(text)),
+        Err(text) => Err(skiff_json::Error::custom(text)),
     }
 }
 

@@ -5,7 +5,7 @@
 //! column can have. A field that is not there yields nothing; a position that is not there is an
 //! error. (kubectl reference, "JSONPath Support")
 
-use serde_json::Value;
+use skiff_json::Value;
 
 use crate::json::float;
 

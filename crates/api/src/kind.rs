@@ -10,7 +10,7 @@ use crate::schema::fault::Fault;
 use crate::schema::{Node, Ref, Struct};
 use crate::table::Shown;
 use crate::view::Resource;
-use serde_json::Value;
+use skiff_json::Value;
 use std::borrow::Cow;
 use std::sync::Arc;
 

@@ -4,7 +4,7 @@ use crate::errors::{ErrorType, Errors, Path};
 use crate::kind::{Kind, NameRule, Scope};
 use crate::names;
 use crate::object::{Object, texts};
-use serde_json::Value;
+use skiff_json::Value;
 
 /// All annotations of one object together.
 const ANNOTATIONS_MOST: usize = 256 * 1024;
@@ -104,7 +104,7 @@ fn validate_shared(meta: &Path, new: &Object, errors: &mut Errors) {
 }
 
 /// Validates a map of labels anywhere.
-pub fn validate_labels(path: &Path, labels: &serde_json::Map<String, Value>, errors: &mut Errors) {
+pub fn validate_labels(path: &Path, labels: &skiff_json::Map, errors: &mut Errors) {
     for (key, value) in texts(labels) {
         for why in names::qualified(key) {
             errors.invalid(path, key, &why);
@@ -116,11 +116,7 @@ pub fn validate_labels(path: &Path, labels: &serde_json::Map<String, Value>, err
 }
 
 /// Validates a map of annotations anywhere.
-pub fn validate_annotations(
-    path: &Path,
-    map: &serde_json::Map<String, Value>,
-    errors: &mut Errors,
-) {
+pub fn validate_annotations(path: &Path, map: &skiff_json::Map, errors: &mut Errors) {
     let mut size = 0;
     for (key, value) in texts(map) {
         for why in names::qualified(&key.to_lowercase()) {

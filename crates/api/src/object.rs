@@ -4,14 +4,14 @@
 //! label and annotation keys hold dots themselves and have accessors of their own.
 
 use crate::quantity::Quantity;
-use serde_json::{Map, Value};
+use skiff_json::{Map, Value};
 
 /// A JSON object with `metadata`; `apiVersion` and `kind` may be there or not.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Object(Value);
 
 /// The empty map that absent maps read as.
-static EMPTY: std::sync::LazyLock<Map<String, Value>> = std::sync::LazyLock::new(Map::new);
+static EMPTY: std::sync::LazyLock<Map> = std::sync::LazyLock::new(Map::new);
 
 impl Object {
     /// Takes a tree; anything but a JSON object becomes an empty one (the decoder refuses those before).
@@ -55,7 +55,7 @@ impl Object {
     }
 
     /// The map at a path; empty when absent.
-    pub fn map(&self, path: &str) -> &Map<String, Value> {
+    pub fn map(&self, path: &str) -> &Map {
         self.at(path).and_then(Value::as_object).unwrap_or(&EMPTY)
     }
 
@@ -205,7 +205,7 @@ pub fn remove(root: &mut Value, path: &str) -> Option<Value> {
 }
 
 /// The entries of a map whose values are texts.
-pub fn texts(map: &Map<String, Value>) -> impl Iterator<Item = (&str, &str)> {
+pub fn texts(map: &Map) -> impl Iterator<Item = (&str, &str)> {
     map.iter().filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)))
 }
 
@@ -217,7 +217,7 @@ pub fn strings(list: &[Value]) -> Vec<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     #[test]
     fn paths_read_and_write() {

@@ -8,7 +8,7 @@ use crate::schema::emit::emit;
 use crate::schema::{Node, Shape, Struct};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Map, Value, json};
+use skiff_json::{Map, Value, json};
 
 mod encode;
 mod json;
@@ -69,7 +69,7 @@ pub struct Envelope<'a> {
 
 impl Envelope<'_> {
     /// What it says of the type, as the beginning of the object.
-    pub fn named(&self) -> Map<String, Value> {
+    pub fn named(&self) -> Map {
         let said = [("apiVersion", &self.api_version), ("kind", &self.kind)];
         let said = said.into_iter().filter(|(_, text)| !text.is_empty());
         said.map(|(key, text)| (key.to_owned(), text.as_str().into())).collect()
@@ -263,7 +263,7 @@ fn structure(bytes: &[u8], of: &Struct, depth: usize) -> Result<Value, ProtobufE
 
 /// Reads the fields of a struct, or of one that is embedded in it: `within` are the field numbers that led there.
 fn fill(
-    map: &mut Map<String, Value>,
+    map: &mut Map,
     bytes: &[u8],
     of: &Struct,
     within: &[u32],
@@ -294,7 +294,7 @@ fn fill(
 
 /// Adds one field as it came: an element of a list, an entry of a map, or a value.
 fn put(
-    map: &mut Map<String, Value>,
+    map: &mut Map,
     field: &crate::schema::Field,
     wire: Wire,
     depth: usize,
@@ -439,7 +439,7 @@ fn scalar(wire: Wire, node: &Node, name: &str, depth: usize) -> Result<Value, Pr
         (Shape::Struct(of), Wire::Bytes(message)) => structure(message, of, depth + 1)?,
         (Shape::Any, Wire::Bytes(message)) => match first(message)? {
             Some(Wire::Bytes(raw)) => {
-                serde_json::from_slice(raw).map_err(|_| ProtobufError::Json(name.into()))?
+                skiff_json::from_slice(raw).map_err(|_| ProtobufError::Json(name.into()))?
             }
             _ => Value::Null,
         },

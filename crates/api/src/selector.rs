@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use serde_json::Value;
+use skiff_json::Value;
 
 mod fields;
 mod object;

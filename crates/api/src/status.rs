@@ -2,7 +2,7 @@
 //! (API reference: `Status` of meta/v1). The code of an error is decided here and nowhere else.
 
 use crate::errors::Errors;
-use serde_json::{Map, Value, json};
+use skiff_json::{Map, Value, json};
 use std::borrow::Cow;
 
 /// A refusal. The wire form is `to_json`.
@@ -260,7 +260,7 @@ const STATUS_ORDER: &[&str] =
 const DETAILS_ORDER: &[&str] = &["name", "group", "kind", "uid", "causes", "retryAfterSeconds"];
 const CAUSE_ORDER: &[&str] = &["reason", "message", "field"];
 
-fn order(map: &Map<String, Value>) -> &'static [&'static str] {
+fn order(map: &Map) -> &'static [&'static str] {
     match (map.contains_key("code"), map.contains_key("message")) {
         (true, _) => STATUS_ORDER,
         (_, true) => CAUSE_ORDER,

@@ -6,7 +6,7 @@ use crate::jsonpath;
 use crate::kind::{Cell, Column, Kind};
 use crate::object::Object;
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use skiff_json::{Value, json};
 
 /// What a cell shows.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,7 +76,7 @@ pub struct Cut {
 }
 
 fn append(out: &mut Vec<u8>, value: &(impl serde::Serialize + ?Sized)) {
-    serde_json::to_writer(out, value).expect("JSON of texts and trees goes into memory");
+    skiff_json::to_writer(out, value).expect("JSON of texts and trees goes into memory");
 }
 
 /// The column definitions of a kind.
@@ -198,7 +198,7 @@ mod tests {
         let lines: Vec<Value> = String::from_utf8(out)
             .expect("it is text")
             .lines()
-            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .map(|line| skiff_json::from_str(line).expect("JSON"))
             .collect();
         assert_eq!(lines, shown.map(|it| it.at(now)));
         assert_eq!(lines[1], "3 \"times\" (30s ago)");

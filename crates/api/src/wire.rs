@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use http::{HeaderMap, Method, StatusCode};
-use serde_json::{Value, json};
+use skiff_json::{Value, json};
 use std::io::Write as _;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -219,8 +219,8 @@ impl Stored {
     ///
     /// # Errors
     /// When the stored body is no JSON: the store is corrupt.
-    pub fn tree(&self) -> Result<Value, serde_json::Error> {
-        serde_json::from_slice(&self.bytes())
+    pub fn tree(&self) -> Result<Value, skiff_json::Error> {
+        skiff_json::from_slice(&self.bytes())
     }
 }
 
@@ -414,8 +414,8 @@ mod tests {
                 Stored { head: "".into(), revision, body: Bytes::from_static(body.as_bytes()) };
             let mut out = Vec::new();
             stored.write_metadata(&mut out);
-            let whole: Value = serde_json::from_slice(&stored.bytes()).expect("JSON");
-            let only: Value = serde_json::from_slice(&out).expect("JSON");
+            let whole: Value = skiff_json::from_slice(&stored.bytes()).expect("JSON");
+            let only: Value = skiff_json::from_slice(&out).expect("JSON");
             assert_eq!(only["metadata"], whole["metadata"]);
             assert_eq!(only["kind"], "PartialObjectMetadata");
             let text = String::from_utf8(out).expect("text");

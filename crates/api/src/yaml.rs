@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 
 use serde::Deserialize;
 use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value};
 use serde_saphyr::Spanned;
+use skiff_json::{Map, Value};
 
 use crate::json::{self, MAX_DUPLICATES, Parsed, check_head, excerpt, float};
 

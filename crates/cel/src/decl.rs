@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
-use serde_json::Value as Json;
+use skiff_json::Value as Json;
 
 use crate::types::Type;
 
@@ -228,7 +228,7 @@ fn object(schema: &Json, place: Place, name: &str) -> Option<Decl> {
         }
     }
     if place == Place::Root {
-        let string = serde_json::json!({"type": "string"});
+        let string = skiff_json::json!({"type": "string"});
         add("kind", &string, &mut min_bytes);
         add("apiVersion", &string, &mut min_bytes);
         let said = &schema["properties"]["metadata"];
@@ -236,7 +236,7 @@ fn object(schema: &Json, place: Place, name: &str) -> Option<Decl> {
         match names.iter().all(|it| said["properties"][it]["type"] == "string") {
             true => add("metadata", said, &mut min_bytes),
             false => {
-                let meta = serde_json::json!({
+                let meta = skiff_json::json!({
                     "type": "object", "properties": {"name": string, "generateName": string},
                 });
                 add("metadata", &meta, &mut min_bytes);

@@ -1,8 +1,8 @@
 //! What is wrong with the rules of a definition: their words, their expressions, and what they could
 //! cost together (KEP-2876, "Resource constraints").
 
-use serde_json::Value as Json;
 use skiff_api::schema::fault::{Fault, Reason};
+use skiff_json::Value as Json;
 
 use crate::decl::{Decl, Place};
 use crate::rules::{Envs, MOST_PARTS, Rule, Rules, no_room};

@@ -7,11 +7,11 @@
 //!
 //! ```no_run
 //! use skiff_cel::{decl, env::Env, run::{Budget, Program}, value::Value};
-//! let schema = serde_json::json!({"type": "object", "properties": {"replicas": {"type": "integer"}}});
+//! let schema = skiff_json::json!({"type": "object", "properties": {"replicas": {"type": "integer"}}});
 //! let decl = decl::Decl::of(&schema, decl::Place::Within, "spec").expect("it has fields");
 //! let env = Env::default().declared("self", &decl);
 //! let program = Program::compile(&env, "self.replicas > 2").expect("it is right");
-//! let object = serde_json::json!({"replicas": 3});
+//! let object = skiff_json::json!({"replicas": 3});
 //! let bindings = env.bindings().set("self", Value::of(&object, &decl).expect("it is an object"));
 //! assert!(program.run(&bindings, &mut Budget::of_request()).expect("it runs").is_true());
 //! ```

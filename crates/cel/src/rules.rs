@@ -5,10 +5,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::{Map, Value as Json};
 use skiff_api::kind::Judged;
 use skiff_api::schema::fault::{Fault, Reason};
 use skiff_api::schema::items::ByIdentity;
+use skiff_json::{Map, Value as Json};
 
 use crate::decl::{Decl, Place};
 use crate::definition::field_path;
@@ -350,7 +350,7 @@ impl Walk {
         &mut self,
         node: &'a Node,
         path: &str,
-        new: &'a Map<String, Json>,
+        new: &'a Map,
         old: Option<&'a Json>,
         change: Change<'a>,
     ) -> Result<(), Spent> {

@@ -1,14 +1,14 @@
 //! Expressions and what they give, cost and are told.
 
 use expect_test::{Expect, expect};
-use serde_json::json;
+use skiff_json::json;
 
 use crate::decl::{Decl, Place};
 use crate::env::Env;
 use crate::run::{Budget, Program};
 use crate::value::Value;
 
-fn schema() -> serde_json::Value {
+fn schema() -> skiff_json::Value {
     json!({"type": "object", "properties": {
         "replicas": {"type": "integer"},
         "ratio": {"type": "number"},
@@ -29,7 +29,7 @@ fn schema() -> serde_json::Value {
     }})
 }
 
-fn object() -> serde_json::Value {
+fn object() -> skiff_json::Value {
     json!({
         "replicas": 3, "ratio": 1, "name": "skiff", "port": "http", "dashed-name": true,
         "when": "2026-01-02T03:04:05Z", "long": "1h30m", "namespace": "here",

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::Value as Json;
 use skiff_api::quantity::Quantity;
+use skiff_json::Value as Json;
 
 use crate::decl::{Compared, Decl, Shape};
 use crate::library::format::Format;
@@ -86,7 +86,7 @@ pub enum List<'a> {
 
 #[derive(Clone)]
 pub enum Map<'a> {
-    Json(&'a serde_json::Map<String, Json>, &'a Decl),
+    Json(&'a skiff_json::Map, &'a Decl),
     Owned(Arc<BTreeMap<Key<'a>, Value<'a>>>),
 }
 
@@ -336,14 +336,14 @@ impl<'a> Value<'a> {
             }
             Value::Map(Map::Json(it, _)) => Json::Object((*it).clone()),
             Value::Map(Map::Owned(it)) => {
-                let mut made = serde_json::Map::new();
+                let mut made = skiff_json::Map::new();
                 for (key, value) in it.iter() {
                     made.insert(key.to_field()?.to_owned(), value.to_json()?);
                 }
                 Json::Object(made)
             }
             Value::Message(it) => {
-                let mut made = serde_json::Map::new();
+                let mut made = skiff_json::Map::new();
                 for (key, value) in &it.fields {
                     let value = value.to_json().map_err(|error| {
                         RunError::of(format!("fail to convert field {key:?}: {error}"))

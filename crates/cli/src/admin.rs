@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use serde_json::Value;
+use skiff_json::Value;
 use std::io;
 use tokio::net::UnixStream;
 
@@ -94,7 +94,7 @@ impl Admin {
     /// A request whose answer is one document.
     pub async fn send(&mut self, method: Method, path: &str, body: Body) -> Result<Value> {
         let body = self.request(method, path, body).await?.collect().await?.to_bytes();
-        serde_json::from_slice(&body).context("the daemon's answer is no JSON")
+        skiff_json::from_slice(&body).context("the daemon's answer is no JSON")
     }
 
     /// A request whose answer is lines; the last one is returned.
@@ -112,7 +112,7 @@ impl Admin {
             let Ok(data) = frame?.into_data() else { continue };
             pending.extend_from_slice(&data);
             while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
-                last = serde_json::from_slice(&pending[..end])?;
+                last = skiff_json::from_slice(&pending[..end])?;
                 pending.drain(..=end);
                 each(&last);
             }
@@ -143,7 +143,7 @@ impl Admin {
         }
         let status = answer.status();
         let text = answer.into_body().collect().await?.to_bytes();
-        match serde_json::from_slice::<Value>(&text) {
+        match skiff_json::from_slice::<Value>(&text) {
             Ok(value) => bail!("{}", value["error"].as_str().unwrap_or("it failed")),
             Err(_) => bail!("the daemon answered {status}"),
         }

@@ -12,7 +12,7 @@ use crate::{
 use anyhow::{Context, Result, bail};
 use clap::ArgMatches;
 use clap_complete::Shell;
-use serde_json::json;
+use skiff_json::json;
 use std::path::{Path, PathBuf};
 
 /// Runs it; the exit code.
@@ -106,7 +106,7 @@ fn kubeconfig(run: &Run<'_>) -> Result<u8> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(admin::none(run)),
         other => other.with_context(|| format!("reading {}", path.display()))?,
     };
-    let value: serde_json::Value = serde_json::from_str(&text)
+    let value: skiff_json::Value = skiff_json::from_str(&text)
         .with_context(|| format!("{} is damaged: `skiff up` writes it anew", path.display()))?;
     say::line(crate::yaml::text(&value)?.trim_end());
     Ok(0)

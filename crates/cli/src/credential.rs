@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
+use skiff_json::Value;
 use std::path::Path;
 
 /// What the current context of a kubeconfig says.
@@ -84,7 +84,7 @@ fn text(of: &Value, key: &str, folder: &Path) -> Result<Option<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     #[test]
     fn the_current_context_counts() {

@@ -6,7 +6,7 @@ use crate::{lifecycle, say};
 use anyhow::{Context, Result, bail};
 use clap::ArgMatches;
 use http::Method;
-use serde_json::{Value, json};
+use skiff_json::{Value, json};
 
 pub async fn run(run: &Run<'_>, words: &ArgMatches) -> Result<u8> {
     let (word, words) = words.subcommand().context("clap asks for a command")?;

@@ -13,8 +13,8 @@ use crate::{folder, place, say, status};
 use anyhow::{Context, Result, bail};
 use clap::ArgMatches;
 use http::Method;
-use serde_json::{Value, json};
 use skiff_base::World;
+use skiff_json::{Value, json};
 use std::time::Duration;
 
 pub async fn up(run: &Run<'_>, words: &ArgMatches) -> Result<u8> {
@@ -146,7 +146,7 @@ fn remember(run: &Run<'_>) -> Result<()> {
 fn own_kubeconfig(run: &Run<'_>) -> Result<Value> {
     let path = run.place.kubeconfig();
     let text = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-    serde_json::from_slice(&text).with_context(|| format!("{} is damaged", path.display()))
+    skiff_json::from_slice(&text).with_context(|| format!("{} is damaged", path.display()))
 }
 
 async fn demo(

@@ -9,7 +9,7 @@ use crate::settings::{self, HOST_PROFILE};
 use crate::{Place, say};
 use anyhow::{Context, Result};
 use clap::ArgMatches;
-use serde_json::{Value, json};
+use skiff_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tokio::net::UnixStream;

@@ -6,7 +6,7 @@
 use crate::place::{self, Place};
 use crate::settings::{SETTINGS, Written};
 use anyhow::{Context, Result, bail};
-use serde_json::{Map, Value, json};
+use skiff_json::{Map, Value, json};
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
@@ -38,7 +38,7 @@ impl Record {
                 "{path} is damaged, or not Skiff's: name another folder with --data, or mend it"
             )
         };
-        let value: Value = serde_json::from_slice(&text).with_context(damaged)?;
+        let value: Value = skiff_json::from_slice(&text).with_context(damaged)?;
         Record::from_json(&value).with_context(damaged).map(Some)
     }
 
@@ -60,7 +60,7 @@ impl Record {
 
     fn to_json(&self) -> Value {
         let fixed = self.fixed.iter().filter_map(|(name, values)| Some((*name, values.last()?)));
-        let fixed: Map<_, _> = fixed.map(|(name, value)| (name.to_owned(), json!(value))).collect();
+        let fixed: Map = fixed.map(|(name, value)| (name.to_owned(), json!(value))).collect();
         json!({"profile": self.profile, "fixed": fixed, "kubeconfigs": self.kubeconfigs})
     }
 

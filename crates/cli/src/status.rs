@@ -9,7 +9,7 @@ use crate::{folder, say};
 use anyhow::{Context, Result};
 use clap::ArgMatches;
 use http::Method;
-use serde_json::{Value, json};
+use skiff_json::{Value, json};
 
 const STOPPED: u8 = 7;
 const NOT_READY: u8 = 2;
@@ -24,7 +24,7 @@ pub fn authority(run: &Run<'_>) -> Result<Option<String>> {
         other => other.with_context(|| format!("reading {}", path.display()))?,
     };
     let own: Value =
-        serde_json::from_slice(&text).with_context(|| format!("{} is damaged", path.display()))?;
+        skiff_json::from_slice(&text).with_context(|| format!("{} is damaged", path.display()))?;
     let data = own["clusters"][0]["cluster"]["certificate-authority-data"].as_str();
     Ok(data.map(str::to_owned))
 }

@@ -13,8 +13,8 @@ use http::Method;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use serde_json::{Value, json};
 use skiff_base::World;
+use skiff_json::{Value, json};
 use std::fs::File;
 use std::io::ErrorKind;
 use std::mem::MaybeUninit;
@@ -102,7 +102,7 @@ fn about(program: &Path) -> Result<About> {
     let strange = || format!("{} is no Skiff for this machine", program.display());
     let answer = Command::new(program).args(["version", "-o", "json"]).env_clear().output();
     let answer = answer.with_context(strange)?;
-    let value: Value = serde_json::from_slice(&answer.stdout).with_context(strange)?;
+    let value: Value = skiff_json::from_slice(&answer.stdout).with_context(strange)?;
     let text = |name: &str| value[name].as_str().map(str::to_owned).with_context(strange);
     Ok(About {
         version: text("skiffVersion")?,

@@ -1,7 +1,7 @@
 //! YAML as kubectl writes it: one line per text, lists not further in than their name.
 
 use anyhow::Result;
-use serde_json::Value;
+use skiff_json::Value;
 
 /// Reads a document; what is wrong with one is said in one line, without a picture of it.
 pub fn read(text: &str) -> Result<Value> {
@@ -23,7 +23,7 @@ mod tests {
 
     #[test]
     fn long_texts_stay_on_one_line() {
-        let value = serde_json::json!({"a": ["x".repeat(100)], "b": "1", "c": "null", "d": ""});
+        let value = skiff_json::json!({"a": ["x".repeat(100)], "b": "1", "c": "null", "d": ""});
         expect![[r#"
             a:
             - xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx

@@ -2,10 +2,10 @@
 //! (API reference: Event v1). Parts that say what they did write the newer form, of `events.k8s.io`.
 
 use crate::{Client, PatchKind};
-use serde_json::{Value, json};
 use skiff_api::view::Resource;
 use skiff_base::Lock;
 use skiff_base::{Time, World};
+use skiff_json::{Value, json};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;

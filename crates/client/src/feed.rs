@@ -143,7 +143,7 @@ pub fn named(stored: &Stored) -> Result<Key, String> {
         #[serde(default)]
         namespace: String,
     }
-    let object: Object = serde_json::from_slice(&stored.body)
+    let object: Object = skiff_json::from_slice(&stored.body)
         .map_err(|error| format!("an object without a name: {error}"))?;
     Ok(Key { namespace: object.metadata.namespace, name: object.metadata.name })
 }

@@ -10,12 +10,12 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls_pki_types::ServerName;
-use serde_json::Value;
 use skiff_api::Status;
 use skiff_api::wire::{
     self, Answer, BODY_START, Body, Call, Frame, Payload, Sending, Serve, Stored,
 };
 use skiff_base::{Lock, Tasks, World};
+use skiff_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -250,7 +250,7 @@ fn frame(line: &[u8]) -> Frame {
     let unreadable = |why: &str| {
         Frame::Error(Status::internal(format!("a watch sent what cannot be read: {why}")))
     };
-    let mut message: Value = match serde_json::from_slice(line) {
+    let mut message: Value = match skiff_json::from_slice(line) {
         Ok(message) => message,
         Err(error) => return unreadable(&error.to_string()),
     };

@@ -17,13 +17,13 @@ pub use feed::{Fed, feed, named};
 pub use metas::{Item, MetaChange, Metas};
 
 use http::{HeaderMap, HeaderValue, Method, header};
-use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::follow;
 use skiff_api::object::Object;
 use skiff_api::status::About;
 use skiff_api::view::{Resource, View};
 use skiff_api::wire::{Answer, Body, Call, Payload, Peer, REVISION, Sending, Serve, Stored, User};
+use skiff_json::{Value, json};
 use std::sync::Arc;
 
 /// What was asked for, if it is there.
@@ -155,7 +155,7 @@ impl Client {
         let answer = self.send(Method::GET, &path, "", "", Payload::None).await?;
         match &answer.body {
             Body::Object(stored) => decode(stored),
-            Body::Bytes(bytes) => serde_json::from_slice(bytes).map_err(unreadable),
+            Body::Bytes(bytes) => skiff_json::from_slice(bytes).map_err(unreadable),
             _ => Err(no_document()),
         }
     }
@@ -171,7 +171,7 @@ impl Client {
         match &answer.body {
             Body::List(list) => list.each().map(|item| decode(&item)).collect(),
             Body::Bytes(bytes) => {
-                serde_json::from_slice(bytes).map(|it: Listed<V>| it.items).map_err(unreadable)
+                skiff_json::from_slice(bytes).map(|it: Listed<V>| it.items).map_err(unreadable)
             }
             _ => Err(no_document()),
         }
@@ -366,17 +366,17 @@ impl Written {
 
 /// A stored object as a view, straight from its bytes.
 pub fn decode<V: View>(stored: &Stored) -> Result<V, Status> {
-    serde_json::from_slice(&stored.bytes()).map_err(unreadable)
+    skiff_json::from_slice(&stored.bytes()).map_err(unreadable)
 }
 
-fn unreadable(error: serde_json::Error) -> Status {
+fn unreadable(error: skiff_json::Error) -> Status {
     Status::internal(format!("an object of the API cannot be read: {error}"))
 }
 
 /// The body of an answer as a tree.
 pub fn tree(answer: &Answer) -> Result<Value, Status> {
     match &answer.body {
-        Body::Bytes(bytes) => serde_json::from_slice(bytes).map_err(unreadable),
+        Body::Bytes(bytes) => skiff_json::from_slice(bytes).map_err(unreadable),
         Body::Object(stored) => stored.tree().map_err(unreadable),
         _ => Err(no_document()),
     }

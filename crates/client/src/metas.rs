@@ -288,7 +288,7 @@ impl Fed for One {
     type Object = Arc<Item>;
 
     fn read(&self, stored: &Stored) -> Result<(Key, Arc<Item>), String> {
-        let read: Only = serde_json::from_slice(&stored.body).map_err(|e| e.to_string())?;
+        let read: Only = skiff_json::from_slice(&stored.body).map_err(|e| e.to_string())?;
         let meta = read.metadata;
         let meta = Meta {
             name: meta.name,

@@ -1,9 +1,9 @@
 //! Says behind the `kube-dns` Service where cluster DNS listens on this node.
 
 use crate::Error;
-use serde_json::{Value, json};
 use skiff_api::view::View;
 use skiff_client::{Client, PatchKind};
+use skiff_json::{Value, json};
 use skiff_kinds::views::{EndpointSlice, SERVICE_NAME};
 use std::net::SocketAddr;
 

@@ -358,12 +358,12 @@ mod tests {
 
     fn dns() -> Arc<Dns> {
         let mut zone = Zone::new("cluster.local", None);
-        let spec = serde_json::json!({"spec": {"type": "ClusterIP", "clusterIP": "None"}});
+        let spec = skiff_json::json!({"spec": {"type": "ClusterIP", "clusterIP": "None"}});
         let endpoints: Vec<_> =
-            (1..=100).map(|n| serde_json::json!({"addresses": [format!("10.0.0.{n}")]})).collect();
-        let slice = serde_json::json!({"endpoints": endpoints});
-        let slices = [Arc::new(serde_json::from_value(slice).unwrap())];
-        let entry = crate::zone::entry(&serde_json::from_value(spec).unwrap(), &slices);
+            (1..=100).map(|n| skiff_json::json!({"addresses": [format!("10.0.0.{n}")]})).collect();
+        let slice = skiff_json::json!({"endpoints": endpoints});
+        let slices = [Arc::new(skiff_json::from_value(slice).unwrap())];
+        let entry = crate::zone::entry(&skiff_json::from_value(spec).unwrap(), &slices);
         zone.set(&skiff_api::view::Key::new("d", "many"), Some(entry));
         let world = World::real();
         // Every address of loopback is a pod of its own.

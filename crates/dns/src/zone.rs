@@ -325,17 +325,17 @@ fn reverse_address(name: &str) -> Option<IpAddr> {
 mod tests {
     use super::*;
     use expect_test::expect;
-    use serde_json::json;
+    use skiff_json::json;
 
     fn zone() -> Zone {
         let mut zone = Zone::new("cluster.local", "10.96.0.10".parse().ok());
         zone.set_namespace("default", Some(()));
-        let mut add = |name: &str, spec: serde_json::Value, slices: &[serde_json::Value]| {
+        let mut add = |name: &str, spec: skiff_json::Value, slices: &[skiff_json::Value]| {
             let service = json!({"metadata": {"namespace": "default", "name": name}, "spec": spec});
-            let service = serde_json::from_value(service).unwrap();
+            let service = skiff_json::from_value(service).unwrap();
             let slices: Vec<_> = slices
                 .iter()
-                .map(|slice| Arc::new(serde_json::from_value(slice.clone()).unwrap()))
+                .map(|slice| Arc::new(skiff_json::from_value(slice.clone()).unwrap()))
                 .collect();
             zone.set(&Key::new("default", name), Some(entry(&service, &slices)));
         };

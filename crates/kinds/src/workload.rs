@@ -2,12 +2,12 @@
 
 use crate::core::pod::validate::internal;
 use crate::core::pod::{self, validate};
-use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Column, wide};
 use skiff_api::object::{Object, at, at_mut};
 use skiff_api::selector::Selector;
+use skiff_json::Value;
 use std::ops::Range;
 
 /// The selector and the template of a workload that keeps its pods running.

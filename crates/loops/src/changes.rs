@@ -1,8 +1,8 @@
 //! Changes: what a plan wants done, as data. The writer performs them in order and stops at the first failure.
 
-use serde_json::Value;
 use skiff_api::view::{Key, Resource, View};
 use skiff_client::{DeleteOptions, PatchKind, events};
+use skiff_json::Value;
 
 /// One thing to do.
 #[derive(Debug, Clone)]

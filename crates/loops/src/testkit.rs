@@ -1,8 +1,8 @@
 //! What the cases of loops are made of.
 
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use skiff_base::Time;
+use skiff_json::Value;
 use std::sync::Arc;
 
 /// The moment of a case in which time does not matter.
@@ -12,7 +12,7 @@ pub fn now() -> Time {
 
 /// What loops see of an object.
 pub fn view<V: DeserializeOwned>(value: Value) -> Arc<V> {
-    Arc::new(serde_json::from_value(value).expect("the case is a valid view"))
+    Arc::new(skiff_json::from_value(value).expect("the case is a valid view"))
 }
 
 /// Puts what a case says over what all cases of its kind say, field by field.

@@ -5,12 +5,12 @@ use crate::changes::{Change, Changes, Tell};
 use crate::on::Reads;
 use crate::queue::Queue;
 use futures_util::future::join_all;
-use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::status::About;
 use skiff_api::view::{Key, Resource};
 use skiff_client::events::Recorder;
 use skiff_client::{Client, Written};
+use skiff_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -27,12 +27,12 @@ use http_body_util::{BodyExt, Full, Limited, StreamBody};
 use hyper::body::{Bytes, Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use serde_json::{Value, json};
 use skiff_base::{Parts, Tasks, World, fault};
 use skiff_cli::Place;
 use skiff_cli::settings::Settings;
 use skiff_client::{Caches, Client};
 use skiff_image::Images;
+use skiff_json::{Value, json};
 use skiff_net::PodNetwork;
 use skiff_server::paths::ready::Ready;
 use std::convert::Infallible;
@@ -242,7 +242,7 @@ fn respond(status: StatusCode, value: &Value) -> Response<Body> {
 async fn document(request: Request<Incoming>) -> Result<Value> {
     let body = Limited::new(request.into_body(), DOCUMENT_MOST).collect().await;
     let body = body.map_err(|error| anyhow::anyhow!("reading the request: {error}"))?;
-    serde_json::from_slice(&body.to_bytes()).context("the request is no JSON")
+    skiff_json::from_slice(&body.to_bytes()).context("the request is no JSON")
 }
 
 /// Where an answer of lines is written to.

@@ -5,11 +5,11 @@
 
 use crate::admin::{Door, Lines};
 use anyhow::{Context, Result, bail};
-use serde_json::{Value, json};
 use skiff_api::view::View;
 use skiff_base::Backoff;
 use skiff_client::PatchKind;
 use skiff_image::ImageBuilder;
+use skiff_json::{Value, json};
 use skiff_kinds::views::Service;
 use skiff_kinds::views::workloads::Deployment;
 use std::net::IpAddr;

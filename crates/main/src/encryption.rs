@@ -5,9 +5,9 @@
 
 use anyhow::{Context, Result, bail};
 use rustix::fs::inotify;
-use serde_json::{Value, json};
 use skiff_base::{Lock, World, fault};
 use skiff_cli::settings::Settings;
+use skiff_json::{Value, json};
 use skiff_runtime::stream::Stream;
 use skiff_server::encrypt::Sealer;
 use skiff_server::encrypt::config::{BYTES_MOST, Config};

@@ -288,7 +288,7 @@ fn pod_security(settings: &Settings) -> Result<Rules> {
 /// The kubeconfig of the cluster's owner, of which `skiff up` merges a copy into the caller's.
 fn write_kubeconfig(settings: &Settings, addresses: &Addresses, keys: &Keys) -> Result<()> {
     let name = settings.context();
-    let config = serde_json::json!({
+    let config = skiff_json::json!({
         "apiVersion": "v1", "kind": "Config", "current-context": name,
         "clusters": [{"name": name, "cluster": keys.kubeconfig_cluster(&addresses.server)}],
         "users": [{"name": name, "user": Keys::kubeconfig_user(&keys.admin)}],
@@ -387,7 +387,7 @@ fn start_legacy(server: &Arc<Server>, client: &Client, parts: &Parts) {
                 let used = server.authenticator.tokens().used().await;
                 fault::point("legacy-tokens");
                 for ((namespace, name), day) in used {
-                    let body = serde_json::json!({"metadata": {"labels": {LAST_USED: day}}});
+                    let body = skiff_json::json!({"metadata": {"labels": {LAST_USED: day}}});
                     let kind = PatchKind::Merge;
                     let noted =
                         client.patch(kind, secret::RESOURCE, &namespace, &name, "", body).await;

@@ -3,10 +3,10 @@
 
 use crate::agent::Given;
 use anyhow::{Context, Result};
-use serde_json::json;
 use skiff_api::view::{Key, View};
 use skiff_base::{Backoff, Cidr};
 use skiff_cli::settings::Settings;
+use skiff_json::json;
 use skiff_kinds::views::Node;
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;

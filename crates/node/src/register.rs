@@ -6,12 +6,12 @@
 
 use crate::pod::status::seconds;
 use crate::rim::Rim;
-use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::time::{Precision, format};
 use skiff_api::view::{Resource, View};
 use skiff_base::Time;
 use skiff_client::PatchKind;
+use skiff_json::{Value, json};
 use skiff_kinds::views::{Lease, Node, OWN_PORTS};
 use std::sync::Arc;
 use std::time::Duration;

@@ -4,12 +4,12 @@
 
 use crate::pod::worker::Mail;
 use crate::rim::Rim;
-use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::view::View;
 use skiff_base::Backoff;
 use skiff_base::Lock;
 use skiff_client::{DeleteOptions, PatchKind};
+use skiff_json::{Value, json};
 use skiff_kinds::views::Pod;
 use std::collections::VecDeque;
 use std::sync::Arc;

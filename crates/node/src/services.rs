@@ -379,12 +379,12 @@ fn candidate(listed: &Listed, port: u16, node: &str) -> Option<Candidate> {
 mod tests {
     use super::*;
     use expect_test::{Expect, expect};
-    use serde_json::{Value, json};
+    use skiff_json::{Value, json};
 
     fn slice(endpoints: Value) -> Arc<EndpointSlice> {
         let slice = json!({"addressType": "IPv4", "endpoints": endpoints,
             "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}]});
-        Arc::new(serde_json::from_value(slice).unwrap())
+        Arc::new(skiff_json::from_value(slice).unwrap())
     }
 
     fn check(spec: Value, endpoints: Value, expected: Expect) {
@@ -394,7 +394,7 @@ mod tests {
         for (key, value) in spec.as_object().unwrap() {
             service["spec"][key] = value.clone();
         }
-        let service = serde_json::from_value(service).unwrap();
+        let service = skiff_json::from_value(service).unwrap();
         let mut out = String::new();
         for (name, port) in plan(&service, &[slice(endpoints)], "n1") {
             let at = |e: &Endpoint| format!("{}:{}/{:?}", e.address, e.port, e.locality);
@@ -512,7 +512,7 @@ mod tests {
                 json!({"metadata": {"namespace": "d", "name": "web"}, "spec": {"type": "ClusterIP",
                     "clusterIP": "10.96.0.7", "ports": [{"name": n.to_string(), "port": n}]}})
             };
-            let plan = |n: &u16| plan(&serde_json::from_value(service(n)).unwrap(), &[], "n1");
+            let plan = |n: &u16| plan(&skiff_json::from_value(service(n)).unwrap(), &[], "n1");
             numbers.iter().flat_map(plan).collect()
         };
         let changes = difference(&ports(&[1, 2]), &ports(&[2, 3]));

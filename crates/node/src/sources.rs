@@ -75,7 +75,7 @@ impl Sources {
         for selector in &names.bundles {
             let query = format!("fieldSelector={}", encode(selector));
             let listed = client.list(ClusterTrustBundle::RESOURCE, "", &query).await?;
-            let views = listed.into_iter().map(|it| serde_json::from_value(it.into_value()));
+            let views = listed.into_iter().map(|it| skiff_json::from_value(it.into_value()));
             let views: Result<Vec<ClusterTrustBundle>, _> = views.collect();
             sources.bundles.insert(selector.clone(), views.map_err(Status::internal)?);
         }

@@ -349,14 +349,14 @@ fn wants_node(pod: &Pod) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
+    use skiff_json::{Value, json};
 
     const AT: fn(u64) -> Duration = Duration::from_secs;
 
     fn node(mind: &mut Mind, name: &str, cpu: &str, now: Duration) {
         let node = json!({"metadata": {"name": name},
             "status": {"allocatable": {"cpu": cpu, "memory": "1Gi", "pods": "10"}}});
-        let node = serde_json::from_value(node).map(Arc::new).expect("a node");
+        let node = skiff_json::from_value(node).map(Arc::new).expect("a node");
         mind.node(&Key::new("", name), Some(&node), now);
     }
 
@@ -366,7 +366,7 @@ mod tests {
         for (field, value) in more.as_object().into_iter().flatten() {
             pod["spec"][field] = value.clone();
         }
-        serde_json::from_value(pod).map(Arc::new).expect("a pod")
+        skiff_json::from_value(pod).map(Arc::new).expect("a pod")
     }
 
     fn key(name: &str) -> Key {
@@ -509,13 +509,13 @@ mod tests {
         let read = "a valid view";
         let class = json!({"metadata": {"name": "c"}, "provisioner": "kubernetes.io/no-provisioner",
             "volumeBindingMode": "WaitForFirstConsumer"});
-        let class = serde_json::from_value(class).map(Arc::new).expect(read);
+        let class = skiff_json::from_value(class).map(Arc::new).expect(read);
         mind.storage(|storage| storage.set_class("c", Some(&class)), AT(0));
         let affinity = json!({"required": {"nodeSelectorTerms": [{"matchFields": [
             {"key": "metadata.name", "operator": "In", "values": [node]}]}]}});
         let volume = json!({"metadata": {"name": "v", "uid": "uv"}, "status": {"phase": "Available"},
             "spec": {"storageClassName": "c", "capacity": {"storage": "1Gi"}, "nodeAffinity": affinity}});
-        let volume = serde_json::from_value(volume).map(Arc::new).expect(read);
+        let volume = skiff_json::from_value(volume).map(Arc::new).expect(read);
         mind.storage(|storage| storage.set_volume("v", Some(&volume)), AT(0));
     }
 
@@ -527,7 +527,7 @@ mod tests {
             claim["metadata"]["annotations"] = notes;
             claim["spec"]["volumeName"] = json!(volume);
         }
-        let claim = serde_json::from_value(claim).map(Arc::new).expect("a claim");
+        let claim = skiff_json::from_value(claim).map(Arc::new).expect("a claim");
         mind.claim(&key(name), Some(&claim), now);
     }
 

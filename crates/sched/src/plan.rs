@@ -259,14 +259,14 @@ fn best<'a>(
 mod tests {
     use super::*;
     use expect_test::{Expect, expect};
-    use serde_json::{Value, json};
+    use skiff_json::{Value, json};
     use std::sync::Arc;
 
     fn check(nodes: Value, pods: Value, pod: Value, expected: Expect) {
         let mut snapshot = Snapshot::default();
         for node in nodes.as_array().expect("a list") {
             let node: Arc<skiff_kinds::views::Node> =
-                serde_json::from_value(node.clone()).map(Arc::new).expect("a node");
+                skiff_json::from_value(node.clone()).map(Arc::new).expect("a node");
             snapshot.set_node(&node.metadata.name, Some(&node));
         }
         for pod in pods.as_array().expect("a list") {
@@ -280,7 +280,7 @@ mod tests {
     }
 
     fn info(pod: &Value) -> Arc<PodInfo> {
-        let pod = serde_json::from_value(pod.clone()).map(Arc::new).expect("a pod");
+        let pod = skiff_json::from_value(pod.clone()).map(Arc::new).expect("a pod");
         Arc::new(PodInfo::new(pod))
     }
 
@@ -385,7 +385,7 @@ mod tests {
         let mut snapshot = Snapshot::default();
         for node in nodes {
             let node: Arc<skiff_kinds::views::Node> =
-                serde_json::from_value(node.clone()).map(Arc::new).expect("a node");
+                skiff_json::from_value(node.clone()).map(Arc::new).expect("a node");
             snapshot.set_node(&node.metadata.name, Some(&node));
         }
         for pod in pods.iter().map(info) {
@@ -510,7 +510,7 @@ mod tests {
             }
             if step % 10 == 9 {
                 let moved = in_zone(&names[step % 6], zones[step / 10 % 3]);
-                let moved = serde_json::from_value(moved).map(Arc::new).expect("a node");
+                let moved = skiff_json::from_value(moved).map(Arc::new).expect("a node");
                 grown.set_node(&names[step % 6], Some(&moved));
             }
             let nodes: Vec<Value> = (0..6)

@@ -210,10 +210,10 @@ mod tests {
     use super::*;
     use crate::plan::{Decision, plan};
     use expect_test::{Expect, expect};
-    use serde_json::{Value, json};
+    use skiff_json::{Value, json};
 
     fn view<V: serde::de::DeserializeOwned>(value: Value) -> Arc<V> {
-        Arc::new(serde_json::from_value(value).expect("a valid view"))
+        Arc::new(skiff_json::from_value(value).expect("a valid view"))
     }
 
     fn info(pod: Value) -> Arc<PodInfo> {

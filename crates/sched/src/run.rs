@@ -6,13 +6,13 @@ use crate::mind::{Act, Mind, Refusal, guarded};
 use crate::plugins::Write;
 use crate::pod::PodInfo;
 use crate::preempt::Promise;
-use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::time::{Precision, format};
 use skiff_api::view::View;
 use skiff_base::{Tasks, Time, World, fault};
 use skiff_client::events::{Recorder, reference};
 use skiff_client::{Caches, Change, Client, DeleteOptions, PatchKind, Subscription};
+use skiff_json::{Value, json};
 use skiff_kinds::views::storage::CsiNode;
 use skiff_kinds::views::{
     Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, PodDisruptionBudget,

@@ -4,9 +4,9 @@ use crate::connect::Nodes;
 use crate::identity::keys::signing::{SigningKey, tests::pem};
 use crate::{Build, Entry, Server, Setup, render};
 use http::{HeaderMap, Method};
-use serde_json::{Value, json};
 use skiff_api::wire::{Body, Call, Payload, Peer, Sending, Serve, User};
 use skiff_base::{Tasks, World};
+use skiff_json::{Value, json};
 use skiff_store::Store;
 use std::sync::Arc;
 
@@ -74,7 +74,7 @@ impl Bench {
         let warnings = answer.headers.get_all("warning").iter();
         let warnings = warnings.map(|it| it.to_str().expect("a text").to_owned()).collect();
         let body = match answer.body {
-            Body::Bytes(bytes) => serde_json::from_slice(&bytes).expect("a document"),
+            Body::Bytes(bytes) => skiff_json::from_slice(&bytes).expect("a document"),
             Body::Object(stored) => stored.tree().expect("an object"),
             Body::List(list) => {
                 let items = (0..list.items.count()).map(|at| list.items.get(at).tree());

@@ -8,9 +8,9 @@ use elsewhere::{Elsewhere, Lost, Numbers};
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use http::{HeaderMap, HeaderValue, Method, header};
-use serde_json::{Value, json};
 use skiff_api::wire::{Body, Call, Frame, Payload, Peer, Sending, Serve, Stored, User};
 use skiff_base::{Tasks, World};
+use skiff_json::{Value, json};
 use skiff_server::connect::Nodes;
 use skiff_server::identity::keys::{Keys, Wanted};
 use skiff_server::{Build, Entry, Server, Setup};
@@ -95,7 +95,7 @@ impl Bench {
         let (code, body) = self.call(method, path, body).await;
         let value = match body {
             Body::Object(stored) => stored.tree().unwrap(),
-            Body::Bytes(bytes) => serde_json::from_slice(&bytes).unwrap(),
+            Body::Bytes(bytes) => skiff_json::from_slice(&bytes).unwrap(),
             Body::List(list) => {
                 let items: Vec<Value> =
                     (0..list.items.count()).map(|at| list.items.get(at).tree().unwrap()).collect();
@@ -114,7 +114,7 @@ impl Bench {
     fn write_elsewhere(&self, name: &str, data: &Value) -> Revision {
         let key = format!("configmaps/n/{name}");
         let old = self.store.get(&key).expect("it is there");
-        let mut body: Value = serde_json::from_slice(&old.body).unwrap();
+        let mut body: Value = skiff_json::from_slice(&old.body).unwrap();
         body["data"] = data.clone();
         let write = Write::Put {
             key: key.into(),

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use serde_json::Value;
+use skiff_json::Value;
 
 use super::element;
 use super::place::{Place, find};

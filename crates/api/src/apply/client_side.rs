@@ -5,7 +5,7 @@
 //! object still holds is no conflict, and the annotation follows the applied configuration for as
 //! long as the object carries it.
 
-use serde_json::{Map, Value};
+use skiff_json::{Map, Value};
 
 use super::compare::compare;
 use super::conflict::Conflict;
@@ -30,7 +30,7 @@ pub(super) fn remaining(
     root: Place,
 ) -> Option<Vec<Conflict>> {
     let text = annotations(live)?.get(LAST_APPLIED)?.as_str().filter(|text| !text.is_empty())?;
-    let last: Value = serde_json::from_str(text).ok()?;
+    let last: Value = skiff_json::from_str(text).ok()?;
     if last.get("apiVersion").and_then(Value::as_str) != Some(version) {
         return None;
     }
@@ -63,10 +63,10 @@ pub(super) fn refresh(object: &mut Value, applied: &Value) {
     }
 }
 
-fn annotations(object: &Value) -> Option<&Map<String, Value>> {
+fn annotations(object: &Value) -> Option<&Map> {
     object.get("metadata")?.get("annotations")?.as_object()
 }
 
-fn annotations_mut(object: &mut Value) -> Option<&mut Map<String, Value>> {
+fn annotations_mut(object: &mut Value) -> Option<&mut Map> {
     object.get_mut("metadata")?.get_mut("annotations")?.as_object_mut()
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use skiff_json::Value;
 
 use super::element;
 use super::place::{Place, entries, list, same};
@@ -105,7 +105,7 @@ impl Marks {
     }
 }
 
-type Map = serde_json::Map<String, Value>;
+type Map = skiff_json::Map;
 
 /// Walks two sorted maps side by side.
 fn zip<'v>(

@@ -2,7 +2,7 @@
 //!
 //! Managers own fields in the version in which they wrote; a change is looked at in each of these versions.
 
-use serde_json::Value;
+use skiff_json::Value;
 
 use super::client_side;
 use super::compare::{Delta, compare};

@@ -6,7 +6,7 @@
 use std::cmp::Ordering;
 use std::fmt::Write;
 
-use serde_json::{Map, Value};
+use skiff_json::{Map, Value};
 
 /// The key of a named field.
 pub(super) fn field(name: &str) -> String {
@@ -83,7 +83,7 @@ pub(super) fn normalize(key: &str) -> Result<Option<String>, String> {
         _ => return Err("key must be 2 characters long:".to_string()),
     };
     let json =
-        || serde_json::from_str::<Value>(rest).map_err(|e| format!("error decoding set: {e}"));
+        || skiff_json::from_str::<Value>(rest).map_err(|e| format!("error decoding set: {e}"));
     match kind {
         b'f' => Ok(Some(key.to_string())),
         b'v' => Ok(Some(value(&json()?))),
@@ -117,7 +117,7 @@ pub(super) fn show(out: &mut String, key: &str) {
             out.push_str(rest);
         }
         Some(b'k') => {
-            let fields: Map<String, Value> = serde_json::from_str(rest).unwrap_or_default();
+            let fields: Map = skiff_json::from_str(rest).unwrap_or_default();
             out.push('[');
             for (i, (name, value)) in fields.iter().enumerate() {
                 let comma = if i > 0 { "," } else { "" };
@@ -126,7 +126,7 @@ pub(super) fn show(out: &mut String, key: &str) {
             out.push(']');
         }
         Some(b'v') => {
-            let value: Value = serde_json::from_str(rest).unwrap_or(Value::Null);
+            let value: Value = skiff_json::from_str(rest).unwrap_or(Value::Null);
             write!(out, "[={value}]").expect("writing to a string cannot fail");
         }
         _ => write!(out, "[{rest}]").expect("writing to a string cannot fail"),
@@ -142,7 +142,7 @@ pub(super) fn order(a: &str, b: &str) -> Ordering {
     if ra != rb || ra == 0 {
         return ra.cmp(&rb).then_with(|| a.cmp(b));
     }
-    let parse = |key: &str| serde_json::from_str::<Value>(&key[2.min(key.len())..]);
+    let parse = |key: &str| skiff_json::from_str::<Value>(&key[2.min(key.len())..]);
     match (parse(a), parse(b)) {
         (Ok(Value::Object(a)), Ok(Value::Object(b))) => {
             for ((ka, va), (kb, vb)) in a.iter().zip(b.iter()) {
@@ -182,7 +182,7 @@ fn order_values(a: &Value, b: &Value) -> Ordering {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     #[test]
     fn spelling_and_showing() {

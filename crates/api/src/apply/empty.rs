@@ -4,7 +4,7 @@
 //! empty `strategy`) belong to nobody. (The emit rule of the schema: omitempty and pointers in the
 //! API's types.)
 
-use serde_json::{Map, Value};
+use skiff_json::{Map, Value};
 
 use crate::schema::{Emit, Field, Shape, Struct};
 

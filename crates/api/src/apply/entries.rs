@@ -4,7 +4,7 @@
 //! which subresource. This file knows the entries; who gains or loses fields is decided in
 //! `mod.rs`.
 
-use serde_json::{Map, Value};
+use skiff_json::{Map, Value};
 
 use super::set::Set;
 

@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use serde_json::{Map, Value};
+use skiff_json::{Map, Value};
 
 use super::place::{Place, entries, list};
 
@@ -44,11 +44,7 @@ fn value(
     }
 }
 
-fn map(
-    live: Option<&Map<String, Value>>,
-    config: Option<&Map<String, Value>>,
-    place: Place,
-) -> Result<Map<String, Value>, String> {
+fn map(live: Option<&Map>, config: Option<&Map>, place: Place) -> Result<Map, String> {
     let mut out = Map::new();
     let stated = |key: &String| config.is_some_and(|config| config.contains_key(key));
     for (key, old) in live.into_iter().flatten().filter(|(key, _)| !stated(key)) {

@@ -24,7 +24,7 @@ mod prune;
 mod reconcile;
 mod set;
 
-use serde_json::{Map, Value};
+use skiff_json::{Map, Value};
 
 pub use agent::{MAX_MANAGER_BYTES, manager_from_agent};
 pub(crate) use check::show;

@@ -3,7 +3,7 @@
 //! What is replaced as a whole (atomic lists, maps and structs) is refused: whoever names one field of it would take
 //! away all others.
 
-use serde_json::Value;
+use skiff_json::Value;
 
 use super::place::find;
 use super::{check, element, merge, place::Place};
@@ -71,7 +71,7 @@ fn atomics(value: &Value, node: &Node, path: &mut String, found: &mut Vec<String
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     #[test]
     fn a_part_is_merged_unless_it_replaces() {

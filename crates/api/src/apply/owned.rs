@@ -4,7 +4,7 @@
 //! structs. Structs that hold something are not members themselves. The object must have passed
 //! `check`.
 
-use serde_json::Value;
+use skiff_json::Value;
 
 use super::element;
 use super::place::Place;

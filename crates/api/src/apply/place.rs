@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use serde_json::{Map, Value};
+use skiff_json::{Map, Value};
 
 use super::element;
 use crate::schema::{Emit, Field, Node, Shape, Struct, Topology};
@@ -126,7 +126,7 @@ fn default_of(node: &Node, key: &str) -> Option<Value> {
     let Shape::Struct(it) = &node.shape else { return None };
     let field = find(it, key)?;
     if let Some(text) = &field.default {
-        return serde_json::from_str(text).ok();
+        return skiff_json::from_str(text).ok();
     }
     match (&field.node.shape, field.emit) {
         (Shape::String, Emit::Always) => Some(Value::String(String::new())),
@@ -136,7 +136,7 @@ fn default_of(node: &Node, key: &str) -> Option<Value> {
 }
 
 /// The object as a map; null and absent are a map without entries.
-pub(super) fn entries(value: Option<&Value>) -> Option<&Map<String, Value>> {
+pub(super) fn entries(value: Option<&Value>) -> Option<&Map> {
     value.and_then(Value::as_object).filter(|map| !map.is_empty())
 }
 

@@ -5,7 +5,7 @@
 //! owns comes back; what nobody owned (defaults below an item that stays) comes back too. (KEP-555,
 //! "Removing fields")
 
-use serde_json::{Map, Value};
+use skiff_json::{Map, Value};
 
 use super::owned::owned;
 use super::place::Place;

@@ -4,7 +4,7 @@
 //! The other way round (from atomic to granular) needs nothing: a member without parts stays what
 //! it is. (KEP-555, "Topology changes")
 
-use serde_json::Value;
+use skiff_json::Value;
 
 use super::place::Place;
 use super::set::{SELF, Set, Trie, is_member};

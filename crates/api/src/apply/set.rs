@@ -9,13 +9,13 @@
 
 use std::sync::LazyLock;
 
-use serde_json::{Map, Value};
+use skiff_json::{Map, Value};
 
 use super::element;
 
 /// The trie below one place. The empty map is the empty set at the root, and a bare member below
 /// it.
-pub type Trie = Map<String, Value>;
+pub type Trie = Map;
 
 /// The key that makes a place with members below it a member itself.
 pub const SELF: &str = ".";
@@ -231,8 +231,8 @@ fn insert(at: &mut Trie, path: &[&str]) {
 /// How deep a trie may be: far deeper than any schema, and shallow enough for the stack.
 const MAX_DEPTH: usize = 100;
 
-fn normalize(map: &Map<String, Value>) -> Result<Trie, String> {
-    fn level(map: &Map<String, Value>, depth: usize) -> Result<Mark, String> {
+fn normalize(map: &Map) -> Result<Trie, String> {
+    fn level(map: &Map, depth: usize) -> Result<Mark, String> {
         if depth > MAX_DEPTH {
             return Err("error decoding set: nested too deeply".to_string());
         }
@@ -283,7 +283,7 @@ mod tests {
     use super::*;
 
     fn set(text: &str) -> Set {
-        Set::decode(&serde_json::from_str(text).expect("test JSON")).expect("a set")
+        Set::decode(&skiff_json::from_str(text).expect("test JSON")).expect("a set")
     }
 
     fn text(set: &Set) -> String {
@@ -357,6 +357,6 @@ mod tests {
     fn decoding_normalizes() {
         let got = set(r#"{"k:{\"b\": 1, \"a\":\"x\"}":{"z:?":{}},"f:a":{"f:b":null}}"#);
         assert_eq!(text(&got), r#"{"f:a":{"f:b":{}},"k:{\"a\":\"x\",\"b\":1}":{}}"#);
-        assert!(Set::decode(&serde_json::json!({"nonsense": {}})).is_err());
+        assert!(Set::decode(&skiff_json::json!({"nonsense": {}})).is_err());
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use serde_json::{Value, json};
+use skiff_json::{Value, json};
 
 use super::*;
 use crate::schema::{self, Emit, Field, Node, Shape, Strategy, Topology};
@@ -287,7 +287,7 @@ fn compare_managed(got: &Value, recorded: &Value, out: &mut String) {
 
 #[test]
 fn recorded_sequences() {
-    let recorded: Vec<Value> = serde_json::from_str(RECORDED).expect("the recording");
+    let recorded: Vec<Value> = skiff_json::from_str(RECORDED).expect("the recording");
     assert!(recorded.len() > 40);
     let mut report = String::new();
     for sequence in &recorded {
@@ -376,7 +376,7 @@ fn plain_with(object: &Value, size: i64) -> Value {
 
 #[test]
 fn applying_again_changes_nothing() {
-    let recorded: Vec<Value> = serde_json::from_str(RECORDED).expect("the recording");
+    let recorded: Vec<Value> = skiff_json::from_str(RECORDED).expect("the recording");
     let none = Set::default();
     for sequence in &recorded {
         let (kind, version) = (text(sequence, "kind"), text(sequence, "version"));
@@ -410,7 +410,7 @@ fn applying_again_changes_nothing() {
 
 #[test]
 fn stored_sets_are_in_the_stored_form() {
-    let recorded: Vec<Value> = serde_json::from_str(RECORDED).expect("the recording");
+    let recorded: Vec<Value> = skiff_json::from_str(RECORDED).expect("the recording");
     for sequence in &recorded {
         for one in sequence["steps"].as_array().expect("steps") {
             for entry in one.get("object").map_or(&[][..], managed) {

@@ -3,7 +3,7 @@
 //! changed nor deleted.
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::Value;
+use skiff_json::Value;
 use std::fmt;
 
 /// So many lists and objects may stand within each other. The reader ends at 128; what is between is for what answers
@@ -56,8 +56,8 @@ fn search(value: &Value, left: usize, steps: &mut Vec<String>) -> bool {
 ///
 /// # Errors
 /// Where and why not.
-pub fn readable(bytes: &[u8]) -> Result<(), serde_json::Error> {
-    serde_json::from_slice::<Readable>(bytes).map(|_| ())
+pub fn readable(bytes: &[u8]) -> Result<(), skiff_json::Error> {
+    skiff_json::from_slice::<Readable>(bytes).map(|_| ())
 }
 
 /// Any value. (`IgnoredAny` alone would go to any depth.)
@@ -114,7 +114,7 @@ impl<'de> Visitor<'de> for Readable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     fn nested(depth: usize) -> Value {
         (0..depth).fold(Value::Null, |within, i| match i % 2 {
@@ -141,7 +141,7 @@ mod tests {
     fn what_the_reader_refuses_is_not_readable() {
         for depth in [1, 126, 127, 128, 129, 200] {
             let text = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
-            let read = serde_json::from_str::<Value>(&text);
+            let read = skiff_json::from_str::<Value>(&text);
             assert_eq!(readable(text.as_bytes()).is_ok(), read.is_ok(), "{depth}");
             assert_eq!(read.is_ok(), depth < 128, "{depth}");
         }

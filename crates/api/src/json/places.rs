@@ -11,7 +11,7 @@ pub fn sort(body: &[u8], texts: &mut [String]) {
     let wanted: Vec<(usize, &str)> =
         texts.iter().map(|text| path(text)).enumerate().filter(|(_, it)| !it.is_empty()).collect();
     let mut seen = Seen { now: 0, places: vec![Vec::new(); texts.len()] };
-    let mut reader = serde_json::Deserializer::from_slice(body);
+    let mut reader = skiff_json::Deserializer::from_slice(body);
     if (Below { wanted, seen: &mut seen }).deserialize(&mut reader).is_err() {
         // Another reader has read this body; if this one cannot, the order stays as it is.
         return;

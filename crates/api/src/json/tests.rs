@@ -1,13 +1,13 @@
 //! Upstream's own answers to broken bodies, and that what is written is what was read.
 
-use serde_json::json;
+use skiff_json::json;
 
 use super::*;
 
 #[test]
 fn errors_are_upstreams() {
     let recorded = include_str!("../../tests-data/json-errors.json");
-    let recorded: Vec<(String, String)> = serde_json::from_str(recorded).expect("the recording");
+    let recorded: Vec<(String, String)> = skiff_json::from_str(recorded).expect("the recording");
     assert!(recorded.len() > 30);
     for (body, wanted) in recorded {
         let got = read_object(body.as_bytes()).err().unwrap_or_default();

@@ -1,6 +1,6 @@
 //! The value of a printer column as a cell of a Table.
 
-use serde_json::Value;
+use skiff_json::Value;
 
 use super::{JsonPath, show};
 use crate::table::Shown;

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use serde_json::Value;
+use skiff_json::Value;
 
 use super::{Filter, Slice, Step};
 

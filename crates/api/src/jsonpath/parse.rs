@@ -1,6 +1,6 @@
 //! The grammar of JSONPath templates.
 
-use serde_json::Value;
+use skiff_json::Value;
 
 use super::{Filter, JsonPath, MAX_FILTER_DEPTH, MAX_PATH_BYTES, Part, Slice, Step};
 

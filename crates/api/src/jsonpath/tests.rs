@@ -3,16 +3,16 @@
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
-use serde_json::json;
+use skiff_json::json;
 
 use super::*;
 
 #[test]
 fn results_are_upstreams() {
-    let recorded: Value = serde_json::from_str(include_str!("../../tests-data/jsonpath.json"))
+    let recorded: Value = skiff_json::from_str(include_str!("../../tests-data/jsonpath.json"))
         .expect("the recording");
     let cases: Vec<(String, String)> =
-        serde_json::from_value(recorded["cases"].clone()).expect("pairs");
+        skiff_json::from_value(recorded["cases"].clone()).expect("pairs");
     let mut wrong = String::new();
     for (path, wanted) in cases {
         // Upstream's order of a map's values is random, and columns have no loops.

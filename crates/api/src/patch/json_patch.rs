@@ -3,7 +3,7 @@
 //! Paths are JSON pointers; positions may count from the end (`-1`), and `replace` of a field that
 //! is not there adds it, as upstream's library has it.
 
-use serde_json::{Map, Value};
+use skiff_json::{Map, Value};
 
 use super::{Error, Patched, read};
 use crate::json::{MAX_DEPTH, measure, type_name};
@@ -38,7 +38,7 @@ pub fn apply(object: Value, bytes: &[u8]) -> Result<Patched, Error> {
     Ok(Patched { object: run.doc, odd })
 }
 
-fn operations(patch: Value, odd: &mut Vec<String>) -> Result<Vec<Map<String, Value>>, Error> {
+fn operations(patch: Value, odd: &mut Vec<String>) -> Result<Vec<Map>, Error> {
     let unreadable = |found: &Value, into: &str| {
         let found = type_name(found);
         Error::Unreadable(format!(
@@ -84,7 +84,7 @@ struct Run {
 type Done = Result<(), Error>;
 
 impl Run {
-    fn step(&mut self, mut operation: Map<String, Value>) -> Done {
+    fn step(&mut self, mut operation: Map) -> Done {
         let kind = match operation.get("op") {
             Some(Value::String(kind)) => kind.clone(),
             _ => "unknown".to_string(),
@@ -267,7 +267,7 @@ fn bounded(path: &str, value: &Value) -> Result<usize, Error> {
     Ok(size)
 }
 
-fn text(operation: &Map<String, Value>, key: &str) -> Option<String> {
+fn text(operation: &Map, key: &str) -> Option<String> {
     operation.get(key).and_then(Value::as_str).map(str::to_string)
 }
 

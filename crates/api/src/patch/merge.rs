@@ -1,6 +1,6 @@
 //! JSON merge patch: objects are merged, null removes, everything else replaces. (RFC 7386)
 
-use serde_json::{Map, Value};
+use skiff_json::{Map, Value};
 
 use super::{Error, Patched, not_an_object, read};
 
@@ -16,7 +16,7 @@ pub fn apply(object: Value, bytes: &[u8]) -> Result<Patched, Error> {
 
 /// The rule of RFC 7386, section 2, for a patch that is an object. A list that replaces an object
 /// keeps its nulls, as upstream's library has it.
-fn merge(target: Value, patch: Map<String, Value>) -> Value {
+fn merge(target: Value, patch: Map) -> Value {
     let mut out = match target {
         Value::Object(map) => map,
         _ => Map::new(),

@@ -8,7 +8,7 @@ pub mod merge;
 pub mod shown;
 pub mod strategic;
 
-use serde_json::Value;
+use skiff_json::Value;
 
 use crate::json::{self, MAX_DEPTH};
 

@@ -2,7 +2,7 @@
 //! order where the patch left them alone, sorted where it did not), or, of a strategic patch, the
 //! patch as Go prints a map.
 
-use serde_json::Value;
+use skiff_json::Value;
 
 use super::strategic::{ELEMENT_ORDER, RETAIN_KEYS};
 use crate::json;
@@ -13,7 +13,7 @@ pub fn made(patch: &[u8], made: &Value, schema: &Struct) -> String {
     let mut out = String::new();
     match sent(patch) {
         Value::Array(operations) => {
-            let touched = operations.iter().fold(serde_json::json!({}), touch);
+            let touched = operations.iter().fold(skiff_json::json!({}), touch);
             ordered(&mut out, made, Some(schema), Some(&touched));
         }
         sent => ordered(&mut out, made, Some(schema), Some(&sent)),
@@ -58,7 +58,7 @@ fn touch(mut all: Value, operation: &Value) -> Value {
     for part in path.split('/').skip(1) {
         let part = part.replace("~1", "/").replace("~0", "~");
         let Value::Object(map) = here else { break };
-        here = map.entry(part).or_insert_with(|| serde_json::json!({}));
+        here = map.entry(part).or_insert_with(|| skiff_json::json!({}));
     }
     all
 }
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
     use crate::schema;
     use expect_test::expect;
-    use serde_json::json;
+    use skiff_json::json;
 
     #[test]
     fn fields_that_a_patch_left_alone_are_in_gos_order() {

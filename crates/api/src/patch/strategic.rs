@@ -4,7 +4,7 @@
 //! `$setElementOrder/list`, `$deleteFromPrimitiveList/list`. Custom resources have no such schema;
 //! the server refuses the media type for them. (API concepts, "Strategic merge patch")
 
-use serde_json::{Map, Value};
+use skiff_json::{Map, Value};
 
 use super::{Error, Patched};
 use crate::apply::show;
@@ -18,7 +18,7 @@ pub(super) const RETAIN_KEYS: &str = "$retainKeys";
 const DELETE_FROM: &str = "$deleteFromPrimitiveList";
 pub(super) const ELEMENT_ORDER: &str = "$setElementOrder";
 
-type Object = Map<String, Value>;
+type Object = Map;
 
 /// Applies the patch in `bytes` to `object`, a kind of `schema`.
 pub fn apply(object: Value, bytes: &[u8], schema: &Struct) -> Result<Patched, Error> {

@@ -6,11 +6,11 @@ use super::*;
 use crate::schema;
 
 fn recorded() -> Value {
-    serde_json::from_str(include_str!("../../tests-data/patch.json")).expect("the recording")
+    skiff_json::from_str(include_str!("../../tests-data/patch.json")).expect("the recording")
 }
 
 fn cases(kind: &str) -> Vec<(Option<String>, u16, Value)> {
-    serde_json::from_value(recorded()[kind].clone()).expect("triples")
+    skiff_json::from_value(recorded()[kind].clone()).expect("triples")
 }
 
 fn code(error: &Error) -> u16 {
@@ -62,7 +62,7 @@ fn check(
 
 #[test]
 fn json_patches() {
-    let doc = serde_json::json!({"spec": {"free": recorded()["thing"]}});
+    let doc = skiff_json::json!({"spec": {"free": recorded()["thing"]}});
     let run = |patch: &[u8]| {
         json_patch::apply(doc.clone(), patch).map(|it| it.object["spec"]["free"].clone())
     };
@@ -86,7 +86,7 @@ fn json_patches() {
 
 #[test]
 fn merge_patches() {
-    let doc = serde_json::json!({"spec": {"free": recorded()["thing"]}});
+    let doc = skiff_json::json!({"spec": {"free": recorded()["thing"]}});
     let run =
         |patch: &[u8]| merge::apply(doc.clone(), patch).map(|it| it.object["spec"]["free"].clone());
     check("merge", run, |a, b| a == b);
@@ -129,42 +129,42 @@ fn json_patches_neither_nest_nor_work_without_bound() {
         done.map(|patched| json::measure(&patched.object).0)
     };
     let tower =
-        |depth: usize| (0..depth).fold(serde_json::json!(1), |it, _| serde_json::json!({"a": it}));
+        |depth: usize| (0..depth).fold(skiff_json::json!(1), |it, _| skiff_json::json!({"a": it}));
     let below = |depth: usize| "/a".repeat(depth);
     // Five hundred moves, each of which puts the tower one level deeper.
     let moves = (0..1000).map(|i| {
         let (from, path) = [("/a", "/b/a"), ("/b", "/a")][i % 2];
-        serde_json::json!({"op": "move", "from": from, "path": path})
+        skiff_json::json!({"op": "move", "from": from, "path": path})
     });
     let adds = moves.flat_map(|step| match step["from"] == "/a" {
-        true => vec![serde_json::json!({"op": "add", "path": "/b", "value": {}}), step],
+        true => vec![skiff_json::json!({"op": "add", "path": "/b", "value": {}}), step],
         false => vec![step],
     });
     let deep = run(tower(2), adds.collect());
     assert!(matches!(&deep, Err(Error::TooDeep(path)) if path == "b.a"), "{deep:?}");
     // Copies into themselves double the depth.
     let copies = (0..12)
-        .map(|i| serde_json::json!({"op": "copy", "from": "/a", "path": below(1 << i) + "/a"}));
-    let object = serde_json::json!({"a": {}});
+        .map(|i| skiff_json::json!({"op": "copy", "from": "/a", "path": below(1 << i) + "/a"}));
+    let object = skiff_json::json!({"a": {}});
     assert!(matches!(run(object, copies.collect()), Err(Error::TooDeep(_))));
     // A replacement within what was replaced before.
     let within = (0..3).map(|i| {
         let path = below(60 * i + 1);
-        serde_json::json!({"op": "replace", "path": path, "value": tower(60)})
+        skiff_json::json!({"op": "replace", "path": path, "value": tower(60)})
     });
     assert!(matches!(run(tower(2), within.collect()), Err(Error::TooDeep(_))));
-    let whole = vec![serde_json::json!({"op": "replace", "path": "", "value": tower(121)})];
+    let whole = vec![skiff_json::json!({"op": "replace", "path": "", "value": tower(121)})];
     assert!(matches!(run(tower(2), whole), Err(Error::TooDeep(path)) if path.is_empty()));
-    let most = vec![serde_json::json!({"op": "add", "path": "/b", "value": tower(119)})];
+    let most = vec![skiff_json::json!({"op": "add", "path": "/b", "value": tower(119)})];
     assert_eq!(run(tower(2), most), Ok(json::MAX_DEPTH));
     // All of a large object moved, or a long list shifted, thousands of times.
-    let list = serde_json::json!({"a": vec![0; 100_000], "b": {}});
+    let list = skiff_json::json!({"a": vec![0; 100_000], "b": {}});
     let there = |i: usize| {
         let (from, path) = [("/a", "/b/a"), ("/b/a", "/a")][i % 2];
-        serde_json::json!({"op": "move", "from": from, "path": path})
+        skiff_json::json!({"op": "move", "from": from, "path": path})
     };
     assert!(matches!(run(list.clone(), (0..2_000).map(there).collect()), Err(Error::TooLarge(_))));
     assert_eq!(run(list.clone(), (0..100).map(there).collect()), Ok(2));
-    let shift = |_| serde_json::json!({"op": "add", "path": "/a/0", "value": 1});
+    let shift = |_| skiff_json::json!({"op": "add", "path": "/a/0", "value": 1});
     assert!(matches!(run(list, (0..2_000).map(shift).collect()), Err(Error::TooLarge(_))));
 }

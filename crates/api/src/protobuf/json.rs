@@ -26,7 +26,7 @@ impl<'a> Text<'a> {
             return Ok(Cow::Borrowed(self.raw));
         }
         let quoted = [b"\"", self.raw, b"\""].concat();
-        let text: String = serde_json::from_slice(&quoted).map_err(|_| damaged())?;
+        let text: String = skiff_json::from_slice(&quoted).map_err(|_| damaged())?;
         Ok(Cow::Owned(text.into_bytes()))
     }
 }

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use serde_json::Value;
+use skiff_json::Value;
 
 use super::fault::Fault;
 use super::{Emit, Field, Node, Ref, Rules, Shape, Strategy, Struct, Topology};
@@ -30,7 +30,7 @@ pub fn is_structural(schema: &Value, path: &str) -> bool {
 
 /// The tree of a definition without a schema: everything is kept, nothing is checked.
 pub fn without_schema() -> Node {
-    root(&serde_json::json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}))
+    root(&skiff_json::json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}))
 }
 
 /// The tree of a whole object, in which kind, version and metadata need no mention.

@@ -8,7 +8,7 @@
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use serde_json::{Map, Value};
+use skiff_json::{Map, Value};
 
 use super::{Field, Node, Shape, Struct};
 use crate::json::type_name;
@@ -202,7 +202,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn integer(&self, number: &serde_json::Number, fits: bool, go: &str) -> Done {
+    fn integer(&self, number: &skiff_json::Number, fits: bool, go: &str) -> Done {
         if fits {
             return Ok(());
         }
@@ -323,7 +323,7 @@ fn go_path(of: &Struct) -> String {
 mod tests {
     use super::*;
     use crate::schema;
-    use serde_json::json;
+    use skiff_json::json;
 
     fn check(kind: (&str, &str, &str), mut body: Value, wanted: Result<&[&str], &str>) {
         let of = schema::gvk(kind.0, kind.1, kind.2).expect("a kind");

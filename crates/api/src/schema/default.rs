@@ -3,7 +3,7 @@
 //! A default fills an absent field of an object that is there; it never makes the object. What
 //! depends on other fields, or on the kind as a whole, is done by the kinds' own hooks.
 
-use serde_json::Value;
+use skiff_json::Value;
 
 use super::{Field, Node, Shape, Struct};
 
@@ -15,7 +15,7 @@ pub fn default(value: &mut Value, of: &Struct) {
         if let Some(text) = &field.default
             && map.get(name).is_none_or(|it| it.is_null() && !nullable(field))
         {
-            let value = serde_json::from_str(text).expect("defaults are checked when made");
+            let value = skiff_json::from_str(text).expect("defaults are checked when made");
             map.insert(name.to_string(), value);
         } else if map.get(name).is_some_and(Value::is_null) && !nullable(field) {
             map.remove(name);
@@ -49,7 +49,7 @@ fn default_element(item: &mut Value, element: &Node) {
         && item.is_null()
         && !nullable
     {
-        *item = serde_json::from_str(text).expect("defaults are checked when made");
+        *item = skiff_json::from_str(text).expect("defaults are checked when made");
     }
     default_node(item, element);
 }
@@ -62,7 +62,7 @@ fn nullable(field: &Field) -> bool {
 mod tests {
     use super::*;
     use crate::schema;
-    use serde_json::json;
+    use skiff_json::json;
 
     #[test]
     fn constants_fill_what_is_absent() {
@@ -79,7 +79,7 @@ mod tests {
         let texts: Vec<_> = fields.filter_map(|it| it.default.as_deref()).collect();
         assert!(texts.len() > 20);
         for text in texts {
-            serde_json::from_str::<Value>(text).expect(text);
+            skiff_json::from_str::<Value>(text).expect(text);
         }
     }
 }

@@ -3,7 +3,7 @@
 //! It decides more than looks: what shows is what a field manager owns under server-side apply, and
 //! what `kubectl diff` compares. A decoded body passes here once, before it is stored.
 
-use serde_json::Value;
+use skiff_json::Value;
 
 use super::decode::empty;
 use super::{Emit, Node, Shape, Struct};
@@ -72,7 +72,7 @@ fn is_empty(value: &Value) -> bool {
 mod tests {
     use super::*;
     use crate::schema;
-    use serde_json::json;
+    use skiff_json::json;
 
     #[test]
     fn a_deployment_shows_what_upstream_shows() {

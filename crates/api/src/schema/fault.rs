@@ -3,7 +3,7 @@
 //! A fault is data for the answer: the path, the reason of a Status cause, and the message that
 //! follows the path. Texts follow the API conventions ("Invalid value: 11: ...").
 
-use serde_json::Value;
+use skiff_json::Value;
 
 /// The reason of a Status cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use serde_json::Value;
+use skiff_json::Value;
 
 /// What tells an item from the others of its list: the values of these keys, of which some may be missing.
 pub fn identity<'v>(item: &'v Value, keys: &[impl AsRef<str>]) -> Vec<Option<&'v Value>> {
@@ -44,7 +44,7 @@ impl<'v> ByIdentity<'v> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     #[test]
     fn the_first_of_an_identity_is_found() {

@@ -224,7 +224,7 @@ pub struct Rules {
     pub min_properties: Option<u64>,
     pub max_properties: Option<u64>,
     pub required: Vec<String>,
-    pub allowed: Option<Vec<serde_json::Value>>,
+    pub allowed: Option<Vec<skiff_json::Value>>,
     pub all_of: Vec<Rules>,
     pub any_of: Vec<Rules>,
     pub exactly_one_of: Vec<Rules>,

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
-use serde_json::{Map, Value, json};
+use skiff_json::{Map, Value, json};
 
 use super::descriptions::Descriptions;
 
@@ -94,7 +94,7 @@ pub fn write(kinds: &[KindRef<'_>], out: &mut dyn Write) -> io::Result<()> {
 /// The index: where each document lies. `documents` are paths (`api/v1`, `apis/apps/v1`) and the
 /// fingerprints of their kinds.
 pub fn index<'a>(documents: impl IntoIterator<Item = (&'a str, String)>) -> Value {
-    let paths: Map<String, Value> = documents
+    let paths: Map = documents
         .into_iter()
         .map(|(path, hash)| {
             let url = address(path, &hash);
@@ -153,9 +153,9 @@ fn entry(out: &mut dyn Write, first: &mut bool, name: &str, value: &Value) -> io
     if !std::mem::replace(first, false) {
         out.write_all(b",")?;
     }
-    serde_json::to_writer(&mut *out, name)?;
+    skiff_json::to_writer(&mut *out, name)?;
     out.write_all(b":")?;
-    serde_json::to_writer(out, value)?;
+    skiff_json::to_writer(out, value)?;
     Ok(())
 }
 

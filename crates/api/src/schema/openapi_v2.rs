@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Map, Value, json};
+use skiff_json::{Map, Value, json};
 
 use super::descriptions::Descriptions;
 use super::openapi::{KindRef, Source, definition, definition_name, path};
@@ -135,7 +135,7 @@ impl Document {
 }
 
 /// Calls `change` with a schema and every schema below it.
-fn below(schema: &mut Value, change: fn(&mut Map<String, Value>)) {
+fn below(schema: &mut Value, change: fn(&mut Map)) {
     let Value::Object(map) = schema else { return };
     change(map);
     if let Some(Value::Object(properties)) = map.get_mut("properties") {
@@ -178,7 +178,7 @@ fn loosen_all(schema: &mut Value) {
 }
 
 /// What v2 cannot say of a custom resource's schema is left open, so that no client refuses it.
-fn loosen(map: &mut Map<String, Value>) {
+fn loosen(map: &mut Map) {
     let says = |key: &str| map.get(key) == Some(&Value::Bool(true));
     let nullable = says("nullable");
     let unknown = says("x-kubernetes-preserve-unknown-fields");

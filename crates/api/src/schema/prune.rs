@@ -4,7 +4,7 @@
 //! same fields and errors everywhere. Types are not checked here (`validate` does); a number with a
 //! fraction of zero becomes an integer, as it does on its way through Go.
 
-use serde_json::{Map, Value};
+use skiff_json::{Map, Value};
 
 use super::decode::{DecodeError, Mode, decode};
 use super::fault::Fault;

@@ -5,7 +5,7 @@
 //! made of it. Checks come in upstream's groups: structure first, then defaults if that is sound,
 //! then what OpenAPI v3 may say at all.
 
-use serde_json::Value;
+use skiff_json::Value;
 
 use super::crd::{node, root, strings};
 use super::fault::Fault;
@@ -80,7 +80,7 @@ pub fn has_item_lists(schema: &Value) -> bool {
 
 /// Both spellings of "integer or string" in upstream's own definitions.
 pub fn is_int_or_string(any_of: &Value) -> bool {
-    *any_of == serde_json::json!([{"type": "integer"}, {"type": "string"}])
+    *any_of == skiff_json::json!([{"type": "integer"}, {"type": "string"}])
 }
 
 fn invariants(schema: &Value, level: Level, path: &str, faults: &mut Vec<Fault>) {

@@ -1,6 +1,6 @@
 //! Our decoding against recorded answers of upstream 1.37.
 
-use serde_json::{Value, json};
+use skiff_json::{Value, json};
 
 use super::decode::{DecodeError, Mode, decode};
 use super::default::default;
@@ -17,7 +17,7 @@ fn kind_of(body: &Value) -> &'static Struct {
 #[test]
 fn decoding_errors_are_upstreams() {
     let recorded: Vec<Value> =
-        serde_json::from_str(include_str!("../../data/recorded/decode.json")).expect("JSON");
+        skiff_json::from_str(include_str!("../../data/recorded/decode.json")).expect("JSON");
     let mut wrong = Vec::new();
     for case in &recorded {
         let mut body = case["body"].clone();
@@ -51,7 +51,7 @@ fn a_hundred_unknown_fields_are_named_and_no_more() {
 #[test]
 fn decoded_objects_show_as_upstreams() {
     let recorded: Vec<Value> =
-        serde_json::from_str(include_str!("../../data/recorded/roundtrip.json")).expect("JSON");
+        skiff_json::from_str(include_str!("../../data/recorded/roundtrip.json")).expect("JSON");
     let mut wrong = Vec::new();
     for case in &recorded {
         let mut ours = case["given"].clone();
@@ -119,7 +119,7 @@ fn blank(value: &Value) -> bool {
 }
 
 fn recorded(text: &str) -> Value {
-    serde_json::from_str(text).expect("JSON")
+    skiff_json::from_str(text).expect("JSON")
 }
 
 /// Bad definitions of custom resources: each fault, word for word.

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use serde_json::{Map, Value};
+use skiff_json::{Map, Value};
 
 use super::fault::{Fault, number, shown};
 use super::items::{ByIdentity, identity};
@@ -209,7 +209,7 @@ impl Walk<'_> {
 
     fn object(
         &self,
-        (map, old): (&Map<String, Value>, Option<&Value>),
+        (map, old): (&Map, Option<&Value>),
         shape: &Shape,
         own: &Rules,
         name: &str,

@@ -1,7 +1,7 @@
 //! LabelSelector objects (`matchLabels`, `matchExpressions`): what they select and what is wrong
 //! with them.
 
-use serde_json::Value;
+use skiff_json::Value;
 
 use super::words::{label_key_problems, label_value_problems};
 use super::{Operator, Requirement, Selector, parse};

@@ -254,7 +254,7 @@ impl Parser {
 /// The values that an operator may have.
 pub(super) fn check(key: &str, operator: Operator, values: &[String]) -> Result<(), String> {
     let mut problems = Vec::new();
-    let list = || serde_json::Value::from(values.to_vec());
+    let list = || skiff_json::Value::from(values.to_vec());
     let mut wrong = |detail: &str| {
         problems.push(format!("values: Invalid value: {}: {detail}", list()));
     };

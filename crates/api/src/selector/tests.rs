@@ -1,6 +1,6 @@
 //! Upstream's own answers to selectors of every sort, and what they select.
 
-use serde_json::{Value, json};
+use skiff_json::{Value, json};
 
 use super::*;
 
@@ -8,9 +8,9 @@ const RECORDED: &str = include_str!("../../tests-data/selectors.json");
 
 #[test]
 fn errors_are_upstreams() {
-    let recorded: Value = serde_json::from_str(RECORDED).expect("the recording");
+    let recorded: Value = skiff_json::from_str(RECORDED).expect("the recording");
     let cases = |kind: &str| -> Vec<(String, String)> {
-        serde_json::from_value(recorded[kind].clone()).expect("pairs")
+        skiff_json::from_value(recorded[kind].clone()).expect("pairs")
     };
     for (text, wanted) in cases("labels") {
         let got = Selector::parse(&text).err().unwrap_or_default();

@@ -1,13 +1,13 @@
 //! Upstream's own reading of every sort of scalar, and that what is written is what was read.
 
-use serde_json::json;
+use skiff_json::json;
 
 use super::*;
 
 #[test]
 fn scalars_are_read_as_upstream_reads_them() {
     let recorded = include_str!("../../tests-data/yaml.json");
-    let recorded: Vec<(String, Value)> = serde_json::from_str(recorded).expect("the recording");
+    let recorded: Vec<(String, Value)> = skiff_json::from_str(recorded).expect("the recording");
     let mut wrong = String::new();
     for (text, wanted) in recorded {
         // Block scalars of the recording were cut off by its frame; the rest are the reader's known

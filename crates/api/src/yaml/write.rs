@@ -1,7 +1,7 @@
 //! Trees as YAML, in the style users know from `kubectl get -o yaml`: block style, lists flush with
 //! their key.
 
-use serde_json::Value;
+use skiff_json::Value;
 
 use crate::json::float;
 

@@ -7,8 +7,8 @@ use crate::run::Run;
 use crate::{lifecycle, say};
 use anyhow::{Context, Result, bail};
 use clap::ArgMatches;
-use serde_json::{Value, json};
 use skiff_base::World;
+use skiff_json::{Value, json};
 use std::fs::File;
 use std::io::{ErrorKind, IsTerminal, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -126,7 +126,7 @@ impl Last {
 
     fn end(&self) -> Result<Value> {
         match self.type_ {
-            Some(EntryType::End) if self.left == 0 => Ok(serde_json::from_slice(&self.body)?),
+            Some(EntryType::End) if self.left == 0 => Ok(skiff_json::from_slice(&self.body)?),
             Some(EntryType::Error) => bail!("{}", String::from_utf8_lossy(&self.body)),
             _ => bail!("the daemon ended in the middle of it: see `skiff logs`"),
         }

@@ -18,8 +18,8 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::digest::{Context as Digest, SHA256, SHA256_OUTPUT_LEN};
-use serde_json::{Value, json};
 use skiff_base::World;
+use skiff_json::{Value, json};
 use std::io::{self, Read, Write};
 
 /// The format that this program writes; it reads all up to it.
@@ -231,7 +231,7 @@ impl<R: Read> Unwrap<R> {
         let mut head = vec![0; size as usize];
         fill(&mut from, &mut head)?;
         let all = sum(&[first.as_bytes(), &length, &head]);
-        let head: Value = serde_json::from_slice(&head).map_err(|_| Flaw::Damaged)?;
+        let head: Value = skiff_json::from_slice(&head).map_err(|_| Flaw::Damaged)?;
         let guard = match &head["lock"] {
             Value::Null => Guard::Sum(all),
             lock => {

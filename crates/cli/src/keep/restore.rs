@@ -19,7 +19,7 @@ use crate::settings::{FIXED, SETTINGS, Written};
 use crate::{Place, folder, say, settings};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::ArgMatches;
-use serde_json::Value;
+use skiff_json::Value;
 use std::fs::{DirBuilder, File};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -178,7 +178,7 @@ fn build(run: &Run<'_>, mut from: Unwrap<Box<dyn Read + Send>>, staged: &Staged)
     let Some((EntryType::Meta, meta)) = first else {
         bail!("its first entry does not say what it is")
     };
-    let meta: Value = serde_json::from_slice(&meta).context("its first entry")?;
+    let meta: Value = skiff_json::from_slice(&meta).context("its first entry")?;
     let revision = meta["revision"].as_u64().context("it names no revision")?;
     let beyond = beyond(run, revision)?;
     let mut store = run.host.make_store(&staged.0.join("store"), beyond)?;
@@ -199,7 +199,7 @@ fn build(run: &Run<'_>, mut from: Unwrap<Box<dyn Read + Send>>, staged: &Staged)
                 if let Some(done) = open.take() {
                     done.sync_all()?;
                 }
-                let path: Value = serde_json::from_slice(&bytes)?;
+                let path: Value = skiff_json::from_slice(&bytes)?;
                 open = Some(staged.file(path["path"].as_str().unwrap_or(""))?);
             }
             EntryType::Data => open.as_mut().context("bytes of no file")?.write_all(&bytes)?,
@@ -209,7 +209,7 @@ fn build(run: &Run<'_>, mut from: Unwrap<Box<dyn Read + Send>>, staged: &Staged)
                 // What stands behind them up to their end.
                 std::io::copy(&mut images, &mut std::io::sink())?;
             }
-            EntryType::End => break serde_json::from_slice::<Value>(&bytes)?,
+            EntryType::End => break skiff_json::from_slice::<Value>(&bytes)?,
             EntryType::Error | EntryType::Meta => bail!("an entry is not where it belongs"),
         }
     };

@@ -4,7 +4,7 @@
 //! written for the same data folder (an earlier cluster there, whose end nobody saw). Of several files the first that
 //! names a thing counts; new things go into the first.
 
-use serde_json::{Map, Value, json};
+use skiff_json::{Map, Value, json};
 
 /// The lists of a kubeconfig whose entries have names, and what each entry holds.
 const LISTS: [(&str, &str); 3] =

@@ -2,7 +2,7 @@
 
 use super::{SETTINGS, Written};
 use anyhow::{Context, Result, bail};
-use serde_json::{Map, Value};
+use skiff_json::{Map, Value};
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -55,7 +55,7 @@ pub fn text(written: &Written) -> Result<String> {
             _ => Value::from(values.clone()),
         }
     };
-    let map: Map<_, _> =
+    let map: Map =
         written.iter().map(|(name, values)| ((*name).to_owned(), one(name, values))).collect();
     crate::yaml::text(&Value::Object(map))
 }

@@ -2,16 +2,16 @@ use super::*;
 use crate::zone::entry;
 use expect_test::{Expect, expect};
 use hickory_proto::op::MessageType;
-use serde_json::{Value, json};
 use skiff_api::view::Key;
+use skiff_json::{Value, json};
 use std::sync::Arc;
 
 fn zone() -> Zone {
     let mut zone = Zone::new("cluster.local", "10.96.0.10".parse().ok());
     let mut add = |name: &str, spec: Value, slices: Vec<Value>| {
-        let slices = slices.into_iter().map(|s| Arc::new(serde_json::from_value(s).unwrap()));
+        let slices = slices.into_iter().map(|s| Arc::new(skiff_json::from_value(s).unwrap()));
         let slices: Vec<_> = slices.collect();
-        let service = serde_json::from_value(json!({"spec": spec})).unwrap();
+        let service = skiff_json::from_value(json!({"spec": spec})).unwrap();
         zone.set(&Key::new("d", name), Some(entry(&service, &slices)));
     };
     let ports = json!([{"name": "http", "port": 80, "protocol": "TCP"}]);

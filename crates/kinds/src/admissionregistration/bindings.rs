@@ -1,13 +1,13 @@
 //! Bindings: where a policy holds, and with which parameters.
 
 use super::{rules, webhooks};
-use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Hooks, Kind, age_column, column, name_column};
 use skiff_api::names;
 use skiff_api::object::{Object, at};
 use skiff_api::view::Resource;
+use skiff_json::Value;
 
 pub fn binding(resource: Resource, hooks: Hooks) -> Kind {
     let name = |binding: &Object| binding.text("spec.policyName").into();

@@ -3,12 +3,12 @@
 use super::expression::{Purpose, Scope};
 use super::mutatingwebhookconfiguration::REINVOCATION;
 use super::{policies, rules, webhooks};
-use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Hooks, Kind};
 use skiff_api::object::{Object, at};
 use skiff_api::view::Resource;
+use skiff_json::Value;
 
 pub const RESOURCE: Resource =
     super::resource("mutatingadmissionpolicies", "MutatingAdmissionPolicy");

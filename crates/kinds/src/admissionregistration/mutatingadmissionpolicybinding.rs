@@ -1,12 +1,12 @@
 //! MutatingAdmissionPolicyBinding: where a policy changes what requests bring (API reference: policy-resources).
 
 use super::{bindings, rules, webhooks};
-use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Hooks, Kind};
 use skiff_api::object::{Object, at};
 use skiff_api::view::Resource;
+use skiff_json::Value;
 
 pub const RESOURCE: Resource =
     super::resource("mutatingadmissionpolicybindings", "MutatingAdmissionPolicyBinding");

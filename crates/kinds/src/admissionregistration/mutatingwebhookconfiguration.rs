@@ -1,11 +1,11 @@
 //! MutatingWebhookConfiguration: servers that may change what a request brings (API reference: policy-resources).
 
 use super::webhooks;
-use serde_json::Value;
 use skiff_api::check::one_of_if_set;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Hooks, Kind};
 use skiff_api::view::Resource;
+use skiff_json::Value;
 
 pub const RESOURCE: Resource =
     super::resource("mutatingwebhookconfigurations", "MutatingWebhookConfiguration");

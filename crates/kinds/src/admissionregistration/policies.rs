@@ -2,13 +2,13 @@
 
 use super::expression::{self, Purpose, Scope, Types};
 use super::{rules, webhooks};
-use serde_json::{Value, json};
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Column, Hooks, Kind, age_column, column, name_column, number};
 use skiff_api::names;
 use skiff_api::object::{Object, at};
 use skiff_api::view::Resource;
+use skiff_json::{Value, json};
 
 /// A policy of a sort; `hooks` say what is its own.
 pub fn policy(resource: Resource, columns: Vec<Column>, hooks: Hooks) -> Kind {

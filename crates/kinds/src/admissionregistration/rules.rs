@@ -1,11 +1,11 @@
 //! Which requests are meant: rules, selectors and conditions, in webhooks and policies alike (API reference:
 //! policy-resources).
 
-use serde_json::{Value, json};
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::names;
 use skiff_api::object::at;
+use skiff_json::{Value, json};
 use std::collections::HashSet;
 
 const CONDITIONS_MOST: usize = 64;

@@ -3,13 +3,13 @@
 //! Checking").
 
 use super::expression::{Purpose, Scope, Types};
-use serde_json::{Value, json};
 use skiff_api::check::{list, text};
 use skiff_api::kind::Kind;
 use skiff_api::object::at;
 use skiff_api::registry::Registry;
 use skiff_api::schema::{Node, Shape, Struct};
 use skiff_cel::decl::{Compared, Decl, Object, Shape as Of, escape};
+use skiff_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

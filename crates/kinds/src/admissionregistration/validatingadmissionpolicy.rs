@@ -2,12 +2,12 @@
 
 use super::expression::{Purpose, Scope};
 use super::{policies, webhooks};
-use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Hooks, Kind, status};
 use skiff_api::object::Object;
 use skiff_api::view::Resource;
+use skiff_json::Value;
 use std::collections::HashSet;
 
 pub const RESOURCE: Resource =
@@ -128,7 +128,7 @@ fn validate_part(_: &str, new: &Object, _: &Object, errors: &mut Errors) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     #[test]
     fn a_policy_says_something_about_something() {

@@ -1,12 +1,12 @@
 //! ValidatingAdmissionPolicyBinding: where a policy judges, and what follows (API reference: policy-resources).
 
 use super::{bindings, webhooks};
-use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Hooks, Kind};
 use skiff_api::object::Object;
 use skiff_api::view::Resource;
+use skiff_json::Value;
 use std::collections::HashSet;
 
 pub const RESOURCE: Resource =

@@ -1,13 +1,13 @@
 //! Webhooks: servers that are asked about requests, in configurations of both sorts.
 
 use super::rules;
-use serde_json::{Value, json};
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Column, Hooks, Kind, age_column, name_column, number};
 use skiff_api::names;
 use skiff_api::object::{Object, at};
 use skiff_api::view::Resource;
+use skiff_json::{Value, json};
 use std::collections::HashSet;
 
 const SIDE_EFFECTS: &[&str] = &["None", "NoneOnDryRun"];

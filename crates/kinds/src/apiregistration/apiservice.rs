@@ -2,13 +2,13 @@
 //!
 //! Those of Skiff's own groups are made and kept by a loop; it says of those that name a Service whether they answer.
 
-use serde_json::{Value, json};
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Hooks, Kind, NameRule, age_column, column, name_column, status};
 use skiff_api::names;
 use skiff_api::object::{Object, at};
 use skiff_api::view::Resource;
+use skiff_json::{Value, json};
 
 pub const RESOURCE: Resource =
     Resource::of("apiregistration.k8s.io", "v1", "apiservices", "APIService").cluster();

@@ -1,12 +1,12 @@
 //! ControllerRevision: a state of a StatefulSet or DaemonSet that it can go back to. Its data never changes (API
 //! reference: workload-resources).
 
-use serde_json::Value;
 use skiff_api::check::not_negative;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Hooks, Kind, age_column, column, name_column};
 use skiff_api::object::{Object, text};
 use skiff_api::view::Resource;
+use skiff_json::Value;
 
 pub const RESOURCE: Resource =
     Resource::of("apps", "v1", "controllerrevisions", "ControllerRevision");
@@ -55,7 +55,7 @@ fn validate(new: &Object, old: Option<&Object>, errors: &mut Errors) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     #[test]
     fn data_is_an_object_and_stays() {

@@ -5,13 +5,13 @@
 use crate::core::pod;
 use crate::core::pod::validate::{self, internal};
 use crate::workload;
-use serde_json::{Value, json};
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Column, Hooks, Kind, age_column, column, name_column, number, status};
 use skiff_api::object::{Object, at};
 use skiff_api::selector::Selector;
 use skiff_api::view::Resource;
+use skiff_json::{Value, json};
 
 pub const RESOURCE: Resource = Resource::of("apps", "v1", "daemonsets", "DaemonSet");
 

@@ -3,12 +3,12 @@
 use crate::core::pod;
 use crate::core::pod::validate::internal;
 use crate::workload;
-use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Hooks, Kind, age_column, column, name_column, scale, status};
 use skiff_api::object::{Object, at};
 use skiff_api::view::Resource;
+use skiff_json::Value;
 
 pub const RESOURCE: Resource = Resource::of("apps", "v1", "deployments", "Deployment");
 
@@ -134,7 +134,7 @@ fn validate_part(_: &str, new: &Object, old: &Object, errors: &mut Errors) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     fn check(spec: Value) -> String {
         let mut it = Object::new(json!({"metadata": {"name": "a"}, "spec": spec}));

@@ -3,7 +3,6 @@
 use crate::core::pod;
 use crate::core::pod::validate::{self, claim, internal};
 use crate::workload;
-use serde_json::{Value, json};
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{
@@ -13,6 +12,7 @@ use skiff_api::object::{Object, at, remove};
 use skiff_api::quantity::Quantity;
 use skiff_api::selector::Selector;
 use skiff_api::view::Resource;
+use skiff_json::{Value, json};
 
 pub const RESOURCE: Resource = Resource::of("apps", "v1", "statefulsets", "StatefulSet");
 

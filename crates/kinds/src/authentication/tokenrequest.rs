@@ -24,7 +24,7 @@ pub fn validate(new: &Object, errors: &mut Errors) {
     if seconds > MOST_S {
         errors.invalid(&path, seconds, "may not specify a duration larger than 2^32 seconds");
     }
-    if let Some(attestations) = new.at("spec.attestations").filter(|a| **a != serde_json::json!({}))
+    if let Some(attestations) = new.at("spec.attestations").filter(|a| **a != skiff_json::json!({}))
     {
         let why = "attestations may only be specified with a webhook bound object reference";
         errors.invalid(&Path::new("spec.attestations"), attestations.clone(), why);
@@ -34,7 +34,7 @@ pub fn validate(new: &Object, errors: &mut Errors) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     #[test]
     fn times_have_limits() {

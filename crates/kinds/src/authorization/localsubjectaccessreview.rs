@@ -2,11 +2,11 @@
 //! be granted by a role of that namespace (API reference: authorization-resources).
 
 use super::{question, validate_metadata, validate_selectors, validate_spec, validate_subject};
-use serde_json::{Value, json};
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Hooks, Kind, Review};
 use skiff_api::object::{Object, at};
 use skiff_api::view::Resource;
+use skiff_json::{Value, json};
 
 pub const RESOURCE: Resource = Resource::of(
     "authorization.k8s.io",

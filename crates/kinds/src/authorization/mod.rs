@@ -8,13 +8,13 @@ pub mod selfsubjectrulesreview;
 pub mod subjectaccessreview;
 
 use super::rbac::plain_columns;
-use serde_json::{Map, Value, json};
 use skiff_api::check;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Backend, Hooks, Kind, Review, Verb};
 use skiff_api::object::{Object, at};
 use skiff_api::selector::label_value_problems;
 use skiff_api::view::Resource;
+use skiff_json::{Map, Value, json};
 
 /// The kinds of the group, by name.
 pub const KINDS: &[fn() -> Kind] = &[
@@ -113,7 +113,7 @@ fn validate_subject(new: &Object, errors: &mut Errors) {
 
 /// A question has no metadata of its own, but perhaps a namespace.
 fn validate_metadata(new: &Object, allowed: &[&str], why: &str, errors: &mut Errors) {
-    let given: Map<String, Value> = new
+    let given: Map = new
         .map("metadata")
         .iter()
         .filter(|(key, value)| !value.is_null() && !allowed.contains(&key.as_str()))

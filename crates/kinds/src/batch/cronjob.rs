@@ -5,7 +5,6 @@ use super::schedule::{Schedule, Zone};
 use crate::core::pod;
 use crate::core::pod::validate::internal;
 use crate::workload::{joined, selector_text};
-use serde_json::{Value, json};
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Column, Hooks, Kind, age_column, column, name_column};
@@ -13,6 +12,7 @@ use skiff_api::kind::{number, status, wide};
 use skiff_api::object::{Object, at};
 use skiff_api::table::Shown;
 use skiff_api::view::Resource;
+use skiff_json::{Value, json};
 
 pub const RESOURCE: Resource = Resource::of("batch", "v1", "cronjobs", "CronJob");
 

@@ -6,7 +6,6 @@ use super::{conditions, pem, signer};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
-use serde_json::Value;
 use skiff_api::check::{self, text};
 use skiff_api::errors::{ErrorType, Errors, Path};
 use skiff_api::kind::{
@@ -15,6 +14,7 @@ use skiff_api::kind::{
 use skiff_api::object::Object;
 use skiff_api::table::age;
 use skiff_api::view::Resource;
+use skiff_json::Value;
 use std::collections::HashSet;
 use x509_parser::prelude::{FromDer, X509Certificate};
 

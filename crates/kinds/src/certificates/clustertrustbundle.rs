@@ -2,13 +2,13 @@
 //! for a signer is a matter of rights: the admission plugin of the group asks.
 
 use super::{pem, signer};
-use serde_json::Value;
 use skiff_api::check;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Hooks, Kind, NameRule, column, name_column};
 use skiff_api::names;
 use skiff_api::object::Object;
 use skiff_api::view::Resource;
+use skiff_json::Value;
 use std::collections::BTreeMap;
 use x509_parser::prelude::{FromDer, X509Certificate};
 

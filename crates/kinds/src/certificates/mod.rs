@@ -8,8 +8,8 @@ pub mod podcertificaterequest;
 pub mod request;
 pub mod signer;
 
-use serde_json::Value;
 use skiff_api::kind::Kind;
+use skiff_json::Value;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// The kinds of the group, by name.

@@ -6,13 +6,13 @@ use super::request::{BadRequest, KeyType, Request};
 use super::{conditions, pem, signer};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
 use skiff_api::check::{self, text};
 use skiff_api::errors::{ErrorType, Errors, Path};
 use skiff_api::kind::{Cell, Does, Hooks, Kind, Subresource, Verb, column, name_column};
 use skiff_api::names;
 use skiff_api::object::Object;
 use skiff_api::view::Resource;
+use skiff_json::Value;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 pub const RESOURCE: Resource =

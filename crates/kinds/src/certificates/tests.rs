@@ -3,9 +3,9 @@ use super::*;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use expect_test::{Expect, expect};
-use serde_json::json;
 use skiff_api::errors::Errors;
 use skiff_api::object::Object;
+use skiff_json::json;
 
 /// A request of openssl's, for a key on P-256, with all sorts of names.
 const REQUEST: &str = "MIIBTTCB9QIBADBFMQswCQYDVQQGEwJERTELMAkGA1UECgwCZzExCzAJBgNVBAoMAmcyMQ4wDAYDVQQDDAVmaXJzdDEMMAoGA1UE\

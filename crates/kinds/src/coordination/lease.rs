@@ -1,11 +1,11 @@
 //! Lease: a claim with a heartbeat, of nodes and of leaders (API reference: cluster-resources).
 
-use serde_json::Value;
 use skiff_api::check;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Hooks, Kind, age_column, column, name_column};
 use skiff_api::object::Object;
 use skiff_api::view::Resource;
+use skiff_json::Value;
 
 pub const RESOURCE: Resource = Resource::of("coordination.k8s.io", "v1", "leases", "Lease");
 
@@ -53,7 +53,7 @@ fn validate(new: &Object, _: Option<&Object>, errors: &mut Errors) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     #[test]
     fn numbers_are_checked() {

@@ -1,10 +1,10 @@
 //! ComponentStatus: how a part of the control plane is, as it says itself when somebody asks (API reference:
 //! cluster-resources). Stored nowhere, and deprecated; who asks is told.
 
-use serde_json::{Value, json};
 use skiff_api::kind::{Backend, Cell, Kind, Verb, column, name_column};
 use skiff_api::object::{Object, text};
 use skiff_api::view::Resource;
+use skiff_json::{Value, json};
 
 pub const RESOURCE: Resource = Resource::core("componentstatuses", "ComponentStatus").cluster();
 const HEALTHY: &str = "Healthy";

@@ -2,13 +2,13 @@
 //!
 //! The exemplar of a simple kind: its value, then one function for each hook that it has.
 
-use serde_json::Value;
 use skiff_api::check;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Hooks, Kind, age_column, column, name_column};
 use skiff_api::names;
 use skiff_api::object::Object;
 use skiff_api::view::Resource;
+use skiff_json::Value;
 
 pub const RESOURCE: Resource = Resource::core("configmaps", "ConfigMap");
 
@@ -102,7 +102,7 @@ pub fn key_problems(key: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     fn check(new: Value, old: Option<Value>) -> String {
         let mut errors = Errors::new();

@@ -1,12 +1,12 @@
 //! Endpoints: the addresses behind a Service, all in one object (API reference: service-resources). Deprecated by
 //! EndpointSlice; who asks for it is told.
 
-use serde_json::Value;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Hooks, Kind, age_column, column, name_column};
 use skiff_api::object::{Object, at, int, list, text};
 use skiff_api::view::Resource;
 use skiff_api::{check, ip};
+use skiff_json::Value;
 
 pub const RESOURCE: Resource = Resource::core("endpoints", "Endpoints");
 
@@ -143,7 +143,7 @@ fn warn(new: &Object, _: Option<&Object>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     #[test]
     fn three_are_shown() {

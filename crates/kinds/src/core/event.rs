@@ -2,13 +2,13 @@
 //!
 //! The stored form of events. `events.k8s.io` shows the same objects under other field names.
 
-use serde_json::Value;
 use skiff_api::check;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Column, Hooks, Kind, column, wide};
 use skiff_api::object::Object;
 use skiff_api::table::Shown;
 use skiff_api::view::Resource;
+use skiff_json::Value;
 
 pub const RESOURCE: Resource = Resource::core("events", "Event");
 
@@ -164,7 +164,7 @@ fn limit(event: &Object, field: &str, most: usize, errors: &mut Errors) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     #[test]
     fn columns_of_old_and_new_events() {

@@ -4,7 +4,6 @@
 //! Here is only what is wrong with a range itself; the admission plugin LimitRanger holds objects against it.
 
 use super::pod::validate::resources::{amounts, container_name, name_of, overcommits};
-use serde_json::{Map, Value};
 use skiff_api::check::text;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Column, Hooks, Kind, column, name_column};
@@ -12,6 +11,7 @@ use skiff_api::names;
 use skiff_api::object::{Object, at_mut};
 use skiff_api::quantity::{Format, Quantity};
 use skiff_api::view::Resource;
+use skiff_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 pub const RESOURCE: Resource = Resource::core("limitranges", "LimitRange");
@@ -207,7 +207,7 @@ impl Given {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     fn check(limit: Value) -> String {
         let mut range = Object::new(json!({"spec": {"limits": [limit]}}));

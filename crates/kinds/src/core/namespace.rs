@@ -1,6 +1,5 @@
 //! Namespace: a scope for names, whose deletion takes everything in it along (API reference: cluster-resources).
 
-use serde_json::{Value, json};
 use skiff_api::check;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{
@@ -9,6 +8,7 @@ use skiff_api::kind::{
 use skiff_api::meta;
 use skiff_api::object::Object;
 use skiff_api::view::Resource;
+use skiff_json::{Value, json};
 
 pub const RESOURCE: Resource = Resource::core("namespaces", "Namespace").cluster();
 

@@ -1,6 +1,5 @@
 //! Node: a machine that runs pods (API reference: cluster-resources).
 
-use serde_json::{Value, json};
 use skiff_api::check;
 use skiff_api::errors::{ErrorType, Errors, Path};
 use skiff_api::kind::{
@@ -11,6 +10,7 @@ use skiff_api::object::{Object, at};
 use skiff_api::quantity::Quantity;
 use skiff_api::view::Resource;
 use skiff_api::{ip, names};
+use skiff_json::{Value, json};
 use std::collections::HashSet;
 
 pub const RESOURCE: Resource = Resource::core("nodes", "Node").cluster();

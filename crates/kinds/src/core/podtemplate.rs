@@ -2,12 +2,12 @@
 
 use crate::core::pod;
 use crate::workload;
-use serde_json::Value;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Hooks, Kind, column, name_column};
 use skiff_api::object::{Object, texts};
 use skiff_api::selector::Selector;
 use skiff_api::view::Resource;
+use skiff_json::Value;
 
 pub const RESOURCE: Resource = Resource::core("podtemplates", "PodTemplate");
 
@@ -47,7 +47,7 @@ fn validate(new: &Object, _: Option<&Object>, errors: &mut Errors) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     #[test]
     fn a_template_is_checked_as_pods_are() {

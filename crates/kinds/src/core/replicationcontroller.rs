@@ -4,13 +4,13 @@
 use crate::apps::replicaset;
 use crate::core::pod;
 use crate::workload;
-use serde_json::{Map, Value};
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Hooks, Kind, NameRule, Unsaid, scale, status};
 use skiff_api::object::{Object, at, texts};
 use skiff_api::selector::Selector;
 use skiff_api::view::Resource;
+use skiff_json::{Map, Value};
 
 pub const RESOURCE: Resource = Resource::core("replicationcontrollers", "ReplicationController");
 
@@ -97,7 +97,7 @@ fn validate_part(_: &str, new: &Object, _: &Object, errors: &mut Errors) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     #[test]
     fn the_template_says_what_is_selected() {

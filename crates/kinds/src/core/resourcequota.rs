@@ -4,13 +4,13 @@
 
 use super::pod::validate::internal;
 use super::pod::validate::resources::{is_extended, is_standard, name_of};
-use serde_json::{Value, json};
 use skiff_api::check::{entries, list, text};
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Hooks, Kind, age_column, column, name_column, status};
 use skiff_api::object::Object;
 use skiff_api::quantity::Quantity;
 use skiff_api::view::Resource;
+use skiff_json::{Value, json};
 use std::collections::BTreeSet;
 
 pub const RESOURCE: Resource = Resource::core("resourcequotas", "ResourceQuota");

@@ -3,12 +3,12 @@
 use super::configmap::{DATA_MOST, validate_immutable, validate_key};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
 use skiff_api::check;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Hooks, Kind, age_column, column, name_column};
 use skiff_api::object::Object;
 use skiff_api::view::Resource;
+use skiff_json::Value;
 
 pub const RESOURCE: Resource = Resource::core("secrets", "Secret");
 

@@ -1,12 +1,12 @@
 //! EndpointSlice: some of the addresses behind a Service (API reference: service-resources).
 
-use serde_json::Value;
 use skiff_api::check;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Hooks, Kind, age_column, column, name_column};
 use skiff_api::object::{Object, at, list, text};
 use skiff_api::view::Resource;
 use skiff_api::{ip, names};
+use skiff_json::Value;
 use std::collections::HashSet;
 
 pub const RESOURCE: Resource =
@@ -246,7 +246,7 @@ fn warn(new: &Object, old: Option<&Object>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     #[test]
     fn columns_show_three_and_count_the_rest() {

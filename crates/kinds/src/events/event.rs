@@ -1,12 +1,12 @@
 //! Event of `events.k8s.io`: the other face of the core group's events, with other field names and stricter rules.
 
 use crate::core::event as core;
-use serde_json::Value;
 use skiff_api::errors::{Errors, Path, show};
 use skiff_api::kind::{Convert, Hooks, Kind};
 use skiff_api::object::Object;
 use skiff_api::schema::{builtin, emit};
 use skiff_api::view::Resource;
+use skiff_json::Value;
 
 pub const RESOURCE: Resource = Resource::of("events.k8s.io", "v1", "events", "Event");
 
@@ -156,7 +156,7 @@ fn validate_series(event: &Object, errors: &mut Errors) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     #[test]
     fn both_faces_are_one_event() {

@@ -5,7 +5,7 @@
 //! (annotation `apf.kubernetes.io/autoupdate-spec`).
 
 use super::GROUP;
-use serde_json::{Value, json};
+use skiff_json::{Value, json};
 
 /// Says whether a spec is kept as it is here.
 pub const AUTO_UPDATE: &str = "apf.kubernetes.io/autoupdate-spec";

@@ -2,13 +2,13 @@
 
 use super::{GROUP, bootstrap, conditions, validate_part};
 use crate::core::pod::validate::internal;
-use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Hooks, Kind, age_column, column, name_column, status};
 use skiff_api::names;
 use skiff_api::object::{Object, at};
 use skiff_api::view::Resource;
+use skiff_json::Value;
 
 pub const RESOURCE: Resource = Resource::of(GROUP, "v1", "flowschemas", "FlowSchema").cluster();
 
@@ -281,7 +281,7 @@ mod tests {
     #[test]
     fn subjects_say_who_they_are() {
         let mut errors = Errors::new();
-        let it = serde_json::json!({"kind": "User", "group": {"name": "a"}});
+        let it = skiff_json::json!({"kind": "User", "group": {"name": "a"}});
         subject(&it, &Path::new("s"), &mut errors);
         assert_eq!(
             errors.text(),

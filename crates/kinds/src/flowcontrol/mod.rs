@@ -5,11 +5,11 @@ pub mod bootstrap;
 pub mod flowschema;
 pub mod prioritylevelconfiguration;
 
-use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::Kind;
 use skiff_api::object::Object;
+use skiff_json::Value;
 use std::collections::HashSet;
 
 /// The kinds of the group, by name.

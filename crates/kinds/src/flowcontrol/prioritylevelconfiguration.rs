@@ -2,12 +2,12 @@
 
 use super::{GROUP, bootstrap, conditions, shown, validate_part};
 use crate::core::pod::validate::internal;
-use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Hooks, Kind, age_column, column, name_column, status};
 use skiff_api::object::{Object, at};
 use skiff_api::view::Resource;
+use skiff_json::Value;
 
 pub const RESOURCE: Resource =
     Resource::of(GROUP, "v1", "prioritylevelconfigurations", "PriorityLevelConfiguration")

@@ -2,12 +2,12 @@
 //!
 //! Which class it gets where it names none is the admission plugin DefaultIngressClass.
 
-use serde_json::Value;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Hooks, Kind, age_column, column, name_column, status};
 use skiff_api::object::{Object, at, int, list, strings, text};
 use skiff_api::view::Resource;
 use skiff_api::{check, ip, names};
+use skiff_json::Value;
 use std::collections::BTreeSet;
 
 pub const RESOURCE: Resource = Resource::of("networking.k8s.io", "v1", "ingresses", "Ingress");
@@ -254,7 +254,7 @@ fn warn(new: &Object, old: Option<&Object>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     fn check(spec: Value) -> String {
         let mut errors = Errors::new();

@@ -2,13 +2,13 @@
 //!
 //! That an Ingress without a class gets the default one is the admission plugin DefaultIngressClass.
 
-use serde_json::Value;
 use skiff_api::check;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Hooks, Kind, age_column, column};
 use skiff_api::names;
 use skiff_api::object::{Object, at, text};
 use skiff_api::view::Resource;
+use skiff_json::Value;
 
 pub const RESOURCE: Resource =
     Resource::of("networking.k8s.io", "v1", "ingressclasses", "IngressClass").cluster();
@@ -115,7 +115,7 @@ fn validate_parameters(new: &Object, errors: &mut Errors) -> Errors {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     fn check(spec: Value) -> String {
         let mut class = Object::new(json!({"metadata": {"name": "a"}, "spec": spec}));

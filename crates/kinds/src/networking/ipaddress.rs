@@ -3,12 +3,12 @@
 //! Its name is the address. Those of Services are written in the transaction of their Service, by the server's
 //! admission; here are its rules, and what such a record says.
 
-use serde_json::{Value, json};
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Hooks, Kind, NameRule, column, name_column};
 use skiff_api::object::{Object, text};
 use skiff_api::view::Resource;
 use skiff_api::{check, ip, names};
+use skiff_json::{Value, json};
 use std::net::IpAddr;
 
 pub const RESOURCE: Resource =

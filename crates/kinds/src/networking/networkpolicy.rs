@@ -2,13 +2,13 @@
 //!
 //! It is stored, checked and shown; nothing enforces it yet, and who writes one is told so.
 
-use serde_json::{Value, json};
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Hooks, Kind, age_column, column, name_column};
 use skiff_api::object::{Object, at, int, list, text};
 use skiff_api::selector::Selector;
 use skiff_api::view::Resource;
 use skiff_api::{check, ip};
+use skiff_json::{Value, json};
 use std::collections::HashSet;
 
 pub const RESOURCE: Resource =

@@ -1,6 +1,5 @@
 //! ServiceCIDR: ranges from which Services get their addresses (API reference: cluster-resources; KEP-1880).
 
-use serde_json::json;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::ip::{self, Cidr};
 use skiff_api::kind::{
@@ -8,6 +7,7 @@ use skiff_api::kind::{
 };
 use skiff_api::object::{Object, strings, text};
 use skiff_api::view::Resource;
+use skiff_json::json;
 
 pub const RESOURCE: Resource =
     Resource::of("networking.k8s.io", "v1", "servicecidrs", "ServiceCIDR").cluster();

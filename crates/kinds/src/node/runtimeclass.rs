@@ -2,7 +2,6 @@
 
 use crate::core::pod::validate::{internal, placement, resources};
 use crate::core::pod::warn::old_node_label;
-use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Hooks, Kind, age_column, column, name_column};
@@ -10,6 +9,7 @@ use skiff_api::meta;
 use skiff_api::names;
 use skiff_api::object::Object;
 use skiff_api::view::Resource;
+use skiff_json::Value;
 use std::collections::HashSet;
 
 pub const RESOURCE: Resource =

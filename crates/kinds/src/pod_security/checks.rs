@@ -3,8 +3,8 @@
 //! The table is in the order in which refusals name them. A check says what it found; it never decides who is asked.
 
 use super::{Level, Pod, volumes};
-use serde_json::Value;
 use skiff_api::object::{at, text, texts};
+use skiff_json::Value;
 use std::collections::BTreeSet;
 
 /// A reason, and where the pod gives it.

@@ -7,9 +7,9 @@
 mod checks;
 mod volumes;
 
-use serde_json::Value;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::object::Object;
+use skiff_json::Value;
 use std::fmt;
 
 /// What the labels of a namespace begin with.

@@ -1,6 +1,6 @@
 use super::*;
 use expect_test::{Expect, expect};
-use serde_json::json;
+use skiff_json::json;
 
 /// What each standard has against the same pod.
 fn check(metadata: Value, spec: Value, standards: &[&str], expected: Expect) {

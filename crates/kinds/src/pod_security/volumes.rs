@@ -3,7 +3,7 @@
 
 use super::Pod;
 use super::checks::{Found, named, plural, quoted};
-use serde_json::Value;
+use skiff_json::Value;
 use std::collections::BTreeSet;
 
 /// What a restricted pod may mount.

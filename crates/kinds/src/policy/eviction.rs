@@ -4,11 +4,11 @@
 //! goes.
 
 use super::poddisruptionbudget::RESOURCE;
-use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::check::text;
 use skiff_api::object::{Object, at_mut};
 use skiff_api::status::About;
+use skiff_json::{Value, json};
 
 /// So many pods may be on their way before the controller has to have seen some of them go.
 const PENDING_MOST: usize = 2000;

@@ -3,12 +3,12 @@
 
 use crate::core::pod::validate::internal;
 use crate::workload;
-use serde_json::{Map, Value, json};
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Hooks, Kind, age_column, column, name_column, number, status};
 use skiff_api::object::{Object, at};
 use skiff_api::view::Resource;
+use skiff_json::{Map, Value, json};
 
 pub const RESOURCE: Resource =
     Resource::of("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget");

@@ -4,10 +4,10 @@ use super::pod::selects;
 use super::whole;
 use crate::views::Scope;
 use crate::views::pod::Quantities;
-use serde_json::Value;
 use skiff_api::check::{list, text};
 use skiff_api::object::Object;
 use skiff_api::quantity::{Format, Quantity};
+use skiff_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 const NAMES: [&str; 2] = ["persistentvolumeclaims", "requests.storage"];

@@ -2,7 +2,7 @@
 
 use super::*;
 use expect_test::{Expect, expect};
-use serde_json::{Value, json};
+use skiff_json::{Value, json};
 
 fn check(of: (&str, &str), object: Value, expected: Expect) {
     let type_ = Counted::of(of.0, of.1).expect("it counts");

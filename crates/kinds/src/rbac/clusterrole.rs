@@ -3,13 +3,13 @@
 //! a loop's.
 
 use super::{plain_columns, validate_rules, validate_verbs};
-use serde_json::Value;
 use skiff_api::check;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Hooks, Kind, NameRule};
 use skiff_api::names;
 use skiff_api::object::{Object, at, list, text, texts};
 use skiff_api::view::Resource;
+use skiff_json::Value;
 
 pub const RESOURCE: Resource =
     Resource::of("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole").cluster();

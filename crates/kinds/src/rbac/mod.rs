@@ -7,12 +7,12 @@ pub mod clusterrolebinding;
 pub mod role;
 pub mod rolebinding;
 
-use serde_json::{Value, json};
 use skiff_api::check;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Column, Kind, age_column, column, name_column, wide};
 use skiff_api::names;
 use skiff_api::object::{Object, list, text};
+use skiff_json::{Value, json};
 
 /// The kinds of the group, by name.
 pub const KINDS: &[fn() -> Kind] =

@@ -1,10 +1,10 @@
 //! Capacity that several claims share: how much of it each may ask for (KEP-5075).
 
-use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::object::{at, quantity};
 use skiff_api::quantity::{Format, Quantity};
+use skiff_json::Value;
 
 const OPTIONS_MOST: usize = 10;
 
@@ -126,7 +126,7 @@ fn steps(value: &Quantity, min: &Quantity, step: &Quantity) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     fn check(given: Value) -> String {
         let mut errors = Errors::new();

@@ -1,11 +1,11 @@
 //! What a claim asks for: requests for devices, constraints between them and configuration (KEP-4381, KEP-4816).
 
 use super::config::{self, most};
-use serde_json::{Value, json};
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::names;
 use skiff_api::object::at;
+use skiff_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 
 pub const REQUESTS_MOST: usize = 32;

@@ -1,10 +1,10 @@
 //! Configuration that only drivers understand, and expressions that select devices.
 
 use super::expression;
-use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::object::at;
+use skiff_json::Value;
 
 const PARAMETERS_MOST: usize = 10 * 1024;
 const EXPRESSION_MOST: usize = 10 * 1024;

@@ -3,11 +3,11 @@
 //! it was is not looked at.
 
 use super::formats;
-use serde_json::Value;
 use skiff_api::check::at_most;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::object::Object;
 use skiff_api::schema::{Shape, Struct, builtin};
+use skiff_json::Value;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
@@ -246,7 +246,7 @@ fn print(value: &Value, shape: &Shape) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     #[test]
     fn the_table_is_of_the_schema() {

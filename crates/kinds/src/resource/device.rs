@@ -2,10 +2,10 @@
 
 use super::{capacity, formats, status, taints};
 use crate::core::pod::validate::affinity;
-use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::object::at;
+use skiff_json::Value;
 
 const NAMES_MOST: usize = 32;
 const VALUES_MOST: usize = 48;

@@ -1,12 +1,12 @@
 //! DeviceTaintRule: a taint for all devices that it selects (API reference: extend-resources; KEP-5055).
 
 use super::{GROUP, declared, formats, taints, warn};
-use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Hooks, Kind, age_column, column, name_column, status};
 use skiff_api::object::{Object, at};
 use skiff_api::view::Resource;
+use skiff_json::Value;
 
 pub const RESOURCE: Resource =
     Resource::of(GROUP, "v1", "devicetaintrules", "DeviceTaintRule").cluster();

@@ -1,7 +1,7 @@
 //! Fields of features that are off by default in v1.37: they go, unless the object had one of them before.
 
-use serde_json::Value;
 use skiff_api::object::Object;
+use skiff_json::Value;
 
 const LISTS: &[&str] = &["bools", "ints", "strings", "versions"];
 
@@ -70,7 +70,7 @@ fn strip(value: &mut Value, fields: &[&str]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     #[test]
     fn what_was_there_stays() {

@@ -1,11 +1,11 @@
 //! ResourceClaim: devices that a pod asks for (API reference: workload-resources; KEP-4381).
 
 use super::{GROUP, claim, declared, gated, status, warn};
-use serde_json::Value;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Hooks, Kind, age_column, column, name_column};
 use skiff_api::object::Object;
 use skiff_api::view::Resource;
+use skiff_json::Value;
 
 pub const RESOURCE: Resource = Resource::of(GROUP, "v1", "resourceclaims", "ResourceClaim");
 /// Says for which claim of its pod it was made.

@@ -1,12 +1,12 @@
 //! ResourceClaimTemplate: the claim that is made for each pod that names it (API reference: workload-resources).
 
 use super::{GROUP, claim, declared, gated, resourceclaim, warn};
-use serde_json::Value;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Hooks, Kind};
 use skiff_api::meta;
 use skiff_api::object::Object;
 use skiff_api::view::Resource;
+use skiff_json::Value;
 
 pub const RESOURCE: Resource =
     Resource::of(GROUP, "v1", "resourceclaimtemplates", "ResourceClaimTemplate");

@@ -4,12 +4,12 @@ use super::config::most;
 use super::device::Places;
 use super::{GROUP, declared, device, formats, gated, taints};
 use crate::core::pod::validate::{affinity, internal};
-use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Hooks, Kind, age_column, column, name_column};
 use skiff_api::object::{Object, at};
 use skiff_api::view::Resource;
+use skiff_json::Value;
 use std::collections::HashSet;
 
 pub const RESOURCE: Resource =

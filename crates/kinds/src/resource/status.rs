@@ -4,10 +4,10 @@ use super::claim::{self, Names};
 use super::config::{self, most};
 use super::{declared, formats, gated};
 use crate::core::pod::validate::{affinity, internal};
-use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::object::{Object, at};
+use skiff_json::Value;
 use std::collections::HashSet;
 
 const RESERVED_MOST: usize = 256;
@@ -147,7 +147,7 @@ pub fn bindings(value: &Value, path: &Path, errors: &mut Errors) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     #[test]
     fn what_is_said_of_devices_goes_with_them() {

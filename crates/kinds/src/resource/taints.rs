@@ -1,10 +1,10 @@
 //! Taints of devices: what keeps claims away from them (KEP-5055).
 
-use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::names;
 use skiff_api::object::{Object, at};
+use skiff_json::Value;
 
 /// Taints without a time were added with this write.
 pub fn default_times<'a>(taints: impl Iterator<Item = &'a mut Value>, now: &str) {

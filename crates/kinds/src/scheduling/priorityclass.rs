@@ -2,12 +2,12 @@
 //!
 //! That at most one is the default is not a rule of the object: the admission plugin Priority looks for it.
 
-use serde_json::Value;
 use skiff_api::check;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Column, Hooks, Kind, age_column, column, name_column, number};
 use skiff_api::object::Object;
 use skiff_api::view::Resource;
+use skiff_json::Value;
 
 pub const RESOURCE: Resource =
     Resource::of("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass").cluster();
@@ -111,7 +111,7 @@ fn known(name: &str, value: i64, global_default: bool) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     fn check(class: Value) -> String {
         let mut errors = Errors::new();

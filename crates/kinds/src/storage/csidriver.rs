@@ -1,11 +1,11 @@
 //! CSIDriver: what a driver of storage can and wants (API reference: config-and-storage-resources).
 
-use serde_json::{Value, json};
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Column, Hooks, Kind, age_column, column, name_column};
 use skiff_api::object::Object;
 use skiff_api::view::Resource;
+use skiff_json::{Value, json};
 use std::collections::HashSet;
 
 pub const RESOURCE: Resource =

@@ -2,7 +2,6 @@
 
 use crate::core::pod::validate::internal;
 use crate::core::pod::validate::volumes_other::driver;
-use serde_json::{Value, json};
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{
@@ -10,6 +9,7 @@ use skiff_api::kind::{
 };
 use skiff_api::object::{Object, remove};
 use skiff_api::view::Resource;
+use skiff_json::{Value, json};
 use std::collections::HashSet;
 
 pub const RESOURCE: Resource =

@@ -7,11 +7,11 @@ pub mod storageclass;
 pub mod volumeattachment;
 pub mod volumeattributesclass;
 
-use serde_json::Value;
 use skiff_api::check::{entries, refuse};
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::Kind;
 use skiff_api::names;
+use skiff_json::Value;
 
 /// The kinds of the group, by name.
 pub const KINDS: &[fn() -> Kind] = &[

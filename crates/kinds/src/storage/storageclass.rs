@@ -2,12 +2,12 @@
 
 use super::{parameters, provisioner};
 use crate::core::pod::warn::old_node_label;
-use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Hooks, Kind, age_column, column};
 use skiff_api::object::Object;
 use skiff_api::view::Resource;
+use skiff_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 pub const RESOURCE: Resource =
@@ -126,7 +126,7 @@ fn warn(class: &Object, _: Option<&Object>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     #[test]
     fn what_makes_a_class_stays() {

@@ -4,13 +4,13 @@
 use super::bytes;
 use super::csinode::only_status;
 use crate::core::persistentvolume::{Context, spec as volume_spec};
-use serde_json::{Value, json};
 use skiff_api::check::*;
 use skiff_api::errors::{ErrorType, Errors, Path};
 use skiff_api::kind::{Cell, Column, Hooks, Kind, age_column, column, name_column};
 use skiff_api::names;
 use skiff_api::object::{Object, at};
 use skiff_api::view::Resource;
+use skiff_json::{Value, json};
 
 pub const RESOURCE: Resource =
     Resource::of("storage.k8s.io", "v1", "volumeattachments", "VolumeAttachment").cluster();

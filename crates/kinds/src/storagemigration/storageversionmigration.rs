@@ -1,13 +1,13 @@
 //! StorageVersionMigration: asks that all objects of a resource are written anew (API reference: cluster-resources;
 //! KEP-4192).
 
-use serde_json::{Value, json};
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Hooks, Kind, column, name_column, status};
 use skiff_api::names;
 use skiff_api::object::Object;
 use skiff_api::view::Resource;
+use skiff_json::{Value, json};
 
 pub const RESOURCE: Resource = Resource::of(
     "storagemigration.k8s.io",

@@ -5,9 +5,9 @@ use super::workloads::Template;
 use super::{ObjectReference, null_is_empty};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use skiff_api::selector::Selector;
 use skiff_api::view::{Meta, Resource, View};
+use skiff_json::Value;
 
 /// Who cares for a Job that says nothing else (KEP-4368).
 pub const JOB_CONTROLLER: &str = "kubernetes.io/job-controller";
@@ -218,7 +218,7 @@ mod tests {
     fn a_policy_without_rules_is_read() {
         let text =
             r#"{"spec": {"podFailurePolicy": {"rules": null}, "successPolicy": {"rules": null}}}"#;
-        let job: Job = serde_json::from_str(text).expect("the API stores this");
+        let job: Job = skiff_json::from_str(text).expect("the API stores this");
         assert_eq!(job.spec.pod_failure_policy, Some(PodFailurePolicy::default()));
     }
 }

@@ -104,7 +104,7 @@ pub fn parse(token: &str) -> Option<(&str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     #[test]
     fn tokens_and_groups_have_a_form() {
@@ -133,7 +133,7 @@ mod tests {
             use base64::Engine;
             let at = base64::engine::general_purpose::STANDARD.encode(at);
             let token: BootstrapToken =
-                serde_json::from_value(json!({"data": {"expiration": at}})).expect("a view");
+                skiff_json::from_value(json!({"data": {"expiration": at}})).expect("a view");
             token.ended(now)
         };
         assert!(!ended(""));

@@ -3,8 +3,8 @@
 use super::null_is_empty;
 use super::pod::LabelSelector;
 use serde::Deserialize;
-use serde_json::Value;
 use skiff_api::view::{Meta, Resource, View};
+use skiff_json::Value;
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

@@ -2,8 +2,8 @@
 
 use crate::resource::resourceclaim::POD_CLAIM;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use skiff_api::view::{Meta, Resource, View};
+use skiff_json::Value;
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]

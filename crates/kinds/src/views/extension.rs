@@ -3,8 +3,8 @@
 
 use super::{Condition, null_is_empty};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use skiff_api::view::{Meta, Resource, View};
+use skiff_json::Value;
 
 /// Conditions and nothing else.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
@@ -148,7 +148,7 @@ impl StorageVersionMigration {
 pub struct ValidatingAdmissionPolicy {
     pub metadata: Meta,
     /// As it is: whoever reads expressions compiles them.
-    pub spec: serde_json::Value,
+    pub spec: skiff_json::Value,
     pub status: PolicyStatus,
 }
 

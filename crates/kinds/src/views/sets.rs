@@ -4,9 +4,9 @@ use super::Condition;
 use super::pod::LabelSelector;
 use super::workloads::{Amount, Template};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use skiff_api::selector::Selector;
 use skiff_api::view::{Meta, Resource, View};
+use skiff_json::Value;
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]

@@ -3,9 +3,9 @@
 use super::Condition;
 use super::pod::{LabelSelector, PodSpec};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use skiff_api::selector::Selector;
 use skiff_api::view::{Meta, Resource, View};
+use skiff_json::Value;
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
@@ -51,7 +51,7 @@ pub struct Template {
 
 impl Template {
     /// The spec as pods have it.
-    pub fn pod_spec(&self) -> Result<PodSpec, serde_json::Error> {
+    pub fn pod_spec(&self) -> Result<PodSpec, skiff_json::Error> {
         PodSpec::deserialize(&self.spec)
     }
 }

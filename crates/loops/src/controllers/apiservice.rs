@@ -8,13 +8,13 @@
 use crate::parts::conditions::{condition, set};
 use crate::parts::status::{this_revision, write};
 use crate::{Changes, Context, Loop, Next, On};
-use serde_json::json;
 use skiff_api::Status;
 use skiff_api::kind::api_version;
 use skiff_api::view::{Key, View};
 use skiff_api::wire::User;
 use skiff_base::{Backoff, Time};
 use skiff_client::Caches;
+use skiff_json::json;
 use skiff_kinds::views::{
     ApiService, ApiServiceBackend, CustomResourceDefinition, EndpointPort, EndpointSlice,
     Namespace, Service,
@@ -281,10 +281,10 @@ fn tell(found: &ApiService, backend: &Result<(), Lack>, now: Time, out: &mut Cha
 mod tests {
     use super::*;
     use expect_test::{Expect, expect};
-    use serde_json::Value;
+    use skiff_json::Value;
 
     fn check(name: &str, wanted: Option<Wanted>, found: Option<Value>, expected: Expect) {
-        let found = found.map(|it| Arc::new(serde_json::from_value(it).expect("a valid view")));
+        let found = found.map(|it| Arc::new(skiff_json::from_value(it).expect("a valid view")));
         let backend = found.as_ref().and_then(|it: &Arc<ApiService>| it.spec.service.as_ref());
         let backend = backend.map(|_| Err(Lack::Service));
         let (mut memory, mut out) = (Memory::default(), Changes::default());

@@ -5,10 +5,10 @@ use super::protection::has;
 use crate::parts::conditions::{condition, find, set};
 use crate::parts::status::this_revision;
 use crate::{Changes, Context, Loop, Next, On};
-use serde_json::json;
 use skiff_api::Status;
 use skiff_api::view::{Key, View};
 use skiff_base::Time;
+use skiff_json::json;
 use skiff_kinds::views::{PersistentVolumeClaim, Pod};
 use std::sync::Arc;
 
@@ -70,12 +70,12 @@ fn uses(pod: &Pod, claim: &PersistentVolumeClaim) -> bool {
 mod tests {
     use super::*;
     use expect_test::{Expect, expect};
-    use serde_json::Value;
+    use skiff_json::Value;
 
     fn check(conditions: Value, used: bool, expected: Expect) {
         let meta = json!({"name": "a", "namespace": "n", "uid": "u"});
         let status = json!({"phase": "Bound", "conditions": conditions});
-        let claim = serde_json::from_value(json!({"metadata": meta, "status": status}));
+        let claim = skiff_json::from_value(json!({"metadata": meta, "status": status}));
         let seen = Seen { claim: Arc::new(claim.expect("a valid view")), used };
         let mut out = Changes::default();
         ClaimUse::plan(&seen, &mut (), Time::UNIX_EPOCH, &mut out);
@@ -113,11 +113,11 @@ mod tests {
     #[test]
     fn a_pod_that_ended_uses_nothing() {
         let claim: PersistentVolumeClaim =
-            serde_json::from_value(json!({"metadata": {"name": "c"}})).expect("a valid view");
+            skiff_json::from_value(json!({"metadata": {"name": "c"}})).expect("a valid view");
         let pod = |phase: &str, claim: &str| -> Pod {
             let volumes = json!([{"name": "v", "persistentVolumeClaim": {"claimName": claim}}]);
             let pod = json!({"spec": {"volumes": volumes}, "status": {"phase": phase}});
-            serde_json::from_value(pod).expect("a valid view")
+            skiff_json::from_value(pod).expect("a valid view")
         };
         assert!(uses(&pod("Pending", "c"), &claim));
         assert!(uses(&pod("Running", "c"), &claim));

@@ -2,12 +2,12 @@
 //! selectors match (API reference: ClusterRole). Rules that somebody wrote there by hand are overwritten.
 
 use crate::{Changes, Context, Loop, Next, On};
-use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::selector::Selector;
 use skiff_api::view::{Key, View};
 use skiff_base::Time;
 use skiff_client::PatchKind;
+use skiff_json::{Value, json};
 use skiff_kinds::views::ClusterRole;
 use std::sync::Arc;
 
@@ -75,7 +75,7 @@ mod tests {
     #[test]
     fn rules_are_gathered_once_each() {
         let role = |value: Value| -> Arc<ClusterRole> {
-            Arc::new(serde_json::from_value(value).expect("the case is a valid view"))
+            Arc::new(skiff_json::from_value(value).expect("the case is a valid view"))
         };
         let rule = |verb: &str| json!({"verbs": [verb], "resources": ["pods"], "apiGroups": [""]});
         let all = json!({"metadata": {"name": "all"}, "rules": null, "aggregationRule": {"clusterRoleSelectors":

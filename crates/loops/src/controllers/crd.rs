@@ -5,13 +5,13 @@
 use crate::parts::conditions::{condition, find, set};
 use crate::parts::status::{this_revision, write};
 use crate::{Changes, Context, Loop, Next, On};
-use serde_json::json;
 use skiff_api::Status;
 use skiff_api::object::Object;
 use skiff_api::view::{Key, Resource, View};
 use skiff_api::wire::User;
 use skiff_base::Time;
 use skiff_client::DeleteOptions;
+use skiff_json::json;
 use skiff_kinds::apiextensions::customresourcedefinition::FINALIZER;
 use skiff_kinds::views::{Condition, CrdNames, CustomResourceDefinition};
 use std::collections::HashSet;
@@ -193,10 +193,10 @@ fn end(seen: &Seen, now: Time, out: &mut Changes) -> Next {
 mod tests {
     use super::*;
     use expect_test::{Expect, expect};
-    use serde_json::Value;
+    use skiff_json::Value;
 
     fn view(crd: Value) -> Arc<CustomResourceDefinition> {
-        Arc::new(serde_json::from_value(crd).expect("the case is a valid view"))
+        Arc::new(skiff_json::from_value(crd).expect("the case is a valid view"))
     }
 
     fn check(crd: Value, others: Vec<Value>, left: Vec<Value>, expected: Expect) {

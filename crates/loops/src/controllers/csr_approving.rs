@@ -4,10 +4,10 @@
 use crate::parts::certificates::kubelet_client;
 use crate::parts::status::this_revision;
 use crate::{Changes, Context, Loop, Next, On};
-use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::view::{Key, View};
 use skiff_base::{Backoff, Time};
+use skiff_json::{Value, json};
 use skiff_kinds::authorization::subjectaccessreview;
 use skiff_kinds::certificates::certificatesigningrequest::APPROVAL;
 use skiff_kinds::certificates::request::Request;
@@ -123,7 +123,7 @@ mod tests {
 
     fn check(tried: Vec<(&'static str, bool, &'static str)>, expected: Expect) {
         let request = r#"{"metadata": {"name": "c", "uid": "u", "resourceVersion": "7"}}"#;
-        let request = Arc::new(serde_json::from_str(request).expect("a view"));
+        let request = Arc::new(skiff_json::from_str(request).expect("a view"));
         let mut out = Changes::default();
         let now = "2026-01-01T00:00:00Z".parse().expect("a time");
         let next = Approver::plan(&Seen { request, tried }, &mut 3, now, &mut out);

@@ -75,7 +75,7 @@ mod tests {
         let text = format!(
             r#"{{"metadata": {{"name": "c", "creationTimestamp": "2026-01-01T00:00:00Z"}}, "status": {status}}}"#
         );
-        let request = serde_json::from_str(&text).expect("a view");
+        let request = skiff_json::from_str(&text).expect("a view");
         let ends = ends.map(|it| it.parse().expect("a time"));
         due(&request, ends).map_or_else(|| "never".into(), |at| at.to_string())
     }

@@ -7,10 +7,10 @@ use crate::parts::status::this_revision;
 use crate::{Changes, Context, Loop, Next, On};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::json;
 use skiff_api::Status;
 use skiff_api::view::{Key, View};
 use skiff_base::Time;
+use skiff_json::json;
 use skiff_kinds::certificates::request::Request;
 use skiff_kinds::certificates::signer;
 use skiff_kinds::views::{CertificateSigningRequest, Condition};
@@ -88,7 +88,7 @@ mod tests {
     fn check(signed: Result<&str, &str>, expected: Expect) {
         let request = r#"{"metadata": {"name": "c", "uid": "u", "resourceVersion": "7"},
             "status": {"conditions": [{"type": "Approved", "status": "True"}]}}"#;
-        let request = Arc::new(serde_json::from_str(request).expect("a view"));
+        let request = Arc::new(skiff_json::from_str(request).expect("a view"));
         let signed = signed.map(str::to_owned).map_err(str::to_owned);
         let mut out = Changes::default();
         let now = "2026-01-01T00:00:00Z".parse().expect("a time");

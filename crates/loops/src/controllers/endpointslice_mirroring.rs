@@ -9,10 +9,10 @@ use crate::parts::adoption::reference;
 use crate::parts::metadata::replaced;
 use crate::parts::subsets::repacked;
 use crate::{Change, Changes, Context, Loop, Next, On};
-use serde_json::json;
 use skiff_api::view::{Key, View};
 use skiff_api::{Status, ip};
 use skiff_base::Time;
+use skiff_json::json;
 use skiff_kinds::views::{
     Endpoint, EndpointAddress, EndpointConditions, EndpointPort, EndpointSlice, Endpoints,
     SERVICE_NAME, Service, SubsetPort,
@@ -235,7 +235,7 @@ mod tests {
     use super::*;
     use crate::testkit::view;
     use expect_test::{Expect, expect};
-    use serde_json::Value;
+    use skiff_json::Value;
 
     fn endpoints(subsets: Value) -> Value {
         json!({"metadata": {"name": "a", "namespace": "n", "uid": "e", "labels": {"x": "y"},
@@ -319,7 +319,7 @@ mod tests {
     fn some_are_not_mirrored() {
         let of = |labels: Value, annotations: Value| {
             let meta = json!({"metadata": {"labels": labels, "annotations": annotations}});
-            is_mirrored(&serde_json::from_value(meta).expect("a view"))
+            is_mirrored(&skiff_json::from_value(meta).expect("a view"))
         };
         assert!(of(json!({SKIP: "false"}), json!({})));
         assert!(!of(json!({SKIP: "true"}), json!({})));

@@ -5,11 +5,11 @@
 use crate::changes::{Note, Tell, about};
 use crate::parts::adoption::reference;
 use crate::{Change, Changes, Context, Loop, Next, On};
-use serde_json::json;
 use skiff_api::Status;
 use skiff_api::view::{Key, View};
 use skiff_api::wire::User;
 use skiff_base::Time;
+use skiff_json::json;
 use skiff_kinds::views::{PersistentVolumeClaim, Pod};
 use std::sync::Arc;
 
@@ -103,15 +103,15 @@ mod tests {
     use super::*;
     use expect_test::{Expect, expect};
 
-    fn check(claims: serde_json::Value, expected: Expect) {
+    fn check(claims: skiff_json::Value, expected: Expect) {
         let spec = json!({"accessModes": ["ReadWriteOnce"]});
         let pod = json!({"metadata": {"name": "p", "namespace": "n", "uid": "u"}, "spec": {"volumes": [
             {"name": "v", "ephemeral": {"volumeClaimTemplate": {"metadata": {"labels": {"a": "b"}}, "spec": spec}}},
             {"name": "w", "persistentVolumeClaim": {"claimName": "other"}}]}});
         let read = "the case is a valid view";
-        let claims: Vec<PersistentVolumeClaim> = serde_json::from_value(claims).expect(read);
+        let claims: Vec<PersistentVolumeClaim> = skiff_json::from_value(claims).expect(read);
         let seen = Seen {
-            pod: serde_json::from_value(pod).map(Arc::new).expect(read),
+            pod: skiff_json::from_value(pod).map(Arc::new).expect(read),
             claims: claims.into_iter().map(Arc::new).collect(),
         };
         let (mut memory, mut out) = (Memory::default(), Changes::default());

@@ -57,7 +57,7 @@ mod tests {
                 r#"{{"metadata": {{"name": "e", "namespace": "n", "uid": "u", "creationTimestamp":
                 "2026-01-01T00:00:00Z"}}, "lastTimestamp": {last}}}"#
             );
-            let event = Arc::new(serde_json::from_str(&text).expect("the case is a valid view"));
+            let event = Arc::new(skiff_json::from_str(&text).expect("the case is a valid view"));
             let mut out = Changes::default();
             let now = "2026-01-01T01:00:00Z".parse().expect("a time");
             (EventExpiry::plan(&event, &mut (), now, &mut out), out.text())

@@ -7,13 +7,13 @@
 use crate::parts::conditions::{find, whole_seconds};
 use crate::parts::status::this_revision;
 use crate::{Changes, Context, Loop, Next, On};
-use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::time::{Precision, format};
 use skiff_api::view::{Key, Meta, Resource, View};
 use skiff_api::wire::User;
 use skiff_base::Time;
 use skiff_client::PatchKind;
+use skiff_json::{Value, json};
 use skiff_kinds::flowcontrol::bootstrap::{self, AUTO_UPDATE, MANDATORY};
 use skiff_kinds::views::{FlowSchema, Namespace, PriorityLevelConfiguration};
 use std::sync::Arc;
@@ -192,7 +192,7 @@ mod tests {
 
     fn check(name: &str, found: Option<Value>, expected: Expect) {
         let found = found.map(|it| {
-            let meta = serde_json::from_value(it["metadata"].clone()).expect("valid metadata");
+            let meta = skiff_json::from_value(it["metadata"].clone()).expect("valid metadata");
             (meta, it["spec"].clone())
         });
         let seen =

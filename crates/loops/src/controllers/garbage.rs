@@ -9,13 +9,13 @@
 
 use crate::changes::Note;
 use crate::{Changes, Context, Loop, Next, On};
-use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::kind::Verb;
 use skiff_api::registry::Registry;
 use skiff_api::view::{Key, Owner, Resource};
 use skiff_base::Time;
 use skiff_client::{DeleteOptions, Item, Metas, PatchKind, there};
+use skiff_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -376,7 +376,7 @@ mod tests {
     use expect_test::{Expect, expect};
 
     fn item(text: Value) -> Arc<Item> {
-        let meta = serde_json::from_value(text).expect("the case is valid metadata");
+        let meta = skiff_json::from_value(text).expect("the case is valid metadata");
         Arc::new(Item { resource: Resource::core("pods", "Pod"), meta })
     }
 

@@ -78,13 +78,13 @@ fn counted_later(meta: &Meta, caches: &Caches) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     #[test]
     fn a_job_cares_until_it_ended() {
-        let job = |status: serde_json::Value| -> Job {
+        let job = |status: skiff_json::Value| -> Job {
             let job = json!({"metadata": {"uid": "u"}, "status": status});
-            serde_json::from_value(job).expect("the case is a valid view")
+            skiff_json::from_value(job).expect("the case is a valid view")
         };
         let ended = job(json!({"conditions": [{"type": "Complete", "status": "True"}]}));
         assert!(cares(Some(&job(json!({}))), "u"));

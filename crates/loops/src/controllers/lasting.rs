@@ -5,7 +5,6 @@
 //! fields that are not named); what it says itself stands.
 
 use crate::{Change, Changes, Context, Loop, Next, On};
-use serde_json::Value;
 use skiff_api::Status;
 use skiff_api::object::Object;
 use skiff_api::view::{Key, Meta, Resource, View};
@@ -13,6 +12,7 @@ use skiff_api::wire::User;
 use skiff_base::Lock;
 use skiff_base::Time;
 use skiff_client::there;
+use skiff_json::Value;
 use skiff_kinds::views::{ConfigMap, EndpointSlice, Endpoints, Namespace, Service, ServiceCidr};
 
 /// What has to be there.
@@ -126,7 +126,7 @@ fn covers(found: &Value, wanted: &Value) -> bool {
 mod tests {
     use super::*;
     use expect_test::{Expect, expect};
-    use serde_json::json;
+    use skiff_json::json;
 
     fn check(found: Option<Value>, refused: Refused, expected: Expect) {
         let wanted = Object::new(json!({"apiVersion": "v1", "kind": "Service",

@@ -2,11 +2,11 @@
 //! they are marked first, and no good from then on; a year later they go.
 
 use crate::{Changes, Context, Loop, Next, On};
-use serde_json::json;
 use skiff_api::Status;
 use skiff_api::view::{Key, View};
 use skiff_base::Time;
 use skiff_client::{DeleteOptions, PatchKind};
+use skiff_json::json;
 use skiff_kinds::views::ServiceAccount;
 use skiff_kinds::views::token::{ACCOUNT_UID, INVALID_SINCE, LAST_USED, TRACKING, TokenSecret};
 use skiff_kinds::views::{ConfigMap, Pod};
@@ -125,7 +125,7 @@ mod tests {
                 "creationTimestamp": "2020-01-01T00:00:00Z", "labels": {labels}}}}}"#
         );
         let seen = Seen {
-            secret: Arc::new(serde_json::from_str(&secret).expect("a view")),
+            secret: Arc::new(skiff_json::from_str(&secret).expect("a view")),
             tracked: day("2021-01-01"),
             kept: None,
         };

@@ -5,13 +5,13 @@
 use crate::parts::conditions::{condition, set};
 use crate::parts::status::{this_revision, write};
 use crate::{Change, Changes, Context, Loop, Next, On};
-use serde_json::json;
 use skiff_api::Status;
 use skiff_api::kind::Verb;
 use skiff_api::object::Object;
 use skiff_api::view::{Key, Meta, Resource, View};
 use skiff_base::Time;
 use skiff_client::{DeleteOptions, Item};
+use skiff_json::json;
 use skiff_kinds::views::Namespace;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -287,14 +287,14 @@ mod tests {
 
     fn check(left: &[(&'static str, &str)], finalizers: &[&str], expected: Expect) {
         let item = |(plural, meta): &(&'static str, &str)| {
-            let meta = serde_json::from_str(meta).expect("the case is valid metadata");
+            let meta = skiff_json::from_str(meta).expect("the case is valid metadata");
             Arc::new(Item { resource: Resource::core(plural, "X"), meta })
         };
         let namespace = json!({"metadata": {"name": "a", "uid": "u", "resourceVersion": "7",
             "deletionTimestamp": "2026-01-01T00:00:00Z"}, "spec": {"finalizers": finalizers}});
         let seen = Seen {
             namespace: Arc::new(
-                serde_json::from_value(namespace).expect("the case is a valid view"),
+                skiff_json::from_value(namespace).expect("the case is a valid view"),
             ),
             left: left.iter().map(item).collect(),
             known: Known::Followed,

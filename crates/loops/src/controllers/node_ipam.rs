@@ -6,12 +6,12 @@
 
 use crate::changes::Note;
 use crate::{Change, Changes, Context, Loop, Next, On};
-use serde_json::json;
 use skiff_api::Status;
 use skiff_api::ip::parse_cidr;
 use skiff_api::view::{Key, View};
 use skiff_api::wire::User;
 use skiff_base::{Cidr, Time};
+use skiff_json::json;
 use skiff_kinds::views::Node;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -107,7 +107,7 @@ mod tests {
     fn check(pods: &str, nodes: &[(&str, &str)], expected: Expect) {
         let node = |(name, range): &(&str, &str)| {
             let node = json!({"metadata": {"name": name, "uid": name}, "spec": {"podCIDR": range}});
-            Arc::new(serde_json::from_value(node).expect("the case is a valid view"))
+            Arc::new(skiff_json::from_value(node).expect("the case is a valid view"))
         };
         let pods = pods.parse().expect("a range");
         let seen = Seen { nodes: nodes.iter().map(node).collect(), pods, node_bits: 24 };

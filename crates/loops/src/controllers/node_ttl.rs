@@ -4,11 +4,11 @@
 //! Where two sizes overlap a node keeps what it has, so that one that comes and goes rewrites no other.
 
 use crate::{Changes, Context, Loop, Next, On};
-use serde_json::json;
 use skiff_api::Status;
 use skiff_api::view::{Key, View};
 use skiff_base::Time;
 use skiff_client::PatchKind;
+use skiff_json::json;
 use skiff_kinds::views::Node;
 use std::sync::Arc;
 
@@ -70,7 +70,7 @@ mod tests {
 
     fn check(has: &str, nodes: usize) -> String {
         let node = json!({"metadata": {"name": "a", "annotations": {ANNOTATION: has}}});
-        let node = Arc::new(serde_json::from_value(node).expect("a view"));
+        let node = Arc::new(skiff_json::from_value(node).expect("a view"));
         let mut out = Changes::default();
         NodeTtl::plan(&Seen { node, nodes }, &mut (), Time::UNIX_EPOCH, &mut out);
         out.text()

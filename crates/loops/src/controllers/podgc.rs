@@ -160,7 +160,7 @@ mod tests {
     use expect_test::{Expect, expect};
 
     fn check(pod: &str, place: Place, missing_since: Option<&str>, expected: Expect) {
-        let pod = Arc::new(serde_json::from_str(pod).expect("the case is a valid view"));
+        let pod = Arc::new(skiff_json::from_str(pod).expect("the case is a valid view"));
         let missing_since = missing_since.map(|text| text.parse().expect("a time"));
         let mut out = Changes::default();
         let now = "2026-01-01T01:00:00Z".parse().expect("a time");
@@ -208,9 +208,9 @@ mod tests {
     fn only_so_many_that_have_ended_are_kept() {
         let pod = |number: usize| {
             let reason = if number == ENDED_MOST { "Evicted" } else { "" };
-            let pod = serde_json::json!({"metadata": {"name": format!("p{number:05}"), "uid": "u"},
+            let pod = skiff_json::json!({"metadata": {"name": format!("p{number:05}"), "uid": "u"},
                 "status": {"phase": "Failed", "reason": reason}});
-            Arc::new(serde_json::from_value(pod).expect("a view"))
+            Arc::new(skiff_json::from_value(pod).expect("a view"))
         };
         let ended: Vec<Arc<Pod>> = (0..ENDED_MOST + 2).map(pod).collect();
         let mut out = Changes::default();

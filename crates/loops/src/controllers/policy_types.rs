@@ -3,10 +3,10 @@
 
 use crate::parts::status::{force, this_revision};
 use crate::{Changes, Context, Loop, Next, On};
-use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::view::Key;
 use skiff_base::Time;
+use skiff_json::{Value, json};
 use skiff_kinds::admissionregistration::typed;
 use skiff_kinds::views::ValidatingAdmissionPolicy;
 use std::sync::Arc;
@@ -65,7 +65,7 @@ mod tests {
     fn warnings_are_written_for_a_generation() {
         let policy =
             json!({"metadata": {"name": "p", "uid": "u", "resourceVersion": "7", "generation": 2}});
-        let policy = Arc::new(serde_json::from_value(policy).expect("a view"));
+        let policy = Arc::new(skiff_json::from_value(policy).expect("a view"));
         let warnings = vec![json!({"fieldRef": "spec.validations[0].expression", "warning": "w"})];
         let mut out = Changes::default();
         PolicyTypes::plan(&Seen { policy, warnings }, &mut (), Time::UNIX_EPOCH, &mut out);

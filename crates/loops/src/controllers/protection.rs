@@ -4,10 +4,10 @@
 
 use crate::parts::status::this_revision;
 use crate::{Changes, Context, Loop, Next, On};
-use serde_json::json;
 use skiff_api::Status;
 use skiff_api::view::{Key, View};
 use skiff_base::Time;
+use skiff_json::json;
 use skiff_kinds::views::storage::VolumeAttributesClass;
 use skiff_kinds::views::{PersistentVolume, PersistentVolumeClaim, Pod};
 use std::marker::PhantomData;
@@ -83,7 +83,7 @@ impl Guarded for PersistentVolumeClaim {
         }
         // A cache may not show yet the pod that has just got its node.
         let pods = cx.client.list(Pod::RESOURCE, &key.namespace, "").await?;
-        let views = pods.into_iter().map(|pod| serde_json::from_value::<Pod>(pod.into_value()));
+        let views = pods.into_iter().map(|pod| skiff_json::from_value::<Pod>(pod.into_value()));
         // One that cannot be read may use it.
         Ok(views.into_iter().any(|pod| pod.is_ok_and(|pod| uses(&pod, self))))
     }
@@ -142,10 +142,10 @@ impl Guarded for VolumeAttributesClass {
 mod tests {
     use super::*;
     use expect_test::{Expect, expect};
-    use serde_json::Value;
+    use skiff_json::Value;
 
     fn check(metadata: Value, used: bool, expected: Expect) {
-        let object = serde_json::from_value(json!({"metadata": metadata})).map(Arc::new);
+        let object = skiff_json::from_value(json!({"metadata": metadata})).map(Arc::new);
         let seen = Seen::<PersistentVolumeClaim> { object: object.expect("a valid view"), used };
         let mut out = Changes::default();
         Protection::<PersistentVolumeClaim>::plan(&seen, &mut (), Time::UNIX_EPOCH, &mut out);
@@ -192,7 +192,7 @@ mod tests {
     fn a_pod_with_a_node_uses_its_claims() {
         let claim = |owner: Value| -> PersistentVolumeClaim {
             let meta = json!({"name": "p-v", "namespace": "n", "ownerReferences": owner});
-            serde_json::from_value(json!({"metadata": meta})).expect("a valid view")
+            skiff_json::from_value(json!({"metadata": meta})).expect("a valid view")
         };
         let pod = |node: &str, volume: Value, grace_s: Option<i64>| -> Pod {
             let mut meta = json!({"name": "p", "namespace": "n", "uid": "u"});
@@ -201,7 +201,7 @@ mod tests {
                 meta["deletionGracePeriodSeconds"] = json!(grace_s);
             }
             let spec = json!({"nodeName": node, "volumes": [volume]});
-            serde_json::from_value(json!({"metadata": meta, "spec": spec})).expect("a valid view")
+            skiff_json::from_value(json!({"metadata": meta, "spec": spec})).expect("a valid view")
         };
         let named = json!({"name": "v", "persistentVolumeClaim": {"claimName": "p-v"}});
         let own = json!({"name": "v", "ephemeral": {"volumeClaimTemplate": {"spec": {}}}});

@@ -5,7 +5,6 @@
 //! back, and is written only over the very quota that it began with: what is counted and what is charged stay the same.
 
 use crate::{Changes, Context, Loop, Next, On};
-use serde_json::{Map, Value, json};
 use skiff_api::Status;
 use skiff_api::object::Object;
 use skiff_api::quantity::Quantity;
@@ -13,6 +12,7 @@ use skiff_api::registry::Registry;
 use skiff_api::view::{Key, Resource, View};
 use skiff_base::Time;
 use skiff_client::Cache;
+use skiff_json::{Map, Value, json};
 use skiff_kinds::quota::{Counted, Use, charged_until, is_charged, named_by};
 use skiff_kinds::views::pod::Quantities;
 use skiff_kinds::views::{Pod, ResourceQuota, Service};
@@ -173,7 +173,7 @@ fn patch(before: &Option<Quantities>, after: &Quantities) -> Value {
         before.iter().flat_map(Quantities::iter).filter(|(name, _)| after.get(name).is_none());
     let gone = gone.map(|(name, _)| (name.to_owned(), Value::Null));
     let there = after.iter().map(|(name, amount)| (name.to_owned(), amount.to_string().into()));
-    Value::Object(gone.chain(there).collect::<Map<_, _>>())
+    Value::Object(gone.chain(there).collect::<Map>())
 }
 
 /// Whether a pod counts for less than it did, or will in a while.
@@ -213,9 +213,9 @@ mod tests {
     use expect_test::{Expect, expect};
 
     fn check(quota: Value, pods: &[Value], counted: &[(&str, usize)], expected: Expect) {
-        let pods = pods.iter().cloned().map(|pod| serde_json::from_value(pod).expect("a view"));
+        let pods = pods.iter().cloned().map(|pod| skiff_json::from_value(pod).expect("a view"));
         let seen = Seen {
-            quota: Arc::new(serde_json::from_value(quota).expect("a view")),
+            quota: Arc::new(skiff_json::from_value(quota).expect("a view")),
             pods: Some(pods.map(Arc::new).collect()),
             measured: Vec::new(),
             counted: counted.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect(),

@@ -2,10 +2,10 @@
 
 use crate::{Changes, Context, Loop, Next, On};
 use serde::Deserialize;
-use serde_json::json;
 use skiff_api::Status;
 use skiff_api::view::{Key, Meta, Resource, View};
 use skiff_base::Time;
+use skiff_json::json;
 use skiff_kinds::core::configmap;
 use skiff_kinds::views::Namespace;
 use std::collections::BTreeMap;
@@ -64,7 +64,7 @@ impl Loop for RootCertificate {
                 // Null takes out whatever else somebody put there.
                 let mut body = data;
                 for key in map.data.keys().filter(|key| *key != "ca.crt") {
-                    body[key.as_str()] = serde_json::Value::Null;
+                    body[key.as_str()] = skiff_json::Value::Null;
                 }
                 out.merge(Published::RESOURCE, map.metadata.key(), json!({"data": body}));
             }
@@ -86,13 +86,13 @@ mod tests {
     #[test]
     fn the_map_is_made_and_mended() {
         let namespace: Namespace =
-            serde_json::from_value(json!({"metadata": {"name": "a"}})).expect("a view");
-        let plan = |map: Option<serde_json::Value>| {
+            skiff_json::from_value(json!({"metadata": {"name": "a"}})).expect("a view");
+        let plan = |map: Option<skiff_json::Value>| {
             let seen = Seen {
                 namespace: Arc::new(
-                    serde_json::from_value(json!({"metadata": {"name": "a"}})).expect("a view"),
+                    skiff_json::from_value(json!({"metadata": {"name": "a"}})).expect("a view"),
                 ),
-                map: map.map(|m| Arc::new(serde_json::from_value(m).expect("a view"))),
+                map: map.map(|m| Arc::new(skiff_json::from_value(m).expect("a view"))),
                 ca: "PEM".into(),
             };
             let mut out = Changes::default();

@@ -233,7 +233,7 @@ mod tests {
     use super::*;
     use crate::testkit::view;
     use expect_test::{Expect, expect};
-    use serde_json::{Value, json};
+    use skiff_json::{Value, json};
 
     fn service(address: &str) -> Arc<Service> {
         view(json!({"metadata": {"name": "s", "namespace": "n", "uid": "s"},

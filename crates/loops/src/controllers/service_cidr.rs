@@ -3,10 +3,10 @@
 
 use crate::parts::{conditions, status};
 use crate::{Changes, Context, Loop, Next, On};
-use serde_json::json;
 use skiff_api::Status;
 use skiff_api::view::{Key, View};
 use skiff_base::{Cidr, Time};
+use skiff_json::json;
 use skiff_kinds::networking::ipaddress::{ALLOCATOR, MANAGED_BY};
 use skiff_kinds::networking::servicecidr::FINALIZER;
 use skiff_kinds::views::{IpAddress, ServiceCidr};
@@ -123,7 +123,7 @@ fn is_orphan(address: IpAddr, own: &[Cidr], others: &[Cidr]) -> bool {
 mod tests {
     use super::*;
     use expect_test::{Expect, expect};
-    use serde_json::Value;
+    use skiff_json::Value;
 
     fn check(metadata: Value, status: Value, orphans: bool, expected: Expect) {
         let mut ranges = json!({"metadata": {"name": "a", "uid": "u", "resourceVersion": "4"},
@@ -131,7 +131,7 @@ mod tests {
         for (field, value) in metadata.as_object().expect("fields") {
             ranges["metadata"][field] = value.clone();
         }
-        let ranges = Arc::new(serde_json::from_value(ranges).expect("a view"));
+        let ranges = Arc::new(skiff_json::from_value(ranges).expect("a view"));
         let mut out = Changes::default();
         let now = "2026-01-01T00:00:10Z".parse().expect("a time");
         let next = ServiceRanges::plan(&Seen { ranges, orphans }, &mut (), now, &mut out);

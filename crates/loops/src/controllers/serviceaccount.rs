@@ -3,10 +3,10 @@
 //! The exemplar of a loop: which changes wake it, what it looks at, and a pure plan.
 
 use crate::{Changes, Context, Loop, Next, On};
-use serde_json::json;
 use skiff_api::Status;
 use skiff_api::view::{Key, View};
 use skiff_base::Time;
+use skiff_json::json;
 use skiff_kinds::views::{Namespace, ServiceAccount};
 use std::sync::Arc;
 
@@ -53,11 +53,11 @@ mod tests {
     use super::*;
     use expect_test::{Expect, expect};
 
-    fn check(namespace: serde_json::Value, account: Option<serde_json::Value>, expected: Expect) {
+    fn check(namespace: skiff_json::Value, account: Option<skiff_json::Value>, expected: Expect) {
         let read = "the case is a valid view";
         let seen = Seen {
-            namespace: Arc::new(serde_json::from_value(namespace).expect(read)),
-            account: account.map(|a| Arc::new(serde_json::from_value(a).expect(read))),
+            namespace: Arc::new(skiff_json::from_value(namespace).expect(read)),
+            account: account.map(|a| Arc::new(skiff_json::from_value(a).expect(read))),
         };
         let mut out = Changes::default();
         DefaultAccount::plan(&seen, &mut (), Time::UNIX_EPOCH, &mut out);

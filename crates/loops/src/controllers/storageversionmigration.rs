@@ -6,13 +6,13 @@
 use crate::parts::conditions::{condition, set};
 use crate::parts::status::{this_revision, write};
 use crate::{Change, Changes, Context, Loop, Next, On};
-use serde_json::json;
 use skiff_api::Status;
 use skiff_api::kind::{Backend, Verb};
 use skiff_api::object::Object;
 use skiff_api::view::{Key, Resource};
 use skiff_base::Time;
 use skiff_client::PatchKind;
+use skiff_json::json;
 use skiff_kinds::views::{Condition, MigrationStatus, StorageVersionMigration};
 use std::sync::Arc;
 use std::time::Duration;
@@ -188,11 +188,11 @@ fn ended(after: &mut MigrationStatus, end: Condition, now: Time) -> Next {
 mod tests {
     use super::*;
     use expect_test::{Expect, expect};
-    use serde_json::Value;
+    use skiff_json::Value;
 
     fn check(status: Value, objects: &[&str], expected: Expect) {
         let migration = json!({"metadata": {"name": "m", "uid": "u", "resourceVersion": "9"}, "status": status});
-        let migration = Arc::new(serde_json::from_value(migration).expect("a valid view"));
+        let migration = Arc::new(skiff_json::from_value(migration).expect("a valid view"));
         let object = |revision: &&str| {
             Object::new(
                 json!({"metadata": {"name": format!("o{revision}"), "resourceVersion": revision}}),

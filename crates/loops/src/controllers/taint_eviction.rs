@@ -7,11 +7,11 @@
 use crate::changes::Note;
 use crate::parts::disruption;
 use crate::{Changes, Context, Loop, Next, On};
-use serde_json::json;
 use skiff_api::Status;
 use skiff_api::view::{Key, View};
 use skiff_api::wire::User;
 use skiff_base::Time;
+use skiff_json::json;
 use skiff_kinds::views::pod::Toleration;
 use skiff_kinds::views::{Node, Pod, Taint};
 use std::sync::Arc;
@@ -156,14 +156,14 @@ fn tell(pod: &Pod, what: &str, out: &mut Changes) {
 mod tests {
     use super::*;
     use expect_test::{Expect, expect};
-    use serde_json::Value;
+    use skiff_json::Value;
 
     fn check(taints: Value, tolerations: Value, at: Option<&str>, expected: Expect) {
         let pod = json!({"metadata": {"name": "p", "namespace": "n", "uid": "u", "generation": 1},
             "spec": {"nodeName": "a", "tolerations": tolerations}});
         let seen = Seen {
-            pod: Arc::new(serde_json::from_value(pod).expect("a view")),
-            taints: serde_json::from_value(taints).expect("taints"),
+            pod: Arc::new(skiff_json::from_value(pod).expect("a view")),
+            taints: skiff_json::from_value(taints).expect("taints"),
         };
         let mut memory = Memory { at: at.map(|at| at.parse().expect("a time")) };
         let now = "2026-01-01T01:00:00Z".parse().expect("a time");

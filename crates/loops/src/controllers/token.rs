@@ -2,11 +2,11 @@
 //! that it names, and goes when that account goes (documentation page "Managing Service Accounts").
 
 use crate::{Changes, Context, Loop, Next, On};
-use serde_json::json;
 use skiff_api::Status;
 use skiff_api::view::{Key, Meta, View};
 use skiff_api::wire::User;
 use skiff_base::Time;
+use skiff_json::json;
 use skiff_kinds::views::ServiceAccount;
 use skiff_kinds::views::token::{ACCOUNT_NAME, ACCOUNT_UID, LegacyClaims, TokenSecret};
 use std::collections::BTreeMap;
@@ -108,8 +108,8 @@ mod tests {
             "resourceVersion": "7", "annotations": {ACCOUNT_NAME: "bob"}}});
         let account = account.map(|uid| json!({"name": "bob", "namespace": "a", "uid": uid}));
         let seen = Seen {
-            secret: Arc::new(serde_json::from_value(secret).expect("a view")),
-            account: account.map(|meta| serde_json::from_value(meta).expect("metadata")),
+            secret: Arc::new(skiff_json::from_value(secret).expect("a view")),
+            account: account.map(|meta| skiff_json::from_value(meta).expect("metadata")),
             lacks: lacks.iter().map(|(key, value)| (*key, (*value).to_owned())).collect(),
         };
         let mut out = Changes::default();

@@ -52,7 +52,7 @@ impl Loop for TtlAfterFinished {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     #[test]
     fn a_job_goes_when_its_time_is_over() {
@@ -60,7 +60,7 @@ mod tests {
             let job = json!({"metadata": {"name": "j", "namespace": "n", "uid": "u"},
                 "spec": {"ttlSecondsAfterFinished": 60}, "status": {"conditions": [{"type": "Failed", "status": "True",
                 "lastTransitionTime": "2026-01-01T00:00:00Z"}]}});
-            let job = Arc::new(serde_json::from_value(job).expect("the case is a valid view"));
+            let job = Arc::new(skiff_json::from_value(job).expect("the case is a valid view"));
             let mut out = Changes::default();
             let now = now.parse().expect("a time");
             (TtlAfterFinished::plan(&job, &mut (), now, &mut out), out.text())

@@ -5,11 +5,11 @@
 //! to ask live whether it is itself still there: a cache may show a controller that was deleted and made anew.
 
 use crate::{Changes, Context};
-use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::selector::Selector;
 use skiff_api::view::{Meta, Resource, View};
 use skiff_client::PatchKind;
+use skiff_json::{Value, json};
 use skiff_kinds::views::pod::LabelSelector;
 use std::sync::Arc;
 
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_controller_takes_orphans_and_lets_strangers_be() {
-        let meta = |text: &str| -> Meta { serde_json::from_str(text).expect("valid metadata") };
+        let meta = |text: &str| -> Meta { skiff_json::from_str(text).expect("valid metadata") };
         let owner = meta(r#"{"uid": "o"}"#);
         let going = meta(r#"{"uid": "o", "deletionTimestamp": "2026-01-01T00:00:00Z"}"#);
         let selector = Selector::from_labels([("app", "a")]);

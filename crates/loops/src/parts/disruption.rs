@@ -1,11 +1,11 @@
 //! Disruption: how a controller ends a pod that nobody asked to end, so that whoever owns it sees why (KEP-3329).
 
 use crate::{Change, Changes};
-use serde_json::{Value, json};
 use skiff_api::time::{Precision, format};
 use skiff_api::view::View;
 use skiff_base::Time;
 use skiff_client::{DeleteOptions, PatchKind};
+use skiff_json::{Value, json};
 use skiff_kinds::views::Pod;
 
 /// The condition that says why a pod is disrupted.

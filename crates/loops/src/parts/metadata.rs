@@ -1,12 +1,12 @@
 //! Metadata: how labels and annotations become others.
 
-use serde_json::{Map, Value};
+use skiff_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// What a merge says that makes one map another: what is lost is null.
 pub fn replaced(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> Value {
     let lost = before.keys().filter(|key| !after.contains_key(*key));
-    let mut patch: Map<String, Value> = lost.map(|key| (key.clone(), Value::Null)).collect();
+    let mut patch: Map = lost.map(|key| (key.clone(), Value::Null)).collect();
     patch.extend(after.iter().map(|(key, value)| (key.clone(), value.as_str().into())));
     patch.into()
 }

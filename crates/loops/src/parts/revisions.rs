@@ -9,11 +9,11 @@ use super::adoption::{Claimed, claimed, reference};
 use super::status::this_revision;
 use super::template;
 use crate::{Change, Changes, Context};
-use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::object::Object;
 use skiff_api::selector::Selector;
 use skiff_api::view::{Key, Meta, View};
+use skiff_json::{Value, json};
 use skiff_kinds::core::pod::default;
 use skiff_kinds::views::ControllerRevision;
 use skiff_kinds::views::workloads::Template;
@@ -203,7 +203,7 @@ fn data(template: &Template) -> Value {
 }
 
 fn template_of(data: &Value) -> Option<Template> {
-    serde_json::from_value(data.get("spec")?.get("template")?.clone()).ok()
+    skiff_json::from_value(data.get("spec")?.get("template")?.clone()).ok()
 }
 
 /// Whether a revision holds what is wanted, as it is or with the defaults of today.
@@ -225,7 +225,7 @@ mod tests {
     use super::*;
 
     fn template(text: &str) -> Template {
-        serde_json::from_str(text).expect("a valid template")
+        skiff_json::from_str(text).expect("a valid template")
     }
 
     #[test]

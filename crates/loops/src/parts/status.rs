@@ -3,8 +3,8 @@
 
 use crate::Changes;
 use serde::Serialize;
-use serde_json::{Value, json};
 use skiff_api::view::{Meta, View};
+use skiff_json::{Value, json};
 
 /// A write of this very object, whatever happened to it since.
 pub fn this(meta: &Meta) -> Value {
@@ -30,7 +30,7 @@ pub fn write<V: View, S: PartialEq + Serialize>(
 
 /// Writes a status and what stands in `metadata`, for one of them is new.
 pub fn force<V: View>(object: &V, metadata: Value, after: &impl Serialize, out: &mut Changes) {
-    let status = serde_json::to_value(after).expect("a status has names for keys");
+    let status = skiff_json::to_value(after).expect("a status has names for keys");
     let body = json!({"metadata": metadata, "status": status});
     out.status(V::RESOURCE, object.meta().key(), body);
 }

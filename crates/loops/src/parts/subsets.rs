@@ -56,10 +56,10 @@ fn key(address: &EndpointAddress) -> AddressKey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
+    use skiff_json::{Value, json};
 
     fn check(subsets: Value, expected: Value) {
-        let subsets: Vec<EndpointSubset> = serde_json::from_value(subsets).expect("subsets");
+        let subsets: Vec<EndpointSubset> = skiff_json::from_value(subsets).expect("subsets");
         assert_eq!(json!(repacked(&subsets)), expected);
         let again = repacked(&repacked(&subsets));
         assert_eq!(json!(again), expected, "once is enough");

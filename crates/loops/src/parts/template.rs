@@ -3,9 +3,9 @@
 //! The hash need only be stable for one template; two templates of one hash are told apart by comparison and by a
 //! count of collisions that goes into the hash.
 
-use serde_json::{Value, json};
 use skiff_api::view::Meta;
 use skiff_base::id::safe_encode;
+use skiff_json::{Value, json};
 use skiff_kinds::views::workloads::Template;
 
 /// The label that tells the pods of one revision from those of another.
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     fn template(text: &str) -> Template {
-        serde_json::from_str(text).expect("a valid template")
+        skiff_json::from_str(text).expect("a valid template")
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Words: how upstream's messages print a LabelSelector.
 
-use serde_json::Value;
+use skiff_json::Value;
 
 /// A selector as upstream's messages show it.
 pub fn selector(selector: Option<&Value>) -> String {
@@ -31,7 +31,7 @@ pub fn selector(selector: Option<&Value>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     #[test]
     fn selectors_print_as_upstream_prints_them() {

@@ -7,10 +7,10 @@ use super::{Door, Lines};
 use anyhow::{Context, Result, bail};
 use http_body_util::BodyExt;
 use hyper::body::{Bytes, Incoming};
-use serde_json::{Value, json};
 use skiff_api::view::View;
 use skiff_base::Lock;
 use skiff_image::{Error, Image, Images, Progress, PullOptions, Reference, Removed, Used};
+use skiff_json::{Value, json};
 use skiff_kinds::views::Pod;
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -124,7 +124,7 @@ async fn users(door: &Door, containers: &[String]) -> Result<Vec<String>> {
     };
     let pods = door.client.list(Pod::RESOURCE, "", &own).await?;
     let pods: Result<Vec<Pod>, _> =
-        pods.into_iter().map(|pod| serde_json::from_value(pod.into_value())).collect();
+        pods.into_iter().map(|pod| skiff_json::from_value(pod.into_value())).collect();
     let pods = pods.context("reading the pods of this node")?;
     let uses = |pod: &&Pod| {
         let status = &pod.status;

@@ -3,9 +3,9 @@
 use super::Door;
 use crate::moved::is_here;
 use anyhow::Result;
-use serde_json::{Map, Value, json};
 use skiff_api::view::{Key, View};
 use skiff_client::Caches;
+use skiff_json::{Map, Value, json};
 use skiff_kinds::views::{NOT_READY, Node, Pod};
 use skiff_server::Server;
 

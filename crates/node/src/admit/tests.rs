@@ -1,11 +1,11 @@
 use super::*;
-use serde_json::{Value, json};
 use skiff_api::schema::{Shape, Struct, builtin};
+use skiff_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 fn check(metadata: Value, spec: Value, rules: &Rules) -> String {
     let pod = json!({"metadata": metadata, "spec": spec});
-    let pod: Pod = serde_json::from_value(pod).expect("a pod");
+    let pod: Pod = skiff_json::from_value(pod).expect("a pod");
     match (refusal(&pod, rules), warning(&pod, rules)) {
         (Some(refusal), _) => format!("{}: {}", refusal.reason, refusal.message),
         (None, Some((reason, _))) => format!("taken, {reason}"),
@@ -73,7 +73,7 @@ fn sysctls() {
 #[test]
 fn a_pod_that_says_nothing_listens_and_pings_without_root() {
     let of = |spec: Value| {
-        let pod: Pod = serde_json::from_value(json!({"spec": spec})).expect("a pod");
+        let pod: Pod = skiff_json::from_value(json!({"spec": spec})).expect("a pod");
         let all =
             effective_sysctls(&pod).into_iter().map(|(name, value)| format!("{name}={value}"));
         all.collect::<Vec<_>>().join(", ")

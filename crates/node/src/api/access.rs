@@ -10,11 +10,11 @@
 
 use super::route::Route;
 use http::{HeaderValue, Method, StatusCode};
-use serde_json::json;
 use skiff_api::object::Object;
 use skiff_api::view::Resource;
 use skiff_api::wire::User;
 use skiff_client::Client;
+use skiff_json::json;
 use std::sync::Arc;
 
 /// May do everything.
@@ -97,7 +97,7 @@ impl Access {
         Ok(self.review(ACCESS_REVIEWS, body).await?.flag("status.allowed"))
     }
 
-    async fn review(&self, resource: Resource, body: serde_json::Value) -> Result<Object, Refusal> {
+    async fn review(&self, resource: Resource, body: skiff_json::Value) -> Result<Object, Refusal> {
         let answered = self.client.create(resource, "", body).await;
         answered.and_then(|written| written.object()).map_err(|status| {
             let text = format!("the API server could not be asked: {status}\n");

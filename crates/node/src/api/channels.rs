@@ -19,7 +19,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Buf, Bytes};
 use serde::Deserialize;
-use serde_json::json;
+use skiff_json::json;
 use skiff_runtime::spec::TtySize;
 
 /// The protocols, best first; `""` is what a client speaks that names none.
@@ -204,12 +204,12 @@ pub fn size(json: &[u8]) -> Option<TtySize> {
         width: u16,
         height: u16,
     }
-    let size: Size = serde_json::from_slice(json).ok()?;
+    let size: Size = skiff_json::from_slice(json).ok()?;
     let TtySize { width, height } = TtySize { width: size.width, height: size.height };
     (width > 0 && height > 0).then_some(TtySize { width, height })
 }
 
-fn status(end: &End) -> serde_json::Value {
+fn status(end: &End) -> skiff_json::Value {
     match end {
         End::Success => json!({"metadata": {}, "status": "Success"}),
         End::Code(code) => json!({"metadata": {}, "status": "Failure",

@@ -110,11 +110,11 @@ fn ceil(value: i64, divisor: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     #[test]
     fn fields_and_resources() {
-        let pod: Pod = serde_json::from_value(json!({
+        let pod: Pod = skiff_json::from_value(json!({
             "metadata": {"name": "p", "labels": {"a": "1", "b": "x\"y"}},
             "spec": {"containers": [{"name": "c", "resources": {"limits": {"cpu": "1500m"},
                 "requests": {"memory": "100Mi"}}}]},

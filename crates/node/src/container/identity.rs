@@ -76,13 +76,13 @@ pub fn check_non_root(
 mod tests {
     use super::*;
     use expect_test::expect;
-    use serde_json::json;
+    use skiff_json::json;
 
     fn check(said: Option<u32>, image_user: &str, resolved: u32) -> String {
         let pod = json!({"metadata": {"name": "p", "namespace": "n", "uid": "u"}, "spec": {
             "securityContext": {"runAsNonRoot": true, "runAsUser": said},
             "containers": [{"name": "c", "image": "i"}]}});
-        let pod: Pod = serde_json::from_value(pod).expect("a pod");
+        let pod: Pod = skiff_json::from_value(pod).expect("a pod");
         let user = User { uid: resolved, ..User::default() };
         let said = check_non_root(&pod, &pod.spec.containers[0], image_user, &user);
         said.err().unwrap_or_else(|| "runs".into())

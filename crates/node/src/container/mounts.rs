@@ -112,12 +112,12 @@ fn of_volume(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     fn check(declared: &[&str]) -> String {
         let mounts =
             json!([{"name": "v", "mountPath": "/srv/own/"}, {"name": "v", "mountPath": "/a"}]);
-        let container = serde_json::from_value(json!({"name": "c", "volumeMounts": mounts}));
+        let container = skiff_json::from_value(json!({"name": "c", "volumeMounts": mounts}));
         let container: Container = container.expect("a container");
         let volume = Mounted { path: "/host".into(), readonly: false };
         let volumes = BTreeMap::from([("v".to_owned(), volume)]);

@@ -41,7 +41,7 @@ pub fn security(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     /// An empty name once meant no filter at all (CVE-2023-2431): here it is a file that cannot be
     /// read, and the container does not start.
@@ -51,7 +51,7 @@ mod tests {
             [json!({"type": "Localhost"}), json!({"type": "Localhost", "localhostProfile": ""})]
         {
             let container = json!({"name": "c", "securityContext": {"seccompProfile": profile}});
-            let container: Container = serde_json::from_value(container).expect("a container");
+            let container: Container = skiff_json::from_value(container).expect("a container");
             let made = security(&Pod::default(), &container, Path::new("/profiles"), None);
             assert_eq!(made.seccomp, Seccomp::Localhost("/profiles/".into()));
         }

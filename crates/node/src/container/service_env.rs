@@ -64,11 +64,11 @@ fn word(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     #[test]
     fn names_of_a_service() {
-        let service: Service = serde_json::from_value(json!({
+        let service: Service = skiff_json::from_value(json!({
             "metadata": {"name": "my-web", "namespace": "n"},
             "spec": {"clusterIP": "10.0.0.7", "ports": [{"name": "http", "port": 80, "protocol": "TCP"}]},
         }))

@@ -11,9 +11,9 @@ use super::worker::Mail;
 use crate::admit;
 use crate::qos::{self, Requests};
 use serde::Serialize;
-use serde_json::Value;
 use skiff_base::Lock;
 use skiff_base::Time;
+use skiff_json::Value;
 use skiff_kinds::views::Pod;
 use skiff_kinds::views::pod::{Container, HostPort, Resources, clash};
 use std::cmp::Reverse;
@@ -249,21 +249,21 @@ pub fn summary(pod: &Arc<Pod>, error: &str) -> String {
         generation: pod.metadata.generation,
         error,
     };
-    serde_json::to_string(&summary).expect("has string keys only")
+    skiff_json::to_string(&summary).expect("has string keys only")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use expect_test::expect;
-    use serde_json::json;
+    use skiff_json::json;
     use tokio::sync::mpsc::{self, UnboundedReceiver};
 
     const MOST: Requests = Requests { milli_cpu: 4000, memory: 1000 };
 
     fn pod(uid: &str, priority: i32, cpu: &str) -> Pod {
         let requests = json!({"cpu": cpu, "memory": "100"});
-        serde_json::from_value(json!({"metadata": {"name": uid, "uid": uid, "generation": 2},
+        skiff_json::from_value(json!({"metadata": {"name": uid, "uid": uid, "generation": 2},
             "spec": {"priority": priority, "containers": [{"name": "c",
             "resources": {"requests": requests}}]}}))
         .expect("a pod")
@@ -329,7 +329,7 @@ mod tests {
         let node = Allocations::new(MOST);
         let pod = |uid: &str, ip: &str| -> Pod {
             let port = json!({"containerPort": 80, "hostPort": 80, "hostIP": ip});
-            serde_json::from_value(json!({"metadata": {"name": uid, "uid": uid},
+            skiff_json::from_value(json!({"metadata": {"name": uid, "uid": uid},
                 "spec": {"containers": [{"name": "c", "ports": [port]}]}}))
             .expect("a pod")
         };
@@ -349,7 +349,7 @@ mod tests {
         let pod = Arc::new(pod("a", 0, "2"));
         expect![[r#"{"containers":[{"name":"c","resources":{"requests":{"cpu":"2","memory":"100"}}}],"generation":2,"error":"no room"}"#]]
             .assert_eq(&summary(&pod, "no room"));
-        let more = serde_json::from_value(json!({"limits": {"cpu": "3"}})).expect("resources");
+        let more = skiff_json::from_value(json!({"limits": {"cpu": "3"}})).expect("resources");
         let kept = keeping(&with(&pod, |_| Some(Resources::clone(&more))), &pod);
         assert!(kept.spec == pod.spec);
     }

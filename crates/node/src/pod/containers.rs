@@ -3,8 +3,8 @@
 use super::plan;
 use super::seen::{Ended, ImageStep, Known, Run, Seen};
 use super::status::seconds;
-use serde_json::{Value, json};
 use skiff_base::Time;
+use skiff_json::{Value, json};
 use skiff_kinds::views::pod::{Container, Quantities, Resources};
 
 /// What ids of containers begin with.

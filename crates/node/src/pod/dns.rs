@@ -153,11 +153,11 @@ impl Dns {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
+    use skiff_json::{Value, json};
 
     fn check(spec: Value, of_machine: &str) -> Resolv {
         let pod = json!({"metadata": {"name": "p", "namespace": "n"}, "spec": spec});
-        let pod: Pod = serde_json::from_value(pod).expect("a pod");
+        let pod: Pod = skiff_json::from_value(pod).expect("a pod");
         let cluster = Cluster { server: Some([10, 96, 0, 10].into()), domain: "cluster.local" };
         resolv_conf(&pod, &cluster, of_machine)
     }

@@ -482,7 +482,7 @@ impl Seen {
     }
 
     /// Keeps the times of the conditions of a status that is being written.
-    pub fn remember(&mut self, status: &serde_json::Value) {
+    pub fn remember(&mut self, status: &skiff_json::Value) {
         for condition in status["conditions"].as_array().into_iter().flatten() {
             let text = |key: &str| condition[key].as_str().unwrap_or_default();
             if let Ok(changed) = text("lastTransitionTime").parse() {

@@ -8,8 +8,8 @@ use super::containers;
 use super::plan;
 use super::seen::{Run, Sandbox, Seen};
 use crate::qos;
-use serde_json::{Value, json};
 use skiff_base::Time;
+use skiff_json::{Value, json};
 use skiff_kinds::views::pod::Container;
 
 /// The conditions that are there only while they are true.

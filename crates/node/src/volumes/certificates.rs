@@ -13,11 +13,11 @@ use base64::engine::general_purpose::STANDARD;
 use futures_util::StreamExt;
 use http::Method;
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
-use serde_json::json;
 use skiff_api::Status;
 use skiff_api::view::{Key, View};
 use skiff_api::wire::{Body, Frame, Payload};
 use skiff_base::Time;
+use skiff_json::json;
 use skiff_kinds::views::pod::CertificateProjection;
 use skiff_kinds::views::{Node, Pod, PodCertificateRequest, PodCertificateStatus, ServiceAccount};
 use std::collections::BTreeMap;
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_an_end() {
-        let check = |text: &str| end(&serde_json::from_str(text).expect("a status"));
+        let check = |text: &str| end(&skiff_json::from_str(text).expect("a status"));
         let issued = r#"{"conditions": [{"type": "Issued", "status": "True"}],
             "beginRefreshAt": "2026-01-01T00:00:00Z"}"#;
         assert_eq!(check(issued), Ok("2026-01-01T00:00:00Z".parse().ok()));

@@ -1,7 +1,7 @@
 //! Sources on a real disk: what a start finds of them, with the boot that it was and another one.
 
 use super::*;
-use serde_json::{Value, json};
+use skiff_json::{Value, json};
 
 const BOOT: &str = "b1";
 
@@ -26,7 +26,7 @@ impl Drop for Folder {
 fn pod(volumes: Value) -> Arc<Pod> {
     let value = json!({"metadata": {"name": "p", "namespace": "n", "uid": "u"},
         "spec": {"volumes": volumes, "containers": [{"name": "c"}]}});
-    serde_json::from_value(value).map(Arc::new).expect("a pod")
+    skiff_json::from_value(value).map(Arc::new).expect("a pod")
 }
 
 fn mount(pod: &Arc<Pod>, held: &Held, boot: &str, stamp: &str) -> Result<(), String> {

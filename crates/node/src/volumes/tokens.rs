@@ -3,9 +3,9 @@
 
 use crate::pod::seen::later;
 use crate::rim::Rim;
-use serde_json::json;
 use skiff_api::view::View;
 use skiff_base::Time;
+use skiff_json::json;
 use skiff_kinds::views::pod::TokenProjection;
 use skiff_kinds::views::{Pod, ServiceAccount};
 use std::collections::BTreeMap;

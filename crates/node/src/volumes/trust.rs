@@ -56,16 +56,16 @@ fn anchors(bundle: &TrustProjection, found: &[ClusterTrustBundle]) -> Result<Str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     fn bundle(label: &str, anchors: &[u8]) -> ClusterTrustBundle {
         let text: String = anchors.iter().map(|it| pem::write("CERTIFICATE", &[*it])).collect();
         let value = json!({"metadata": {"labels": {"a": label}}, "spec": {"trustBundle": text}});
-        serde_json::from_value(value).expect("a view")
+        skiff_json::from_value(value).expect("a view")
     }
 
-    fn check(projection: serde_json::Value, found: &[ClusterTrustBundle]) -> String {
-        let projection = serde_json::from_value(projection).expect("a view");
+    fn check(projection: skiff_json::Value, found: &[ClusterTrustBundle]) -> String {
+        let projection = skiff_json::from_value(projection).expect("a view");
         match anchors(&projection, found) {
             Ok(text) => {
                 let bytes = pem::blocks(&text).map(|block| block.bytes[0].to_string());

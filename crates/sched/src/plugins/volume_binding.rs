@@ -5,8 +5,8 @@ use super::{Event, EventKind, Filter, Plugin, Prepared, Refusal, Write};
 use crate::pod::PodInfo;
 use crate::snapshot::{NodeInfo, Snapshot};
 use crate::storage::Storage;
-use serde_json::{Value, json};
 use skiff_api::view::{Key, View};
+use skiff_json::{Value, json};
 use skiff_kinds::views::pod::Volume;
 use skiff_kinds::views::storage::{
     Ask, BOUND_BY_CONTROLLER, NO_PROVISIONER, SELECTED_NODE, reaches,

@@ -3,12 +3,12 @@
 //!
 //! Whoever wrote it is trusted with its own group only: a document about anything else is none.
 
-use serde_json::{Map, Value, json};
 use skiff_api::json;
 use skiff_api::kind::Verb;
 use skiff_api::names;
 use skiff_api::object::text;
 use skiff_api::registry::RemoteResource;
+use skiff_json::{Map, Value, json};
 use std::collections::HashMap;
 
 /// A document of discovery: servers of metrics name each metric in one, with some hundred bytes.

@@ -86,8 +86,8 @@ impl<'a> Order<'a> {
 mod tests {
     use super::super::registered::Places;
     use super::*;
-    use serde_json::json;
     use skiff_api::registry::Kinds;
+    use skiff_json::json;
 
     fn check(registrations: &[(&str, i64, i64, bool)]) -> String {
         let made = registrations.iter().map(|(name, group, version, elsewhere)| {

@@ -99,7 +99,7 @@ impl Registered {
     /// Why the body cannot be read.
     pub fn read(body: &[u8], places: Arc<Places>) -> Result<Registered, String> {
         let Stored { metadata, spec, status } =
-            serde_json::from_slice(body).map_err(|error| error.to_string())?;
+            skiff_json::from_slice(body).map_err(|error| error.to_string())?;
         let trusted = match spec.ca_bundle.as_deref().unwrap_or("") {
             _ if spec.insecure => Trusted::Anybody,
             "" => Trusted::system(),

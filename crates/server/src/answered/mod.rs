@@ -15,7 +15,6 @@ use crate::request::codec::Incoming;
 use crate::write::admission::{Admit, Operation};
 use crate::write::identity;
 use http::StatusCode;
-use serde_json::json;
 use skiff_api::Status;
 use skiff_api::errors::Errors;
 use skiff_api::kind::{Act, Review};
@@ -23,6 +22,7 @@ use skiff_api::object::Object;
 use skiff_api::schema::emit;
 use skiff_api::status::About;
 use skiff_api::wire::Answer;
+use skiff_json::json;
 use skiff_kinds::authentication::tokenrequest;
 use std::sync::Arc;
 

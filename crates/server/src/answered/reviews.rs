@@ -7,12 +7,12 @@ use crate::authorize::{Attributes, Opinion, requirements};
 use crate::identity::UserInfo;
 use crate::request::Request;
 use crate::request::codec;
-use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::kind::Review;
 use skiff_api::object::Object;
 use skiff_api::selector::{FieldRequirement, FieldSelector, Operator, Requirement};
 use skiff_api::wire::User;
+use skiff_json::{Value, json};
 
 /// The answer to a well-formed question.
 pub async fn answer(

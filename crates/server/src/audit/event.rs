@@ -5,11 +5,11 @@ use super::policy::{Level, Stage};
 use crate::identity::UserInfo;
 use bytes::Bytes;
 use serde::Serialize;
-use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::time::{Precision, format};
 use skiff_api::wire::User;
 use skiff_base::Time;
+use skiff_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -223,7 +223,7 @@ fn key(out: &mut Vec<u8>, name: &str) {
 
 fn field(out: &mut Vec<u8>, name: &str, value: &impl Serialize) {
     key(out, name);
-    serde_json::to_writer(out, value).expect("memory takes all, and every key is a text");
+    skiff_json::to_writer(out, value).expect("memory takes all, and every key is a text");
 }
 
 fn micros(time: Time) -> String {
@@ -269,11 +269,11 @@ mod tests {
         let (json, event) = (Format::Json, event());
         expect![[r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"RequestResponse","auditID":"one","stage":"ResponseComplete","requestURI":"/api/v1/namespaces/n/pods?x=y","verb":"create","user":{"username":"eve","groups":["g","system:authenticated"],"extra":{"a":[],"z":["1"]}},"impersonatedUser":{"username":"adam"},"authenticationMetadata":{"impersonationConstraint":"impersonate:user-info"},"sourceIPs":["192.0.2.1"],"userAgent":"a \"b\"","objectRef":{"resource":"pods"},"responseStatus":{"metadata":{},"status":"Failure","message":"Unauthorized","reason":"Unauthorized","code":401},"requestObject":{"a":1},"responseObject":{"b":2},"requestReceivedTimestamp":"2026-12-01T00:40:48.403691Z","stageTimestamp":"2026-12-01T00:40:49.000000Z","annotations":{"k":"v"}}"#]]
             .assert_eq(&line(&event, json, Bodies::Kept));
-        let cut: Value = serde_json::from_str(&line(&event, json, Bodies::Cut)).expect("JSON");
+        let cut: Value = skiff_json::from_str(&line(&event, json, Bodies::Cut)).expect("JSON");
         assert_eq!(cut["annotations"], json!({"k": "v", "audit.k8s.io/truncated": "true"}));
         assert!(cut.get("requestObject").is_none() && cut.get("responseObject").is_none());
         let bare: Value =
-            serde_json::from_str(&line(&Event::default(), json, Bodies::Kept)).expect("JSON");
+            skiff_json::from_str(&line(&Event::default(), json, Bodies::Kept)).expect("JSON");
         assert_eq!(bare["user"], json!({}));
     }
 

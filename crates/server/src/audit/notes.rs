@@ -8,11 +8,11 @@ use crate::authorize::Decision;
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
-use serde_json::Value;
 use skiff_api::Status;
 use skiff_api::object::Object;
 use skiff_api::wire::{Answer, Body, Rendered, User};
 use skiff_base::Lock;
+use skiff_json::Value;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -161,7 +161,7 @@ impl Notes {
             return Ok(answer);
         }
         let (answer, bytes) = crate::render::shown(answer).await?;
-        let Ok(told) = serde_json::from_slice::<Value>(&bytes) else { return Ok(answer) };
+        let Ok(told) = skiff_json::from_slice::<Value>(&bytes) else { return Ok(answer) };
         if told["kind"] == "Status" {
             let outcome = Outcome::of_status(&told, answer.status.as_u16());
             self.change(Level::Metadata, |event| event.outcome = Some(outcome));

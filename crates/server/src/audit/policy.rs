@@ -4,10 +4,10 @@
 use crate::authorize::Attributes;
 use crate::configured;
 use serde::Deserialize;
-use serde_json::{Value, json};
 use skiff_api::errors::{Errors, Path as Field};
 use skiff_api::names;
 use skiff_api::wire::User;
+use skiff_json::{Value, json};
 use std::path::Path;
 
 const GROUP: &str = "audit.k8s.io";

@@ -248,8 +248,8 @@ mod tests {
     use super::super::sink::{Batch, Manner, Sink};
     use super::*;
     use crate::testkit::{MAPS, bench_of, map};
-    use serde_json::{Value, json};
     use skiff_base::World;
+    use skiff_json::{Value, json};
 
     fn sink(mode: Mode) -> Arc<Sink> {
         let batch = Batch { events: 1024, bytes: 1 << 20, wait: Duration::ZERO };
@@ -273,7 +273,7 @@ mod tests {
 
     async fn taken(sink: &Sink, world: &World) -> Vec<Value> {
         let entries = sink.take(world).await;
-        entries.iter().map(|it| serde_json::from_slice(&it.line).expect("JSON")).collect()
+        entries.iter().map(|it| skiff_json::from_slice(&it.line).expect("JSON")).collect()
     }
 
     #[tokio::test]

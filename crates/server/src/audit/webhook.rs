@@ -96,7 +96,7 @@ mod tests {
     use super::super::policy::Stage;
     use super::super::sink::{Batch, Fate, Manner, Mode, Patience};
     use super::*;
-    use serde_json::Value;
+    use skiff_json::Value;
 
     fn sink(mode: Mode, events: usize) -> Arc<Sink> {
         let batch = Batch { events, bytes: LIST_BYTES, wait: Duration::from_secs(30) };
@@ -120,7 +120,7 @@ mod tests {
                 if refused {
                     return Err("not now".to_owned());
                 }
-                let list = serde_json::from_slice(&body).expect("JSON");
+                let list = skiff_json::from_slice(&body).expect("JSON");
                 keeps.lock().push((world.uptime().as_secs(), list));
                 Ok(())
             })

@@ -4,10 +4,10 @@
 use super::webhook::{Conditions, OnError, Webhook};
 use crate::configured::{self, kubeconfig};
 use serde::Deserialize;
-use serde_json::{Value, json};
 use skiff_api::errors::{Errors, Path};
 use skiff_api::{duration, names};
 use skiff_base::World;
+use skiff_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;

@@ -7,11 +7,11 @@ use super::index::RoleRef;
 use super::rule::{Rule, joined, missing, quoted};
 use super::{Attributes, Authorizer, is_master, reconcile};
 use crate::admission::{Admit, Plugin, Verdict};
-use serde_json::Value;
 use skiff_api::Status;
 use skiff_api::object::Object;
 use skiff_api::status::About;
 use skiff_api::wire::User;
+use skiff_json::Value;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

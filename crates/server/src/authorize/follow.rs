@@ -80,10 +80,10 @@ impl Fed for Followed {
 
     fn read(&self, record: &Record) -> Result<Rights, String> {
         let read = match self.type_ {
-            RbacKind::Role | RbacKind::ClusterRole => serde_json::from_slice(&record.body)
+            RbacKind::Role | RbacKind::ClusterRole => skiff_json::from_slice(&record.body)
                 .map(|role: Role| Rights::Role(role.rules.into())),
             RbacKind::RoleBinding | RbacKind::ClusterRoleBinding => {
-                serde_json::from_slice(&record.body)
+                skiff_json::from_slice(&record.body)
                     .map(|binding: Binding| Rights::Binding(Arc::new(binding)))
             }
         };

@@ -223,12 +223,12 @@ impl RbacKind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
+    use skiff_json::{Value, json};
 
     fn binding(kind: &str, role: &str, subjects: Value) -> Option<Arc<Binding>> {
         let role = json!({"kind": kind, "name": role});
         let body = json!({"metadata": {}, "roleRef": role, "subjects": subjects});
-        Some(Arc::new(serde_json::from_value(body).expect("a binding")))
+        Some(Arc::new(skiff_json::from_value(body).expect("a binding")))
     }
 
     fn user(name: &str, groups: &[&str]) -> User {

@@ -6,10 +6,10 @@
 use super::Attributes;
 use crate::read::convert;
 use crate::read::reader::Reader;
-use serde_json::Value;
 use skiff_api::Status;
 use skiff_api::kind::Kind;
 use skiff_api::object::{Object, at};
+use skiff_json::Value;
 use skiff_store::{Currency, ListRequest, Record, Scope};
 use std::sync::Arc;
 
@@ -257,7 +257,7 @@ fn list<'a>(value: &'a Value, path: &str) -> &'a [Value] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     #[test]
     fn pods_need_what_they_refer_to() {

@@ -6,7 +6,7 @@
 //! self-test reads all of it, so reading cannot fail later.
 
 use super::rule::Rule;
-use serde_json::{Value, json};
+use skiff_json::{Value, json};
 use std::collections::BTreeMap;
 
 const TEXT: &str = include_str!("../../data/policy.txt");

@@ -8,8 +8,8 @@
 
 use super::policy::{AUTOUPDATE, Entry};
 use super::rule::{Rule, missing};
-use serde_json::{Map, Value, json};
 use skiff_api::object::{Object, at};
+use skiff_json::{Map, Value, json};
 
 /// One thing to write.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,7 +41,7 @@ fn complete(found: Object, wanted: &Object) -> Option<Change> {
     }
     let mut new = found.clone();
     for field in ["metadata.labels", "metadata.annotations"] {
-        let mut map: Map<String, Value> = wanted.map(field).clone();
+        let mut map: Map = wanted.map(field).clone();
         map.extend(found.map(field).clone());
         new.set(field, map);
     }
@@ -76,7 +76,7 @@ fn add_missing(new: &mut Object, wanted: &Object, field: &str) {
 
 /// The rules of a role; what is no rule allows nothing.
 pub fn rules(role: &Object) -> Vec<Rule> {
-    let rule = |value: &Value| serde_json::from_value(value.clone()).ok();
+    let rule = |value: &Value| skiff_json::from_value(value.clone()).ok();
     role.list("rules").iter().filter_map(rule).collect()
 }
 

@@ -1,8 +1,8 @@
 use super::*;
-use serde_json::{Value, json};
 use skiff_api::kind::Kind;
 use skiff_api::view::Resource;
 use skiff_base::World;
+use skiff_json::{Value, json};
 use skiff_store::{Options, Store, Write};
 
 /// A store with the default policy and these objects, by key.

@@ -5,11 +5,11 @@ use super::{Attributes, Decision, Opinion};
 use crate::configured::expression::{Expression, Over, Wanted};
 use crate::configured::kubeconfig;
 use crate::configured::remembered::Remembered;
-use serde_json::{Map, Value, json};
 use skiff_api::errors::{Errors, Path};
 use skiff_api::selector::Operator;
 use skiff_api::wire::User;
 use skiff_base::World;
+use skiff_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -215,7 +215,7 @@ fn in_version(mut spec: Value, version: &str) -> Value {
 }
 
 /// Those that are not empty.
-fn texts<'a>(all: impl IntoIterator<Item = (&'a str, &'a String)>) -> Map<String, Value> {
+fn texts<'a>(all: impl IntoIterator<Item = (&'a str, &'a String)>) -> Map {
     let given = all.into_iter().filter(|(_, text)| !text.is_empty());
     given.map(|(key, text)| (key.to_owned(), text.clone().into())).collect()
 }

@@ -1,12 +1,12 @@
 //! Expression: a CEL expression in a file of the machine's owner, over claims, a user or a question. What it comes to
 //! is data; nothing here knows what it is for.
 
-use serde_json::{Number, Value, json};
 use skiff_cel::ast::{Expr, Kind, Literal};
 use skiff_cel::decl::{Decl, Place, escape};
 use skiff_cel::env::Env;
 use skiff_cel::run::{Budget, Program};
 use skiff_cel::types::Type;
+use skiff_json::{Number, Value, json};
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
@@ -183,7 +183,7 @@ fn as_seen(claims: &Value) -> Value {
         }
         Value::Array(all) => all.iter().map(as_seen).collect(),
         Value::Object(map) => {
-            let mut seen = serde_json::Map::new();
+            let mut seen = skiff_json::Map::new();
             for (name, value) in map {
                 let value = as_seen(value);
                 if let Some(other) = escape(name).filter(|other| other != name) {

@@ -6,9 +6,9 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::PrivatePkcs8KeyDer;
-use serde_json::{Value, json};
 use skiff_api::wire::Duplex;
 use skiff_base::{Lock, Tasks};
+use skiff_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -97,7 +97,7 @@ async fn answer(
 ) -> Result<Response<Full<Bytes>>, std::convert::Infallible> {
     let path = request.uri().path().to_owned();
     let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-    asked.lock().push((path.clone(), serde_json::from_slice(&body).unwrap_or_default()));
+    asked.lock().push((path.clone(), skiff_json::from_slice(&body).unwrap_or_default()));
     let found = answers.lock().get(&path).cloned();
     let Some((status, body)) = found else { std::future::pending().await };
     let mut response = Response::new(Full::new(body.clone().into()));

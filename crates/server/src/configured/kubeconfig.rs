@@ -8,8 +8,8 @@ use crate::identity::keys::tls::Trusted;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use serde_json::Value;
 use skiff_base::World;
+use skiff_json::Value;
 use std::path::Path;
 use std::time::Duration;
 
@@ -165,7 +165,7 @@ impl Server {
 /// What an answer says: an object of the kind that was sent.
 fn opened(reply: Reply, sent: &Value) -> Result<Value, String> {
     let text = String::from_utf8_lossy(&reply.body);
-    let read = serde_json::from_slice::<Value>(&reply.body);
+    let read = skiff_json::from_slice::<Value>(&reply.body);
     if !reply.status.is_success() {
         let told = read.ok().filter(|read| read["kind"] == "Status");
         let told = told.and_then(|status| Some(status["message"].as_str()?.to_owned()));

@@ -11,10 +11,10 @@ pub mod remembered;
 pub mod remote;
 
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use skiff_api::schema::decode::{DecodeError, Mode, decode};
 use skiff_api::schema::{Emit, Field, Node, Ref, Shape, Strategy, Struct, Topology};
 use skiff_api::yaml;
+use skiff_json::Value;
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -58,7 +58,7 @@ pub fn read<T: DeserializeOwned>(
     if !odd.is_empty() {
         return Err(DecodeError::Strict(odd).to_string());
     }
-    serde_json::from_value(value).map_err(|error| error.to_string())
+    skiff_json::from_value(value).map_err(|error| error.to_string())
 }
 
 /// What the system says, in the words of Go.
@@ -130,7 +130,7 @@ fn node(form: &Value) -> (Node, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     #[test]
     fn files_are_read_strictly() {

@@ -2,9 +2,9 @@
 
 use super::rewrite;
 use crate::write::admission::Admit;
-use serde_json::{Value, json};
 use skiff_api::object::Object;
 use skiff_api::schema::{self, Shape};
+use skiff_json::{Value, json};
 
 /// What the query says, by the schema of the options; a proxy's is for the target, and its path is the option.
 pub fn of(at: &Admit<'_>, path: &str) -> Object {

@@ -146,7 +146,7 @@ async fn service(server: &Server, request: &Request, named: &Named<'_>) -> Resul
 /// The name of the port that is meant: by name, by number, or the only one.
 fn port_name(service: &Object, wanted: &str) -> Option<String> {
     let ports = service.list("spec.ports");
-    let name = |port: &serde_json::Value| port["name"].as_str().unwrap_or("").to_owned();
+    let name = |port: &skiff_json::Value| port["name"].as_str().unwrap_or("").to_owned();
     if wanted.is_empty() {
         return match ports {
             [only] => Some(name(only)),
@@ -154,7 +154,7 @@ fn port_name(service: &Object, wanted: &str) -> Option<String> {
         };
     }
     let number: Option<u64> = wanted.parse().ok();
-    let by_number = |port: &&serde_json::Value| number.is_some() && port["port"].as_u64() == number;
+    let by_number = |port: &&skiff_json::Value| number.is_some() && port["port"].as_u64() == number;
     let found = ports.iter().find(|port| name(port) == wanted);
     found.or_else(|| ports.iter().find(by_number)).map(name)
 }
@@ -272,7 +272,7 @@ pub fn pass_on(headers: &HeaderMap) -> HeaderMap {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     #[test]
     fn ports_of_services_are_found_by_name_and_number() {

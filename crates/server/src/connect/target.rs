@@ -121,12 +121,12 @@ pub async fn endpoints(
 }
 
 fn ready(slice: &Object, port_name: &str) -> Vec<(String, u16)> {
-    let is = |port: &&serde_json::Value| port["name"].as_str().unwrap_or("") == port_name;
+    let is = |port: &&skiff_json::Value| port["name"].as_str().unwrap_or("") == port_name;
     let port = slice.list("ports").iter().find(is).and_then(|port| port["port"].as_u64());
     let Some(port) = port.and_then(|port| u16::try_from(port).ok()) else { return Vec::new() };
-    let ready = |it: &&serde_json::Value| it["conditions"]["ready"].as_bool().unwrap_or(true);
+    let ready = |it: &&skiff_json::Value| it["conditions"]["ready"].as_bool().unwrap_or(true);
     let endpoints = slice.list("endpoints").iter().filter(ready);
-    let address = |it: &serde_json::Value| it["addresses"][0].as_str().map(str::to_owned);
+    let address = |it: &skiff_json::Value| it["addresses"][0].as_str().map(str::to_owned);
     endpoints.filter_map(address).map(|address| (address, port)).collect()
 }
 
@@ -134,7 +134,7 @@ fn ready(slice: &Object, port_name: &str) -> Vec<(String, u16)> {
 mod tests {
     use super::*;
     use expect_test::expect;
-    use serde_json::json;
+    use skiff_json::json;
 
     #[test]
     fn containers_are_found_or_refused_in_known_words() {

@@ -6,7 +6,7 @@
 use super::provider::{Key, Provider};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use serde_json::Value;
+use skiff_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a file may hold; far more than keys and names take.
@@ -163,7 +163,7 @@ impl Reading {
             (resource.to_owned(), group.to_owned())
         };
         let all: BTreeSet<(String, String)> = names.iter().map(split).collect();
-        let shown = serde_json::to_string(names).unwrap_or_default();
+        let shown = skiff_json::to_string(names).unwrap_or_default();
         if all.len() < names.len() {
             let why = "the same resource cannot be specified multiple times";
             self.invalid(path, &shown, why);

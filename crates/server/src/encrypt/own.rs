@@ -7,8 +7,8 @@
 use super::config::Config;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use serde_json::{Value, json};
 use skiff_base::{World, disk};
+use skiff_json::{Value, json};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -101,7 +101,7 @@ impl Own {
             Err(source) => return Err(OwnError::File { path: self.path.clone(), source }),
         };
         let value: Value =
-            serde_json::from_slice(&text).map_err(|error| self.damaged(error.to_string()))?;
+            skiff_json::from_slice(&text).map_err(|error| self.damaged(error.to_string()))?;
         let keys = value["resources"][0]["providers"][0]["secretbox"]["keys"].as_array();
         let key = |key: &Value| {
             Some((key["name"].as_str()?.to_owned(), key["secret"].as_str()?.to_owned()))

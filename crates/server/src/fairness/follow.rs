@@ -132,6 +132,6 @@ fn object<T: for<'a> Deserialize<'a>>(record: &Record) -> Result<Object<T>, Stri
         uid: String,
     }
     let Stored { metadata: Metadata { name, uid }, spec } =
-        serde_json::from_slice(&record.body).map_err(|error| error.to_string())?;
+        skiff_json::from_slice(&record.body).map_err(|error| error.to_string())?;
     Ok(Object { name, uid, spec })
 }

@@ -183,7 +183,7 @@ mod tests {
             .into_iter()
             .map(|name| {
                 let spec = bootstrap::spec("FlowSchema", name).expect("it has the name");
-                (name.to_owned(), serde_json::from_value(spec).expect("it reads"))
+                (name.to_owned(), skiff_json::from_value(spec).expect("it reads"))
             })
             .collect();
         schemas

@@ -360,6 +360,6 @@ fn uid(uid: &str) -> HeaderValue {
 /// One that is there whether it is stored or not.
 fn mandatory<T: serde::de::DeserializeOwned>(kind: &str, name: &str) -> Arc<Object<T>> {
     let spec = bootstrap::spec(kind, name).expect("it has the name");
-    let spec = serde_json::from_value(spec).expect("its spec is one");
+    let spec = skiff_json::from_value(spec).expect("its spec is one");
     Arc::new(Object { name: name.to_owned(), uid: String::new(), spec })
 }

@@ -6,8 +6,8 @@ use expect_test::expect;
 use futures_util::FutureExt;
 use futures_util::stream::StreamExt;
 use http::{HeaderMap, Method};
-use serde_json::{Value, json};
 use skiff_api::wire::{Answer, Body, Call, Payload, Peer, Sending, Serve, User};
+use skiff_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -54,12 +54,12 @@ impl Authenticator {
     }
 
     /// The document at [`crate::identity::token::DISCOVERY_PATH`].
-    pub fn issuer_document(&self) -> serde_json::Value {
+    pub fn issuer_document(&self) -> skiff_json::Value {
         self.tokens.discovery(&self.server)
     }
 
     /// The document at [`crate::identity::token::JWKS_PATH`].
-    pub fn key_set(&self) -> serde_json::Value {
+    pub fn key_set(&self) -> skiff_json::Value {
         self.tokens.jwks()
     }
 

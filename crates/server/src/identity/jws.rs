@@ -10,7 +10,7 @@ use ring::signature::{
     UnparsedPublicKey,
 };
 use serde::Deserialize;
-use serde_json::{Value, json};
+use skiff_json::{Value, json};
 use skiff_kinds::certificates::p521;
 use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey;
@@ -50,7 +50,7 @@ impl Token<'_> {
             return Err("compact JWS format must have three parts".to_owned());
         };
         let decode = |part: &str| BASE64URL.decode(part).map_err(|error| error.to_string());
-        let read: Head = serde_json::from_slice(&decode(head)?).map_err(|e| e.to_string())?;
+        let read: Head = skiff_json::from_slice(&decode(head)?).map_err(|e| e.to_string())?;
         if read.crit.is_some() {
             // RFC 7515, section 4.1.11: what must be understood and is not.
             return Err("unsupported crit header".to_owned());
@@ -213,7 +213,7 @@ impl Key {
 /// # Errors
 /// When it is no set of keys.
 pub fn keys(set: &[u8]) -> Result<Vec<Key>, String> {
-    let set: Set = serde_json::from_slice(set).map_err(|error| error.to_string())?;
+    let set: Set = skiff_json::from_slice(set).map_err(|error| error.to_string())?;
     if set.keys.len() > KEYS_MOST {
         return Err(format!("the set has more than {KEYS_MOST} keys"));
     }
@@ -256,7 +256,7 @@ mod tests {
         let [key] = &keys(SET.as_bytes()).expect("it is a set")[..] else { panic!("it has one") };
         let token = Token::parse(TOKEN).expect("it is a token");
         assert!(token.is_signed_by(key));
-        let set: Value = serde_json::from_str(SET).expect("JSON");
+        let set: Value = skiff_json::from_str(SET).expect("JSON");
         let shown = key.jwk();
         assert_eq!((&shown["x"], &shown["crv"]), (&set["keys"][0]["x"], &"P-521".into()));
         let other = TOKEN.replace(".eyJ", ".eyI");

@@ -4,9 +4,9 @@
 use crate::configured::kubeconfig;
 use crate::configured::remembered::Remembered;
 use crate::identity::token::common;
-use serde_json::{Value, json};
 use skiff_api::wire::User;
 use skiff_base::World;
+use skiff_json::{Value, json};
 use std::time::Duration;
 
 /// A user, and the audiences of those asked for that the token is meant for; `None` is nobody the webhook knows.

@@ -68,7 +68,7 @@ pub async fn of_service(
     let nowhere = |why: String| Failure::Nowhere(why);
     let record = store.get(&format!("services/{namespace}/{name}"));
     let record = record.ok_or_else(|| nowhere(format!("service \"{name}\" not found")))?;
-    let service: Service = serde_json::from_slice(&record.body)
+    let service: Service = skiff_json::from_slice(&record.body)
         .map_err(|error| nowhere(format!("service \"{name}\": {error}")))?;
     let Spec { sort, ports, families, external_name } = service.spec;
     if sort == "ExternalName" {
@@ -90,7 +90,7 @@ pub async fn of_service(
     let listed = store.list(asked).await.map_err(|error| nowhere(error.to_string()))?;
     let mut found: Vec<(bool, SocketAddr)> = Vec::new();
     for record in &listed.records {
-        let slice: Slice = serde_json::from_slice(&record.body)
+        let slice: Slice = skiff_json::from_slice(&record.body)
             .map_err(|error| nowhere(format!("endpointslice {}: {error}", record.key)))?;
         let other_family = families.first().is_some_and(|family| *family != slice.sort);
         found.extend(ready(slice, &wanted).map(|address| (other_family, address)));

@@ -7,10 +7,10 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, USER_AGENT};
 use http_body_util::Full;
-use serde_json::Value;
 use skiff_api::json;
 use skiff_api::object::at;
 use skiff_base::World;
+use skiff_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -7,8 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use expect_test::expect;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use serde_json::json;
 use skiff_base::Tasks;
+use skiff_json::json;
 use skiff_store::{Facets, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -134,7 +134,7 @@ impl Bench {
     }
 }
 
-use serde_json::Value;
+use skiff_json::Value;
 
 #[tokio::test]
 async fn what_fails_is_told_in_known_words() {

@@ -11,9 +11,9 @@ use crate::registry::discovery;
 use crate::render::accept;
 use crate::request::url::Query;
 use http::{HeaderValue, StatusCode, header};
-use serde_json::{Map, Value, json};
 use skiff_api::Status;
 use skiff_api::wire::{Answer, Body, Call};
+use skiff_json::{Map, json};
 use std::sync::Arc;
 
 /// The minor of Kubernetes that is served.
@@ -79,7 +79,7 @@ pub fn nothing() -> Answer {
 }
 
 fn version(server: &Server) -> Answer {
-    let order = |_: &Map<String, Value>| -> &'static [&'static str] {
+    let order = |_: &Map| -> &'static [&'static str] {
         &[
             "major",
             "minor",

@@ -8,7 +8,6 @@
 use super::reader::Reader;
 use super::{unreadable, versions};
 use bytes::Bytes;
-use serde_json::Value;
 use skiff_api::Status;
 use skiff_api::json;
 use skiff_api::kind::{Conversion, Kind};
@@ -17,6 +16,7 @@ use skiff_api::schema::decode::{Mode, decode};
 use skiff_api::schema::prune::prune;
 use skiff_api::schema::{default as schema_default, emit};
 use skiff_api::wire::Stored;
+use skiff_json::Value;
 use skiff_store::Record;
 use std::sync::Arc;
 
@@ -186,7 +186,7 @@ fn read(reader: &Reader, kind: &Kind, record: &Record) -> Result<Object, Status>
 /// # Errors
 /// Why it cannot be read.
 pub fn renewed(kind: &Kind, record: &Record) -> Result<Object, String> {
-    let value: Value = serde_json::from_slice(&record.body).map_err(|error| error.to_string())?;
+    let value: Value = skiff_json::from_slice(&record.body).map_err(|error| error.to_string())?;
     if !value.get("metadata").is_some_and(Value::is_object) {
         return Err("it has no metadata".into());
     }
@@ -285,7 +285,7 @@ mod tests {
         let read = tree(&reader, &face, &event).await.expect("it can be read");
         assert_eq!(read.text("note"), "hello");
         let back = super::body(&reader, &face, &read).await.expect("it can be stored");
-        let back: Value = serde_json::from_slice(&back).expect("JSON");
+        let back: Value = skiff_json::from_slice(&back).expect("JSON");
         assert_eq!(back["message"], "hello");
     }
 }

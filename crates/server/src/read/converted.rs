@@ -2,11 +2,11 @@
 //! what comes back must be the same objects in the same order, and of their metadata it changes labels and
 //! annotations alone. Pure.
 
-use serde_json::Value;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::json::{MAX_DEPTH, too_deep};
 use skiff_api::meta::{validate_annotations, validate_labels};
 use skiff_api::object::{Object, text};
+use skiff_json::Value;
 
 /// The converted objects of an answer.
 pub fn read(mut review: Value, version: &str, uid: &str) -> Result<Vec<Value>, String> {

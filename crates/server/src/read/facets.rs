@@ -3,9 +3,9 @@
 
 use super::convert;
 use super::reader::Reader;
-use serde_json::Value;
 use skiff_api::kind::Kind;
 use skiff_api::object::Object;
+use skiff_json::Value;
 use skiff_store::{Facet, Facets, Record};
 use std::sync::Arc;
 

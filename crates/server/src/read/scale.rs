@@ -1,11 +1,11 @@
 //! Scale: one view for everything that has a number of replicas (API reference: autoscaling/v1 Scale).
 
 use crate::request::Request;
-use serde_json::{Value, json};
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::{Cell, Column, Does, ScalePaths, age_column, name_column, number};
 use skiff_api::object::Object;
 use skiff_api::selector::Selector;
+use skiff_json::{Value, json};
 
 /// Whether a request is about the Scale of an object.
 pub fn is_asked(request: &Request) -> bool {

@@ -2,7 +2,7 @@
 
 use crate::testkit::{MAPS, Told, bench, map};
 use http::Method;
-use serde_json::{Value, json};
+use skiff_json::{Value, json};
 use skiff_store::Revision;
 
 fn names(list: &Value) -> Vec<&str> {

@@ -3,9 +3,9 @@
 use crate::request::Request;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use base64::{DecodeError, Engine};
-use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::json::type_name;
+use skiff_json::{Value, json};
 use skiff_store::Revision;
 use std::sync::Arc;
 

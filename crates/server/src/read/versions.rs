@@ -6,7 +6,6 @@
 use super::converted::{self, Wrong};
 use super::reader::Reader;
 use crate::outbound::review::Reviewer;
-use serde_json::{Value, json};
 use skiff_api::kind::{Conversion, Kind, api_version};
 use skiff_api::object::{Object, text};
 use skiff_api::schema::decode::Mode;
@@ -14,6 +13,7 @@ use skiff_api::schema::prune::prune;
 use skiff_api::schema::{Ref, Struct};
 use skiff_api::{Status, json as tree};
 use skiff_base::Lock;
+use skiff_json::{Value, json};
 use skiff_store::Record;
 use std::sync::Arc;
 use std::time::Duration;

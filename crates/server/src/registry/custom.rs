@@ -153,7 +153,7 @@ fn without_builtin(server: &Server, mut kinds: Vec<Arc<Kind>>) -> Vec<Arc<Kind>>
 }
 
 fn read(record: &Record, old: Option<&Definition>) -> Result<Definition, String> {
-    let crd = serde_json::from_slice(&record.body).map_err(|error| error.to_string())?;
+    let crd = skiff_json::from_slice(&record.body).map_err(|error| error.to_string())?;
     let crd = Object::new(crd);
     let condition = skiff_kinds::apiextensions::customresourcedefinition::condition;
     let print = format!(

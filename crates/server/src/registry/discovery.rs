@@ -7,11 +7,11 @@ use crate::render;
 use crate::render::accept::{Accept, Format, Offer};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use serde_json::{Map, Value, json};
 use skiff_api::Status;
 use skiff_api::kind::{Kind, Subresource, Verb, api_version};
 use skiff_api::registry::Registry;
 use skiff_api::wire::{Answer, Body};
+use skiff_json::{Map, Value, json};
 use std::sync::Arc;
 
 /// `/api`, `/apis`, a group, or a group's version, in the form that the caller can read.
@@ -162,7 +162,7 @@ fn sorted_answer(body: &Value) -> Answer {
     Answer::new(StatusCode::OK, Body::Bytes(text.into())).typed("application/json")
 }
 
-fn order(map: &Map<String, Value>) -> &'static [&'static str] {
+fn order(map: &Map) -> &'static [&'static str] {
     match (map.contains_key("singularName"), map.contains_key("responseKind")) {
         (true, _) => &[
             "name",

@@ -3,10 +3,10 @@
 use bytes::{Buf, Bytes};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
-use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::pieces::Pieces;
 use skiff_api::wire::{self, Frame, List, Stored};
+use skiff_json::{Value, json};
 use std::io;
 
 /// A list is written in pieces of this size, so that it is never whole in memory a second time. With the head of an

@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn pieces_are_indented_as_the_whole_is() {
         let json = r#"{"a":[{},{"b":[]},1,"x\"{,"],"c":{"d":null}}"#;
-        let value: serde_json::Value = serde_json::from_str(json).expect("it is JSON");
+        let value: skiff_json::Value = skiff_json::from_str(json).expect("it is JSON");
         let whole = indent(json.as_bytes());
         assert_eq!(whole, format!("{value:#}"));
         let (mut it, mut out) = (Indent::default(), Vec::new());

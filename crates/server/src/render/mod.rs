@@ -21,13 +21,13 @@ use crate::request::Request;
 use bytes::{Buf, Bytes};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
-use serde_json::{Map, Value};
 use skiff_api::kind::{Backend, Kind, Verb};
 use skiff_api::object::Object;
 use skiff_api::pieces::Pieces;
 use skiff_api::wire::{self, Answer, Body, Frame, List, Rendered, Stored};
 use skiff_api::{Status, table};
 use skiff_base::World;
+use skiff_json::{Map, Value};
 use std::sync::Arc;
 
 /// Writes the answer as it was asked for.
@@ -101,7 +101,7 @@ pub fn document(answer: Answer, format: Format) -> Result<Answer, Status> {
 }
 
 fn yaml_of(json: &[u8]) -> Result<Bytes, Status> {
-    let value: Value = serde_json::from_slice(json).map_err(Status::internal)?;
+    let value: Value = skiff_json::from_slice(json).map_err(Status::internal)?;
     Ok(skiff_api::yaml::write(&value).into())
 }
 
@@ -253,7 +253,7 @@ impl Shape {
     /// The Scale of an object as a Table.
     fn scale(self, scale: &[u8]) -> Result<Body, Status> {
         let Form::Row(_) = self.form else { return Ok(Body::Bytes(Bytes::copy_from_slice(scale))) };
-        let tree: Value = serde_json::from_slice(scale).map_err(Status::internal)?;
+        let tree: Value = skiff_json::from_slice(scale).map_err(Status::internal)?;
         let revision = tree["metadata"]["resourceVersion"].as_str().and_then(|it| it.parse().ok());
         let stored = Stored {
             head: "\"kind\":\"Scale\",\"apiVersion\":\"autoscaling/v1\",".into(),
@@ -306,7 +306,7 @@ impl Shape {
                 let start = String::from_utf8_lossy(&start);
                 // Those of an object that says nothing but this.
                 let mut cells = Vec::new();
-                let mut bare = Object::new(serde_json::json!({"metadata": metadata}));
+                let mut bare = Object::new(skiff_json::json!({"metadata": metadata}));
                 bare.set("metadata.name", "");
                 table::write_cells(&self.kind, &bare, &mut cells);
                 let cells = String::from_utf8_lossy(&cells);

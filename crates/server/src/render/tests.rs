@@ -35,7 +35,7 @@ fn text(mut pieces: Pieces) -> String {
 }
 
 fn cells(message: &str) -> Vec<Value> {
-    let message: Value = serde_json::from_str(message).expect("JSON");
+    let message: Value = skiff_json::from_str(message).expect("JSON");
     message["object"]["rows"][0]["cells"].as_array().expect("cells").clone()
 }
 
@@ -185,7 +185,7 @@ async fn lists_are_whole_however_many_pieces_they_have() {
                 panic!("it is a rendition");
             };
             let bytes = json::gather(list.pieces).await.expect("all pieces");
-            let list: Value = serde_json::from_slice(&bytes).expect("JSON");
+            let list: Value = skiff_json::from_slice(&bytes).expect("JSON");
             let shown = if form == Form::Metadata { &list["items"] } else { &list["rows"] };
             assert_eq!(shown.as_array().map(Vec::len), Some(count as usize));
             assert_eq!(list["metadata"]["continue"], "more");

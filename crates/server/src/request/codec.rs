@@ -7,7 +7,6 @@ use crate::read::versions::Conversions;
 use crate::request::media::{self, JSON};
 use crate::request::{Request, Strictness};
 use bytes::Bytes;
-use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::apply::{self, Force, Set};
 use skiff_api::errors::{Errors, Path};
@@ -21,6 +20,7 @@ use skiff_api::time::{Precision, format};
 use skiff_api::wire::Payload;
 use skiff_api::{json as text, patch, protobuf};
 use skiff_base::Time;
+use skiff_json::{Value, json};
 
 const YAML: &str = "application/yaml";
 const JSON_PATCH: &str = "application/json-patch+json";
@@ -81,7 +81,7 @@ impl Incoming {
         let bytes = payload_bytes(request)?;
         // One that is garbage is refused later, and not told of.
         if request.notes.are_taken()
-            && let Ok(patch) = serde_json::from_slice(&bytes)
+            && let Ok(patch) = skiff_json::from_slice(&bytes)
         {
             request.notes.sent_as(|| patch);
         }

@@ -2,11 +2,11 @@
 
 use crate::Server;
 use crate::request::{Request, codec};
-use serde_json::json;
 use skiff_api::Status;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::kind::Verb;
 use skiff_api::object::Object;
+use skiff_json::json;
 
 /// The name of an object, or what its name will begin with.
 pub fn named(new: &Object) -> &str {

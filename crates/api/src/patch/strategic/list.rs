@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
+use skiff_json::Value;
 
 use super::{DIRECTIVE, Error, Level, Object, bad_type, show, show_map, unknown_directive};
 

@@ -4,7 +4,7 @@
 use super::*;
 use crate::protobuf::{document, open, read, watch_event};
 use crate::schema::{DEFINITIONS, KINDS, builtin, gvk};
-use serde_json::{Map, Value, json};
+use skiff_json::{Map, Value, json};
 
 /// Each pair of an object and its answer.
 fn golden() -> Vec<(&'static str, Vec<u8>)> {
@@ -39,7 +39,7 @@ fn objects_are_the_bytes_that_upstream_writes() {
 #[test]
 fn objects_are_read_back_as_they_were() {
     for (object, answer) in golden() {
-        let value: Value = serde_json::from_str(object).expect("JSON");
+        let value: Value = skiff_json::from_str(object).expect("JSON");
         let text = |key: &str| value[key].as_str().unwrap_or_default();
         let (group, version) = text("apiVersion").split_once('/').unwrap_or(("", "v1"));
         let of = gvk(group, version, text("kind")).expect("a type");

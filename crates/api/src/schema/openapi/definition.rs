@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::io;
 
-use serde_json::{Map, Value, json};
+use skiff_json::{Map, Value, json};
 
 use super::{KindRef, Source, definition_name, reference};
 use crate::schema::descriptions::Descriptions;
@@ -143,7 +143,7 @@ fn property(of: &Struct, field: &Field, sentences: &mut Descriptions) -> Value {
     let pointer = matches!(field.emit, Emit::Present | Emit::Null);
     let mut out = place(&field.node, &field.go);
     if let Some(default) = &field.default {
-        out["default"] = serde_json::from_str(default).expect("the table holds JSON");
+        out["default"] = skiff_json::from_str(default).expect("the table holds JSON");
     } else if !pointer && field.emit == Emit::Always {
         zero(&mut out, &field.node.shape);
     }

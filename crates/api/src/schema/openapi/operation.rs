@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Value, json};
+use skiff_json::{Value, json};
 
 use super::{KindRef, Source, reference};
 use crate::schema::{Shape, Struct};
@@ -164,7 +164,7 @@ impl Operation {
             let content = self.content(place, needed);
             ((*code).to_owned(), json!({"description": description, "content": content}))
         });
-        let mut responses: serde_json::Map<String, Value> = responses.collect();
+        let mut responses: skiff_json::Map = responses.collect();
         if self.method == "patch" && is_custom(place) {
             responses.remove("201");
         }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Value, json};
+use skiff_json::{Value, json};
 
 use super::operation::{
     self, ALL, Answer, COLLECTION, CONNECT, ENTRY, ITEM, Operation, Place, STATUS, Scope, WATCH,

@@ -52,7 +52,7 @@ fn every_document_of_upstreams_kinds_is_closed() {
                     ..kind(it.group, it.version, it.kind, it.name)
                 })
                 .collect();
-            let document: Value = serde_json::from_slice(&document(&kinds)).expect("JSON");
+            let document: Value = skiff_json::from_slice(&document(&kinds)).expect("JSON");
             let schemas = document["components"]["schemas"].as_object().expect("an object");
             let mut found = BTreeSet::new();
             references(&document, &mut found);
@@ -67,7 +67,7 @@ fn every_document_of_upstreams_kinds_is_closed() {
 #[test]
 fn kubectl_finds_what_it_reads() {
     let document: Value =
-        serde_json::from_slice(&document(&[kind("apps", "v1", "Deployment", "deployments")]))
+        skiff_json::from_slice(&document(&[kind("apps", "v1", "Deployment", "deployments")]))
             .expect("JSON");
     let patch =
         &document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]["patch"];
@@ -93,7 +93,7 @@ fn a_custom_resource_brings_its_own_schema() {
         source: Source::Custom(&schema),
         ..KindRef { kind: "Toy", plural: "toys", ..kind("apps", "v1", "Deployment", "x") }
     };
-    let document: Value = serde_json::from_slice(&document(&[custom])).expect("JSON");
+    let document: Value = skiff_json::from_slice(&document(&[custom])).expect("JSON");
     let schemas = document["components"]["schemas"].as_object().expect("an object");
     assert_eq!(schemas["com.example.b.v1.Toy"]["properties"]["spec"], json!({"type": "object"}));
     assert_eq!(schemas["com.example.b.v1.ToyList"]["required"], json!(["items"]));

@@ -2,7 +2,7 @@
 //! `openapi.v2`. One table per message; what the table does not name is left out.
 
 use crate::protobuf::{bytes, varint};
-use serde_json::Value;
+use skiff_json::Value;
 
 /// A message: its fields by JSON name, and the number under which `x-` fields go (0: none).
 pub struct Message {
@@ -205,7 +205,7 @@ fn field(out: &mut Vec<u8>, numbers: &[u32], form: &Form, value: &Value) {
             let mut within = Vec::new();
             if std::ptr::eq(*of, &PARAMETER) {
                 let place = value.get("in").and_then(Value::as_str).unwrap_or_default();
-                message(&mut within, of, &serde_json::json!({place: value}));
+                message(&mut within, of, &skiff_json::json!({place: value}));
             } else {
                 message(&mut within, of, value);
             }

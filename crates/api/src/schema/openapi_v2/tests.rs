@@ -19,7 +19,7 @@ fn kind<'a>(source: Source<'a>, verbs: &'a [&'a str]) -> KindRef<'a> {
 fn a_definition_has_no_defaults_and_its_own_references() {
     let kinds = [kind(Source::BuiltIn("io.k8s.api.core.v1.ConfigMap"), &["get", "patch"])];
     let document: Value =
-        serde_json::from_slice(&document(&kinds, Form::Json)).expect("it is JSON");
+        skiff_json::from_slice(&document(&kinds, Form::Json)).expect("it is JSON");
     let metadata =
         &document["definitions"]["io.k8s.api.core.v1.ConfigMap"]["properties"]["metadata"];
     assert_eq!(metadata["$ref"], "#/definitions/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta");

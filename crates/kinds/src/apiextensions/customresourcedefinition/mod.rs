@@ -7,10 +7,10 @@ pub mod served;
 mod validate;
 mod version;
 
-use serde_json::{Value, json};
 use skiff_api::kind::{Cell, Column, Hooks, Kind, column, name_column, status, wide};
 use skiff_api::object::Object;
 use skiff_api::view::Resource;
+use skiff_json::{Value, json};
 
 pub const RESOURCE: Resource = Resource::of(
     "apiextensions.k8s.io",

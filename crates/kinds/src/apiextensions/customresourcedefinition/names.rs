@@ -1,9 +1,9 @@
 //! The names of a custom resource, as wished for and as accepted.
 
-use serde_json::Value;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::names;
 use skiff_api::object::at;
+use skiff_json::Value;
 
 /// The rules that hold wherever names stand; that some must be there is a rule of `spec` alone.
 pub fn validate(path: &Path, given: &Value, errors: &mut Errors) {

@@ -1,7 +1,6 @@
 //! Makes the kinds that a CustomResourceDefinition stands for: one face for each version that is served.
 
 use super::condition;
-use serde_json::Value;
 use skiff_api::jsonpath::JsonPath;
 use skiff_api::kind::{
     Cell, Column, Conversion, Custom, Does, Hooks, Kind, Manner, Name, ScalePaths, Scope,
@@ -12,6 +11,7 @@ use skiff_api::schema::crd::{from_crd, without_schema};
 use skiff_api::schema::{Node, Ref, Shape, Struct};
 use skiff_cel::decl::Place;
 use skiff_cel::rules::Rules;
+use skiff_json::Value;
 use std::sync::Arc;
 
 /// How many versions have a number of their own within a generation; more share the last one.
@@ -265,7 +265,7 @@ fn warn(new: &Object, old: Option<&Object>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     fn crd() -> Object {
         let schema = json!({"openAPIV3Schema": {"type": "object", "properties": {

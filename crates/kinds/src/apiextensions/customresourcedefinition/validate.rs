@@ -2,11 +2,11 @@
 
 use super::{condition, names as definition_names, version};
 use crate::admissionregistration::webhooks;
-use serde_json::Value;
 use skiff_api::check;
 use skiff_api::errors::{ErrorType, Errors, Path};
 use skiff_api::names;
 use skiff_api::object::{Object, at};
+use skiff_json::Value;
 
 const APPROVED: &str = "api-approved.kubernetes.io";
 const PROPOSAL: &str = "see https://github.com/kubernetes/enhancements/pull/1111";

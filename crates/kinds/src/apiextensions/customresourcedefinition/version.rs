@@ -1,11 +1,11 @@
 //! The rules of one version of a custom resource.
 
-use serde_json::Value;
 use skiff_api::check;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::names;
 use skiff_api::object::{Object, at};
 use skiff_api::schema::crd::{from_crd, is_structural};
+use skiff_json::Value;
 use std::collections::HashSet;
 
 const TYPES: [&str; 5] = ["boolean", "date", "integer", "number", "string"];

@@ -1,9 +1,9 @@
 //! What `kubectl get hpa` shows: above all how the metrics stand to their targets.
 
-use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::kind::{Cell, Column, age_column, column, name_column};
 use skiff_api::object::{Object, at};
+use skiff_json::Value;
 
 /// So many metrics are shown, the others are counted.
 const SHOWN: usize = 2;
@@ -81,7 +81,7 @@ fn target(metric: &Value, current: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     #[test]
     fn targets_show_how_things_stand() {

@@ -7,10 +7,10 @@ mod columns;
 pub mod v1;
 mod validate;
 
-use serde_json::{Value, json};
 use skiff_api::kind::{Column, Hooks, Kind, status};
 use skiff_api::object::{Object, at, at_mut};
 use skiff_api::view::Resource;
+use skiff_json::{Value, json};
 
 pub const RESOURCE: Resource =
     Resource::of("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler");

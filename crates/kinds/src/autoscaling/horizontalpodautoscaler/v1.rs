@@ -2,7 +2,6 @@
 //! behavior, and what the status says of them stand in annotations, as JSON.
 
 use super::{BEHAVIOR, CONDITIONS, CURRENT_METRICS, METRICS, columns, cpu_metric, drop_carried};
-use serde_json::{Map, Value, json};
 use skiff_api::check::*;
 use skiff_api::errors::Errors;
 use skiff_api::json::ordered;
@@ -11,6 +10,7 @@ use skiff_api::object::{Object, at};
 use skiff_api::schema::decode::{Mode, decode};
 use skiff_api::schema::{builtin, emit};
 use skiff_api::view::Resource;
+use skiff_json::{Map, Value, json};
 
 pub const RESOURCE: Resource =
     Resource::of("autoscaling", "v1", "horizontalpodautoscalers", "HorizontalPodAutoscaler");
@@ -180,7 +180,7 @@ fn carried(
     path: &str,
     read: impl Fn(Vec<Value>) -> Vec<Value>,
 ) -> Option<Vec<Value>> {
-    let list: Vec<Value> = serde_json::from_str(it.annotation(name)?).ok()?;
+    let list: Vec<Value> = skiff_json::from_str(it.annotation(name)?).ok()?;
     let mut alone = Object::new(json!({}));
     alone.set(path, read(list));
     decode(alone.value_mut(), schema(), Mode::Ignore).ok()?;
@@ -188,7 +188,7 @@ fn carried(
 }
 
 fn carried_behavior(it: &Object) -> Option<Value> {
-    let behavior: Value = serde_json::from_str(it.annotation(BEHAVIOR)?).ok()?;
+    let behavior: Value = skiff_json::from_str(it.annotation(BEHAVIOR)?).ok()?;
     let mut alone = Object::new(json!({}));
     alone.set("spec.behavior", rename(&behavior, |name| name[..1].to_lowercase() + &name[1..]));
     decode(alone.value_mut(), schema(), Mode::Ignore).ok()?;

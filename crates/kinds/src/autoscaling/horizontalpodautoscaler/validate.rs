@@ -1,12 +1,12 @@
 //! What holds of a HorizontalPodAutoscaler, in the words and the order of upstream's API.
 
 use crate::core::pod::validate::resources::container_name;
-use serde_json::{Map, Value};
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::names;
 use skiff_api::object::{Object, at, quantity};
 use skiff_api::quantity::Quantity;
+use skiff_json::{Map, Value};
 
 /// Bounds of scaling policies, in seconds.
 const PERIOD_MOST: i64 = 1800;

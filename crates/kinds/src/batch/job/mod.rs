@@ -8,12 +8,12 @@ pub mod validate;
 
 use crate::core::pod::{self, default::absent};
 use crate::workload;
-use serde_json::{Value, json};
 use skiff_api::kind::{self, Cell, Hooks, Kind, Unsaid, age_column, column, name_column};
 use skiff_api::names;
 use skiff_api::object::{Object, at, int, text};
 use skiff_api::table::Shown;
 use skiff_api::view::Resource;
+use skiff_json::{Value, json};
 
 pub const RESOURCE: Resource = Resource::of("batch", "v1", "jobs", "Job");
 

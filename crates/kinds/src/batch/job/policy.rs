@@ -3,10 +3,10 @@
 
 use crate::batch::indexes::Indexes;
 use crate::core::pod::validate::internal;
-use serde_json::{Value, json};
 use skiff_api::check::*;
 use skiff_api::errors::{ErrorType, Errors, Path};
 use skiff_api::object::at;
+use skiff_json::{Value, json};
 use std::collections::HashSet;
 
 const RULES_MOST: usize = 20;

@@ -5,10 +5,10 @@ use super::is;
 use crate::batch::indexes::{Indexes, overlap};
 use crate::core::pod::validate::internal;
 use jiff::Timestamp;
-use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{ErrorType, Errors, Path};
 use skiff_api::object::{Object, at};
+use skiff_json::Value;
 use std::collections::HashSet;
 
 const COUNTS: [&str; 5] = ["active", "succeeded", "failed", "ready", "terminating"];

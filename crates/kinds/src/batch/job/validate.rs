@@ -3,12 +3,12 @@
 use super::{NAME_LABELS, UID_LABELS, idle, policy};
 use crate::core::pod::validate as pods;
 use crate::core::pod::validate::internal;
-use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::names;
 use skiff_api::object::{Object, at};
 use skiff_api::selector::Selector;
+use skiff_json::Value;
 
 /// So many indexes can be in `completedIndexes` or `failedIndexes` without making a status too large.
 const INDEXES_MOST: i64 = 100_000;

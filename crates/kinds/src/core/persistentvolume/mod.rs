@@ -6,12 +6,12 @@ mod validate;
 pub use validate::{Context, spec};
 
 use super::pod::warn::old_node_label;
-use serde_json::Value;
 use skiff_api::check::{list, text};
 use skiff_api::errors::Path;
 use skiff_api::kind::{Cell, Column, Hooks, Kind, age_column, column, name_column, status, wide};
 use skiff_api::object::Object;
 use skiff_api::view::Resource;
+use skiff_json::Value;
 
 pub const RESOURCE: Resource = Resource::core("persistentvolumes", "PersistentVolume").cluster();
 
@@ -126,7 +126,7 @@ fn prepare(volume: &mut Object, old: Option<&Object>) {
     match old {
         Some(old) => volume.copy_from(old, "status"),
         None => {
-            volume.set("status", serde_json::json!({"phase": "Pending"}));
+            volume.set("status", skiff_json::json!({"phase": "Pending"}));
             if let Some(made) = volume.at("metadata.creationTimestamp").cloned() {
                 volume.set("status.lastPhaseTransitionTime", made);
             }

@@ -2,10 +2,10 @@
 
 use crate::core::pod::validate::volumes::{Check, disk_of, host_path};
 use crate::core::pod::validate::volumes_other as shared;
-use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::object::at;
+use skiff_json::Value;
 
 /// A source: its field, the name under which its faults stand, and that of one too many.
 struct Source {

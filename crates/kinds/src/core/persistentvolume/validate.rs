@@ -3,11 +3,11 @@
 use super::sources;
 use crate::core::pod::validate::claim::{VOLUME_MODES, access_modes};
 use crate::core::pod::validate::{affinity, diff, internal};
-use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{ErrorType, Errors, Path};
 use skiff_api::object::{Object, at};
 use skiff_api::quantity::Quantity;
+use skiff_json::Value;
 
 const POLICIES: &[&str] = &["Delete", "Recycle", "Retain"];
 
@@ -252,7 +252,7 @@ fn same_but_names(is: &Value, was: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     fn check(new: Value, old: Option<Value>) -> String {
         let (mut errors, old) = (Errors::new(), old.map(Object::new));

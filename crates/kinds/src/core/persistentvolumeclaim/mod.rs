@@ -3,12 +3,12 @@
 mod validate;
 
 use super::persistentvolume::{CLASS, amount, attributes_class, class, mode, modes, phase};
-use serde_json::Value;
 use skiff_api::check::text;
 use skiff_api::kind::{Cell, Hooks, Kind, age_column, column, name_column, status, wide};
 use skiff_api::object::{Object, at, at_mut};
 use skiff_api::quantity::Quantity;
 use skiff_api::view::Resource;
+use skiff_json::Value;
 
 pub const RESOURCE: Resource = Resource::core("persistentvolumeclaims", "PersistentVolumeClaim");
 
@@ -64,7 +64,7 @@ fn default(claim: &mut Object) {
 fn prepare(claim: &mut Object, old: Option<&Object>) {
     match old {
         Some(old) => claim.copy_from(old, "status"),
-        None => claim.set("status", serde_json::json!({"phase": "Pending"})),
+        None => claim.set("status", skiff_json::json!({"phase": "Pending"})),
     }
     if let Some(spec) = at_mut(claim.value_mut(), "spec") {
         data_sources(spec, old.and_then(|old| old.at("spec")));
@@ -128,7 +128,7 @@ fn warn(claim: &Object, _: Option<&Object>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     fn check(spec: Value, old: Option<Value>) -> Value {
         let mut claim = Object::new(json!({"spec": spec}));

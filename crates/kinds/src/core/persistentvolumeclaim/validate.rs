@@ -4,12 +4,12 @@
 use super::{CLASS, amount};
 use crate::core::pod::validate::claim::claim_spec;
 use crate::core::pod::validate::{diff, internal};
-use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::names;
 use skiff_api::object::{Object, at, remove};
 use skiff_api::quantity::Quantity;
+use skiff_json::Value;
 
 /// How far the growing of a volume may be.
 const RESIZES: &[&str] = &[
@@ -165,7 +165,7 @@ fn resource(name: &str, path: &Path, errors: &mut Errors) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     fn object(phase: &str, size: &str, more: Value) -> Object {
         let mut spec = json!({"accessModes": ["ReadWriteOnce"], "volumeMode": "Filesystem",

@@ -1,8 +1,8 @@
 //! The columns of `kubectl get pods`: how far a pod is, in the few words that users know.
 
-use serde_json::Value;
 use skiff_api::object::{Object, at, flag, text};
 use skiff_api::table::Shown;
+use skiff_json::Value;
 
 pub fn ready(pod: &Object) -> Value {
     let seen = Seen::of(pod);
@@ -186,7 +186,7 @@ fn end_reason(ended: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     fn row(pod: Value) -> String {
         let now = "2026-01-01T00:10:00Z".parse().expect("a time");

@@ -1,7 +1,7 @@
 //! Conditions of a pod that the server itself sets.
 
-use serde_json::{Value, json};
 use skiff_api::object::Object;
+use skiff_json::{Value, json};
 
 /// Sets a condition. Its time of transition is kept where its status is what it was.
 pub fn set(pod: &mut Object, mut condition: Value, now: &str) {

@@ -3,8 +3,8 @@
 //! A template gets less than a pod: what would make templates of older versions look changed is filled in pods only.
 
 use super::{CONTAINER_LISTS, image};
-use serde_json::{Map, Value, json};
 use skiff_api::object::{Object, at, at_mut};
+use skiff_json::{Map, Value, json};
 
 /// The defaults of a pod.
 pub fn pod(pod: &mut Object) {

@@ -121,6 +121,6 @@ fn fields(pod: &Object, put: &mut dyn FnMut(&'static str, &str)) {
 }
 
 /// The containers of one list of a spec.
-pub(crate) fn containers<'a>(pod: &'a Object, list: &str) -> &'a [serde_json::Value] {
+pub(crate) fn containers<'a>(pod: &'a Object, list: &str) -> &'a [skiff_json::Value] {
     pod.list(&format!("spec.{list}"))
 }

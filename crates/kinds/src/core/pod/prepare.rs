@@ -3,9 +3,9 @@
 use super::CONTAINER_LISTS;
 use super::default::items;
 use super::validate::resources::aggregate;
-use serde_json::{Map, Value, json};
 use skiff_api::object::{Object, at, at_mut};
 use skiff_api::quantity::Quantity;
+use skiff_json::{Map, Value, json};
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
@@ -239,7 +239,7 @@ fn take(value: &mut Value, parent: &str, field: &str) {
 }
 
 /// `matchLabelKeys` and `mismatchLabelKeys` become requirements of the selectors (KEP-3633, KEP-3243).
-fn complete_selectors(spec: &mut Value, labels: &Map<String, Value>) {
+fn complete_selectors(spec: &mut Value, labels: &Map) {
     for constraint in items(spec, "topologySpreadConstraints") {
         complete(constraint, labels, &[("matchLabelKeys", "In")]);
     }
@@ -257,7 +257,7 @@ fn complete_selectors(spec: &mut Value, labels: &Map<String, Value>) {
     }
 }
 
-fn complete(term: &mut Value, labels: &Map<String, Value>, keys: &[(&str, &str)]) {
+fn complete(term: &mut Value, labels: &Map, keys: &[(&str, &str)]) {
     if at(term, "labelSelector").is_none() {
         return;
     }

@@ -3,12 +3,12 @@
 //! Pods are judged when they are made; templates of workloads whenever they change. Nothing is refused here.
 
 use super::validate::visit;
-use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::Path;
 use skiff_api::object::{Object, at};
 use skiff_api::quantity::Quantity;
 use skiff_api::{ip, names};
+use skiff_json::Value;
 use std::collections::{BTreeMap, HashSet};
 
 mod paths;
@@ -415,7 +415,7 @@ fn go_port(port: &Value) -> String {
 mod tests {
     use super::*;
     use expect_test::expect;
-    use serde_json::json;
+    use skiff_json::json;
 
     #[test]
     fn what_is_odd_about_a_pod_is_said_when_it_is_made() {

@@ -1,7 +1,7 @@
 //! What `kubectl get services` shows.
 
-use serde_json::Value;
 use skiff_api::object::{Object, at, texts};
+use skiff_json::Value;
 
 /// Longer lists of load balancer addresses are cut, but in wide output.
 const NONE: &str = "<none>";
@@ -62,7 +62,7 @@ pub fn selector(service: &Object) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     #[test]
     fn columns_of_each_type() {

@@ -11,7 +11,6 @@ mod validate;
 pub use prepare::settle;
 pub use validate::cluster_ips as validate_cluster_ips;
 
-use serde_json::{Value, json};
 use skiff_api::errors::Errors;
 use skiff_api::kind::{
     Cell, Connect, Hooks, Kind, NameRule, Proxied, Verb, age_column, column, connect, name_column,
@@ -19,6 +18,7 @@ use skiff_api::kind::{
 };
 use skiff_api::object::{Object, at};
 use skiff_api::view::Resource;
+use skiff_json::{Value, json};
 
 pub const RESOURCE: Resource = Resource::core("services", "Service");
 

@@ -4,8 +4,8 @@
 use super::{
     externally_accessible, needs_cluster_ip, needs_health_check, needs_node_port, node_ports,
 };
-use serde_json::Value;
 use skiff_api::object::Object;
+use skiff_json::Value;
 
 /// Runs before addresses and ports are drawn, and again before validation; doing it twice changes nothing.
 pub fn prepare(new: &mut Object, old: Option<&Object>) {
@@ -107,14 +107,14 @@ fn drop_what_the_type_lacks(new: &mut Object, old: &Object) {
         }
     }
     if !balanced(new) && new.at("status.loadBalancer").is_some() {
-        new.set("status.loadBalancer", serde_json::json!({}));
+        new.set("status.loadBalancer", skiff_json::json!({}));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     fn after(old: &Value, new: Value) -> String {
         let (old, mut new) = (Object::new(old.clone()), Object::new(new));

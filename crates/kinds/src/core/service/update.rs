@@ -1,9 +1,9 @@
 //! What an update of a Service may not change.
 
 use super::{headless, needs_cluster_ip, needs_health_check};
-use serde_json::Value;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::object::Object;
+use skiff_json::Value;
 
 const STAYS: &str = "may not change once set";
 
@@ -88,7 +88,7 @@ fn validate_families(new: &Object, old: &Object, errors: &mut Errors) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     #[test]
     fn an_address_stays() {

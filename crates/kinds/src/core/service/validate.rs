@@ -1,11 +1,11 @@
 //! The rules of a Service.
 
 use super::{externally_accessible, headless, needs_health_check, node_ports};
-use serde_json::Value;
 use skiff_api::check;
 use skiff_api::errors::{ErrorType, Errors, Path};
 use skiff_api::object::{Object, at};
 use skiff_api::{ip, meta, names};
+use skiff_json::Value;
 use std::collections::HashSet;
 
 const TYPES: [&str; 4] = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];

@@ -85,7 +85,7 @@ pub struct PodAffinityTerm {
 /// Read with `selector::Selector::from_object(Some(&selector.0))`.
 #[derive(Debug, Clone, Default, Deserialize, PartialEq)]
 #[serde(transparent)]
-pub struct LabelSelector(pub serde_json::Value);
+pub struct LabelSelector(pub skiff_json::Value);
 
 #[derive(Debug, Clone, Default, Deserialize, PartialEq)]
 #[serde(rename_all = "camelCase", default)]

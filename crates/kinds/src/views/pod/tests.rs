@@ -1,10 +1,10 @@
 //! A pod as it is stored decodes into what its readers need.
 
 use super::*;
-use serde_json::json;
+use skiff_json::json;
 
-fn pod(value: serde_json::Value) -> Pod {
-    serde_json::from_value(value).expect("the view decodes")
+fn pod(value: skiff_json::Value) -> Pod {
+    skiff_json::from_value(value).expect("the view decodes")
 }
 
 #[test]
@@ -43,5 +43,5 @@ fn a_stored_pod_decodes() {
 #[test]
 fn a_bad_quantity_is_an_error() {
     let bad = json!({"spec": {"containers": [{"resources": {"limits": {"cpu": "x"}}}]}});
-    assert!(serde_json::from_value::<Pod>(bad).is_err());
+    assert!(skiff_json::from_value::<Pod>(bad).is_err());
 }

@@ -2,8 +2,8 @@
 
 use super::{ObjectFieldSelector, ResourceFieldSelector};
 use serde::Deserialize;
-use serde_json::{Map, Value};
 use skiff_api::view::Meta;
+use skiff_json::{Map, Value};
 
 /// Exactly one source is set; one that has no type here is in `other` under its field name, so that a node can
 /// refuse it by name.
@@ -22,7 +22,7 @@ pub struct Volume {
     pub persistent_volume_claim: Option<VolumeClaim>,
     pub ephemeral: Option<Ephemeral>,
     #[serde(flatten)]
-    pub other: Map<String, Value>,
+    pub other: Map,
 }
 
 #[derive(Debug, Clone, Default, Deserialize, PartialEq)]
@@ -107,7 +107,7 @@ pub struct Projection {
     pub cluster_trust_bundle: Option<TrustProjection>,
     pub pod_certificate: Option<CertificateProjection>,
     #[serde(flatten)]
-    pub other: Map<String, Value>,
+    pub other: Map,
 }
 
 #[derive(Debug, Clone, Default, Deserialize, PartialEq)]

@@ -9,9 +9,9 @@ use super::{Condition, null_is_empty};
 use crate::core::persistentvolume::CLASS;
 use crate::storage::storageclass::DEFAULT;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use skiff_api::quantity::Quantity;
 use skiff_api::view::{Key, Meta, Resource, View};
+use skiff_json::Map;
 
 /// Says of a claim that it has its volume for good.
 pub const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
@@ -54,7 +54,7 @@ pub struct VolumeSpec {
     pub csi: Option<CsiVolume>,
     /// A source that has no type here, under its field.
     #[serde(flatten)]
-    pub other: Map<String, Value>,
+    pub other: Map,
 }
 
 /// A folder or a device of one node.

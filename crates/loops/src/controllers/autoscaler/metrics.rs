@@ -2,7 +2,6 @@
 //! is somebody's affair whom the API leads to.
 
 use crate::Context;
-use serde_json::Value;
 use skiff_api::Status;
 use skiff_api::duration;
 use skiff_api::object::{at, int, list, text};
@@ -10,6 +9,7 @@ use skiff_api::quantity::Quantity;
 use skiff_api::selector::Selector;
 use skiff_api::wire::encode;
 use skiff_base::Time;
+use skiff_json::Value;
 use skiff_kinds::views::autoscaler::{Metric, MetricName, MetricSource, TargetRef};
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -3,7 +3,7 @@
 use super::*;
 use crate::testkit::{merge, view};
 use expect_test::{Expect, expect};
-use serde_json::Value;
+use skiff_json::Value;
 
 /// One every hour since ten, whose pods say nothing of interest.
 fn cron(more: Value) -> Arc<CronJob> {

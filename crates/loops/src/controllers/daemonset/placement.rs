@@ -2,9 +2,9 @@
 //! binds it there (concepts: DaemonSet).
 
 use serde::Deserialize;
-use serde_json::{Value, json};
 use skiff_api::view::Key;
 use skiff_client::Caches;
+use skiff_json::{Value, json};
 use skiff_kinds::views::pod::{NODE_NAME, PodSpec, tolerated};
 use skiff_kinds::views::{DaemonSet, NOT_READY, Node, Pod, Taint, UNREACHABLE, UNSCHEDULABLE};
 
@@ -38,7 +38,7 @@ pub enum Fit {
 }
 
 impl Daemon {
-    pub fn of(set: &DaemonSet) -> Result<Daemon, serde_json::Error> {
+    pub fn of(set: &DaemonSet) -> Result<Daemon, skiff_json::Error> {
         let mut spec = set.spec.template.spec.clone();
         let network = spec["hostNetwork"].as_bool().unwrap_or(false).then_some(WITHOUT_NETWORK);
         for (key, effect) in OUTLASTED.into_iter().chain(network) {

@@ -4,7 +4,7 @@ use super::*;
 use crate::controllers::daemonset::placement::Fit;
 use crate::testkit::{merge, now, view};
 use expect_test::{Expect, expect};
-use serde_json::Value;
+use skiff_json::Value;
 
 fn set(more: Value) -> Value {
     let mut set = json!({
@@ -98,7 +98,7 @@ impl Case {
                 "create" => {
                     let kind = words.next()?;
                     let body = line.split_once('{').map(|(_, body)| format!("{{{body}"))?;
-                    let body: Value = serde_json::from_str(&body).expect("a body is JSON");
+                    let body: Value = skiff_json::from_str(&body).expect("a body is JSON");
                     let required = &body["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
                         ["nodeSelectorTerms"][0];
                     let node = &required["matchFields"][0]["values"][0];

@@ -3,8 +3,8 @@
 use crate::changes::{Tell, about};
 use crate::parts::template::{self, HASH_LABEL};
 use crate::{Change, Changes};
-use serde_json::{Value, json};
 use skiff_api::view::{Meta, View};
+use skiff_json::{Value, json};
 use skiff_kinds::views::workloads::{ReplicaSetSpec, ReplicaSetStatus};
 use skiff_kinds::views::{Deployment, ReplicaSet};
 use std::collections::BTreeMap;

@@ -3,7 +3,7 @@
 use super::*;
 use crate::testkit::{merge, now, view};
 use expect_test::{Expect, expect};
-use serde_json::{Value, json};
+use skiff_json::{Value, json};
 
 fn template(image: &str) -> Value {
     json!({"metadata": {"labels": {"app": "web"}}, "spec": {"image": image}})

@@ -14,10 +14,10 @@ use crate::parts::status::this_revision;
 use crate::parts::words;
 use crate::{Changes, Context, Loop, Next, On};
 use scale::Expected;
-use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::view::{Key, View};
 use skiff_base::Time;
+use skiff_json::{Value, json};
 use skiff_kinds::views::budget::{BudgetSpec, BudgetStatus};
 use skiff_kinds::views::workloads::{Amount, Rounding};
 use skiff_kinds::views::{Deployment, Pod, PodDisruptionBudget, ReplicaSet, ReplicationController};
@@ -203,7 +203,7 @@ fn write(budget: &PodDisruptionBudget, after: BudgetStatus, out: &mut Changes) {
     if *before == after {
         return;
     }
-    let mut status = serde_json::to_value(&after).expect("a status has names for keys");
+    let mut status = skiff_json::to_value(&after).expect("a status has names for keys");
     for name in before.disrupted_pods.keys().filter(|it| !after.disrupted_pods.contains_key(*it)) {
         status["disruptedPods"][name] = Value::Null;
     }

@@ -1,12 +1,12 @@
 //! Stale disruptions: a pod that says that it is about to be disturbed, and then is not, says so no more after a while.
 
 use crate::{Changes, Context, Loop, Next, On};
-use serde_json::json;
 use skiff_api::Status;
 use skiff_api::time::{Precision, format};
 use skiff_api::view::{Key, View};
 use skiff_base::Time;
 use skiff_client::PatchKind;
+use skiff_json::json;
 use skiff_kinds::views::Pod;
 use std::sync::Arc;
 use std::time::Duration;

@@ -42,7 +42,7 @@ fn what_is_left_over_may_go() {
 #[test]
 fn shares_are_rounded_up() {
     let of =
-        |spec: Value, expected| desired(&serde_json::from_value(spec).expect("a spec"), expected);
+        |spec: Value, expected| desired(&skiff_json::from_value(spec).expect("a spec"), expected);
     assert_eq!(of(json!({"minAvailable": "50%"}), 3), 2);
     assert_eq!(of(json!({"maxUnavailable": "50%"}), 3), 1);
     assert_eq!(of(json!({"maxUnavailable": 5}), 3), 0);

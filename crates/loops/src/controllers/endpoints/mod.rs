@@ -12,11 +12,11 @@ use crate::changes::Tell;
 use crate::parts::metadata::replaced;
 use crate::parts::subsets::repacked;
 use crate::{Change, Changes, Context, Loop, Next, On};
-use serde_json::json;
 use skiff_api::Status;
 use skiff_api::view::{Key, Meta, View};
 use skiff_base::Time;
 use skiff_client::{events, there};
+use skiff_json::json;
 use skiff_kinds::core::endpoints::{CONTROLLER, MANAGED_BY};
 use skiff_kinds::views::{
     EndpointAddress, EndpointPort, EndpointSubset, Endpoints, Pod, Service, SubsetPort,

@@ -3,7 +3,7 @@
 use super::*;
 use crate::testkit::view;
 use expect_test::{Expect, expect};
-use serde_json::{Value, json};
+use skiff_json::{Value, json};
 
 fn service(spec: Value) -> Value {
     let mut service = json!({"metadata": {"name": "web", "namespace": "n", "uid": "s", "labels": {"team": "a"}},

@@ -3,7 +3,7 @@
 use super::*;
 use crate::testkit::{merge, view};
 use expect_test::{Expect, expect};
-use serde_json::{Value, json};
+use skiff_json::{Value, json};
 
 fn service(more: Value) -> Value {
     let mut value = json!({"metadata": {"name": "web", "namespace": "n", "uid": "s", "labels": {"team": "a"},

@@ -6,11 +6,11 @@ use crate::changes::Tell;
 use crate::parts::adoption::reference;
 use crate::parts::metadata::replaced;
 use crate::{Change, Changes};
-use serde_json::{Map, Value, json};
 use skiff_api::time::{Precision, format};
 use skiff_api::view::View;
 use skiff_base::Time;
 use skiff_client::{DeleteOptions, events};
+use skiff_json::{Map, Value, json};
 use skiff_kinds::views::{Endpoint, EndpointPort, EndpointSlice, SERVICE_NAME, Service};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -127,7 +127,7 @@ fn endpoint(endpoint: &Endpoint) -> Value {
         [("ready", said.ready), ("serving", said.serving), ("terminating", said.terminating)];
     let conditions =
         conditions.into_iter().filter_map(|(name, it)| Some((name.to_owned(), it?.into())));
-    let conditions: Map<String, Value> = conditions.collect();
+    let conditions: Map = conditions.collect();
     let mut value = json!({"addresses": endpoint.addresses, "conditions": conditions});
     if let Some(target) = &endpoint.target_ref {
         value["targetRef"] = json!(target);

@@ -3,7 +3,7 @@
 use super::*;
 use crate::testkit::{merge, now, view};
 use expect_test::{Expect, expect};
-use serde_json::{Value, json};
+use skiff_json::{Value, json};
 
 const INDEX: &str = tally::INDEX;
 
@@ -66,7 +66,7 @@ fn check(more: Value, pods: &[Arc<Pod>], expected: Expect) {
 
 fn short(line: &str) -> String {
     let Some((head, Ok(body))) =
-        line.find('{').map(|at| (&line[..at], serde_json::from_str::<Value>(&line[at..])))
+        line.find('{').map(|at| (&line[..at], skiff_json::from_str::<Value>(&line[at..])))
     else {
         return line.to_owned();
     };

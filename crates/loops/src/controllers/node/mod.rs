@@ -10,12 +10,12 @@ mod zone;
 use crate::changes::Note;
 use crate::parts::status::this_revision;
 use crate::{Change, Changes, Context, Loop, Next, On};
-use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::time::{Precision, format};
 use skiff_api::view::{Key, View};
 use skiff_base::Time;
 use skiff_client::PatchKind;
+use skiff_json::{Value, json};
 use skiff_kinds::views::{Lease, NOT_READY, Node, Pod, Taint, UNREACHABLE, UNSCHEDULABLE};
 use std::sync::Arc;
 use std::time::Duration;
@@ -234,13 +234,13 @@ mod tests {
 
     fn plan(node: Value, memory: &mut Memory, now: &str) -> (String, Next) {
         let node: Arc<Node> =
-            Arc::new(serde_json::from_value(node).expect("the case is a valid view"));
+            Arc::new(skiff_json::from_value(node).expect("the case is a valid view"));
         let other = json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}});
-        let other = Arc::new(serde_json::from_value(other).expect("the case is a valid view"));
+        let other = Arc::new(skiff_json::from_value(other).expect("the case is a valid view"));
         let all = vec![node.clone(), other];
         let lease = json!({"spec": {"renewTime": "2026-01-01T00:00:00.000000Z"}});
         let lease =
-            Some(Arc::new(serde_json::from_value(lease).expect("the case is a valid view")));
+            Some(Arc::new(skiff_json::from_value(lease).expect("the case is a valid view")));
         let mut out = Changes::default();
         let seen = Seen { node, lease, ready_pods: Vec::new(), all };
         let next = NodeHealth::plan(&seen, memory, now.parse().expect("a time"), &mut out);

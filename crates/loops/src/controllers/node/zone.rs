@@ -78,7 +78,7 @@ pub fn pace(node: &Node, all: &[Arc<Node>], now: Time) -> Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     /// Nodes by how each is: `r`eady, `u`nfit, or `d`riving its pods away since the beginning of the hour.
     fn check(nodes: &str, which: usize, now: &str) -> String {
@@ -92,7 +92,7 @@ mod tests {
             let conditions = json!([{"type": "Ready", "status": ready}]);
             let node = json!({"metadata": {"name": format!("n{place:03}")},
                 "spec": {"taints": taints}, "status": {"conditions": conditions}});
-            Arc::new(serde_json::from_value::<Node>(node).expect("a view"))
+            Arc::new(skiff_json::from_value::<Node>(node).expect("a view"))
         };
         let all: Vec<Arc<Node>> = nodes.chars().enumerate().map(node).collect();
         format!("{:?}", pace(&all[which], &all, now.parse().expect("a time")))

@@ -3,7 +3,7 @@
 use super::*;
 use crate::testkit::{merge, now, view};
 use expect_test::{Expect, expect};
-use serde_json::Value;
+use skiff_json::Value;
 
 fn set(replicas: i32, more: Value) -> Value {
     let mut set = json!({

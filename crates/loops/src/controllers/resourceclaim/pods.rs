@@ -4,11 +4,11 @@
 use crate::changes::{Note, Tell, about};
 use crate::parts::status::this;
 use crate::{Change, Changes, Context, Loop, Next, On};
-use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::view::{Key, View};
 use skiff_base::Time;
 use skiff_client::PatchKind;
+use skiff_json::{Value, json};
 use skiff_kinds::resource::resourceclaim::POD_CLAIM;
 use skiff_kinds::views::pod::{PodClaim, PodClaimStatus};
 use skiff_kinds::views::{Consumer, Pod, ResourceClaim, ResourceClaimTemplate};

@@ -5,10 +5,10 @@
 use super::done;
 use crate::parts::status::this_revision;
 use crate::{Changes, Context, Loop, Next, On};
-use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::view::{Key, View};
 use skiff_base::Time;
+use skiff_json::{Value, json};
 use skiff_kinds::resource::resourceclaim::FINALIZER;
 use skiff_kinds::views::{Consumer, Pod, ResourceClaim};
 use std::sync::Arc;
@@ -100,7 +100,7 @@ mod tests {
 
     fn check(claim: Value, users: usize, unneeded: bool, expected: Expect) {
         let claim: Arc<ResourceClaim> =
-            Arc::new(serde_json::from_value(claim).expect("the case is a valid view"));
+            Arc::new(skiff_json::from_value(claim).expect("the case is a valid view"));
         let users = claim.status.reserved_for[..users].to_vec();
         let mut out = Changes::default();
         ClaimUsers::plan(&Seen { claim, users, unneeded }, &mut (), Time::UNIX_EPOCH, &mut out);

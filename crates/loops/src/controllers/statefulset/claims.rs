@@ -6,8 +6,8 @@ use crate::Change;
 use crate::changes::{Note, Tell, about};
 use crate::parts::adoption::reference;
 use crate::parts::status::this_revision;
-use serde_json::{Value, json};
 use skiff_api::view::{Meta, Owner, Resource, View};
+use skiff_json::{Value, json};
 use skiff_kinds::views::{PersistentVolumeClaim, Pod, StatefulSet};
 use std::sync::Arc;
 

@@ -4,8 +4,8 @@ use super::{Pass, Step};
 use crate::Change;
 use crate::changes::{Note, Tell, about};
 use crate::parts::pods;
-use serde_json::{Value, json};
 use skiff_api::view::{Meta, View};
+use skiff_json::{Value, json};
 use skiff_kinds::views::Pod;
 use std::sync::Arc;
 

@@ -3,7 +3,7 @@
 use super::*;
 use crate::testkit::{merge, now, view};
 use expect_test::{Expect, expect};
-use serde_json::{Value, json};
+use skiff_json::{Value, json};
 use skiff_kinds::views::workloads::Template;
 
 fn set(more: Value) -> Value {
@@ -90,7 +90,7 @@ impl Case {
                 "create" => {
                     let kind = words.next()?;
                     let body = line.split_once('{').map(|(_, body)| format!("{{{body}"))?;
-                    let body: Value = serde_json::from_str(&body).expect("a body is JSON");
+                    let body: Value = skiff_json::from_str(&body).expect("a body is JSON");
                     let (meta, spec) = (&body["metadata"], &body["spec"]);
                     let of = spec["containers"][0]["name"].as_str().unwrap_or("");
                     Some(
@@ -113,7 +113,7 @@ impl Case {
         let (text, _) = self.plan();
         let line = text.lines().find(|line| line.contains(" status ")).unwrap_or("");
         let body = line.split_once('{').map(|(_, body)| format!("{{{body}")).unwrap_or_default();
-        let body: Value = serde_json::from_str(&body).unwrap_or(Value::Null);
+        let body: Value = skiff_json::from_str(&body).unwrap_or(Value::Null);
         expected.assert_eq(&body["status"].to_string());
     }
 }

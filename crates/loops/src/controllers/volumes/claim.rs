@@ -4,9 +4,9 @@ use super::{Memory, bind};
 use crate::changes::Note;
 use crate::parts::status::{this, this_revision};
 use crate::{Changes, Context};
-use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::view::{Key, View};
+use skiff_json::{Value, json};
 use skiff_kinds::views::storage::{
     Ask, BIND_COMPLETED, BOUND_BY_CONTROLLER, PROVISIONERS, SELECTED_NODE,
 };

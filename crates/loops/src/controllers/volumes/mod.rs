@@ -11,12 +11,12 @@ mod volume;
 
 use crate::parts::status::{this, this_revision};
 use crate::{Changes, Context, Loop, Next, On};
-use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::view::{Key, View};
 use skiff_api::wire::User;
 use skiff_base::Time;
 use skiff_client::Caches;
+use skiff_json::{Value, json};
 use skiff_kinds::views::storage::BOUND_BY_CONTROLLER;
 use skiff_kinds::views::{PersistentVolume, PersistentVolumeClaim, Pod, StorageClass};
 

@@ -5,7 +5,7 @@ use super::super::status;
 use super::*;
 use crate::volumes::Mounted;
 use expect_test::{Expect, expect};
-use serde_json::{Value, json};
+use skiff_json::{Value, json};
 use std::sync::Arc;
 
 /// A pod's life on virtual seconds.
@@ -19,7 +19,7 @@ struct Life {
 fn pod(spec: Value) -> Arc<Pod> {
     let metadata = json!({"name": "p", "namespace": "n", "uid": "u"});
     let value = json!({"metadata": metadata, "spec": spec, "status": {"phase": "Pending"}});
-    serde_json::from_value(value).map(Arc::new).expect("a pod")
+    skiff_json::from_value(value).map(Arc::new).expect("a pod")
 }
 
 impl Life {

@@ -1,8 +1,8 @@
 use super::super::chain::{Chain, Link};
 use super::super::tests::{asked, user};
 use crate::configured::fake::{Fake, Folder, kubeconfig};
-use serde_json::{Value, json};
 use skiff_base::World;
+use skiff_json::{Value, json};
 
 /// A file with one webhook, with these further fields.
 fn file(kubeconfig: &str, more: Value) -> Vec<u8> {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::authorize::tests::{asked, store, user};
-use serde_json::json;
 use skiff_base::{Tasks, World};
+use skiff_json::json;
 
 /// Headers of the form `user=x group=y uid=z extra-k=v`.
 fn headers(text: &str) -> HeaderMap {
@@ -13,11 +13,11 @@ fn headers(text: &str) -> HeaderMap {
     headers
 }
 
-fn role(rules: serde_json::Value) -> serde_json::Value {
+fn role(rules: skiff_json::Value) -> skiff_json::Value {
     json!({"metadata": {}, "rules": rules})
 }
 
-fn bound(role: &str, user: &str) -> serde_json::Value {
+fn bound(role: &str, user: &str) -> skiff_json::Value {
     json!({"metadata": {}, "roleRef": {"kind": "ClusterRole", "name": role},
            "subjects": [{"kind": "User", "name": user}]})
 }

@@ -3,9 +3,9 @@
 
 use super::file::{ClaimRule, File, Issuer, Jwt, Mappings, Prefixed, UserRule};
 use crate::configured::expression::{Expression, Over, Wanted};
-use serde_json::json;
 use skiff_api::check;
 use skiff_api::errors::{Errors, Path};
+use skiff_json::json;
 use std::collections::BTreeSet;
 
 /// Issuers of one file (API reference: AuthenticationConfiguration).

@@ -3,7 +3,7 @@
 
 use crate::configured;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use skiff_json::{Value, json};
 
 #[derive(Deserialize, Default)]
 #[serde(default)]

@@ -9,10 +9,10 @@ use crate::configured::remote::{Client, Manner};
 use crate::identity::jws::{ALGORITHMS, Token};
 use crate::identity::keys::tls::Trusted;
 use crate::identity::token::CREDENTIAL_ID;
-use serde_json::{Map, Value, json};
 use skiff_api::json::type_name;
 use skiff_api::wire::User;
 use skiff_base::{Time, World};
+use skiff_json::{Map, Value, json};
 
 /// How far `nbf` may lie ahead.
 const LEEWAY_S: i64 = 60;
@@ -26,7 +26,7 @@ pub struct Jwt {
     pub keys: Keys,
 }
 
-type Claims = Map<String, Value>;
+type Claims = Map;
 
 impl Jwt {
     pub fn new(config: file::Jwt, compiled: Compiled, world: &World) -> Result<Jwt, String> {
@@ -91,7 +91,7 @@ impl Jwt {
         signed.map_err(|why| format!("failed to verify signature: {why}"))?;
         let wrong = |why: String| format!("oidc: failed to unmarshal claims: {why}");
         let claims: Claims =
-            serde_json::from_slice(&token.claims).map_err(|error| wrong(error.to_string()))?;
+            skiff_json::from_slice(&token.claims).map_err(|error| wrong(error.to_string()))?;
         self.check_audience(&texts(claims.get("aud")).map_err(wrong)?)?;
         let time = |name| time(claims.get(name)).map_err(wrong);
         let now = self.world.now();

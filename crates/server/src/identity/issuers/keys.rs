@@ -102,7 +102,7 @@ impl Keys {
         if reply.status != http::StatusCode::OK {
             return Err(format!("{}: {}", reply.status, shown(&reply)));
         }
-        let found: Discovery = serde_json::from_slice(&reply.body).map_err(|error| {
+        let found: Discovery = skiff_json::from_slice(&reply.body).map_err(|error| {
             format!("oidc: failed to decode provider discovery object: {}", unread(&reply, &error))
         })?;
         if found.issuer != self.issuer {
@@ -194,7 +194,7 @@ impl Keys {
         if reply.status != http::StatusCode::OK {
             return Err(format!("oidc: get keys failed: {} {}", reply.status, shown(&reply)));
         }
-        let keys = serde_json::from_slice::<serde_json::Value>(&reply.body)
+        let keys = skiff_json::from_slice::<skiff_json::Value>(&reply.body)
             .map_err(|error| unread(&reply, &error))
             .and_then(|_| jws::keys(&reply.body));
         let keys =
@@ -223,7 +223,7 @@ fn shown(reply: &Reply) -> String {
     text.trim_end().to_owned()
 }
 
-fn unread(reply: &Reply, error: &serde_json::Error) -> String {
+fn unread(reply: &Reply, error: &skiff_json::Error) -> String {
     let sort = reply.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     match sort.split(';').next().map(str::trim) {
         Some("application/json") => {

@@ -97,7 +97,7 @@ fn issuer(token: &str) -> Option<String> {
     else {
         return None;
     };
-    let claims: Claims = serde_json::from_slice(&BASE64URL.decode(claims).ok()?).ok()?;
+    let claims: Claims = skiff_json::from_slice(&BASE64URL.decode(claims).ok()?).ok()?;
     Some(claims.iss)
 }
 

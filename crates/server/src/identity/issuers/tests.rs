@@ -2,7 +2,7 @@ use super::*;
 use crate::configured::fake::Fake;
 use crate::identity::keys::signing::SigningKey;
 use crate::identity::keys::signing::tests::pem;
-use serde_json::{Value, json};
+use skiff_json::{Value, json};
 
 fn key() -> SigningKey {
     SigningKey::from_pem(&pem().0).expect("it reads")
@@ -203,7 +203,7 @@ async fn nothing_but_the_issuers_own_key_makes_a_token() {
         ("a key in the head", {
             let (other, text) = (key(), claims.clone());
             let jwk = other.jwks()["keys"][0].clone();
-            let signed = other.sign(&serde_json::from_str(&text).expect("claims")).expect("signed");
+            let signed = other.sign(&skiff_json::from_str(&text).expect("claims")).expect("signed");
             let signature = signed.rsplit_once('.').expect("three parts").1;
             let signature = BASE64URL.decode(signature).expect("a signature");
             made(json!({"alg": "ES256", "jwk": jwk}), &text, |_| signature.clone())
@@ -246,9 +246,9 @@ async fn nothing_but_the_issuers_own_key_makes_a_token() {
 async fn each_issuer_speaks_for_itself_alone() {
     let (one, two) = (bench(json!({})).await, bench(json!({})).await);
     let mut both: Value =
-        serde_json::from_slice(&file(&one.fake.url, &one.fake.authority, json!({})))
+        skiff_json::from_slice(&file(&one.fake.url, &one.fake.authority, json!({})))
             .expect("it is JSON");
-    let other: Value = serde_json::from_slice(&file(&two.fake.url, &two.fake.authority, json!({})))
+    let other: Value = skiff_json::from_slice(&file(&two.fake.url, &two.fake.authority, json!({})))
         .expect("it is JSON");
     both["jwt"].as_array_mut().expect("a list").push(other["jwt"][0].clone());
     let Ok(configured) = configure(both.to_string().as_bytes(), &[], &one.world) else {

@@ -9,7 +9,7 @@ use ring::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair,
     UnparsedPublicKey,
 };
-use serde_json::{Value, json};
+use skiff_json::{Value, json};
 
 /// What stands before the key's bytes in its SubjectPublicKeyInfo (RFC 5480): the algorithm and the
 /// curve.
@@ -51,7 +51,7 @@ impl SigningKey {
     pub fn open(&self, token: &str) -> Option<Vec<u8>> {
         let (text, signature) = token.rsplit_once('.')?;
         let (head, claims) = text.split_once('.')?;
-        let head: Value = serde_json::from_slice(&BASE64URL.decode(head).ok()?).ok()?;
+        let head: Value = skiff_json::from_slice(&BASE64URL.decode(head).ok()?).ok()?;
         if head.get("alg")? != "ES256" || head.get("kid")?.as_str()? != self.id {
             return None;
         }

@@ -46,16 +46,16 @@ impl Keys {
     }
 
     /// The `user` entry of a kubeconfig, as a JSON (hence YAML) map.
-    pub fn kubeconfig_user(pair: &Pair) -> serde_json::Value {
-        serde_json::json!({
+    pub fn kubeconfig_user(pair: &Pair) -> skiff_json::Value {
+        skiff_json::json!({
             "client-certificate-data": STANDARD.encode(&pair.certificate),
             "client-key-data": STANDARD.encode(&pair.key),
         })
     }
 
     /// The `cluster` entry of a kubeconfig.
-    pub fn kubeconfig_cluster(&self, server: &str) -> serde_json::Value {
-        serde_json::json!({
+    pub fn kubeconfig_cluster(&self, server: &str) -> skiff_json::Value {
+        skiff_json::json!({
             "certificate-authority-data": STANDARD.encode(self.ca_pem()),
             "server": server,
         })

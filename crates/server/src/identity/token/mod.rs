@@ -194,11 +194,11 @@ impl Tokens {
     /// # Errors
     /// When the kernel gives no randomness.
     pub fn sign(&self, claims: &impl Serialize) -> Result<String, ring::error::Unspecified> {
-        self.signing.sign(&serde_json::to_value(claims).map_err(|_| ring::error::Unspecified)?)
+        self.signing.sign(&skiff_json::to_value(claims).map_err(|_| ring::error::Unspecified)?)
     }
 
     /// The document at `/.well-known/openid-configuration`; `server` is `https://host:port`.
-    pub fn discovery(&self, server: &str) -> serde_json::Value {
+    pub fn discovery(&self, server: &str) -> skiff_json::Value {
         let keys = match &*self.naming.jwks_uri {
             "" => format!("{server}{JWKS_PATH}"),
             elsewhere => elsewhere.to_owned(),
@@ -207,7 +207,7 @@ impl Tokens {
         algorithms.push("ES256");
         algorithms.sort_unstable();
         algorithms.dedup();
-        serde_json::json!({
+        skiff_json::json!({
             "issuer": self.issuer(),
             "jwks_uri": keys,
             "response_types_supported": ["id_token"],
@@ -217,7 +217,7 @@ impl Tokens {
     }
 
     /// The document at `/openid/v1/jwks`.
-    pub fn jwks(&self) -> serde_json::Value {
+    pub fn jwks(&self) -> skiff_json::Value {
         let mut set = self.signing.jwks();
         if let Some(keys) = set["keys"].as_array_mut() {
             keys.extend(self.naming.keys.iter().map(Key::jwk));
@@ -236,7 +236,7 @@ impl Tokens {
             return Some(signed.clone());
         }
         let claims = self.signing.open(token).or_else(|| self.opened_by_another(token))?;
-        let signed = Arc::new(serde_json::from_slice(&claims).ok()?);
+        let signed = Arc::new(skiff_json::from_slice(&claims).ok()?);
         match &*signed {
             Signed::Claims(claims) if self.naming.issuers.contains(&claims.iss) => {}
             Signed::Legacy(claims) if claims.iss == LEGACY_ISSUER => {}
@@ -329,7 +329,7 @@ impl Tokens {
 
     fn read<T: DeserializeOwned>(&self, resource: &str, namespace: &str, name: &str) -> Option<T> {
         let record = self.store.get(&format!("{resource}/{namespace}/{name}"))?;
-        match serde_json::from_slice(&record.body) {
+        match skiff_json::from_slice(&record.body) {
             Ok(part) => Some(part),
             Err(error) => {
                 tracing::error!(key = %record.key, %error, "a stored object is unreadable");

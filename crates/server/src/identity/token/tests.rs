@@ -1,6 +1,6 @@
 use super::claims::Kubernetes;
 use super::*;
-use serde_json::json;
+use skiff_json::json;
 use skiff_store::{Options, Revision, Write};
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ struct Bench {
     tokens: Tokens,
 }
 
-async fn bench(objects: &[(&str, serde_json::Value)]) -> Bench {
+async fn bench(objects: &[(&str, skiff_json::Value)]) -> Bench {
     let world = World::seeded(1);
     let clock = world.clone();
     let store = skiff_store::memory(Options::new(Arc::new(move || clock.uptime())));
@@ -26,7 +26,7 @@ async fn bench(objects: &[(&str, serde_json::Value)]) -> Bench {
 async fn put(
     store: &Arc<dyn Store>,
     key: &str,
-    object: &serde_json::Value,
+    object: &skiff_json::Value,
     expect: Option<Revision>,
 ) {
     let (body, facets) = (object.to_string().into(), skiff_store::facets(Vec::new()));
@@ -34,7 +34,7 @@ async fn put(
     store.commit(vec![write]).await.expect("it commits");
 }
 
-fn named(uid: &str) -> serde_json::Value {
+fn named(uid: &str) -> skiff_json::Value {
     json!({"metadata": {"name": "x", "uid": uid}})
 }
 

@@ -6,13 +6,13 @@ use crate::read::reader::Reader;
 use crate::request::url::Query;
 use crate::request::{Request, Warnings};
 use crate::write::admission::chain::Chain;
-use serde_json::Value;
 use skiff_api::Status;
 use skiff_api::kind::{Kind, Verb};
 use skiff_api::object::{Object, at};
 use skiff_api::status::About;
 use skiff_api::wire::User;
 use skiff_base::Lock;
+use skiff_json::Value;
 use skiff_store::Currency;
 use std::borrow::Cow;
 

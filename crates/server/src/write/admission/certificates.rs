@@ -11,12 +11,12 @@ use crate::authorize::{Attributes, Authorizer};
 use crate::request::codec;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::check::text;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::object::Object;
 use skiff_base::World;
+use skiff_json::{Value, json};
 use skiff_kinds::certificates::certificatesigningrequest::APPROVAL;
 use skiff_kinds::certificates::request::Request;
 use skiff_kinds::certificates::{podcertificaterequest, signer};
@@ -159,7 +159,7 @@ fn sign_name(at: &Admit<'_>, new: &mut Object) {
         new.set("spec.groups", json!(user.groups));
     }
     if !user.extra.is_empty() {
-        let extra: serde_json::Map<String, Value> =
+        let extra: skiff_json::Map =
             user.extra.iter().map(|(key, values)| (key.clone(), json!(values))).collect();
         new.set("spec.extra", extra);
     }

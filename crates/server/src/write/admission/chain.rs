@@ -1,7 +1,7 @@
 //! The second run of the mutating chain: who is asked again, and about what (`reinvocationPolicy`), of webhooks and
 //! policies alike.
 
-use serde_json::Value;
+use skiff_json::Value;
 
 /// What one plugin leaves for the second run of the chain.
 #[derive(Debug, Default)]

@@ -2,8 +2,8 @@
 //! say otherwise.
 
 use super::{Admit, Next, Plugin, Verdict};
-use serde_json::{Value, json};
 use skiff_api::object::{Object, at};
+use skiff_json::{Value, json};
 use skiff_kinds::views::{NOT_READY, UNREACHABLE};
 
 pub struct DefaultTolerationSeconds;

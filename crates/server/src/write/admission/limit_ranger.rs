@@ -3,10 +3,10 @@
 
 use super::{Admit, Next, Operation, Plugin, Verdict};
 use serde::Deserialize;
-use serde_json::{Map, Value};
 use skiff_api::Status;
 use skiff_api::object::{Object, at, at_mut, set, text};
 use skiff_api::quantity::Quantity;
+use skiff_json::{Map, Value};
 use skiff_kinds::core::limitrange::MILLI_MOST;
 use skiff_kinds::quota;
 use skiff_kinds::views::Pod;
@@ -73,7 +73,7 @@ fn complete(range: &Object, pod: &mut Object) {
         let limits = range.list("spec.limits").iter();
         let limits = limits.filter(|limit| text(limit, "type") == "Container");
         let given = limits.filter_map(|limit| at(limit, field)?.as_object()).flatten();
-        given.map(|(name, amount)| (name.clone(), amount.clone())).collect::<Map<_, _>>()
+        given.map(|(name, amount)| (name.clone(), amount.clone())).collect::<Map>()
     };
     let (limits, requests) = (defaults("default"), defaults("defaultRequest"));
     let mut notes = Vec::new();
@@ -101,7 +101,7 @@ fn complete(range: &Object, pod: &mut Object) {
 }
 
 /// Puts in what is not there; says what that was.
-fn fill(container: &mut Value, field: &str, from: &Map<String, Value>) -> Vec<String> {
+fn fill(container: &mut Value, field: &str, from: &Map) -> Vec<String> {
     let mut own = at(container, field).and_then(Value::as_object).cloned().unwrap_or_default();
     let mut put: Vec<String> =
         from.keys().filter(|name| !own.contains_key(*name)).cloned().collect();
@@ -266,7 +266,7 @@ impl Asked<'_> {
 mod tests {
     use super::*;
     use expect_test::{Expect, expect};
-    use serde_json::json;
+    use skiff_json::json;
 
     fn faults(limit: Value, container: Value, expected: Expect) {
         let pod =

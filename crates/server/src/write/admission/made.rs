@@ -4,12 +4,12 @@
 use super::Admit;
 use super::matching::{Face, is_whole};
 use crate::read::convert;
-use serde_json::Value;
 use skiff_api::json::{self, MAX_BODY_BYTES};
 use skiff_api::object::Object;
 use skiff_api::schema::decode::{Mode, decode};
 use skiff_api::schema::prune::prune;
 use skiff_api::schema::{self, emit};
+use skiff_json::Value;
 
 /// Why it cannot be one.
 pub enum Unfit {

@@ -4,11 +4,11 @@
 
 use crate::read::{convert, scale};
 use crate::write::admission::{Admit, Operation};
-use serde_json::Value;
 use skiff_api::Status;
 use skiff_api::kind::{Backend, Does, Kind, ScalePaths};
 use skiff_api::object::{Object, at, text};
 use skiff_api::selector::Selector;
+use skiff_json::Value;
 use std::borrow::Cow;
 use std::sync::Arc;
 

@@ -1,10 +1,10 @@
 //! NamespaceLifecycle: nothing is made in a namespace that is not there or is going; three namespaces never go.
 
 use super::{Admit, Next, Operation, Plugin, Verdict};
-use serde_json::json;
 use skiff_api::Status;
 use skiff_api::object::Object;
 use skiff_api::status::About;
+use skiff_json::json;
 use skiff_store::{Currency, Record};
 
 pub struct NamespaceLifecycle;

@@ -6,9 +6,9 @@ mod certificates;
 use super::storage::beside_sizes;
 use super::{Admit, Operation, Plugin, Verdict};
 use crate::authorize::{self, Authorizer};
-use serde_json::Value;
 use skiff_api::Status;
 use skiff_api::object::Object;
+use skiff_json::Value;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -390,7 +390,7 @@ fn forbidden_labels(new: &Object, old: Option<&Object>) -> Vec<String> {
 mod tests {
     use super::*;
     use futures_util::FutureExt;
-    use serde_json::json;
+    use skiff_json::json;
 
     #[test]
     fn labels_of_kubernetes_are_not_a_nodes_own() {

@@ -5,11 +5,11 @@
 //! The mode `audit` is told to the audit log alone.
 
 use super::{Admit, Plugin, Verdict};
-use serde_json::Value;
 use skiff_api::Status;
 use skiff_api::errors::Errors;
 use skiff_api::object::{Object, at};
 use skiff_base::World;
+use skiff_json::Value;
 use skiff_kinds::pod_security::{self, Exemptions, LABELS, Level, MODES, Pod, Policy, Violations};
 use skiff_store::{Currency, ListRequest, Record, Scope, Store};
 use std::collections::{BTreeMap, HashSet};
@@ -234,7 +234,7 @@ fn survey(
     let mut survey = Survey { total: records.len(), ..Survey::default() };
     for record in first.into_iter().chain(rest).take(PODS_MOST).take_while(|_| in_time()) {
         // One that cannot be read is not checked, and the count says so.
-        let Ok(pod) = serde_json::from_slice(&record.body).map(Object::new) else { continue };
+        let Ok(pod) = skiff_json::from_slice(&record.body).map(Object::new) else { continue };
         survey.checked += 1;
         if exempt(pod.text("spec.runtimeClassName")) {
             continue;
@@ -281,7 +281,7 @@ impl Survey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
     use skiff_store::Revision;
     use std::cell::Cell;
 

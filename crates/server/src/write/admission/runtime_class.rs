@@ -2,10 +2,10 @@
 //! class says, and overhead comes from classes alone (KEP-585, KEP-688).
 
 use super::{Admit, Next, Plugin, Verdict};
-use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::object::{Object, at, int, text};
 use skiff_api::quantity::Quantity;
+use skiff_json::{Value, json};
 use std::collections::BTreeMap;
 
 pub struct RuntimeClass;

@@ -1,10 +1,10 @@
 //! ServiceAccount: every pod runs as an account that exists, and gets a token of it unless somebody says no.
 
 use super::{Admit, Next, Plugin, Verdict};
-use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::object::{Object, at};
 use skiff_base::World;
+use skiff_json::{Value, json};
 
 pub struct ServiceAccount {
     world: World,

@@ -2,12 +2,12 @@
 //! class gets the default (DefaultStorageClass), and grows only where its class lets it (PersistentVolumeClaimResize).
 
 use super::{Admit, Next, Operation, Plugin, Verdict};
-use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::object::Object;
 use skiff_api::quantity::Quantity;
 use skiff_api::time::{Precision, format};
 use skiff_base::World;
+use skiff_json::{Value, json};
 use skiff_kinds::core::persistentvolume::{CLASS, class};
 use skiff_store::{Currency, ListRequest, Scope};
 

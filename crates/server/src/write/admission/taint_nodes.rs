@@ -2,8 +2,8 @@
 //! its conditions say otherwise; the node controller takes it away then (reference page "Admission Controllers").
 
 use super::{Admit, Next, Plugin, Verdict};
-use serde_json::{Value, json};
 use skiff_api::object::{Object, text};
+use skiff_json::{Value, json};
 use skiff_kinds::views::NOT_READY;
 
 const NO_SCHEDULE: &str = "NoSchedule";

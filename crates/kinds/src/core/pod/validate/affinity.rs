@@ -1,11 +1,11 @@
 //! Affinity: to which nodes and other pods a pod is drawn, and from which it is kept apart.
 
 use super::placement::label_keys;
-use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::names;
 use skiff_api::object::at;
+use skiff_json::Value;
 
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";

@@ -1,9 +1,9 @@
 //! Annotations that say something about a pod: some older than the fields that replaced them.
 
-use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::object::at;
+use skiff_json::Value;
 
 pub const MIRROR: &str = "kubernetes.io/config.mirror";
 pub const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";

@@ -1,12 +1,12 @@
 //! Claims: volumes that are made for one pod, and devices that it asks for.
 
 use super::{Owner, internal};
-use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::meta;
 use skiff_api::object::{Object, at};
 use skiff_api::quantity::Quantity;
+use skiff_json::Value;
 use std::collections::HashSet;
 
 const ACCESS_MODES: &[&str] =
@@ -95,7 +95,7 @@ fn data_sources(spec: &Value, path: &Path, errors: &mut Errors) {
         _ => "may not be specified when dataSourceRef.namespace is specified",
     };
     // The value that upstream shows is a path, which prints as nothing.
-    errors.invalid(path, serde_json::json!({}), why);
+    errors.invalid(path, skiff_json::json!({}), why);
 }
 
 fn data_source(source: &Value, path: &Path, errors: &mut Errors) {

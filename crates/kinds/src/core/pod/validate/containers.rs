@@ -2,10 +2,10 @@
 
 use super::volumes::Volumes;
 use super::{Owner, env, mounts, probes, resources, security};
-use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::object::at;
+use skiff_json::Value;
 use std::collections::HashSet;
 
 pub const PULL_POLICIES: &[&str] = &["Always", "IfNotPresent", "Never"];

@@ -1,12 +1,12 @@
 //! Environment variables and where their values come from.
 
 use crate::core::configmap::key_problems;
-use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::names;
 use skiff_api::object::at;
 use skiff_api::quantity::Quantity;
+use skiff_json::Value;
 
 /// What variables may tell about a pod.
 const FIELDS: &[&str] = &[

@@ -1,8 +1,8 @@
 //! How messages print parts of a pod: with the names and in the order of upstream's own types, which differ from the
 //! API's. `internal.txt` has the facts: a structure and its fields in a line each.
 
-use serde_json::Value;
 use skiff_api::errors::{ErrorType, Errors, Path};
+use skiff_json::Value;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
@@ -191,7 +191,7 @@ impl Out {
         self.ordered(map, &["matchLabels", "matchExpressions", "key", "operator", "values"]);
     }
 
-    fn ordered(&mut self, map: &serde_json::Map<String, Value>, order: &[&str]) {
+    fn ordered(&mut self, map: &skiff_json::Map, order: &[&str]) {
         self.open('{');
         let mut first = true;
         for (name, value) in order.iter().filter_map(|name| Some((*name, map.get(*name)?))) {
@@ -237,7 +237,7 @@ impl Out {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use skiff_json::json;
 
     #[test]
     fn structures_print_with_all_their_fields() {

@@ -24,11 +24,11 @@ pub(crate) mod volumes;
 pub(crate) mod volumes_other;
 
 use super::CONTAINER_LISTS;
-use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::meta;
 use skiff_api::object::{Object, at};
+use skiff_json::Value;
 
 pub use update::{part, pod};
 

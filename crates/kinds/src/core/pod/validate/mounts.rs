@@ -1,10 +1,10 @@
 //! Where the volumes of a pod appear in its containers.
 
 use super::volumes::Volumes;
-use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::object::at;
+use skiff_json::Value;
 use std::collections::HashSet;
 
 const PROPAGATIONS: &[&str] = &["Bidirectional", "HostToContainer", "None"];

@@ -1,10 +1,10 @@
 //! Names on the network: DNS settings, host names and aliases.
 
-use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::names;
 use skiff_api::object::at;
+use skiff_json::Value;
 
 pub const DNS_POLICIES: &[&str] = &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
 /// What name resolution of the C library takes.

@@ -1,9 +1,9 @@
 //! What a pod may say depends on the operating system that it names.
 
-use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::object::at;
+use skiff_json::Value;
 
 const POD_FIELDS: &[&str] = &[
     "appArmorProfile",

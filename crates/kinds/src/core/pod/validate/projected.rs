@@ -3,10 +3,10 @@
 use super::env;
 use super::volumes::key_to_path;
 use crate::certificates::signer;
-use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::object::at;
+use skiff_json::Value;
 use std::collections::HashSet;
 
 /// What files may tell about a pod.

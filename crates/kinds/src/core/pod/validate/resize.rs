@@ -2,10 +2,10 @@
 
 use super::{annotations, internal};
 use crate::core::pod::prepare::qos_class;
-use serde_json::{Map, Value};
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::object::{Object, at};
+use skiff_json::{Map, Value};
 
 pub fn resize(new: &Object, old: &Object, errors: &mut Errors) {
     let (null, path) = (Value::Null, Path::new("spec"));
@@ -125,7 +125,7 @@ fn container(container: &Value) -> String {
 fn frozen(of: &Value) -> Value {
     let mut out = Map::new();
     for field in ["limits", "requests"] {
-        let mut amounts: Map<String, Value> = Map::new();
+        let mut amounts: Map = Map::new();
         for (name, amount) in entries(of, &format!("resources.{field}")) {
             if !["cpu", "memory"].contains(&name) {
                 amounts.insert(name.to_owned(), amount.clone());

@@ -1,11 +1,11 @@
 //! Resources that containers and pods ask for.
 
-use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{ErrorType, Errors, Path};
 use skiff_api::names;
 use skiff_api::object::at;
 use skiff_api::quantity::{Format, Quantity};
+use skiff_json::Value;
 use std::collections::{BTreeMap, HashSet};
 
 /// What pods may ask for as a whole.

@@ -1,10 +1,10 @@
 //! Security contexts of pods and containers.
 
 use super::internal;
-use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::object::at;
+use skiff_json::Value;
 use std::collections::HashSet;
 
 const PROFILES: &[&str] = &["Localhost", "RuntimeDefault", "Unconfined"];

@@ -1,9 +1,9 @@
 //! What a node or a controller may say about a pod.
 
-use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::object::{Object, at};
+use skiff_json::Value;
 
 /// Conditions whose types are words of Kubernetes itself.
 const SYSTEM: &[&str] = &["PodScheduled", "Ready", "Initialized"];
@@ -144,7 +144,7 @@ fn addresses(new: &Object, old: &Object, [one, many]: [&str; 2], errors: &mut Er
         errors.internal(&path, &why);
     }
     if now.len() > 2 || (now.len() == 2 && sixes != 1) {
-        let shown: Vec<Value> = now.iter().map(|ip| serde_json::json!({"IP": ip})).collect();
+        let shown: Vec<Value> = now.iter().map(|ip| skiff_json::json!({"IP": ip})).collect();
         errors.invalid(&path, shown, "may specify no more than one IP for each IP family");
     }
     if is_host {
@@ -152,7 +152,7 @@ fn addresses(new: &Object, old: &Object, [one, many]: [&str; 2], errors: &mut Er
     }
     if single.is_empty() != now.is_empty() {
         let why = "podIP and podIPs must either both be set or both be unset";
-        let shown: Vec<Value> = now.iter().map(|ip| serde_json::json!({"IP": ip})).collect();
+        let shown: Vec<Value> = now.iter().map(|ip| skiff_json::json!({"IP": ip})).collect();
         errors.invalid(&path, shown, why);
     } else if single != first {
         mismatch(errors);

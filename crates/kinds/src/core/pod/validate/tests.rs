@@ -2,9 +2,9 @@
 
 use crate::core::pod::{default, validate};
 use expect_test::{Expect, expect};
-use serde_json::{Value, json};
 use skiff_api::Object;
 use skiff_api::errors::Errors;
+use skiff_json::{Value, json};
 
 fn defaulted(mut spec: Value) -> Object {
     skiff_api::schema::default::default(

@@ -1,10 +1,10 @@
 //! What may change in a pod: nearly nothing, and what else is shown as a difference.
 
 use super::{annotations, diff, internal, resize, status, whole};
-use serde_json::{Map, Value};
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::object::{Object, at};
+use skiff_json::{Map, Value};
 
 const UPDATABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,\
                          `spec.tolerations` (only additions to existing tolerations),\
@@ -202,7 +202,7 @@ fn gated(munged: &mut Value, before: &Value, path: &Path, errors: &mut Errors) {
     match (at(munged, "affinity").is_some(), at(before, "affinity").is_some(), was) {
         (false, _, None) => {}
         (false, _, Some(was)) => {
-            put(munged, "affinity", Some(serde_json::json!({"nodeAffinity": was})))
+            put(munged, "affinity", Some(skiff_json::json!({"nodeAffinity": was})))
         }
         (true, false, _)
             if at(munged, "affinity.podAffinity").is_none()

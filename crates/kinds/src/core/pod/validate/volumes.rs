@@ -1,11 +1,11 @@
 //! Volumes: each has one source, and each source its own rules.
 
 use super::{Owner, projected};
-use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::names;
 use skiff_api::object::at;
+use skiff_json::Value;
 use std::collections::HashSet;
 
 /// How a source is checked.

@@ -1,10 +1,10 @@
 //! Volume sources of storage systems: the API accepts and checks them, whoever mounts them.
 
-use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::names;
 use skiff_api::object::at;
+use skiff_json::Value;
 
 pub fn nfs(source: &Value, path: &Path, errors: &mut Errors) {
     required(source, "server", path, errors);

@@ -1,8 +1,8 @@
 //! Files of one volume that would lie over each other: one would hide the other, or take the place of its folder.
 
-use serde_json::Value;
 use skiff_api::check::*;
 use skiff_api::object::at;
+use skiff_json::Value;
 
 /// A file of a volume, and what it comes from where that is one of several.
 #[derive(Clone, PartialEq)]
@@ -38,7 +38,7 @@ pub fn overlaps(volumes: &[Value]) -> Vec<String> {
         }
         let mut all = Vec::new();
         for source in list(volume, "projected.sources") {
-            if source.as_object().is_none_or(serde_json::Map::is_empty) {
+            if source.as_object().is_none_or(skiff_json::Map::is_empty) {
                 out.push(format!("volume {name:?} (Projected) has no sources provided"));
             }
             all.extend(projected(source));

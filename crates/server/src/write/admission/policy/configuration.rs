@@ -6,12 +6,12 @@ use crate::read::follow::{Fed, feed, step};
 use crate::write::admission::conditions::Conditions;
 use crate::write::admission::expressions::{Expression, Shared, Variables};
 use crate::write::admission::matching::Criteria;
-use serde_json::Value;
 use skiff_api::follow::{Follower, Health, Input, Start};
 use skiff_api::object::{at, text};
 use skiff_api::selector::Selector;
 use skiff_base::{Lock, RwLock, Tasks, Time, World, fault};
 use skiff_cel::env::Env;
+use skiff_json::Value;
 use skiff_kinds::admissionregistration::expression::{Purpose, Scope, Types};
 use skiff_store::{ReadError, Record, Store};
 use std::sync::Arc;
@@ -270,7 +270,7 @@ impl<T: Send + Sync> Fed for Followed<T> {
     fn read(&self, record: &Record) -> Result<Arc<T>, String> {
         fault::point("policies");
         let value: Value =
-            serde_json::from_slice(&record.body).map_err(|error| error.to_string())?;
+            skiff_json::from_slice(&record.body).map_err(|error| error.to_string())?;
         (self.make)(&value).map(Arc::new)
     }
 

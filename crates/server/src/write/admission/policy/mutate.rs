@@ -11,9 +11,9 @@ use crate::read::scale;
 use crate::write::admission::expressions::Subject;
 use crate::write::admission::matching::scale_of;
 use crate::write::admission::{Admit, Next, conditions};
-use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::object::{Object, text};
+use skiff_json::{Value, json};
 
 /// Why a request is refused, unless the policy ignores that.
 struct Refused {

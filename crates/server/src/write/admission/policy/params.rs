@@ -5,11 +5,11 @@ use super::configuration::{Binding, ParamRef, Policy};
 use crate::read::facets;
 use crate::read::reader::Reader;
 use crate::write::admission::Admit;
-use serde_json::Value;
 use skiff_api::Status;
 use skiff_api::kind::Kind;
 use skiff_api::object::Object;
 use skiff_api::selector::Selector;
+use skiff_json::Value;
 use skiff_store::{Currency, Facet, ListRequest, Scope};
 use std::sync::Arc;
 

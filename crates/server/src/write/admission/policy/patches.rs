@@ -7,7 +7,6 @@ use crate::write::admission::Admit;
 use crate::write::admission::expressions::Subject;
 use crate::write::admission::made::{Unfit, fitted};
 use crate::write::admission::matching::{Face, is_whole};
-use serde_json::{Map, Value, json};
 use skiff_api::Status;
 use skiff_api::apply::overlay;
 use skiff_api::object::Object;
@@ -16,6 +15,7 @@ use skiff_api::schema::decode::{Mode, decode};
 use skiff_api::schema::{self, Struct};
 use skiff_cel::run::{Budget, RUNTIME_BUDGET};
 use skiff_cel::value::{List, Map as CelMap, Value as Cel};
+use skiff_json::{Map, Value, json};
 
 const UNFIT: &str = "error applying patch: failed to convert patch object to typed object: ";
 

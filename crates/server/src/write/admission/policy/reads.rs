@@ -4,11 +4,11 @@
 
 use crate::authorize::{Attributes, Authorizer, MASTERS};
 use crate::write::admission::{Admit, Plugin, Verdict};
-use serde_json::Value;
 use skiff_api::Status;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::object::{Object, at as field, text};
 use skiff_api::wire::User;
+use skiff_json::Value;
 use std::sync::Arc;
 
 const GROUP: &str = "admissionregistration.k8s.io";

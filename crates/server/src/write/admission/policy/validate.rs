@@ -9,11 +9,11 @@ use crate::authorize::expression::Asker;
 use crate::write::admission::expressions::{Expression, Found, Subject};
 use crate::write::admission::matching::{self, Shown};
 use crate::write::admission::{Admit, conditions};
-use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::object::Object;
 use skiff_cel::run::{Budget, RUNTIME_BUDGET};
 use skiff_cel::value::Value as Cel;
+use skiff_json::{Value, json};
 use std::time::Duration;
 
 /// Upstream's bound of a message that an expression makes, in bytes.

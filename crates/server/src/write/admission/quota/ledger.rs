@@ -10,11 +10,11 @@ use crate::read::reader::Reader;
 use crate::write::admission::taking::Fate;
 use crate::write::commit_refusal;
 use serde::Deserialize;
-use serde_json::{Map, Value};
 use skiff_api::Status;
 use skiff_api::kind::Kind;
 use skiff_api::object::Object;
 use skiff_base::{Lock, Tasks, World};
+use skiff_json::Map;
 use skiff_kinds::core::resourcequota::RESOURCE;
 use skiff_kinds::quota::Counted;
 use skiff_kinds::views::ResourceQuota;
@@ -337,7 +337,7 @@ impl Ledger {
     async fn write(&self, page: &Page) -> Result<bool, Status> {
         let (kind, mut object) = (self.kind()?, page.object.clone());
         let used = page.quota.status.used.iter().flat_map(Quantities::iter);
-        let used: Map<String, Value> =
+        let used: Map =
             used.map(|(name, amount)| (name.to_owned(), amount.to_string().into())).collect();
         object.set("status.used", used);
         let write = Write::Put {

@@ -3,7 +3,7 @@
 use crate::testkit::{Bench, MAPS, Told, bench, map};
 use futures_util::future::join_all;
 use http::Method;
-use serde_json::{Value, json};
+use skiff_json::{Value, json};
 
 const QUOTAS: &str = "/api/v1/namespaces/n/resourcequotas";
 

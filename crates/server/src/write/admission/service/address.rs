@@ -2,12 +2,12 @@
 
 use super::record::address_key;
 use super::{Admit, Pools, invalid};
-use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::ip;
 use skiff_api::object::Object;
 use skiff_base::Cidr;
+use skiff_json::{Value, json};
 use skiff_kinds::core::service as kind;
 
 const POLICY: &str = "spec.ipFamilyPolicy";

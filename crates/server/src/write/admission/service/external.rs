@@ -3,10 +3,10 @@
 //! is told. With the setting, new external addresses are refused, as by upstream's DenyServiceExternalIPs.
 
 use super::{Admit, Ranges};
-use serde_json::Value;
 use skiff_api::Status;
 use skiff_api::ip;
 use skiff_api::object::{Object, at};
+use skiff_json::Value;
 
 const EXTERNAL: &str = "spec.externalIPs";
 const INGRESS: &str = "status.loadBalancer.ingress";

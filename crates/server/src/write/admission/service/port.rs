@@ -1,10 +1,10 @@
 //! Node ports: one for each port of a Service that is reached through nodes, and one for health checks.
 
 use super::{Pools, invalid};
-use serde_json::Value;
 use skiff_api::Status;
 use skiff_api::errors::{Errors, Path};
 use skiff_api::object::Object;
+use skiff_json::Value;
 use skiff_kinds::core::service as kind;
 
 const TAKEN: &str = "provided port is already allocated";

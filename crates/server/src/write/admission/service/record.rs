@@ -5,13 +5,13 @@ use super::Pools;
 use crate::read::reader::Reader;
 use crate::read::{convert, facets};
 use crate::request::codec;
-use serde_json::Value;
 use skiff_api::Status;
 use skiff_api::kind::Kind;
 use skiff_api::object::Object;
 use skiff_api::schema::emit;
 use skiff_api::{apply, ip};
 use skiff_base::World;
+use skiff_json::Value;
 use skiff_kinds::networking::ipaddress;
 use skiff_store::{ListRequest, Record, Scope, Store, Write};
 use std::net::IpAddr;
@@ -182,7 +182,7 @@ pub async fn migrate(store: &dyn Store, reader: &Reader, world: &World) -> Resul
 
 fn taken_before(record: &Record) -> Option<(IpAddr, String, String)> {
     let address = record.key.rsplit('/').next()?.parse().ok()?;
-    let owner: Value = serde_json::from_slice(&record.body).ok()?;
+    let owner: Value = skiff_json::from_slice(&record.body).ok()?;
     let (namespace, name) = owner.get("service")?.as_str()?.split_once('/')?;
     Some((address, namespace.to_owned(), name.to_owned()))
 }

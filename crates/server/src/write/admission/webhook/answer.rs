@@ -3,9 +3,9 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
 use skiff_api::Status;
 use skiff_api::json::{MAX_BODY_BYTES, type_name};
+use skiff_json::Value;
 
 /// The longest answer: a patch that writes the largest object anew, in base64 and with its frame.
 pub const ANSWER_MOST: usize = 2 * MAX_BODY_BYTES;

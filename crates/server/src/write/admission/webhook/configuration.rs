@@ -7,10 +7,10 @@ use crate::outbound::review::Reviewer;
 use crate::read::follow::{Fed, feed, step};
 use crate::write::admission::conditions::Conditions;
 use crate::write::admission::matching::Criteria;
-use serde_json::Value;
 use skiff_api::follow::{Follower, Health, Input, Start};
 use skiff_api::object::{at, text};
 use skiff_base::{Lock, RwLock, Tasks, Time, World, fault};
+use skiff_json::Value;
 use skiff_kinds::admissionregistration::expression;
 use skiff_store::{ReadError, Record, Store};
 use std::sync::Arc;
@@ -125,7 +125,7 @@ impl Fed for Configurations {
     fn read(&self, record: &Record) -> Result<Hooks, String> {
         fault::point("webhooks");
         let value: Value =
-            serde_json::from_slice(&record.body).map_err(|error| error.to_string())?;
+            skiff_json::from_slice(&record.body).map_err(|error| error.to_string())?;
         let configuration: Arc<str> = text(&value, "metadata.name").into();
         let hooks = at(&value, "webhooks").and_then(Value::as_array).into_iter().flatten();
         let hooks = hooks.enumerate().map(|(index, hook)| {

@@ -8,12 +8,12 @@ use crate::read::scale;
 use crate::write::admission::made::{Unfit, fitted};
 use crate::write::admission::matching::scale_of;
 use crate::write::admission::{Admit, Next};
-use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::json::{self as text, type_name};
 use skiff_api::object::Object;
 use skiff_api::patch::{self, json_patch};
 use skiff_api::schema;
+use skiff_json::{Value, json};
 
 /// Asks all whom the new object concerns, and changes it as they say.
 pub async fn object(

@@ -2,10 +2,10 @@
 
 use crate::write::admission::matching::Face;
 use crate::write::admission::{Admit, Operation};
-use serde_json::{Map, Value, json};
 use skiff_api::json as text;
 use skiff_api::kind::Kind;
 use skiff_api::wire::User;
+use skiff_json::{Map, Value, json};
 
 /// The question, as it is sent.
 pub fn question(
@@ -73,7 +73,7 @@ fn user(user: &User) -> Value {
         shown["groups"] = user.groups.clone().into();
     }
     if !user.extra.is_empty() {
-        let extra: Map<String, Value> =
+        let extra: Map =
             user.extra.iter().map(|(key, values)| (key.clone(), values.clone().into())).collect();
         shown["extra"] = extra.into();
     }
