@@ -19,9 +19,12 @@ const CHECKS: &str = "checks";
 /// Whose tests go in; those that need no kit beyond kubectl and busybox run there.
 const TESTED: &[&str] = &["skiff-tests", "skiff-runtime", "skiff-machine"];
 /// Folders and files of the checkout that the tests read.
-const CHECKOUT: &[&str] = &["tests/vm", "tests/kit", "tests/fixtures", "docs/examples"];
+const CHECKOUT: &[&str] =
+    &["tests/vm", "tests/kit", "tests/fixtures", "tests/src/load.sh", "docs/examples"];
 /// Said by `tests/vm/start` before the machine goes off.
 const EXIT: &str = "=== exit ";
+/// A panic is the end: qemu is told not to start the machine again.
+const KERNEL: &str = "console=ttyS0 panic=-1 loglevel=4 systemd.show_status=no";
 /// A machine that says nothing for so long hangs: the longest check is silent for less, also on a busy host.
 const SILENCE: Duration = Duration::from_secs(900);
 /// The disk of the programs: debug builds of all tests are half of it.
@@ -37,10 +40,9 @@ pub fn run(arguments: &[String]) -> Result<()> {
     };
     let place = Place::make("vm")?;
     place.load(&Cargo::build()?, &command)?;
-    let disks = place.overlay()?;
-    let mut vm = Vm::start(&place, &[disks])?;
+    let mut vm = Vm::start(&place, &[place.overlay()?], &Boot::default())?;
     let code = loop {
-        let line = vm.line()?;
+        let (line, _) = vm.line()?;
         match line.strip_prefix(EXIT) {
             Some(code) => break code.parse::<i32>().context("the machine tells a number")?,
             None => println!("{line}"),
@@ -168,23 +170,36 @@ impl Place {
     }
 }
 
+/// What is another way than usual.
+#[derive(Default)]
+pub struct Boot {
+    /// The first process, if it is not systemd.
+    pub init: Option<&'static str>,
+    /// A file that grows while the machine runs.
+    pub grows: Option<PathBuf>,
+}
+
+/// A line of the machine's port, and how long the file of [`Boot::grows`] was when it had come.
+pub type Line = (String, u64);
+
 /// A machine that runs.
 pub struct Vm {
     qemu: Child,
-    lines: Receiver<String>,
+    lines: Receiver<Line>,
     console: PathBuf,
 }
 
 impl Vm {
     /// Starts it; `disks` are words of qemu's `-drive`: the root first, further ones behind the disk of the programs.
-    pub fn start(place: &Place, disks: &[String]) -> Result<Self> {
+    pub fn start(place: &Place, disks: &[String], boot: &Boot) -> Result<Self> {
         let console = place.console();
         let mut qemu = Command::new("qemu-system-x86_64");
         qemu.args(["-accel", "tcg,thread=multi", "-machine", "q35", "-cpu", "Westmere"]);
         qemu.args(["-smp", "2", "-m", "2048", "-nodefaults", "-no-reboot", "-display", "none"]);
         qemu.arg("-kernel").arg(stock().join("vmlinuz"));
         qemu.arg("-initrd").arg(stock().join("initrd"));
-        qemu.args(["-append", "console=ttyS0 panic=-1 loglevel=4 systemd.show_status=no"]);
+        let init = boot.init.map(|path| format!(" init={path}")).unwrap_or_default();
+        qemu.args(["-append", &format!("{KERNEL}{init}")]);
         qemu.arg("-serial").arg(format!("file:{}", console.display()));
         let tank = place.file("tank.ext4");
         let tank = format!("file={},format=raw,readonly=on", tank.display());
@@ -200,11 +215,13 @@ impl Vm {
         let mut qemu = qemu.spawn().context("start qemu-system-x86_64")?;
         let output = qemu.stdout.take().context("its output was asked for")?;
         let (tell, lines) = sync_channel(LINES_MOST);
+        let grows = boot.grows.clone();
         std::thread::spawn(move || {
             for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
                 let line = String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned();
+                let length = grows.as_ref().and_then(|file| file.metadata().ok());
                 // Nobody listens any more: the machine is being taken away.
-                if tell.send(line).is_err() {
+                if tell.send((line, length.map_or(0, |it| it.len()))).is_err() {
                     break;
                 }
             }
@@ -213,17 +230,28 @@ impl Vm {
     }
 
     /// The next line of its port.
-    pub fn line(&self) -> Result<String> {
+    pub fn line(&self) -> Result<Line> {
         let console = self.console.display();
-        match self.lines.recv_timeout(SILENCE) {
-            Ok(line) => Ok(line),
-            Err(RecvTimeoutError::Timeout) => {
-                bail!("the machine said nothing for {SILENCE:?}: see {console}")
-            }
+        let line = self.line_within(SILENCE)?;
+        line.with_context(|| format!("the machine said nothing for {SILENCE:?}: see {console}"))
+    }
+
+    /// The next line, if one comes so soon.
+    pub fn line_within(&self, time: Duration) -> Result<Option<Line>> {
+        match self.lines.recv_timeout(time) {
+            Ok(line) => Ok(Some(line)),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
             Err(RecvTimeoutError::Disconnected) => {
-                bail!("the machine is off before its command ended: see {console}")
+                bail!("the machine went off by itself: see {}", self.console.display())
             }
         }
+    }
+
+    /// Ends qemu at once; what the machine had said by then, and nobody has heard.
+    pub fn kill(mut self) -> Result<Vec<Line>> {
+        self.qemu.kill().context("kill qemu")?;
+        self.qemu.wait().context("wait for qemu")?;
+        Ok(self.lines.iter().collect())
     }
 
     /// Waits until it has put itself off.
