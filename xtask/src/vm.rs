@@ -193,9 +193,11 @@ impl Vm {
     /// Starts it; `disks` are words of qemu's `-drive`: the root first, further ones behind the disk of the programs.
     pub fn start(place: &Place, disks: &[String], boot: &Boot) -> Result<Self> {
         let console = place.console();
-        let mut qemu = Command::new("qemu-system-x86_64");
+        // It ends with this program, whatever ends that.
+        let mut qemu = Command::new("setpriv");
+        qemu.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
         qemu.args(["-accel", "tcg,thread=multi", "-machine", "q35", "-cpu", "Westmere"]);
-        qemu.args(["-smp", "2", "-m", "2048", "-nodefaults", "-no-reboot", "-display", "none"]);
+        qemu.args(["-smp", "2", "-m", "1536", "-nodefaults", "-no-reboot", "-display", "none"]);
         qemu.arg("-kernel").arg(stock().join("vmlinuz"));
         qemu.arg("-initrd").arg(stock().join("initrd"));
         let init = boot.init.map(|path| format!(" init={path}")).unwrap_or_default();

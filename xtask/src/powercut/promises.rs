@@ -75,7 +75,6 @@ impl Promises {
                 ensure!(*known == uid, "pod {name} was {known}, and is {uid} now");
             }
             ["loading"] => self.judge()?,
-            ["load", ..] => {}
             [name, what, "?"] => self.object(name).asked.push(what.to_owned()),
             [name, what, revision] => self.answer(name, what, revision.parse()?, log)?,
             _ => bail!("the machine says {line:?}, which means nothing"),
