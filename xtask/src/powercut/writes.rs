@@ -39,8 +39,8 @@ struct Log {
     end: u64,
 }
 
-/// Makes a disk of what it was before (`disk`) and of the writes that came since. Where the log ended, in bytes: whoever
-/// was answered when the log was no longer than that was answered before the cut.
+/// Makes a disk of what it was before (`disk`) and of the writes that came since. Where the log ended, in bytes:
+/// whoever was answered when the log was no longer than that was answered before the cut.
 pub fn replay(log: &Path, disk: &Path, random: &mut Random) -> Result<u64> {
     let source = File::open(log).with_context(|| format!("open {}", log.display()))?;
     let length = source.metadata()?.len();
