@@ -6,6 +6,7 @@
 //! left alone from then on. Whatever was answered has to be there in the end.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader, PipeReader};
 use std::path::PathBuf;
 use std::process::Child;
 
@@ -44,6 +45,27 @@ impl Load {
         };
         let workers = (0..workers).map(start).collect::<Result<_>>()?;
         Ok(Self { folder, workers })
+    }
+
+    /// Workers whose account is read while they write it; `name` tells them from those of another machine. They end with
+    /// the machine.
+    pub fn told(
+        cluster: &Cluster,
+        workers: u32,
+        name: &str,
+    ) -> Result<(Self, std::io::Lines<BufReader<PipeReader>>)> {
+        let folder = cluster.machine().data().join("load");
+        std::fs::create_dir(&folder)?;
+        std::fs::write(folder.join("worker"), WORKER)?;
+        cluster.unfold(&folder);
+        let (read, write) = std::io::pipe()?;
+        let start = |worker: u32| {
+            let mut command = cluster.inside("bash".as_ref());
+            let line = format!("cd {}; exec bash worker {name}-{worker}", folder.display());
+            command.args(["-c", &line]).stdout(write.try_clone()?).spawn().context("start a worker")
+        };
+        let workers = (0..workers).map(start).collect::<Result<_>>()?;
+        Ok((Self { folder, workers }, BufReader::new(read).lines()))
     }
 
     /// Stops the workers and holds their account against what is there; the number of writes that

@@ -1,10 +1,11 @@
-//! `cargo xtask powercut [--times N] [--seed N]`: whether what was acknowledged outlives a power cut.
+//! `cargo xtask powercut [--fuse] [--times N] [--seed N]`: whether what was acknowledged outlives a power cut.
 //!
 //! A machine in software (`tests/vm/powercut`) writes and says what was acknowledged; qemu is killed in the middle of
 //! it, and with it goes what the guest's kernel had in memory. Of what the guest had sent to its disk, a disk keeps
 //! what was flushed, and of the rest whatever it likes ([`writes`]): so the next machine gets such a disk. It has to
 //! start without a hand, and hold what was promised ([`promises`]). A seed draws the moment and what the disk lost.
 
+use crate::finish;
 use crate::vm::{Boot, Cargo, Place, Vm};
 use anyhow::{Context, Result, bail};
 use promises::Promises;
@@ -12,7 +13,9 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+#[path = "../../../tests/src/promises.rs"]
 mod promises;
+#[path = "../../../tests/src/random.rs"]
 mod random;
 mod writes;
 
@@ -29,6 +32,9 @@ const ACKNOWLEDGED_MOST: u64 = 120;
 const START_MOST: Duration = Duration::from_secs(20);
 
 pub fn run(arguments: &[String]) -> Result<()> {
+    if let Some((_, rest)) = arguments.split_first().filter(|(first, _)| *first == "--fuse") {
+        return tearing(rest);
+    }
     let mut times = TIMES;
     let mut seed = u64::from(std::process::id());
     for pair in arguments.chunks(2) {
@@ -36,7 +42,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
         match pair {
             [name, value] if name == "--times" => times = number(value)?,
             [name, value] if name == "--seed" => seed = number(value)?,
-            _ => bail!("say `cargo xtask powercut [--times N] [--seed N]`"),
+            _ => bail!("say `cargo xtask powercut [--fuse] [--times N] [--seed N]`"),
         }
     }
     let place = Place::make("powercut")?;
@@ -52,6 +58,15 @@ pub fn run(arguments: &[String]) -> Result<()> {
     bench.place.remove()
 }
 
+/// The same without a machine in software: a file system of ours stands in for the disk.
+fn tearing(arguments: &[String]) -> Result<()> {
+    let bins = ["build", "--locked", "--package", "skiff", "--package", "skiff-tests", "--bins"];
+    finish(Command::new("cargo").args(bins))?;
+    finish(Command::new("tests/kit/install").args(["packages", "kubectl"]))?;
+    let run = ["run", "--quiet", "--locked", "--package", "skiff-tests", "--bin", "tearing", "--"];
+    finish(Command::new("cargo").args(run).args(arguments))
+}
+
 /// A disk from cut to cut, and what was promised about it.
 struct Bench {
     place: Place,
@@ -64,7 +79,7 @@ impl Bench {
         std::fs::File::create(bench.disk())?.set_len(DISK_BYTES)?;
         let mut make = Command::new("mke2fs");
         make.args(["-q", "-F", "-t", "ext4", "-L", "data"]).arg(bench.disk());
-        crate::finish(&mut make)?;
+        finish(&mut make)?;
         Ok(bench)
     }
 
@@ -104,7 +119,7 @@ impl Bench {
     /// A machine on the disk, whose writes are noted from now on; a copy stays for [`writes::replay`].
     fn start(&self) -> Result<Vm> {
         let mut copy = Command::new("cp");
-        crate::finish(copy.arg("--sparse=always").arg(self.disk()).arg(self.base()))?;
+        finish(copy.arg("--sparse=always").arg(self.disk()).arg(self.base()))?;
         std::fs::write(self.log(), "")?;
         let data = format!(
             "driver=blklogwrites,log-sector-size=512,file.driver=file,file.filename={},\

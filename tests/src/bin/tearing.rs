@@ -1,0 +1,139 @@
+//! Power cuts without a VM: a Skiff whose data folder is on a file system that loses what was not made durable
+//! ([`skiff_tests::tearing`]). `tearing --times N --seed N`; `cargo xtask powercut --fuse` builds and runs it.
+//!
+//! In each round a new machine starts a Skiff on the disk that the last cut left, holds what is there against what was
+//! promised, and writes until the power goes again: at a request of the file system that the seed draws, while it
+//! starts or under load. In one round of eight a sync fails before that.
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use skiff_tests::cluster::Cluster;
+use skiff_tests::load::Load;
+use skiff_tests::promises::Promises;
+use skiff_tests::random::Random;
+use skiff_tests::tearing::{Disk, door};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+/// Workers that write side by side.
+const WORKERS: u32 = 4;
+/// One cut of so many comes while Skiff starts.
+const STARTS: u64 = 4;
+/// In one round of so many a sync fails.
+const FAILS: u64 = 8;
+/// A first start asks for about so many changes, later ones for fewer.
+const START_MOST: u64 = 1500;
+/// Changes under load before a cut, at most: four make an acknowledged write.
+const LOAD_MOST: u64 = 800;
+
+#[derive(Parser)]
+struct Words {
+    /// How often the power is cut.
+    #[arg(long, default_value_t = 1000)]
+    times: u64,
+    /// What draws the moments and the losses.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+fn main() -> Result<()> {
+    let words = Words::parse();
+    let mut bench = Bench::default();
+    for cut in 1..=words.times {
+        let seed = words.seed.wrapping_add(cut);
+        let at = bench.round(seed, true).with_context(|| format!("cut {cut} (seed {seed})"))?;
+        println!("ok cut {cut} of {} (seed {seed}) {at}: {}", words.times, bench.promises);
+    }
+    bench.round(words.seed, false).context("after the last cut")?;
+    println!("ok {} cuts, 0 acknowledged writes lost: {}", words.times, bench.promises);
+    Ok(())
+}
+
+#[derive(Default)]
+struct Bench {
+    disk: Arc<Mutex<Disk>>,
+    promises: Promises,
+}
+
+impl Bench {
+    fn disk(&self) -> std::sync::MutexGuard<'_, Disk> {
+        self.disk.lock().expect("no request panics")
+    }
+
+    /// One machine; when the power went.
+    fn round(&mut self, seed: u64, ends: bool) -> Result<&'static str> {
+        let mut random = Random::of(seed);
+        let folder = std::env::temp_dir().join(format!("skiff-tearing-{}", std::process::id()));
+        std::fs::create_dir_all(&folder)?;
+        let mounted = door::mount(&self.disk, &folder).context("mount the disk (fuse)")?;
+        let early = ends && random.below(STARTS) == 0;
+        if early {
+            self.disk().cut_after(random.below(START_MOST));
+        }
+        let done = self.live(&folder, early, ends, &mut random);
+        mounted.umount_and_join().context("unmount the disk")?;
+        let at = done?;
+        self.promises.cut(0);
+        self.disk().power_on(&mut random);
+        Ok(at)
+    }
+
+    /// From `up` to the cut. The machine is gone when it returns.
+    fn live(
+        &mut self,
+        folder: &Path,
+        early: bool,
+        ends: bool,
+        random: &mut Random,
+    ) -> Result<&'static str> {
+        let data = folder.join("skiff").display().to_string();
+        let c = Cluster::empty("tearing");
+        let up = c.skiff_answers(&["up", "--data", &data, "--wait=api", "--timeout", "60"]);
+        if self.disk().is_cut() {
+            return Ok("while it started");
+        }
+        ensure!(up.code == 0, "it does not start without a hand: {}{}", up.out, up.err);
+        self.judge(&c)?;
+        if !ends {
+            return Ok("");
+        }
+        if !early {
+            let mut disk = self.disk();
+            let requests = random.below(LOAD_MOST);
+            disk.cut_after(requests);
+            if random.below(FAILS) == 0 {
+                disk.fail_after(random.below(requests));
+            }
+        }
+        let (load, lines) = Load::told(&c, WORKERS, &random.below(u64::MAX).to_string())?;
+        for line in lines {
+            let line = line?;
+            // Whoever was answered behind the cut was promised nothing.
+            let at = u64::from(self.disk().is_cut());
+            self.promises.hear(&line, at)?;
+            if at == 1 {
+                break;
+            }
+        }
+        drop(load);
+        ensure!(self.disk().is_cut(), "the load ended by itself");
+        Ok(if early { "behind its start" } else { "under load" })
+    }
+
+    /// What is there, as `tests/vm/powercut` tells it.
+    fn judge(&mut self, c: &Cluster) -> Result<()> {
+        let list = c.k.answer_of(&["get", "--raw", "/api/v1/namespaces/default/configmaps"]);
+        ensure!(list.code == 0, "the ConfigMaps cannot be listed: {}", list.err);
+        let list: serde_json::Value = serde_json::from_str(&list.out)?;
+        let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
+        let at = text(&list["metadata"]["resourceVersion"]).context("a list has a revision")?;
+        self.promises.hear("up", 0)?;
+        self.promises.hear(&format!("at {at}"), 0)?;
+        for item in list["items"].as_array().context("a list has items")? {
+            let name = text(&item["metadata"]["name"]).context("it has a name")?;
+            let revision = text(&item["metadata"]["resourceVersion"]).context("a revision")?;
+            self.promises.hear(&format!("have {name} {revision}"), 0)?;
+        }
+        self.promises.hear("loading", 0)
+    }
+}
