@@ -8,6 +8,8 @@ use std::process::Command;
 
 /// Power cuts; each takes two minutes.
 const CUTS: &str = "100";
+/// The same on a torn disk; each takes four seconds.
+const TEARS: &str = "1000";
 
 pub fn run(arguments: &[String]) -> Result<()> {
     finish(&mut Command::new("tests/kit/install"))?;
@@ -19,7 +21,8 @@ pub fn run(arguments: &[String]) -> Result<()> {
         let test = ["test", "--locked", "--package", "skiff-tests", "--test", "spine", "answers_"];
         finish(Command::new("cargo").args(test).env("SKIFF_CASES_EVERY", "1"))?;
         vm::run(&[])?;
-        powercut::run(&["--times".to_owned(), CUTS.to_owned()])?;
+        powercut::run(&["--times", CUTS].map(str::to_owned))?;
+        powercut::run(&["--fuse", "--times", TEARS].map(str::to_owned))?;
     }
     for package in ["skiff", "skiff-tests"] {
         let build = ["build", "--locked", "--release", "--package", package, "--bins"];

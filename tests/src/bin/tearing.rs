@@ -34,6 +34,9 @@ struct Words {
     /// What draws the moments and the losses.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// The disk lies about its syncs after the first cut: this has to fail, or the bench sees nothing.
+    #[arg(long)]
+    lying: bool,
 }
 
 fn main() -> Result<()> {
@@ -42,6 +45,9 @@ fn main() -> Result<()> {
     for cut in 1..=words.times {
         let seed = words.seed.wrapping_add(cut);
         let at = bench.round(seed, true).with_context(|| format!("cut {cut} (seed {seed})"))?;
+        if words.lying {
+            bench.disk().lie();
+        }
         println!("ok cut {cut} of {} (seed {seed}) {at}: {}", words.times, bench.promises);
     }
     bench.round(words.seed, false).context("after the last cut")?;

@@ -75,6 +75,8 @@ pub struct Disk {
     cut_at: u64,
     /// At which of these a sync fails.
     fail_at: u64,
+    /// Whether a sync says that it was done, and does nothing.
+    lies: bool,
 }
 
 impl Default for Disk {
@@ -88,6 +90,7 @@ impl Default for Disk {
             requests: 0,
             cut_at: u64::MAX,
             fail_at: u64::MAX,
+            lies: false,
         };
         disk.node(Sort::Folder, 0o755);
         disk
@@ -107,6 +110,11 @@ impl Disk {
     /// The first sync after so many more requests fails, and makes nothing durable.
     pub fn fail_after(&mut self, requests: u64) {
         self.fail_at = self.requests.saturating_add(requests);
+    }
+
+    /// From now on nothing becomes durable, and nobody is told: what a bench has to find.
+    pub fn lie(&mut self) {
+        self.lies = true;
     }
 
     pub fn is_cut(&self) -> bool {
@@ -198,6 +206,9 @@ impl Disk {
         if self.requests >= self.fail_at {
             self.fail_at = u64::MAX;
             return false;
+        }
+        if self.lies {
+            return true;
         }
         for change in std::mem::take(&mut self.changes) {
             change.apply(&mut self.durable);
