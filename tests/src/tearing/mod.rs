@@ -75,6 +75,8 @@ pub struct Disk {
     cut_at: u64,
     /// At which of these a sync fails.
     fail_at: u64,
+    /// Whether one has failed since the power came.
+    failed: bool,
     /// Whether a sync says that it was done, and does nothing.
     lies: bool,
 }
@@ -90,6 +92,7 @@ impl Default for Disk {
             requests: 0,
             cut_at: u64::MAX,
             fail_at: u64::MAX,
+            failed: false,
             lies: false,
         };
         disk.node(Sort::Folder, 0o755);
@@ -121,6 +124,11 @@ impl Disk {
         self.requests >= self.cut_at
     }
 
+    /// Whether a sync has failed since the power came.
+    pub fn has_failed(&self) -> bool {
+        self.failed
+    }
+
     /// Counts a request that changes something, if the power is still there.
     pub fn changes(&mut self) -> Result<(), Cut> {
         if self.is_cut() {
@@ -140,7 +148,7 @@ impl Disk {
         let named: BTreeSet<u64> = self.names.values().copied().chain([ROOT]).collect();
         self.nodes.retain(|number, _| named.contains(number));
         self.nodes.values_mut().for_each(|node| node.power_on(random));
-        (self.cut_at, self.fail_at) = (u64::MAX, u64::MAX);
+        (self.cut_at, self.fail_at, self.failed) = (u64::MAX, u64::MAX, false);
     }
 
     fn node(&mut self, sort: Sort, mode: u32) -> u64 {
@@ -204,7 +212,7 @@ impl Disk {
     /// Makes all names durable, and what is in this file. False: it failed.
     pub fn sync(&mut self, number: u64) -> bool {
         if self.requests >= self.fail_at {
-            self.fail_at = u64::MAX;
+            (self.fail_at, self.failed) = (u64::MAX, true);
             return false;
         }
         if self.lies {
