@@ -3,7 +3,7 @@
 //!
 //! In each round a new machine starts a Skiff on the disk that the last cut left, holds what is there against what was
 //! promised, and writes until the power goes again: at a request of the file system that the seed draws, while it
-//! starts or under load. In one round of eight a sync fails before that.
+//! starts or under load. In one round of eight a sync fails before that; one of six begins with an empty disk.
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
@@ -21,8 +21,11 @@ const WORKERS: u32 = 4;
 const STARTS: u64 = 4;
 /// In one round of so many a sync fails.
 const FAILS: u64 = 8;
-/// A first start asks for about so many changes, later ones for fewer.
-const START_MOST: u64 = 1500;
+/// One round of so many begins with an empty disk.
+const EMPTY: u64 = 6;
+/// A cut while it starts comes at one of so many changes: a first start asks for about as many, later ones for fewer.
+const FIRST_MOST: u64 = 1400;
+const START_MOST: u64 = 80;
 /// Changes under load before a cut, at most: four make an acknowledged write.
 const LOAD_MOST: u64 = 800;
 /// So many questions without an answer mean that nobody is there.
@@ -47,13 +50,18 @@ fn main() -> Result<()> {
     for cut in 1..=words.times {
         let seed = words.seed.wrapping_add(cut);
         let at = bench.round(seed, true).with_context(|| format!("cut {cut} (seed {seed})"))?;
+        let request = bench.disk().requests();
         if words.lying {
             bench.disk().lie();
         }
-        println!("ok cut {cut} of {} (seed {seed}) {at}: {}", words.times, bench.promises);
+        println!(
+            "ok cut {cut} of {} (seed {seed}) {at}, request {request}: {}",
+            words.times, bench.promises
+        );
     }
     bench.round(words.seed, false).context("after the last cut")?;
-    println!("ok {} cuts, 0 acknowledged writes lost: {}", words.times, bench.promises);
+    let acknowledged = bench.acknowledged + bench.promises.acknowledged();
+    println!("ok {} cuts, 0 of {acknowledged} acknowledged writes lost", words.times);
     Ok(())
 }
 
@@ -61,6 +69,8 @@ fn main() -> Result<()> {
 struct Bench {
     disk: Arc<Mutex<Disk>>,
     promises: Promises,
+    /// Writes that were acknowledged on former disks.
+    acknowledged: u64,
 }
 
 impl Bench {
@@ -71,12 +81,18 @@ impl Bench {
     /// One machine; when the power went.
     fn round(&mut self, seed: u64, ends: bool) -> Result<&'static str> {
         let mut random = Random::of(seed);
+        let empty = ends && random.below(EMPTY) == 0;
+        if empty {
+            self.acknowledged += self.promises.acknowledged();
+            (self.disk, self.promises) = Default::default();
+        }
         let folder = std::env::temp_dir().join(format!("skiff-tearing-{}", std::process::id()));
         std::fs::create_dir_all(&folder)?;
         let mounted = door::mount(&self.disk, &folder).context("mount the disk (fuse)")?;
-        let early = ends && random.below(STARTS) == 0;
+        let early = ends && random.below(if empty { 2 } else { STARTS }) == 0;
         if early {
-            self.disk().cut_after(random.below(START_MOST));
+            let most = if empty { FIRST_MOST } else { START_MOST };
+            self.disk().cut_after(random.below(most));
         }
         let done = self.live(&folder, early, ends, &mut random);
         // The disk is in memory: what the daemon wrote into its log goes with it.

@@ -129,6 +129,11 @@ impl Disk {
         self.failed
     }
 
+    /// Requests that changed something, since the disk is there.
+    pub fn requests(&self) -> u64 {
+        self.requests
+    }
+
     /// Counts a request that changes something, if the power is still there.
     pub fn changes(&mut self) -> Result<(), Cut> {
         if self.is_cut() {
