@@ -6,6 +6,7 @@
 //! left alone from then on. Whatever was answered has to be there in the end.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader, PipeReader};
 use std::path::PathBuf;
 use std::process::Child;
 
@@ -13,29 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::cluster::Cluster;
 
-const WORKER: &str = r#"
-worker=$1
-url=https://127.0.0.1:6443/api/v1/namespaces/default/configmaps
-revision='"resourceVersion": *"([0-9]+)"'
-write() { # name, what, curl's words
-  local name=$1 what=$2 answer; shift 2
-  echo "$name $what ?"
-  answer=$(curl -s -m 10 --cert cert --key key --cacert ca -w '\n%{http_code}' "$@") || return 1
-  case ${answer##*$'\n'} in 200 | 201) ;; *) return 1 ;; esac
-  [[ $what = delete || $answer =~ $revision ]] || return 1
-  echo "$name $what ${BASH_REMATCH[1]:-0}"
-}
-for ((i = 0; ; i++)); do
-  [ -e stop ] && exit 0
-  name=m-$worker-$i BASH_REMATCH=()
-  write $name create -H 'Content-Type: application/json' \
-    -d '{"metadata":{"name":"'$name'"},"data":{"x":"1"}}' $url || continue
-  write $name update -X PATCH -H 'Content-Type: application/merge-patch+json' \
-    -d '{"data":{"x":"2"}}' $url/$name || continue
-  BASH_REMATCH=()
-  ((i % 3)) || write $name delete -X DELETE $url/$name
-done
-"#;
+const WORKER: &str = include_str!("load.sh");
 
 /// Workers that write until they are told to stop.
 pub struct Load {
@@ -66,6 +45,27 @@ impl Load {
         };
         let workers = (0..workers).map(start).collect::<Result<_>>()?;
         Ok(Self { folder, workers })
+    }
+
+    /// Workers whose account is read while they write it; `name` tells them from those of another machine. They end with
+    /// the machine.
+    pub fn told(
+        cluster: &Cluster,
+        workers: u32,
+        name: &str,
+    ) -> Result<(Self, std::io::Lines<BufReader<PipeReader>>)> {
+        let folder = cluster.machine().data().join("load");
+        std::fs::create_dir(&folder)?;
+        std::fs::write(folder.join("worker"), WORKER)?;
+        cluster.unfold(&folder);
+        let (read, write) = std::io::pipe()?;
+        let start = |worker: u32| {
+            let mut command = cluster.inside("bash".as_ref());
+            let line = format!("cd {}; exec bash worker {name}-{worker}", folder.display());
+            command.args(["-c", &line]).stdout(write.try_clone()?).spawn().context("start a worker")
+        };
+        let workers = (0..workers).map(start).collect::<Result<_>>()?;
+        Ok((Self { folder, workers }, BufReader::new(read).lines()))
     }
 
     /// Stops the workers and holds their account against what is there; the number of writes that

@@ -234,6 +234,36 @@ fn an_upgrade_touches_no_container_and_no_connection() {
     c.k.ok("create configmap later");
 }
 
+/// As a unit of systemd runs it: nobody but the process itself begins anew, and it waits for nobody meanwhile.
+#[test]
+fn a_server_in_the_foreground_is_upgraded_in_place() {
+    let c = Cluster::empty("keep-foreground");
+    c.shell(&format!(
+        "mkdir /var/lib/bin; cp {} /var/lib/bin/skiff",
+        kit::skiff().unwrap().display()
+    ));
+    let mut command = c.inside("bash".as_ref());
+    let log = file(&c, "logs/server");
+    command.args(["-c", &format!("exec /var/lib/bin/skiff server > {log} 2>&1")]);
+    let mut server = command.spawn().unwrap();
+    c.shell(&format!("until grep -q 'the API answers' {log}; do sleep 0.05; done"));
+    // No kubeconfig of a user leads there, which `status` finds worth an exit code.
+    let process = || -> Value {
+        let status = c.skiff_answers(&["status", "-o", "json"]);
+        serde_json::from_str::<Value>(&status.out).expect("JSON")["pid"].clone()
+    };
+    let daemon = process();
+    c.shell("cp /var/lib/bin/skiff /var/lib/bin/next; echo >> /var/lib/bin/next");
+    c.shell("/var/lib/bin/skiff upgrade --timeout 60 /var/lib/bin/next");
+    assert_eq!(process(), daemon);
+    assert_eq!(
+        c.shell("cmp /var/lib/bin/skiff /var/lib/bin/next; ls /var/lib/bin"),
+        "next\nskiff\n"
+    );
+    c.skiff(&["down"]);
+    assert!(server.wait().unwrap().success(), "it was told to stop");
+}
+
 /// How often the value's words are found in the files of the store.
 fn on_disk(c: &Cluster) -> usize {
     let found = c.shell(&format!("cat {DATA}/store/* | grep -a -o {BASE64} | wc -l"));

@@ -1,4 +1,4 @@
-//! Chores of the repository, one subcommand each: `cargo xtask tidy|gen|ci|fuzz|bench|long`.
+//! Chores of the repository, one subcommand each: `cargo xtask tidy|gen|ci|fuzz|bench|long|vm|powercut`.
 //!
 //! A chore never runs in a build; what `gen` makes is committed.
 
@@ -14,7 +14,9 @@ mod gen_facts;
 mod long;
 #[path = "../../crates/api/build/natural.rs"]
 mod natural;
+mod powercut;
 mod tidy;
+mod vm;
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -24,11 +26,15 @@ fn main() -> Result<()> {
         Some("fuzz") => fuzz::run(&arguments[1..]),
         Some("gen") => r#gen::run(),
         Some("long") => long::run(&arguments[1..]),
+        Some("powercut") => powercut::run(&arguments[1..]),
         Some("tidy") => tidy::run(),
+        Some("vm") => vm::run(&arguments[1..]),
         Some(other) => {
-            bail!("no chore named {other:?}; there are: bench, ci, fuzz, gen, long, tidy")
+            bail!(
+                "no chore named {other:?}; there are: bench, ci, fuzz, gen, long, powercut, tidy, vm"
+            )
         }
-        None => bail!("name a chore: bench, ci, fuzz, gen, long, tidy"),
+        None => bail!("name a chore: bench, ci, fuzz, gen, long, powercut, tidy, vm"),
     }
 }
 

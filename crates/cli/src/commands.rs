@@ -6,8 +6,8 @@ use crate::record::Record;
 use crate::run::{Run, block};
 use crate::settings::{self, SETTINGS, Settings, Sources, Written};
 use crate::{
-    Place, admin, completion, config, demo_server, encryption, folder, images, keep, lifecycle,
-    logs, profiles, say, status, upgrade,
+    Place, admin, completion, config, daemon, demo_server, encryption, folder, images, keep,
+    lifecycle, logs, profiles, say, status, upgrade,
 };
 use anyhow::{Context, Result, bail};
 use clap::ArgMatches;
@@ -63,12 +63,8 @@ fn as_root(word: &str, words: &ArgMatches, host: &dyn Host) -> Result<u8> {
 
 fn serve(words: &ArgMatches, run: Run<'_>) -> Result<u8> {
     let mode = if words.get_flag("background") { Mode::Background } else { Mode::Foreground };
-    if mode == Mode::Foreground {
-        run.sources.keep_what_is_made(&run.command("delete"))?;
-        folder::claim(&run)?;
-        if run.settings.is_host() {
-            run.host.raise(&run.settings)?;
-        }
+    if mode == Mode::Foreground && !daemon::has_begun() {
+        claim(&run)?;
     }
     run.host.serve(run.settings, mode).map(|()| 0)
 }
@@ -79,12 +75,20 @@ fn join(words: &ArgMatches, run: Run<'_>) -> Result<u8> {
     if let Some(server) = words.get_one::<String>("server") {
         credential.server.clone_from(server);
     }
+    if !daemon::has_begun() {
+        claim(&run)?;
+    }
+    run.host.join(run.settings, credential).map(|()| 0)
+}
+
+/// What `up` does before it starts a daemon; here nobody else did.
+fn claim(run: &Run<'_>) -> Result<()> {
     run.sources.keep_what_is_made(&run.command("delete"))?;
-    folder::claim(&run)?;
+    folder::claim(run)?;
     if run.settings.is_host() {
         run.host.raise(&run.settings)?;
     }
-    run.host.join(run.settings, credential).map(|()| 0)
+    Ok(())
 }
 
 fn version(words: &ArgMatches, host: &dyn Host) -> Result<u8> {

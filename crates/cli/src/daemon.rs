@@ -22,6 +22,15 @@ const REASON_BYTES: u64 = 64 << 10;
 pub const MALLOC: (&str, &str) =
     ("GLIBC_TUNABLES", "glibc.malloc.arena_max=1:glibc.malloc.tcache_count=200");
 
+/// In the environment of a daemon that began anew: the number of its process, which is the same before and after.
+pub const BEGUN: &str = "SKIFF_BEGUN";
+
+/// Whether this process was a daemon before it executed this program. What has to be so before a daemon starts is so
+/// then, and who made it begin anew (`upgrade`) may hold the folder until it answers.
+pub fn has_begun() -> bool {
+    std::env::var(BEGUN).is_ok_and(|number| number == std::process::id().to_string())
+}
+
 /// Of the caller's environment, so much is the daemon's: it lives for months, and secrets of a session do not belong in
 /// it. Settings are told by flags. The last one is read in debug builds alone.
 const KEPT: [&str; 3] = ["PATH", "RUST_BACKTRACE", skiff_base::fault::VARIABLE];

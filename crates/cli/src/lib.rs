@@ -36,7 +36,7 @@ mod user;
 mod words;
 mod yaml;
 
-pub use daemon::MALLOC;
+pub use daemon::{BEGUN, MALLOC};
 pub use host::{Host, MakeStore, Mode};
 pub use place::{Place, write};
 pub use say::explain;

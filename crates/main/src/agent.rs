@@ -23,6 +23,7 @@ use skiff_node::api::access::Access;
 use skiff_node::rules::Rules;
 use skiff_node::services::Services;
 use skiff_node::{Config, Equipment, Node, Reach, Threads};
+use skiff_runtime::apparmor;
 use skiff_runtime::client::Runtime;
 use std::future::pending;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -92,6 +93,9 @@ pub async fn start(given: &Given) -> Result<Agent> {
     let settings = &given.settings;
     let pods = range::find(given).await?;
     let runtime = Runtime::open(kernel::runtime(settings)?).await.context("opening the runtime")?;
+    if let Err(error) = tokio::task::spawn_blocking(apparmor::load_default).await? {
+        tracing::warn!(%error, "containers run without a default profile of AppArmor");
+    }
     let (images, threads) = (given.images.clone(), Threads::default());
     let network = kernel::pod_network(settings, pods)?;
     let network = tokio::task::spawn_blocking(move || PodNetwork::open(network)).await?;

@@ -83,7 +83,10 @@ pub async fn stop_containers(settings: &Settings, world: &World) -> Result<()> {
     let containers = runtime.list().await?.containers;
     let containers: Vec<_> = containers.into_iter().filter(running).collect();
     for container in &containers {
-        runtime.signal_container(&container.id, SIGTERM).await?;
+        // Who cannot be asked is killed below.
+        if let Err(error) = runtime.signal_container(&container.id, SIGTERM).await {
+            tracing::warn!(container = container.id, %error, "a container was not asked to end");
+        }
     }
     let all = || {
         let waits = containers.iter().map(|container| runtime.wait_container(&container.id));

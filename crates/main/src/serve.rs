@@ -13,7 +13,7 @@ use skiff_base::part::Fatal;
 use skiff_base::{OnEnd, Part, Parts, World, fault};
 use skiff_cli::credential::Credential;
 use skiff_cli::settings::Settings;
-use skiff_cli::{MALLOC, Mode, Place};
+use skiff_cli::{BEGUN, MALLOC, Mode, Place};
 use skiff_server::rim::http::gzip;
 use std::fs::Permissions;
 use std::io::{ErrorKind, Write};
@@ -178,7 +178,8 @@ fn begin_anew(program: &Path) -> Result<()> {
     let mut args = std::env::args_os();
     let mut program = Command::new(program);
     program.arg0(args.next().unwrap_or_else(|| "skiff".into())).args(args);
-    Err(program.env(MALLOC.0, MALLOC.1).exec()).context("executing the daemon")
+    program.env(MALLOC.0, MALLOC.1).env(BEGUN, std::process::id().to_string());
+    Err(program.exec()).context("executing the daemon")
 }
 
 async fn live(settings: Arc<Settings>, role: &Role, place: &Place, mode: Mode) -> Result<End> {

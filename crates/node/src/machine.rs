@@ -56,7 +56,7 @@ impl Machine {
 
 /// The AppArmor profiles that are loaded now; None where the kernel enforces none.
 pub fn apparmor() -> Option<Vec<String>> {
-    let on = file_or_empty("/sys/module/apparmor/parameters/enabled").starts_with('Y');
+    let on = skiff_runtime::apparmor::is_enabled();
     let text = on.then(|| file_or_empty("/sys/kernel/security/apparmor/profiles"))?;
     let name = |line: &str| line.rsplit_once(" (").map(|(name, _)| name.to_owned());
     Some(text.lines().filter_map(name).collect())

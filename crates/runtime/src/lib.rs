@@ -22,6 +22,7 @@
 //! What must never happen here: knowing a Kubernetes object; naming anything of the host that did
 //! not come in through [`client::Config`]; waiting in the start path for what is not needed.
 
+pub mod apparmor;
 pub mod client;
 pub mod container;
 mod first;

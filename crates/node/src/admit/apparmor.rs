@@ -6,8 +6,9 @@ use skiff_kinds::views::pod::{Container, Profile};
 
 /// The older form: an annotation for each container.
 const ANNOTATION: &str = "container.apparmor.security.beta.kubernetes.io/";
-/// Profiles that other runtimes load as their default, the first that is there is ours too.
-const DEFAULTS: [&str; 3] = ["skiff-default", "cri-containerd.apparmor.d", "docker-default"];
+/// The default profile: our own, and where it could not be loaded that of another runtime, the first that is there.
+const DEFAULTS: [&str; 3] =
+    [skiff_runtime::apparmor::DEFAULT, "cri-containerd.apparmor.d", "docker-default"];
 
 /// What a container asks for: its own word, the annotation's, its pod's.
 fn wanted(pod: &Pod, container: &Container) -> Option<Profile> {
@@ -40,28 +41,35 @@ pub fn unenforceable(pod: &Pod, profiles: fn() -> Option<Vec<String>>) -> Option
     why.map(|why| format!("Cannot enforce AppArmor: {why}"))
 }
 
-/// The profile that a container runs under; None: no profile of its own.
+/// The profile that a container runs under; None: no profile of its own. One that asks for nothing has the default
+/// where there is one, unless it is privileged.
 pub fn profile(
     pod: &Pod,
     container: &Container,
     profiles: fn() -> Option<Vec<String>>,
 ) -> Result<Option<String>, String> {
-    match wanted(pod, container).filter(|profile| profile.type_ != "Unconfined") {
-        None => Ok(None),
+    match wanted(pod, container) {
+        Some(profile) if profile.type_ == "Unconfined" => Ok(None),
         Some(profile) => {
             let loaded = profiles().ok_or("AppArmor is not enabled on the host")?;
             name(&profile, &loaded).map(Some)
         }
+        None if container.security_context.privileged => Ok(None),
+        None => Ok(profiles().and_then(|loaded| default(&loaded))),
     }
 }
 
+fn default(loaded: &[String]) -> Option<String> {
+    let found = DEFAULTS.iter().find(|name| loaded.iter().any(|loaded| loaded == *name));
+    found.map(|name| (*name).to_owned())
+}
+
 fn name(profile: &Profile, loaded: &[String]) -> Result<String, String> {
-    let there = |name: &&str| loaded.iter().any(|loaded| loaded == name);
     if profile.type_ != "Localhost" {
-        let found = DEFAULTS.iter().find(|name| there(name));
         let why = || format!("none of the default profiles is loaded: {}", DEFAULTS.join(", "));
-        return found.map(|name| (*name).to_owned()).ok_or_else(why);
+        return default(loaded).ok_or_else(why);
     }
+    let there = |name: &&str| loaded.iter().any(|loaded| loaded == name);
     match profile.localhost_profile.as_deref().map(str::trim) {
         None | Some("") => Err("invalid empty AppArmor profile name".into()),
         Some(name) if there(&name) => Ok(name.to_owned()),

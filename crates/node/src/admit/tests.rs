@@ -166,6 +166,30 @@ fn apparmor() {
     .assert_eq(&text);
 }
 
+/// Where the kernel has AppArmor, whoever asks for nothing is confined all the same (documentation: "Restrict a
+/// container's access to resources with AppArmor").
+#[test]
+fn the_default_profile_of_apparmor() {
+    let own = || Some(vec!["docker-default".to_owned(), "skiff-default".to_owned()]);
+    let other = || Some(vec!["docker-default".to_owned()]);
+    let none = || Some(Vec::new());
+    let without = || None;
+    let given = |security: serde_json::Value, profiles: fn() -> Option<Vec<String>>| {
+        let spec = json!({"containers": [{"name": "c", "securityContext": security}]});
+        let pod: Pod = serde_json::from_value(json!({"spec": spec})).expect("a pod");
+        profile(&pod, &pod.spec.containers[0], profiles).expect("nothing that is not loaded")
+    };
+    let plain = json!({});
+    assert_eq!(given(plain.clone(), own).as_deref(), Some("skiff-default"));
+    assert_eq!(given(plain.clone(), other).as_deref(), Some("docker-default"));
+    assert_eq!(given(plain.clone(), none), None);
+    assert_eq!(given(plain, without), None);
+    assert_eq!(given(json!({"privileged": true}), own), None);
+    assert_eq!(given(json!({"appArmorProfile": {"type": "Unconfined"}}), own), None);
+    let asked = json!({"privileged": true, "appArmorProfile": {"type": "RuntimeDefault"}});
+    assert_eq!(given(asked, own).as_deref(), Some("skiff-default"));
+}
+
 #[test]
 fn labels_of_selinux() {
     let spec = json!({"containers": [{"name": "c", "securityContext": {"seLinuxOptions": {"level": "s0"}}}]});

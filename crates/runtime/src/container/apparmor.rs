@@ -10,8 +10,6 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
-/// Says Y where the kernel enforces profiles.
-const ENABLED: &str = "/sys/module/apparmor/parameters/enabled";
 /// The module's own door, and the one of whichever module comes first (before Linux 5.8).
 const DOORS: [&str; 2] = ["/proc/thread-self/attr/apparmor/exec", "/proc/thread-self/attr/exec"];
 
@@ -29,7 +27,7 @@ impl Profile {
         if name.is_empty() || name.contains(char::is_control) {
             return Err(wrong("that is no name"));
         }
-        if !std::fs::read_to_string(ENABLED).is_ok_and(|text| text.starts_with('Y')) {
+        if !crate::apparmor::is_enabled() {
             return Err(wrong("AppArmor is not enabled on this machine"));
         }
         let door = match sys::open(Path::new(DOORS[0]), libc::O_WRONLY, 0) {

@@ -241,15 +241,18 @@ impl Supervisor {
         let path = self.container_cgroup(id)?;
         let container = self.container(id)?;
         if let Some(process) = &container.process {
-            match process::signal(&process.pidfd, libc::SIGKILL) {
+            let killed = match process::signal(&process.pidfd, libc::SIGKILL) {
+                // A profile of AppArmor may let nobody signal what it confines. Whoever kills by group (v2) is not
+                // asked for rights.
+                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => false,
                 Err(e) if e.raw_os_error() != Some(libc::ESRCH) => {
                     return Err(Error::System(format!("kill container {id}: {e}")));
                 }
-                _ => {}
-            }
+                _ => true,
+            };
             let sandbox = self.sandboxes.get(&container.sandbox);
             let first = container.spec.join_pids.is_none();
-            if first && sandbox.is_some_and(state::Sandbox::own_pids) {
+            if killed && first && sandbox.is_some_and(state::Sandbox::own_pids) {
                 return Ok(());
             }
         }

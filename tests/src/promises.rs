@@ -1,0 +1,222 @@
+//! What a cluster has promised, by what it said through its port (`tests/vm/powercut`), and whether it holds.
+//!
+//! An acknowledged write is there with its revision, or a later one that was asked for and not answered. What was
+//! asked for and not answered may be there or not. No revision comes twice, and none is lower than one that was told.
+
+use anyhow::{Result, bail, ensure};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// What is known of one object.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Object {
+    /// Its revision, by the last answer that counts; `None`: it is not there.
+    at: Option<u64>,
+    /// Writes that were asked for since.
+    asked: Vec<String>,
+}
+
+/// An answer, and how long the log of the disk's writes was when it came.
+#[derive(Debug)]
+struct Answer {
+    name: String,
+    before: Object,
+    revision: u64,
+    log: u64,
+}
+
+/// All of them, over any number of cuts.
+#[derive(Debug, Default)]
+pub struct Promises {
+    objects: BTreeMap<String, Object>,
+    /// Pods that ran, by their uids.
+    pods: BTreeMap<String, String>,
+    /// Revisions that were answered.
+    revisions: BTreeSet<u64>,
+    /// No revision of a new machine is lower.
+    highest: u64,
+    acknowledged: u64,
+    /// Of this machine, in their order.
+    answers: Vec<Answer>,
+    /// What this machine has listed; taken in when the list is whole.
+    listed: BTreeMap<String, u64>,
+    /// Machines that came back.
+    starts: u64,
+}
+
+impl Promises {
+    /// Writes that were acknowledged.
+    pub fn acknowledged(&self) -> u64 {
+        self.acknowledged
+    }
+
+    /// Takes in a line; `log` is how long the log of the disk's writes was then. An error names the promise that does
+    /// not hold.
+    pub fn hear(&mut self, line: &str, log: u64) -> Result<()> {
+        let words: Vec<&str> = line.split(' ').collect();
+        match words[..] {
+            ["FAILED", ..] => bail!("it does not come back without a hand: {line}"),
+            ["mounted"] => {}
+            ["up"] => self.starts += 1,
+            ["at", revision] => {
+                let now: u64 = revision.parse()?;
+                let before = self.highest;
+                ensure!(
+                    now >= before,
+                    "the newest revision is {now}, and {before} was told before"
+                );
+                self.highest = now;
+            }
+            ["have", name, revision] => {
+                self.listed.insert(name.to_owned(), revision.parse()?);
+            }
+            ["pod", name, uid] => {
+                let known = self.pods.entry(name.to_owned()).or_insert_with(|| uid.to_owned());
+                ensure!(*known == uid, "pod {name} was {known}, and is {uid} now");
+            }
+            ["loading"] => self.judge()?,
+            [name, what, "?"] => self.object(name).asked.push(what.to_owned()),
+            [name, what, revision] => self.answer(name, what, revision.parse()?, log)?,
+            _ => bail!("the machine says {line:?}, which means nothing"),
+        }
+        Ok(())
+    }
+
+    fn object(&mut self, name: &str) -> &mut Object {
+        self.objects.entry(name.to_owned()).or_default()
+    }
+
+    fn answer(&mut self, name: &str, what: &str, revision: u64, log: u64) -> Result<()> {
+        let object = self.object(name);
+        let before = object.clone();
+        *object = Object { at: (what != "delete").then_some(revision), asked: Vec::new() };
+        if what != "delete" {
+            ensure!(
+                self.revisions.insert(revision),
+                "{name}: revision {revision} was given before"
+            );
+            let highest = before.at.unwrap_or(0);
+            ensure!(revision > highest, "{name}: revision {revision} came after {highest}");
+        }
+        self.acknowledged += 1;
+        self.answers.push(Answer { name: name.to_owned(), before, revision, log });
+        Ok(())
+    }
+
+    /// The disk keeps what its log had up to `end`. Who was answered when the log was longer may have been answered
+    /// behind that: what it was told is as if it had not been answered.
+    pub fn cut(&mut self, end: u64) {
+        for answer in std::mem::take(&mut self.answers).into_iter().rev() {
+            if answer.log > end {
+                let now = self.object(&answer.name);
+                let mut asked = answer.before.asked;
+                asked.append(&mut now.asked);
+                *now = Object { at: answer.before.at, asked };
+                self.revisions.remove(&answer.revision);
+                self.acknowledged -= 1;
+            }
+        }
+        let told = self.objects.values().filter_map(|object| object.at).max();
+        self.highest = self.highest.max(told.unwrap_or(0));
+        self.listed.clear();
+    }
+
+    /// Holds what a new machine has listed against what was promised; from then on what is there counts.
+    fn judge(&mut self) -> Result<()> {
+        for (name, found) in &self.listed {
+            let known = self.objects.contains_key(name) || name == "kube-root-ca.crt";
+            ensure!(known, "{name} is there at {found}, and nobody asked for it");
+        }
+        for (name, object) in &mut self.objects {
+            let found = self.listed.get(name).copied();
+            ensure!(object.allows(found), "{name}: {object:?} was promised, there is {found:?}");
+            *object = Object { at: found, asked: Vec::new() };
+        }
+        Ok(())
+    }
+}
+
+impl Object {
+    /// Whether it may be found so.
+    fn allows(&self, found: Option<u64>) -> bool {
+        let asked = |what: &str| self.asked.iter().any(|it| it == what);
+        match (self.at, found) {
+            (Some(at), Some(found)) => found == at || (found > at && asked("update")),
+            (Some(_), None) => asked("delete"),
+            (None, Some(_)) => asked("create"),
+            (None, None) => true,
+        }
+    }
+}
+
+impl fmt::Display for Promises {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (writes, objects, pods) = (self.acknowledged, self.objects.len(), self.pods.len());
+        write!(
+            f,
+            "{} starts, {writes} writes acknowledged, {objects} objects, {pods} pods, revision {}",
+            self.starts, self.highest
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(lines: &[(&str, u64)]) -> Promises {
+        let mut promises = Promises::default();
+        for (line, log) in lines {
+            promises.hear(line, *log).unwrap();
+        }
+        promises
+    }
+
+    fn after(promises: &mut Promises, lines: &[&str]) -> String {
+        let mut all = lines.iter().chain(["loading"].iter());
+        let heard = all.try_for_each(|line| promises.hear(line, 0));
+        heard.map_or_else(|error| error.to_string(), |()| "holds".to_owned())
+    }
+
+    const LOAD: &[(&str, u64)] = &[
+        ("a create ?", 0),
+        ("a create 5", 10),
+        ("a update ?", 10),
+        ("b create ?", 10),
+        ("b create 6", 20),
+        ("b delete ?", 20),
+        ("b delete 0", 30),
+        ("c create ?", 30),
+    ];
+
+    #[test]
+    fn what_was_answered_is_there_and_the_rest_may_be() {
+        for (end, found, says) in [
+            (99, vec!["at 6", "have a 5"], "holds"),
+            (99, vec!["at 8", "have a 7", "have c 8"], "holds"),
+            (99, vec!["at 4"], "the newest revision is 4, and 5 was told before"),
+            (99, vec!["have c 7"], "there is None"),
+            (99, vec!["have a 4"], "there is Some(4)"),
+            (99, vec!["have a 5", "have b 6"], "there is Some(6)"),
+            (99, vec!["have a 5", "have d 6"], "nobody asked for it"),
+            (20, vec!["have a 5", "have b 6"], "holds"),
+            (20, vec!["have a 5"], "holds"),
+            (5, vec![], "holds"),
+        ] {
+            let mut promises = heard(LOAD);
+            promises.cut(end);
+            let said = after(&mut promises, &found);
+            assert!(said.contains(says), "{end} {found:?}: {said}");
+        }
+    }
+
+    #[test]
+    fn pods_keep_their_names_and_revisions_are_given_once() {
+        let mut promises = heard(LOAD);
+        promises.hear("pod p one", 0).unwrap();
+        promises.hear("pod p one", 0).unwrap();
+        assert!(promises.hear("pod p two", 0).is_err());
+        assert!(promises.hear("d create 6", 0).is_err());
+        assert!(promises.hear("FAILED skiff up: no", 0).is_err());
+    }
+}
