@@ -174,9 +174,9 @@ fn the_default_profile_of_apparmor() {
     let other = || Some(vec!["docker-default".to_owned()]);
     let none = || Some(Vec::new());
     let without = || None;
-    let given = |security: serde_json::Value, profiles: fn() -> Option<Vec<String>>| {
+    let given = |security: skiff_json::Value, profiles: fn() -> Option<Vec<String>>| {
         let spec = json!({"containers": [{"name": "c", "securityContext": security}]});
-        let pod: Pod = serde_json::from_value(json!({"spec": spec})).expect("a pod");
+        let pod: Pod = skiff_json::from_value(json!({"spec": spec})).expect("a pod");
         profile(&pod, &pod.spec.containers[0], profiles).expect("nothing that is not loaded")
     };
     let plain = json!({});
