@@ -1,4 +1,4 @@
-//! Chores of the repository, one subcommand each: `cargo xtask tidy|gen|ci|fuzz|bench|long`.
+//! Chores of the repository, one subcommand each: `cargo xtask tidy|gen|ci|fuzz|bench|sim|long`.
 //!
 //! A chore never runs in a build; what `gen` makes is committed.
 
@@ -14,6 +14,7 @@ mod gen_facts;
 mod long;
 #[path = "../../crates/api/build/natural.rs"]
 mod natural;
+mod sim;
 mod tidy;
 
 fn main() -> Result<()> {
@@ -24,11 +25,12 @@ fn main() -> Result<()> {
         Some("fuzz") => fuzz::run(&arguments[1..]),
         Some("gen") => r#gen::run(),
         Some("long") => long::run(&arguments[1..]),
+        Some("sim") => sim::run(&arguments[1..]),
         Some("tidy") => tidy::run(),
         Some(other) => {
-            bail!("no chore named {other:?}; there are: bench, ci, fuzz, gen, long, tidy")
+            bail!("no chore named {other:?}; there are: bench, ci, fuzz, gen, long, sim, tidy")
         }
-        None => bail!("name a chore: bench, ci, fuzz, gen, long, tidy"),
+        None => bail!("name a chore: bench, ci, fuzz, gen, long, sim, tidy"),
     }
 }
 

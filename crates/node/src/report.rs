@@ -3,13 +3,12 @@
 //! the way down the worker waits for the answer to a status: only then does the API know.
 
 use crate::pod::worker::Mail;
-use crate::rim::Rim;
 use serde_json::{Value, json};
 use skiff_api::Status;
 use skiff_api::view::View;
-use skiff_base::Backoff;
-use skiff_base::Lock;
-use skiff_client::{DeleteOptions, PatchKind};
+use skiff_base::{Backoff, Lock, Tasks, World};
+use skiff_client::events::Recorder;
+use skiff_client::{Client, DeleteOptions, PatchKind};
 use skiff_kinds::views::Pod;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,10 +19,18 @@ use tokio::sync::mpsc::UnboundedSender;
 const EVENTS_MOST: usize = 64;
 const RETRY: Backoff = Backoff { first: Duration::from_millis(100), most: Duration::from_secs(10) };
 
+/// What words to the API go through; all reports of a node share it.
+pub struct Desk {
+    pub world: World,
+    pub client: Client,
+    pub recorder: Recorder,
+    pub tasks: Tasks,
+}
+
 /// What a worker has to say.
 #[derive(Clone)]
 pub struct Report {
-    rim: Arc<Rim>,
+    desk: Arc<Desk>,
     worker: UnboundedSender<Mail>,
     state: Arc<Lock<State>>,
 }
@@ -93,8 +100,8 @@ fn text(status: &Value) -> Box<str> {
 
 impl Report {
     /// `worker` hears of answers.
-    pub fn new(rim: Arc<Rim>, worker: UnboundedSender<Mail>) -> Report {
-        Report { rim, worker, state: Arc::default() }
+    pub fn new(desk: Arc<Desk>, worker: UnboundedSender<Mail>) -> Report {
+        Report { desk, worker, state: Arc::default() }
     }
 
     /// The newest status; one that was not written yet is forgotten.
@@ -131,7 +138,7 @@ impl Report {
         let some = state.status.is_some() || !state.events.is_empty() || state.delete.is_some();
         if some && !std::mem::replace(&mut state.draining, true) {
             drop(state);
-            self.rim.tasks.sound(self.clone().drain());
+            self.desk.tasks.sound(self.clone().drain());
         }
         said
     }
@@ -154,7 +161,7 @@ impl Report {
         while let Some(next) = self.next() {
             let again = match next {
                 Next::Event(note) => {
-                    self.rim
+                    self.desk
                         .recorder
                         .record(note.type_, note.reason, &note.message, about(&note))
                         .await;
@@ -177,7 +184,7 @@ impl Report {
                 continue;
             };
             failures += 1;
-            self.rim.world.sleep(RETRY.delay(failures)).await;
+            self.desk.world.sleep(RETRY.delay(failures)).await;
             let mut state = self.state.lock();
             match status {
                 Some(status) => drop(state.status.get_or_insert((pod, status))),
@@ -199,7 +206,7 @@ impl Report {
         let meta = &pod.metadata;
         let body = json!({"metadata": {"uid": meta.uid}, "status": whole(status)});
         let (kind, resource) = (PatchKind::Strategic, Pod::RESOURCE);
-        let client = &self.rim.client;
+        let client = &self.desk.client;
         let written = client.patch(kind, resource, &meta.namespace, &meta.name, "status", body);
         let written = written.await.map(|_| ());
         if let Err(status) = &written {
@@ -212,7 +219,7 @@ impl Report {
         let meta = &pod.metadata;
         let uid = Some(meta.uid.clone());
         let options = DeleteOptions { uid, grace_s: Some(0), ..DeleteOptions::default() };
-        let client = &self.rim.client;
+        let client = &self.desk.client;
         let deleted = client.delete(Pod::RESOURCE, &meta.namespace, &meta.name, &options);
         let deleted = deleted.await.map(|_| ());
         if let Err(status) = &deleted {
