@@ -221,8 +221,8 @@ impl Stage {
                     history.tell(format_args!("plane: {fatal}"));
                     Some(AGAIN)
                 }
-                order = orders.recv() => match order {
-                    Some(Order::KillPlane(away)) => Some(away),
+                Some(order) = orders.recv() => match order {
+                    Order::KillPlane(away) => Some(away),
                     _ => Some(AGAIN),
                 },
                 () = self.ended() => None,
@@ -243,7 +243,10 @@ impl Stage {
         loop {
             let agent = Agent::start(world, self.net.link(node), &kernel);
             history.tell(format_args!("{node}: its agent is up"));
-            let Some(order) = orders.recv().await else { return };
+            let Some(order) = orders.recv().await else {
+                // Nobody ends it any more.
+                return std::future::pending().await;
+            };
             agent.crash(history).await;
             history.tell(format_args!("{node}: its agent is down"));
             match order {
