@@ -3,7 +3,7 @@
 
 use crate::dice::{FNV_START, fnv};
 use bytes::Bytes;
-use skiff_base::{Lock, World};
+use skiff_base::{Lock, Time, World};
 use std::fmt::Display;
 use std::sync::MutexGuard;
 use std::time::Duration;
@@ -12,6 +12,8 @@ use std::time::Duration;
 #[derive(Debug, Clone)]
 pub struct Logged {
     pub at: Duration,
+    /// The same by the clock that objects show.
+    pub time: Time,
     pub revision: u64,
     /// `pods/default/web`.
     pub key: String,
@@ -123,8 +125,8 @@ impl History {
         let sum = new.as_ref().map_or(0, |body| fnv(FNV_START, body));
         let what = if new.is_some() { "put" } else { "delete" };
         self.tell(format_args!("disk: {what} {key} at {revision} [{sum:016x}]"));
-        let at = self.world.uptime();
-        let logged = Logged { at, revision, key: key.to_owned(), old, new };
+        let (at, time) = (self.world.uptime(), self.world.now());
+        let logged = Logged { at, time, revision, key: key.to_owned(), old, new };
         self.record().log.push(logged);
     }
 

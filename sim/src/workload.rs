@@ -231,7 +231,9 @@ impl Users {
             Ok(None) => return ("finds no pod to delete".into(), Ok(())),
             Err(status) => return ("looks for a pod to delete".into(), Err(status)),
         };
-        let grace_s = *self.dice.one(&[None, None, Some(1), Some(0)]);
+        // Who ends a pod of a StatefulSet by force says that it does not run.
+        let force = if name.starts_with("st-") { Some(1) } else { Some(0) };
+        let grace_s = *self.dice.one(&[None, None, Some(1), force]);
         let options = DeleteOptions { grace_s, ..DeleteOptions::default() };
         let what = format!("deletes Pod {namespace}/{name} (grace {grace_s:?})");
         let deleted = self.client.delete(Pod::RESOURCE, namespace, &name, &options).await;

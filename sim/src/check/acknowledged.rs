@@ -2,11 +2,11 @@
 //! the log has a higher revision than the one before, and a store that is opened again holds exactly what the log
 //! says.
 
-use super::state;
-use crate::history::Record;
+use super::state::{self, Story};
 use std::collections::BTreeSet;
 
-pub fn check(record: &Record) -> Vec<String> {
+pub fn check(story: &Story) -> Vec<String> {
+    let record = story.record;
     let mut found = Vec::new();
     for pair in record.log.windows(2) {
         if pair[1].revision <= pair[0].revision {

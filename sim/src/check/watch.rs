@@ -1,11 +1,12 @@
 //! The watch is the log replayed: whoever follows a resource sees a state that there was, then every event of it
 //! once and in order, over broken connections and crashes; and in the end the caches hold what the store holds.
 
-use super::state;
-use crate::history::{Logged, Record, Sort, Watched};
+use super::state::{self, Story};
+use crate::history::{Logged, Sort, Watched};
 use std::collections::BTreeSet;
 
-pub fn check(record: &Record) -> Vec<String> {
+pub fn check(story: &Story) -> Vec<String> {
+    let record = story.record;
     let mut found: Vec<String> =
         record.watched.iter().filter_map(|watched| stretch(&record.log, watched)).collect();
     let last = record.log.last().map_or(0, |logged| logged.revision);
