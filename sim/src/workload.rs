@@ -10,7 +10,7 @@ use skiff_base::World;
 use skiff_client::{Client, DeleteOptions, PatchKind};
 use skiff_kinds::views::{
     ConfigMap, DaemonSet, Deployment, Job, Namespace, Node, Pod, PodDisruptionBudget,
-    ResourceQuota, StatefulSet,
+    ResourceQuota, Service, StatefulSet,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,19 +19,22 @@ use std::time::Duration;
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 /// What is made has names up to this number, for each kind and namespace.
 const NAMES: u64 = 2;
-const NAMESPACES: [&str; 2] = ["a", "b"];
+const NAMESPACES: [&str; 3] = ["a", "b", PASSING];
 /// A quota stands in this one.
 const LIMITED: &str = "b";
+/// This one comes and goes.
+const PASSING: &str = "c";
 /// Tries of what a run cannot do without.
 const PERSISTENT: u32 = 200;
 
 /// What is made, by the words that a wish picks from.
-const KINDS: [Resource; 5] = [
+const KINDS: [Resource; 6] = [
     Deployment::RESOURCE,
     StatefulSet::RESOURCE,
     Job::RESOURCE,
     DaemonSet::RESOURCE,
     PodDisruptionBudget::RESOURCE,
+    Service::RESOURCE,
 ];
 
 /// All users together.
@@ -87,7 +90,7 @@ impl Users {
 
     async fn wish(&self) {
         let namespace = *self.dice.one(&NAMESPACES);
-        let (what, done) = match self.dice.below(20) {
+        let (what, done) = match self.dice.below(21) {
             0..=6 => self.make(namespace).await,
             7..=9 => self.scale(namespace).await,
             10..=11 => self.update(namespace).await,
@@ -95,6 +98,7 @@ impl Users {
             14..=15 => self.end_pod(namespace).await,
             16 => self.evict(namespace).await,
             17 => self.cordon().await,
+            18 => self.pass().await,
             _ => self.note(namespace).await,
         };
         match done {
@@ -155,6 +159,10 @@ impl Users {
                     spec["ttlSecondsAfterFinished"] = json!(self.dice.below(60));
                 }
                 spec
+            }
+            "Service" => {
+                let of = format!("{}-{}", self.dice.one(&["de", "st", "da"]), self.name());
+                json!({"selector": {"app": of}, "ports": [{"port": 80}]})
             }
             _ => {
                 // A budget for what another wish makes.
@@ -258,6 +266,18 @@ impl Users {
         let body = json!({"spec": {"unschedulable": if off { json!(true) } else { Value::Null }}});
         let what = format!("sets node {node} unschedulable: {off}");
         (what, self.patch(Node::RESOURCE, "", &node, body).await)
+    }
+
+    /// A namespace with all that is in it goes, or comes again.
+    async fn pass(&self) -> (String, Result<(), Status>) {
+        let (resource, client) = (Namespace::RESOURCE, &self.client);
+        if self.dice.chance(300) {
+            let deleted = client.delete(resource, "", PASSING, &DeleteOptions::default()).await;
+            return (format!("deletes Namespace {PASSING}"), deleted.map(|_| ()));
+        }
+        let body = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": PASSING}});
+        let made = client.create(resource, "", body).await;
+        (format!("makes Namespace {PASSING}"), made.map(|_| ()))
     }
 
     /// A plain object that nobody reacts to.

@@ -6,25 +6,31 @@ use super::quota::{exceeds, is_quota_of, used};
 use super::state::{self, Objects, Story, condition, namespace, number, text};
 use serde_json::Value;
 use skiff_base::Time;
+use std::collections::BTreeSet;
 
-/// A container that crashed often waits so long for its next start.
-const LEAST_S: u64 = 390;
+/// After so long all is as it is wanted, but for what has to wait.
+const LEAST_S: u64 = 115;
+/// Of a Job that goes on, and of a container that crashed often, nobody says before this how long it will take.
+const LONG_S: u64 = 390;
 
-const RESOURCES: [&str; 9] = [
+const RESOURCES: [&str; 11] = [
     "daemonsets.apps",
     "deployments.apps",
+    "endpointslices.discovery.k8s.io",
     "jobs.batch",
     "nodes",
     "poddisruptionbudgets.policy",
     "pods",
     "replicasets.apps",
     "resourcequotas",
+    "services",
     "statefulsets.apps",
 ];
 
 pub fn check(story: &Story) -> Vec<String> {
     let record = story.record;
-    if record.end.saturating_sub(record.quiet).as_secs() < LEAST_S {
+    let quiet_s = record.end.saturating_sub(record.quiet).as_secs();
+    if quiet_s < LEAST_S {
         return Vec::new();
     }
     let Some(now) = record.log.last().map(|logged| logged.time) else { return Vec::new() };
@@ -36,10 +42,12 @@ pub fn check(story: &Story) -> Vec<String> {
             "jobs.batch" => job(object),
             "nodes" => node(object),
             "poddisruptionbudgets.policy" => budget(&all, key, object),
+            "services" => service(&all, key, object),
             "statefulsets.apps" => stateful_set(&all, key, object),
             _ => None,
         }?;
-        let excused = state::resource(key) != "nodes" && used_up(&all, (key, object), now);
+        let used_up = state::resource(key) != "nodes" && used_up(&all, (key, object), now);
+        let excused = used_up || quiet_s < LONG_S && waits(&all, (key, object));
         (!excused).then(|| format!("in the end {key} {wrong}"))
     };
     all.iter().filter_map(judge).collect()
@@ -51,6 +59,17 @@ fn used_up(all: &Objects, (key, object): (&str, &Value), now: Time) -> bool {
     let (pods, cpu) = used(all, within, now);
     let mut quotas = all.iter().filter(|(key, _)| is_quota_of(key, within));
     quotas.any(|(_, quota)| exceeds(quota, pods + 1, cpu + more))
+}
+
+/// Whether an object goes on, or a pod of its namespace waits for the next start of a container.
+fn waits(all: &Objects, (key, object): (&str, &Value)) -> bool {
+    let prefix = format!("pods/{}/", namespace(key));
+    let backs_off = |pod: &Value| {
+        state::items(pod, "/status/containerStatuses")
+            .any(|it| text(it, "/state/waiting/reason") == "CrashLoopBackOff")
+    };
+    let goes_on = key.starts_with("jobs.batch/") && number(object, "/status/failed") < 3;
+    goes_on || all.iter().any(|(key, pod)| key.starts_with(&prefix) && backs_off(pod))
 }
 
 /// The pods that something controls.
@@ -148,6 +167,27 @@ fn budget(all: &Objects, key: &str, object: &Value) -> Option<String> {
     let says = number(object, "/status/currentHealthy");
     stale(object)
         .or_else(|| (says != serve).then(|| format!("says that {says} serve, there are {serve}")))
+}
+
+fn service(all: &Objects, key: &str, object: &Value) -> Option<String> {
+    let wanted = object["spec"]["selector"].as_object()?;
+    let prefix = format!("pods/{}/", namespace(key));
+    let covered = all.iter().filter(|(key, pod)| {
+        let same = |(name, value)| pod["metadata"]["labels"].get(name) == Some(value);
+        key.starts_with(&prefix) && wanted.iter().all(same)
+    });
+    let serve = covered.filter(|(_, pod)| state::healthy(pod));
+    let serve: BTreeSet<&str> = serve.map(|(_, pod)| text(pod, "/status/podIP")).collect();
+    let prefix = format!("endpointslices.discovery.k8s.io/{}/", namespace(key));
+    let name = key.rsplit('/').next().unwrap_or("");
+    let slices = all.iter().filter(|(key, slice)| {
+        let of = &slice["metadata"]["labels"]["kubernetes.io/service-name"];
+        key.starts_with(&prefix) && of == name
+    });
+    let endpoints = slices.flat_map(|(_, slice)| state::items(slice, "/endpoints"));
+    let ready = endpoints.filter(|it| it["conditions"]["ready"] == true);
+    let named: BTreeSet<&str> = ready.map(|it| text(it, "/addresses/0")).collect();
+    (serve != named).then(|| format!("leads to {named:?}, there are {serve:?}"))
 }
 
 fn node(object: &Value) -> Option<String> {

@@ -1,24 +1,10 @@
 //! No orphan: in the end each owner that is named is there, no pod waits for its end, what a kernel runs belongs to
 //! a pod, and a pod that says that it serves has a container that runs.
 
-use super::state::{self, Story, text};
+use super::state::{self, Story, namespace, text};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// What names owners, or is owned.
-const RESOURCES: [&str; 11] = [
-    "controllerrevisions.apps",
-    "cronjobs.batch",
-    "daemonsets.apps",
-    "deployments.apps",
-    "jobs.batch",
-    "namespaces",
-    "nodes",
-    "poddisruptionbudgets.policy",
-    "pods",
-    "replicasets.apps",
-    "statefulsets.apps",
-];
 /// After so long all is cleaned up.
 const LEAST_S: u64 = 120;
 
@@ -27,7 +13,7 @@ pub fn check(story: &Story) -> Vec<String> {
     if record.end.saturating_sub(record.quiet).as_secs() < LEAST_S {
         return Vec::new();
     }
-    let (mut found, all) = (Vec::new(), story.last(&RESOURCES));
+    let (mut found, all) = (Vec::new(), story.last(&[]));
     let uid = |object: &Value| text(object, "/metadata/uid").to_owned();
     let uids: BTreeSet<String> = all.values().map(|object| uid(object)).collect();
     for (key, object) in &all {
@@ -36,6 +22,10 @@ pub fn check(story: &Story) -> Vec<String> {
                 let (kind, name) = (text(owner, "/kind"), text(owner, "/name"));
                 found.push(format!("{key} is owned by {kind} {name}, which is not there"));
             }
+        }
+        let within = namespace(key);
+        if !within.is_empty() && !all.contains_key(&*format!("namespaces//{within}")) {
+            found.push(format!("{key} is in a namespace that is not there"));
         }
         if state::deleting(object) {
             let since = text(object, "/metadata/deletionTimestamp");

@@ -38,7 +38,7 @@ impl<'a> Story<'a> {
         Story { record, bodies: record.log.iter().map(body).collect() }
     }
 
-    /// Tells each write, with all objects of these resources as they were before it.
+    /// Tells each write, with all objects of these resources as they were before it; of all, when none is named.
     pub fn replay<'s>(
         &'s self,
         resources: &[&str],
@@ -46,7 +46,7 @@ impl<'a> Story<'a> {
     ) -> Objects<'s> {
         let mut all = Objects::new();
         for (logged, body) in self.record.log.iter().zip(&self.bodies) {
-            if !resources.contains(&resource(&logged.key)) {
+            if !resources.is_empty() && !resources.contains(&resource(&logged.key)) {
                 continue;
             }
             each(logged, body, &all);
