@@ -33,7 +33,7 @@ const RENEW: Duration = Duration::from_secs(10);
 const RETRY: Backoff = Backoff { first: Duration::from_millis(200), most: Duration::from_secs(7) };
 
 /// What each node has for pods.
-pub const CPUS: i64 = 8;
+pub const CPUS: i64 = 5;
 pub const PODS: i64 = 60;
 
 /// A running agent.

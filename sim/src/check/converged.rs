@@ -4,6 +4,7 @@
 
 use super::quota::{exceeds, is_quota_of, used};
 use super::state::{self, Objects, Story, condition, namespace, number, text};
+use crate::agent::CPUS;
 use serde_json::Value;
 use skiff_base::Time;
 use std::collections::BTreeSet;
@@ -47,7 +48,8 @@ pub fn check(story: &Story) -> Vec<String> {
             _ => None,
         }?;
         let used_up = state::resource(key) != "nodes" && used_up(&all, (key, object), now);
-        let excused = used_up || quiet_s < LONG_S && waits(&all, (key, object));
+        let excused =
+            used_up || crowded(&all, object) || quiet_s < LONG_S && waits(&all, (key, object));
         (!excused).then(|| format!("in the end {key} {wrong}"))
     };
     all.iter().filter_map(judge).collect()
@@ -59,6 +61,20 @@ fn used_up(all: &Objects, (key, object): (&str, &Value), now: Time) -> bool {
     let (pods, cpu) = used(all, within, now);
     let mut quotas = all.iter().filter(|(key, _)| is_quota_of(key, within));
     quotas.any(|(_, quota)| exceeds(quota, pods + 1, cpu + more))
+}
+
+/// Whether no node has room for one more pod of it, or one of them has not.
+fn crowded(all: &Objects, object: &Value) -> bool {
+    let more = state::cpu(&object["spec"]["template"]["spec"]);
+    let full = |node: &str| {
+        let on = all.iter().filter(|(key, pod)| {
+            key.starts_with("pods/") && text(pod, "/spec/nodeName") == node && !state::ended(pod)
+        });
+        on.map(|(_, pod)| state::cpu(&pod["spec"])).sum::<i64>() + more > CPUS * 1000
+    };
+    let mut nodes = all.keys().filter_map(|key| key.strip_prefix("nodes//"));
+    // A pod of a DaemonSet has one place only.
+    more > 0 && nodes.any(full)
 }
 
 /// Whether an object goes on, or a pod of its namespace waits for the next start of a container.

@@ -11,6 +11,7 @@ mod orphans;
 mod parts;
 mod quota;
 mod state;
+mod surplus;
 mod watch;
 
 use crate::history::Record;
@@ -43,6 +44,7 @@ const CHECKERS: &[(&str, Check)] = &[
     ("orphans", orphans::check),
     ("parts", parts::check),
     ("quota", quota::check),
+    ("surplus", surplus::check),
     ("watch", watch::check),
 ];
 
