@@ -1,4 +1,4 @@
-//! Chores of the repository, one subcommand each: `cargo xtask tidy|gen|ci|fuzz|bench|long|vm|powercut`.
+//! Chores of the repository, one subcommand each: `cargo xtask tidy|gen|ci|fuzz|bench|sim|long|vm|powercut`.
 //!
 //! A chore never runs in a build; what `gen` makes is committed.
 
@@ -15,6 +15,7 @@ mod long;
 #[path = "../../crates/api/build/natural.rs"]
 mod natural;
 mod powercut;
+mod sim;
 mod tidy;
 mod vm;
 
@@ -27,14 +28,15 @@ fn main() -> Result<()> {
         Some("gen") => r#gen::run(),
         Some("long") => long::run(&arguments[1..]),
         Some("powercut") => powercut::run(&arguments[1..]),
+        Some("sim") => sim::run(&arguments[1..]),
         Some("tidy") => tidy::run(),
         Some("vm") => vm::run(&arguments[1..]),
         Some(other) => {
             bail!(
-                "no chore named {other:?}; there are: bench, ci, fuzz, gen, long, powercut, tidy, vm"
+                "no chore named {other:?}; there are: bench, ci, fuzz, gen, long, powercut, sim, tidy, vm"
             )
         }
-        None => bail!("name a chore: bench, ci, fuzz, gen, long, powercut, tidy, vm"),
+        None => bail!("name a chore: bench, ci, fuzz, gen, long, powercut, sim, tidy, vm"),
     }
 }
 

@@ -1,6 +1,6 @@
-//! Trees of JSON. An object of Kubernetes is mostly maps with few names: here such a map is one list in the order of its
-//! names, so that `{"id":1}` takes 128 bytes and not 700, and a hostile list of a hundred thousand of them is no burden.
-//! A map that grows large becomes a search tree, so that no order of inserts is slow.
+//! Trees of JSON. An object of Kubernetes is mostly maps with few names: here such a map is one list in the order of
+//! its names, so that `{"id":1}` takes 128 bytes and not 700, and a hostile list of a hundred thousand of them is no
+//! burden. A map that grows large becomes a search tree, so that no order of inserts is slow.
 //!
 //! Texts are read and written by `serde_json`, whose functions stand here under their names; [`Value`] and [`Map`] have
 //! the methods of its types.

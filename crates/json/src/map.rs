@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, btree_map};
 use std::fmt;
 use std::ops::{Index, IndexMut};
 
-/// A list of more names than these becomes a search tree: there, a name that comes first moves no others. Schemas, labels
-/// and the fields of structs stay below.
+/// A list of more names than these becomes a search tree: there, a name that comes first moves no others. Schemas,
+/// labels and the fields of structs stay below.
 const FEW: usize = 128;
 
 /// What a JSON object holds: values by their names.

@@ -27,7 +27,7 @@ pub mod pod;
 pub mod probe;
 mod qos;
 pub mod register;
-mod report;
+pub mod report;
 pub mod rim;
 pub mod rules;
 pub mod services;

@@ -5,6 +5,7 @@ use crate::machine::Machine;
 use crate::pod::Pods;
 use crate::pod::allocation::Allocations;
 use crate::qos::Requests;
+use crate::report::Desk;
 use crate::rim::{Rim, Threads};
 use crate::{Error, register};
 use skiff_base::{Tasks, World};
@@ -96,6 +97,12 @@ impl Node {
             profiles: crate::machine::apparmor,
             selinux: machine.selinux,
         };
+        let desk = Arc::new(Desk {
+            world: world.clone(),
+            client: client.clone(),
+            recorder: recorder.clone(),
+            tasks: tasks.clone(),
+        });
         let rim = Arc::new(Rim {
             world,
             config,
@@ -104,6 +111,7 @@ impl Node {
             client,
             caches,
             recorder,
+            desk,
             images,
             runtime,
             network,

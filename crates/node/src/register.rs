@@ -1,8 +1,8 @@
 //! What the node says of itself: its Node object, its status, and a Lease as a sign of life
 //! (API reference: Node v1, Lease v1; concepts: "Nodes, heartbeats").
 //!
-//! The status is written when it has changed, and otherwise every five minutes; the Lease every ten
-//! seconds. Nothing else wakes for it.
+//! The status is written when it is not what the API has, and otherwise every five minutes; the Lease
+//! every ten seconds. Nothing else wakes for it.
 
 use crate::pod::status::seconds;
 use crate::rim::Rim;
@@ -96,12 +96,28 @@ async fn beat(rim: &Rim, reported: &mut (Value, Duration)) -> Result<(), Status>
     let fresh = status(rim, now);
     let comparable = without_times(fresh.clone());
     let uptime = rim.world.uptime();
-    if comparable == reported.0 && uptime < reported.1 + STATUS_EVERY {
+    let same = comparable == reported.0 && uptime < reported.1 + STATUS_EVERY;
+    if same && !is_contradicted(&fresh, &known(rim).await?) {
         return Ok(());
     }
     patch_status(rim, &fresh).await?;
     *reported = (comparable, uptime);
     Ok(())
+}
+
+/// What the API says about the node.
+async fn known(rim: &Rim) -> Result<Node, Status> {
+    rim.client.view("", &rim.config.name).await
+}
+
+/// Whether somebody has said something else: of a node that was not heard of for a while nothing is known, and it is
+/// the node that says that it is ready again.
+fn is_contradicted(fresh: &Value, known: &Node) -> bool {
+    let mut said = fresh["conditions"].as_array().into_iter().flatten();
+    said.any(|said| {
+        let has = said["type"].as_str().and_then(|type_| known.condition(type_));
+        has.is_some_and(|has| said["status"] != *has.status)
+    })
 }
 
 async fn patch_status(rim: &Rim, status: &Value) -> Result<(), Status> {
@@ -216,4 +232,23 @@ fn images(rim: &Rim) -> Vec<Value> {
         json!({"names": names, "sizeBytes": image.size})
     });
     shown.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_of_which_nothing_was_known_says_again_that_it_is_ready() {
+        let node = |ready: &str| -> Node {
+            let node = json!({"metadata": {"name": "n1"},
+                "status": {"conditions": [{"type": "Ready", "status": ready}]}});
+            skiff_json::from_value(node).expect("it is a node")
+        };
+        let fresh = json!({"conditions": [{"type": "Ready", "status": "True"},
+            {"type": "DiskPressure", "status": "False"}]});
+        let contradicted =
+            ["True", "False", "Unknown"].map(|it| is_contradicted(&fresh, &node(it)));
+        assert_eq!(contradicted, [false, true, true]);
+    }
 }

@@ -3,12 +3,11 @@
 //! the way down the worker waits for the answer to a status: only then does the API know.
 
 use crate::pod::worker::Mail;
-use crate::rim::Rim;
 use skiff_api::Status;
 use skiff_api::view::View;
-use skiff_base::Backoff;
-use skiff_base::Lock;
-use skiff_client::{DeleteOptions, PatchKind};
+use skiff_base::{Backoff, Lock, Tasks, World};
+use skiff_client::events::Recorder;
+use skiff_client::{Client, DeleteOptions, PatchKind};
 use skiff_json::{Value, json};
 use skiff_kinds::views::Pod;
 use std::collections::VecDeque;
@@ -20,10 +19,18 @@ use tokio::sync::mpsc::UnboundedSender;
 const EVENTS_MOST: usize = 64;
 const RETRY: Backoff = Backoff { first: Duration::from_millis(100), most: Duration::from_secs(10) };
 
+/// What words to the API go through; all reports of a node share it.
+pub struct Desk {
+    pub world: World,
+    pub client: Client,
+    pub recorder: Recorder,
+    pub tasks: Tasks,
+}
+
 /// What a worker has to say.
 #[derive(Clone)]
 pub struct Report {
-    rim: Arc<Rim>,
+    desk: Arc<Desk>,
     worker: UnboundedSender<Mail>,
     state: Arc<Lock<State>>,
 }
@@ -34,6 +41,8 @@ struct State {
     /// The newest that was given to this file, as text, and whether the answer to it has come.
     newest: Box<str>,
     told: bool,
+    /// The revision of the last write that was answered.
+    wrote: u64,
     /// The worker waits for it.
     awaited: bool,
     events: VecDeque<Note>,
@@ -71,12 +80,24 @@ enum Next {
 impl State {
     fn ask(&mut self, pod: &Arc<Pod>, status: &Value) -> Told {
         let newest = text(status);
-        if self.newest == newest {
+        if self.newest == newest && !(self.told && self.is_contradicted(pod, status)) {
             return if self.told { Told::Answered } else { Told::Pending };
         }
         (self.newest, self.told) = (newest, false);
         self.status = Some((pod.clone(), status.clone()));
         Told::Asked
+    }
+
+    /// Whether somebody has said something else since: of a node that was not heard of for a while its pods are not
+    /// ready (concepts: "Nodes", node controller), and it is the node that says that they are again.
+    fn is_contradicted(&self, pod: &Pod, status: &Value) -> bool {
+        let newer = pod.metadata.resource_version.parse().is_ok_and(|it: u64| it > self.wrote);
+        let mut said = status["conditions"].as_array().into_iter().flatten();
+        let other = |said: &Value| {
+            let has = said["type"].as_str().and_then(|type_| pod.status.condition(type_));
+            has.is_some_and(|has| said["status"] != *has.status)
+        };
+        newer && said.any(other)
     }
 
     /// Whether the worker has to hear of it.
@@ -93,8 +114,8 @@ fn text(status: &Value) -> Box<str> {
 
 impl Report {
     /// `worker` hears of answers.
-    pub fn new(rim: Arc<Rim>, worker: UnboundedSender<Mail>) -> Report {
-        Report { rim, worker, state: Arc::default() }
+    pub fn new(desk: Arc<Desk>, worker: UnboundedSender<Mail>) -> Report {
+        Report { desk, worker, state: Arc::default() }
     }
 
     /// The newest status; one that was not written yet is forgotten.
@@ -131,7 +152,7 @@ impl Report {
         let some = state.status.is_some() || !state.events.is_empty() || state.delete.is_some();
         if some && !std::mem::replace(&mut state.draining, true) {
             drop(state);
-            self.rim.tasks.sound(self.clone().drain());
+            self.desk.tasks.sound(self.clone().drain());
         }
         said
     }
@@ -154,7 +175,7 @@ impl Report {
         while let Some(next) = self.next() {
             let again = match next {
                 Next::Event(note) => {
-                    self.rim
+                    self.desk
                         .recorder
                         .record(note.type_, note.reason, &note.message, about(&note))
                         .await;
@@ -162,7 +183,9 @@ impl Report {
                 }
                 Next::Status(pod, status) => match self.write(&pod, &status).await {
                     Err(error) if transient(&error) => Some((pod, Some(status))),
-                    _ => {
+                    written => {
+                        let wrote = written.unwrap_or_default();
+                        self.state.lock().wrote = wrote;
                         self.answered(&status);
                         None
                     }
@@ -177,7 +200,7 @@ impl Report {
                 continue;
             };
             failures += 1;
-            self.rim.world.sleep(RETRY.delay(failures)).await;
+            self.desk.world.sleep(RETRY.delay(failures)).await;
             let mut state = self.state.lock();
             match status {
                 Some(status) => drop(state.status.get_or_insert((pod, status))),
@@ -195,13 +218,14 @@ impl Report {
         }
     }
 
-    async fn write(&self, pod: &Pod, status: &Value) -> Result<(), Status> {
+    /// The revision of the write.
+    async fn write(&self, pod: &Pod, status: &Value) -> Result<u64, Status> {
         let meta = &pod.metadata;
         let body = json!({"metadata": {"uid": meta.uid}, "status": whole(status)});
         let (kind, resource) = (PatchKind::Strategic, Pod::RESOURCE);
-        let client = &self.rim.client;
+        let client = &self.desk.client;
         let written = client.patch(kind, resource, &meta.namespace, &meta.name, "status", body);
-        let written = written.await.map(|_| ());
+        let written = written.await.map(|written| written.revision);
         if let Err(status) = &written {
             tracing::warn!(pod = %meta.key(), %status, "a status was refused");
         }
@@ -212,7 +236,7 @@ impl Report {
         let meta = &pod.metadata;
         let uid = Some(meta.uid.clone());
         let options = DeleteOptions { uid, grace_s: Some(0), ..DeleteOptions::default() };
-        let client = &self.rim.client;
+        let client = &self.desk.client;
         let deleted = client.delete(Pod::RESOURCE, &meta.namespace, &meta.name, &options);
         let deleted = deleted.await.map(|_| ());
         if let Err(status) = &deleted {
@@ -281,5 +305,28 @@ mod tests {
         assert!(state.answered(&first), "the worker hears of it");
         assert_eq!(state.ask(&pod, &first), Told::Answered);
         assert!(!state.answered(&first), "once");
+    }
+
+    #[test]
+    fn what_somebody_else_said_of_a_condition_is_said_anew() {
+        let pod = |revision: &str, ready: &str| -> Arc<Pod> {
+            let pod = json!({"metadata": {"name": "a", "resourceVersion": revision},
+                "status": {"conditions": [{"type": "Ready", "status": ready}]}});
+            Arc::new(skiff_json::from_value(pod).expect("it is a pod"))
+        };
+        let mut state = State::default();
+        let status = json!({"conditions": [{"type": "Ready", "status": "True"}]});
+        assert_eq!(state.ask(&pod("3", "False"), &status), Told::Asked);
+        assert_eq!(state.ask(&pod("4", "False"), &status), Told::Pending);
+        state.wrote = 5;
+        state.answered(&status);
+        // Those are from before.
+        assert_eq!(state.ask(&pod("4", "False"), &status), Told::Answered);
+        assert_eq!(state.ask(&pod("5", "True"), &status), Told::Answered);
+        assert_eq!(state.ask(&pod("9", "False"), &status), Told::Asked);
+        assert_eq!(state.ask(&pod("9", "False"), &status), Told::Pending);
+        state.wrote = 10;
+        state.answered(&status);
+        assert_eq!(state.ask(&pod("10", "True"), &status), Told::Answered);
     }
 }

@@ -4,6 +4,7 @@ use crate::admit::Rules;
 use crate::machine::Machine;
 use crate::node::Config;
 use crate::pod::allocation::Allocations;
+use crate::report::Desk;
 use crate::watches::Watches;
 use skiff_base::{Blocking, Tasks, World};
 use skiff_client::events::Recorder;
@@ -23,6 +24,7 @@ pub struct Rim {
     pub client: Client,
     pub caches: Caches,
     pub recorder: Recorder,
+    pub desk: Arc<Desk>,
     pub images: Images,
     pub runtime: Runtime,
     pub network: Arc<PodNetwork>,

@@ -42,6 +42,7 @@ pub use check::OpenError;
 pub use engine::{Clock, Options, memory, open, over};
 pub use facets::{facet_is, facets};
 pub use journal::{Follower, History, Journal, Past, Snapshot, Stretch};
+pub use memory::{Fate, MemoryDisk};
 pub use seal::{SEALED, Seal};
 pub use select::{Facet, Scope};
 pub use stats::{Histogram, Stats};

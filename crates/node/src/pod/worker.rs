@@ -89,7 +89,7 @@ impl Worker {
         leftover: Option<Leftover>,
     ) -> Box<Worker> {
         let silent = pod.ended();
-        let report = Report::new(rim.clone(), send.clone());
+        let report = Report::new(rim.desk.clone(), send.clone());
         let given = Arc::new(allocation::reported(&pod));
         let mut seen = Seen::new(given, &rim.config.address.to_string(), rim.world.now());
         seen.pending = allocation::refused_before(&pod);
