@@ -29,6 +29,8 @@ struct Answer {
 #[derive(Debug, Default)]
 pub struct Promises {
     objects: BTreeMap<String, Object>,
+    /// Images that were being loaded, and whether that was answered.
+    images: BTreeMap<String, bool>,
     /// Pods that ran, by their uids.
     pods: BTreeMap<String, String>,
     /// Revisions that were answered.
@@ -38,6 +40,8 @@ pub struct Promises {
     acknowledged: u64,
     /// Of this machine, in their order.
     answers: Vec<Answer>,
+    /// Images that were loaded, and how long the log was then.
+    loaded: Vec<(String, u64)>,
     /// What this machine has listed; taken in when the list is whole.
     listed: BTreeMap<String, u64>,
     /// Machines that came back.
@@ -73,6 +77,19 @@ impl Promises {
             ["pod", name, uid] => {
                 let known = self.pods.entry(name.to_owned()).or_insert_with(|| uid.to_owned());
                 ensure!(*known == uid, "pod {name} was {known}, and is {uid} now");
+            }
+            ["image", name, "?"] => _ = self.images.insert(name.to_owned(), false),
+            ["image", name, "loaded"] => {
+                self.images.insert(name.to_owned(), true);
+                self.loaded.push((name.to_owned(), log));
+            }
+            ["holds", name] => {
+                ensure!(
+                    self.images.contains_key(name),
+                    "image {name} is there, and nobody loaded it"
+                );
+                // It is removed next, and that may outlive the next cut or not.
+                self.images.insert(name.to_owned(), false);
             }
             ["loading"] => self.judge()?,
             [name, what, "?"] => self.object(name).asked.push(what.to_owned()),
@@ -116,6 +133,11 @@ impl Promises {
                 self.acknowledged -= 1;
             }
         }
+        for (name, log) in std::mem::take(&mut self.loaded) {
+            if log > end {
+                self.images.insert(name, false);
+            }
+        }
         let told = self.objects.values().filter_map(|object| object.at).max();
         self.highest = self.highest.max(told.unwrap_or(0));
         self.listed.clear();
@@ -123,6 +145,9 @@ impl Promises {
 
     /// Holds what a new machine has listed against what was promised; from then on what is there counts.
     fn judge(&mut self) -> Result<()> {
+        if let Some((name, _)) = self.images.iter().find(|(_, loaded)| **loaded) {
+            bail!("image {name} was loaded, and is not there");
+        }
         for (name, found) in &self.listed {
             let known = self.objects.contains_key(name) || name == "kube-root-ca.crt";
             ensure!(known, "{name} is there at {found}, and nobody asked for it");
@@ -151,10 +176,11 @@ impl Object {
 
 impl fmt::Display for Promises {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (writes, objects, pods) = (self.acknowledged, self.objects.len(), self.pods.len());
+        let (writes, objects) = (self.acknowledged, self.objects.len());
+        let (pods, images) = (self.pods.len(), self.images.len());
         write!(
             f,
-            "{} starts, {writes} writes acknowledged, {objects} objects, {pods} pods, revision {}",
+            "{} starts, {writes} writes acknowledged, {objects} objects, {pods} pods, {images} images, revision {}",
             self.starts, self.highest
         )
     }
@@ -204,6 +230,23 @@ mod tests {
             (5, vec![], "holds"),
         ] {
             let mut promises = heard(LOAD);
+            promises.cut(end);
+            let said = after(&mut promises, &found);
+            assert!(said.contains(says), "{end} {found:?}: {said}");
+        }
+    }
+
+    #[test]
+    fn images_that_were_loaded_are_there_until_they_are_removed() {
+        let load = [("image a ?", 0), ("image a loaded", 10), ("image b ?", 10)];
+        for (end, found, says) in [
+            (99, vec!["holds a"], "holds"),
+            (99, vec!["holds a", "holds b"], "holds"),
+            (99, vec![], "image a was loaded, and is not there"),
+            (99, vec!["holds a", "holds c"], "nobody loaded it"),
+            (5, vec![], "holds"),
+        ] {
+            let mut promises = heard(&load);
             promises.cut(end);
             let said = after(&mut promises, &found);
             assert!(said.contains(says), "{end} {found:?}: {said}");

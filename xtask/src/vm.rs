@@ -23,8 +23,9 @@ const CHECKOUT: &[&str] =
     &["tests/vm", "tests/kit", "tests/fixtures", "tests/src/load.sh", "docs/examples"];
 /// Said by `tests/vm/start` before the machine goes off.
 const EXIT: &str = "=== exit ";
-/// A panic is the end: qemu is told not to start the machine again.
-const KERNEL: &str = "console=ttyS0 panic=-1 loglevel=4 systemd.show_status=no";
+/// A panic is the end: qemu is told not to start the machine again. The timer is there, however late it comes on a busy
+/// host: the kernel shall not give it up.
+const KERNEL: &str = "console=ttyS0 panic=-1 no_timer_check loglevel=4 systemd.show_status=no";
 /// A machine that says nothing for so long hangs: the longest check is silent for less, also on a busy host.
 const SILENCE: Duration = Duration::from_secs(900);
 /// The disk of the programs: debug builds of all tests are half of it.
