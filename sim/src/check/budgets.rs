@@ -45,7 +45,7 @@ fn evicted<'v>(old: &'v Value, new: &'v Value) -> Vec<&'v str> {
     let names = |it: &'v Value| it.pointer("/status/disruptedPods").and_then(Value::as_object);
     let had = names(old);
     let new = names(new).into_iter().flatten().map(|(name, _)| &**name);
-    new.filter(|name| had.is_none_or(|had| !had.contains_key(*name))).collect()
+    new.filter(|name| had.is_none_or(|had| !had.contains_key(name))).collect()
 }
 
 /// Why too few are left, if they are.

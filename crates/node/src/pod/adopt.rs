@@ -2,9 +2,10 @@
 //! facts that a worker begins with, so that nothing is started twice and nothing is restarted.
 
 use super::exits;
-use super::seen::{Ended, ImageFact, Known, RESTART, Run, Sandbox, Seen, Verdicts};
+use super::seen::{Ended, ImageFact, Known, ProbeType, RESTART, Run, Sandbox, Seen, Verdicts};
 use skiff_api::view::Key;
 use skiff_kinds::views::Pod;
+use skiff_kinds::views::pod::ContainerStatus as Reported;
 use skiff_net::Attachment;
 use skiff_runtime::status::{ContainerState, ContainerStatus, Listing, SandboxStatus};
 use std::collections::{BTreeMap, HashMap};
@@ -140,6 +141,16 @@ pub fn adopt(seen: &mut Seen, leftover: &Leftover) {
     }
 }
 
+/// What was found before goes on, where something is found at all: of a container without probes nobody would ever
+/// say that it is ready, if the last word that the API has of it is from before it ran.
+fn verdicts(seen: &Seen, name: &str, reported: Option<&Reported>) -> Verdicts {
+    let (startup, readiness) =
+        (seen.has_probe(name, ProbeType::Startup), seen.has_probe(name, ProbeType::Readiness));
+    let started = !startup || reported.is_none_or(|status| status.started.unwrap_or(true));
+    let ready = !readiness || reported.is_none_or(|status| status.ready);
+    Verdicts { started, ready: started && ready }
+}
+
 fn attempt(labels: &BTreeMap<String, String>) -> u32 {
     labels.get(ATTEMPT).and_then(|text| text.parse().ok()).unwrap_or(0)
 }
@@ -176,14 +187,55 @@ fn known(seen: &Seen, name: &str, container: &ContainerStatus) -> Known {
         // The back-off goes on where it was: it follows from the number of restarts.
         backoff: (restarts > 0).then(|| (RESTART.delay(restarts), begun)),
         last: seen.known(name).ended().cloned(),
-        probes: Verdicts {
-            started: reported.is_none_or(|status| status.started.unwrap_or(true)),
-            ready: reported.is_none_or(|status| status.ready),
-        },
+        probes: verdicts(seen, name, reported),
         resources: reported.and_then(|status| status.resources.clone()),
         user: user_of(&container.labels),
         ..Known::default()
     };
     known.told = known.restart_at().map(|(_, at)| at);
     known
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use skiff_json::json;
+    use std::sync::Arc;
+
+    /// Whether a container that runs has started and is ready, of which the API says neither.
+    fn found(probes: &skiff_json::Value) -> (bool, bool) {
+        let mut container = json!({"name": "main"});
+        for (name, probe) in probes.as_object().into_iter().flatten() {
+            container[&**name] = probe.clone();
+        }
+        let status = json!({"name": "main", "ready": false, "started": false});
+        let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [container]},
+            "status": {"containerStatuses": [status]}});
+        let pod: Pod = skiff_json::from_value(pod).expect("it is a pod");
+        let mut seen = Seen::new(Arc::new(pod), "10.0.0.1", exits::time(0));
+        let marks = BTreeMap::from([(CONTAINER.to_owned(), "main".to_owned())]);
+        let container = ContainerStatus {
+            id: "c1".into(),
+            sandbox: "s1".into(),
+            labels: marks,
+            state: ContainerState::Running,
+            created_at: 0,
+            pid: None,
+            started_at: Some(0),
+            exit: None,
+            log_path: None,
+        };
+        let leftover = Leftover { containers: vec![container], ..Leftover::default() };
+        adopt(&mut seen, &leftover);
+        let Verdicts { started, ready } = seen.known("main").probes;
+        (started, ready)
+    }
+
+    #[test]
+    fn what_no_probe_will_find_is_not_waited_for() {
+        let probe = json!({"exec": {"command": ["true"]}});
+        assert_eq!(found(&json!({})), (true, true));
+        assert_eq!(found(&json!({"readinessProbe": probe})), (true, false));
+        assert_eq!(found(&json!({"startupProbe": probe})), (false, false));
+    }
 }
