@@ -19,6 +19,7 @@ pub struct Map(Held);
 enum Held {
     /// In the order of their names, each once.
     Few(Vec<(String, Value)>),
+    #[expect(clippy::box_collection, reason = "a map stays as small as a list")]
     Many(Box<BTreeMap<String, Value>>),
 }
 

@@ -112,7 +112,6 @@ macro_rules! reads {
             fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
                 match self {
                     Value::Null => visitor.visit_unit(),
-                    #[expect(clippy::clone_on_copy, reason = "it is one of two types")]
                     Value::Bool(value) => visitor.visit_bool(value.clone()),
                     Value::Number(number) => number.deserialize_any(visitor),
                     Value::String($text) => visitor.$visit($shown),

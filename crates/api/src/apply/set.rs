@@ -213,7 +213,7 @@ fn is_subset(a: &Trie, of: &Trie) -> bool {
 
 fn insert(at: &mut Trie, path: &[&str]) {
     let Some((first, rest)) = path.split_first() else { return };
-    let fresh = !at.contains_key(*first);
+    let fresh = !at.contains_key(first);
     let slot = at.entry(*first).or_insert_with(|| Value::Object(Trie::new()));
     let Value::Object(below) = slot else { return };
     if rest.is_empty() {

@@ -244,11 +244,11 @@ impl Walk<'_> {
                 out.merge(self.place(now, None, Some(rules), &place));
             }
         }
-        for key in own.required.iter().filter(|it| !map.contains_key(*it)) {
+        for key in own.required.iter().filter(|it| !map.contains_key(it)) {
             out.faults.push(Fault::required(self.at(&join(name, key)), ""));
         }
         if own.embedded_resource {
-            for key in ["apiVersion", "kind"].iter().filter(|it| !map.contains_key(**it)) {
+            for key in ["apiVersion", "kind"].iter().filter(|it| !map.contains_key(it)) {
                 out.faults.push(Fault::required(self.at(&join(name, key)), ""));
             }
         }

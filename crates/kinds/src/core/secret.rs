@@ -65,7 +65,7 @@ fn validate(new: &Object, old: Option<&Object>, errors: &mut Errors) {
     }
     let type_ = new.text("type");
     for key in demanded(type_) {
-        match new.map("data").get(*key) {
+        match new.map("data").get(key) {
             None => errors.required(&data.key(key), ""),
             Some(value) if type_.starts_with("kubernetes.io/dockerc") => {
                 if let Err(why) = skiff_api::json::parse(&decoded(value)) {

@@ -219,11 +219,8 @@ fn print(value: &Value, shape: &Shape) -> String {
     match (value, shape) {
         (Value::Object(map), Shape::Struct(of)) => {
             let of: &Struct = of;
-            let mut fields: Vec<_> = of
-                .fields
-                .iter()
-                .filter_map(|field| Some((field, map.get(&*field.name)?)))
-                .collect();
+            let mut fields: Vec<_> =
+                of.fields.iter().filter_map(|field| Some((field, map.get(&field.name)?))).collect();
             fields.sort_by_key(|(field, _)| field.tag);
             let one = |(field, value): &(&skiff_api::schema::Field, &Value)| {
                 format!("{:?}:{}", field.name, print(value, &field.node.shape))

@@ -93,7 +93,7 @@ fn rules(behavior: &mut Value, direction: &str, defaults: &[(&str, Value)]) {
 fn drop_carried(object: &mut Object) {
     let Some(notes) = at_mut(object.value_mut(), "metadata.annotations") else { return };
     let Some(map) = notes.as_object_mut() else { return };
-    CARRIED.iter().for_each(|name| drop(map.remove(*name)));
+    CARRIED.iter().for_each(|name| drop(map.remove(name)));
     if map.is_empty() {
         object.remove("metadata.annotations");
     }

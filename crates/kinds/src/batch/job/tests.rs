@@ -42,7 +42,7 @@ fn a_job_is_completed() {
         .assert_eq(&shown("spec.selector"));
     let mut spec = it.at("spec").expect("a spec").clone();
     let fields = spec.as_object_mut().expect("an object");
-    ["template", "selector"].iter().for_each(|field| drop(fields.remove(*field)));
+    ["template", "selector"].iter().for_each(|field| drop(fields.remove(field)));
     expect![[r#"{"backoffLimit":6,"completionMode":"NonIndexed","completions":1,"manualSelector":false,"parallelism":1,"podReplacementPolicy":"TerminatingOrFailed","suspend":false}"#]]
         .assert_eq(&spec.to_string());
     check(json!({}), expect![""]);

@@ -124,7 +124,7 @@ fn pod_resources(spec: &mut Value) {
         return;
     }
     let huge = named(spec, "limits", |name| name.starts_with("hugepages-"));
-    for name in huge.iter().filter(|name| !requests.contains_key(*name)) {
+    for name in huge.iter().filter(|name| !requests.contains_key(name)) {
         let sum = aggregate(spec, "limits", name).to_string();
         limits.entry(name.clone()).or_insert_with(|| sum.into());
     }

@@ -104,7 +104,7 @@ fn complete(range: &Object, pod: &mut Object) {
 fn fill(container: &mut Value, field: &str, from: &Map) -> Vec<String> {
     let mut own = at(container, field).and_then(Value::as_object).cloned().unwrap_or_default();
     let mut put: Vec<String> =
-        from.keys().filter(|name| !own.contains_key(*name)).cloned().collect();
+        from.keys().filter(|name| !own.contains_key(name)).cloned().collect();
     put.sort();
     for name in &put {
         own.insert(name.clone(), from[name].clone());

@@ -194,7 +194,7 @@ impl Out {
     fn ordered(&mut self, map: &skiff_json::Map, order: &[&str]) {
         self.open('{');
         let mut first = true;
-        for (name, value) in order.iter().filter_map(|name| Some((*name, map.get(*name)?))) {
+        for (name, value) in order.iter().filter_map(|name| Some((*name, map.get(name)?))) {
             self.member(name, &mut first);
             match value {
                 Value::Array(items) if name == "matchExpressions" => {
