@@ -22,6 +22,17 @@ pub struct Load {
     workers: Vec<Child>,
 }
 
+/// No worker outlives its load: what waits outside of the machine for one inside would keep the machine's cgroup busy.
+impl Drop for Load {
+    fn drop(&mut self) {
+        for worker in &mut self.workers {
+            // What has ended already cannot be killed.
+            let _ = worker.kill();
+            let _ = worker.wait();
+        }
+    }
+}
+
 /// What became of one object by its last answer.
 #[derive(Debug, PartialEq, Eq)]
 enum Last {
