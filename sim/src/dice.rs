@@ -1,7 +1,7 @@
 //! Dice: what chance decides in a run. Everybody who decides something has dice of its own, which follow from the
 //! seed and a name, so that one more throw here changes nothing there.
 
-use skiff_base::World;
+use skiff_base::{Fnv, World};
 use std::time::Duration;
 
 /// Random numbers of one decider.
@@ -11,7 +11,7 @@ pub struct Dice(World);
 impl Dice {
     /// Those of `who` in the run of this seed.
     pub fn new(seed: u64, who: &str) -> Dice {
-        Dice(World::seeded(seed ^ fnv(FNV_START, who.as_bytes())))
+        Dice(World::seeded(seed ^ Fnv::of(who)))
     }
 
     /// A number below `bound`, which is not 0.
@@ -38,12 +38,4 @@ impl Dice {
 
 fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Where a sum begins.
-pub const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
-
-/// A sum over bytes (FNV-1a, 64 bits), from the sum of what came before.
-pub fn fnv(sum: u64, bytes: &[u8]) -> u64 {
-    bytes.iter().fold(sum, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }

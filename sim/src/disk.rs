@@ -6,48 +6,34 @@ use skiff_base::Lock;
 use skiff_store::{Event, Fate, MemoryDisk};
 use std::sync::Arc;
 
-/// How a disk is to fail, once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
-    Full,
-    Lost,
-    Unanswered,
-}
-
 /// A disk that outlives the control planes that run on it.
 #[derive(Clone)]
 pub struct Disk {
     pub memory: MemoryDisk,
-    next: Arc<Lock<Option<Failure>>>,
+    /// What becomes of the next append, if it is not kept.
+    next: Arc<Lock<Option<Fate>>>,
 }
 
 impl Disk {
     pub fn new(history: Arc<History>) -> Disk {
-        let next: Arc<Lock<Option<Failure>>> = Arc::default();
+        let next: Arc<Lock<Option<Fate>>> = Arc::default();
         let due = next.clone();
         let memory = MemoryDisk::new(move |events| {
-            let failure = due.lock().take();
-            if let Some(failure) = failure {
-                history.tell(format_args!("disk: fails ({failure:?})"));
+            let fate = due.lock().take().unwrap_or(Fate::Kept);
+            if fate != Fate::Kept {
+                history.tell(format_args!("disk: fails ({fate:?})"));
             }
-            match failure {
-                None => note(&history, events),
-                Some(Failure::Unanswered) => {
-                    note(&history, events);
-                    return Fate::Unanswered;
-                }
-                Some(Failure::Full) => return Fate::Full,
-                Some(Failure::Lost) => return Fate::Lost,
+            if let Fate::Kept | Fate::Unanswered = fate {
+                note(&history, events);
             }
-            Fate::Kept
+            fate
         });
         Disk { memory, next }
     }
 
     /// The next append fails, in one way or another.
     pub fn fail(&self, dice: &Dice) {
-        let failure = *dice.one(&[Failure::Full, Failure::Lost, Failure::Unanswered]);
-        *self.next.lock() = Some(failure);
+        *self.next.lock() = Some(*dice.one(&[Fate::Full, Fate::Lost, Fate::Unanswered]));
     }
 
     /// Nothing fails any more.

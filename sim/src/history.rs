@@ -1,9 +1,8 @@
 //! What happened in a run, as whoever was there saw it: the disk, the clients, the kernels. Checkers read it when the
 //! run is over; nobody in the run ever does.
 
-use crate::dice::{FNV_START, fnv};
 use bytes::Bytes;
-use skiff_base::{Lock, Time, World};
+use skiff_base::{Fnv, Lock, Time, World};
 use std::fmt::Display;
 use std::sync::MutexGuard;
 use std::time::Duration;
@@ -90,7 +89,7 @@ pub struct Record {
     /// The end of the run.
     pub end: Duration,
     lines: Vec<String>,
-    digest: u64,
+    digest: Fnv,
 }
 
 /// Takes down what happens.
@@ -104,8 +103,7 @@ pub struct History {
 impl History {
     /// `loud`: each line is printed as it comes.
     pub fn new(world: World, seed: u64, loud: bool) -> History {
-        let record = Record { digest: FNV_START, ..Record::default() };
-        History { world, seed, loud, record: Lock::new(record) }
+        History { world, seed, loud, record: Lock::default() }
     }
 
     /// One line about something that happened.
@@ -116,13 +114,13 @@ impl History {
             println!("{line}");
         }
         let mut record = self.record();
-        record.digest = fnv(record.digest, line.as_bytes());
+        record.digest.add(line.as_bytes());
         record.lines.push(line);
     }
 
     /// A write that is on the disk.
     pub fn log(&self, revision: u64, key: &str, old: Option<Bytes>, new: Option<Bytes>) {
-        let sum = new.as_ref().map_or(0, |body| fnv(FNV_START, body));
+        let sum = new.as_ref().map_or(0, Fnv::of);
         let what = if new.is_some() { "put" } else { "delete" };
         self.tell(format_args!("disk: {what} {key} at {revision} [{sum:016x}]"));
         let (at, time) = (self.world.uptime(), self.world.now());
@@ -155,7 +153,7 @@ impl History {
 impl Record {
     /// A sum over all lines: two runs of one seed have the same.
     pub fn digest(&self) -> u64 {
-        self.digest
+        self.digest.value()
     }
 
     /// What was told, in order.

@@ -5,16 +5,19 @@
 //! each answer after it came. A write without an answer may have happened or not, so its object is
 //! left alone from then on. Whatever was answered has to be there in the end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::io::{BufRead, BufReader, PipeReader};
-use std::path::PathBuf;
-use std::process::Child;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::cluster::Cluster;
+use crate::promises::Promises;
 
 const WORKER: &str = include_str!("load.sh");
+/// How the names of its objects begin.
+const OWN: &str = "m-";
 
 /// Workers that write until they are told to stop.
 pub struct Load {
@@ -33,126 +36,83 @@ impl Drop for Load {
     }
 }
 
-/// What became of one object by its last answer.
-#[derive(Debug, PartialEq, Eq)]
-enum Last {
-    /// A write was not answered.
-    Unsure,
-    At(String),
-    Gone,
-}
-
 impl Load {
+    /// Workers whose accounts are read in the end ([`Load::settle`]).
     pub fn start(cluster: &Cluster, workers: u32) -> Result<Self> {
-        let folder = cluster.machine().data().join("load");
-        std::fs::create_dir(&folder)?;
-        std::fs::write(folder.join("worker"), WORKER)?;
-        cluster.unfold(&folder);
-        let start = |worker: u32| {
-            let log = std::fs::File::create(folder.join(format!("log-{worker}")))?;
-            let mut command = cluster.inside("bash".as_ref());
-            let line = format!("cd {}; exec bash worker {worker}", folder.display());
-            command.args(["-c", &line]).stdout(log).spawn().context("start a worker")
-        };
-        let workers = (0..workers).map(start).collect::<Result<_>>()?;
-        Ok(Self { folder, workers })
+        Self::begin(cluster, workers, "", |folder, worker| {
+            Ok(File::create(folder.join(log(worker)))?.into())
+        })
     }
 
-    /// Workers whose account is read while they write it; `name` tells them from those of another machine. They end with
-    /// the machine.
+    /// Workers whose accounts are read while they write them; `name` tells them from those of another machine. They end
+    /// with the machine.
     pub fn told(
         cluster: &Cluster,
         workers: u32,
         name: &str,
     ) -> Result<(Self, std::io::Lines<BufReader<PipeReader>>)> {
+        let (read, write) = std::io::pipe()?;
+        let load = Self::begin(cluster, workers, &format!("{name}-"), |_, _| {
+            Ok(write.try_clone()?.into())
+        })?;
+        Ok((load, BufReader::new(read).lines()))
+    }
+
+    fn begin(
+        cluster: &Cluster,
+        workers: u32,
+        name: &str,
+        account: impl Fn(&Path, u32) -> Result<Stdio>,
+    ) -> Result<Self> {
         let folder = cluster.machine().data().join("load");
         std::fs::create_dir(&folder)?;
         std::fs::write(folder.join("worker"), WORKER)?;
         cluster.unfold(&folder);
-        let (read, write) = std::io::pipe()?;
         let start = |worker: u32| {
             let mut command = cluster.inside("bash".as_ref());
-            let line = format!("cd {}; exec bash worker {name}-{worker}", folder.display());
-            command.args(["-c", &line]).stdout(write.try_clone()?).spawn().context("start a worker")
+            let line = format!("cd {}; exec bash worker {name}{worker}", folder.display());
+            command.args(["-c", &line]).stdout(account(&folder, worker)?);
+            command.spawn().context("start a worker")
         };
         let workers = (0..workers).map(start).collect::<Result<_>>()?;
-        Ok((Self { folder, workers }, BufReader::new(read).lines()))
+        Ok(Self { folder, workers })
     }
 
-    /// Stops the workers and holds their account against what is there; the number of writes that
-    /// were acknowledged.
-    pub fn settle(mut self, cluster: &Cluster) -> Result<usize> {
+    /// Stops the workers and holds their accounts against what is there; the number of writes that were acknowledged.
+    pub fn settle(mut self, cluster: &Cluster) -> Result<u64> {
         std::fs::write(self.folder.join("stop"), "")?;
-        let count = self.workers.len();
-        for worker in &mut self.workers {
+        let mut promises = Promises::default();
+        for (number, worker) in (0..).zip(&mut self.workers) {
             ensure!(worker.wait()?.success(), "a worker failed");
+            let account = std::fs::read_to_string(self.folder.join(log(number)))?;
+            account.lines().try_for_each(|line| promises.hear(line, 0))?;
         }
-        let (mut objects, mut revisions) = (BTreeMap::new(), BTreeSet::new());
-        let mut acknowledged = 0;
-        for worker in 0..count {
-            let log = std::fs::read_to_string(self.folder.join(format!("log-{worker}")))?;
-            acknowledged += read(&log, &mut objects, &mut revisions)?;
-        }
-        let list = cluster.k.ok("get --raw /api/v1/namespaces/default/configmaps");
-        let list: serde_json::Value = serde_json::from_str(&list)?;
-        let items = list["items"].as_array().context("a list has items")?;
-        let there: BTreeMap<_, _> = items
-            .iter()
-            .filter_map(|item| {
-                let meta = &item["metadata"];
-                Some((meta["name"].as_str()?, meta["resourceVersion"].as_str()?))
-            })
-            .collect();
-        for (name, last) in &objects {
-            match (last, there.get(name.as_str())) {
-                (Last::Unsure, _) | (Last::Gone, None) => {}
-                (Last::At(revision), Some(found)) if revision == found => {}
-                (last, found) => bail!("{name}: {last:?} was acknowledged, there is {found:?}"),
-            }
-        }
-        Ok(acknowledged)
+        promises.cut(0);
+        hold(cluster, &mut promises, |name| name.starts_with(OWN))?;
+        Ok(promises.acknowledged())
     }
 }
 
-/// Takes in one worker's account; the number of answers in it.
-fn read(
-    log: &str,
-    objects: &mut BTreeMap<String, Last>,
-    revisions: &mut BTreeSet<u64>,
-) -> Result<usize> {
-    let (mut answers, mut highest) = (0, 0);
-    for line in log.lines() {
-        let words: Vec<_> = line.split(' ').collect();
-        let [name, what, revision] = words[..] else { bail!("{line:?} is no entry") };
-        let last = match (what, revision) {
-            (_, "?") => Last::Unsure,
-            ("delete", _) => Last::Gone,
-            (_, revision) => {
-                let number: u64 = revision.parse().context("a revision")?;
-                ensure!(number > highest, "{name}: {number} came after {highest}");
-                ensure!(revisions.insert(number), "{name}: {number} was used before");
-                highest = number;
-                Last::At(revision.to_owned())
-            }
-        };
-        answers += usize::from(last != Last::Unsure);
-        objects.insert(name.to_owned(), last);
-    }
-    Ok(answers)
+fn log(worker: u32) -> String {
+    format!("log-{worker}")
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_account_is_read() {
-        let (mut objects, mut revisions) = (BTreeMap::new(), BTreeSet::new());
-        let log =
-            "a create ?\na create 5\na update ?\nb create ?\nb create 7\nb delete ?\nb delete 0\n";
-        assert_eq!(read(log, &mut objects, &mut revisions).unwrap(), 3);
-        assert_eq!(objects["a"], Last::Unsure);
-        assert_eq!(objects["b"], Last::Gone);
-        assert!(read("c create 7\n", &mut objects, &mut revisions).is_err(), "7 was b's");
+/// Holds what is there against what was promised of ConfigMaps with these names, as `tests/vm/powercut` tells it.
+pub fn hold(c: &Cluster, promises: &mut Promises, names: impl Fn(&str) -> bool) -> Result<()> {
+    let list = c.k.answer_of(&["get", "--raw", "/api/v1/namespaces/default/configmaps"]);
+    ensure!(list.code == 0, "the ConfigMaps cannot be listed: {}", list.err);
+    let list: serde_json::Value = serde_json::from_str(&list.out)?;
+    fn text(value: &serde_json::Value) -> Result<&str> {
+        value.as_str().context("a list and its items have names and revisions")
     }
+    promises.hear("up", 0)?;
+    promises.hear(&format!("at {}", text(&list["metadata"]["resourceVersion"])?), 0)?;
+    for item in list["items"].as_array().context("a list has items")? {
+        let name = text(&item["metadata"]["name"])?;
+        if names(name) {
+            let revision = text(&item["metadata"]["resourceVersion"])?;
+            promises.hear(&format!("have {name} {revision}"), 0)?;
+        }
+    }
+    promises.hear("loading", 0)
 }

@@ -35,6 +35,8 @@ pub struct Promises {
     pods: BTreeMap<String, String>,
     /// Revisions that were answered.
     revisions: BTreeSet<u64>,
+    /// The newest that each worker was told since the last cut: it writes one after the other.
+    rising: BTreeMap<String, u64>,
     /// No revision of a new machine is lower.
     highest: u64,
     acknowledged: u64,
@@ -112,7 +114,9 @@ impl Promises {
                 self.revisions.insert(revision),
                 "{name}: revision {revision} was given before"
             );
-            let highest = before.at.unwrap_or(0);
+            let worker = name.rsplit_once('-').map_or(name, |(worker, _)| worker).to_owned();
+            let told = self.rising.insert(worker, revision);
+            let highest = before.at.max(told).unwrap_or(0);
             ensure!(revision > highest, "{name}: revision {revision} came after {highest}");
         }
         self.acknowledged += 1;
@@ -141,6 +145,7 @@ impl Promises {
         let told = self.objects.values().filter_map(|object| object.at).max();
         self.highest = self.highest.max(told.unwrap_or(0));
         self.listed.clear();
+        self.rising.clear();
     }
 
     /// Holds what a new machine has listed against what was promised; from then on what is there counts.
@@ -214,6 +219,29 @@ mod tests {
         ("b delete 0", 30),
         ("c create ?", 30),
     ];
+
+    #[test]
+    fn revisions_of_a_worker_rise_and_none_comes_twice() {
+        let load = [
+            ("m-0-0 create ?", 0),
+            ("m-0-0 create 5", 0),
+            ("m-0-0 update ?", 0),
+            ("m-1-0 create ?", 0),
+            ("m-1-0 create 7", 0),
+            ("m-1-0 delete ?", 0),
+            ("m-1-0 delete 0", 0),
+        ];
+        let mut promises = heard(&load);
+        assert_eq!(promises.acknowledged(), 3);
+        let said = |line: &str| heard(&load).hear(line, 0).unwrap_err().to_string();
+        assert_eq!(said("m-2-0 create 7"), "m-2-0: revision 7 was given before");
+        assert_eq!(said("m-0-1 create 4"), "m-0-1: revision 4 came after 5");
+        promises.cut(0);
+        // Nobody was told what became of the update; what was deleted is gone.
+        assert_eq!(after(&mut promises, &["have m-0-0 9"]), "holds");
+        promises = heard(&load);
+        assert!(after(&mut promises, &["have m-0-0 5", "have m-1-0 7"]).contains("m-1-0"));
+    }
 
     #[test]
     fn what_was_answered_is_there_and_the_rest_may_be() {

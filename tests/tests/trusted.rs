@@ -63,7 +63,7 @@ fn what_was_acknowledged_is_there() {
         c.shell(&format!("sleep {}", EVERY.saturating_sub(round.elapsed()).as_secs_f64()));
     }
     let acknowledged = load.settle(&c).unwrap();
-    assert!(acknowledged as u64 > lasts_s, "only {acknowledged} writes in {lasts_s} s");
+    assert!(acknowledged > lasts_s, "only {acknowledged} writes in {lasts_s} s");
     println!("{acknowledged} writes acknowledged in {lasts_s} s, none lost");
     assert_eq!(restarts(&c), "0");
     count(&c);

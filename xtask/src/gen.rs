@@ -20,7 +20,7 @@ use crate::gen_facts;
 const KUBERNETES: &str = "k8s.io/kubernetes@v1.37.1";
 
 pub fn run() -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has a parent")?;
+    let root = crate::cargo::root();
     let data = root.join("crates/api/data");
     let program = root.join("xtask/gen");
     fs::create_dir_all(&data)?;

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use std::process::Command;
 
 mod bench;
+mod cargo;
 mod ci;
 mod fuzz;
 mod r#gen;

@@ -66,7 +66,7 @@ struct Breach {
 }
 
 pub fn run() -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has a parent")?;
+    let root = crate::cargo::root();
     let mut breaches = Vec::new();
     let files = tracked(root, "*.rs")?;
     let tests = test_modules(root, &files)?;

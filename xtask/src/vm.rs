@@ -5,6 +5,7 @@
 //! black-box tests (by the names of their files) and what is in `tests/vm` on its path. Its output and its exit code
 //! come out; its disk is thrown away. Nothing leaves the machine: its one network ends in qemu.
 
+use crate::cargo::{self, root};
 use crate::finish;
 use anyhow::{Context, Result, bail, ensure};
 use std::io::{BufRead, BufReader};
@@ -40,7 +41,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
         command => command.to_vec(),
     };
     let place = Place::make("vm")?;
-    place.load(&Cargo::build()?, &command)?;
+    place.load(&Made::build()?, &command)?;
     let mut vm = Vm::start(&place, &[place.overlay()?], &Boot::default())?;
     let code = loop {
         let (line, _) = vm.line()?;
@@ -59,49 +60,21 @@ pub fn run(arguments: &[String]) -> Result<()> {
 }
 
 /// What cargo made for the machine.
-pub struct Cargo {
+pub struct Made {
     /// Name there, file here.
     programs: Vec<(String, PathBuf)>,
 }
 
-impl Cargo {
+impl Made {
     /// Builds `skiff` for release, for software emulation is slow (or takes the one that `$SKIFF` names), and the
     /// tests as they always are.
     pub fn build() -> Result<Self> {
-        let skiff = match std::env::var_os("SKIFF") {
-            Some(path) => PathBuf::from(path),
-            None => {
-                let build = ["build", "--locked", "--release", "--package", "skiff"];
-                artifacts(&build)?
-                    .into_iter()
-                    .find_map(|(name, path)| (name == "skiff").then_some(path))
-                    .context("cargo names the program that it built")?
-            }
-        };
-        let mut programs = vec![("skiff".to_owned(), skiff)];
+        let mut programs = vec![("skiff".to_owned(), cargo::skiff()?)];
         let mut tests = vec!["test", "--locked", "--no-run", "--tests"];
         tests.extend(TESTED.iter().flat_map(|package| ["--package", package]));
-        programs.extend(artifacts(&tests)?);
+        programs.extend(cargo::artifacts(&tests)?);
         Ok(Self { programs })
     }
-}
-
-/// Runs cargo; the programs that it made, by the names of their targets.
-fn artifacts(arguments: &[&str]) -> Result<Vec<(String, PathBuf)>> {
-    let mut cargo = Command::new("cargo");
-    cargo.args(arguments).arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
-    let output = cargo.output().context("start cargo")?;
-    ensure!(output.status.success(), "{cargo:?} failed ({})", output.status);
-    let mut found = Vec::new();
-    for line in String::from_utf8(output.stdout)?.lines() {
-        let message: serde_json::Value = serde_json::from_str(line).context("cargo tells JSON")?;
-        if let (Some(path), Some(name)) =
-            (message["executable"].as_str(), message["target"]["name"].as_str())
-        {
-            found.push((name.to_owned(), path.into()));
-        }
-    }
-    Ok(found)
 }
 
 /// The folder of one run: its disks, its console.
@@ -127,12 +100,12 @@ impl Place {
     }
 
     /// Makes the second disk: programs, what tests read of the checkout, and the command.
-    pub fn load(&self, cargo: &Cargo, command: &[String]) -> Result<()> {
+    pub fn load(&self, made: &Made, command: &[String]) -> Result<()> {
         let folder = self.file("tank");
         for below in ["bin", "kit/bin"] {
             std::fs::create_dir_all(folder.join(below)).context("make the folder of the disk")?;
         }
-        for (name, path) in &cargo.programs {
+        for (name, path) in &made.programs {
             link(path, &folder.join("bin").join(name))?;
         }
         link(&kit().join("bin/kubectl"), &folder.join("kit/bin/kubectl"))?;
@@ -271,11 +244,6 @@ impl Drop for Vm {
         let _ = self.qemu.kill();
         let _ = self.qemu.wait();
     }
-}
-
-/// The checkout.
-pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the checkout")
 }
 
 /// Where `tests/vm/install` makes the stock machine.

@@ -35,11 +35,6 @@ impl Map {
         Map(Held::Few(Vec::new()))
     }
 
-    /// None yet, with room for so many.
-    pub fn with_capacity(most: usize) -> Map {
-        Map(Held::Few(Vec::with_capacity(most.min(FEW))))
-    }
-
     pub fn len(&self) -> usize {
         match &self.0 {
             Held::Few(list) => list.len(),
@@ -69,61 +64,48 @@ impl Map {
         }
     }
 
-    /// The name as it is held, and its value.
-    pub fn get_key_value(&self, name: &str) -> Option<(&String, &Value)> {
-        match &self.0 {
-            Held::Few(list) => find(list, name).ok().map(|at| (&list[at].0, &list[at].1)),
-            Held::Many(tree) => tree.get_key_value(name),
-        }
-    }
-
     pub fn contains_key(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
 
     /// Sets a value; what was there before comes back.
     pub fn insert(&mut self, name: String, value: Value) -> Option<Value> {
-        match &mut self.0 {
-            Held::Few(list) => match find(list, &name) {
-                Ok(at) => Some(std::mem::replace(&mut list[at].1, value)),
-                Err(at) => {
-                    self.put(at, name, value);
-                    None
-                }
-            },
-            Held::Many(tree) => tree.insert(name, value),
+        if let Some(there) = self.get_mut(&name) {
+            return Some(std::mem::replace(there, value));
         }
+        self.made(name, || value);
+        None
     }
 
-    /// Puts a new name where it belongs in the list; the value, as it stands there.
-    fn put(&mut self, at: usize, name: String, value: Value) -> &mut Value {
+    /// The value under a name, made where there is none.
+    fn made(&mut self, name: String, make: impl FnOnce() -> Value) -> &mut Value {
         if let Held::Few(list) = &mut self.0
             && list.len() == FEW
+            && find(list, &name).is_err()
         {
             let tree = std::mem::take(list).into_iter().collect();
             self.0 = Held::Many(Box::new(tree));
         }
         match &mut self.0 {
             Held::Few(list) => {
-                if list.capacity() == 0 {
-                    // Many maps have one name; the next makes room for four.
-                    list.reserve_exact(1);
-                }
-                list.insert(at, (name, value));
+                let at = find(list, &name).unwrap_or_else(|at| {
+                    if list.capacity() == 0 {
+                        // Many maps have one name; the next makes room for four.
+                        list.reserve_exact(1);
+                    }
+                    list.insert(at, (name, make()));
+                    at
+                });
                 &mut list[at].1
             }
-            Held::Many(tree) => tree.entry(name).insert_entry(value).into_mut(),
+            Held::Many(tree) => tree.entry(name).or_insert_with(make),
         }
     }
 
     pub fn remove(&mut self, name: &str) -> Option<Value> {
-        self.remove_entry(name).map(|(_, value)| value)
-    }
-
-    pub fn remove_entry(&mut self, name: &str) -> Option<(String, Value)> {
         match &mut self.0 {
-            Held::Few(list) => find(list, name).ok().map(|at| list.remove(at)),
-            Held::Many(tree) => tree.remove_entry(name),
+            Held::Few(list) => find(list, name).ok().map(|at| list.remove(at).1),
+            Held::Many(tree) => tree.remove(name),
         }
     }
 
@@ -138,11 +120,6 @@ impl Map {
             Held::Few(list) => list.retain_mut(|(name, value)| keeps(name, value)),
             Held::Many(tree) => tree.retain(keeps),
         }
-    }
-
-    /// Takes all that the other holds, which wins.
-    pub fn append(&mut self, other: &mut Map) {
-        self.extend(std::mem::take(other));
     }
 
     pub fn iter(&self) -> Iter<'_> {
@@ -160,28 +137,16 @@ impl Map {
     }
 
     pub fn keys(&self) -> impl DoubleEndedIterator<Item = &String> + ExactSizeIterator + Clone {
-        self.iter().map(first as fn((_, _)) -> _)
+        self.iter().map(|(name, _)| name)
     }
 
     pub fn values(&self) -> impl DoubleEndedIterator<Item = &Value> + ExactSizeIterator + Clone {
-        self.iter().map(second as fn((_, _)) -> _)
+        self.iter().map(|(_, value)| value)
     }
 
     pub fn values_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut Value> {
         self.iter_mut().map(|(_, value)| value)
     }
-
-    pub fn into_values(self) -> impl DoubleEndedIterator<Item = Value> {
-        self.into_iter().map(|(_, value)| value)
-    }
-}
-
-fn first<'a>((name, _): (&'a String, &'a Value)) -> &'a String {
-    name
-}
-
-fn second<'a>((_, value): (&'a String, &'a Value)) -> &'a Value {
-    value
 }
 
 /// Where a name stands, or where it would. Most lists are built in their order, so the end is tried first.
@@ -204,20 +169,7 @@ impl<'a> Entry<'a> {
     }
 
     pub fn or_insert_with(self, make: impl FnOnce() -> Value) -> &'a mut Value {
-        let Entry { map, name } = self;
-        match &map.0 {
-            Held::Few(list) => match find(list, &name) {
-                Ok(at) => match &mut map.0 {
-                    Held::Few(list) => &mut list[at].1,
-                    Held::Many(_) => unreachable!("it is a list"),
-                },
-                Err(at) => map.put(at, name, make()),
-            },
-            Held::Many(_) => match &mut map.0 {
-                Held::Many(tree) => tree.entry(name).or_insert_with(make),
-                Held::Few(_) => unreachable!("it is a tree"),
-            },
-        }
+        self.map.made(self.name, make)
     }
 
     pub fn and_modify(self, change: impl FnOnce(&mut Value)) -> Entry<'a> {

@@ -49,16 +49,8 @@ impl Value {
         self.as_number().is_some_and(Number::is_i64)
     }
 
-    pub fn is_u64(&self) -> bool {
-        self.as_number().is_some_and(Number::is_u64)
-    }
-
     pub fn is_f64(&self) -> bool {
         self.as_number().is_some_and(Number::is_f64)
-    }
-
-    pub fn as_null(&self) -> Option<()> {
-        self.is_null().then_some(())
     }
 
     pub fn as_bool(&self) -> Option<bool> {

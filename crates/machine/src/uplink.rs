@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::Path;
 
-use skiff_base::Cidr;
+use skiff_base::{Cidr, Fnv};
 use skiff_net::netlink::route::{self, End, Link, Route};
 use skiff_net::netlink::socket::{Family, Socket};
 use skiff_net::{NetNs, way_out};
@@ -45,10 +45,7 @@ impl Uplink {
 /// A name for the outer end that no other machine of any registry has: FNV-1a of both names.
 pub(crate) fn link_name(registry: &Path, machine: &str) -> String {
     let text = format!("{}/{machine}", registry.display());
-    let hash = text
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
-    format!("sk-{:012x}", hash & 0xffff_ffff_ffff)
+    format!("sk-{:012x}", Fnv::of(text) & 0xffff_ffff_ffff)
 }
 
 pub(crate) fn connect(uplink: &Uplink, link: &str, machine: &str, init: &Process) -> Result<()> {

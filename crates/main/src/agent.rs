@@ -93,9 +93,8 @@ pub async fn start(given: &Given) -> Result<Agent> {
     let settings = &given.settings;
     let pods = range::find(given).await?;
     let runtime = Runtime::open(kernel::runtime(settings)?).await.context("opening the runtime")?;
-    if let Err(error) = tokio::task::spawn_blocking(apparmor::load_default).await? {
-        tracing::warn!(%error, "containers run without a default profile of AppArmor");
-    }
+    // Its compiler takes a while where there is AppArmor; no container starts before it is done.
+    let profile = tokio::task::spawn_blocking(apparmor::load_default);
     let (images, threads) = (given.images.clone(), Threads::default());
     let network = kernel::pod_network(settings, pods)?;
     let network = tokio::task::spawn_blocking(move || PodNetwork::open(network)).await?;
@@ -104,6 +103,9 @@ pub async fn start(given: &Given) -> Result<Agent> {
     let listener = Arc::new(listen().await?);
     let own = pods.nth(1).context("the range of pods has no address for the node")?;
     let names = dns_listener(own).await?;
+    if let Err(error) = profile.await? {
+        tracing::warn!(%error, "containers run without a default profile of AppArmor");
+    }
     let (current, kept) = (Arc::new(Current::new(None)), Kept::default());
     let equipment = Equipment { images, runtime, network, threads };
     start_node(given, own, equipment.clone(), current.clone());

@@ -28,7 +28,7 @@ pub(crate) mod sysctl;
 #[cfg(test)]
 mod tests;
 
-use skiff_base::Lock;
+use skiff_base::{Cidr, Fnv, Lock};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::MutexGuard;
@@ -40,7 +40,6 @@ use crate::netlink::socket::{Family, Socket};
 use crate::passage::{self, Obstacle};
 use crate::watch::Watch;
 use crate::{Error, NetNs, Protocol, Result};
-use skiff_base::Cidr;
 
 /// Where and how pods are attached.
 #[derive(Clone, Debug)]
@@ -235,18 +234,12 @@ fn pod_route(address: IpAddr, link: u32, source: Option<IpAddr>) -> route::Route
 
 /// The group of links that are in use. Links of one group are removed by one message.
 fn group(link: &str) -> u32 {
-    (hash(link) as u32 | 0x4000_0000) & !1
+    (Fnv::of(link) as u32 | 0x4000_0000) & !1
 }
 
 /// The group of links that shall go.
 fn doomed_group(link: &str) -> u32 {
     group(link) | 1
-}
-
-/// FNV-1a, for names and numbers that have to be the same in the next process.
-fn hash(text: &str) -> u64 {
-    text.bytes()
-        .fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3))
 }
 
 /// The address that the node is known by: that of the default route's link, else the first address

@@ -5,6 +5,7 @@
 //! every ten seconds. Nothing else wakes for it.
 
 use crate::pod::status::seconds;
+use crate::report;
 use crate::rim::Rim;
 use skiff_api::Status;
 use skiff_api::time::{Precision, format};
@@ -113,11 +114,7 @@ async fn known(rim: &Rim) -> Result<Node, Status> {
 /// Whether somebody has said something else: of a node that was not heard of for a while nothing is known, and it is
 /// the node that says that it is ready again.
 fn is_contradicted(fresh: &Value, known: &Node) -> bool {
-    let mut said = fresh["conditions"].as_array().into_iter().flatten();
-    said.any(|said| {
-        let has = said["type"].as_str().and_then(|type_| known.condition(type_));
-        has.is_some_and(|has| said["status"] != *has.status)
-    })
+    report::is_contradicted(fresh, |type_| Some(&known.condition(type_)?.status))
 }
 
 async fn patch_status(rim: &Rim, status: &Value) -> Result<(), Status> {

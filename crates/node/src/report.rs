@@ -92,12 +92,7 @@ impl State {
     /// ready (concepts: "Nodes", node controller), and it is the node that says that they are again.
     fn is_contradicted(&self, pod: &Pod, status: &Value) -> bool {
         let newer = pod.metadata.resource_version.parse().is_ok_and(|it: u64| it > self.wrote);
-        let mut said = status["conditions"].as_array().into_iter().flatten();
-        let other = |said: &Value| {
-            let has = said["type"].as_str().and_then(|type_| pod.status.condition(type_));
-            has.is_some_and(|has| said["status"] != *has.status)
-        };
-        newer && said.any(other)
+        newer && is_contradicted(status, |type_| Some(&pod.status.condition(type_)?.status))
     }
 
     /// Whether the worker has to hear of it.
@@ -108,6 +103,12 @@ impl State {
 }
 
 /// A status is kept for as long as its pod, and its tree takes ten times as much.
+/// Whether the API has another status of a condition than this one says; `has` gives it by the condition's type.
+pub(crate) fn is_contradicted<'a>(status: &Value, has: impl Fn(&str) -> Option<&'a str>) -> bool {
+    let mut said = status["conditions"].as_array().into_iter().flatten();
+    said.any(|said| said["type"].as_str().and_then(&has).is_some_and(|has| said["status"] != has))
+}
+
 fn text(status: &Value) -> Box<str> {
     status.to_string().into()
 }

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 pub const DEFAULT: &str = "skiff-default";
 const TEXT: &str = include_str!("apparmor/skiff-default");
 /// Says Y where the kernel enforces profiles.
-pub(crate) const ENABLED: &str = "/sys/module/apparmor/parameters/enabled";
+const ENABLED: &str = "/sys/module/apparmor/parameters/enabled";
 /// Where Debian and its kin have it; a daemon's PATH may be a user's.
 const PARSERS: [&str; 2] = ["/usr/sbin/apparmor_parser", "/sbin/apparmor_parser"];
 

@@ -8,7 +8,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use skiff_tests::cluster::Cluster;
-use skiff_tests::load::Load;
+use skiff_tests::load::{self, Load};
 use skiff_tests::promises::Promises;
 use skiff_tests::random::Random;
 use skiff_tests::tearing::{Disk, door};
@@ -120,7 +120,7 @@ impl Bench {
             return Ok("while it started");
         }
         ensure!(up.code == 0, "it does not start without a hand: {}{}", up.out, up.err);
-        self.judge(&c)?;
+        load::hold(&c, &mut self.promises, |_| true)?;
         if !ends {
             return Ok("");
         }
@@ -151,22 +151,5 @@ impl Bench {
             }
         }
         bail!("the load ended by itself")
-    }
-
-    /// What is there, as `tests/vm/powercut` tells it.
-    fn judge(&mut self, c: &Cluster) -> Result<()> {
-        let list = c.k.answer_of(&["get", "--raw", "/api/v1/namespaces/default/configmaps"]);
-        ensure!(list.code == 0, "the ConfigMaps cannot be listed: {}", list.err);
-        let list: serde_json::Value = serde_json::from_str(&list.out)?;
-        let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
-        let at = text(&list["metadata"]["resourceVersion"]).context("a list has a revision")?;
-        self.promises.hear("up", 0)?;
-        self.promises.hear(&format!("at {at}"), 0)?;
-        for item in list["items"].as_array().context("a list has items")? {
-            let name = text(&item["metadata"]["name"]).context("it has a name")?;
-            let revision = text(&item["metadata"]["resourceVersion"]).context("a revision")?;
-            self.promises.hear(&format!("have {name} {revision}"), 0)?;
-        }
-        self.promises.hear("loading", 0)
     }
 }

@@ -5,8 +5,8 @@
 //! what was flushed, and of the rest whatever it likes ([`writes`]): so the next machine gets such a disk. It has to
 //! start without a hand, and hold what was promised ([`promises`]). A seed draws the moment and what the disk lost.
 
-use crate::finish;
-use crate::vm::{Boot, Cargo, Place, Vm};
+use crate::vm::{Boot, Made, Place, Vm};
+use crate::{cargo, finish};
 use anyhow::{Context, Result, bail};
 use promises::Promises;
 use std::path::PathBuf;
@@ -46,7 +46,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
         }
     }
     let place = Place::make("powercut")?;
-    place.load(&Cargo::build()?, &[])?;
+    place.load(&Made::build()?, &[])?;
     let mut bench = Bench::make(place)?;
     for cut in 1..=times {
         let seed = seed.wrapping_add(cut);
@@ -60,8 +60,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
 
 /// The same without a machine in software: a file system of ours stands in for the disk.
 fn tearing(arguments: &[String]) -> Result<()> {
-    let bins = ["build", "--locked", "--package", "skiff", "--package", "skiff-tests", "--bins"];
-    finish(Command::new("cargo").args(bins))?;
+    cargo::bins()?;
     finish(Command::new("tests/kit/install").args(["packages", "kubectl"]))?;
     let run = ["run", "--quiet", "--locked", "--package", "skiff-tests", "--bin", "tearing", "--"];
     finish(Command::new("cargo").args(run).args(arguments))

@@ -7,44 +7,40 @@
 
 use super::{Node, Shape, Struct};
 use crate::kind::Kind;
+use skiff_base::Fnv;
 use std::collections::BTreeSet;
 
 /// The generation of a kind that stores what it is given; see [`Kind::generation`].
 pub fn of(kind: &Kind) -> u32 {
-    let mut sum = Sum(0xcbf2_9ce4_8422_2325);
-    sum.bytes(&kind.hooks.revision.to_le_bytes());
+    let mut sum = Sum(Fnv::default());
+    sum.0.add(&kind.hooks.revision.to_le_bytes());
     let mut seen = BTreeSet::new();
     let mut left: Vec<&Struct> = vec![&kind.schema];
     while let Some(next) = left.pop() {
         if seen.insert(&*next.name) {
             sum.text(&next.name);
-            sum.bytes(&[u8::from(next.open)]);
+            sum.0.add(&[u8::from(next.open)]);
             for field in next.fields.iter() {
                 sum.text(&field.name);
                 sum.text(field.default.as_deref().unwrap_or(""));
-                sum.bytes(&[field.emit as u8]);
+                sum.0.add(&[field.emit as u8]);
                 sum.node(&field.node, &mut left);
             }
         }
     }
     // Both halves count.
-    (sum.0 ^ (sum.0 >> 32)) as u32
+    let sum = sum.0.value();
+    (sum ^ (sum >> 32)) as u32
 }
 
-/// FNV-1a: fixed for all time, which the standard hasher is not.
-struct Sum(u64);
+/// A sum over schemas.
+struct Sum(Fnv);
 
 impl Sum {
-    fn bytes(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
-
     /// Followed by what ends no text in UTF-8.
     fn text(&mut self, text: &str) {
-        self.bytes(text.as_bytes());
-        self.bytes(&[0xff]);
+        self.0.add(text.as_bytes());
+        self.0.add(&[0xff]);
     }
 
     /// One place; structs below it are left for later.
@@ -67,7 +63,7 @@ impl Sum {
             Shape::Map(_) => 13,
             Shape::List(_) => 14,
         };
-        self.bytes(&[type_]);
+        self.0.add(&[type_]);
         match &node.shape {
             Shape::Struct(of) => {
                 self.text(&of.name);

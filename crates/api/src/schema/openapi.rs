@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
+use skiff_base::Fnv;
 use skiff_json::{Map, Value, json};
 
 use super::descriptions::Descriptions;
@@ -111,7 +112,7 @@ pub fn address(path: &str, fingerprint: &str) -> String {
 
 /// Changes whenever the document of these kinds does.
 pub fn fingerprint(kinds: &[KindRef<'_>]) -> String {
-    let mut hash = Fnv(TABLE_HASH);
+    let mut hash = Fnv::after(TABLE_HASH);
     for kind in kinds {
         let source = match kind.source {
             Source::BuiltIn(name) => name.to_string(),
@@ -130,7 +131,7 @@ pub fn fingerprint(kinds: &[KindRef<'_>]) -> String {
         );
         hash.add(text.as_bytes());
     }
-    format!("{:016X}", hash.0)
+    format!("{:016X}", hash.value())
 }
 
 /// The name of a kind's definition; a custom resource's has its group's parts turned round.
@@ -157,17 +158,6 @@ fn entry(out: &mut dyn Write, first: &mut bool, name: &str, value: &Value) -> io
     out.write_all(b":")?;
     skiff_json::to_writer(out, value)?;
     Ok(())
-}
-
-/// FNV-1a: the hash only has to change when the input does.
-struct Fnv(u64);
-
-impl Fnv {
-    fn add(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-    }
 }
 
 include!(concat!(env!("OUT_DIR"), "/hash.rs"));

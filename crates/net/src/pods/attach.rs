@@ -7,15 +7,13 @@ use std::fs;
 use std::io;
 use std::net::IpAddr;
 
-use super::{
-    Attach, Attachment, HostPort, PodNetwork, State, group, hash, pod_route, rules, stale,
-};
+use super::{Attach, Attachment, HostPort, PodNetwork, State, group, pod_route, rules, stale};
 use crate::netlink::listeners::{self, Listener};
 use crate::netlink::route::{self, End, Mac, Route};
 use crate::netlink::socket::{Family, Socket};
 use crate::nft::value::octets;
 use crate::{Error, NetNs, Result};
-use skiff_base::Cidr;
+use skiff_base::{Cidr, Fnv};
 
 /// The pod's end of the cable, as Kubernetes users expect it.
 const POD_LINK: &str = "eth0";
@@ -168,7 +166,7 @@ fn no_ipv6(namespace: &NetNs, link: &str) -> Result<()> {
 
 /// The node's end of the cable: a name made of the id, of exactly 15 bytes, which is the limit.
 fn link_name(id: &str) -> String {
-    format!("pod{:012x}", hash(id) & 0xffff_ffff_ffff)
+    format!("pod{:012x}", Fnv::of(id) & 0xffff_ffff_ffff)
 }
 
 /// Hardware addresses are made of addresses: unique where they have to be, and the same again.
